@@ -1,0 +1,169 @@
+"""Every option of the library as a frozen dataclass that refuses values out of range. Knows nothing of Hydra.
+
+`None` means "left open": it is resolved once, by `resolve_*` below, from the gender's preset, the model's own
+configuration or the device, and the resolved value is what is printed, recorded and hashed.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from latentsync.errors import OptionError
+
+GENDERS = ("female", "male", "neutral")
+MASKS = ("mask", "mask2", "mask3", "mask4")
+ATTENTION_BACKENDS = ("sdpa", "xformers")
+DTYPES = ("float32", "bfloat16", "float16")
+
+DEFAULT_NUM_FRAMES = 8  # frames denoised together, where a model does not say
+DEFAULT_SIZE_PX = 256  # side of the aligned crop, where a model does not say
+MAX_SEED = 2**63 - 1
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise OptionError(message)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """guidance_scale for each gender of speaker; `neutral` serves clips of no known gender."""
+
+    name: str = "by_gender"
+    female: float = 1.8
+    male: float = 1.3
+    neutral: float = 1.5
+
+    def __post_init__(self) -> None:
+        for gender in GENDERS:
+            _check_guidance(getattr(self, gender), f"preset.{gender}")
+
+    def guidance_scale(self, gender: str) -> float:
+        _require(gender in GENDERS, f"gender {gender!r} is unknown; choose one of {', '.join(GENDERS)}")
+        return getattr(self, gender)
+
+
+def _check_guidance(value: float, name: str) -> None:
+    _require(
+        math.isfinite(value) and value >= 0,
+        f"{name} is {value}; it must be a finite number of at least 0 (1 is no guidance, the presets use 1.3 to 1.8)",
+    )
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """How the latents are denoised.
+
+    Attributes:
+        guidance_scale: classifier-free guidance; None takes the preset of the clip's gender. Guidance acts above 1.
+        num_inference_steps: DDIM steps, 1..1000.
+        seed: of the noise and of VAE sampling, 0..2^63-1.
+        num_frames: frames denoised together (a window); None takes the model's own.
+    """
+
+    guidance_scale: float | None = None
+    num_inference_steps: int = 20
+    seed: int = 1247
+    num_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.guidance_scale is not None:
+            _check_guidance(self.guidance_scale, "guidance_scale")
+        steps = self.num_inference_steps
+        _require(
+            _is_whole(steps) and 1 <= steps <= 1000,
+            f"num_inference_steps is {steps}; it must be a whole number from 1 to 1000 (20 is the usual choice)",
+        )
+        _require(
+            _is_whole(self.seed) and 0 <= self.seed <= MAX_SEED,
+            f"seed is {self.seed}; it must be a whole number from 0 to 2^63-1 (1247 is the usual choice)",
+        )
+        frames = self.num_frames
+        _require(
+            frames is None or (_is_whole(frames) and frames >= 1),
+            f"num_frames is {frames}; it must be a whole number of at least 1, or null for the model's own",
+        )
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What the model sees of a video, and how the result is written.
+
+    Attributes:
+        width, height: of the aligned crop in px, multiples of 8 and equal; None takes the model's own.
+        mask: which of the original's four mouth masks; None takes the model's own.
+        crf: constant rate factor of the H.264 output, 0 (lossless) .. 51.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    mask: str | None = None
+    crf: int = 18
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            size = getattr(self, name)
+            _require(
+                size is None or (_is_whole(size) and size >= 64 and size % 8 == 0),
+                f"{name} is {size}; it must be a multiple of 8 and at least 64 (256 is the usual choice)",
+            )
+        if None not in (self.width, self.height):
+            _require(
+                self.width == self.height,
+                f"width {self.width} and height {self.height} differ; the aligned face is square, give one value",
+            )
+        _require(
+            self.mask is None or self.mask in MASKS, f"mask {self.mask!r} is unknown; choose one of {', '.join(MASKS)}"
+        )
+        _require(
+            _is_whole(self.crf) and 0 <= self.crf <= 51,
+            f"crf is {self.crf}; it must be a whole number from 0 (lossless) to 51 (18 is the usual choice)",
+        )
+
+    @property
+    def size_px(self) -> int | None:
+        return self.width if self.width is not None else self.height
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Where and how fast; nothing here but `dtype` changes the result.
+
+    Attributes:
+        device: a torch device; None takes the GPU where there is one.
+        dtype: float32, bfloat16 or float16; None takes what the device runs well.
+        batch_size: windows denoised side by side; None chooses by device.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.dtype is None or self.dtype in DTYPES,
+            f"dtype {self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}, or null for the device's own",
+        )
+        _require(
+            self.batch_size is None or (_is_whole(self.batch_size) and self.batch_size >= 1),
+            f"batch_size is {self.batch_size}; it must be a whole number of at least 1, or null",
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options of one generation, as the pipeline takes them."""
+
+    sampler: SamplerOptions = field(default_factory=SamplerOptions)
+    video: VideoOptions = field(default_factory=VideoOptions)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+
+
+def resolve_guidance(sampler: SamplerOptions, preset: Preset, gender: str) -> SamplerOptions:
+    """The sampler with its guidance_scale filled in: an explicit value wins over the gender's preset."""
+    if sampler.guidance_scale is not None:
+        return sampler
+    return replace(sampler, guidance_scale=preset.guidance_scale(gender))

@@ -1,0 +1,31 @@
+"""What several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the original's numbers and two real clips; a user never has it."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder with golden numbers and real clips is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    return shared / "golden"
+
+
+@pytest.fixture(scope="session")
+def recipe(golden: Path):
+    """The module that makes the seeded inputs and weights of the golden numbers."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("golden_recipe", golden / "recipe.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
