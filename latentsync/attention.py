@@ -1,0 +1,106 @@
+"""Scaled dot-product attention behind one interface: torch's own by default, xformers on demand.
+
+The only place that knows of attention backends. Everything else calls `attend`, or holds an `Attention` layer.
+"""
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from functools import cache
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from latentsync.config import ATTENTION_BACKENDS
+from latentsync.errors import OptionError
+
+
+@cache
+def _xformers_attention():
+    """xformers' attention function; its notices about missing extensions are not shown."""
+    logging.getLogger("xformers").setLevel(logging.ERROR)
+    noise = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
+        warnings.simplefilter("ignore")
+        return importlib.import_module("xformers.ops").memory_efficient_attention
+
+
+def check_backend(name: str, device: torch.device | str) -> None:
+    """Refuses a backend that is unknown or cannot run on the device.
+
+    Raises:
+        OptionError: says which, and that sdpa runs everywhere.
+    """
+    if name not in ATTENTION_BACKENDS:
+        raise OptionError(f"attention backend {name!r} is unknown; choose one of {', '.join(ATTENTION_BACKENDS)}")
+    if name == "sdpa":
+        return
+    if torch.device(device).type != "cuda":
+        raise OptionError(f"attention=xformers needs an NVIDIA GPU and the device is {device}; use attention=sdpa")
+    try:
+        _xformers_attention()
+    except (ImportError, OSError) as error:
+        raise OptionError(
+            f"attention=xformers cannot be loaded ({type(error).__name__}: {error}); "
+            f"install it with `pip install 'latentsync-lab[gpu]'`, or use attention=sdpa"
+        ) from error
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, backend: str = "sdpa") -> Tensor:
+    """softmax(q k^T / sqrt(head width)) v.
+
+    Args:
+        query: (batch, heads, n, head width); key, value: (batch, heads, m, head width).
+    """
+    if backend == "xformers":
+        query, key, value = (rearrange(x, "b h n d -> b n h d").contiguous() for x in (query, key, value))
+        return rearrange(_xformers_attention()(query, key, value), "b n h d -> b h n d")
+    return scaled_dot_product_attention(query, key, value)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with Stable Diffusion's parameter names.
+
+    `to_q`, `to_k`, `to_v` have no bias, `to_out.0` has one.
+
+    Args:
+        dim: width of the tokens.
+        heads: number of heads; the head width is dim / heads.
+        context_dim: width of the attended tokens; that of the tokens themselves by default.
+    """
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
+        super().__init__()
+        if dim % heads:
+            raise OptionError(f"attention of width {dim} cannot be split into {heads} heads; choose a divisor")
+        self.heads = heads
+        self.backend = "sdpa"
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+
+    def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
+        """tokens (batch, n, dim), context (batch, m, context_dim) -> (batch, n, dim)."""
+        context = tokens if context is None else context
+        query, key, value = (
+            rearrange(project(x), "b n (h d) -> b h n d", h=self.heads)
+            for project, x in ((self.to_q, tokens), (self.to_k, context), (self.to_v, context))
+        )
+        return self.to_out[0](rearrange(attend(query, key, value, self.backend), "b h n d -> b n (h d)"))
+
+
+def set_backend(model: nn.Module, name: str, device: torch.device | str) -> None:
+    """Makes every `Attention` of the model use the backend.
+
+    Raises:
+        OptionError: the backend cannot run on the device.
+    """
+    check_backend(name, device)
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.backend = name

@@ -1,0 +1,242 @@
+"""Waveform -> log-mel -> Whisper encoder states -> one window of states per video frame. Knows nothing of video files.
+
+The states kept are the input of the first encoder block and the output of every block, all before the final layer norm,
+as LatentSync was trained (arXiv 2412.09262 and its reference code; the mel is that of openai/whisper).
+"""
+
+import math
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import WhisperConfig
+from transformers.audio_utils import mel_filter_bank
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from latentsync.errors import MediaError, OptionError
+from latentsync.shapes import Waveform, Windows
+
+RATE_HZ = 16_000
+N_FFT = 400  # 25 ms
+HOP_SAMPLES = 160  # 10 ms
+N_MELS = 80
+SEGMENT_FRAMES = 3000  # mel frames of the 30 s that the encoder takes at once
+STATES_HZ = 50  # encoder states per second of sound
+CONTEXT_FRAMES = (2, 2)  # video frames of context to the left and right of a window's centre
+MIN_DURATION_S = 0.2
+SILENCE_PEAK = 1e-4  # -80 dBFS
+
+
+@cache
+def _mel_filters() -> Tensor:
+    """Whisper's 80 triangular filters, (80, 201)."""
+    filters = mel_filter_bank(
+        num_frequency_bins=N_FFT // 2 + 1,
+        num_mel_filters=N_MELS,
+        min_frequency=0.0,
+        max_frequency=RATE_HZ / 2,
+        sampling_rate=RATE_HZ,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.from_numpy(filters.T).float()
+
+
+def check_sound(waveform: Waveform, name: str = "the sound") -> None:
+    """Refuses sound that no lips can follow.
+
+    Raises:
+        MediaError: shorter than 0.2 s, or silent throughout.
+    """
+    duration_s = len(waveform) / RATE_HZ
+    if duration_s < MIN_DURATION_S:
+        raise MediaError(f"{name} holds {duration_s:.2f} s of sound; at least {MIN_DURATION_S} s is needed")
+    peak = float(np.abs(waveform).max())
+    if peak < SILENCE_PEAK:
+        raise MediaError(
+            f"{name} is silent: its peak is {peak:.1e} of full scale and at least {SILENCE_PEAK:.0e} is needed; "
+            f"check the recording"
+        )
+
+
+def log_mel(waveform: Waveform) -> Tensor:
+    """Whisper's log-mel spectrogram of the whole sound, unpadded.
+
+    Args:
+        waveform: (n,) at 16 kHz, -1..1.
+
+    Returns:
+        (80, n // 160), about -1..1, 100 frames per second.
+    """
+    samples = torch.from_numpy(np.asarray(waveform, dtype=np.float32))
+    spectrum = torch.stft(samples, N_FFT, HOP_SAMPLES, window=torch.hann_window(N_FFT), return_complex=True)
+    power = spectrum[:, :-1].abs() ** 2
+    log_power = torch.clamp(_mel_filters() @ power, min=1e-10).log10()
+    log_power = torch.maximum(log_power, log_power.max() - 8.0)
+    return (log_power + 4.0) / 4.0
+
+
+def window_indices(frame: int, rate_hz: float, num_states: int) -> list[int]:
+    """The encoder states around one video frame, at the ends held."""
+    left, right = CONTEXT_FRAMES
+    centre = int(frame * STATES_HZ / rate_hz)
+    return [min(max(i, 0), num_states - 1) for i in range(centre - 2 * left, centre + 2 * (right + 1))]
+
+
+def num_reference_windows(num_states: int, rate_hz: float) -> int:
+    """How many windows the original makes of so many states: one or two more than the sound has video frames."""
+    return math.floor(num_states * rate_hz / STATES_HZ) + 2
+
+
+class WhisperStates(torch.nn.Module):
+    """Whisper's encoder, returning every block's state before the final norm.
+
+    Args:
+        encoder: the transformers implementation with its weights.
+    """
+
+    def __init__(self, encoder: WhisperEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder.eval().requires_grad_(False)
+
+    @classmethod
+    def from_dims(cls, width: int, heads: int, layers: int) -> "WhisperStates":
+        """An encoder of the given size with random weights."""
+        return cls(
+            WhisperEncoder(
+                WhisperConfig(
+                    d_model=width,
+                    encoder_layers=layers,
+                    encoder_attention_heads=heads,
+                    encoder_ffn_dim=4 * width,
+                    num_mel_bins=N_MELS,
+                    max_source_positions=SEGMENT_FRAMES // 2,
+                )
+            )
+        )
+
+    @property
+    def width(self) -> int:
+        return self.encoder.config.d_model
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(80, n) log-mel -> (about n / 2, layers + 1, width), segments of 30 s each by itself."""
+        starts = range(0, mel.shape[1], SEGMENT_FRAMES)
+        return torch.cat([self.segment(mel[:, start : start + SEGMENT_FRAMES]) for start in starts])
+
+    @torch.no_grad()
+    def segment(self, mel: Tensor) -> Tensor:
+        """The states of one segment of at most 30 s: (80, n) log-mel -> (n // 2, layers + 1, width)."""
+        kept: list[Tensor] = []
+
+        def keep(state: Tensor | tuple) -> None:
+            kept.append(state[0] if isinstance(state, tuple) else state)
+
+        layers = self.encoder.layers
+        hooks = [layers[0].register_forward_pre_hook(lambda _, args: keep(args))]
+        hooks += [layer.register_forward_hook(lambda _, args, output: keep(output)) for layer in layers]
+        try:
+            padded = pad(mel, (0, SEGMENT_FRAMES - mel.shape[1]))  # 0 in normalised log-mel, not silence
+            self.encoder(padded[None].to(self.encoder.device, self.encoder.dtype))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return rearrange(torch.stack(kept), "s 1 t d -> t s d")[: mel.shape[1] // 2]
+
+
+class Audio2Feature:
+    """From a sound to the audio windows that condition the UNet.
+
+    Args:
+        whisper: the encoder; its width must be the UNet's `cross_attention_dim`.
+    """
+
+    def __init__(self, whisper: WhisperStates) -> None:
+        self.whisper = whisper
+
+    @classmethod
+    def from_pretrained(cls, whisper: str | Path = "tiny.en", device: str = "cpu") -> "Audio2Feature":
+        """With the named Whisper ("tiny.en", "tiny", "small"), or one from a file."""
+        from latentsync.checkpoints import load_whisper
+
+        return cls(load_whisper(whisper).to(device))
+
+    def features(self, waveform: Waveform) -> Tensor:
+        """Encoder states of a 16 kHz mono waveform: (50 a second, layers + 1, width), float32 on the CPU.
+
+        Raises:
+            MediaError: the sound is too short or silent.
+        """
+        check_sound(waveform)
+        return self.whisper(log_mel(waveform)).float().cpu()
+
+    def audio2feat(self, audio_path: str | Path) -> Tensor:
+        """Encoder states of a sound file, or of a video's sound; see `features`."""
+        from latentsync.media import read_sound
+
+        waveform = read_sound(audio_path, RATE_HZ)
+        check_sound(waveform, Path(audio_path).name)
+        return self.features(waveform)
+
+    def feature2chunks(self, feature_array: Tensor, fps: float, num_frames: int | None = None) -> Windows:
+        """One window of states per video frame.
+
+        Args:
+            feature_array: (n, layers + 1, width).
+            fps: video frames per second.
+            num_frames: how many windows; the original's count (one or two more than the sound) by default.
+
+        Returns:
+            (frames, 10 * (layers + 1), width): time outer, layer inner; states at the ends repeat.
+        """
+        if fps <= 0:
+            raise OptionError(f"fps is {fps}; it must be above 0 (the model knows 25)")
+        if num_frames is None:
+            num_frames = num_reference_windows(len(feature_array), fps)
+        indices = torch.tensor([window_indices(i, fps, len(feature_array)) for i in range(num_frames)])
+        return rearrange(feature_array[indices], "f t s d -> f (t s) d")
+
+
+class WindowReader:
+    """The windows of one sound, computed segment by segment as they are asked for.
+
+    Only the states of two segments (60 s) are held at a time, so memory stays small however long the sound is.
+
+    Args:
+        whisper: the encoder.
+        waveform: (n,) at 16 kHz, -1..1.
+        fps: video frames per second.
+
+    Raises:
+        MediaError: the sound is too short or silent.
+    """
+
+    def __init__(self, whisper: WhisperStates, waveform: Waveform, fps: float) -> None:
+        check_sound(waveform)
+        self.fps = fps
+        self._whisper = whisper
+        self._mel = log_mel(waveform)
+        self._segment = lru_cache(maxsize=2)(self._compute_segment)
+
+    @property
+    def num_states(self) -> int:
+        full, rest = divmod(self._mel.shape[1], SEGMENT_FRAMES)
+        return full * (SEGMENT_FRAMES // 2) + rest // 2
+
+    def _compute_segment(self, index: int) -> Tensor:
+        start = index * SEGMENT_FRAMES
+        return self._whisper.segment(self._mel[:, start : start + SEGMENT_FRAMES]).float().cpu()
+
+    def __call__(self, start: int, stop: int) -> Windows:
+        """The windows of video frames start..stop-1: (stop - start, 10 * (layers + 1), width)."""
+        return torch.stack([self._window(frame) for frame in range(start, stop)])
+
+    def _window(self, frame: int) -> Tensor:
+        per_segment = SEGMENT_FRAMES // 2
+        indices = window_indices(frame, self.fps, self.num_states)
+        states = torch.stack([self._segment(i // per_segment)[i % per_segment] for i in indices])
+        return rearrange(states, "t s d -> (t s) d")

@@ -1,0 +1,115 @@
+"""Mel, Whisper states and windows against the original's numbers; the Whisper loaders against each other."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.io.wavfile
+import torch
+from safetensors.torch import load_file, save_file
+
+from latentsync.audio import Audio2Feature, WhisperStates, WindowReader, check_sound, log_mel
+from latentsync.checkpoints import load_exactly, load_whisper, whisper_from_openai
+from latentsync.errors import MediaError, WeightsError
+
+
+@pytest.fixture(scope="module")
+def io(golden):
+    return load_file(golden / "whisper_small_io.safetensors")
+
+
+@pytest.fixture(scope="module")
+def waveform(io) -> np.ndarray:
+    return io["audio_int16"].numpy().astype(np.float32) / 32768
+
+
+def with_weights(state_dict, width, heads, layers) -> Audio2Feature:
+    states = WhisperStates.from_dims(width, heads, layers)
+    renamed = whisper_from_openai(state_dict)
+    renamed.setdefault("embed_positions.weight", states.encoder.embed_positions.weight.data)
+    load_exactly(states.encoder, {name: tensor.float() for name, tensor in renamed.items()}, "golden")
+    return Audio2Feature(states)
+
+
+@pytest.fixture(scope="module")
+def small(golden) -> Audio2Feature:
+    return with_weights(load_file(golden / "whisper_small_weights.safetensors"), 64, 2, 2)
+
+
+def test_mel_states_and_windows_equal_the_originals(small, io, waveform):
+    torch.testing.assert_close(log_mel(waveform), io["mel"], atol=1e-4, rtol=0)
+    features = small.features(waveform)
+    torch.testing.assert_close(features, io["features"], atol=1e-4, rtol=0)
+    windows = small.feature2chunks(features, 25)
+    assert len(windows) == len(io["chunk_indices"]) == 77
+    torch.testing.assert_close(windows[io["chunk_ids"]], io["chunks"], atol=1e-4, rtol=0)
+
+
+def test_sound_longer_than_one_segment_equals_the_originals(small, io, shared):
+    rate_hz, samples = scipy.io.wavfile.read(shared / "media" / "g-demo1.wav")
+    assert rate_hz == 16000
+    long = np.tile(samples.astype(np.float32) / 32768, 4)[: int(31.37 * 16000)]
+    torch.testing.assert_close(log_mel(long)[:, 2990:3010], io["mel_long_tail"], atol=1e-4, rtol=0)
+    features = small.features(long)
+    assert len(features) == 1568
+    torch.testing.assert_close(features[io["features_long_ids"]], io["features_long"], atol=1e-4, rtol=0)
+    windows = small.feature2chunks(features, 25)
+    assert len(windows) == 786
+    torch.testing.assert_close(windows[io["chunk_long_ids"]], io["chunks_long"], atol=1e-4, rtol=0)
+    reader = WindowReader(small.whisper, long, 25)
+    assert reader.num_states == 1568
+    torch.testing.assert_close(reader(740, 786), windows[740:], atol=1e-5, rtol=0)  # across the seam of two segments
+
+
+def test_real_size_equals_the_original(golden, recipe, waveform):
+    shapes = json.loads((golden.parent / "keys" / "keys_whisper_tiny.json").read_text())
+    shapes = {name: shape for name, shape in shapes.items() if name.startswith("encoder.")}
+    tiny = with_weights(recipe.synth_state_dict(shapes, 22), 384, 6, 4)
+    expected = load_file(golden / "whisper_tiny_io.safetensors")
+    features = tiny.features(waveform)
+    torch.testing.assert_close(features[::10], expected["features"], atol=1e-4, rtol=0)
+    windows = tiny.feature2chunks(features, 25)
+    torch.testing.assert_close(windows[expected["chunk_ids"]], expected["chunks"], atol=1e-4, rtol=0)
+
+
+def test_every_file_format_gives_the_same_encoder(tmp_path):
+    """CTranslate2 (the carrier), OpenAI .pt and Hugging Face safetensors of one encoder."""
+    carrier = load_whisper("tiny.en")
+    theirs = carrier.encoder.state_dict()
+    openai = {}
+    for ours in theirs:
+        name = ours
+        for old, new in (
+            ("layers.", "blocks."), ("self_attn.q_proj", "attn.query"), ("self_attn.k_proj", "attn.key"),
+            ("self_attn.v_proj", "attn.value"), ("self_attn.out_proj", "attn.out"), ("self_attn_layer_norm", "attn_ln"),
+            ("fc1", "mlp.0"), ("fc2", "mlp.2"), ("final_layer_norm", "mlp_ln"),
+            ("embed_positions.weight", "positional_embedding"),
+        ):  # fmt: skip
+            name = name.replace(old, new)
+        openai["encoder." + ("ln_post." + name.split(".")[1] if name.startswith("layer_norm.") else name)] = theirs[
+            ours
+        ]
+    torch.save({"dims": {}, "model_state_dict": openai}, tmp_path / "tiny.pt")
+    save_file({f"model.encoder.{name}": tensor for name, tensor in theirs.items()}, tmp_path / "hf.safetensors")
+    mel = torch.randn(80, 200)
+    expected = carrier(mel)
+    assert expected.shape == (100, 5, 384)
+    assert expected[:, -1].std() > 0.1
+    for file in ("tiny.pt", "hf.safetensors"):
+        torch.testing.assert_close(load_whisper(tmp_path / file)(mel), expected, atol=0, rtol=0)
+
+
+def test_a_file_that_is_no_whisper_is_refused_by_name(tmp_path):
+    save_file({"something": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="other.safetensors holds no Whisper"):
+        load_whisper(tmp_path / "other.safetensors")
+    (tmp_path / "broken.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="broken.pt is not a readable"):
+        load_whisper(tmp_path / "broken.pt")
+
+
+def test_short_and_silent_sound_are_refused():
+    with pytest.raises(MediaError, match="0.04 s of sound; at least 0.2 s"):
+        check_sound(np.ones(640, np.float32))
+    with pytest.raises(MediaError, match="silent"):
+        check_sound(np.zeros(16000, np.float32))
