@@ -1,0 +1,86 @@
+"""Where the networks run and in which precision: resolved once, then printed and recorded. Knows no network."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from latentsync.config import DTYPES
+from latentsync.errors import MemoryShortageError, OptionError
+
+MIN_FLOAT16_CAPABILITY = 8  # the original uses float16 from compute capability 8 (Ampere) on
+WINDOWS_AT_ONCE = {"cpu": 2, "cuda": 1, "mps": 1}
+
+
+def resolve_device(name: str | None = None) -> torch.device:
+    """The device asked for, or the GPU where there is one, else the CPU.
+
+    Raises:
+        OptionError: the device does not exist here.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise OptionError(f"device {name!r} is not to be had here ({str(error).splitlines()[0]}); use cpu") from error
+    return device
+
+
+def _cpu_has_native_bfloat16() -> bool:
+    try:
+        capabilities = torch.cpu.get_capabilities()
+    except (AttributeError, RuntimeError):  # before torch 2.11
+        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def resolve_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The precision asked for, or the one the device runs well.
+
+    float16 on GPUs of compute capability 8 and more, bfloat16 on processors with native bfloat16, else float32.
+
+    Raises:
+        OptionError: no such precision, or float16 on a CPU.
+    """
+    if name is None:
+        if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= MIN_FLOAT16_CAPABILITY:
+            return torch.float16
+        return torch.bfloat16 if device.type == "cpu" and _cpu_has_native_bfloat16() else torch.float32
+    if name not in DTYPES:
+        raise OptionError(f"dtype {name!r} is unknown; choose one of {', '.join(DTYPES)}")
+    if name == "float16" and device.type == "cpu":
+        raise OptionError("dtype float16 does not run well on a CPU; use bfloat16 or float32")
+    return getattr(torch, name)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`torch.bfloat16` -> "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def resolve_batch_size(batch_size: int | None, device: torch.device) -> int:
+    """Windows denoised side by side: as asked for, else what suits the device."""
+    return batch_size or WINDOWS_AT_ONCE.get(device.type, 1)
+
+
+@contextmanager
+def memory_shortage_explained(what: str) -> Iterator[None]:
+    """Turns running out of memory into one sentence with a remedy.
+
+    Raises:
+        MemoryShortageError: in place of torch's and Python's own errors.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        is_shortage = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not is_shortage:
+            raise
+        raise MemoryShortageError(
+            f"the memory does not hold {what}; use fewer frames a window (sampler.num_frames), fewer windows at once "
+            f"(runtime.batch_size=1), a lower resolution (video.width), or a model on tiny instead of small Whisper"
+        ) from error

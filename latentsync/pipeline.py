@@ -1,0 +1,546 @@
+"""`LipsyncPipeline`: a video and a voice walk in, a lip-synced video walks out. Calls the rooms in order, nothing else.
+
+sound -> windows of Whisper states           audio
+frames -> one affine a frame                 media, faces
+crops -> latents, mask                       faces, masks, latents
+noise -> latents of the mouth                denoise
+latents -> crop -> frame -> file             latents, composite, media
+"""
+
+import math
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from latentsync import media, model_files
+from latentsync.attention import set_backend
+from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, check_sound
+from latentsync.composite import paint_hole, paste_kept, restore
+from latentsync.config import Options, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.denoise import Condition, denoise
+from latentsync.device import (
+    dtype_name,
+    memory_shortage_explained,
+    resolve_batch_size,
+    resolve_device,
+    resolve_dtype,
+)
+from latentsync.errors import OptionError
+from latentsync.faces import AlignedFaces, LandmarkDetector, MediaPipeLandmarks, align, warp_crop
+from latentsync.latents import (
+    VAE_MASKED,
+    VAE_REFERENCE,
+    decode,
+    encode,
+    noise_frame,
+    seeded_generator,
+)
+from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
+from latentsync.model_files import ModelSettings
+from latentsync.shapes import Affine, Crop, Crops, Frame, Latents, Mask, Pixels, Windows
+from latentsync.unet import UNet3DConditionModel
+from latentsync.weights import state_dict_sha256
+
+VIDEO_RATE_HZ = 25.0  # the rate that the audio windows and the published models are made for
+LANDMARK_REFINEMENTS = 4  # 0.7 instead of 7.7 px rms of trembling on a face 14 px wide to the detector (docs/log.md)
+SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
+UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
+
+# Called with (stage, units done, units in all); stages are "align" (frames) and "denoise" (steps).
+ProgressCallback = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Every option of a generation with nothing left open; what is printed, recorded and hashed."""
+
+    guidance_scale: float
+    num_inference_steps: int
+    seed: int
+    num_frames: int
+    size_px: int
+    mask: str
+    crf: int
+    dtype: str
+    device: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class PreparedPair:
+    """A clip and a voice, ready to be generated.
+
+    Attributes:
+        order: for each output frame the clip's frame (forward, backward, forward ... where the voice is longer).
+        faces: the affines of the clip's frames.
+        windows: gives the audio windows of output frames.
+        waveform: the voice, 16 kHz mono.
+    """
+
+    video_path: Path
+    audio_path: Path
+    info: media.VideoInfo
+    order: list[int]
+    faces: AlignedFaces
+    windows: WindowReader
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.order)
+
+
+@dataclass(frozen=True)
+class GeneratedFrame:
+    """One frame of the result beside what it was made from.
+
+    Attributes:
+        source, frame: the clip's frame and the composited result.
+        crop: the aligned face as it came in, uint8.
+        generated: the aligned face as it went out, (3, r, r) in -1..1; None where no face was found.
+        matrix: the affine of the crop.
+    """
+
+    source: Frame
+    frame: Frame
+    crop: Crop
+    generated: Float[Tensor, "3 r r"] | None
+    matrix: Affine
+
+
+@dataclass
+class LipsyncOutput:
+    """A finished generation.
+
+    Attributes:
+        video_path, mask_path: the result, and the frames with the region to be generated painted grey (None unless
+            asked for).
+        num_frames, fps: of the result.
+        frames_without_face: output frames that were passed through untouched.
+        options: as resolved.
+        timings: seconds per stage.
+        faces, order: the clip's affines, and which of its frames each output frame shows.
+    """
+
+    video_path: Path
+    mask_path: Path | None
+    num_frames: int
+    fps: float
+    frames_without_face: int
+    options: Resolved
+    timings: dict[str, float]
+    faces: AlignedFaces
+    order: list[int]
+    _scratch: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
+
+    @property
+    def frames(self) -> Iterator[Frame]:
+        """The result's frames, read from its file one by one."""
+        return media.read_frames(self.video_path, self.fps)
+
+
+class Stopwatch:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+def num_output_frames(num_samples: int) -> int:
+    """Video frames for so many samples of 16 kHz sound: the fewest that are not shorter than the sound."""
+    return max(1, math.ceil(num_samples * VIDEO_RATE_HZ / RATE_HZ))
+
+
+class LipsyncPipeline:
+    """LatentSync from files to files.
+
+    Args:
+        vae, unet, scheduler, audio: the networks; use `from_pretrained` or `from_checkpoint`.
+        settings: what the model says of itself: crop size, window length, mask, whether it has been trained.
+        detector: finds the landmarks of faces; MediaPipe's 468 points, refined in each frame, by default.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        unet: UNet3DConditionModel,
+        scheduler: DDIMScheduler,
+        audio: Audio2Feature,
+        settings: ModelSettings,
+        detector: LandmarkDetector | None = None,
+    ) -> None:
+        if audio.whisper.width != unet.config.cross_attention_dim:
+            raise OptionError(
+                f"Whisper's states are {audio.whisper.width} wide and the UNet takes "
+                f"{unet.config.cross_attention_dim}; load the Whisper that fits"
+            )
+        self.vae, self.unet, self.scheduler, self.audio = vae, unet, scheduler, audio
+        self.settings = settings
+        self.attention = "sdpa"
+        self._detector = detector
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path = "mini", device: str | None = None, dtype: str | None = None, attention: str = "sdpa"
+    ) -> "LipsyncPipeline":
+        """The embedded model by name, or any model from a folder in the diffusers layout (`save_pretrained`).
+
+        Raises:
+            WeightsError: no such model, or its weights are missing or do not fit.
+        """
+        return cls(**model_files.load_folder(model)).to(device, dtype, attention)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        inference_ckpt_path: str | Path,
+        unet_config_path: str | Path,
+        device: str | None = None,
+        dtype: str | None = None,
+        attention: str = "sdpa",
+    ) -> "LipsyncPipeline":
+        """A published LatentSync UNet with the VAE and the Whisper it was trained with.
+
+        Raises:
+            WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
+        """
+        parts = model_files.load_published(inference_ckpt_path, unet_config_path)
+        return cls(**parts).to(device, dtype, attention)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the model in the diffusers layout; `from_pretrained` gives the same numbers back."""
+        model_files.save_folder(folder, self.vae, self.unet, self.scheduler, self.audio, self.settings)
+
+    def to(
+        self, device: str | None = None, dtype: str | None = None, attention: str | None = None
+    ) -> "LipsyncPipeline":
+        """Moves the networks; what is None is chosen by what there is. Whisper stays in float32."""
+        chosen = resolve_device(device)
+        precision = resolve_dtype(dtype, chosen)
+        with memory_shortage_explained(f"the model {self.settings.name} in {dtype_name(precision)}"):
+            for network in (self.vae, self.unet):
+                model_files.cast(network, chosen, precision)
+            self.audio.whisper.to(chosen)
+        if attention is not None:
+            set_backend(self.unet, attention, chosen)
+            self.attention = attention
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def detector(self) -> LandmarkDetector:
+        if self._detector is None:
+            self._detector = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        return self._detector
+
+    @cached_property
+    def weight_hashes(self) -> dict[str, str]:
+        """SHA-256 of each network's tensors as they are used, for the identity of a record."""
+        networks = {"unet": self.unet, "vae": self.vae, "whisper": self.audio.whisper}
+        return {name: state_dict_sha256(network.state_dict()) for name, network in networks.items()}
+
+    def resolve(self, options: Options) -> Resolved:
+        """Fills in what the options leave open: an explicit value, else the model's own, else the general default.
+
+        Raises:
+            OptionError: the guidance is open (it depends on the speaker's gender), or a window is too long.
+        """
+        sampler, video = options.sampler, options.video
+        if sampler.guidance_scale is None:
+            raise OptionError("guidance_scale is open; give a value, or resolve it by preset with resolve_guidance()")
+        num_frames = sampler.num_frames or self.settings.num_frames
+        longest = self.unet.max_num_frames
+        if longest is not None and num_frames > longest:
+            raise OptionError(
+                f"num_frames is {num_frames}; {self.settings.name} takes windows of at most {longest} frames"
+            )
+        return Resolved(
+            guidance_scale=float(sampler.guidance_scale),
+            num_inference_steps=sampler.num_inference_steps,
+            seed=sampler.seed,
+            num_frames=num_frames,
+            size_px=video.size_px or self.settings.size_px,
+            mask=video.mask or self.settings.mask,
+            crf=video.crf,
+            dtype=dtype_name(self.unet.dtype),
+            device=str(self.device),
+            batch_size=resolve_batch_size(options.runtime.batch_size, self.device),
+        )
+
+    def prepare(
+        self,
+        video_path: str | Path,
+        audio_path: str | Path,
+        size_px: int,
+        on_progress: ProgressCallback | None = None,
+        watch: Stopwatch | None = None,
+    ) -> PreparedPair:
+        """Reads the voice and finds the face in every frame of the clip that will be used.
+
+        Raises:
+            MediaError, FaceNotFoundError: the files are not fit for lip sync.
+        """
+        video_path, audio_path, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
+        info = media.probe(video_path, VIDEO_RATE_HZ)
+        with watch.stage("audio"):
+            waveform = media.read_sound(audio_path, RATE_HZ)
+            check_sound(waveform, audio_path.name)
+            windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ)
+        num_out = num_output_frames(len(waveform))
+        num_in = min(num_out, info.num_frames)
+        with watch.stage("align"):
+            frames = media.read_frames(video_path, VIDEO_RATE_HZ, stop=num_in)
+            faces = align(_counted(frames, "align", num_in, on_progress), self.detector, size_px)
+        order = [int(i) for i in media.ping_pong(num_out, num_in)]
+        return PreparedPair(video_path, audio_path, info, order, faces, windows)
+
+    def generate(
+        self,
+        pair: PreparedPair,
+        options: Resolved,
+        on_progress: ProgressCallback | None = None,
+        callback_on_step_end: Callable | None = None,
+        watch: Stopwatch | None = None,
+    ) -> Iterator[GeneratedFrame]:
+        """The frames of the result one by one; only the windows denoised together are held in memory."""
+        watch = watch or Stopwatch()
+        mask = mouth_mask(options.mask, options.size_px)
+        draw = _Draws(options.seed)
+        batches = window_batches(pair.num_frames, options.num_frames, options.batch_size)
+        steps_done = 0
+
+        def on_step(index: int, timestep: int, latents: Latents) -> None:
+            nonlocal steps_done
+            steps_done += 1
+            if on_progress is not None:
+                on_progress("denoise", steps_done, len(batches) * options.num_inference_steps)
+            if callback_on_step_end is not None:
+                callback_on_step_end(self, index, timestep, {"latents": latents, "frames": (start, stop)})
+
+        stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
+        for windows in batches:
+            start, stop = windows[0][0], windows[-1][1]
+            with watch.stage("read and crop"):
+                frames = list(islice(stream, stop - start))
+                matrices = [pair.faces.matrices[i] for i in pair.order[start:stop]]
+                crops = torch.stack([warp_crop(f, m, options.size_px) for f, m in zip(frames, matrices, strict=True)])
+                audio = pair.windows(start, stop)
+            what = f"{stop - start} frames of {options.size_px} px in {options.dtype}"
+            with memory_shortage_explained(what), torch.no_grad():
+                generated = self._windows(crops, mask, audio, len(windows), options, draw, on_step, watch)
+            for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
+                found = bool(pair.faces.found[pair.order[start + i]])
+                with watch.stage("composite"):
+                    result = restore(frame, generated[i], matrix) if found else frame
+                yield GeneratedFrame(frame, result, crops[i], generated[i] if found else None, matrix)
+
+    def _windows(
+        self,
+        crops: Crops,
+        mask: Mask,
+        audio: Windows,
+        windows: int,
+        options: Resolved,
+        draw: "_Draws",
+        on_step,
+        watch: Stopwatch,
+    ) -> Pixels:
+        """Generates the mouths of a batch of windows of one length; frames are in the order of the video."""
+        pixels = crops_to_pixels(crops)
+        place = {"device": self.device, "dtype": self.unet.dtype}
+        with watch.stage("encode"):
+            masked = encode(self.vae, masked_images(pixels, mask), draw.masked)
+            reference = encode(self.vae, pixels, draw.reference)
+
+        def side_by_side(frames: Tensor) -> Tensor:
+            return rearrange(frames.to(**place), "(b f) c h w -> b c f h w", b=windows)
+
+        frames_each = len(crops) // windows
+        noise = draw.noise((self.vae.config.latent_channels, *masked.shape[-2:])).to(**place)
+        condition = Condition(
+            mask=repeat(mask_to_latents(mask).to(**place), "c h w -> b c f h w", b=windows, f=frames_each),
+            masked=side_by_side(masked),
+            reference=side_by_side(reference),
+            audio=rearrange(audio.to(**place), "(b f) t d -> b f t d", b=windows),
+        )
+        with watch.stage("denoise"):
+            latents = denoise(
+                self.unet,
+                self.scheduler,
+                noise.expand(windows, -1, frames_each, -1, -1),
+                condition,
+                options.guidance_scale,
+                options.num_inference_steps,
+                on_step,
+            )
+        with watch.stage("decode"):
+            decoded = decode(self.vae, rearrange(latents, "b c f h w -> (b f) c h w"))
+        return paste_kept(decoded, pixels, mask)
+
+    def __call__(
+        self,
+        video_path: str | Path,
+        audio_path: str | Path,
+        video_out_path: str | Path | None = None,
+        video_mask_path: str | Path | None = None,
+        num_frames: int | None = None,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 1.5,
+        width: int | None = None,
+        height: int | None = None,
+        weight_dtype: torch.dtype | str | None = None,
+        seed: int = 1247,
+        batch_size: int | None = None,
+        callback_on_step_end: Callable | None = None,
+        *,
+        mask: str | None = None,
+        crf: int = 18,
+        on_progress: ProgressCallback | None = None,
+    ) -> LipsyncOutput:
+        """Generates the clip's mouth anew so that it follows the voice.
+
+        The result has 25 frames/s and as many frames as the voice needs, ceil(seconds * 25): a longer clip is cut, a
+        shorter one runs forward, backward, forward ... Its sound is the voice as given.
+
+        Args:
+            video_path: a clip with a face.
+            audio_path: a voice, as a sound file or a video with sound.
+            video_out_path: of the MP4; None keeps it in a temporary folder for as long as the returned object lives.
+            video_mask_path: where to write the frames with the region to be generated painted grey.
+            num_frames: of a window; None takes the model's own.
+            num_inference_steps: DDIM steps.
+            guidance_scale: acts above 1.
+            width, height: of the aligned crop in px; None takes the model's own.
+            weight_dtype: moves the networks to this precision for good; None leaves them as they are.
+            seed: of all random numbers.
+            batch_size: windows denoised side by side; changes the speed only.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents", "frames"}) after each step.
+            mask: which of the original's mouth masks.
+            crf: of the H.264 output.
+            on_progress: called as (stage, done, total).
+
+        Raises:
+            LatentSyncError: an option, a file or the memory is at fault; the message says which and what to do.
+        """
+        options = Options(
+            SamplerOptions(guidance_scale, num_inference_steps, seed, num_frames),
+            VideoOptions(width, height, mask, crf),
+            RuntimeOptions(batch_size=batch_size),
+        )
+        if weight_dtype is not None:
+            wanted = dtype_name(weight_dtype) if isinstance(weight_dtype, torch.dtype) else weight_dtype
+            self.to(str(self.device), wanted)
+            self.__dict__.pop("weight_hashes", None)
+        scratch = None
+        if video_out_path is None:
+            scratch = tempfile.TemporaryDirectory(prefix="latentsync-")
+            video_out_path = Path(scratch.name) / "result.mp4"
+        output = self.run(
+            video_path, audio_path, video_out_path, video_mask_path, options, on_progress, callback_on_step_end
+        )
+        return replace(output, _scratch=scratch)
+
+    def run(
+        self,
+        video_path: str | Path,
+        audio_path: str | Path,
+        video_out_path: str | Path,
+        video_mask_path: str | Path | None,
+        options: Options,
+        on_progress: ProgressCallback | None = None,
+        callback_on_step_end: Callable | None = None,
+    ) -> LipsyncOutput:
+        """As `__call__`, with the options as objects."""
+        resolved, watch = self.resolve(options), Stopwatch()
+        with watch.stage("total"):
+            pair = self.prepare(video_path, audio_path, resolved.size_px, on_progress, watch)
+            frames = self.generate(pair, resolved, on_progress, callback_on_step_end, watch)
+            self._write(frames, pair, Path(video_out_path), video_mask_path and Path(video_mask_path), resolved, watch)
+        return LipsyncOutput(
+            video_path=Path(video_out_path),
+            mask_path=video_mask_path and Path(video_mask_path),
+            num_frames=pair.num_frames,
+            fps=VIDEO_RATE_HZ,
+            frames_without_face=sum(not pair.faces.found[i] for i in pair.order),
+            options=resolved,
+            timings=dict(watch.seconds),
+            faces=pair.faces,
+            order=pair.order,
+        )
+
+    def _write(
+        self,
+        frames: Iterator[GeneratedFrame],
+        pair: PreparedPair,
+        video: Path,
+        mask: Path | None,
+        options: Resolved,
+        watch: Stopwatch,
+    ) -> None:
+        """Writes the result and, where asked for, the painted frames; both appear only when complete."""
+        notice = SYNTHETIC_NOTICE if self.settings.trained else f"{SYNTHETIC_NOTICE} {UNTRAINED_NOTICE}"
+        size = {"width": pair.info.width, "height": pair.info.height, "rate_hz": VIDEO_RATE_HZ, "crf": options.crf}
+        mouth = mouth_mask(options.mask, options.size_px)
+        with ExitStack() as files:
+            writer = files.enter_context(media.VideoWriter(video, **size, sound=pair.audio_path, comment=notice))
+            mask_writer = files.enter_context(media.VideoWriter(mask, **size, comment=notice)) if mask else None
+            for made in frames:
+                with watch.stage("write"):
+                    writer.write(made.frame)
+                    if mask_writer is not None:
+                        found = made.generated is not None
+                        mask_writer.write(paint_hole(made.source, mouth, made.matrix) if found else made.source)
+
+    def describe(self) -> dict:
+        """What the model is, for records and headers."""
+        return {**asdict(self.settings), "weights_sha256": self.weight_hashes}
+
+
+class _Draws:
+    """The random numbers of one run, each purpose from a generator of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.masked = seeded_generator(seed, VAE_MASKED)
+        self.reference = seeded_generator(seed, VAE_REFERENCE)
+
+    def noise(self, shape: tuple[int, int, int]) -> Latents:
+        return noise_frame(self._seed, shape)
+
+
+def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[tuple[int, int]]]:
+    """Windows (start, stop) of a video grouped into batches; a shorter last window is a batch of its own."""
+    windows = [(start, min(start + window, num_frames)) for start in range(0, num_frames, window)]
+    whole = [w for w in windows if w[1] - w[0] == window]
+    rest = windows[len(whole) :]
+    batches = [whole[i : i + batch_size] for i in range(0, len(whole), batch_size)]
+    return batches + [[w] for w in rest]
+
+
+def _counted(frames: Iterator[Frame], stage: str, total: int, on_progress: ProgressCallback | None) -> Iterator[Frame]:
+    for done, frame in enumerate(frames, start=1):
+        yield frame
+        if on_progress is not None:
+            on_progress(stage, done, total)
