@@ -1,0 +1,1 @@
+"""Experiments with `latentsync`: sweeps, folder jobs, records, tracking, figures."""

@@ -1,0 +1,190 @@
+"""One cell on its pairs: what is done already is found, the rest is generated, measured and stored.
+
+A failure is a result: it is kept with its reason and does not stop the other pairs.
+"""
+
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from experiments.identity import identity, input_sha256, record_id
+from experiments.measure import measure
+from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs
+from experiments.progress import PairBar
+from experiments.record import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, write_json
+from experiments.schema import DataConfig, MetricsConfig, ModelConfig, RunConfig
+from latentsync import __version__
+from latentsync.config import Options, Preset, resolve_guidance
+from latentsync.errors import LatentSyncError
+from latentsync.pipeline import LipsyncOutput, LipsyncPipeline, Resolved
+
+PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pair in one cell.
+
+    Attributes:
+        status: "done" (now), "found" (finished earlier) or "failed".
+        record: id; None where the pair failed before it had one.
+        reason, trace: of a failure; the trace only where the failure was not the input's fault.
+    """
+
+    pair: str
+    gender: str
+    guidance_scale: float
+    status: str
+    record: str | None = None
+    seconds: float = 0.0
+    reason: str | None = None
+    trace: str | None = None
+
+
+def pairs_of(data: DataConfig) -> Pairing:
+    """The pairs of the configured folder, or of the shipped clips."""
+    return find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
+
+
+@lru_cache(maxsize=1)
+def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, attention: str) -> LipsyncPipeline:
+    """The configured model; it stays loaded for the next cell of the same process."""
+    place = {"device": device, "dtype": dtype, "attention": attention}
+    if model.pretrained is not None:
+        return LipsyncPipeline.from_pretrained(model.pretrained, **place)
+    return LipsyncPipeline.from_checkpoint(model.inference_ckpt_path, model.unet_config_path, **place)
+
+
+def pipeline_of(config: RunConfig) -> LipsyncPipeline:
+    """The model of a configuration."""
+    runtime = config.options.runtime
+    return load_pipeline(config.model, runtime.device, runtime.dtype, config.attention.backend)
+
+
+def resolve_for(pair: Pair, options: Options, preset: Preset, pipeline: LipsyncPipeline) -> Resolved:
+    """The options of one pair with nothing left open."""
+    return pipeline.resolve(replace(options, sampler=resolve_guidance(options.sampler, preset, pair.gender)))
+
+
+def run_cell(config: RunConfig, pairs: tuple[Pair, ...], report: Callable[[Outcome], None]) -> list[Outcome]:
+    """Makes the records of one cell that are not there yet; tells `report` of each pair as it ends."""
+    pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
+    outcomes = []
+    for pair in pairs:
+        outcome = attempt(pair, config, lambda pair=pair: _make_record(pair, config, pipeline, store))
+        report(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def attempt(pair: Pair, config: RunConfig, make: Callable[[], Outcome]) -> Outcome:
+    """Calls `make`; an error becomes a failed outcome, so that the other pairs still finish."""
+    sampler = resolve_guidance(config.options.sampler, config.preset, pair.gender)
+    failed = Outcome(pair.name, pair.gender, sampler.guidance_scale, "failed")
+    try:
+        return make()
+    except LatentSyncError as error:
+        return replace(failed, reason=str(error))
+    except Exception as error:  # a defect must not cost the pairs that come after it; it is kept with its trace
+        return replace(failed, reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+
+def _make_record(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, store: RecordStore) -> Outcome:
+    resolved = resolve_for(pair, config.options, config.preset, pipeline)
+    parts = identity(pair, pipeline, resolved)
+    done = Outcome(pair.name, pair.gender, resolved.guidance_scale, "found", record_id(parts))
+    if store.find(done.record) is not None:
+        return done
+    start = time.perf_counter()
+    with store.new(done.record) as folder:
+        content, metrics = produce(pair, config, pipeline, folder / RESULT_FILE, folder / MASK_FILE, parts)
+        write_json(folder / METRICS_FILE, metrics)
+        write_json(folder / RECORD_FILE, content)
+    return replace(done, status="done", seconds=time.perf_counter() - start)
+
+
+def produce(
+    pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, video_path: Path, mask_path: Path, parts: dict
+) -> tuple[dict, dict]:
+    """Generates and measures one pair.
+
+    Returns:
+        What was run, for a record or a sidecar, and the metrics.
+    """
+    sampler = resolve_guidance(config.options.sampler, config.preset, pair.gender)
+    with PairBar(pair.name) as bar:
+        output = pipeline.run(
+            pair.clip, pair.voice, video_path, mask_path, replace(config.options, sampler=sampler), bar.on_progress
+        )
+        bar.say("measure")
+        metrics = measured(output, pair, pipeline, config.metrics)
+    return _content(pair, config, pipeline, output, parts), metrics
+
+
+def measured(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted: MetricsConfig) -> dict:
+    """The metrics of a result; each says where the model that made it was not trained."""
+    metrics = measure(output, pair, pipeline.detector, wanted)
+    if not pipeline.settings.trained:
+        metrics = {name: {**entry, "model": "untrained"} for name, entry in metrics.items()}
+    return metrics
+
+
+def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:
+    options = asdict(output.options)
+    return {
+        "id": record_id(parts),
+        "pair": {
+            "name": pair.name,
+            "gender": pair.gender,
+            "clip": {"name": pair.clip.name, "sha256": input_sha256(pair.clip)},
+            "voice": {"name": pair.voice.name, "sha256": input_sha256(pair.voice)},
+        },
+        "model": pipeline.describe(),
+        "preset": {
+            "name": config.preset.name,
+            "guidance_from": "preset" if config.options.sampler.guidance_scale is None else "given",
+        },
+        "options": options,
+        "attention": pipeline.attention,
+        "video": {
+            "num_frames": output.num_frames,
+            "fps": output.fps,
+            "frames_without_face": output.frames_without_face,
+        },
+        "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
+        "identity": parts,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": {"latentsync": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in PACKAGES},
+    }
+
+
+def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> Iterator[str]:
+    """What is about to run, line by line: the model, the precision, and which guidance is in effect."""
+    settings, runtime = pipeline.settings, config.options.runtime
+    label = "" if settings.trained else "  ** UNTRAINED: seeded weights, the videos show the plumbing only **"
+    yield f"model      {settings.name}{label}"
+    dtype = str(pipeline.unet.dtype).removeprefix("torch.")
+    yield f"runs on    {pipeline.device} in {dtype}{'' if runtime.dtype else ' (chosen for this machine)'}"
+    sampler, preset = config.options.sampler, config.preset
+    for gender in sorted({pair.gender for pair in pairing.pairs}):
+        scale = resolve_guidance(sampler, preset, gender).guidance_scale
+        origin = f"preset {preset.name}" if sampler.guidance_scale is None else "given"
+        number = sum(pair.gender == gender for pair in pairing.pairs)
+        yield f"{gender:<10} {number} pair{'s' if number > 1 else ''}, guidance_scale {scale:g} ({origin})"
+    for name, reason in pairing.left_out:
+        yield f"left out   {name}: {reason}"
+
+
+def say(line: str) -> None:
+    """Prints a line without tearing a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()

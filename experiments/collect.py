@@ -1,0 +1,73 @@
+"""Records -> one tidy table: a row per record, a column per parameter and metric."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.record import Record, RecordStore, read_json
+
+PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "dtype")
+CELLS_DIR = "cells"
+
+
+def sweep_cells(sweep_dir: Path) -> list[dict]:
+    """What each cell of a sweep said when it ended: its overrides and the outcome of each pair."""
+    return [cell for path in sorted((sweep_dir / CELLS_DIR).glob("*.json")) if (cell := read_json(path)) is not None]
+
+
+def sweep_failures(sweep_dir: Path) -> list[dict]:
+    """The failed pairs of a sweep, each with its cell's overrides."""
+    return [
+        {**outcome, "overrides": cell["overrides"]}
+        for cell in sweep_cells(sweep_dir)
+        for outcome in cell["outcomes"]
+        if outcome["status"] == "failed"
+    ]
+
+
+def sweep_records(runs_dir: Path, name: str) -> list[Record]:
+    """The finished records of a sweep, each once."""
+    store = RecordStore(runs_dir)
+    cells = sweep_cells(runs_dir / "sweeps" / name)
+    ids = dict.fromkeys(o["record"] for cell in cells for o in cell["outcomes"] if o["record"] is not None)
+    return [record for record_id in ids if (record := store.find(record_id)) is not None]
+
+
+def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
+    """A tidy table of finished records.
+
+    Args:
+        runs_dir: as given to `experiments.run`.
+        sweep: only the records of this sweep; None takes all.
+
+    Returns:
+        One row per record, sorted by pair and parameters: `record`, `pair`, `gender`, `model`, `trained`, the resolved
+        options, `seconds` (of generation), a column per metric (NaN where it has no value) and `<metric>_reason`.
+    """
+    runs_dir = Path(runs_dir)
+    records = RecordStore(runs_dir).all() if sweep is None else sweep_records(runs_dir, sweep)
+    table = pd.DataFrame([_row(record) for record in records])
+    if table.empty:
+        return table
+    return table.sort_values(["gender", "pair", *PARAMETERS[:3], "record"]).reset_index(drop=True)
+
+
+def _row(record: Record) -> dict:
+    content = record.content
+    row = {
+        "record": record.id,
+        "pair": content["pair"]["name"],
+        "gender": content["pair"]["gender"],
+        "model": content["model"]["name"],
+        "trained": content["model"]["trained"],
+        "preset": content["preset"]["name"],
+        "guidance_from": content["preset"]["guidance_from"],
+        **{name: content["options"][name] for name in PARAMETERS},
+        "video_frames": content["video"]["num_frames"],
+        "seconds": content["timings_s"]["total"],
+    }
+    for name, entry in record.metrics.items():
+        row[name] = float("nan") if entry["value"] is None else entry["value"]
+        if entry["value"] is None:
+            row[f"{name}_reason"] = entry["reason"]
+    return row

@@ -1,0 +1,95 @@
+"""Figures of sweeps: tidy table or records in, matplotlib Figure out. One style, colour-blind safe, units on axes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.record import Record
+from experiments.trackers import run_name
+from latentsync import media
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
+METRIC_LABELS = {
+    "lpips_alexnet": "LPIPS (AlexNet), lower is better",
+    "landmark_sync_peak": "landmark sync, peak correlation\n(higher is better)",
+}
+FRAMES_A_ROW = 6
+THUMB_PX = 150
+MAX_ROWS = 24
+UNTRAINED = "untrained model: plumbing only"
+DPI = 150
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG."""
+    figure.savefig(path, dpi=DPI)
+
+
+def sweep_figure(table: pd.DataFrame) -> Figure:
+    """Each metric against guidance_scale, a column per pair: lines are steps (mean of seeds), dots records.
+
+    Args:
+        table: as `experiments.collect.collect` gives it.
+    """
+    metrics = [name for name in METRIC_LABELS if name in table and table[name].notna().any()] or ["seconds"]
+    pairs = list(dict.fromkeys(table["pair"]))
+    figure = Figure(figsize=(3.4 * len(pairs) + 1.2, 2.6 * len(metrics) + 0.9), layout="constrained")
+    axes = figure.subplots(len(metrics), len(pairs), squeeze=False, sharex=True, sharey="row")
+    for row, metric in enumerate(metrics):
+        for column, pair in enumerate(pairs):
+            axis = axes[row, column]
+            _draw_metric(axis, table[table["pair"] == pair], metric)
+            if row == 0:
+                axis.set_title(pair.replace("__", "\n"), fontsize=9)
+            if row == len(metrics) - 1:
+                axis.set_xlabel("guidance_scale")
+        axes[row, 0].set_ylabel(METRIC_LABELS.get(metric, "generation (s)"), fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
+    if not table["trained"].all():
+        figure.suptitle(UNTRAINED, fontsize=10, color="#B00020")
+    return figure
+
+
+def _draw_metric(axis, table: pd.DataFrame, metric: str) -> None:
+    for colour, (steps, group) in zip(COLOURS, table.groupby("num_inference_steps"), strict=False):
+        means = group.groupby("guidance_scale")[metric].mean()
+        axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{steps} steps (mean of seeds)")
+        axis.plot(group["guidance_scale"], group[metric], "o", color=colour, markersize=4, alpha=0.6)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+
+
+def contact_sheet(records: list[Record]) -> Figure:
+    """Frames at equal times, a row per record; at most 24 rows, chosen evenly."""
+    chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, min(len(records), MAX_ROWS)).astype(int))]
+    height = 0.98 * len(chosen) + 0.35
+    figure = Figure(figsize=(0.98 * FRAMES_A_ROW + 2.2, height), layout="constrained")
+    axes = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
+    for axis, record in zip(axes, chosen, strict=True):
+        axis.imshow(frame_strip(record.video_path))
+        axis.set_axis_off()
+        axis.text(-0.01, 0.5, _row_label(record), transform=axis.transAxes, ha="right", va="center", fontsize=7)
+    if not all(record.content["model"]["trained"] for record in chosen):
+        figure.suptitle(UNTRAINED, fontsize=10, color="#B00020")
+    return figure
+
+
+def _row_label(record: Record) -> str:
+    clip, *settings = run_name(record.content).split(" ")
+    return "\n".join([*clip.split("__")[:1], " ".join(settings)])
+
+
+def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = THUMB_PX) -> np.ndarray:
+    """Frames at equal times side by side, uint8 (height_px, w, 3)."""
+    import cv2
+
+    wanted = np.linspace(0, media.probe(video_path).num_frames - 1, count).astype(int)
+    thumbs = []
+    for frame in media.read_frames_in_order(video_path, wanted):
+        width = round(frame.shape[1] * height_px / frame.shape[0])
+        thumbs.append(cv2.resize(frame, (width, height_px), interpolation=cv2.INTER_AREA))
+    return np.hstack(thumbs)

@@ -1,0 +1,52 @@
+"""What makes two records the same: a hash of all that determines the pixels, and of nothing else.
+
+Covered: the input files' bytes, the tensors' hashes, the resolved options and precision, the seed, and a hand-kept
+version of each stage. Not covered: paths, names, tracker, launcher, metrics, batching, device, threads, git.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from experiments.pairs import Pair
+from latentsync.pipeline import LANDMARK_REFINEMENTS, LipsyncPipeline, Resolved
+from latentsync.weights import file_sha256
+
+ID_LENGTH = 16  # hex digits: 64 bits
+
+# Raise a stage's number when a change of its code changes its output.
+STAGE_VERSIONS = {"media": 1, "faces": 1, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 1}
+NOT_PIXELS = ("device", "batch_size")
+
+
+@cache
+def _sha256_of(path: Path, size: int, changed_ns: int) -> str:
+    return file_sha256(path)
+
+
+def input_sha256(path: Path) -> str:
+    """The hash of an input file; computed once as long as its size and time stay the same."""
+    status = path.stat()
+    return _sha256_of(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
+    """Everything that the id of a record covers, readable."""
+    return {
+        "clip_sha256": input_sha256(pair.clip),
+        "voice_sha256": input_sha256(pair.voice),
+        "weights_sha256": pipeline.weight_hashes,
+        "scheduler": {k: v for k, v in sorted(pipeline.scheduler.config.items()) if not k.startswith("_")},
+        "options": {name: value for name, value in asdict(options).items() if name not in NOT_PIXELS},
+        "attention": pipeline.attention,
+        "landmark_refinements": LANDMARK_REFINEMENTS,
+        "stage_versions": STAGE_VERSIONS,
+    }
+
+
+def record_id(parts: dict) -> str:
+    """The id of a record: the beginning of a SHA-256 of its identity as canonical JSON."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]

@@ -1,0 +1,32 @@
+"""The progress bar of one pair; silent where the output is not a terminal."""
+
+from tqdm import tqdm
+
+BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+
+
+class PairBar:
+    """A bar that shows the stage in hand: frames while aligning, steps while denoising."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stage = ""
+        self._bar = tqdm(total=1, disable=None, leave=False, bar_format=BAR_FORMAT)
+
+    def __enter__(self) -> "PairBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def say(self, stage: str) -> None:
+        """Shows a stage that has no units to count."""
+        self._stage = stage
+        self._bar.set_description_str(f"{self._name}: {stage}")
+
+    def on_progress(self, stage: str, done: int, total: int) -> None:
+        """The pipeline's progress callback."""
+        if stage != self._stage:
+            self._bar.reset(total)
+            self.say(stage)
+        self._bar.update(done - self._bar.n)

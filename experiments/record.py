@@ -1,0 +1,126 @@
+"""Finished records on disk: one folder each, visible only when complete. Knows nothing of how they are made.
+
+runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json
+runs/sweeps/<name>/cells/<cell>.json             which records and failures belong to a cell of a sweep
+"""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentsync.errors import MediaError
+
+RESULT_FILE = "result.mp4"
+MASK_FILE = "mask.mp4"
+RECORD_FILE = "record.json"
+METRICS_FILE = "metrics.json"
+PART_PREFIX = ".part-"
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a JSON file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+    os.replace(part, path)
+
+
+def read_json(path: Path) -> dict | None:
+    """The content of a JSON file; None where there is none or it is not whole."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished (cell, pair, seed)."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def video_path(self) -> Path:
+        return self.folder / RESULT_FILE
+
+    @property
+    def mask_path(self) -> Path:
+        return self.folder / MASK_FILE
+
+    @property
+    def content(self) -> dict:
+        """What was run: pair, model, options, timings, versions."""
+        return read_json(self.folder / RECORD_FILE) or {}
+
+    @property
+    def metrics(self) -> dict:
+        """Name -> {value, unit, direction, protocol, reason}."""
+        return read_json(self.folder / METRICS_FILE) or {}
+
+
+class RecordStore:
+    """The records below one folder.
+
+    A record is made in a folder of another name and appears by one rename, so a killed run leaves no half record, and
+    of two processes that make the same record one wins and both are content.
+    """
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.root = runs_dir / "records"
+
+    def find(self, record_id: str) -> Record | None:
+        """The finished record of that id, or None."""
+        folder = self.root / record_id
+        return Record(folder) if (folder / RECORD_FILE).is_file() else None
+
+    def all(self) -> list[Record]:
+        """Every finished record, by id."""
+        found = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
+        return [record for record in found if record is not None]
+
+    @contextmanager
+    def new(self, record_id: str) -> Iterator[Path]:
+        """A folder to make a record in; it becomes the record when the block ends well, and goes away when not."""
+        part = self.root / f"{PART_PREFIX}{record_id}-{socket.gethostname()}-{os.getpid()}"
+        try:
+            self._remove_abandoned()
+            part.mkdir(parents=True)
+        except OSError as error:
+            raise MediaError(f"{self.root} cannot be written ({error.strerror}); choose another runs_dir") from error
+        try:
+            yield part
+            try:
+                os.rename(part, self.root / record_id)
+            except OSError:
+                if self.find(record_id) is None:
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _remove_abandoned(self) -> None:
+        """Removes what killed processes of this machine left unfinished."""
+        host = socket.gethostname()
+        for part in self.root.glob(f"{PART_PREFIX}*-{host}-*"):
+            pid = part.name.rsplit("-", 1)[-1]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

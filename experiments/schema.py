@@ -1,0 +1,133 @@
+"""The configuration of a run, typed: what Hydra composes becomes frozen dataclasses that check themselves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.errors import OptionError
+
+CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
+TRACKER_KINDS = ("wandb", "none")
+TRACKER_MODES = ("offline", "online")
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pairs: a folder (None: the shipped clips), and how clips and voices are matched."""
+
+    input_dir: str | None = None
+    pairing: str = "own"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model: a shipped one or a folder, or a published checkpoint with its configuration."""
+
+    pretrained: str | None = "mini"
+    inference_ckpt_path: str | None = None
+    unet_config_path: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.pretrained is None) == (self.inference_ckpt_path is None):
+            raise OptionError(
+                f"model.pretrained is {self.pretrained} and model.inference_ckpt_path is {self.inference_ckpt_path}; "
+                f"give exactly one of them"
+            )
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """The attention backend: sdpa or xformers."""
+
+    backend: str = "sdpa"
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """Which metrics are computed for each record."""
+
+    lpips: bool = True
+    landmark_sync: bool = True
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Where finished records are published."""
+
+    kind: str = "wandb"
+    mode: str = "offline"
+    project: str = "latentsync"
+    entity: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("kind", TRACKER_KINDS), ("mode", TRACKER_MODES)):
+            if getattr(self, name) not in allowed:
+                raise OptionError(f"tracker.{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One cell: everything that `python -m experiments.run` was told."""
+
+    name: str
+    runs_dir: Path
+    data: DataConfig
+    preset: Preset
+    model: ModelConfig
+    options: Options
+    attention: AttentionConfig
+    metrics: MetricsConfig
+    tracker: TrackerConfig
+
+    @property
+    def sweep_dir(self) -> Path:
+        return self.runs_dir / "sweeps" / self.name
+
+
+def read_config(config: DictConfig) -> RunConfig:
+    """The composed configuration as checked dataclasses.
+
+    Raises:
+        OptionError: a key is unknown, or a value is missing, of the wrong type or out of range.
+    """
+    options = Options(
+        sampler=_section(config, "sampler", SamplerOptions),
+        video=_section(config, "video", VideoOptions),
+        runtime=_section(config, "runtime", RuntimeOptions),
+    )
+    return RunConfig(
+        name=_plain_name(str(config.name)),
+        runs_dir=Path(config.runs_dir),
+        data=_section(config, "data", DataConfig),
+        preset=_section(config, "preset", Preset),
+        model=_section(config, "model", ModelConfig),
+        options=options,
+        attention=_section(config, "attention", AttentionConfig),
+        metrics=_section(config, "metrics", MetricsConfig),
+        tracker=_section(config, "tracker", TrackerConfig),
+    )
+
+
+def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
+    schema = OmegaConf.structured(kind)
+    OmegaConf.set_readonly(schema, False)
+    try:
+        merged = OmegaConf.merge(schema, config[name])
+        return OmegaConf.to_object(merged)
+    except MissingMandatoryValue as error:
+        raise OptionError(f"{name}.{error.key} is not given; add {name}.{error.key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"{name}.{error.full_key or error.key}: {reason}") from error
+
+
+def _plain_name(name: str) -> str:
+    """A sweep's name is a folder's: nothing in it may leave the runs folder."""
+    if not name or name != Path(name).name or name.startswith("."):
+        raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
+    return name

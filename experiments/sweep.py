@@ -1,0 +1,148 @@
+"""A sweep from its cells to its table: what each cell leaves behind, and what is made of all of them at the end.
+
+runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from experiments import figures
+from experiments.cell import Outcome, header, pairs_of, pipeline_of, run_cell, say
+from experiments.collect import CELLS_DIR, collect, sweep_failures, sweep_records
+from experiments.publish import publish
+from experiments.record import Record, write_json
+from experiments.schema import RunConfig, read_config
+from experiments.trackers import run_name
+from latentsync.errors import LatentSyncError
+
+NOT_THE_CELLS = ("tracker", "launch", "runtime", "hydra", "runs_dir", "name")  # overrides that change no record
+
+_announced: set[tuple] = set()  # headers printed by this process
+
+
+def run_and_note(config: DictConfig, overrides: list[str]) -> None:
+    """Runs one cell and notes what became of each pair; an error of the whole cell is noted too."""
+    cell_dir = Path(config.runs_dir) / "sweeps" / str(config.name) / CELLS_DIR
+    try:
+        run = read_config(config)
+        cell_dir = run.sweep_dir / CELLS_DIR
+        outcomes = _run(run)
+    except LatentSyncError as error:
+        say(f"error: {error}")
+        outcomes = [Outcome("(every pair)", "", float("nan"), "failed", reason=str(error))]
+    kept = sorted(o for o in overrides if o.lstrip("+~").split(".")[0].split("=")[0] not in NOT_THE_CELLS)
+    key = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
+    write_json(cell_dir / f"{key}.json", {"overrides": kept, "outcomes": [asdict(outcome) for outcome in outcomes]})
+
+
+def _run(run: RunConfig) -> list[Outcome]:
+    pairing, pipeline = pairs_of(run.data), pipeline_of(run)
+    lines = tuple(header(run, pairing, pipeline))
+    if lines not in _announced:
+        _announced.add(lines)
+        for line in lines:
+            say(line)
+    return run_cell(run, pairing.pairs, lambda outcome: say(outcome_line(outcome, run)))
+
+
+def outcome_line(outcome: Outcome, run: RunConfig) -> str:
+    """One line for one pair as it ends."""
+    sampler = run.options.sampler
+    cell = f"guidance {outcome.guidance_scale:g}, {sampler.num_inference_steps} steps, seed {sampler.seed}"
+    end = {
+        "done": f"done in {outcome.seconds:.1f} s",
+        "found": "found, nothing to do",
+        "failed": f"FAILED: {outcome.reason}",
+    }[outcome.status]
+    return f"{cell:<34} {outcome.pair:<28} {end}"
+
+
+class SweepReport(Callback):
+    """At the end of a run or sweep: table, figures, links to the videos, publishing, exit status."""
+
+    def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
+        self._report(config)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
+        self._report(config)
+
+    def _report(self, config: DictConfig) -> None:
+        try:
+            failed = summarise(read_config(config))
+        except LatentSyncError as error:  # said already, by the cell that it stopped
+            raise SystemExit(1) from error
+        if failed:
+            raise SystemExit(1)
+
+
+def summarise(run: RunConfig) -> int:
+    """Writes and prints what a sweep came to.
+
+    Returns:
+        How many pairs of it failed.
+    """
+    table = collect(run.runs_dir, run.name)
+    failures = sweep_failures(run.sweep_dir)
+    if not table.empty:
+        table.to_csv(run.sweep_dir / "table.csv", index=False)
+        records = sweep_records(run.runs_dir, run.name)
+        link_videos(records, run.sweep_dir / "videos")
+        figures.save(figures.sweep_figure(table), run.sweep_dir / "figure.png")
+        figures.save(figures.contact_sheet(records), run.sweep_dir / "contact_sheet.png")
+        count, stopped = publish(records, run.name, run.tracker, run.runs_dir)
+        say("\n" + table_text(table) + "\n")
+        if run.tracker.kind != "none":
+            say(
+                f"W&B ({run.tracker.mode}): {count} records published now"
+                + (f"; stopped: {stopped}" if stopped else "")
+            )
+    for failure in failures:
+        say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
+    say(f"{len(table)} records, {len(failures)} failures in {run.sweep_dir}")
+    return len(failures)
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
+    cells = [
+        f"guidance {row.guidance_scale:g}, {row.num_inference_steps} steps, seed {row.seed}"
+        for row in table.itertuples()
+    ]
+    shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
+    columns = {"lpips_alexnet": "LPIPS", "landmark_sync_peak": "sync", "landmark_sync_lag": "lag", "seconds": "seconds"}
+    formats = {"LPIPS": "{:.3f}", "sync": "{:.2f}", "lag": "{:+.0f}", "seconds": "{:.1f}"}
+    for name, title in columns.items():
+        if name in table:
+            shown[title] = ["-" if pd.isna(value) else formats[title].format(value) for value in table[name]]
+    text = shown.to_string(index=False)
+    if not table["trained"].all():
+        text = f"UNTRAINED MODEL: these numbers check the plumbing, they say nothing of lip sync\n{text}"
+    reasons = sorted(
+        {
+            f"{column.removesuffix('_reason')}: {reason}"
+            for column in table.columns
+            if column.endswith("_reason")
+            for reason in table[column].dropna()
+        }
+    )
+    return "\n".join([text, *(f"- where {reason}" for reason in reasons)])
+
+
+def link_videos(records: list[Record], folder: Path) -> None:
+    """Readable names for the videos of a sweep; links into the records where the file system has links."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        link = folder / f"{run_name(record.content).replace(' ', '_')}_{record.id}.mp4"
+        if link.exists():
+            continue
+        try:
+            link.symlink_to(os.path.relpath(record.video_path, folder))
+        except OSError:
+            shutil.copyfile(record.video_path, link)
