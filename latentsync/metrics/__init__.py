@@ -1,0 +1,10 @@
+"""Measures of a lip-synced video: arrays in, numbers out. Nothing here knows of paths, pipelines or trackers.
+
+Each module states its goal, conventions and units, has `validate()` for its inputs and one pure function per measure.
+`evaluate` gathers them. A value names the network and protocol that made it; a value that has no meaning for an input
+is missing with a reason, never a number.
+"""
+
+from latentsync.metrics.evaluate import evaluate, same_speech
+
+__all__ = ["evaluate", "same_speech"]

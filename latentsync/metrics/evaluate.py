@@ -1,0 +1,145 @@
+"""All measures of one generated video at once, each with its unit, its direction and what made it.
+
+Goal: one flat dict that a record can hold and a table can be made of. A measure that has no meaning for the input is
+there too, with `value` None and a `reason`.
+
+Conventions: an entry is `{"value", "unit", "direction", "protocol"}` and, where the value is None, `"reason"`.
+`direction` is "higher", "lower" or "zero" (nearer to 0), whichever is better.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice, zip_longest
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync.errors import WeightsError
+from latentsync.metrics import perceptual, sync
+from latentsync.shapes import Crop, Waveform
+
+SAME_SPEECH = 0.9  # normalised cross-correlation from which on two sounds are the same recording
+SAME_SPEECH_SHIFT_S = 0.1  # apart in time at most
+SAME_SPEECH_LENGTH_S = 0.5  # apart in length at most
+SAME_SPEECH_HEARD_S = 60.0  # compared at most, from the beginning
+
+Entry = dict[str, Any]
+
+
+def validate(gaps: np.ndarray | None, waveform: Waveform | None, rate_hz: float) -> None:
+    """Refuses arrays of the wrong rank.
+
+    Raises:
+        ValueError: gaps not `(f,)`, waveform not `(n,)`, or a rate of 0 or less.
+    """
+    for name, array in (("gaps", gaps), ("waveform", waveform)):
+        if array is not None and array.ndim != 1:
+            raise ValueError(f"{name} has shape {array.shape}; it must have one dimension")
+    if rate_hz <= 0:
+        raise ValueError(f"rate_hz is {rate_hz}; it must be above 0 (16000 is the usual choice)")
+
+
+def evaluate(
+    generated_crops: Iterable[Crop] | None = None,
+    source_crops: Iterable[Crop] | None = None,
+    gaps: np.ndarray | None = None,
+    waveform: Waveform | None = None,
+    rate_hz: int = 16000,
+    is_own_voice: bool = False,
+    video_rate_hz: float = 25.0,
+    device: str = "cpu",
+) -> dict[str, Entry]:
+    """Every measure of one generated video; whatever input is None leaves its measures out with a reason.
+
+    Args:
+        generated_crops, source_crops: aligned faces of the same frames, `(3, r, r)` each, uint8 or float -1..1; read
+            once, in batches.
+        gaps: `sync.lip_gap` of the generated video's frames, `(f,)`, NaN without a face.
+        waveform: the voice, mono, `(n,)`.
+        is_own_voice: the voice is the clip's own sound (`same_speech`), so that the source is a reference for lips.
+
+    Raises:
+        ValueError: arrays of the wrong shape, or crops of different number.
+    """
+    validate(gaps, waveform, rate_hz)
+    entries = {"lpips_alexnet": _lpips(generated_crops, source_crops, is_own_voice, device)}
+    return entries | _landmark_sync(gaps, waveform, rate_hz, video_rate_hz)
+
+
+def _entry(value: float | None, unit: str, direction: str, protocol: str, reason: str | None = None) -> Entry:
+    entry: Entry = {"value": value, "unit": unit, "direction": direction, "protocol": protocol}
+    return entry if reason is None else entry | {"reason": reason}
+
+
+def _lpips(generated: Iterable[Crop] | None, source: Iterable[Crop] | None, is_own_voice: bool, device: str) -> Entry:
+    """Mean LPIPS over frames."""
+    what = ("distance", "lower", f"{perceptual.lpips_protocol()}, mean over frames of aligned crops")
+    if not is_own_voice:
+        return _entry(None, *what, reason="the voice is not the clip's own, so the source is no reference for the lips")
+    if generated is None or source is None:
+        return _entry(None, *what, reason="no crops of both the generated and the source video were given")
+    try:
+        distances = [perceptual.lpips_distance(a, b, device) for a, b in _paired_batches(generated, source)]
+    except WeightsError as error:
+        return _entry(None, *what, reason=str(error))
+    if not distances:
+        return _entry(None, *what, reason="no frame has a face")
+    return _entry(float(np.concatenate(distances).mean()), *what)
+
+
+def _paired_batches(a: Iterable[Crop], b: Iterable[Crop]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of crops from two streams of equal length."""
+    pairs = zip_longest(a, b)
+    while batch := list(islice(pairs, perceptual.BATCH_FRAMES)):
+        if any(crop is None for crop in batch[-1]):
+            raise ValueError("generated_crops and source_crops differ in number; give the same frames of both")
+        yield tuple(torch.stack([torch.as_tensor(crop) for crop in side]) for side in zip(*batch, strict=True))
+
+
+def _landmark_sync(
+    gaps: np.ndarray | None, waveform: Waveform | None, rate_hz: int, video_rate_hz: float
+) -> dict[str, Entry]:
+    units = {"peak": ("correlation", "higher"), "lag": ("frames", "zero"), "margin": ("correlation", "higher")}
+    protocol = (
+        f"lip gap (MediaPipe 13, 14) against log energy, Pearson, lags within {sync.MAX_LAG} frames "
+        f"of 1/{video_rate_hz:g} s"
+    )
+    if gaps is None or waveform is None:
+        reason = "no lip gaps and voice were given"
+        return {f"landmark_sync_{name}": _entry(None, *unit, protocol, reason) for name, unit in units.items()}
+    energy = sync.log_energy(waveform, rate_hz, gaps.size, video_rate_hz)
+    curve = sync.lip_energy_correlation(gaps, energy)
+    protocol += f"; {curve.num_used} frames with a face, {curve.num_left_out} without"
+    return {
+        f"landmark_sync_{name}": _entry(getattr(curve, name), *unit, protocol, curve.reason)
+        for name, unit in units.items()
+    }
+
+
+def same_speech(a: Waveform, b: Waveform, rate_hz: int) -> bool:
+    """Whether two sounds are one recording, perhaps coded anew, shifted or cut a little.
+
+    True where the normalised cross-correlation reaches 0.9 at a shift of at most 0.1 s. Lengths may differ by 0.5 s; of
+    long sounds the first minute is compared. Silence is the same as nothing.
+
+    Args:
+        a, b: mono waveforms of one rate, `(n,)` and `(m,)`.
+    """
+    if abs(a.size - b.size) > SAME_SPEECH_LENGTH_S * rate_hz:
+        return False
+    size = min(a.size, b.size, round(SAME_SPEECH_HEARD_S * rate_hz))
+    shift = min(round(SAME_SPEECH_SHIFT_S * rate_hz), size - 1)
+    if size == 0:
+        return False
+    a, b = a[:size].astype(np.float64), b[:size].astype(np.float64)
+    length = 1 << (2 * size - 1).bit_length()
+    product = np.fft.irfft(np.fft.rfft(a, length) * np.conj(np.fft.rfft(b, length)), length)
+    shifts = np.arange(-shift, shift + 1)
+    energy_a, energy_b = (np.concatenate([[0.0], np.cumsum(np.square(x))]) for x in (a, b))
+    late, early = np.maximum(shifts, 0), np.maximum(-shifts, 0)  # a[late:] lies over b[early:] at each shift
+    overlap_a = energy_a[size - early] - energy_a[late]
+    overlap_b = energy_b[size - late] - energy_b[early]
+    scale = np.sqrt(np.maximum(overlap_a * overlap_b, 0))
+    heard = scale > 1e-9 * size
+    return bool(np.any(product[shifts][heard] >= SAME_SPEECH * scale[heard]))

@@ -1,0 +1,138 @@
+"""How different two pictures look to a person: LPIPS.
+
+Goal: distance between each generated face crop and the source's crop of the same frame. It means something only where
+the voice is the clip's own, for then the source shows the very lips that the voice asks for.
+
+Conventions: crops `(f, 3, r, r)`, RGB, uint8 0..255 or float -1..1. The distance has no unit, is 0 for identical
+pictures and grows with the difference; below about 0.1 is hard to see.
+
+Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018), LPIPS v0.1
+with AlexNet, as in the `lpips` package. Both the backbone and the linear heads come from one file of the catalogue.
+"""
+
+import pickle
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lpips
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync import weights
+from latentsync.errors import WeightsError
+
+LPIPS_WEIGHTS = "lpips/alexnet.ckpt"
+BATCH_FRAMES = 16  # compared at once, so that memory does not depend on the number of frames
+SMALLEST_PX = 32  # AlexNet's last stage needs a few pixels
+
+# The five convolutions of AlexNet under the names that the `lpips` package gives them.
+_CONVOLUTIONS = ("net.slice1.0", "net.slice2.3", "net.slice3.6", "net.slice4.8", "net.slice5.10")
+_ADMITTED = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+
+
+def validate(a: Tensor, b: Tensor) -> None:
+    """Refuses crops that cannot be compared.
+
+    Raises:
+        ValueError: not `(f, 3, r, r)`, of different shapes, too small, or floats outside -1..1.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"crops of shape {tuple(a.shape)} and {tuple(b.shape)} cannot be compared; make them equal")
+    if a.ndim != 4 or a.shape[1] != 3 or min(a.shape[2:]) < SMALLEST_PX:
+        raise ValueError(f"crops have shape {tuple(a.shape)}; it must be (f, 3, r, r) with r of at least {SMALLEST_PX}")
+    for crops in (a, b):
+        if crops.dtype != torch.uint8 and crops.numel() and not float(crops.abs().max()) <= 1.001:
+            raise ValueError(f"float crops must lie in -1..1 and be finite; the largest is {float(crops.abs().max())}")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads dicts of numpy arrays and refuses whatever else a pickle could name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise WeightsError(f"the weight file names {module}.{name}, which arrays do not need; it is not read")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The nested dict of numpy arrays in a pickle; no code of the file is run.
+
+    Raises:
+        WeightsError: the file names anything but numpy arrays, or is damaged.
+    """
+    with open(path, "rb") as file:
+        try:
+            return _ArrayUnpickler(file).load()
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise WeightsError(f"{path} is damaged ({error}); delete it and fetch it again") from error
+
+
+def lpips_state_dict(arrays: dict[str, Any]) -> dict[str, Tensor]:
+    """The carrier's arrays under the names of the `lpips` package; kernels go from HWIO to OIHW."""
+    state = {}
+    for layer, name in enumerate(_CONVOLUTIONS):
+        convolution = arrays["AlexNet_0"][f"Conv_{layer}"]
+        state[f"{name}.weight"] = _oihw(convolution["kernel"])
+        state[f"{name}.bias"] = torch.from_numpy(np.array(convolution["bias"]))
+        head = _oihw(arrays[f"NetLinLayer_{layer}"]["Conv_0"]["kernel"])
+        state[f"lin{layer}.model.1.weight"] = state[f"lins.{layer}.model.1.weight"] = head
+    return state
+
+
+def _oihw(kernel: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+
+
+@cache
+def lpips_network(device: str = "cpu") -> lpips.LPIPS:
+    """LPIPS v0.1 with AlexNet, in float32, ready for use; nothing is downloaded by `lpips` or torchvision.
+
+    Raises:
+        WeightsError: the weights are not on this machine and cannot be fetched.
+    """
+    state = lpips_state_dict(read_arrays(weights.locate(LPIPS_WEIGHTS)))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # its random start is overwritten
+        warnings.simplefilter("ignore")  # torchvision's old argument names, in lpips' own code
+        network = lpips.LPIPS(net="alex", version="0.1", pretrained=False, pnet_rand=True, verbose=False)
+    state |= {name: value for name, value in network.state_dict().items() if name.startswith("scaling_layer.")}
+    network.load_state_dict(state, strict=True)
+    return network.requires_grad_(False).eval().to(device)
+
+
+def lpips_protocol() -> str:
+    """What a value of `lpips_distance` was made with, for the record that holds it."""
+    return f"LPIPS v0.1, AlexNet, weights {weights.known(LPIPS_WEIGHTS).sha256[:12]}"
+
+
+@torch.inference_mode()
+def lpips_distance(a: Tensor, b: Tensor, device: str = "cpu") -> np.ndarray:
+    """LPIPS distance of each pair of crops.
+
+    Args:
+        a, b: `(f, 3, r, r)`, uint8 0..255 or float -1..1.
+
+    Returns:
+        float64 distances, `(f,)`; 0 for identical crops.
+    """
+    validate(a, b)
+    network = lpips_network(device)
+    distances = [
+        network(_signed(left, device), _signed(right, device)).flatten().cpu().double().numpy()
+        for left, right in zip(a.split(BATCH_FRAMES), b.split(BATCH_FRAMES), strict=True)
+        if len(left)
+    ]
+    return np.concatenate(distances) if distances else np.empty(0)
+
+
+def _signed(crops: Tensor, device: str) -> Tensor:
+    """Crops as float32 -1..1 on the device."""
+    crops = crops.to(device)
+    return crops.float() / 127.5 - 1 if crops.dtype == torch.uint8 else crops.float()
