@@ -1,0 +1,1 @@
+"""Synthetic talking heads: voice -> visemes -> painted head -> clip. Everything is seeded; nothing here needs torch."""

@@ -1,0 +1,174 @@
+"""A sentence becomes speech: a waveform and the times of its phones. Knows nothing of faces.
+
+The synthesiser is flite (Carnegie Mellon University, https://github.com/festvox/flite), called as a program. Its option
+`-psdur` prints one `phone:end_time_s` for each phone of the US English set, silence being `pau`.
+"""
+
+import io
+import shutil
+import subprocess
+import tempfile
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import Int16
+
+from latentsync.errors import MediaError, OptionError
+
+RATE_HZ = 16_000  # of every speech, whatever flite's voice has
+FEMALE_VOICES = ("slt",)
+MALE_VOICES = ("rms", "awb", "kal16")
+SILENCE = "pau"
+TIMEOUT_S = 60
+PITCH_RANGE_HZ = (60.0, 350.0)
+STRETCH_RANGE = (0.5, 2.0)
+TRACT_RANGE = (0.85, 1.15)
+
+Waveform = Int16[np.ndarray, "n"]  # mono, 16 bit
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One of flite's speakers, varied.
+
+    Attributes:
+        name: flite's name of the speaker: slt is a woman; rms, awb and kal16 are men.
+        pitch_hz: mean of the fundamental frequency; None keeps the speaker's own.
+        stretch: durations relative to the speaker's own, 1.2 speaks slower.
+        tract: length of the vocal tract relative to the speaker's own; 1.08 sounds larger, 0.92 smaller.
+    """
+
+    name: str = "slt"
+    pitch_hz: float | None = None
+    stretch: float = 1.0
+    tract: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in FEMALE_VOICES + MALE_VOICES:
+            known = ", ".join(FEMALE_VOICES + MALE_VOICES)
+            raise OptionError(f"voice {self.name!r} is unknown; choose one of {known}")
+        _check_range("stretch", self.stretch, STRETCH_RANGE)
+        _check_range("tract", self.tract, TRACT_RANGE)
+        if self.pitch_hz is not None:
+            _check_range("pitch_hz", self.pitch_hz, PITCH_RANGE_HZ)
+
+
+def _check_range(name: str, value: float, bounds: tuple[float, float]) -> None:
+    if not bounds[0] <= value <= bounds[1]:
+        raise OptionError(f"{name} of the voice is {value}; it must lie between {bounds[0]} and {bounds[1]}")
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone of the US English set (`pau` is silence) and when it sounds."""
+
+    name: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Speech at 16 kHz; the phones tile it from 0 to its end without gaps."""
+
+    sound: Waveform
+    phones: tuple[Phone, ...]
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.sound) / RATE_HZ
+
+
+def random_voice(seed: int, gender: str) -> Voice:
+    """A voice of `gender` ("female" or "male"); the same seed gives the same voice."""
+    generator = np.random.default_rng([seed, 11])
+    names, pitch_hz = (FEMALE_VOICES, (170, 245)) if gender == "female" else (MALE_VOICES, (88, 150))
+    return Voice(
+        name=str(generator.choice(names)),
+        pitch_hz=round(float(generator.uniform(*pitch_hz)), 1),
+        stretch=round(float(generator.uniform(0.95, 1.2)), 3),
+        tract=round(float(generator.uniform(0.92, 1.08)), 3),
+    )
+
+
+def speak(sentence: str, voice: Voice) -> Speech:
+    """Synthesise `sentence`; MediaError where flite is missing, fails, or has nothing to say."""
+    if not any(character.isalnum() for character in sentence):
+        raise MediaError(f"the sentence {sentence!r} has no letter or digit to speak; give at least one word")
+    printed, sound, rate_hz = _run_flite(sentence, voice)
+    # A longer tract lowers formants and pitch alike: the sound was made faster and higher, and is played slower.
+    sound = resample(sound, round(rate_hz / voice.tract), RATE_HZ)
+    if len(sound) == 0:
+        raise MediaError(f"flite made no sound of the sentence {sentence!r}; give at least one word in English")
+    return Speech(sound, parse_phones(printed, voice.tract, len(sound) / RATE_HZ))
+
+
+def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
+    program = shutil.which("flite")
+    if program is None:
+        raise MediaError("the speech synthesiser flite is not installed; install it with `apt-get install flite`")
+    command = [program, "-voice", voice.name, "-psdur", "--setf", f"duration_stretch={voice.stretch / voice.tract:.5f}"]
+    if voice.pitch_hz is not None:
+        command += ["--setf", f"int_f0_target_mean={voice.pitch_hz * voice.tract:.3f}"]
+    with tempfile.TemporaryDirectory(prefix="speakers-") as folder:
+        text, target = Path(folder) / "sentence.txt", Path(folder) / "speech.wav"
+        # The sentence goes through a file, so that no sentence can be taken for an option.
+        text.write_text(" ".join(sentence.split()) + "\n", encoding="utf-8")
+        command += ["-f", str(text), "-o", str(target)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise MediaError(f"flite spent over {TIMEOUT_S} s on {sentence!r}; give a shorter sentence") from error
+        if done.returncode != 0 or not target.is_file():
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise MediaError(f"flite failed (code {done.returncode}: {reason}) on {sentence!r}; change the sentence")
+        sound, rate_hz = read_wav(target.read_bytes())
+    return done.stdout, sound, rate_hz
+
+
+def parse_phones(printed: str, time_scale: float, duration_s: float) -> tuple[Phone, ...]:
+    """flite's `name:end_s name:end_s ...` as phones that tile 0..duration_s; times are multiplied by `time_scale`."""
+    phones: list[Phone] = []
+    start_s = 0.0
+    for item in printed.split():
+        name, separator, end = item.rpartition(":")
+        if not separator or not name:
+            continue
+        end_s = min(float(end) * time_scale, duration_s)
+        if end_s > start_s:
+            phones.append(Phone(name, start_s, end_s))
+            start_s = end_s
+    if start_s < duration_s:  # the waveform may ring on after the last phone
+        phones.append(Phone(SILENCE, start_s, duration_s))
+    return tuple(phones)
+
+
+def resample(sound: Waveform, from_hz: int, to_hz: int) -> Waveform:
+    """The same sound at another rate, through FFmpeg's band-limited resampler."""
+    if from_hz == to_hz:
+        return sound
+    frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
+    frame.sample_rate = from_hz
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=to_hz)
+    parts = [part.to_ndarray()[0] for given in (frame, None) for part in resampler.resample(given)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+
+def read_wav(data: bytes) -> tuple[Waveform, int]:
+    """Samples and rate in Hz of a mono 16-bit WAV file."""
+    with wave.open(io.BytesIO(data)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16), file.getframerate()
+
+
+def wav_bytes(sound: Waveform, rate_hz: int = RATE_HZ) -> bytes:
+    """A mono 16-bit WAV file."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(sound.astype("<i2").tobytes())
+    return buffer.getvalue()
