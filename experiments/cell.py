@@ -18,7 +18,7 @@ from experiments.measure import measure
 from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs
 from experiments.progress import PairBar
 from experiments.record import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, write_json
-from experiments.schema import DataConfig, MetricsConfig, ModelConfig, RunConfig
+from experiments.schema import DataConfig, ModelConfig, RunConfig
 from latentsync import __version__
 from latentsync.config import Options, Preset, resolve_guidance
 from latentsync.errors import LatentSyncError
@@ -123,16 +123,8 @@ def produce(
             pair.clip, pair.voice, video_path, mask_path, replace(config.options, sampler=sampler), bar.on_progress
         )
         bar.say("measure")
-        metrics = measured(output, pair, pipeline, config.metrics)
+        metrics = measure(output, pair, pipeline, config.metrics)
     return _content(pair, config, pipeline, output, parts), metrics
-
-
-def measured(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted: MetricsConfig) -> dict:
-    """The metrics of a result; each says where the model that made it was not trained."""
-    metrics = measure(output, pair, pipeline.detector, wanted)
-    if not pipeline.settings.trained:
-        metrics = {name: {**entry, "model": "untrained"} for name, entry in metrics.items()}
-    return metrics
 
 
 def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:

@@ -93,3 +93,13 @@ def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = TH
         width = round(frame.shape[1] * height_px / frame.shape[0])
         thumbs.append(cv2.resize(frame, (width, height_px), interpolation=cv2.INTER_AREA))
     return np.hstack(thumbs)
+
+
+def before_and_after(source: Path, result: Path, count: int = FRAMES_A_ROW) -> Figure:
+    """Frames at equal times of a clip and of what was made from it, one above the other."""
+    figure = Figure(figsize=(1.7 * count, 3.9), layout="constrained")
+    for axis, path, label in zip(figure.subplots(2, 1), (source, result), ("source", "result"), strict=True):
+        axis.imshow(frame_strip(path, count, height_px=256))
+        axis.set_title(label, loc="left", fontsize=10)
+        axis.set_axis_off()
+    return figure

@@ -11,17 +11,18 @@ from latentsync.audio import RATE_HZ
 from latentsync.faces import LandmarkDetector, apply_affine, crop_box_size, warp_crop
 from latentsync.metrics import evaluate, same_speech
 from latentsync.metrics.sync import lip_gap
-from latentsync.pipeline import LipsyncOutput
+from latentsync.pipeline import LipsyncOutput, LipsyncPipeline
 from latentsync.shapes import Crop, Frame, Landmarks
 
 NUM_LANDMARKS = 468
 
 
-def measure(output: LipsyncOutput, pair: Pair, detector: LandmarkDetector, wanted: MetricsConfig) -> dict:
+def measure(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted: MetricsConfig) -> dict:
     """Every metric that is asked for, from the files as they were written.
 
     Returns:
-        name -> {value, unit, direction, protocol} with a reason where the value is None.
+        name -> {value, unit, direction, protocol} with a reason where the value is None, and `model: untrained` where
+        the network that made the result was not trained.
     """
     waveform = media.read_sound(pair.voice, RATE_HZ)
     is_own = wanted.lpips and _is_own_voice(pair, waveform)
@@ -31,16 +32,15 @@ def measure(output: LipsyncOutput, pair: Pair, detector: LandmarkDetector, wante
             "generated_crops": _crops(output.frames, output),
             "source_crops": _crops(_source(output, pair), output),
         }
-    gaps = lip_gap(_landmarks(output, detector)) if wanted.landmark_sync else None
+    gaps = lip_gap(_landmarks(output, pipeline.detector)) if wanted.landmark_sync else None
     entries = evaluate(
         **crops, gaps=gaps, waveform=waveform, rate_hz=RATE_HZ, is_own_voice=is_own, video_rate_hz=output.fps
     )
-    if wanted.lpips and not is_own:
-        entries["lpips_alexnet"]["reason"] = (
-            "the voice is not the clip's own, so the source is no reference for the lips"
-        )
     kept = {"lpips": wanted.lpips, "landmark_sync": wanted.landmark_sync}
-    return {name: entry for name, entry in entries.items() if any(name.startswith(k) for k, on in kept.items() if on)}
+    label = {} if pipeline.settings.trained else {"model": "untrained"}
+    return {
+        n: {**entry, **label} for n, entry in entries.items() if any(n.startswith(k) for k, on in kept.items() if on)
+    }
 
 
 def _is_own_voice(pair: Pair, waveform: np.ndarray) -> bool:

@@ -7,7 +7,10 @@ Coordinates are in px with (0, 0) at the centre of the top left pixel. An affine
 an upright rectangle of 210x280 px (width x height) for crops of 256 px, which the crop shows as a square.
 """
 
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -115,12 +118,27 @@ class _Region:
         return cv2.warpAffine(frame, to_frame, (side_px, side_px), flags=flags, borderMode=border)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops what native code writes to the standard error; the runtime greets each new interpreter there."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class _Network:
     """One tflite network: an image in, its outputs by width of their last axis."""
 
     def __init__(self, path: Path) -> None:
-        self._interpreter = Interpreter(model_path=str(path), num_threads=1)
-        self._interpreter.allocate_tensors()
+        with _quiet():
+            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = {int(o["shape"][-1]): o["index"] for o in self._interpreter.get_output_details()}
 

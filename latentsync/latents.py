@@ -20,6 +20,8 @@ NOISE = "noise"
 VAE_MASKED = "vae sample of the masked image"
 VAE_REFERENCE = "vae sample of the reference image"
 
+FRAMES_AT_ONCE = 8  # that the VAE sees, so that its memory does not grow with windows and batches
+
 
 def seeded_generator(seed: int, purpose: str) -> torch.Generator:
     """The generator of one purpose: its seed is a hash of the run's seed and the purpose."""
@@ -43,13 +45,15 @@ def encode(vae: AutoencoderKL, pixels: Pixels, generator: torch.Generator) -> Fr
     Returns:
         (f, c, r/8, r/8) in the VAE's dtype.
     """
-    posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
-    noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=generator) for _ in range(len(pixels))])
-    sample = posterior.mean + posterior.std * noise.to(posterior.mean)
-    return (sample - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    parts = []
+    for part in pixels.split(FRAMES_AT_ONCE):
+        posterior = vae.encode(part.to(vae.device, vae.dtype)).latent_dist
+        noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=generator) for _ in range(len(part))])
+        parts.append(posterior.mean + posterior.std * noise.to(posterior.mean))
+    return (torch.cat(parts) - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
 def decode(vae: AutoencoderKL, latents: FrameLatents) -> Pixels:
     """Aligned faces from latents, (f, 3, r, r) float32 on the CPU, about -1..1."""
     unscaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    return vae.decode(unscaled).sample.float().cpu()
+    return torch.cat([vae.decode(part).sample.float().cpu() for part in unscaled.split(FRAMES_AT_ONCE)])

@@ -55,6 +55,7 @@ from latentsync.weights import state_dict_sha256
 
 VIDEO_RATE_HZ = 25.0  # the rate that the audio windows and the published models are made for
 LANDMARK_REFINEMENTS = 4  # 0.7 instead of 7.7 px rms of trembling on a face 14 px wide to the detector (docs/log.md)
+ALIGNMENTS_KEPT = 16  # clips
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
 UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
 
@@ -197,6 +198,7 @@ class LipsyncPipeline:
         self.settings = settings
         self.attention = "sdpa"
         self._detector = detector
+        self._aligned: dict[tuple, AlignedFaces] = {}
 
     @classmethod
     def from_pretrained(
@@ -286,7 +288,7 @@ class LipsyncPipeline:
             crf=video.crf,
             dtype=dtype_name(self.unet.dtype),
             device=str(self.device),
-            batch_size=resolve_batch_size(options.runtime.batch_size, self.device),
+            batch_size=resolve_batch_size(options.runtime.batch_size, self.unet.num_parameters()),
         )
 
     def prepare(
@@ -311,10 +313,23 @@ class LipsyncPipeline:
         num_out = num_output_frames(len(waveform))
         num_in = min(num_out, info.num_frames)
         with watch.stage("align"):
-            frames = media.read_frames(video_path, VIDEO_RATE_HZ, stop=num_in)
-            faces = align(_counted(frames, "align", num_in, on_progress), self.detector, size_px)
+            faces = self._align(video_path, num_in, size_px, on_progress)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
         return PreparedPair(video_path, audio_path, info, order, faces, windows)
+
+    def _align(
+        self, video_path: Path, num_frames: int, size_px: int, on_progress: ProgressCallback | None
+    ) -> AlignedFaces:
+        """The affines of a clip's first frames; those of the last few clips are remembered."""
+        status = video_path.stat()
+        key = (video_path.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px)
+        if key not in self._aligned:
+            frames = media.read_frames(video_path, VIDEO_RATE_HZ, stop=num_frames)
+            faces = align(_counted(frames, "align", num_frames, on_progress), self.detector, size_px)
+            while len(self._aligned) >= ALIGNMENTS_KEPT:
+                del self._aligned[next(iter(self._aligned))]
+            self._aligned[key] = faces
+        return self._aligned[key]
 
     def generate(
         self,
