@@ -1,0 +1,29 @@
+# Two commands need nothing but Python 3.11, pip and make:
+#   make demo   sets everything up and runs the quickstart sweep on the shipped clips
+#   make test   sets everything up and runs the tests, notebooks included
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test setup lint clean
+
+demo: setup
+	$(RUN) -m experiments.run experiment=quickstart
+
+test: setup
+	$(RUN) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev]'
+	$(RUN) -m experiments.weights fetch
+	@touch $@
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,139 @@
+"""Recognising checkpoint files and refusing what does not fit, by name."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from latentsync.checkpoints import detect_unet, load_unet, modern_vae_names, read_state_dict, read_unet_config
+from latentsync.config import ATTENTION_BACKENDS
+from latentsync.errors import LatentSyncError, OptionError, WeightsError
+from latentsync.model_files import SD_VAE, load_folder, load_published, seeded
+from latentsync.unet import UNet3DConditionModel
+
+CONFIG = {
+    "block_out_channels": [32, 64],
+    "down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"],
+    "up_block_types": ["UpBlock3D", "CrossAttnUpBlock3D"],
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "add_audio_layer": True,
+}
+TO_1_0 = ((".norm2.", ".audio_cross_attn.norm."), (".attn2.", ".audio_cross_attn.attn."))
+
+
+def checkpoint(path, config=CONFIG, rename=()):
+    """Writes a seeded UNet as the original does; transformer blocks are renamed as told."""
+    unet = seeded(UNet3DConditionModel, {k: v for k, v in config.items() if k != "add_audio_layer"}, seed=1)
+    state_dict = unet.state_dict()
+    for old, new in rename:
+        state_dict = {n.replace(old, new) if "transformer_blocks" in n else n: t for n, t in state_dict.items()}
+    torch.save({"global_step": 1, "state_dict": state_dict}, path)
+    return unet
+
+
+def test_an_original_checkpoint_loads_exactly(tmp_path):
+    unet = checkpoint(tmp_path / "latentsync_unet.pt")
+    loaded = load_unet(tmp_path / "latentsync_unet.pt", CONFIG)
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in unet.state_dict().items())
+
+
+def test_the_names_of_1_0_are_understood(tmp_path):
+    config = {**CONFIG, "use_motion_module": False, "custom_audio_layer": False}
+    unet = checkpoint(tmp_path / "v10.pt", {k: v for k, v in config.items() if k != "custom_audio_layer"}, TO_1_0)
+    assert detect_unet(read_state_dict(tmp_path / "v10.pt"), "v10.pt").version == "1.0"
+    loaded = load_unet(tmp_path / "v10.pt", config)
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in unet.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use_motion_module": False}, "motion modules none and the file has all"),
+        ({"cross_attention_dim": 768}, "cross_attention_dim 768 and the file has 384"),
+        ({"block_out_channels": [32, 96]}, r"block_out_channels \[32, 96\]"),
+        ({"layers_per_block": 2}, r"missing \(down_blocks.0.attentions.1"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_its_configuration_is_refused(tmp_path, change, message):
+    checkpoint(tmp_path / "unet.pt")
+    with pytest.raises(WeightsError, match=message):
+        load_unet(tmp_path / "unet.pt", {**CONFIG, **change})
+
+
+def test_damaged_and_foreign_files_are_refused_by_name(tmp_path):
+    unet = checkpoint(tmp_path / "unet.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "unet.pt").read_bytes()[:5000])
+    save_file({"conv_in.weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    state_dict = unet.state_dict()
+    state_dict["conv_in.bias"] = torch.zeros(7)
+    torch.save(state_dict, tmp_path / "misshapen.pt")
+    with pytest.raises(WeightsError, match="cut.pt is not a readable"):
+        load_unet(tmp_path / "cut.pt", CONFIG)
+    with pytest.raises(WeightsError, match="foreign.safetensors holds no LatentSync UNet"):
+        load_unet(tmp_path / "foreign.safetensors", CONFIG)
+    with pytest.raises(WeightsError, match=r"conv_in.bias \(7,\) instead of \(32,\)"):
+        load_unet(tmp_path / "misshapen.pt", CONFIG)
+    with pytest.raises(WeightsError, match="no weight file at"):
+        load_unet(tmp_path / "absent.pt", CONFIG)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    torch.save({"state_dict": Bomb()}, tmp_path / "bomb.pt")
+    with pytest.raises(WeightsError, match="bomb.pt"):
+        read_state_dict(tmp_path / "bomb.pt")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_the_shipped_configuration_is_the_published_network(shared):
+    from latentsync.unet import published_config
+
+    config = read_unet_config("conf/unet/second_stage.yaml")
+    with torch.device("meta"):
+        unet = UNet3DConditionModel(**published_config(config["model"]))
+    expected = json.loads((shared / "keys" / "keys_unet_v15.json").read_text())
+    assert {name: list(tensor.shape) for name, tensor in unet.state_dict().items()} == expected
+
+
+def test_published_weights_that_are_missing_are_named_with_their_source(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    checkpoint(tmp_path / "unet.pt")
+    (tmp_path / "small.yaml").write_text(json.dumps({"data": {"resolution": 256}, "model": CONFIG}))
+    with pytest.raises(WeightsError, match=r"vae/diffusion_pytorch_model.safetensors is not .* download https://"):
+        load_published(tmp_path / "unet.pt", tmp_path / "small.yaml")
+    (tmp_path / "empty.yaml").write_text("data: {}")
+    with pytest.raises(OptionError, match="no `model:` part"):
+        load_published(tmp_path / "unet.pt", tmp_path / "empty.yaml")
+
+
+def test_the_vae_is_the_published_one_under_old_and_new_names(shared):
+    from diffusers import AutoencoderKL
+
+    expected = json.loads((shared / "keys" / "keys_vae.json").read_text())
+    with torch.device("meta"):
+        names = {n: list(t.shape) for n, t in AutoencoderKL.from_config(SD_VAE).state_dict().items()}
+    assert set(modern_vae_names(dict.fromkeys(expected))) == set(names)
+    old = {"encoder.mid_block.attentions.0.query.weight": 1, "decoder.mid_block.attentions.0.proj_attn.bias": 2}
+    assert modern_vae_names(old) == {
+        "encoder.mid_block.attentions.0.to_q.weight": 1,
+        "decoder.mid_block.attentions.0.to_out.0.bias": 2,
+    }
+
+
+def test_an_unknown_model_is_refused_with_what_there_is(tmp_path):
+    with pytest.raises(WeightsError, match="shipped models: mini"):
+        load_folder(tmp_path / "nothing")
+
+
+def test_xformers_is_refused_in_a_sentence_where_it_cannot_run():
+    from latentsync.attention import check_backend
+
+    assert ATTENTION_BACKENDS == ("sdpa", "xformers")
+    with pytest.raises(LatentSyncError, match="needs an NVIDIA GPU and the device is cpu; use attention=sdpa"):
+        check_backend("xformers", "cpu")

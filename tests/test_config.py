@@ -1,0 +1,95 @@
+"""Options: what is refused and in which words, how open values are filled in, that every configuration composes."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from experiments.schema import CONF_DIR, read_config
+from latentsync.config import Preset, RuntimeOptions, SamplerOptions, VideoOptions, resolve_guidance
+from latentsync.errors import OptionError
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SamplerOptions(num_inference_steps=0), "num_inference_steps is 0; .* 1 to 1000"),
+        (lambda: SamplerOptions(guidance_scale=-0.1), "guidance_scale is -0.1; .* at least 0"),
+        (lambda: SamplerOptions(guidance_scale=float("nan")), "guidance_scale is nan"),
+        (lambda: SamplerOptions(seed=-1), "seed is -1; .* 0 to"),
+        (lambda: SamplerOptions(num_frames=0), "num_frames is 0; .* at least 1"),
+        (lambda: VideoOptions(width=100), "width is 100; .* multiple of 8"),
+        (lambda: VideoOptions(width=256, height=128), "width 256 and height 128 differ"),
+        (lambda: VideoOptions(mask="mouth"), "mask 'mouth' is unknown; choose one of mask, mask2"),
+        (lambda: VideoOptions(crf=52), "crf is 52; .* 0 .*51"),
+        (lambda: RuntimeOptions(dtype="int8"), "dtype 'int8' is unknown"),
+        (lambda: RuntimeOptions(batch_size=0), "batch_size is 0"),
+    ],
+)
+def test_values_out_of_range_are_refused_with_value_bound_and_remedy(make, message):
+    with pytest.raises(OptionError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("preset", "female", "male"),
+    [("by_gender", 1.8, 1.3), ("female", 1.8, 1.8), ("male", 1.3, 1.3), ("neutral", 1.5, 1.5)],
+)
+def test_presets_fill_in_guidance_and_an_explicit_value_wins(preset, female, male):
+    config = read_config(composed(f"preset={preset}"))
+    open_sampler, given = SamplerOptions(), SamplerOptions(guidance_scale=2.5)
+    assert resolve_guidance(open_sampler, config.preset, "female").guidance_scale == female
+    assert resolve_guidance(open_sampler, config.preset, "male").guidance_scale == male
+    assert resolve_guidance(given, config.preset, "female").guidance_scale == 2.5
+    assert Preset() == read_config(composed()).preset  # the library's defaults are the configuration's
+
+
+def test_defaults_are_the_users():
+    config = read_config(composed())
+    assert config.options.sampler == SamplerOptions(None, 20, 1247, None)
+    assert config.options.video == VideoOptions()
+    assert config.options.runtime == RuntimeOptions()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampler.num_inference_steps=0", "num_inference_steps is 0"),
+        ("sampler.seed=abc", "sampler.seed: Value 'abc'"),
+        ("+sampler.sed=1", "sampler.sed: Key 'sed' not in"),
+        ("model.pretrained=null", "give exactly one of them"),
+        ("tracker.mode=sometimes", "tracker.mode is 'sometimes'"),
+        ("name=../elsewhere", "name is '../elsewhere'"),
+        ("data=folder", "data.input_dir is not given"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_by_key(override, message):
+    with pytest.raises(OptionError, match=message):
+        read_config(composed(override))
+
+
+def test_an_unknown_key_is_refused():
+    with pytest.raises(HydraException, match="sed"):
+        composed("sampler.sed=1")
+
+
+@pytest.mark.parametrize("path", sorted(CONF_DIR.glob("experiment/*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_composes(path):
+    assert read_config(composed(f"experiment={path.stem}")).name == path.stem
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{path.parent.name}={path.stem}"
+        for path in sorted(CONF_DIR.glob("*/*.yaml"))
+        if path.parent.name not in ("experiment", "unet")
+    ],
+)
+def test_every_choice_of_every_group_composes(choice):
+    given = ["data.input_dir=somewhere"] if choice == "data=folder" else []
+    assert read_config(composed(choice, *given))

@@ -1,0 +1,98 @@
+"""The house in order: dependencies flow one way, one truth for packages, clean notebooks, lint."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+FORBIDDEN = {
+    "latentsync": {"hydra", "omegaconf", "wandb", "experiments", "notebooks"},
+    "experiments": {"notebooks", "tests"},
+}
+CONDA_NAMES = {"torch": "pytorch"}
+NAMED_BY_THE_USER = (
+    "jupyterlab", "torch", "diffusers", "transformers", "xformers", "hydra-core", "wandb", "matplotlib", "lpips",
+    "pytest", "nbmake",
+)  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_no_room_reaches_back(room):
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    reaching = {str(path.relative_to(ROOT)): hit for path in files if (hit := imported(path) & FORBIDDEN[room])}
+    assert reaching == {}
+
+
+def requirements() -> dict[str, str]:
+    """Every package that pyproject.toml asks for, with its range; extras included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["dev"], *extras["gpu"]]
+    return dict(re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in lines)
+
+
+def test_environment_agrees_with_pyproject():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    lines = [line for line in listed if isinstance(line, str)] + next(d["pip"] for d in listed if isinstance(d, dict))
+    found = dict(re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in lines if not line.startswith("--"))
+    wanted = {CONDA_NAMES.get(name, name): bounds for name, bounds in requirements().items()}
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert set(NAMED_BY_THE_USER) <= set(requirements())
+
+
+def test_constraints_allow_what_pyproject_asks_for():
+    from packaging.requirements import Requirement
+
+    lines = (ROOT / "requirements" / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    for name, bounds in requirements().items():
+        if name != "xformers":
+            assert Requirement(name + bounds).specifier.contains(pinned[name]), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_are_committed_clean_and_tell_what_they_computed(path):
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert "parameters" in code[0]["metadata"].get("tags", [])
+    assert "assert" in "".join(code[-1]["source"])
+    for cell in code:
+        for node in ast.walk(ast.parse("".join(cell["source"]))):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 5, f"{node.name} belongs into the library"
+
+
+@pytest.mark.parametrize("check", [("check",), ("format", "--check")], ids=["lint", "format"])
+def test_ruff_is_content(check):
+    answer = subprocess.run([sys.executable, "-m", "ruff", *check, "."], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_every_module_says_what_it_is_for():
+    silent = [
+        str(path.relative_to(ROOT))
+        for room in ("latentsync", "experiments")
+        for path in (ROOT / room).rglob("*.py")
+        if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
