@@ -67,7 +67,7 @@ def contact_sheet(records: list[Record]) -> Figure:
     """Frames at equal times, a row per record; at most 24 rows, chosen evenly."""
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, min(len(records), MAX_ROWS)).astype(int))]
     height = 0.98 * len(chosen) + 0.35
-    figure = Figure(figsize=(0.98 * FRAMES_A_ROW + 2.2, height), layout="constrained")
+    figure = Figure(figsize=(1.02 * FRAMES_A_ROW + 1.6, height), layout="constrained")
     axes = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
     for axis, record in zip(axes, chosen, strict=True):
         axis.imshow(frame_strip(record.video_path))
@@ -95,10 +95,15 @@ def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = TH
     return np.hstack(thumbs)
 
 
-def before_and_after(source: Path, result: Path, count: int = FRAMES_A_ROW) -> Figure:
-    """Frames at equal times of a clip and of what was made from it, one above the other."""
-    figure = Figure(figsize=(1.7 * count, 3.9), layout="constrained")
-    for axis, path, label in zip(figure.subplots(2, 1), (source, result), ("source", "result"), strict=True):
+def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
+    """Frames at equal times of several videos, a labelled row each.
+
+    Args:
+        videos: label -> file.
+    """
+    figure = Figure(figsize=(1.7 * count, 1.95 * len(videos)), layout="constrained")
+    axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
+    for axis, (label, path) in zip(axes, videos.items(), strict=True):
         axis.imshow(frame_strip(path, count, height_px=256))
         axis.set_title(label, loc="left", fontsize=10)
         axis.set_axis_off()

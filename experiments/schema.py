@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
@@ -117,10 +117,9 @@ def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
     schema = OmegaConf.structured(kind)
     OmegaConf.set_readonly(schema, False)
     try:
-        merged = OmegaConf.merge(schema, config[name])
-        return OmegaConf.to_object(merged)
-    except MissingMandatoryValue as error:
-        raise OptionError(f"{name}.{error.key} is not given; add {name}.{error.key}=VALUE") from error
+        for key in OmegaConf.missing_keys(config[name]):
+            raise OptionError(f"{name}.{key} is not given; add {name}.{key}=VALUE")
+        return OmegaConf.to_object(OmegaConf.merge(schema, config[name]))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise OptionError(f"{name}.{error.full_key or error.key}: {reason}") from error

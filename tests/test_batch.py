@@ -1,0 +1,111 @@
+"""The folder job: names, presets, skipping, failures, exit status."""
+
+import json
+import shutil
+
+import pytest
+from test_pipeline import cut
+
+from experiments.batch import main, parse
+from experiments.pairs import SHIPPED_DIR
+from latentsync import media
+
+QUICK = ("sampler.num_inference_steps=1", "metrics=none")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One clip and a short voice per gender, in a folder with a space in its name."""
+    source = tmp_path / "my clips"
+    source.mkdir()
+    for name in ("g-clara", "m-oskar"):
+        shutil.copy(SHIPPED_DIR / f"{name}.mp4", source)
+        cut(source / f"{name[:2]}voice.wav", SHIPPED_DIR / f"{name}.wav", 1.0, 0.5)
+    return source
+
+
+def run(folder, out, *more):
+    return main(["--input_dir", str(folder), "--output_dir", str(out), *more, *QUICK])
+
+
+def sidecars(out):
+    return {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
+
+
+def test_outputs_skipping_and_changed_settings(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(folder, out) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "g-clara__g-voice.json", "g-clara__g-voice_mask.mp4", "g-clara__g-voice_out.mp4",
+        "m-oskar__m-voice.json", "m-oskar__m-voice_mask.mp4", "m-oskar__m-voice_out.mp4",
+    ]  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "guidance_scale 1.8 (preset by_gender)" in printed and "guidance_scale 1.3 (preset by_gender)" in printed
+    assert "UNTRAINED" in printed and "2 of 2 pairs" in printed
+    first = sidecars(out)
+    assert first["g-clara__g-voice"]["options"]["guidance_scale"] == 1.8
+    assert first["m-oskar__m-voice"]["options"]["guidance_scale"] == 1.3
+    made = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+
+    assert run(folder, out) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == made
+    assert capsys.readouterr().out.count("found, nothing to do") == 2
+
+    assert run(folder, out, "--guidance_scale", "2.5", "--seed", "7") == 0
+    assert "guidance_scale 2.5 (given)" in capsys.readouterr().out
+    for name, sidecar in sidecars(out).items():
+        assert (sidecar["options"]["guidance_scale"], sidecar["options"]["seed"]) == (2.5, 7)
+        assert sidecar["id"] != first[name]["id"]
+
+
+def test_the_mask_video_shows_the_hole_in_grey(folder, tmp_path):
+    (folder / "m-oskar.mp4").unlink()
+    assert run(folder, tmp_path / "out") == 0
+    painted = next(media.read_frames(tmp_path / "out" / "g-clara__g-voice_mask.mp4"))
+    source = next(media.read_frames(folder / "g-clara.mp4"))
+    grey = (abs(painted.astype(int) - 127) <= 6).all(axis=-1) & (abs(painted.astype(int) - source) > 12).any(axis=-1)
+    rows, columns = grey.nonzero()
+    assert 0.03 < grey.mean() < 0.3
+    assert rows.mean() > 230 and 200 < columns.mean() < 312  # the lower face
+
+
+def test_one_bad_pair_fails_alone_with_its_reason(folder, tmp_path, capsys):
+    (folder / "g-broken.mov").write_bytes(b"nothing")
+    cut(folder / "m-tiny.wav", SHIPPED_DIR / "m-oskar.wav", 1.0, 0.1)
+    shutil.copy(folder / "g-voice.wav", folder / "anna.wav")
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "2 of 4 pairs" in printed.out
+    assert "g-broken" in printed.err and "0.10 s of sound; at least 0.2 s" in printed.err
+    assert "left out   anna.wav: its name begins with neither g- nor m-" in printed.out
+    assert sorted(sidecars(tmp_path / "out")) == ["g-clara__g-voice", "m-oskar__m-voice"]
+    assert not [path for path in (tmp_path / "out").iterdir() if "tmp" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--guidance_scale", "-1"], "guidance_scale is -1.0"),
+        (["--inference_ckpt_path", "absent.pt"], "no weight file at absent.pt"),
+        (["--unet_config_path", "x.yaml"], "goes with --inference_ckpt_path"),
+        (["sampler.sed=1"], "sed"),
+    ],
+)
+def test_wrong_options_end_with_one_sentence(folder, tmp_path, capsys, more, message):
+    assert run(folder, tmp_path / "out", *more) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
+
+
+def test_missing_folders_and_results_among_clips_are_refused(folder, tmp_path, capsys):
+    assert run(tmp_path / "absent", tmp_path / "out") == 1
+    assert "no folder at" in capsys.readouterr().err
+    assert run(folder, folder) == 1
+    assert "is the input folder" in capsys.readouterr().err
+
+
+def test_help_says_which_guidance_holds(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "g- 1.8, m- 1.3 (preset=neutral: 1.5)" in printed

@@ -1,0 +1,182 @@
+"""The whole walk on a shipped clip with the small model: what comes out, what stays untouched, what it depends on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.pairs import SHIPPED_DIR
+from latentsync import media
+from latentsync.composite import face_region
+from latentsync.config import Options, SamplerOptions
+from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
+from latentsync.faces import MediaPipeLandmarks
+from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline, num_output_frames, window_batches
+
+CLIP = SHIPPED_DIR / "g-clara.mp4"
+VOICE_S = 0.83  # 21 frames: two whole windows of 8 and a shorter one
+FAST = Options(SamplerOptions(guidance_scale=1.5, num_inference_steps=2))
+
+
+def cut(path, source, start_s, duration_s):
+    """A piece of a voice as a 16 kHz wav file."""
+    import scipy.io.wavfile
+
+    rate_hz, samples = scipy.io.wavfile.read(source)
+    scipy.io.wavfile.write(path, rate_hz, samples[int(start_s * rate_hz) : int((start_s + duration_s) * rate_hz)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipe() -> LipsyncPipeline:
+    return LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    return cut(tmp_path_factory.mktemp("voices") / "g-short.wav", SHIPPED_DIR / "g-clara.wav", 1.0, VOICE_S)
+
+
+@pytest.fixture(scope="module")
+def frames(pipe, voice):
+    """Every generated frame of the pair, in memory."""
+    resolved = pipe.resolve(FAST)
+    return list(pipe.generate(pipe.prepare(CLIP, voice, resolved.size_px), resolved))
+
+
+def crops(frames):
+    return torch.stack([frame.generated for frame in frames])
+
+
+def test_files_have_the_documented_length_the_sound_as_given_and_a_label(pipe, voice, tmp_path):
+    out, mask = tmp_path / "it's a result.mp4", tmp_path / "mask.mp4"
+    result = pipe(CLIP, voice, out, mask, num_inference_steps=1)
+    info = media.probe(out)
+    assert info.num_frames == result.num_frames == num_output_frames(int(VOICE_S * 16000)) == 21
+    assert (info.width, info.height) == (512, 512)
+    assert np.array_equal(media.read_sound(out, 16000)[: int(VOICE_S * 16000)], media.read_sound(voice, 16000))
+    assert media.probe(mask).num_frames == 21 and not media.probe(mask).has_sound
+    assert len(list(result.frames)) == 21
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["it's a result.mp4", "mask.mp4"]
+    import av
+
+    with av.open(str(out)) as container:
+        comment = container.metadata["comment"]
+    assert "Synthetic video" in comment and "UNTRAINED" in comment
+    assert {"audio", "align", "encode", "denoise", "decode", "composite", "write", "total"} <= set(result.timings)
+
+
+def test_pixels_outside_the_face_are_the_sources(frames):
+    for frame in frames[::5]:
+        region = face_region(frame.matrix, frame.crop.shape[-1], frame.frame.shape[:2])
+        inside = np.zeros(frame.frame.shape[:2], bool)
+        inside[region.rows, region.columns] = region.frame_weight < 1
+        assert np.array_equal(frame.frame[~inside], frame.source[~inside])
+        assert 0.02 < inside.mean() < 0.5
+        assert (frame.frame[inside] != frame.source[inside]).mean() > 0.2  # and the mouth is not
+
+
+def test_the_result_does_not_depend_on_batching(pipe, voice, frames):
+    resolved = replace(pipe.resolve(FAST), batch_size=1)
+    alone = list(pipe.generate(pipe.prepare(CLIP, voice, resolved.size_px), resolved))
+    torch.testing.assert_close(crops(alone), crops(frames), atol=1e-4, rtol=0)
+
+
+def test_seed_guidance_and_voice_reach_the_pixels(pipe, voice, frames, tmp_path):
+    other_voice = cut(tmp_path / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 1.0, VOICE_S)
+    reference = crops(frames)
+    for changed_voice, sampler in (
+        (voice, replace(FAST.sampler, seed=7)),
+        (voice, replace(FAST.sampler, guidance_scale=3.0)),
+        (other_voice, FAST.sampler),
+    ):
+        resolved = pipe.resolve(replace(FAST, sampler=sampler))
+        changed = crops(list(pipe.generate(pipe.prepare(CLIP, changed_voice, resolved.size_px), resolved)))
+        assert (changed - reference).abs().max() > 1e-3
+
+
+def test_a_voice_longer_than_the_clip_plays_it_back_and_forth(pipe, voice, tmp_path):
+    source = list(media.read_frames(CLIP, VIDEO_RATE_HZ, stop=6))
+    with media.VideoWriter(tmp_path / "short.mp4", 512, 512) as writer:
+        for frame in source:
+            writer.write(frame)
+    pair = pipe.prepare(tmp_path / "short.mp4", voice, 128)
+    assert pair.order[:14] == [0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0, 0, 1]
+    assert len(pair.order) == 21 and len(pair.faces) == 6
+    made = list(pipe.generate(pair, pipe.resolve(FAST)))
+    assert np.array_equal(made[5].source, made[6].source)
+
+
+def test_frames_without_a_face_pass_through_untouched(voice, tmp_path):
+    real, seen = MediaPipeLandmarks(), iter(range(100))
+
+    def blind_at_five(frame):
+        return [] if next(seen) == 5 else real(frame)
+
+    base = LipsyncPipeline.from_pretrained("mini", "cpu", "float32")
+    pipe = LipsyncPipeline(base.vae, base.unet, base.scheduler, base.audio, base.settings, blind_at_five)
+    resolved = pipe.resolve(FAST)
+    made = list(pipe.generate(pipe.prepare(CLIP, voice, resolved.size_px), resolved))
+    assert made[5].generated is None and np.array_equal(made[5].frame, made[5].source)
+    assert made[4].generated is not None and not np.array_equal(made[4].frame, made[4].source)
+
+
+def test_a_callback_sees_every_step(pipe, voice, tmp_path):
+    steps = []
+    pipe(
+        CLIP,
+        voice,
+        tmp_path / "out.mp4",
+        num_inference_steps=3,
+        callback_on_step_end=lambda p, step, timestep, kwargs: steps.append((step, kwargs["latents"].shape)),
+    )
+    assert [step for step, _ in steps] == [0, 1, 2] * 2  # a batch of two whole windows, and the shorter one
+    assert steps[0][1] == (2, 4, 8, 16, 16) and steps[-1][1] == (1, 4, 5, 16, 16)
+
+
+def test_saved_and_loaded_it_gives_the_same_numbers(pipe, voice, frames, tmp_path):
+    pipe.save_pretrained(tmp_path / "model")
+    again = LipsyncPipeline.from_pretrained(tmp_path / "model", "cpu", "float32")
+    assert again.weight_hashes == pipe.weight_hashes
+    assert not again.settings.trained
+    resolved = again.resolve(FAST)
+    made = list(again.generate(again.prepare(CLIP, voice, resolved.size_px), resolved))
+    assert torch.equal(crops(made), crops(frames))
+
+
+def test_windows_are_grouped_by_length():
+    assert window_batches(21, 8, 2) == [[(0, 8), (8, 16)], [(16, 21)]]
+    assert window_batches(32, 8, 3) == [[(0, 8), (8, 16), (16, 24)], [(24, 32)]]
+    assert window_batches(5, 8, 3) == [[(0, 5)]]
+
+
+def test_bad_input_is_one_sentence_and_leaves_no_file(pipe, voice, tmp_path):
+    with media.VideoWriter(tmp_path / "grey.mp4", 128, 128) as writer:
+        for _ in range(5):
+            writer.write(np.full((128, 128, 3), 90, np.uint8))
+    (tmp_path / "empty.mp4").touch()
+    silent = cut(tmp_path / "silent.wav", SHIPPED_DIR / "g-clara.wav", 0, 0.1)
+    kept = sorted(tmp_path.iterdir())
+    for clip, sound, options, error, message in (
+        (tmp_path / "grey.mp4", voice, {}, FaceNotFoundError, "no face was found in any of the 5 frames"),
+        (tmp_path / "empty.mp4", voice, {}, MediaError, "empty.mp4"),
+        (tmp_path / "absent.mp4", voice, {}, MediaError, "absent.mp4"),
+        (CLIP, silent, {}, MediaError, "silent.wav holds 0.10 s of sound; at least 0.2 s"),
+        (CLIP, voice, {"num_inference_steps": 0}, OptionError, "num_inference_steps is 0"),
+        (CLIP, voice, {"num_frames": 32}, OptionError, "at most 24"),
+        (CLIP, voice, {"width": 130}, OptionError, "multiple of 8"),
+    ):
+        with pytest.raises(error, match=message):
+            pipe(clip, sound, tmp_path / "out.mp4", tmp_path / "out_mask.mp4", **options)
+    assert sorted(tmp_path.iterdir()) == kept
+
+
+def test_running_out_of_memory_is_explained(pipe, voice, tmp_path, monkeypatch):
+    def exhausted(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(pipe.unet, "forward", exhausted)
+    with pytest.raises(LatentSyncError, match=r"memory does not hold 16 frames of 128 px.*tiny instead of small"):
+        pipe(CLIP, voice, tmp_path / "out.mp4", num_inference_steps=1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,77 @@
+"""Records appear whole or not at all, and their identity covers what determines the pixels."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from experiments.identity import identity, record_id
+from experiments.pairs import SHIPPED_DIR, Pair
+from experiments.record import RECORD_FILE, RecordStore, write_json
+from latentsync.config import Options, RuntimeOptions, SamplerOptions
+from latentsync.pipeline import LipsyncPipeline
+
+PAIR = Pair(SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav", "female")
+OPTIONS = Options(SamplerOptions(guidance_scale=1.5))
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return LipsyncPipeline.from_pretrained("mini", "cpu", "float32")
+
+
+def id_of(pipe, pair=PAIR, options=OPTIONS):
+    return record_id(identity(pair, pipe, pipe.resolve(options)))
+
+
+def test_a_record_is_visible_only_when_complete(tmp_path):
+    store = RecordStore(tmp_path)
+    with store.new("abc") as folder:
+        write_json(folder / RECORD_FILE, {"id": "abc"})
+        assert store.find("abc") is None and store.all() == []
+    assert [record.id for record in store.all()] == ["abc"]
+    with pytest.raises(ZeroDivisionError), store.new("def") as folder:
+        write_json(folder / RECORD_FILE, {})
+        raise ZeroDivisionError
+    assert store.find("def") is None
+    assert [path.name for path in store.root.iterdir()] == ["abc"]
+
+
+def test_of_two_that_make_one_record_the_first_wins_and_neither_fails(tmp_path):
+    store = RecordStore(tmp_path)
+    with store.new("abc") as slow:
+        write_json(slow / RECORD_FILE, {"by": "slow"})
+        os.rename(slow, store.root / "elsewhere")  # as if it were another process's part
+        with store.new("abc") as quick:
+            write_json(quick / RECORD_FILE, {"by": "quick"})
+        os.rename(store.root / "elsewhere", slow)
+    assert store.find("abc").content == {"by": "quick"}
+    assert [path.name for path in store.root.iterdir()] == ["abc"]
+
+
+def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
+    same = id_of(pipe)
+    sampler = OPTIONS.sampler
+    changed = [
+        replace(OPTIONS, sampler=replace(sampler, seed=7)),
+        replace(OPTIONS, sampler=replace(sampler, guidance_scale=1.6)),
+        replace(OPTIONS, sampler=replace(sampler, num_inference_steps=21)),
+        replace(OPTIONS, sampler=replace(sampler, num_frames=4)),
+        replace(OPTIONS, video=replace(OPTIONS.video, width=256)),
+        replace(OPTIONS, video=replace(OPTIONS.video, mask="mask2")),
+    ]
+    other_voice = replace(PAIR, voice=SHIPPED_DIR / "g-clara-weather.wav")
+    other_weights = LipsyncPipeline.from_pretrained("mini", "cpu", "bfloat16")
+    ids = [id_of(pipe, options=options) for options in changed]
+    ids += [id_of(pipe, other_voice), id_of(other_weights)]
+    assert len({same, *ids}) == len(ids) + 1
+
+
+def test_identity_does_not_cover_names_places_and_speed(pipe, tmp_path):
+    renamed = Pair(tmp_path / "g-x.mp4", tmp_path / "g-y.wav", "female")
+    renamed.clip.write_bytes(PAIR.clip.read_bytes())
+    renamed.voice.write_bytes(PAIR.voice.read_bytes())
+    assert id_of(pipe, renamed) == id_of(pipe)
+    assert id_of(pipe, options=replace(OPTIONS, runtime=RuntimeOptions(batch_size=3))) == id_of(pipe)
+    explicit = replace(OPTIONS, sampler=replace(OPTIONS.sampler, num_frames=8), video=replace(OPTIONS.video, width=128))
+    assert id_of(pipe, options=explicit) == id_of(pipe)  # what the model says, said again

@@ -1,0 +1,181 @@
+"""A sweep as a user runs it: resumed, killed, with a bad clip in it, its table and its W&B files."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_pipeline import cut
+
+from experiments.collect import collect
+from experiments.pairs import SHIPPED_DIR
+from experiments.publish import publish
+from experiments.record import RecordStore
+from experiments.schema import TrackerConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A folder with one clip and a short voice per gender."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("g-clara", "m-oskar"):
+        shutil.copy(SHIPPED_DIR / f"{name}.mp4", folder)
+        cut(folder / f"{name[:2]}voice.wav", SHIPPED_DIR / f"{name}.wav", 1.0, 1.2)
+    return folder
+
+
+def sweep(clips, runs, *overrides, wait=True):
+    """`python -m experiments.run -m` over two seeds, quick and without tracker unless told otherwise."""
+    command = [
+        sys.executable, "-m", "experiments.run", "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
+        "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "metrics=none", "tracker=none", *overrides,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if not wait:
+        return process
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory):
+    """A sweep that was killed while it made its second record, and then started again."""
+    runs = tmp_path_factory.mktemp("runs")
+    process = sweep(clips, runs, wait=False)
+    store, deadline = RecordStore(runs), time.time() + 120
+    while not (len(store.all()) == 1 and list(store.root.glob(".part-*"))) and process.poll() is None:
+        assert time.time() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and len(store.all()) in (1, 2)
+    survived = {record.id: os.stat(record.video_path).st_mtime_ns for record in store.all()}
+    status, output = sweep(clips, runs)
+    return runs, survived, status, output
+
+
+def test_a_killed_sweep_finishes_with_every_record_once(finished):
+    runs, survived, status, output = finished
+    assert status == 0, output
+    records = RecordStore(runs).all()
+    assert len(records) == 4
+    seen = {(r.content["pair"]["name"], r.content["options"]["seed"]) for r in records}
+    assert seen == {(pair, seed) for pair in ("g-clara__g-voice", "m-oskar__m-voice") for seed in (1, 2)}
+    assert all(os.stat(RecordStore(runs).find(i).video_path).st_mtime_ns == t for i, t in survived.items())
+    assert not list((runs / "records").glob(".part-*"))
+    assert "found, nothing to do" in output and "4 records, 0 failures" in output
+
+
+def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, clips):
+    runs = finished[0]
+    before = {path: path.stat().st_mtime_ns for path in (runs / "records").rglob("*")}
+    table = (runs / "sweeps" / "test" / "table.csv").read_text()
+    status, output = sweep(clips, runs)
+    assert status == 0 and output.count("found, nothing to do") == 4
+    assert {path: path.stat().st_mtime_ns for path in (runs / "records").rglob("*")} == before
+    assert (runs / "sweeps" / "test" / "table.csv").read_text() == table
+
+
+def test_presets_and_settings_are_in_the_tidy_table(finished):
+    table = collect(finished[0], "test")
+    assert list(table["guidance_scale"]) == [1.8, 1.8, 1.3, 1.3]
+    assert list(table["gender"]) == ["female", "female", "male", "male"]
+    assert set(table["guidance_from"]) == {"preset"} and not table["trained"].any()
+    assert (table["seconds"] > 0).all() and set(table["video_frames"]) == {30}
+    folder = finished[0] / "sweeps" / "test"
+    assert len(list((folder / "videos").glob("*.mp4"))) == 4
+    for picture in ("figure.png", "contact_sheet.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_bad_clip_and_a_bad_cell_fail_alone(clips, tmp_path):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(clips, mixed)
+    (mixed / "g-broken.mp4").write_bytes(b"not a video")
+    status, output = sweep(mixed, tmp_path / "runs", "sampler.seed=1", "sampler.num_inference_steps=1,0")
+    assert status != 0
+    assert len(RecordStore(tmp_path / "runs").all()) == 2
+    assert "num_inference_steps is 0" in output and "g-broken" in output
+    assert "Traceback" not in output
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "runs/sweeps/test/cells").glob("*.json")]
+    reasons = [o["reason"] for cell in cells for o in cell["outcomes"] if o["status"] == "failed"]
+    assert len(reasons) == 2 and any("g-broken.mp4" in reason for reason in reasons)
+
+
+def test_an_unknown_key_ends_at_once_with_its_name(clips, tmp_path):
+    status, output = sweep(clips, tmp_path / "runs", "sampler.sed=1")
+    assert status != 0 and "sed" in output and not (tmp_path / "runs" / "records").exists()
+
+
+def log_records(data: bytes):
+    """The records of a LevelDB log, which an offline run's file is behind a 7-byte header of its own."""
+    block_size, header_size, position, parts = 32768, 7, 7, []
+    while position + header_size <= len(data):
+        if block_size - position % block_size < header_size:  # the rest of a block is padding
+            position += block_size - position % block_size
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        parts.append(data[position + header_size : position + header_size + length])
+        position += header_size + length
+        if kind in (1, 4):  # a full record, or its last part
+            yield b"".join(parts)
+            parts = []
+
+
+def wandb_file(path: Path) -> dict:
+    """Configuration, history and run of an offline run's file, read with wandb's own messages."""
+    from wandb.proto import wandb_internal_pb2
+
+    content = {"config": {}, "history": {}, "run": None}
+    for data in log_records(path.read_bytes()):
+        message = wandb_internal_pb2.Record.FromString(data)
+        kind = message.WhichOneof("record_type")
+        if kind == "run":
+            content["run"] = message.run
+            content["config"] |= {item.key: json.loads(item.value_json) for item in message.run.config.update}
+        elif kind == "history":
+            items = message.history.item
+            content["history"] |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+    return content
+
+
+def test_records_are_published_once_with_config_metrics_and_video(finished):
+    runs = finished[0]
+    record = RecordStore(runs).all()[0]
+    assert publish([record], "test", TrackerConfig(), runs) == (1, None)
+    assert publish([record], "test", TrackerConfig(), runs) == (0, None)
+    (path,) = (runs / "wandb").glob(f"offline-run-*-{record.id}/*.wandb")
+    content = wandb_file(path)
+    assert content["run"].run_id == record.id and content["run"].run_group == "test"
+    assert {"untrained", "by_gender", record.content["pair"]["gender"]} == set(content["run"].tags)
+    assert content["config"]["seed"] == record.content["options"]["seed"]
+    assert content["config"]["guidance_scale"] == record.content["options"]["guidance_scale"]
+    assert content["history"]["seconds"] == pytest.approx(record.content["timings_s"]["total"])
+    video = runs / "wandb" / path.parent.name / "files" / content["history"]["video.path"]
+    assert video.read_bytes() == record.video_path.read_bytes()
+
+
+def test_metrics_of_a_record_are_named_and_labelled(clips, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(SHIPPED_DIR / "g-clara.mp4", own)
+    shutil.copy(SHIPPED_DIR / "g-clara.wav", own)
+    cut(own / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 0.5, 1.2)
+    status, output = sweep(own, tmp_path / "runs", "sampler.seed=1", "metrics=standard")
+    assert status == 0, output
+    table = collect(tmp_path / "runs", "test").set_index("pair")
+    assert 0.05 < table.loc["g-clara__g-clara", "lpips_alexnet"] < 1
+    assert pd.isna(table.loc["g-clara__g-other", "lpips_alexnet"])
+    assert "not the clip's own" in table.loc["g-clara__g-other", "lpips_alexnet_reason"]
+    for record in RecordStore(tmp_path / "runs").all():
+        assert all(entry["model"] == "untrained" and entry["protocol"] for entry in record.metrics.values())
+    assert "UNTRAINED MODEL" in output
