@@ -32,19 +32,20 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
     place = f"{config.mode}:{config.entity or ''}/{config.project}/{sweep}"
     content = read_json(noted) or {}
     published = content.setdefault(place, [])
-    tracker = make_tracker(config, runs_dir)
-    count = 0
-    for record in records:
-        if record.id in published:
-            continue
-        try:
+    new = [record for record in records if record.id not in published]
+    if not new:
+        return 0, None
+    tracker, sent, stopped = make_tracker(config, runs_dir), [], None
+    try:
+        for record in new:
             tracker.publish(record, sweep)
-        except Exception as error:  # whatever a tracker raises, the records are safe on disk
-            return count, f"{type(error).__name__}: {error}"
-        published.append(record.id)
-        write_json(noted, content)
-        count += 1
-    return count, None
+            sent.append(record.id)
+        tracker.close()
+    except Exception as error:  # whatever a tracker raises, the records are safe on disk
+        stopped = f"{type(error).__name__}: {error}"
+    published += sent
+    write_json(noted, content)
+    return len(sent), stopped
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,11 +13,17 @@ class Tracker(Protocol):
 
     def publish(self, record: Record, sweep: str) -> None: ...
 
+    def close(self) -> None:
+        """Returns when everything published is where it belongs."""
+
 
 class NoTracker:
     """Takes records and does nothing with them."""
 
     def publish(self, record: Record, sweep: str) -> None:
+        return None
+
+    def close(self) -> None:
         return None
 
 
@@ -64,6 +70,12 @@ class WandbTracker:
             run.summary.update(reasons)
         finally:
             run.finish()
+
+    def close(self) -> None:
+        """Ends wandb's service, which writes the files of runs behind the back of `finish`."""
+        import wandb
+
+        wandb.teardown()
 
 
 def make_tracker(config: TrackerConfig, runs_dir: Path) -> Tracker:
