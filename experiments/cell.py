@@ -20,9 +20,10 @@ from experiments.progress import PairBar
 from experiments.record import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, write_json
 from experiments.schema import DataConfig, ModelConfig, RunConfig
 from latentsync import __version__
-from latentsync.config import Options, Preset, resolve_guidance
+from latentsync.config import Options, Preset, Resolved, resolve_guidance
 from latentsync.errors import LatentSyncError
-from latentsync.pipeline import LipsyncOutput, LipsyncPipeline, Resolved
+from latentsync.pipeline import LipsyncPipeline
+from latentsync.results import LipsyncOutput
 
 PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
 

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from experiments.pairs import Pair
-from latentsync.pipeline import LANDMARK_REFINEMENTS, LipsyncPipeline, Resolved
+from latentsync.config import Resolved
+from latentsync.pipeline import LANDMARK_REFINEMENTS, LipsyncPipeline
 from latentsync.weights import file_sha256
 
 ID_LENGTH = 16  # hex digits: 64 bits

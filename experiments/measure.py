@@ -1,6 +1,7 @@
 """Measures a generated video file against the clip and the voice it was made from."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -11,10 +12,9 @@ from latentsync.audio import RATE_HZ
 from latentsync.faces import LandmarkDetector, apply_affine, crop_box_size, warp_crop
 from latentsync.metrics import evaluate, same_speech
 from latentsync.metrics.sync import lip_gap
-from latentsync.pipeline import LipsyncOutput, LipsyncPipeline
+from latentsync.pipeline import LipsyncPipeline
+from latentsync.results import LipsyncOutput
 from latentsync.shapes import Crop, Frame, Landmarks
-
-NUM_LANDMARKS = 468
 
 
 def measure(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted: MetricsConfig) -> dict:
@@ -25,21 +25,31 @@ def measure(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted
         the network that made the result was not trained.
     """
     waveform = media.read_sound(pair.voice, RATE_HZ)
-    is_own = wanted.lpips and _is_own_voice(pair, waveform)
-    crops = {}
-    if is_own:
-        crops = {
-            "generated_crops": _crops(output.frames, output),
-            "source_crops": _crops(_source(output, pair), output),
-        }
-    gaps = lip_gap(_landmarks(output, pipeline.detector)) if wanted.landmark_sync else None
-    entries = evaluate(
-        **crops, gaps=gaps, waveform=waveform, rate_hz=RATE_HZ, is_own_voice=is_own, video_rate_hz=output.fps
-    )
-    kept = {"lpips": wanted.lpips, "landmark_sync": wanted.landmark_sync}
+    common = {"waveform": waveform, "rate_hz": RATE_HZ, "video_rate_hz": output.fps}
+    with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks keep one core busy, LPIPS the others
+        gaps = beside.submit(_gaps, output, pipeline.detector) if wanted.landmark_sync else None
+        entries = {}
+        if wanted.lpips:
+            entries |= _named("lpips", evaluate(**_crops_of_both(output, pair, waveform), **common))
+        if gaps is not None:
+            entries |= _named("landmark_sync", evaluate(gaps=gaps.result(), **common))
     label = {} if pipeline.settings.trained else {"model": "untrained"}
+    return {name: {**entry, **label} for name, entry in entries.items()}
+
+
+def _named(prefix: str, entries: dict) -> dict:
+    return {name: entry for name, entry in entries.items() if name.startswith(prefix)}
+
+
+def _crops_of_both(output: LipsyncOutput, pair: Pair, waveform: np.ndarray) -> dict:
+    """The aligned faces of result and clip, where the voice is the clip's own and the clip so a reference."""
+    if not _is_own_voice(pair, waveform):
+        return {"is_own_voice": False}
+    source = media.read_frames_in_order(pair.clip, output.order, output.fps)
     return {
-        n: {**entry, **label} for n, entry in entries.items() if any(n.startswith(k) for k, on in kept.items() if on)
+        "is_own_voice": True,
+        "generated_crops": _crops(output.frames, output),
+        "source_crops": _crops(source, output),
     }
 
 
@@ -50,10 +60,6 @@ def _is_own_voice(pair: Pair, waveform: np.ndarray) -> bool:
     return same_speech(media.read_sound(pair.clip, RATE_HZ), waveform, RATE_HZ)
 
 
-def _source(output: LipsyncOutput, pair: Pair) -> Iterator[Frame]:
-    return media.read_frames_in_order(pair.clip, output.order, output.fps)
-
-
 def _crops(frames: Iterator[Frame], output: LipsyncOutput) -> Iterator[Crop]:
     """Aligned faces of the frames that have one, by the clip's own affines."""
     for frame, index in zip(frames, output.order, strict=True):
@@ -61,16 +67,16 @@ def _crops(frames: Iterator[Frame], output: LipsyncOutput) -> Iterator[Crop]:
             yield warp_crop(frame, output.faces.matrices[index], output.options.size_px)
 
 
-def _landmarks(output: LipsyncOutput, detector: LandmarkDetector) -> np.ndarray:
-    """Landmarks of the result's own frames, (f, 468, 3); NaN where the face is not found."""
-    landmarks = np.full((output.num_frames, NUM_LANDMARKS, 3), np.nan)
+def _gaps(output: LipsyncOutput, detector: LandmarkDetector) -> np.ndarray:
+    """Lip gaps of the result's own frames, (f,); NaN where the face is not found."""
+    gaps = np.full(output.num_frames, np.nan)
     for i, frame in enumerate(output.frames):
         index = output.order[i]
         if output.faces.found[index]:
             face = _face_at(detector(frame), output.faces.matrices[index], output.options.size_px)
             if face is not None:
-                landmarks[i] = face
-    return landmarks
+                gaps[i] = lip_gap(face[None])[0]
+    return gaps
 
 
 def _face_at(faces: list[Landmarks], matrix: np.ndarray, size_px: int) -> Landmarks | None:

@@ -12,19 +12,17 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn.functional import pad
-from transformers import WhisperConfig
 from transformers.audio_utils import mel_filter_bank
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from latentsync.checkpoints import load_whisper
 from latentsync.errors import MediaError, OptionError
+from latentsync.media import read_sound
 from latentsync.shapes import Waveform, Windows
+from latentsync.whisper import N_MELS, SEGMENT_FRAMES, WhisperStates
 
 RATE_HZ = 16_000
 N_FFT = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
-N_MELS = 80
-SEGMENT_FRAMES = 3000  # mel frames of the 30 s that the encoder takes at once
 STATES_HZ = 50  # encoder states per second of sound
 CONTEXT_FRAMES = (2, 2)  # video frames of context to the left and right of a window's centre
 MIN_DURATION_S = 0.2
@@ -92,62 +90,6 @@ def num_reference_windows(num_states: int, rate_hz: float) -> int:
     return math.floor(num_states * rate_hz / STATES_HZ) + 2
 
 
-class WhisperStates(torch.nn.Module):
-    """Whisper's encoder, returning every block's state before the final norm.
-
-    Args:
-        encoder: the transformers implementation with its weights.
-    """
-
-    def __init__(self, encoder: WhisperEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder.eval().requires_grad_(False)
-
-    @classmethod
-    def from_dims(cls, width: int, heads: int, layers: int) -> "WhisperStates":
-        """An encoder of the given size with random weights."""
-        return cls(
-            WhisperEncoder(
-                WhisperConfig(
-                    d_model=width,
-                    encoder_layers=layers,
-                    encoder_attention_heads=heads,
-                    encoder_ffn_dim=4 * width,
-                    num_mel_bins=N_MELS,
-                    max_source_positions=SEGMENT_FRAMES // 2,
-                )
-            )
-        )
-
-    @property
-    def width(self) -> int:
-        return self.encoder.config.d_model
-
-    def forward(self, mel: Tensor) -> Tensor:
-        """(80, n) log-mel -> (about n / 2, layers + 1, width), segments of 30 s each by itself."""
-        starts = range(0, mel.shape[1], SEGMENT_FRAMES)
-        return torch.cat([self.segment(mel[:, start : start + SEGMENT_FRAMES]) for start in starts])
-
-    @torch.no_grad()
-    def segment(self, mel: Tensor) -> Tensor:
-        """The states of one segment of at most 30 s: (80, n) log-mel -> (n // 2, layers + 1, width)."""
-        kept: list[Tensor] = []
-
-        def keep(state: Tensor | tuple) -> None:
-            kept.append(state[0] if isinstance(state, tuple) else state)
-
-        layers = self.encoder.layers
-        hooks = [layers[0].register_forward_pre_hook(lambda _, args: keep(args))]
-        hooks += [layer.register_forward_hook(lambda _, args, output: keep(output)) for layer in layers]
-        try:
-            padded = pad(mel, (0, SEGMENT_FRAMES - mel.shape[1]))  # 0 in normalised log-mel, not silence
-            self.encoder(padded[None].to(self.encoder.device, self.encoder.dtype))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return rearrange(torch.stack(kept), "s 1 t d -> t s d")[: mel.shape[1] // 2]
-
-
 class Audio2Feature:
     """From a sound to the audio windows that condition the UNet.
 
@@ -161,8 +103,6 @@ class Audio2Feature:
     @classmethod
     def from_pretrained(cls, whisper: str | Path = "tiny.en", device: str = "cpu") -> "Audio2Feature":
         """With the named Whisper ("tiny.en", "tiny", "small"), or one from a file."""
-        from latentsync.checkpoints import load_whisper
-
         return cls(load_whisper(whisper).to(device))
 
     def features(self, waveform: Waveform) -> Tensor:
@@ -176,8 +116,6 @@ class Audio2Feature:
 
     def audio2feat(self, audio_path: str | Path) -> Tensor:
         """Encoder states of a sound file, or of a video's sound; see `features`."""
-        from latentsync.media import read_sound
-
         waveform = read_sound(audio_path, RATE_HZ)
         check_sound(waveform, Path(audio_path).name)
         return self.features(waveform)

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from latentsync import weights
-from latentsync.audio import WhisperStates
 from latentsync.errors import OptionError, WeightsError
 from latentsync.unet import UNet3DConditionModel, published_config
+from latentsync.whisper import WhisperStates
 
 StateDict = dict[str, Tensor]
 

@@ -162,6 +162,22 @@ class Options:
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """Every option of a generation with nothing left open; what is printed, recorded and hashed."""
+
+    guidance_scale: float
+    num_inference_steps: int
+    seed: int
+    num_frames: int
+    size_px: int
+    mask: str
+    crf: int
+    dtype: str
+    device: str
+    batch_size: int
+
+
 def resolve_guidance(sampler: SamplerOptions, preset: Preset, gender: str) -> SamplerOptions:
     """The sampler with its guidance_scale filled in: an explicit value wins over the gender's preset."""
     if sampler.guidance_scale is not None:

@@ -1,19 +1,17 @@
 """`LipsyncPipeline`: a video and a voice walk in, a lip-synced video walks out. Calls the rooms in order, nothing else.
 
-sound -> windows of Whisper states           audio
-frames -> one affine a frame                 media, faces
-crops -> latents, mask                       faces, masks, latents
-noise -> latents of the mouth                denoise
-latents -> crop -> frame -> file             latents, composite, media
+sound -> windows of Whisper states     (audio)
+frames -> one affine a frame           (media, faces)
+crops -> latents, mask                 (faces, masks, latents)
+noise -> latents of the mouth          (denoise)
+latents -> crop -> frame -> file       (latents, composite, media)
 """
 
 import math
 import tempfile
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -21,14 +19,13 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from einops import rearrange, repeat
-from jaxtyping import Float
 from torch import Tensor
 
 from latentsync import media, model_files
 from latentsync.attention import set_backend
 from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, check_sound
 from latentsync.composite import paint_hole, paste_kept, restore
-from latentsync.config import Options, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.config import Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.denoise import Condition, denoise
 from latentsync.device import (
     dtype_name,
@@ -49,7 +46,8 @@ from latentsync.latents import (
 )
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
 from latentsync.model_files import ModelSettings
-from latentsync.shapes import Affine, Crop, Crops, Frame, Latents, Mask, Pixels, Windows
+from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stopwatch
+from latentsync.shapes import Crops, Frame, Latents, Mask, Pixels, Windows
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import state_dict_sha256
 
@@ -61,109 +59,6 @@ UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not l
 
 # Called with (stage, units done, units in all); stages are "align" (frames) and "denoise" (steps).
 ProgressCallback = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """Every option of a generation with nothing left open; what is printed, recorded and hashed."""
-
-    guidance_scale: float
-    num_inference_steps: int
-    seed: int
-    num_frames: int
-    size_px: int
-    mask: str
-    crf: int
-    dtype: str
-    device: str
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class PreparedPair:
-    """A clip and a voice, ready to be generated.
-
-    Attributes:
-        order: for each output frame the clip's frame (forward, backward, forward ... where the voice is longer).
-        faces: the affines of the clip's frames.
-        windows: gives the audio windows of output frames.
-        waveform: the voice, 16 kHz mono.
-    """
-
-    video_path: Path
-    audio_path: Path
-    info: media.VideoInfo
-    order: list[int]
-    faces: AlignedFaces
-    windows: WindowReader
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.order)
-
-
-@dataclass(frozen=True)
-class GeneratedFrame:
-    """One frame of the result beside what it was made from.
-
-    Attributes:
-        source, frame: the clip's frame and the composited result.
-        crop: the aligned face as it came in, uint8.
-        generated: the aligned face as it went out, (3, r, r) in -1..1; None where no face was found.
-        matrix: the affine of the crop.
-    """
-
-    source: Frame
-    frame: Frame
-    crop: Crop
-    generated: Float[Tensor, "3 r r"] | None
-    matrix: Affine
-
-
-@dataclass
-class LipsyncOutput:
-    """A finished generation.
-
-    Attributes:
-        video_path, mask_path: the result, and the frames with the region to be generated painted grey (None unless
-            asked for).
-        num_frames, fps: of the result.
-        frames_without_face: output frames that were passed through untouched.
-        options: as resolved.
-        timings: seconds per stage.
-        faces, order: the clip's affines, and which of its frames each output frame shows.
-    """
-
-    video_path: Path
-    mask_path: Path | None
-    num_frames: int
-    fps: float
-    frames_without_face: int
-    options: Resolved
-    timings: dict[str, float]
-    faces: AlignedFaces
-    order: list[int]
-    _scratch: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
-
-    @property
-    def frames(self) -> Iterator[Frame]:
-        """The result's frames, read from its file one by one."""
-        return media.read_frames(self.video_path, self.fps)
-
-
-class Stopwatch:
-    """Seconds per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
 
 
 def num_output_frames(num_samples: int) -> int:
@@ -520,7 +415,11 @@ class LipsyncPipeline:
         mouth = mouth_mask(options.mask, options.size_px)
         with ExitStack() as files:
             writer = files.enter_context(media.VideoWriter(video, **size, sound=pair.audio_path, comment=notice))
-            mask_writer = files.enter_context(media.VideoWriter(mask, **size, comment=notice)) if mask else None
+            mask_writer = (
+                files.enter_context(media.VideoWriter(mask, **size, comment=notice, preset="veryfast"))
+                if mask
+                else None
+            )
             for made in frames:
                 with watch.stage("write"):
                     writer.write(made.frame)

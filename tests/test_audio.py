@@ -8,9 +8,10 @@ import scipy.io.wavfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from latentsync.audio import Audio2Feature, WhisperStates, WindowReader, check_sound, log_mel
+from latentsync.audio import Audio2Feature, WindowReader, check_sound, log_mel
 from latentsync.checkpoints import load_exactly, load_whisper, whisper_from_openai
 from latentsync.errors import MediaError, WeightsError
+from latentsync.whisper import WhisperStates
 
 
 @pytest.fixture(scope="module")

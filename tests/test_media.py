@@ -226,7 +226,7 @@ def test_ping_pong_repeats_the_frame_at_each_turn():
 
 @pytest.mark.parametrize("block", [5, 32])
 def test_any_order_equals_indexing(clip, frames, monkeypatch, block):
-    monkeypatch.setattr("latentsync.media.REVERSED_BLOCK_FRAMES", block)
+    monkeypatch.setattr("latentsync.media.frames.REVERSED_BLOCK_FRAMES", block)
     orders = [ping_pong(230, 90), np.random.default_rng(0).integers(0, 90, 12), np.array([7, 7, 5, 5, 5, 60, 3]), []]
     for order in orders:
         read = list(read_frames_in_order(clip, order))

@@ -111,7 +111,7 @@ def viseme_of(phone: str) -> str:
     return VISEMES.get(phone, ("velar",))[0]
 
 
-def _dominance(viseme: str) -> Float[np.ndarray, "p"]:
+def _dominance(viseme: str) -> Float[np.ndarray, " p"]:
     alpha = dict.fromkeys(_NAMES, 1.0)
     if viseme == "rest":
         alpha = dict.fromkeys(_NAMES, 0.6) | {"opening": 2.0, "jaw": 1.2}
@@ -139,7 +139,7 @@ THETA = np.array([_THETAS.get(name, THETA_LIPS) for name in _NAMES])
 
 
 def mouth_track(
-    phones: Sequence[Phone], count: int, intensity: float | Float[np.ndarray, "f"] = 1.0, fps: int = FPS
+    phones: Sequence[Phone], count: int, intensity: float | Float[np.ndarray, " f"] = 1.0, fps: int = FPS
 ) -> list[MouthShape]:
     """One mouth shape for each of `count` frames; frame i shows the time (i + 0.5) / fps.
 

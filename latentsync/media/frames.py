@@ -1,0 +1,396 @@
+"""Video in: frames of a clip at a constant rate, in any order, with flat memory."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain, dropwhile
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
+
+from latentsync.errors import MediaError, OptionError
+from latentsync.media.container import (
+    check_file,
+    decode_packets,
+    exact_rate,
+    open_input,
+    packets_of,
+    video_stream_of,
+)
+from latentsync.shapes import Frame
+
+VIDEO_RATE_HZ = 25.0  # the rate the models were trained at
+REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are wanted backwards
+REVERSED_BLOCK_BYTES = 128 << 20  # and at most so much memory
+
+# swscale's default YUV -> RGB path rounds down: measured on 1080x1920 frames it darkens luma by 1.15 levels of 255.
+# These flags have no bias (0.00), and BITEXACT gives the same pixels on every processor.
+_TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+_COLORSPACE_UNSPECIFIED = 2
+_HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)  # PQ, HLG
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds.
+
+    Attributes:
+        width, height: in px as displayed, after rotation.
+        duration_s: from the first frame to the end of the last.
+        source_rate_hz: average rate of the file's own frames.
+        num_frames: at the constant rate asked for.
+        rotation: degrees clockwise that the file asks to be turned: 0, 90, 180 or 270. `width`, `height` and every
+            frame read have it applied.
+        has_sound: whether there is a sound stream.
+    """
+
+    path: Path
+    width: int
+    height: int
+    duration_s: float
+    source_rate_hz: float
+    num_frames: int
+    rotation: int
+    has_sound: bool
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """When each source frame is shown, from the file's packets alone, and how its pixels become a picture.
+
+    Attributes:
+        pts: of all shown frames, sorted, in units of `time_base`.
+        end: when the last frame ends.
+        keys: pts of all keyframes.
+        is_counted: the file does not say when a frame is shown; then the k-th decoded frame is at `pts[k]`.
+        size: (width, height) of the coded picture with square pixels, before rotation.
+        orientation: 2x2 signs of the display matrix, None where the picture is upright.
+    """
+
+    pts: np.ndarray
+    end: int
+    keys: frozenset
+    time_base: Fraction
+    is_counted: bool
+    size: tuple[int, int]
+    orientation: tuple[int, int, int, int] | None
+    source_rate_hz: float
+    has_sound: bool
+
+    def slot(self, pts: int, rate: Fraction) -> int:
+        """The output frame at which a source frame is first shown: its time rounded to the nearest, halves up."""
+        return math.floor((pts - int(self.pts[0])) * self.time_base * rate + Fraction(1, 2))
+
+    def num_frames(self, rate: Fraction) -> int:
+        return max(1, self.slot(self.end, rate))
+
+    def last_pts_in(self, slot: int, rate: Fraction) -> int:
+        """The source frame that output frame `slot` shows."""
+        bound = int(self.pts[0]) + math.ceil((slot + Fraction(1, 2)) / (rate * self.time_base))
+        return int(self.pts[max(0, np.searchsorted(self.pts, bound, side="left") - 1)])
+
+
+def _timeline(path: Path | str) -> _Timeline:
+    """The file's timeline; remembered for as long as the file's size and time stay the same."""
+    check_file(Path(path))
+    status = os.stat(path)
+    return _scan(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
+    """Reads all packets (without decoding them) and the first frame."""
+    with open_input(path) as container:
+        stream = video_stream_of(container, path)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        time_base = stream.time_base or 1 / rate
+        times, keys = [], set()
+        for packet in packets_of(container, stream):
+            if packet.is_keyframe:
+                keys.add(packet.pts)
+            if packet.size and not packet.is_discard:
+                times.append((packet.pts, packet.dts, packet.duration))
+        # AVI keeps no order of display: with B-frames its times are guesses, so frames are counted.
+        is_unordered = container.format.name == "avi" and stream.codec_context.has_b_frames
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        has_sound = container.streams.best("audio") is not None
+    frame = _first_frame(path)
+    pts, end, is_counted = _shown_times(times, max(1, round(1 / (rate * time_base))), is_unordered)
+    size_px, orientation = _square_size(frame, aspect), _orientation(frame)
+    return _Timeline(pts, end, frozenset(keys), time_base, is_counted, size_px, orientation, float(rate), has_sound)
+
+
+def _first_frame(path: Path) -> av.VideoFrame:
+    with open_input(path) as container:
+        frame = next(decode_packets(packets_of(container, video_stream_of(container, path))), None)
+    if frame is None:
+        raise MediaError(f"no frame of {path} can be decoded; check that it is complete and plays")
+    return frame
+
+
+def _shown_times(times: list[tuple], frame_length: int, is_unordered: bool) -> tuple[np.ndarray, int, bool]:
+    """(pts sorted, end, is_counted) of packets' (pts, dts, duration); counts frames where the pts are of no use."""
+    is_counted = is_unordered or any(pts is None for pts, _, _ in times)
+    if not is_counted:
+        end = max(pts + (duration or frame_length) for pts, _, duration in times)
+        return np.array(sorted(pts for pts, _, _ in times), dtype=np.int64), end, False
+    if all(dts is not None for _, dts, _ in times):
+        pts = np.array(sorted(dts for _, dts, _ in times), dtype=np.int64)
+    else:
+        pts = np.arange(len(times), dtype=np.int64) * frame_length
+    return pts, int(pts[-1]) + frame_length, True
+
+
+def _square_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
+    """(width, height) with the pixels made square by widening or narrowing the picture."""
+    return max(2, round(frame.width * aspect)), frame.height
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """Signs (a, b, c, d) of the display matrix, rounded to quarter turns: x' = a x + c y, y' = b x + d y."""
+    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    if data is None:
+        return None
+    a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(bytes(data), dtype="<i4"))
+    turned = abs(b) > abs(a)
+    signs = (0, _sign(b), _sign(c), 0) if turned else (_sign(a), 0, 0, _sign(d))
+    return None if signs == (1, 0, 0, 1) else signs
+
+
+def _sign(value: int) -> int:
+    return -1 if value < 0 else 1
+
+
+def _upright(picture: Frame, orientation: tuple[int, int, int, int] | None) -> Frame:
+    """Turns and mirrors a coded picture by quarter turns so that it stands as a player shows it."""
+    if orientation is None:
+        return picture
+    a, b, c, d = orientation
+    if a == 0:
+        picture = picture.transpose(1, 0, 2)
+    return np.ascontiguousarray(picture[:: b or d, :: a or c])
+
+
+def _rotation(orientation: tuple[int, int, int, int] | None) -> int:
+    """Degrees clockwise of an orientation, its mirroring left aside."""
+    a, b, _, _ = orientation or (1, 0, 0, 1)
+    return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[a, b]
+
+
+def _to_rgb(frame: av.VideoFrame, timeline: _Timeline, converter: VideoReformatter) -> Frame:
+    """One decoded frame as upright RGB.
+
+    The file's colour flags are followed. Without a matrix flag HD is taken as BT.709 and smaller pictures as BT.601, as
+    players do. PQ and HLG (HDR) are mapped to BT.709; other transfers are left as they are, as ffmpeg does.
+    """
+    width, height = timeline.size
+    options: dict[str, Any] = {}
+    if frame.colorspace == _COLORSPACE_UNSPECIFIED and not frame.format.is_rgb and _is_hd(frame):
+        options["src_colorspace"] = Colorspace.ITU709
+    if frame.color_trc in _HDR_TRANSFERS:
+        options |= {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+    picture = converter.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB, **options)
+    return _upright(picture.to_ndarray(), timeline.orientation)
+
+
+def _is_hd(frame: av.VideoFrame) -> bool:
+    return max(frame.width, frame.height) >= 1280 or min(frame.width, frame.height) > 576
+
+
+def probe(path: Path | str, rate_hz: float = VIDEO_RATE_HZ) -> VideoInfo:
+    """What a video file holds; reads its packets and decodes its first frame.
+
+    Raises:
+        MediaError: the file is missing, unreadable or empty, has no video stream, or no decodable frame.
+    """
+    timeline = _timeline(path)
+    rotation = _rotation(timeline.orientation)
+    width, height = timeline.size if rotation % 180 == 0 else timeline.size[::-1]
+    return VideoInfo(
+        path=Path(path),
+        width=width,
+        height=height,
+        duration_s=float((timeline.end - int(timeline.pts[0])) * timeline.time_base),
+        source_rate_hz=timeline.source_rate_hz,
+        num_frames=timeline.num_frames(exact_rate(rate_hz)),
+        rotation=rotation,
+        has_sound=timeline.has_sound,
+    )
+
+
+def read_frames(
+    path: Path | str, rate_hz: float = VIDEO_RATE_HZ, start: int = 0, stop: int | None = None
+) -> Iterator[Frame]:
+    """Streams frames `start` .. `stop` - 1 of a clip at a constant rate, uint8 RGB `(h, w, 3)`.
+
+    Output frame i is the last source frame shown before (i + 1/2) / rate, times counted from the first frame: ffmpeg's
+    rule `fps=rate:round=near`. There are `probe(path, rate_hz).num_frames` of them. `stop` is clipped to that number,
+    as in slicing. A `start` in the middle seeks to the keyframe before it and gives the same pixels as skipping does.
+
+    Raises:
+        MediaError: as `probe`.
+        OptionError: a rate of 0 or less, or a negative `start` or `stop`.
+    """
+    rate = exact_rate(rate_hz)
+    if start < 0 or (stop is not None and stop < 0):
+        raise OptionError(f"start is {start} and stop is {stop}; frames are counted from 0")
+    timeline = _timeline(path)
+    total = timeline.num_frames(rate)
+    return _stream_frames(Path(path), timeline, rate, start, total if stop is None else min(stop, total))
+
+
+def _stream_frames(path: Path, timeline: _Timeline, rate: Fraction, start: int, stop: int) -> Iterator[Frame]:
+    """Holds each source frame until the next one's slot; only frames that are shown are converted."""
+    if start >= stop:
+        return
+    held, cursor, converter = None, start, VideoReformatter()
+    for pts, frame in _timed_frames(path, timeline, timeline.last_pts_in(start, rate)):
+        if held is not None:
+            upto = min(timeline.slot(pts, rate), stop)
+            yield from _repeated(held, upto - cursor, timeline, converter)
+            cursor = max(cursor, upto)
+        if cursor >= stop:
+            return
+        held = frame
+    if held is None:
+        raise MediaError(f"frame {start} of {path} cannot be decoded; check that the file is complete and plays")
+    yield from _repeated(held, stop - cursor, timeline, converter)
+
+
+def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: VideoReformatter) -> Iterator[Frame]:
+    """One frame `count` times, each an array of its own so that a caller may write into it."""
+    if count <= 0:
+        return
+    picture = _to_rgb(frame, timeline, converter)
+    for _ in range(count - 1):
+        yield picture.copy()
+    yield picture
+
+
+def _timed_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(pts, frame) in the order shown, from the source frame at `first_pts` or one before it."""
+    can_seek = not timeline.is_counted and first_pts > timeline.pts[0]
+    for is_sought in (True, False) if can_seek else (False,):
+        with open_input(path) as container:
+            stream = video_stream_of(container, path)
+            packets = (
+                _packets_from(container, stream, first_pts, timeline.keys)
+                if is_sought
+                else packets_of(container, stream)
+            )
+            if packets is None:
+                continue
+            frames = decode_packets(packets)
+            if timeline.is_counted:
+                yield from zip(timeline.pts.tolist(), frames, strict=False)
+            else:
+                yield from ((frame.pts, frame) for frame in frames if frame.pts is not None)
+            return
+
+
+def _packets_from(
+    container: av.container.InputContainer, stream: av.VideoStream, pts: int, keys: frozenset
+) -> Iterator[av.Packet] | None:
+    """Packets from a keyframe shown at or before `pts`, so that the frame at `pts` decodes exactly; None if none is.
+
+    A container may seek by decoding time and land on a keyframe that is shown later; then it is tried further back. One
+    that tells a keyframe's time otherwise after a seek (MPEG-PS does) is not trusted.
+    """
+    for back_s in (0, 2, 10, 60):
+        try:
+            container.seek(pts - int(back_s / stream.time_base), stream=stream)
+        except av.FFmpegError:
+            return None
+        packets = dropwhile(lambda packet: not packet.is_keyframe, packets_of(container, stream))
+        first = next(packets, None)
+        if first is not None and first.pts in keys and first.pts <= pts:
+            return chain([first], packets)
+    return None
+
+
+def ping_pong(num_out: int, num_in: int) -> np.ndarray:
+    """The order in which `num_in` frames are shown to fill `num_out`: forward, backward, forward ...
+
+    The frame at each turn is shown twice, as in the original's `loop_video`; fewer than `num_in` is a plain cut.
+
+    Returns:
+        int64 indices, `(num_out,)`.
+    """
+    if num_in < 1 or num_out < 0:
+        raise OptionError(f"num_in is {num_in} and num_out is {num_out}; at least one frame must come in")
+    place = np.arange(num_out) % (2 * num_in)
+    return np.where(place < num_in, place, 2 * num_in - 1 - place)
+
+
+def read_frames_in_order(path: Path | str, order: Sequence[int], rate_hz: float = VIDEO_RATE_HZ) -> Iterator[Frame]:
+    """Streams the frames `order` of a clip at a constant rate, as `[all_frames[i] for i in order]` would.
+
+    Ascending runs are streamed; descending runs are decoded in blocks of at most 32 frames (fewer for large pictures),
+    each after a seek, so memory stays flat for any length.
+
+    Args:
+        order: frame numbers, each 0 .. `probe(path, rate_hz).num_frames` - 1; made for `ping_pong`.
+
+    Raises:
+        MediaError: as `probe`.
+        OptionError: a number out of range.
+    """
+    order = np.asarray(order, dtype=np.int64)
+    info = probe(path, rate_hz)
+    if order.size and not (order.min() >= 0 and order.max() < info.num_frames):
+        wrong = order.min() if order.min() < 0 else order.max()
+        raise OptionError(f"frame {wrong} is asked for; {path} has frames 0 to {info.num_frames - 1} at {rate_hz} Hz")
+    fitting = REVERSED_BLOCK_BYTES // (info.width * info.height * 3)
+    block = max(1, min(REVERSED_BLOCK_FRAMES, fitting))
+    return _stream_in_order(path, order, rate_hz, block)
+
+
+def _stream_in_order(path: Path | str, order: np.ndarray, rate_hz: float, block: int) -> Iterator[Frame]:
+    for run in _monotone_runs(order):
+        if run[0] <= run[-1]:
+            yield from _picked(read_frames(path, rate_hz, int(run[0]), int(run[-1]) + 1), run - run[0])
+            continue
+        while run.size:
+            part = run[run > run[0] - block]
+            yield from _held(path, part, rate_hz)
+            run = run[part.size :]
+
+
+def _held(path: Path | str, order: np.ndarray, rate_hz: float) -> Iterator[Frame]:
+    """A short falling run, decoded as a whole; its memory is free again when it ends."""
+    low = int(order[-1])
+    frames = list(read_frames(path, rate_hz, low, int(order[0]) + 1))
+    for index in order:
+        yield frames[index - low].copy()
+
+
+def _monotone_runs(order: np.ndarray) -> Iterator[np.ndarray]:
+    """Splits into the longest pieces that only rise or only fall; equal neighbours belong to either."""
+    begin, direction = 0, 0
+    for place, step in enumerate(np.sign(np.diff(order)), start=1):
+        if direction and step == -direction:
+            yield order[begin:place]
+            begin, direction = place, 0
+        else:
+            direction = direction or step
+    if order.size:
+        yield order[begin:]
+
+
+def _picked(frames: Iterator[Frame], order: np.ndarray) -> Iterator[Frame]:
+    """Those of streamed frames whose numbers are in `order`, which rises; a number may come more than once."""
+    numbers, counts = np.unique(order, return_counts=True)
+    wanted = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    for number, frame in enumerate(frames):
+        for _ in range(wanted.get(number, 0) - 1):
+            yield frame.copy()
+        if number in wanted:
+            yield frame

@@ -1,0 +1,303 @@
+"""Video out: one H.264 encode with the voice as given, visible only when complete."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange
+
+from latentsync.errors import MediaError, OptionError
+from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
+from latentsync.media.frames import VIDEO_RATE_HZ
+from latentsync.media.sound import probe_sound, resampled
+from latentsync.shapes import Frame
+
+AAC_BIT_RATE = 192_000
+AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+
+# Left unsaid, swscale centres the chroma samples, but H.264 means the left ones: edges would turn coloured.
+_TO_YUV = "out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:flags=area+full_chroma_inp+accurate_rnd+bitexact"
+
+_COLORSPACE_BT709 = 1  # AVCOL_SPC_BT709, and likewise for primaries and transfer
+_COARSE_CLOCK = Fraction(1, 8000)  # Matroska's milliseconds: too coarse to place samples
+_COPIED_SOUND = ("aac", "mp3")
+_LOSSLESS_SOUND = ("flac", "alac", "wavpack", "tta", "ape", "mlp", "truehd", "tak", "als", "shorten")
+_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by number of channels, as FLAC names them
+
+
+class VideoWriter:
+    """Writes one H.264 MP4 with the voice as given. A context manager: the file appears when the block ends well.
+
+    Pictures: encoded once, 4:2:0, BT.709 limited range and flagged so; the index is at the front of the file. H.264 in
+    4:2:0 has even sizes: the last row or column of an odd size is cropped. First frame at time 0.
+
+    Sound: AAC and MP3 are copied packet by packet; PCM, FLAC and other lossless sound is stored as FLAC, exact for
+    sources of up to 24 bits (32 bit and float become 24 bit), with its own rate and channels; anything else becomes AAC
+    of 192 kb/s. It is cut at the end of the video only where it is longer by more than one frame (a copied sound after
+    the packet that reaches the end, 26 ms at most for AAC and MP3 of 44.1 kHz), and never stretched.
+
+    The file is written beside its place as `.NAME.PID.tmp` and renamed when complete; on an exception it is removed.
+
+    Args:
+        path: of the MP4; its folder must exist, a file of that name is replaced.
+        width, height: of the frames, in px.
+        crf: constant rate factor, 0 (lossless) .. 51.
+        preset: of x264, ultrafast .. veryslow: how long it looks for a smaller file.
+        sound: a sound file or a video with sound; None for a silent video.
+        title, comment: metadata of the file; `comment` is the place to say that the video is synthetic.
+
+    Raises:
+        MediaError: the folder is missing or cannot be written, no frame was written, or the sound cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        width: int,
+        height: int,
+        rate_hz: float = VIDEO_RATE_HZ,
+        crf: int = 18,
+        sound: Path | str | None = None,
+        title: str | None = None,
+        comment: str | None = None,
+        preset: str = "medium",
+    ) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.width, self.height = width, height
+        self.rate = exact_rate(rate_hz)
+        self.crf, self.preset = crf, preset
+        self.sound = sound
+        self.metadata = {name: text for name, text in (("title", title), ("comment", comment)) if text}
+        self.num_frames = 0
+        self._output, self._track = None, None
+        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        if width < 2 or height < 2:
+            raise OptionError(f"a video of {width} x {height} px cannot be written; each side must be at least 2 px")
+
+    def __enter__(self) -> "VideoWriter":
+        if not self.path.parent.is_dir():
+            raise MediaError(f"the folder {self.path.parent} does not exist; create it first")
+        with self._removed_on_error():
+            self._output = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            self._output.metadata.update(self.metadata)
+            self._video = self._add_video()
+            self._to_yuv = _yuv_graph(self._video)
+            self._track = _SoundTrack(self._output, Path(self.sound)) if self.sound is not None else None
+        return self
+
+    def _add_video(self) -> av.VideoStream:
+        stream = self._output.add_stream(
+            "libx264", rate=self.rate, options={"crf": str(self.crf), "preset": self.preset}
+        )
+        stream.width, stream.height = self.width // 2 * 2, self.height // 2 * 2
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = 1 / self.rate
+        context.colorspace = context.color_primaries = context.color_trc = _COLORSPACE_BT709
+        context.color_range = ColorRange.MPEG
+        return stream
+
+    def write(self, frame: Frame) -> None:
+        """Appends one frame, uint8 RGB `(height, width, 3)`."""
+        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
+            raise ValueError(
+                f"the frame is {frame.dtype} {frame.shape}; the video takes uint8 {(self.height, self.width, 3)}"
+            )
+        even = np.ascontiguousarray(frame[: self._video.height, : self._video.width])
+        source = av.VideoFrame.from_numpy_buffer(even, format="rgb24")
+        source.pts, source.time_base = self.num_frames, 1 / self.rate
+        with self._removed_on_error():
+            self._to_yuv.vpush(source)
+            self._output.mux(self._video.encode(self._to_yuv.vpull()))
+            self.num_frames += 1
+            if self._track is not None:
+                self._track.advance(self.num_frames / self.rate)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        with self._removed_on_error():
+            self._complete()
+
+    def _complete(self) -> None:
+        if self.num_frames == 0:
+            raise MediaError(f"{self.path} was not written because no frame came; write at least one")
+        self._output.mux(self._video.encode())
+        if self._track is not None:
+            self._track.finish(self.num_frames / self.rate, 1 / self.rate)
+        self._output.close()
+        os.replace(self._part, self.path)
+
+    @contextmanager
+    def _removed_on_error(self) -> Iterator[None]:
+        """Removes the unfinished file on any exception; says FFmpeg's and the system's errors in a sentence."""
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            self._discard()
+            raise MediaError(
+                f"{self.path} cannot be written ({error.strerror}); check the disk's space and the folder's permissions"
+            ) from error
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        """Closes what is open and removes the unfinished file; what goes wrong in that has no bearing."""
+        with suppress(av.FFmpegError, OSError, ValueError):
+            if self._track is not None:
+                self._track.close()
+            if self._output is not None:
+                self._output.close()
+        self._part.unlink(missing_ok=True)
+
+
+def _yuv_graph(stream: av.VideoStream) -> av.filter.Graph:
+    """RGB frames in, 4:2:0 frames in BT.709 limited range out."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=stream.width,
+        height=stream.height,
+        format=av.VideoFormat("rgb24"),
+        time_base=stream.codec_context.time_base,
+    )
+    steps = graph.add("scale", _TO_YUV), graph.add("format", "pix_fmts=yuv420p"), graph.add("buffersink")
+    graph.link_nodes(source, *steps).configure()
+    return graph
+
+
+class _SoundTrack:
+    """The voice on its way into a file: copied or encoded, released as the video advances so that both interleave."""
+
+    def __init__(self, output: av.container.OutputContainer, path: Path) -> None:
+        self.info = probe_sound(path)
+        if self.info.channels > len(_LAYOUTS):
+            raise MediaError(
+                f"{path} has {self.info.channels} channels; mix it down to at most {len(_LAYOUTS)} (mono is best)"
+            )
+        self._output = output
+        self._input = open_input(path)
+        self._source = sound_stream_of(self._input, path)
+        self._is_copied = self.info.codec in _COPIED_SOUND
+        if self._is_copied:
+            self._stream = output.add_stream_from_template(self._source)
+            self._pieces = _copied_packets(path, self._input, self._source, self._stream)
+        else:
+            self._stream = self._add_encoder()
+            self._pieces = self._frames()
+        self._next = next(self._pieces, None)
+
+    def _add_encoder(self) -> av.AudioStream:
+        info = self.info
+        is_lossless = info.codec.startswith("pcm_") or info.codec in _LOSSLESS_SOUND
+        if is_lossless:
+            is_16_bit = self._source.codec_context.format.name.rstrip("p") in ("u8", "s16")
+            stream = self._output.add_stream("flac", rate=info.rate_hz)
+            stream.codec_context.format = "s16" if is_16_bit else "s32"  # FLAC takes the upper 24 of the 32 bits
+        else:
+            rate_hz = info.rate_hz if info.rate_hz in AAC_RATES_HZ else 48000
+            stream = self._output.add_stream("aac", rate=rate_hz)
+            stream.codec_context.bit_rate = AAC_BIT_RATE
+            stream.codec_context.format = "fltp"
+        stream.codec_context.layout = _LAYOUTS[info.channels - 1]
+        return stream
+
+    def _frames(self) -> Iterator[tuple[Fraction, Fraction, av.AudioFrame]]:
+        """(start, end, frame) with times in s, in the encoder's sample format and rate, with the source's channels."""
+        context, layout = self._stream.codec_context, self._source.codec_context.layout.name
+        start = 0
+        frames = decode_packets(packets_of(self._input, self._source))
+        for frame in resampled(frames, context.format.name, layout, context.sample_rate):
+            end = start + frame.samples
+            yield Fraction(start, context.sample_rate), Fraction(end, context.sample_rate), frame
+            start = end
+
+    def advance(self, video_s: Fraction) -> None:
+        """Writes what ends before the video does so far."""
+        while self._next is not None and self._next[1] <= video_s:
+            self._put(self._next)
+            self._next = next(self._pieces, None)
+
+    def finish(self, video_s: Fraction, frame_s: Fraction) -> None:
+        """Writes the rest, or the rest up to the video's end where the sound goes on for more than a frame after it."""
+        is_cut = self.info.duration_s > video_s + frame_s
+        while self._next is not None and not (is_cut and self._next[0] >= video_s):
+            self._put(self._next, video_s if is_cut else None)
+            self._next = next(self._pieces, None)
+        if not self._is_copied:
+            self._output.mux(self._stream.encode())
+        self.close()
+
+    def _put(self, piece: tuple[Fraction, Fraction, Any], end_s: Fraction | None = None) -> None:
+        start_s, stop_s, data = piece
+        if self._is_copied:
+            self._output.mux(data)
+            return
+        stop_s = stop_s if end_s is None else min(stop_s, end_s)
+        self._output.mux(self._stream.encode(self._relabelled(data, start_s, stop_s)))
+
+    def _relabelled(self, frame: av.AudioFrame, start_s: Fraction, stop_s: Fraction) -> av.AudioFrame:
+        """The frame's samples up to `stop_s` under the encoder's channel layout, at `start_s`; no mixing is done."""
+        context = self._stream.codec_context
+        rate_hz = context.sample_rate
+        count = round((stop_s - start_s) * rate_hz)
+        width = 1 if frame.format.is_planar else frame.layout.nb_channels
+        samples = np.ascontiguousarray(frame.to_ndarray()[:, : count * width])
+        new = av.AudioFrame.from_ndarray(samples, format=frame.format.name, layout=context.layout.name)
+        new.sample_rate, new.time_base, new.pts = rate_hz, Fraction(1, rate_hz), round(start_s * rate_hz)
+        return new
+
+    def close(self) -> None:
+        self._input.close()
+
+
+def _copied_packets(
+    path: Path, container: av.container.InputContainer, source: av.AudioStream, target: av.AudioStream
+) -> Iterator[tuple[Fraction, Fraction, av.Packet]]:
+    """(start, end, packet) with times in s, moved so that the first audible sample is at 0.
+
+    AAC and MP3 begin with samples that a decoder drops (priming). The first decoded frame's time is where those end, so
+    the packets before it get negative times, which MP4 stores as an edit list and every player drops again.
+    """
+    offset_s = _first_audible_s(path)
+    rate_hz, clock_s = source.codec_context.sample_rate, None
+    for packet in packets_of(container, source):
+        if not packet.size:
+            continue
+        length_s = _packet_length_s(packet, source)
+        start_s = clock_s if packet.pts is None else packet.pts * packet.time_base - offset_s
+        if clock_s is not None and abs(start_s - clock_s) < length_s / 2:
+            start_s = clock_s  # Matroska rounds its times to milliseconds
+        clock_s = start_s + length_s
+        packet.stream, packet.time_base = target, Fraction(1, rate_hz)
+        packet.pts = packet.dts = round(start_s * rate_hz)
+        packet.duration = round(length_s * rate_hz)
+        yield start_s, clock_s, packet
+
+
+def _first_audible_s(path: Path) -> Fraction:
+    """The packet clock at the first sample that is heard."""
+    with open_input(path) as container:
+        stream = sound_stream_of(container, path)
+        first = next(packet for packet in packets_of(container, stream) if packet.size)
+        if first.time_base > _COARSE_CLOCK and first.has_sidedata("skip_samples"):
+            skipped = int.from_bytes(bytes(first.get_sidedata("skip_samples"))[:4], "little")
+            return (first.pts or 0) * first.time_base + Fraction(skipped, stream.codec_context.sample_rate)
+    with open_input(path) as container:
+        frame = next(decode_packets(packets_of(container, sound_stream_of(container, path))))
+        return (frame.pts or 0) * frame.time_base
+
+
+def _packet_length_s(packet: av.Packet, source: av.AudioStream) -> Fraction:
+    if packet.time_base > _COARSE_CLOCK and source.codec_context.frame_size:
+        return Fraction(source.codec_context.frame_size, source.codec_context.sample_rate)
+    return (packet.duration or 0) * packet.time_base
