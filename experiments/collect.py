@@ -26,11 +26,21 @@ def sweep_failures(sweep_dir: Path) -> list[dict]:
 
 
 def sweep_records(runs_dir: Path, name: str) -> list[Record]:
-    """The finished records of a sweep, each once."""
+    """The finished records of a sweep, each once, in the order of the table."""
     store = RecordStore(runs_dir)
     cells = sweep_cells(runs_dir / "sweeps" / name)
     ids = dict.fromkeys(o["record"] for cell in cells for o in cell["outcomes"] if o["record"] is not None)
-    return [record for record_id in ids if (record := store.find(record_id)) is not None]
+    return sorted((record for i in ids if (record := store.find(i)) is not None), key=_order)
+
+
+def _order(record: Record) -> tuple:
+    content = record.content
+    return (
+        content["pair"]["gender"],
+        content["pair"]["name"],
+        *(content["options"][n] for n in PARAMETERS[:3]),
+        record.id,
+    )
 
 
 def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
@@ -45,11 +55,8 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
         options, `seconds` (of generation), a column per metric (NaN where it has no value) and `<metric>_reason`.
     """
     runs_dir = Path(runs_dir)
-    records = RecordStore(runs_dir).all() if sweep is None else sweep_records(runs_dir, sweep)
-    table = pd.DataFrame([_row(record) for record in records])
-    if table.empty:
-        return table
-    return table.sort_values(["gender", "pair", *PARAMETERS[:3], "record"]).reset_index(drop=True)
+    records = sorted(RecordStore(runs_dir).all(), key=_order) if sweep is None else sweep_records(runs_dir, sweep)
+    return pd.DataFrame([_row(record) for record in records])
 
 
 def _row(record: Record) -> dict:

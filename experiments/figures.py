@@ -1,5 +1,6 @@
 """Figures of sweeps: tidy table or records in, matplotlib Figure out. One style, colour-blind safe, units on axes."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,15 @@ UNTRAINED = "untrained model: plumbing only"
 DPI = 150
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows by itself, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG."""
     figure.savefig(path, dpi=DPI)
@@ -35,16 +45,16 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
     """
     metrics = [name for name in METRIC_LABELS if name in table and table[name].notna().any()] or ["seconds"]
     pairs = list(dict.fromkeys(table["pair"]))
-    figure = Figure(figsize=(3.4 * len(pairs) + 1.2, 2.6 * len(metrics) + 0.9), layout="constrained")
+    figure = ShownFigure(figsize=(3.4 * len(pairs) + 1.2, 2.6 * len(metrics) + 0.9), layout="constrained")
     axes = figure.subplots(len(metrics), len(pairs), squeeze=False, sharex=True, sharey="row")
     for row, metric in enumerate(metrics):
         for column, pair in enumerate(pairs):
             axis = axes[row, column]
             _draw_metric(axis, table[table["pair"] == pair], metric)
             if row == 0:
-                axis.set_title(pair.replace("__", "\n"), fontsize=9)
+                axis.set_title(pair_label(pair), fontsize=9)
             if row == len(metrics) - 1:
-                axis.set_xlabel("guidance_scale")
+                axis.set_xlabel("guidance_scale", fontsize=9)
         axes[row, 0].set_ylabel(METRIC_LABELS.get(metric, "generation (s)"), fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
@@ -67,20 +77,27 @@ def contact_sheet(records: list[Record]) -> Figure:
     """Frames at equal times, a row per record; at most 24 rows, chosen evenly."""
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, min(len(records), MAX_ROWS)).astype(int))]
     height = 0.98 * len(chosen) + 0.35
-    figure = Figure(figsize=(1.02 * FRAMES_A_ROW + 1.6, height), layout="constrained")
+    figure = ShownFigure(figsize=(0.9 * FRAMES_A_ROW + 1.2, height), layout="constrained")
     axes = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
     for axis, record in zip(axes, chosen, strict=True):
         axis.imshow(frame_strip(record.video_path))
-        axis.set_axis_off()
-        axis.text(-0.01, 0.5, _row_label(record), transform=axis.transAxes, ha="right", va="center", fontsize=7)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_ylabel(_row_label(record), rotation=0, ha="right", va="center", fontsize=7)
     if not all(record.content["model"]["trained"] for record in chosen):
         figure.suptitle(UNTRAINED, fontsize=10, color="#B00020")
     return figure
 
 
 def _row_label(record: Record) -> str:
-    clip, *settings = run_name(record.content).split(" ")
-    return "\n".join([*clip.split("__")[:1], " ".join(settings)])
+    pair, settings = run_name(record.content).split(" ", 1)
+    return f"{pair_label(pair)}\n{settings}"
+
+
+def pair_label(pair: str) -> str:
+    """`g-clara__g-clara` -> "g-clara, own voice"; the two names one above the other where they differ."""
+    clip, _, voice = pair.partition("__")
+    return f"{clip}, own voice" if clip == voice else f"{clip}\n{voice}"
 
 
 def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = THUMB_PX) -> np.ndarray:
@@ -101,7 +118,7 @@ def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
     Args:
         videos: label -> file.
     """
-    figure = Figure(figsize=(1.7 * count, 1.95 * len(videos)), layout="constrained")
+    figure = ShownFigure(figsize=(1.7 * count, 1.95 * len(videos)), layout="constrained")
     axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
     for axis, (label, path) in zip(axes, videos.items(), strict=True):
         axis.imshow(frame_strip(path, count, height_px=256))
