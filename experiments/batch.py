@@ -7,6 +7,7 @@ are done with identical settings are skipped; changed settings are computed anew
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from hydra.errors import HydraException
 from experiments.cell import Outcome, attempt, header, pipeline_of, produce, resolve_for, say
 from experiments.identity import identity, record_id
 from experiments.pairs import Pair, find_pairs
-from experiments.record import read_json, write_json
+from experiments.record import private_folder, read_json, write_json
 from experiments.schema import CONF_DIR, RunConfig, read_config
 from experiments.sweep import outcome_line
 from latentsync.config import Preset
@@ -84,9 +85,7 @@ def configure(told: argparse.Namespace) -> RunConfig:
         raise OptionError("--unet_config_path goes with --inference_ckpt_path; the embedded model has its own")
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            composed = compose(
-                "config", overrides=["data=folder", f"data.input_dir={_quoted(told.input_dir)}", *told.overrides]
-            )
+            composed = compose("config", overrides=["data=folder", "data.input_dir=unset", *told.overrides])
     except HydraException as error:
         raise OptionError(
             f"{str(error).splitlines()[0]} (known keys: {CONF_DIR.name}/config.yaml and its groups)"
@@ -97,18 +96,14 @@ def configure(told: argparse.Namespace) -> RunConfig:
         sampler = replace(sampler, guidance_scale=told.guidance_scale)
     if told.seed is not None:
         sampler = replace(sampler, seed=told.seed)
+    data = replace(config.data, input_dir=str(told.input_dir))  # as it is: no character of it means anything to Hydra
     model = config.model
     if told.inference_ckpt_path is not None:
         unet_config = told.unet_config_path or str(CONF_DIR.parent / DEFAULT_UNET_CONFIG)
         model = replace(
             model, pretrained=None, inference_ckpt_path=told.inference_ckpt_path, unet_config_path=unet_config
         )
-    return replace(config, model=model, options=replace(config.options, sampler=sampler))
-
-
-def _quoted(path: Path) -> str:
-    """A path as a quoted value of Hydra's grammar."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return replace(config, data=data, model=model, options=replace(config.options, sampler=sampler))
 
 
 def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
@@ -131,9 +126,13 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
     files = Outputs.of(pair, output_dir)
     if files.are_done(outcome.record):
         return outcome
-    files.sidecar.unlink(missing_ok=True)  # while the videos change, nothing says what they are
-    content, metrics = produce(pair, config, pipeline, files.video, files.mask, parts)
-    write_json(files.sidecar, {**content, "metrics": metrics})
+    with private_folder(output_dir) as part:
+        video, mask = part / files.video.name, part / files.mask.name
+        content, metrics = produce(pair, config, pipeline, video, mask, parts)
+        files.sidecar.unlink(missing_ok=True)  # while the videos change, nothing says what they are
+        os.replace(video, files.video)
+        os.replace(mask, files.mask)
+        write_json(files.sidecar, {**content, "metrics": metrics})
     return replace(outcome, status="done", seconds=content["timings_s"]["total"])
 
 
@@ -159,6 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
         print(f"FAILED  {outcome.pair}: {outcome.reason}", file=sys.stderr)
+        if outcome.trace is not None:
+            print(outcome.trace, file=sys.stderr)
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} pairs are in {told.output_dir}")
     return 1 if failed else 0
 

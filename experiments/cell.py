@@ -21,6 +21,7 @@ from experiments.record import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE
 from experiments.schema import DataConfig, ModelConfig, RunConfig
 from latentsync import __version__
 from latentsync.config import Options, Preset, Resolved, resolve_guidance
+from latentsync.device import dtype_name
 from latentsync.errors import LatentSyncError
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.results import LipsyncOutput
@@ -124,7 +125,10 @@ def produce(
             pair.clip, pair.voice, video_path, mask_path, replace(config.options, sampler=sampler), bar.on_progress
         )
         bar.say("measure")
-        metrics = measure(output, pair, pipeline, config.metrics)
+        try:
+            metrics = measure(output, pair, pipeline, config.metrics)
+        except Exception as error:  # a measure that fails must not cost the video that is finished
+            metrics = {"measuring": {"value": None, "unit": "", "direction": "", "protocol": "", "reason": repr(error)}}
     return _content(pair, config, pipeline, output, parts), metrics
 
 
@@ -163,7 +167,7 @@ def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> It
     settings, runtime = pipeline.settings, config.options.runtime
     label = "" if settings.trained else "  ** UNTRAINED: seeded weights, the videos show the plumbing only **"
     yield f"model      {settings.name}{label}"
-    dtype = str(pipeline.unet.dtype).removeprefix("torch.")
+    dtype = dtype_name(pipeline.unet.dtype)
     yield f"runs on    {pipeline.device} in {dtype}{'' if runtime.dtype else ' (chosen for this machine)'}"
     sampler, preset = config.options.sampler, config.preset
     for gender in sorted({pair.gender for pair in pairing.pairs}):

@@ -18,7 +18,7 @@ def sweep_cells(sweep_dir: Path) -> list[dict]:
 def sweep_failures(sweep_dir: Path) -> list[dict]:
     """The failed pairs of a sweep, each with its cell's overrides."""
     return [
-        {**outcome, "overrides": cell["overrides"]}
+        {**outcome, "overrides": cell["overrides"], "noted": cell["noted"]}
         for cell in sweep_cells(sweep_dir)
         for outcome in cell["outcomes"]
         if outcome["status"] == "failed"

@@ -1,6 +1,7 @@
 """Figures of sweeps: tidy table or records in, matplotlib Figure out. One style, colour-blind safe, units on axes."""
 
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ METRIC_LABELS = {
 FRAMES_A_ROW = 6
 THUMB_PX = 150
 MAX_ROWS = 24
+MAX_COLUMNS = 8  # pairs; the table has them all
 UNTRAINED = "untrained model: plumbing only"
 DPI = 150
 
@@ -38,13 +40,13 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def sweep_figure(table: pd.DataFrame) -> Figure:
-    """Each metric against guidance_scale, a column per pair: lines are steps (mean of seeds), dots records.
+    """Each metric against guidance_scale, a column per pair (the first 8); lines are means of seeds, dots records.
 
     Args:
         table: as `experiments.collect.collect` gives it.
     """
     metrics = [name for name in METRIC_LABELS if name in table and table[name].notna().any()] or ["seconds"]
-    pairs = list(dict.fromkeys(table["pair"]))
+    pairs = list(dict.fromkeys(table["pair"]))[:MAX_COLUMNS]
     figure = ShownFigure(figsize=(3.4 * len(pairs) + 1.2, 2.6 * len(metrics) + 0.9), layout="constrained")
     axes = figure.subplots(len(metrics), len(pairs), squeeze=False, sharex=True, sharey="row")
     for row, metric in enumerate(metrics):
@@ -64,7 +66,7 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
 
 
 def _draw_metric(axis, table: pd.DataFrame, metric: str) -> None:
-    for colour, (steps, group) in zip(COLOURS, table.groupby("num_inference_steps"), strict=False):
+    for colour, (steps, group) in zip(cycle(COLOURS), table.groupby("num_inference_steps"), strict=False):
         means = group.groupby("guidance_scale")[metric].mean()
         axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{steps} steps (mean of seeds)")
         axis.plot(group["guidance_scale"], group[metric], "o", color=colour, markersize=4, alpha=0.6)

@@ -1,7 +1,8 @@
 """What makes two records the same: a hash of all that determines the pixels, and of nothing else.
 
-Covered: the input files' bytes, the tensors' hashes, the resolved options and precision, the seed, and a hand-kept
-version of each stage. Not covered: paths, names, tracker, launcher, metrics, batching, device, threads, git.
+Covered: the input files' bytes, the networks' tensors and configurations, the resolved options and precision, the seed,
+and a hand-kept version of each stage. Not covered: paths, names, tracker, launcher, metrics, batching, device, threads,
+git.
 """
 
 import hashlib
@@ -39,7 +40,11 @@ def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
         "clip_sha256": input_sha256(pair.clip),
         "voice_sha256": input_sha256(pair.voice),
         "weights_sha256": pipeline.weight_hashes,
-        "scheduler": {k: v for k, v in sorted(pipeline.scheduler.config.items()) if not k.startswith("_")},
+        "networks": {
+            name: {key: value for key, value in sorted(network.config.items()) if not key.startswith("_")}
+            for name, network in (("unet", pipeline.unet), ("vae", pipeline.vae), ("scheduler", pipeline.scheduler))
+        },
+        "whisper_heads": pipeline.audio.whisper.heads,
         "options": {name: value for name, value in asdict(options).items() if name not in NOT_PIXELS},
         "attention": pipeline.attention,
         "landmark_refinements": LANDMARK_REFINEMENTS,

@@ -14,7 +14,7 @@ from latentsync.errors import MediaError, OptionError
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 VOICE_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac")
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
-PREFIX_OF_GENDER = {gender: prefix for prefix, gender in GENDER_OF_PREFIX.items()}
+OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
 PAIRINGS = ("all", "own")
 SHIPPED_DIR = Path(__file__).resolve().parents[1] / "latentsync" / "speakers" / "samples"
 
@@ -61,7 +61,10 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         raise OptionError(f"pairing {pairing!r} is unknown; choose one of {', '.join(PAIRINGS)}")
     if not folder.is_dir():
         raise MediaError(f"there is no folder at {folder}; give a folder of g-* and m-* clips and voices")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be read ({error.strerror}); check its permissions") from error
     clips, left_clips = _by_gender(path for path in files if path.suffix.lower() in CLIP_SUFFIXES)
     voices, left_voices = _by_gender(path for path in files if path.suffix.lower() in VOICE_SUFFIXES)
     pairs = [
@@ -72,8 +75,13 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         if pairing == "all" or clip.stem == voice.stem
     ]
     pairs, collisions = _without_collisions(pairs)
-    unmatched = _unmatched(clips, voices, pairs, collisions) if pairing == "all" else []
-    left_out = (*left_clips, *left_voices, *collisions, *unmatched)
+    unmatched = _unmatched(clips, voices, pairs, collisions) if pairing == "all" or not pairs else []
+    foreign = [
+        (path.name, f"{path.suffix} is not among {', '.join(CLIP_SUFFIXES + VOICE_SUFFIXES)}; convert it")
+        for path in files
+        if path.suffix.lower() in OTHER_MEDIA_SUFFIXES
+    ]
+    left_out = (*left_clips, *left_voices, *foreign, *collisions, *unmatched)
     if not pairs:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:5]) or "it holds no clips and voices"
         raise MediaError(

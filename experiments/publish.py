@@ -43,8 +43,9 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
         tracker.close()
     except Exception as error:  # whatever a tracker raises, the records are safe on disk
         stopped = f"{type(error).__name__}: {error}"
-    published += sent
-    write_json(noted, content)
+    finally:
+        published += sent
+        write_json(noted, content)
     return len(sent), stopped
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from latentsync.errors import MediaError
 
@@ -54,10 +55,6 @@ class Record:
         return self.folder / RESULT_FILE
 
     @property
-    def mask_path(self) -> Path:
-        return self.folder / MASK_FILE
-
-    @property
     def content(self) -> dict:
         """What was run: pair, model, options, timings, versions."""
         return read_json(self.folder / RECORD_FILE) or {}
@@ -81,7 +78,7 @@ class RecordStore:
     def find(self, record_id: str) -> Record | None:
         """The finished record of that id, or None."""
         folder = self.root / record_id
-        return Record(folder) if (folder / RECORD_FILE).is_file() else None
+        return Record(folder) if read_json(folder / RECORD_FILE) is not None else None
 
     def all(self) -> list[Record]:
         """Every finished record, by id."""
@@ -91,29 +88,49 @@ class RecordStore:
     @contextmanager
     def new(self, record_id: str) -> Iterator[Path]:
         """A folder to make a record in; it becomes the record when the block ends well, and goes away when not."""
-        part = self.root / f"{PART_PREFIX}{record_id}-{socket.gethostname()}-{os.getpid()}"
-        try:
-            self._remove_abandoned()
-            part.mkdir(parents=True)
-        except OSError as error:
-            raise MediaError(f"{self.root} cannot be written ({error.strerror}); choose another runs_dir") from error
-        try:
+        with private_folder(self.root) as part:
             yield part
+            target = self.root / record_id
+            if self.find(record_id) is None:  # what is there under the name, if anything, is not a record
+                shutil.rmtree(target, ignore_errors=True)
             try:
-                os.rename(part, self.root / record_id)
+                os.rename(part, target)
             except OSError:
                 if self.find(record_id) is None:
                     raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
 
-    def _remove_abandoned(self) -> None:
-        """Removes what killed processes of this machine left unfinished."""
-        host = socket.gethostname()
-        for part in self.root.glob(f"{PART_PREFIX}*-{host}-*"):
-            pid = part.name.rsplit("-", 1)[-1]
-            if pid.isdigit() and not _is_alive(int(pid)):
-                shutil.rmtree(part, ignore_errors=True)
+
+_in_use: set[str] = set()  # private folders of this process
+
+
+@contextmanager
+def private_folder(root: Path) -> Iterator[Path]:
+    """A folder below `root` for unfinished files of this process, gone when the block ends.
+
+    Folders that killed processes of this machine left behind are removed on the way.
+
+    Raises:
+        MediaError: `root` cannot be written.
+    """
+    part = root / f"{PART_PREFIX}{uuid4().hex[:12]}-{socket.gethostname()}-{os.getpid()}"
+    _in_use.add(part.name)
+    try:
+        _remove_abandoned(root)
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise MediaError(f"{root} cannot be written ({error.strerror}); choose another folder for results") from error
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        _in_use.discard(part.name)
+
+
+def _remove_abandoned(root: Path) -> None:
+    for part in root.glob(f"{PART_PREFIX}*-{socket.gethostname()}-*"):
+        pid = part.name.rsplit("-", 1)[-1]
+        if pid.isdigit() and part.name not in _in_use and not (int(pid) != os.getpid() and _is_alive(int(pid))):
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -101,8 +101,8 @@ def read_config(config: DictConfig) -> RunConfig:
         runtime=_section(config, "runtime", RuntimeOptions),
     )
     return RunConfig(
-        name=_plain_name(str(config.name)),
-        runs_dir=Path(config.runs_dir),
+        name=sweep_dir(config).name,
+        runs_dir=Path(_top_level(config, "runs_dir")),
         data=_section(config, "data", DataConfig),
         preset=_section(config, "preset", Preset),
         model=_section(config, "model", ModelConfig),
@@ -111,6 +111,25 @@ def read_config(config: DictConfig) -> RunConfig:
         metrics=_section(config, "metrics", MetricsConfig),
         tracker=_section(config, "tracker", TrackerConfig),
     )
+
+
+def sweep_dir(config: DictConfig) -> Path:
+    """Where a sweep's table, figures and notes go, `runs_dir`/sweeps/`name`, checked.
+
+    Raises:
+        OptionError: a part of it is not given, or the name would leave the folder.
+    """
+    return Path(_top_level(config, "runs_dir")) / "sweeps" / _plain_name(_top_level(config, "name"))
+
+
+def _top_level(config: DictConfig, key: str) -> str:
+    try:
+        value = config[key]
+    except OmegaConfBaseException as error:
+        raise OptionError(f"{key}: {str(error).splitlines()[0]}") from error
+    if value is None:
+        raise OptionError(f"{key} is null; give a value")
+    return str(value)
 
 
 def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:

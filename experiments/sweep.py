@@ -6,6 +6,8 @@ runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
 import hashlib
 import os
 import shutil
+import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,28 +20,40 @@ from experiments.cell import Outcome, header, pairs_of, pipeline_of, run_cell, s
 from experiments.collect import CELLS_DIR, collect, sweep_failures, sweep_records
 from experiments.publish import publish
 from experiments.record import Record, write_json
-from experiments.schema import RunConfig, read_config
+from experiments.schema import RunConfig, read_config, sweep_dir
 from experiments.trackers import run_name
 from latentsync.errors import LatentSyncError
 
-NOT_THE_CELLS = ("tracker", "launch", "runtime", "hydra", "runs_dir", "name")  # overrides that change no record
+# Overrides that change no record; cells that differ in nothing else are one cell.
+NOT_THE_CELLS = ("tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size")
 
 _announced: set[tuple] = set()  # headers printed by this process
 
 
 def run_and_note(config: DictConfig, overrides: list[str]) -> None:
-    """Runs one cell and notes what became of each pair; an error of the whole cell is noted too."""
-    cell_dir = Path(config.runs_dir) / "sweeps" / str(config.name) / CELLS_DIR
+    """Runs one cell and notes what became of each pair; an error of the whole cell is noted too.
+
+    Raises:
+        SystemExit: the sweep has no folder that the error could be noted in.
+    """
     try:
-        run = read_config(config)
-        cell_dir = run.sweep_dir / CELLS_DIR
-        outcomes = _run(run)
+        cell_dir = sweep_dir(config) / CELLS_DIR
+    except LatentSyncError as error:
+        raise SystemExit(f"error: {error}") from error
+    try:
+        outcomes = _run(read_config(config))
     except LatentSyncError as error:
         say(f"error: {error}")
         outcomes = [Outcome("(every pair)", "", float("nan"), "failed", reason=str(error))]
-    kept = sorted(o for o in overrides if o.lstrip("+~").split(".")[0].split("=")[0] not in NOT_THE_CELLS)
+    kept = sorted(o for o in overrides if not _is_beside_the_cell(o))
     key = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
-    write_json(cell_dir / f"{key}.json", {"overrides": kept, "outcomes": [asdict(outcome) for outcome in outcomes]})
+    cell = {"overrides": kept, "noted": time.time(), "outcomes": [asdict(outcome) for outcome in outcomes]}
+    write_json(cell_dir / f"{key}.json", cell)
+
+
+def _is_beside_the_cell(override: str) -> bool:
+    key = override.lstrip("+~").split("=")[0]
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_THE_CELLS)
 
 
 def _run(run: RunConfig) -> list[Outcome]:
@@ -67,6 +81,9 @@ def outcome_line(outcome: Outcome, run: RunConfig) -> str:
 class SweepReport(Callback):
     """At the end of a run or sweep: table, figures, links to the videos, publishing, exit status."""
 
+    def __init__(self) -> None:
+        self._started = time.time()
+
     def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
         self._report(config)
 
@@ -75,38 +92,46 @@ class SweepReport(Callback):
 
     def _report(self, config: DictConfig) -> None:
         try:
-            failed = summarise(read_config(config))
+            failed = summarise(read_config(config), self._started)
         except LatentSyncError as error:  # said already, by the cell that it stopped
             raise SystemExit(1) from error
+        except Exception:  # Hydra would make a warning of it, and success of the exit status
+            traceback.print_exc()
+            raise SystemExit(1) from None
         if failed:
             raise SystemExit(1)
 
 
-def summarise(run: RunConfig) -> int:
+def summarise(run: RunConfig, started: float = 0.0) -> int:
     """Writes and prints what a sweep came to.
 
+    Args:
+        started: seconds since the epoch; failures noted earlier are counted, but are not of this run.
+
     Returns:
-        How many pairs of it failed.
+        How many pairs failed in this run.
     """
     table = collect(run.runs_dir, run.name)
     failures = sweep_failures(run.sweep_dir)
+    now = [failure for failure in failures if failure["noted"] >= started]
     if not table.empty:
+        say("\n" + table_text(table) + "\n")
         table.to_csv(run.sweep_dir / "table.csv", index=False)
         records = sweep_records(run.runs_dir, run.name)
         link_videos(records, run.sweep_dir / "videos")
         figures.save(figures.sweep_figure(table), run.sweep_dir / "figure.png")
         figures.save(figures.contact_sheet(records), run.sweep_dir / "contact_sheet.png")
         count, stopped = publish(records, run.name, run.tracker, run.runs_dir)
-        say("\n" + table_text(table) + "\n")
         if run.tracker.kind != "none":
             say(
                 f"W&B ({run.tracker.mode}): {count} records published now"
                 + (f"; stopped: {stopped}" if stopped else "")
             )
-    for failure in failures:
+    for failure in now:
         say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
-    say(f"{len(table)} records, {len(failures)} failures in {run.sweep_dir}")
-    return len(failures)
+    earlier = f" (and {len(failures) - len(now)} of earlier runs)" if len(failures) > len(now) else ""
+    say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
+    return len(now)
 
 
 def table_text(table: pd.DataFrame) -> str:

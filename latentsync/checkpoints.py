@@ -176,8 +176,8 @@ def read_unet_config(path: str | Path) -> dict:
         )
     try:
         config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise OptionError(f"{path} is not YAML ({str(error).splitlines()[0]}); check the file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise OptionError(f"{path} is not a readable YAML file ({str(error).splitlines()[0]}); check it") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise OptionError(
             f"{path} has no `model:` part; the published configurations look like conf/unet/second_stage.yaml"

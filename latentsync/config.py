@@ -17,6 +17,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 DEFAULT_NUM_FRAMES = 8  # frames denoised together, where a model does not say
 DEFAULT_SIZE_PX = 256  # side of the aligned crop, where a model does not say
 MAX_SEED = 2**63 - 1
+MAX_STEPS = 999  # of 1000 training timesteps; the published schedule's offset of 1 leaves no room for one more
 
 
 def _require(holds: bool, message: str) -> None:
@@ -59,7 +60,7 @@ class SamplerOptions:
 
     Attributes:
         guidance_scale: classifier-free guidance; None takes the preset of the clip's gender. Guidance acts above 1.
-        num_inference_steps: DDIM steps, 1..1000.
+        num_inference_steps: DDIM steps, 1..999.
         seed: of the noise and of VAE sampling, 0..2^63-1.
         num_frames: frames denoised together (a window); None takes the model's own.
     """
@@ -74,8 +75,8 @@ class SamplerOptions:
             _check_guidance(self.guidance_scale, "guidance_scale")
         steps = self.num_inference_steps
         _require(
-            _is_whole(steps) and 1 <= steps <= 1000,
-            f"num_inference_steps is {steps}; it must be a whole number from 1 to 1000 (20 is the usual choice)",
+            _is_whole(steps) and 1 <= steps <= MAX_STEPS,
+            f"num_inference_steps is {steps}; it must be a whole number from 1 to {MAX_STEPS} (20 is the usual choice)",
         )
         _require(
             _is_whole(self.seed) and 0 <= self.seed <= MAX_SEED,

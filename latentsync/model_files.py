@@ -24,7 +24,7 @@ from latentsync.checkpoints import (
     whisper_name_for,
 )
 from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX
-from latentsync.errors import WeightsError
+from latentsync.errors import OptionError, WeightsError
 from latentsync.unet import UNet3DConditionModel
 
 MODELS_DIR = Path(__file__).parent / "models"  # the models that the project ships
@@ -92,9 +92,14 @@ def load_folder(model: str | Path) -> dict:
     if not index.is_file():
         shipped = ", ".join(sorted(path.name for path in MODELS_DIR.iterdir() if path.is_dir()))
         raise WeightsError(f"there is no model at {folder} ({INDEX_FILE} is absent); shipped models: {shipped}")
-    content = json.loads(index.read_text())
+    content = _config(index)
     known = {f.name for f in fields(ModelSettings)}
-    settings = ModelSettings(**{key: value for key, value in content.items() if key in known})
+    try:
+        settings = ModelSettings(**{key: value for key, value in content.items() if key in known})
+    except TypeError as error:
+        raise WeightsError(
+            f"{index} is not of this project's models ({error}); save one with save_pretrained"
+        ) from error
     whisper = folder / WHISPER_FILE if settings.whisper == "own" else settings.whisper
     return {
         "vae": _load_network(AutoencoderKL, folder / "vae", settings),
@@ -108,7 +113,10 @@ def load_folder(model: str | Path) -> dict:
 def _config(path: Path) -> dict:
     if not path.is_file():
         raise WeightsError(f"the model has no {path}; save it again with save_pretrained")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise WeightsError(f"{path} is damaged ({error}); save the model again with save_pretrained") from error
 
 
 def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings) -> nn.Module:
@@ -145,13 +153,24 @@ def load_published(inference_ckpt_path: str | Path, unet_config_path: str | Path
     """
     config = read_unet_config(unet_config_path)
     data = config.get("data") or {}
+    try:
+        size_px, num_frames = (
+            int(data.get("resolution", DEFAULT_SIZE_PX)),
+            int(data.get("num_frames", DEFAULT_NUM_FRAMES)),
+        )
+        mask = Path(data.get("mask_image_path", "mask.png")).stem
+    except (TypeError, ValueError, AttributeError) as error:
+        raise OptionError(
+            f"the `data:` part of {unet_config_path} is not as published ({error}); "
+            f"resolution, num_frames and mask_image_path are read from it"
+        ) from error
     unet = load_unet(inference_ckpt_path, config["model"])
     whisper = whisper_name_for(unet.config.cross_attention_dim)
     settings = ModelSettings(
         name=f"latentsync:{Path(inference_ckpt_path).name}",
-        size_px=int(data.get("resolution", DEFAULT_SIZE_PX)),
-        num_frames=int(data.get("num_frames", DEFAULT_NUM_FRAMES)),
-        mask=Path(data.get("mask_image_path", "mask.png")).stem,
+        size_px=size_px,
+        num_frames=num_frames,
+        mask=mask,
         whisper=whisper,
     )
     return {

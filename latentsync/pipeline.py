@@ -45,13 +45,13 @@ from latentsync.latents import (
     seeded_generator,
 )
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
+from latentsync.media import VIDEO_RATE_HZ
 from latentsync.model_files import ModelSettings
 from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stopwatch
 from latentsync.shapes import Crops, Frame, Latents, Mask, Pixels, Windows
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import state_dict_sha256
 
-VIDEO_RATE_HZ = 25.0  # the rate that the audio windows and the published models are made for
 LANDMARK_REFINEMENTS = 4  # 0.7 instead of 7.7 px rms of trembling on a face 14 px wide to the detector (docs/log.md)
 ALIGNMENTS_KEPT = 16  # clips
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
@@ -137,6 +137,7 @@ class LipsyncPipeline:
             for network in (self.vae, self.unet):
                 model_files.cast(network, chosen, precision)
             self.audio.whisper.to(chosen)
+        self.__dict__.pop("weight_hashes", None)  # of the tensors as they are used
         if attention is not None:
             set_backend(self.unet, attention, chosen)
             self.attention = attention
@@ -362,7 +363,6 @@ class LipsyncPipeline:
         if weight_dtype is not None:
             wanted = dtype_name(weight_dtype) if isinstance(weight_dtype, torch.dtype) else weight_dtype
             self.to(str(self.device), wanted)
-            self.__dict__.pop("weight_hashes", None)
         scratch = None
         if video_out_path is None:
             scratch = tempfile.TemporaryDirectory(prefix="latentsync-")

@@ -26,7 +26,6 @@ class PreparedPair:
         order: for each output frame the clip's frame (forward, backward, forward ... where the voice is longer).
         faces: the affines of the clip's frames.
         windows: gives the audio windows of output frames.
-        waveform: the voice, 16 kHz mono.
     """
 
     video_path: Path

@@ -42,6 +42,10 @@ class WhisperStates(torch.nn.Module):
     def width(self) -> int:
         return self.encoder.config.d_model
 
+    @property
+    def heads(self) -> int:
+        return self.encoder.config.encoder_attention_heads
+
     def forward(self, mel: Tensor) -> Tensor:
         """(80, n) log-mel -> (about n / 2, layers + 1, width), segments of 30 s each by itself."""
         starts = range(0, mel.shape[1], SEGMENT_FRAMES)

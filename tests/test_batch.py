@@ -58,6 +58,23 @@ def test_outputs_skipping_and_changed_settings(folder, tmp_path, capsys):
         assert sidecar["id"] != first[name]["id"]
 
 
+def test_a_measure_that_fails_does_not_cost_the_video(folder, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr("experiments.cell.measure", broken)
+    (folder / "m-oskar.mp4").unlink()
+    assert run(folder, tmp_path / "out") == 0
+    assert "no such luck" in sidecars(tmp_path / "out")["g-clara__g-voice"]["metrics"]["measuring"]["reason"]
+    assert (tmp_path / "out" / "g-clara__g-voice_out.mp4").is_file()
+
+
+def test_odd_characters_in_paths_are_taken_as_they_are(folder, tmp_path):
+    odd = folder.rename(tmp_path / "a,b=${c} 'd'\\e")
+    assert run(odd, tmp_path / "out") == 0
+    assert len(sidecars(tmp_path / "out")) == 2
+
+
 def test_the_mask_video_shows_the_hole_in_grey(folder, tmp_path):
     (folder / "m-oskar.mp4").unlink()
     assert run(folder, tmp_path / "out") == 0

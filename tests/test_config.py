@@ -17,7 +17,7 @@ def composed(*overrides):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SamplerOptions(num_inference_steps=0), "num_inference_steps is 0; .* 1 to 1000"),
+        (lambda: SamplerOptions(num_inference_steps=0), "num_inference_steps is 0; .* 1 to 999"),
         (lambda: SamplerOptions(guidance_scale=-0.1), "guidance_scale is -0.1; .* at least 0"),
         (lambda: SamplerOptions(guidance_scale=float("nan")), "guidance_scale is nan"),
         (lambda: SamplerOptions(seed=-1), "seed is -1; .* 0 to"),

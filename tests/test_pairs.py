@@ -25,12 +25,13 @@ def test_every_voice_goes_with_every_clip_of_its_gender_women_first(tmp_path):
 
 
 def test_what_cannot_be_told_apart_is_left_out_with_its_reason(tmp_path):
-    fill(tmp_path, "g-a.mp4", "g-a.mov", "g-b.webm", "g-v.wav", "anna.mp4", "m-only.avi")
+    fill(tmp_path, "g-a.mp4", "g-a.mov", "g-b.webm", "g-v.wav", "anna.mp4", "m-only.avi", "g-w.ogg")
     pairing = find_pairs(tmp_path)
     assert names(pairing) == ["g-b__g-v"]
     reasons = dict(pairing.left_out)
     assert "neither g- nor m-" in reasons["anna.mp4"]
     assert "one output name" in reasons["g-a.mp4"] and "one output name" in reasons["g-a.mov"]
+    assert ".ogg is not among" in reasons["g-w.ogg"]
     assert "no voice" in reasons["m-only.avi"]
 
 

@@ -1,6 +1,8 @@
 """Records appear whole or not at all, and their identity covers what determines the pixels."""
 
+import json
 import os
+import socket
 from dataclasses import replace
 
 import pytest
@@ -37,6 +39,26 @@ def test_a_record_is_visible_only_when_complete(tmp_path):
     assert [path.name for path in store.root.iterdir()] == ["abc"]
 
 
+def test_what_is_no_whole_record_is_made_anew(tmp_path):
+    store = RecordStore(tmp_path)
+    (store.root / "abc").mkdir(parents=True)
+    (store.root / "abc" / RECORD_FILE).write_bytes(b"")  # as after a power cut
+    assert store.find("abc") is None
+    with store.new("abc") as folder:
+        write_json(folder / RECORD_FILE, {"id": "abc"})
+    assert store.find("abc").content == {"id": "abc"}
+
+
+def test_what_killed_processes_left_is_removed_even_under_our_own_number(tmp_path):
+    store = RecordStore(tmp_path)
+    old = [store.root / f".part-0123456789ab-{socket.gethostname()}-{pid}" for pid in (os.getpid(), 4194305)]
+    for folder in old:
+        folder.mkdir(parents=True)
+    with store.new("abc") as folder:
+        assert [path.name for path in store.root.iterdir()] == [folder.name]
+        write_json(folder / RECORD_FILE, {})
+
+
 def test_of_two_that_make_one_record_the_first_wins_and_neither_fails(tmp_path):
     store = RecordStore(tmp_path)
     with store.new("abc") as slow:
@@ -61,9 +83,14 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
         replace(OPTIONS, video=replace(OPTIONS.video, mask="mask2")),
     ]
     other_voice = replace(PAIR, voice=SHIPPED_DIR / "g-clara-weather.wav")
-    other_weights = LipsyncPipeline.from_pretrained("mini", "cpu", "bfloat16")
+    other_precision = LipsyncPipeline.from_pretrained("mini", "cpu", "bfloat16")
+    pipe.save_pretrained(tmp_path / "edited")  # the same tensors under a configuration with other heads
+    config = tmp_path / "edited" / "unet" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "attention_head_dim": 2}))
+    other_heads = LipsyncPipeline.from_pretrained(tmp_path / "edited", "cpu", "float32")
+    assert other_heads.weight_hashes == pipe.weight_hashes
     ids = [id_of(pipe, options=options) for options in changed]
-    ids += [id_of(pipe, other_voice), id_of(other_weights)]
+    ids += [id_of(pipe, other_voice), id_of(other_precision), id_of(other_heads)]
     assert len({same, *ids}) == len(ids) + 1
 
 

@@ -111,6 +111,21 @@ def test_a_bad_clip_and_a_bad_cell_fail_alone(clips, tmp_path):
     assert len(reasons) == 2 and any("g-broken.mp4" in reason for reason in reasons)
 
 
+def test_a_corrected_command_ends_well_and_the_earlier_failure_is_only_counted(clips, tmp_path):
+    runs = tmp_path / "runs"
+    status, output = sweep(clips, runs, "sampler.seed=-1")
+    assert status != 0 and "seed is -1" in output
+    status, output = sweep(clips, runs, "sampler.seed=3")
+    assert status == 0, output
+    assert "2 records, 0 failures (and 1 of earlier runs)" in output
+
+
+def test_a_name_cannot_leave_the_runs_folder(clips, tmp_path):
+    status, output = sweep(clips, tmp_path / "a" / "runs", "name=../../escaped", "sampler.seed=1")
+    assert status != 0 and "name is '../../escaped'" in output
+    assert not list(tmp_path.rglob("cells")) and not list(tmp_path.rglob("records"))
+
+
 def test_an_unknown_key_ends_at_once_with_its_name(clips, tmp_path):
     status, output = sweep(clips, tmp_path / "runs", "sampler.sed=1")
     assert status != 0 and "sed" in output and not (tmp_path / "runs" / "records").exists()
