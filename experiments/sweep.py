@@ -131,6 +131,8 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
         say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
     earlier = f" (and {len(failures) - len(now)} of earlier runs)" if len(failures) > len(now) else ""
     say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
+    if not table.empty:
+        say(f"there: videos/, contact_sheet.png, figure.png, table.csv; the records are in {run.runs_dir / 'records'}")
     return len(now)
 
 
