@@ -16,8 +16,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from experiments.cell import Outcome, attempt, header, pipeline_of, produce, resolve_for, say
-from experiments.identity import identity, record_id
+from experiments.cell import Outcome, attempt, header, pipeline_of, plan, produce, say
 from experiments.pairs import Pair, find_pairs
 from experiments.record import private_folder, read_json, write_json
 from experiments.schema import CONF_DIR, RunConfig, read_config
@@ -120,9 +119,7 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
 
 
 def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: Path) -> Outcome:
-    resolved = resolve_for(pair, config.options, config.preset, pipeline)
-    parts = identity(pair, pipeline, resolved)
-    outcome = Outcome(pair.name, pair.gender, resolved.guidance_scale, "found", record_id(parts))
+    parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
     if files.are_done(outcome.record):
         return outcome

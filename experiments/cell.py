@@ -20,7 +20,7 @@ from experiments.progress import PairBar
 from experiments.record import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, write_json
 from experiments.schema import DataConfig, ModelConfig, RunConfig
 from latentsync import __version__
-from latentsync.config import Options, Preset, Resolved, resolve_guidance
+from latentsync.config import Options, resolve_guidance
 from latentsync.device import dtype_name
 from latentsync.errors import LatentSyncError
 from latentsync.pipeline import LipsyncPipeline
@@ -69,9 +69,17 @@ def pipeline_of(config: RunConfig) -> LipsyncPipeline:
     return load_pipeline(config.model, runtime.device, runtime.dtype, config.attention.backend)
 
 
-def resolve_for(pair: Pair, options: Options, preset: Preset, pipeline: LipsyncPipeline) -> Resolved:
-    """The options of one pair with nothing left open."""
-    return pipeline.resolve(replace(options, sampler=resolve_guidance(options.sampler, preset, pair.gender)))
+def options_for(pair: Pair, config: RunConfig) -> Options:
+    """The options of one pair, with the guidance of its gender's preset where none is given."""
+    options = config.options
+    return replace(options, sampler=resolve_guidance(options.sampler, config.preset, pair.gender))
+
+
+def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict, Outcome]:
+    """What the id of a pair's record covers, and the pair's outcome if that record is there already."""
+    resolved = pipeline.resolve(options_for(pair, config))
+    parts = identity(pair, pipeline, resolved)
+    return parts, Outcome(pair.name, pair.gender, resolved.guidance_scale, "found", record_id(parts))
 
 
 def run_cell(config: RunConfig, pairs: tuple[Pair, ...], report: Callable[[Outcome], None]) -> list[Outcome]:
@@ -87,8 +95,7 @@ def run_cell(config: RunConfig, pairs: tuple[Pair, ...], report: Callable[[Outco
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[], Outcome]) -> Outcome:
     """Calls `make`; an error becomes a failed outcome, so that the other pairs still finish."""
-    sampler = resolve_guidance(config.options.sampler, config.preset, pair.gender)
-    failed = Outcome(pair.name, pair.gender, sampler.guidance_scale, "failed")
+    failed = Outcome(pair.name, pair.gender, options_for(pair, config).sampler.guidance_scale, "failed")
     try:
         return make()
     except LatentSyncError as error:
@@ -98,17 +105,15 @@ def attempt(pair: Pair, config: RunConfig, make: Callable[[], Outcome]) -> Outco
 
 
 def _make_record(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, store: RecordStore) -> Outcome:
-    resolved = resolve_for(pair, config.options, config.preset, pipeline)
-    parts = identity(pair, pipeline, resolved)
-    done = Outcome(pair.name, pair.gender, resolved.guidance_scale, "found", record_id(parts))
-    if store.find(done.record) is not None:
-        return done
+    parts, outcome = plan(pair, config, pipeline)
+    if store.find(outcome.record) is not None:
+        return outcome
     start = time.perf_counter()
-    with store.new(done.record) as folder:
+    with store.new(outcome.record) as folder:
         content, metrics = produce(pair, config, pipeline, folder / RESULT_FILE, folder / MASK_FILE, parts)
         write_json(folder / METRICS_FILE, metrics)
         write_json(folder / RECORD_FILE, content)
-    return replace(done, status="done", seconds=time.perf_counter() - start)
+    return replace(outcome, status="done", seconds=time.perf_counter() - start)
 
 
 def produce(
@@ -119,11 +124,9 @@ def produce(
     Returns:
         What was run, for a record or a sidecar, and the metrics.
     """
-    sampler = resolve_guidance(config.options.sampler, config.preset, pair.gender)
+    options = options_for(pair, config)
     with PairBar(pair.name) as bar:
-        output = pipeline.run(
-            pair.clip, pair.voice, video_path, mask_path, replace(config.options, sampler=sampler), bar.on_progress
-        )
+        output = pipeline.run(pair.clip, pair.voice, video_path, mask_path, options, bar.on_progress)
         bar.say("measure")
         try:
             metrics = measure(output, pair, pipeline, config.metrics)
@@ -133,7 +136,6 @@ def produce(
 
 
 def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:
-    options = asdict(output.options)
     return {
         "id": record_id(parts),
         "pair": {
@@ -147,7 +149,7 @@ def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: L
             "name": config.preset.name,
             "guidance_from": "preset" if config.options.sampler.guidance_scale is None else "given",
         },
-        "options": options,
+        "options": asdict(output.options),
         "attention": pipeline.attention,
         "video": {
             "num_frames": output.num_frames,
@@ -177,6 +179,11 @@ def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> It
         yield f"{gender:<10} {number} pair{'s' if number > 1 else ''}, guidance_scale {scale:g} ({origin})"
     for name, reason in pairing.left_out:
         yield f"left out   {name}: {reason}"
+
+
+def cell_label(guidance_scale: float, num_inference_steps: int, seed: int) -> str:
+    """A cell's settings as people read them."""
+    return f"guidance {guidance_scale:g}, {num_inference_steps} steps, seed {seed}"
 
 
 def say(line: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.record import Record, RecordStore, read_json
+from experiments.record import Record, RecordStore, read_json, sweep_folder
 
 PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "dtype")
 CELLS_DIR = "cells"
@@ -28,7 +28,7 @@ def sweep_failures(sweep_dir: Path) -> list[dict]:
 def sweep_records(runs_dir: Path, name: str) -> list[Record]:
     """The finished records of a sweep, each once, in the order of the table."""
     store = RecordStore(runs_dir)
-    cells = sweep_cells(runs_dir / "sweeps" / name)
+    cells = sweep_cells(sweep_folder(runs_dir, name))
     ids = dict.fromkeys(o["record"] for cell in cells for o in cell["outcomes"] if o["record"] is not None)
     return sorted((record for i in ids if (record := store.find(i)) is not None), key=_order)
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,6 +22,11 @@ MASK_FILE = "mask.mp4"
 RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.json"
 PART_PREFIX = ".part-"
+
+
+def sweep_folder(runs_dir: Path, name: str) -> Path:
+    """Where a sweep's cells, table and pictures are."""
+    return runs_dir / "sweeps" / name
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -54,7 +60,7 @@ class Record:
     def video_path(self) -> Path:
         return self.folder / RESULT_FILE
 
-    @property
+    @cached_property
     def content(self) -> dict:
         """What was run: pair, model, options, timings, versions."""
         return read_json(self.folder / RECORD_FILE) or {}

@@ -7,6 +7,7 @@ from typing import TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.record import sweep_folder
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
 
@@ -86,7 +87,7 @@ class RunConfig:
 
     @property
     def sweep_dir(self) -> Path:
-        return self.runs_dir / "sweeps" / self.name
+        return sweep_folder(self.runs_dir, self.name)
 
 
 def read_config(config: DictConfig) -> RunConfig:
@@ -119,7 +120,7 @@ def sweep_dir(config: DictConfig) -> Path:
     Raises:
         OptionError: a part of it is not given, or the name would leave the folder.
     """
-    return Path(_top_level(config, "runs_dir")) / "sweeps" / _plain_name(_top_level(config, "name"))
+    return sweep_folder(Path(_top_level(config, "runs_dir")), _plain_name(_top_level(config, "name")))
 
 
 def _top_level(config: DictConfig, key: str) -> str:

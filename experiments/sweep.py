@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from experiments import figures
-from experiments.cell import Outcome, header, pairs_of, pipeline_of, run_cell, say
+from experiments.cell import Outcome, cell_label, header, pairs_of, pipeline_of, run_cell, say
 from experiments.collect import CELLS_DIR, collect, sweep_failures, sweep_records
 from experiments.publish import publish
 from experiments.record import Record, write_json
@@ -69,7 +69,7 @@ def _run(run: RunConfig) -> list[Outcome]:
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
     """One line for one pair as it ends."""
     sampler = run.options.sampler
-    cell = f"guidance {outcome.guidance_scale:g}, {sampler.num_inference_steps} steps, seed {sampler.seed}"
+    cell = cell_label(outcome.guidance_scale, sampler.num_inference_steps, sampler.seed)
     end = {
         "done": f"done in {outcome.seconds:.1f} s",
         "found": "found, nothing to do",
@@ -138,10 +138,7 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
 
 def table_text(table: pd.DataFrame) -> str:
     """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
-    cells = [
-        f"guidance {row.guidance_scale:g}, {row.num_inference_steps} steps, seed {row.seed}"
-        for row in table.itertuples()
-    ]
+    cells = [cell_label(row.guidance_scale, row.num_inference_steps, row.seed) for row in table.itertuples()]
     shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
     columns = {"lpips_alexnet": "LPIPS", "landmark_sync_peak": "sync", "landmark_sync_lag": "lag", "seconds": "seconds"}
     formats = {"LPIPS": "{:.3f}", "sync": "{:.2f}", "lag": "{:+.0f}", "seconds": "{:.1f}"}

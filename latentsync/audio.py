@@ -105,20 +105,18 @@ class Audio2Feature:
         """With the named Whisper ("tiny.en", "tiny", "small"), or one from a file."""
         return cls(load_whisper(whisper).to(device))
 
-    def features(self, waveform: Waveform) -> Tensor:
+    def features(self, waveform: Waveform, name: str = "the sound") -> Tensor:
         """Encoder states of a 16 kHz mono waveform: (50 a second, layers + 1, width), float32 on the CPU.
 
         Raises:
             MediaError: the sound is too short or silent.
         """
-        check_sound(waveform)
+        check_sound(waveform, name)
         return self.whisper(log_mel(waveform)).float().cpu()
 
     def audio2feat(self, audio_path: str | Path) -> Tensor:
         """Encoder states of a sound file, or of a video's sound; see `features`."""
-        waveform = read_sound(audio_path, RATE_HZ)
-        check_sound(waveform, Path(audio_path).name)
-        return self.features(waveform)
+        return self.features(read_sound(audio_path, RATE_HZ), Path(audio_path).name)
 
     def feature2chunks(self, feature_array: Tensor, fps: float, num_frames: int | None = None) -> Windows:
         """One window of states per video frame.
@@ -148,13 +146,14 @@ class WindowReader:
         whisper: the encoder.
         waveform: (n,) at 16 kHz, -1..1.
         fps: video frames per second.
+        name: of the sound, for messages.
 
     Raises:
         MediaError: the sound is too short or silent.
     """
 
-    def __init__(self, whisper: WhisperStates, waveform: Waveform, fps: float) -> None:
-        check_sound(waveform)
+    def __init__(self, whisper: WhisperStates, waveform: Waveform, fps: float, name: str = "the sound") -> None:
+        check_sound(waveform, name)
         self.fps = fps
         self._whisper = whisper
         self._mel = log_mel(waveform)

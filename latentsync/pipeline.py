@@ -23,7 +23,7 @@ from torch import Tensor
 
 from latentsync import media, model_files
 from latentsync.attention import set_backend
-from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, check_sound
+from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader
 from latentsync.composite import paint_hole, paste_kept, restore
 from latentsync.config import Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.denoise import Condition, denoise
@@ -204,8 +204,7 @@ class LipsyncPipeline:
         info = media.probe(video_path, VIDEO_RATE_HZ)
         with watch.stage("audio"):
             waveform = media.read_sound(audio_path, RATE_HZ)
-            check_sound(waveform, audio_path.name)
-            windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ)
+            windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, audio_path.name)
         num_out = num_output_frames(len(waveform))
         num_in = min(num_out, info.num_frames)
         with watch.stage("align"):
