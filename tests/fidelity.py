@@ -1,0 +1,90 @@
+"""Agreement with the original's numbers, asserted and noted: what was compared, and the largest difference seen.
+
+`python -m pytest tests --fidelity docs/fidelity.md` writes what it noted into the table of that document.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+TABLE_BEGINS, TABLE_ENDS = "<!-- table begins -->", "<!-- table ends -->"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One comparison: the largest absolute difference from the reference, and what it may be."""
+
+    stage: str
+    reference: str
+    largest: float
+    within: float
+    unit: str
+    typical: float  # largest absolute value of the reference, for scale
+
+    def row(self) -> str:
+        return (
+            f"| {self.stage} | {self.reference} | {self.largest:.2g} {self.unit} | {self.within:g} {self.unit} | "
+            f"{self.typical:.3g} |"
+        )
+
+
+class Agreements:
+    """Asserts closeness and remembers the worst of each stage."""
+
+    def __init__(self) -> None:
+        self._worst: dict[tuple[str, str], Agreement] = {}
+
+    def __call__(self, stage: str, got, expected, *, within: float, reference: str, unit: str = "") -> None:
+        """Asserts that `got` equals `expected` to `within`, absolute, and notes the largest difference.
+
+        Args:
+            stage: what was computed, as a reader of the table calls it.
+            reference: where the expected numbers come from.
+            unit: of both, where they have one.
+        """
+        got, expected = _numbers(got), _numbers(expected)
+        assert got.shape == expected.shape, f"{stage}: shape {got.shape} instead of {expected.shape}"
+        largest = float(np.abs(got - expected).max())
+        noted = Agreement(stage, reference, largest, within, unit, float(np.abs(expected).max()))
+        before = self._worst.get((stage, reference))
+        if before is None or before.largest < largest:
+            self._worst[stage, reference] = noted
+        assert largest <= within, f"{stage}: largest difference from {reference} is {largest:.3g}, above {within:g}"
+
+    def table(self) -> str:
+        head = "| stage | compared with | largest difference | bound of the test | largest value |\n| - | - | - | - | - |\n"
+        return head + "\n".join(noted.row() for _, noted in sorted(self._worst.items()))
+
+    def write(self, document: Path) -> None:
+        """Puts the table between the document's two markers."""
+        before, rest = document.read_text().split(TABLE_BEGINS)
+        _, after = rest.split(TABLE_ENDS)
+        document.write_text(f"{before}{TABLE_BEGINS}\n{self.table()}\n{TABLE_ENDS}{after}")
+
+
+def _numbers(values) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+AGREEMENTS = Agreements()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fidelity", type=Path, help="a document whose table of agreements is to be written anew")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    document = session.config.getoption("--fidelity")
+    if document is not None:
+        AGREEMENTS.write(document)
+
+
+@pytest.fixture(scope="session")
+def agree() -> Agreements:
+    """Asserts that numbers equal the original's and notes how well; see `Agreements.__call__`."""
+    return AGREEMENTS
