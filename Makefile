@@ -5,13 +5,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test setup lint clean
+.PHONY: demo test test-full-size setup lint clean
 
 demo: setup
 	$(RUN) -m experiments.run experiment=quickstart
 
 test: setup
 	$(RUN) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
+
+# The published shapes in full with seeded weights: 5 GB in the temporary folder, 8 GB of memory, minutes
+test-full-size: setup
+	$(RUN) -m pytest -m full_size -s tests/test_full_size.py
 
 setup: $(VENV)/.ready
 

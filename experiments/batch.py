@@ -25,8 +25,6 @@ from latentsync.config import Preset
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.pipeline import LipsyncPipeline
 
-DEFAULT_UNET_CONFIG = "conf/unet/second_stage.yaml"
-
 
 @dataclass(frozen=True)
 class Outputs:
@@ -58,10 +56,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--input_dir", required=True, type=Path, help="clips (mp4 mov mkv webm avi), voices (wav mp3 m4a flac)"
     )
     parser.add_argument("--output_dir", required=True, type=Path, help="made where it is missing; not the input folder")
-    parser.add_argument("--inference_ckpt_path", help="a published UNet; without it the embedded model runs")
+    parser.add_argument(
+        "--inference_ckpt_path",
+        help="a published UNet: a file, or a name such as latentsync-1.6/latentsync_unet.pt; without it the embedded "
+        "model runs",
+    )
     parser.add_argument(
         "--unet_config_path",
-        help=f"configuration that the checkpoint is checked against (default with a checkpoint: {DEFAULT_UNET_CONFIG})",
+        help="its configuration: one of the original's YAML files, or a name of conf/unet such as stage2_512 "
+        "(for 1.6); without it the published one that the checkpoint's tensors belong to, at 256 px",
     )
     parser.add_argument(
         "--guidance_scale",
@@ -98,9 +101,11 @@ def configure(told: argparse.Namespace) -> RunConfig:
     data = replace(config.data, input_dir=str(told.input_dir))  # as it is: no character of it means anything to Hydra
     model = config.model
     if told.inference_ckpt_path is not None:
-        unet_config = told.unet_config_path or str(CONF_DIR.parent / DEFAULT_UNET_CONFIG)
         model = replace(
-            model, pretrained=None, inference_ckpt_path=told.inference_ckpt_path, unet_config_path=unet_config
+            model,
+            pretrained=None,
+            inference_ckpt_path=told.inference_ckpt_path,
+            unet_config_path=told.unet_config_path or model.unet_config_path,
         )
     return replace(config, data=data, model=model, options=replace(config.options, sampler=sampler))
 

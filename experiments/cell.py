@@ -60,7 +60,9 @@ def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, att
     place = {"device": device, "dtype": dtype, "attention": attention}
     if model.pretrained is not None:
         return LipsyncPipeline.from_pretrained(model.pretrained, **place)
-    return LipsyncPipeline.from_checkpoint(model.inference_ckpt_path, model.unet_config_path, **place)
+    return LipsyncPipeline.from_checkpoint(
+        model.inference_ckpt_path, model.unet_config_file, vae=model.vae, whisper=model.whisper, **place
+    )
 
 
 def pipeline_of(config: RunConfig) -> LipsyncPipeline:

@@ -27,11 +27,21 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model: a shipped one or a folder, or a published checkpoint with its configuration."""
+    """Which model: a shipped one or a folder, or a published checkpoint with its configuration.
+
+    Attributes:
+        inference_ckpt_path: a file, or the name of a weight in `latentsync.weights`.
+        unet_config_path: a file, or the name of one in `conf/unet`; None takes the published configuration that the
+            checkpoint's tensors belong to, at 256 px.
+        vae: a file of the SD-VAE's shape; None takes the one that the published networks were trained with.
+        whisper: a file of the Whisper that the checkpoint was trained with; None takes the named one of its width.
+    """
 
     pretrained: str | None = "mini"
     inference_ckpt_path: str | None = None
     unet_config_path: str | None = None
+    vae: str | None = None
+    whisper: str | None = None
 
     def __post_init__(self) -> None:
         if (self.pretrained is None) == (self.inference_ckpt_path is None):
@@ -39,6 +49,17 @@ class ModelConfig:
                 f"model.pretrained is {self.pretrained} and model.inference_ckpt_path is {self.inference_ckpt_path}; "
                 f"give exactly one of them"
             )
+        for name in ("unet_config_path", "vae", "whisper"):
+            if self.pretrained is not None and getattr(self, name) is not None:
+                raise OptionError(f"model.{name} goes with model.inference_ckpt_path; {self.pretrained} has its own")
+
+    @property
+    def unet_config_file(self) -> Path | None:
+        """The UNet's configuration as a file."""
+        if self.unet_config_path is None:
+            return None
+        named = CONF_DIR / "unet" / f"{self.unet_config_path}.yaml"
+        return named if named.is_file() else Path(self.unet_config_path)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from einops import rearrange
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
-from latentsync.checkpoints import load_whisper
 from latentsync.errors import MediaError, OptionError
 from latentsync.media import read_sound
 from latentsync.shapes import Waveform, Windows
 from latentsync.whisper import N_MELS, SEGMENT_FRAMES, WhisperStates
+from latentsync.whisper_files import load_whisper
 
 RATE_HZ = 16_000
 N_FFT = 400  # 25 ms
@@ -76,6 +76,12 @@ def log_mel(waveform: Waveform) -> Tensor:
     log_power = torch.clamp(_mel_filters() @ power, min=1e-10).log10()
     log_power = torch.maximum(log_power, log_power.max() - 8.0)
     return (log_power + 4.0) / 4.0
+
+
+def num_states(num_samples: int) -> int:
+    """How many encoder states so many samples of 16 kHz sound give."""
+    segments, rest = divmod(num_samples // HOP_SAMPLES, SEGMENT_FRAMES)
+    return segments * (SEGMENT_FRAMES // 2) + rest // 2
 
 
 def window_indices(frame: int, rate_hz: float, num_states: int) -> list[int]:
@@ -157,12 +163,8 @@ class WindowReader:
         self.fps = fps
         self._whisper = whisper
         self._mel = log_mel(waveform)
+        self.num_states = num_states(len(waveform))
         self._segment = lru_cache(maxsize=2)(self._compute_segment)
-
-    @property
-    def num_states(self) -> int:
-        full, rest = divmod(self._mel.shape[1], SEGMENT_FRAMES)
-        return full * (SEGMENT_FRAMES // 2) + rest // 2
 
     def _compute_segment(self, index: int) -> Tensor:
         start = index * SEGMENT_FRAMES

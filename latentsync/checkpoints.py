@@ -1,4 +1,4 @@
-"""Weight files -> networks: recognises what a file holds and loads it exactly, or says what does not fit.
+"""Weight files -> UNet and VAE: recognises what a file holds and loads it exactly, or says what does not fit.
 
 Knows the names of tensors in published files. Nothing is unpickled with code execution, and nothing is loaded in part:
 missing, unexpected and wrongly shaped tensors are errors that name them.
@@ -6,31 +6,34 @@ missing, unexpected and wrongly shaped tensors are errors that name them.
 
 import pickle
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from latentsync import weights
 from latentsync.errors import OptionError, WeightsError
 from latentsync.unet import UNet3DConditionModel, published_config
-from latentsync.whisper import WhisperStates
 
 StateDict = dict[str, Tensor]
 
+
+@dataclass(frozen=True)
+class Place:
+    """Where the tensors of a file are to be, and in which precision."""
+
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """The tensor in this place; whole numbers keep their type."""
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
 NAMES_IN_MESSAGE = 5
-WHISPER_FILES = {
-    "tiny.en": "whisper/tiny.en.ctranslate2.bin",
-    "tiny": "whisper/tiny.pt",
-    "small": "whisper/small.pt",
-}
-WHISPER_HEAD_WIDTH = 64
 
 
 def read_state_dict(path: str | Path) -> StateDict:
@@ -68,8 +71,21 @@ def _torch_load(path: Path):
         return torch.load(path, map_location="cpu", weights_only=True)  # files from before torch 1.6
 
 
-def load_exactly(model: torch.nn.Module, state_dict: StateDict, source: str) -> None:
-    """Loads every tensor into its place; refuses the whole file when one is missing, left over or misshapen.
+def load_exactly(
+    model: torch.nn.Module, state_dict: StateDict, source: str, place: Place | None = None
+) -> torch.nn.Module:
+    """Puts every tensor into its place; refuses the whole file when one is missing, left over or misshapen.
+
+    Each tensor goes from the mapped file straight to the device and precision it will have, one after the other, so no
+    second copy of the model is made.
+
+    Args:
+        model: on the meta device, or with values that are given up.
+        source: the file, for messages.
+        place: where the tensors go; float32 on the CPU by default.
+
+    Returns:
+        The model, ready for inference.
 
     Raises:
         WeightsError: names the tensors that do not fit.
@@ -91,7 +107,10 @@ def load_exactly(model: torch.nn.Module, state_dict: StateDict, source: str) -> 
     problems = [problem for problem in problems if problem]
     if problems:
         raise WeightsError(f"{source} does not fit the network: {'; '.join(problems)}")
-    torch.nn.Module.load_state_dict(model, state_dict, strict=True, assign=True)
+    place = place or Place()
+    placed = {name: place.put(tensor) for name, tensor in state_dict.items()}
+    torch.nn.Module.load_state_dict(model, placed, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
 
 
 def _listing(what: str, names: list[str]) -> str:
@@ -120,6 +139,14 @@ class UNetVariant:
     cross_attention_dim: int
     block_out_channels: tuple[int, ...]
     in_channels: int
+
+    def config(self) -> dict:
+        """The published configuration of this variant."""
+        return {
+            "use_motion_module": self.motion_modules != "none",
+            "motion_module_decoder_only": self.motion_modules == "decoder",
+            "cross_attention_dim": self.cross_attention_dim,
+        }
 
     def __str__(self) -> str:
         return (
@@ -163,8 +190,21 @@ def rename_1_0(state_dict: StateDict) -> StateDict:
     }
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML as OmegaConf reads it: 1e-5 is a number, too; the published configurations are written so."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.[\d_]+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
 def read_unet_config(path: str | Path) -> dict:
     """The whole of a model configuration in the original's schema (`model:`, `data:`, `run:` ...).
+
+    What the `model` part leaves out has the published value.
 
     Raises:
         OptionError: no such file, or no `model` part in it.
@@ -175,7 +215,7 @@ def read_unet_config(path: str | Path) -> dict:
             f"there is no UNet configuration at {path}; the published ones look like conf/unet/second_stage.yaml"
         )
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.load(path.read_text(), _Yaml)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise OptionError(f"{path} is not a readable YAML file ({str(error).splitlines()[0]}); check it") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
@@ -185,12 +225,13 @@ def read_unet_config(path: str | Path) -> dict:
     return config
 
 
-def load_unet(checkpoint: str | Path, config: dict, dtype: torch.dtype = torch.float32) -> UNet3DConditionModel:
+def load_unet(checkpoint: str | Path, config: dict | None = None, place: Place | None = None) -> UNet3DConditionModel:
     """A UNet with a checkpoint's weights, checked against a configuration.
 
     Args:
         checkpoint: LatentSync 1.0, 1.5 or 1.6 `.pt`, or `.safetensors`.
-        config: the `model` part of a configuration in the original's schema.
+        config: the `model` part of a configuration in the original's schema; None takes the published one that the
+            file's tensors belong to.
 
     Raises:
         WeightsError: the file is no LatentSync UNet, or does not fit the configuration.
@@ -199,12 +240,11 @@ def load_unet(checkpoint: str | Path, config: dict, dtype: torch.dtype = torch.f
     variant = detect_unet(state_dict, str(checkpoint))
     if variant.version == "1.0":
         state_dict = rename_1_0(state_dict)
-    kwargs = published_config(config)
+    kwargs = variant.config() if config is None else published_config(config)
     _check_variant(variant, kwargs, str(checkpoint))
     with torch.device("meta"):
         unet = UNet3DConditionModel(**kwargs)
-    load_exactly(unet, {name: tensor.to(dtype) for name, tensor in state_dict.items()}, str(checkpoint))
-    return unet.eval().requires_grad_(False)
+    return load_exactly(unet, state_dict, str(checkpoint), place)
 
 
 def _check_variant(variant: UNetVariant, kwargs: dict, source: str) -> None:
@@ -238,149 +278,3 @@ def modern_vae_names(state_dict: StateDict) -> StateDict:
     """An AutoencoderKL's tensors under today's names; the hub's file of the SD-VAE has those of old diffusers."""
     old = re.compile(r"(?<=mid_block\.attentions\.0\.)(query|key|value|proj_attn)(?=\.)")
     return {old.sub(lambda found: _VAE_ATTENTION_NAMES[found[0]], name): tensor for name, tensor in state_dict.items()}
-
-
-# Whisper
-
-_OPENAI_TO_TRANSFORMERS = (
-    (r"^encoder\.", ""),
-    (r"^blocks\.", "layers."),
-    (r"\.attn\.query\.", ".self_attn.q_proj."),
-    (r"\.attn\.key\.", ".self_attn.k_proj."),
-    (r"\.attn\.value\.", ".self_attn.v_proj."),
-    (r"\.attn\.out\.", ".self_attn.out_proj."),
-    (r"\.attn_ln\.", ".self_attn_layer_norm."),
-    (r"\.mlp\.0\.", ".fc1."),
-    (r"\.mlp\.2\.", ".fc2."),
-    (r"\.mlp_ln\.", ".final_layer_norm."),
-    (r"^ln_post\.", "layer_norm."),
-    (r"^positional_embedding$", "embed_positions.weight"),
-)
-
-
-def whisper_from_openai(state_dict: StateDict) -> StateDict:
-    """The encoder's tensors of an OpenAI checkpoint under transformers' names."""
-    renamed = {}
-    for name, tensor in state_dict.items():
-        if name.startswith("encoder."):
-            for pattern, replacement in _OPENAI_TO_TRANSFORMERS:
-                name = re.sub(pattern, replacement, name)
-            renamed[name] = tensor
-    return renamed
-
-
-def whisper_from_transformers(state_dict: StateDict) -> StateDict:
-    """The encoder's tensors of a Hugging Face Whisper checkpoint (`model.encoder.*` or `encoder.*`)."""
-    prefix = re.compile(r"^(model\.)?encoder\.")
-    return {prefix.sub("", name): tensor for name, tensor in state_dict.items() if prefix.match(name)}
-
-
-_CTRANSLATE2_LAYER = (
-    ("self_attention/layer_norm", "self_attn_layer_norm"),
-    ("self_attention/linear_1", "self_attn.out_proj"),
-    ("ffn/layer_norm", "final_layer_norm"),
-    ("ffn/linear_0", "fc1"),
-    ("ffn/linear_1", "fc2"),
-)
-
-
-def whisper_from_ctranslate2(variables: dict[str, np.ndarray]) -> StateDict:
-    """The encoder's tensors of a CTranslate2 model under transformers' names; q, k and v are stacked in it."""
-    suffixes = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-    renamed: dict[str, np.ndarray] = {"embed_positions.weight": variables["encoder/position_encodings/encodings"]}
-    pairs = [(f"encoder/conv{i}", f"conv{i}") for i in (1, 2)] + [("encoder/layer_norm", "layer_norm")]
-    layers = sum(
-        name.startswith("encoder/layer_") and name.endswith("linear_0/weight") and "ffn" in name for name in variables
-    )
-    for i in range(layers):
-        pairs += [(f"encoder/layer_{i}/{theirs}", f"layers.{i}.{ours}") for theirs, ours in _CTRANSLATE2_LAYER]
-        for kind in ("weight", "bias"):
-            stacked = variables[f"encoder/layer_{i}/self_attention/linear_0/{kind}"]
-            for part, values in zip(("q_proj", "k_proj", "v_proj"), np.split(stacked, 3), strict=True):
-                if (part, kind) != ("k_proj", "bias"):  # Whisper's keys have no bias; the stored one is zero
-                    renamed[f"layers.{i}.self_attn.{part}.{kind}"] = values
-    for theirs, ours in pairs:
-        for suffix, kind in suffixes.items():
-            if f"{theirs}/{suffix}" in variables:
-                renamed[f"{ours}.{kind}"] = variables[f"{theirs}/{suffix}"]
-    return {name: torch.from_numpy(values.astype(np.float32)) for name, values in renamed.items()}
-
-
-def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
-    """The variables of a CTranslate2 `model.bin` (binary version 6), little-endian.
-
-    Layout: version u32, specification name, revision u32, count u32, then per variable its name, rank u8, sizes u32,
-    type u8, byte count u32, bytes; a name is its length u16 and that many bytes with a closing zero.
-
-    Raises:
-        WeightsError: another version, or a damaged file.
-    """
-    types = (np.float32, np.int8, np.int16, np.int32, np.float16)
-    data = path.read_bytes()
-    position = 0
-
-    def take(form: str) -> int:
-        nonlocal position
-        (value,) = struct.unpack_from(f"<{form}", data, position)
-        position += struct.calcsize(f"<{form}")
-        return value
-
-    def take_name() -> str:
-        nonlocal position
-        length = take("H")
-        position += length
-        return data[position - length : position - 1].decode()
-
-    try:
-        if (version := take("I")) != 6:
-            raise WeightsError(f"{path} has CTranslate2 version {version}; version 6 is known")
-        take_name(), take("I")
-        variables = {}
-        for _ in range(take("I")):
-            name = take_name()
-            sizes = [take("I") for _ in range(take("B"))]
-            dtype, length = np.dtype(types[take("B")]), take("I")
-            variables[name] = np.frombuffer(data, dtype, length // dtype.itemsize, position).reshape(sizes)
-            position += length
-    except (struct.error, IndexError, ValueError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} is damaged ({error}); delete it and fetch it again") from error
-    return variables
-
-
-def whisper_name_for(cross_attention_dim: int) -> str:
-    """The multilingual Whisper that a published UNet of that audio width was trained with.
-
-    Raises:
-        OptionError: neither 384 nor 768.
-    """
-    names = {384: "tiny", 768: "small"}
-    if cross_attention_dim not in names:
-        raise OptionError(f"cross_attention_dim is {cross_attention_dim}; 384 (Whisper tiny) and 768 (small) are known")
-    return names[cross_attention_dim]
-
-
-def load_whisper(source: str | Path) -> WhisperStates:
-    """Whisper's encoder by name ("tiny.en", "tiny", "small") or from a file of OpenAI, Hugging Face or CTranslate2.
-
-    Raises:
-        WeightsError: not on this machine and not to be fetched, or not a Whisper.
-    """
-    path = weights.locate(WHISPER_FILES[source]) if source in WHISPER_FILES else Path(source)
-    if path.suffix == ".bin" and path.is_file() and not _is_torch_file(path):
-        state_dict = whisper_from_ctranslate2(read_ctranslate2(path))
-    else:
-        content = read_state_dict(path)
-        is_openai = any(name.startswith("encoder.blocks.") for name in content)
-        state_dict = whisper_from_openai(content) if is_openai else whisper_from_transformers(content)
-    if "conv1.weight" not in state_dict:
-        raise WeightsError(f"{path} holds no Whisper encoder (conv1 is absent); give Whisper tiny or small")
-    width = state_dict["conv1.weight"].shape[0]
-    layers = len({name.split(".")[1] for name in state_dict if name.startswith("layers.")})
-    states = WhisperStates.from_dims(width, max(width // WHISPER_HEAD_WIDTH, 1), layers)
-    load_exactly(states.encoder, {name: tensor.float() for name, tensor in state_dict.items()}, str(path))
-    return states.eval().requires_grad_(False)
-
-
-def _is_torch_file(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02")

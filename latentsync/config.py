@@ -11,6 +11,8 @@ from latentsync.errors import OptionError
 
 GENDERS = ("female", "male", "neutral")
 MASKS = ("mask", "mask2", "mask3", "mask4")
+RNGS = ("own", "reference")
+LENGTHS = ("sound", "reference")
 ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -23,6 +25,10 @@ MAX_STEPS = 999  # of 1000 training timesteps; the published schedule's offset o
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise OptionError(message)
+
+
+def _require_one_of(value: object, choices: tuple[str, ...], name: str) -> None:
+    _require(value in choices, f"{name} {value!r} is unknown; choose one of {', '.join(choices)}")
 
 
 def _is_whole(value: object) -> bool:
@@ -43,7 +49,7 @@ class Preset:
             _check_guidance(getattr(self, gender), f"preset.{gender}")
 
     def guidance_scale(self, gender: str) -> float:
-        _require(gender in GENDERS, f"gender {gender!r} is unknown; choose one of {', '.join(GENDERS)}")
+        _require_one_of(gender, GENDERS, "gender")
         return getattr(self, gender)
 
 
@@ -63,12 +69,18 @@ class SamplerOptions:
         num_inference_steps: DDIM steps, 1..999.
         seed: of the noise and of VAE sampling, 0..2^63-1.
         num_frames: frames denoised together (a window); None takes the model's own.
+        rng: "own" gives the noise and each use of the VAE a generator of its own, so that results depend on neither
+            the device nor the grouping of windows; "reference" draws in the original's order from one generator.
+        deepcache_interval: 1 runs the whole network at every step, n at every n-th only (DeepCache); the original's
+            `--enable_deepcache` is 3.
     """
 
     guidance_scale: float | None = None
     num_inference_steps: int = 20
     seed: int = 1247
     num_frames: int | None = None
+    rng: str = "own"
+    deepcache_interval: int = 1
 
     def __post_init__(self) -> None:
         if self.guidance_scale is not None:
@@ -87,6 +99,12 @@ class SamplerOptions:
             frames is None or (_is_whole(frames) and frames >= 1),
             f"num_frames is {frames}; it must be a whole number of at least 1, or null for the model's own",
         )
+        _require_one_of(self.rng, RNGS, "rng")
+        interval = self.deepcache_interval
+        _require(
+            _is_whole(interval) and interval >= 1,
+            f"deepcache_interval is {interval}; it must be a whole number of at least 1 (1 is off, the original has 3)",
+        )
 
 
 @dataclass(frozen=True)
@@ -97,12 +115,15 @@ class VideoOptions:
         width, height: of the aligned crop in px, multiples of 8 and equal; None takes the model's own.
         mask: which of the original's four mouth masks; None takes the model's own.
         crf: constant rate factor of the H.264 output, 0 (lossless) .. 51.
+        length: "sound" makes the fewest frames that are not shorter than the sound; "reference" one or two more, as the
+            original does.
     """
 
     width: int | None = None
     height: int | None = None
     mask: str | None = None
     crf: int = 18
+    length: str = "sound"
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
@@ -116,9 +137,9 @@ class VideoOptions:
                 self.width == self.height,
                 f"width {self.width} and height {self.height} differ; the aligned face is square, give one value",
             )
-        _require(
-            self.mask is None or self.mask in MASKS, f"mask {self.mask!r} is unknown; choose one of {', '.join(MASKS)}"
-        )
+        if self.mask is not None:
+            _require_one_of(self.mask, MASKS, "mask")
+        _require_one_of(self.length, LENGTHS, "length")
         _require(
             _is_whole(self.crf) and 0 <= self.crf <= 51,
             f"crf is {self.crf}; it must be a whole number from 0 (lossless) to 51 (18 is the usual choice)",
@@ -171,8 +192,11 @@ class Resolved:
     num_inference_steps: int
     seed: int
     num_frames: int
+    rng: str
+    deepcache_interval: int
     size_px: int
     mask: str
+    length: str
     crf: int
     dtype: str
     device: str

@@ -53,12 +53,15 @@ def denoise(
     guidance_scale: float,
     num_inference_steps: int,
     on_step: StepCallback | None = None,
+    deepcache_interval: int = 1,
 ) -> Latents:
     """DDIM (eta 0) with classifier-free guidance: eps = u + guidance_scale * (c - u), u without audio.
 
     Args:
         noise: (b, 4, f, h, w), unit variance. Windows side by side on the batch axis do not touch each other.
         scheduler: only its configuration is used; it is not changed.
+        deepcache_interval: the whole network runs at every step of this many only; the steps between reuse its deep
+            features (DeepCache, arXiv 2312.00858, branch 0). 1 is without; the original's `--enable_deepcache` is 3.
 
     Returns:
         (b, 4, f, h, w) in the dtype of the noise.
@@ -68,12 +71,15 @@ def denoise(
     guided = is_guided(guidance_scale)
     if guided:
         condition = condition.repeated(torch.zeros_like(condition.audio))  # zero states, not those of silence
-    latents = noise * schedule.init_noise_sigma
+    latents, deep_features = noise * schedule.init_noise_sigma, None
     for index, timestep in enumerate(schedule.timesteps):
         noisy = schedule.scale_model_input(latents, timestep)
         noisy = torch.cat([noisy, noisy]) if guided else noisy
         sample = torch.cat([noisy, condition.mask, condition.masked, condition.reference], dim=1)
-        prediction = unet(sample, timestep, condition.audio).sample
+        reused = deep_features if index % deepcache_interval else None
+        output = unet(sample, timestep, condition.audio, reused)
+        prediction = output.sample
+        deep_features = output.deep_features if deepcache_interval > 1 else None
         if guided:
             without, with_audio = prediction.chunk(2)
             prediction = without + guidance_scale * (with_audio - without)

@@ -1,9 +1,4 @@
-"""Pixels <-> latents, and the seeded noise. Knows no frames of a video, no schedule.
-
-Each purpose has a generator of its own, drawn from frame by frame in the order of the video, so the same seed gives the
-same numbers however frames are grouped into windows and windows into batches. Numbers are drawn in float32 on the CPU,
-so they do not depend on the device either.
-"""
+"""Pixels <-> latents, and the seeded noise. Knows no frames of a video, no schedule."""
 
 import hashlib
 
@@ -15,12 +10,16 @@ from torch import Tensor
 from latentsync.shapes import Pixels
 
 FrameLatents = Float[Tensor, "f c h w"]
+LatentShape = tuple[int, int, int]  # channels, height, width of one frame's latents
 
 NOISE = "noise"
 VAE_MASKED = "vae sample of the masked image"
 VAE_REFERENCE = "vae sample of the reference image"
 
-FRAMES_AT_ONCE = 8  # that the VAE sees, so that its memory does not grow with windows and batches
+PIXELS_AT_ONCE = 8 * 256 * 256  # that the VAE sees, so that its memory does not grow with windows and batches
+
+
+# Random numbers
 
 
 def seeded_generator(seed: int, purpose: str) -> torch.Generator:
@@ -29,31 +28,89 @@ def seeded_generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def noise_frame(seed: int, shape: tuple[int, int, int]) -> Float[Tensor, "1 c 1 h w"]:
-    """The one frame of noise that every frame of the video starts from, as in the original."""
-    channels, height, width = shape
-    return torch.randn((1, channels, 1, height, width), generator=seeded_generator(seed, NOISE))
+class OwnDraws:
+    """The random numbers of one run, each purpose from a generator of its own.
+
+    Numbers are drawn in float32 on the CPU, frame by frame in the order of the video: the same seed gives the same ones
+    on every device, in every precision, and however frames are grouped into windows and windows into batches.
+
+    Attributes:
+        noise: (1, c, 1, h, w), the one frame that every frame of the video starts from, as in the original.
+    """
+
+    def __init__(self, seed: int, shape: LatentShape) -> None:
+        self._shape = shape
+        self._masked, self._reference = seeded_generator(seed, VAE_MASKED), seeded_generator(seed, VAE_REFERENCE)
+        self.noise = torch.randn(shape, generator=seeded_generator(seed, NOISE))[None, :, None]
+
+    def for_vae(self, windows: int, frames_each: int) -> tuple[FrameLatents, FrameLatents]:
+        """Noise to sample the VAE's posterior of the masked and of the reference images of some windows with."""
+        return tuple(self._frames(generator, windows * frames_each) for generator in (self._masked, self._reference))
+
+    def _frames(self, generator: torch.Generator, count: int) -> FrameLatents:
+        return torch.stack([torch.randn(self._shape, generator=generator) for _ in range(count)])
 
 
-def encode(vae: AutoencoderKL, pixels: Pixels, generator: torch.Generator) -> FrameLatents:
+class ReferenceDraws:
+    """The random numbers of one run as the original draws them: one generator for all, on the device, in its precision.
+
+    First the noise frame; then for each window in the order of the video the masked images, then the reference images.
+    They depend on the device, the precision and the length of windows.
+    """
+
+    def __init__(self, seed: int, shape: LatentShape, device: torch.device, dtype: torch.dtype) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._device = torch.device("cpu") if device.type == "mps" else device
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self.noise = self._draw(1, shape[0], 1, *shape[1:])
+
+    def for_vae(self, windows: int, frames_each: int) -> tuple[FrameLatents, FrameLatents]:
+        pairs = [(self._draw(frames_each, *self._shape), self._draw(frames_each, *self._shape)) for _ in range(windows)]
+        masked, reference = zip(*pairs, strict=True)
+        return torch.cat(masked), torch.cat(reference)
+
+    def _draw(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._generator, device=self._device, dtype=self._dtype)
+
+
+def draws(rng: str, seed: int, shape: LatentShape, device: torch.device, dtype: torch.dtype):
+    """The random numbers of one run: `rng` is "own" or "reference" (see `config.SamplerOptions`)."""
+    return ReferenceDraws(seed, shape, device, dtype) if rng == "reference" else OwnDraws(seed, shape)
+
+
+# The VAE
+
+
+def latent_shape(vae: AutoencoderKL, size_px: int) -> LatentShape:
+    """Of the latents of one crop."""
+    side = size_px // 2 ** (len(vae.config.block_out_channels) - 1)
+    return vae.config.latent_channels, side, side
+
+
+def encode(vae: AutoencoderKL, pixels: Pixels, noise: FrameLatents) -> FrameLatents:
     """Latents of aligned faces: a sample of the VAE's posterior, scaled to the UNet's range.
 
     Args:
         pixels: (f, 3, r, r) in -1..1.
-        generator: draws one (c, h, w) per frame, in order.
+        noise: (f, c, h, w) of unit variance, which of the posterior's samples to take.
 
     Returns:
-        (f, c, r/8, r/8) in the VAE's dtype.
+        (f, c, h, w) in the VAE's dtype.
     """
-    parts = []
-    for part in pixels.split(FRAMES_AT_ONCE):
+    parts, at_once = [], frames_at_once(pixels.shape[-1])
+    for part, drawn in zip(pixels.split(at_once), noise.split(at_once), strict=True):
         posterior = vae.encode(part.to(vae.device, vae.dtype)).latent_dist
-        noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=generator) for _ in range(len(part))])
-        parts.append(posterior.mean + posterior.std * noise.to(posterior.mean))
+        parts.append(posterior.mean + posterior.std * drawn.to(posterior.mean))
     return (torch.cat(parts) - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
 def decode(vae: AutoencoderKL, latents: FrameLatents) -> Pixels:
     """Aligned faces from latents, (f, 3, r, r) float32 on the CPU, about -1..1."""
     unscaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    return torch.cat([vae.decode(part).sample.float().cpu() for part in unscaled.split(FRAMES_AT_ONCE)])
+    at_once = frames_at_once(latents.shape[-1] * 2 ** (len(vae.config.block_out_channels) - 1))
+    return torch.cat([vae.decode(part).sample.float().cpu() for part in unscaled.split(at_once)])
+
+
+def frames_at_once(size_px: int) -> int:
+    """How many crops the VAE takes at a time."""
+    return max(1, PIXELS_AT_ONCE // size_px**2)

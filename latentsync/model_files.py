@@ -15,17 +15,18 @@ from torch import nn
 from latentsync import weights
 from latentsync.audio import Audio2Feature
 from latentsync.checkpoints import (
+    Place,
     load_exactly,
     load_unet,
-    load_whisper,
     modern_vae_names,
     read_state_dict,
     read_unet_config,
-    whisper_name_for,
 )
 from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX
 from latentsync.errors import OptionError, WeightsError
+from latentsync.media import VIDEO_RATE_HZ
 from latentsync.unet import UNet3DConditionModel
+from latentsync.whisper_files import load_whisper, whisper_name_for
 
 MODELS_DIR = Path(__file__).parent / "models"  # the models that the project ships
 INDEX_FILE = "model_index.json"
@@ -45,6 +46,10 @@ SD_VAE = {
     "scaling_factor": 0.18215,
     "shift_factor": 0.0,
 }
+
+# The `data` part of every published configuration; another value would need another network
+PUBLISHED_DATA = {"audio_sample_rate": 16_000, "video_fps": VIDEO_RATE_HZ, "audio_feat_length": [2, 2]}
+PUBLISHED_NUM_FRAMES = 16
 
 # configs/scheduler_config.json of the original
 LATENTSYNC_SCHEDULER = {
@@ -81,8 +86,11 @@ class ModelSettings:
     untrained_seed: int | None = None
 
 
-def load_folder(model: str | Path) -> dict:
-    """The parts of an embedded model (by name) or of a model folder, as the pipeline's arguments, in float32.
+def load_folder(model: str | Path, place: Place | None = None) -> dict:
+    """The parts of an embedded model (by name) or of a model folder, as the pipeline's arguments.
+
+    Args:
+        place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
 
     Raises:
         WeightsError: no such model, or a part of it is missing or does not fit.
@@ -102,8 +110,8 @@ def load_folder(model: str | Path) -> dict:
         ) from error
     whisper = folder / WHISPER_FILE if settings.whisper == "own" else settings.whisper
     return {
-        "vae": _load_network(AutoencoderKL, folder / "vae", settings),
-        "unet": _load_network(UNet3DConditionModel, folder / "unet", settings),
+        "vae": _load_network(AutoencoderKL, folder / "vae", settings, place),
+        "unet": _load_network(UNet3DConditionModel, folder / "unet", settings, place),
         "scheduler": DDIMScheduler.from_config(_config(folder / "scheduler" / "scheduler_config.json")),
         "audio": Audio2Feature(load_whisper(whisper)),
         "settings": settings,
@@ -119,15 +127,13 @@ def _config(path: Path) -> dict:
         raise WeightsError(f"{path} is damaged ({error}); save the model again with save_pretrained") from error
 
 
-def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings) -> nn.Module:
+def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings, place: Place | None) -> nn.Module:
     config = _config(folder / "config.json")
     if settings.untrained_seed is not None:
         return seeded(kind, config, settings.untrained_seed)
-    state_dict = read_state_dict(folder / WEIGHTS_FILE)
     with torch.device("meta"):
         network = kind.from_config(config)
-    load_exactly(network, {name: tensor.float() for name, tensor in state_dict.items()}, str(folder / WEIGHTS_FILE))
-    return network.eval().requires_grad_(False)
+    return load_exactly(network, read_state_dict(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE), place)
 
 
 def seeded(kind: type[nn.Module], config: dict, seed: int) -> nn.Module:
@@ -141,59 +147,82 @@ def seeded(kind: type[nn.Module], config: dict, seed: int) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def load_published(inference_ckpt_path: str | Path, unet_config_path: str | Path) -> dict:
-    """The parts of a published LatentSync as the pipeline's arguments, in float32.
+def load_published(
+    inference_ckpt_path: str | Path,
+    unet_config_path: str | Path | None = None,
+    vae: str | Path | None = None,
+    whisper: str | Path | None = None,
+    place: Place | None = None,
+) -> dict:
+    """The parts of a published LatentSync as the pipeline's arguments.
 
     Args:
-        inference_ckpt_path: `latentsync_unet.pt` of 1.0, 1.5 or 1.6, or a UNet fine-tuned from one.
-        unet_config_path: its configuration in the original's schema; `data` gives crop size, window and mask.
+        inference_ckpt_path: a UNet of 1.0, 1.5 or 1.6, or one fine-tuned from it: a file, or a name of
+            `weights.CATALOGUE` such as "latentsync-1.6/latentsync_unet.pt".
+        unet_config_path: its configuration in the original's schema; `data` gives crop size, window and mask. None
+            takes the published one that the tensors belong to, at 256 px.
+        vae: a file of the SD-VAE's shape; None takes stabilityai/sd-vae-ft-mse.
+        whisper: a file of the multilingual Whisper it was trained with; None takes the named one of its width.
+        place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
 
     Raises:
         WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
     """
-    config = read_unet_config(unet_config_path)
-    data = config.get("data") or {}
-    try:
-        size_px, num_frames = (
-            int(data.get("resolution", DEFAULT_SIZE_PX)),
-            int(data.get("num_frames", DEFAULT_NUM_FRAMES)),
-        )
-        mask = Path(data.get("mask_image_path", "mask.png")).stem
-    except (TypeError, ValueError, AttributeError) as error:
-        raise OptionError(
-            f"the `data:` part of {unet_config_path} is not as published ({error}); "
-            f"resolution, num_frames and mask_image_path are read from it"
-        ) from error
-    unet = load_unet(inference_ckpt_path, config["model"])
-    whisper = whisper_name_for(unet.config.cross_attention_dim)
-    settings = ModelSettings(
-        name=f"latentsync:{Path(inference_ckpt_path).name}",
-        size_px=size_px,
-        num_frames=num_frames,
-        mask=mask,
-        whisper=whisper,
-    )
+    config = {} if unet_config_path is None else read_unet_config(unet_config_path)
+    checkpoint = Path(inference_ckpt_path)
+    if not checkpoint.is_file() and str(inference_ckpt_path) in weights.CATALOGUE:
+        checkpoint = weights.locate(str(inference_ckpt_path))
+    autoencoder = load_sd_vae(vae, place)  # the small files first: what is missing is told before gigabytes are read
+    unet = load_unet(checkpoint, config.get("model"), place)
+    width = unet.config.cross_attention_dim
     return {
-        "vae": load_sd_vae(),
+        "vae": autoencoder,
         "unet": unet,
         "scheduler": DDIMScheduler.from_config(LATENTSYNC_SCHEDULER),
-        "audio": Audio2Feature(load_whisper(whisper)),
-        "settings": settings,
+        "audio": Audio2Feature(load_whisper(whisper or whisper_name_for(width))),
+        "settings": ModelSettings(
+            name=f"latentsync:{checkpoint.parent.name}/{checkpoint.name}",
+            whisper=whisper_name_for(width),
+            **_published_data(config.get("data"), unet_config_path),
+        ),
     }
 
 
-def load_sd_vae() -> AutoencoderKL:
-    """stabilityai/sd-vae-ft-mse from `checkpoints/` or the cache, in float32.
+def _published_data(data: dict | None, source: str | Path | None) -> dict:
+    """Crop size, window and mask out of the `data` part of a published configuration.
+
+    Raises:
+        OptionError: it asks for another frame rate or audio context than the published networks have.
+    """
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise OptionError(f"the `data:` part of {source} is {data!r}; `resolution: 256` and the like are read from it")
+    for name, published in PUBLISHED_DATA.items():
+        if data.get(name, published) != published:
+            raise OptionError(f"{source} says {name} {data[name]}; the published networks have {published}")
+    try:
+        return {
+            "size_px": int(data.get("resolution", DEFAULT_SIZE_PX)),
+            "num_frames": int(data.get("num_frames", PUBLISHED_NUM_FRAMES)),
+            "mask": Path(data.get("mask_image_path", "mask.png")).stem,
+        }
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"the `data:` part of {source} is not as published ({error}); "
+            f"resolution, num_frames and mask_image_path are read from it"
+        ) from error
+
+
+def load_sd_vae(source: str | Path | None = None, place: Place | None = None) -> AutoencoderKL:
+    """An autoencoder of stabilityai/sd-vae-ft-mse's shape; that one, from `checkpoints/` or the cache, by default.
 
     Raises:
         WeightsError: it is not on this machine; says where to get it.
     """
-    path = weights.locate("vae/diffusion_pytorch_model.safetensors")
+    path = Path(source) if source is not None else weights.locate("vae/diffusion_pytorch_model.safetensors")
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(SD_VAE)
-    state_dict = modern_vae_names(read_state_dict(path))
-    load_exactly(vae, {name: tensor.float() for name, tensor in state_dict.items()}, str(path))
-    return vae.eval().requires_grad_(False)
+    return load_exactly(vae, modern_vae_names(read_state_dict(path)), str(path), place)
 
 
 def save_folder(

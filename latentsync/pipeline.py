@@ -23,7 +23,8 @@ from torch import Tensor
 
 from latentsync import media, model_files
 from latentsync.attention import set_backend
-from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader
+from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, num_reference_windows, num_states
+from latentsync.checkpoints import Place
 from latentsync.composite import paint_hole, paste_kept, restore
 from latentsync.config import Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.denoise import Condition, denoise
@@ -34,16 +35,9 @@ from latentsync.device import (
     resolve_device,
     resolve_dtype,
 )
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, WeightsError
 from latentsync.faces import AlignedFaces, LandmarkDetector, MediaPipeLandmarks, align, warp_crop
-from latentsync.latents import (
-    VAE_MASKED,
-    VAE_REFERENCE,
-    decode,
-    encode,
-    noise_frame,
-    seeded_generator,
-)
+from latentsync.latents import OwnDraws, ReferenceDraws, decode, draws, encode, latent_shape
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.model_files import ModelSettings
@@ -51,18 +45,29 @@ from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stop
 from latentsync.shapes import Crops, Frame, Latents, Mask, Pixels, Windows
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import state_dict_sha256
+from latentsync.whisper_files import WHISPER_FILES
 
 LANDMARK_REFINEMENTS = 4  # 0.7 instead of 7.7 px rms of trembling on a face 14 px wide to the detector (docs/log.md)
 ALIGNMENTS_KEPT = 16  # clips
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
 UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
 
+MULTILINGUAL = {name: file for name, file in WHISPER_FILES.items() if not name.endswith(".en")}
+
 # Called with (stage, units done, units in all); stages are "align" (frames) and "denoise" (steps).
 ProgressCallback = Callable[[str, int, int], None]
 
 
-def num_output_frames(num_samples: int) -> int:
-    """Video frames for so many samples of 16 kHz sound: the fewest that are not shorter than the sound."""
+def _place(device: str | None, dtype: str | None) -> Place:
+    """Where a model's tensors are to be read to; what is None is chosen by what there is."""
+    chosen = resolve_device(device)
+    return Place(chosen, resolve_dtype(dtype, chosen))
+
+
+def num_output_frames(num_samples: int, length: str = "sound") -> int:
+    """Video frames for so many samples of 16 kHz sound; see `config.VideoOptions.length`."""
+    if length == "reference":
+        return num_reference_windows(num_states(num_samples), VIDEO_RATE_HZ)
     return max(1, math.ceil(num_samples * VIDEO_RATE_HZ / RATE_HZ))
 
 
@@ -89,6 +94,11 @@ class LipsyncPipeline:
                 f"Whisper's states are {audio.whisper.width} wide and the UNet takes "
                 f"{unet.config.cross_attention_dim}; load the Whisper that fits"
             )
+        if audio.whisper.english_only and settings.whisper in MULTILINGUAL:
+            raise WeightsError(
+                f"{settings.name} was trained with the multilingual Whisper {settings.whisper}, and this is an "
+                f"English-only one, of the same shape with other numbers; use {MULTILINGUAL[settings.whisper]}"
+            )
         self.vae, self.unet, self.scheduler, self.audio = vae, unet, scheduler, audio
         self.settings = settings
         self.attention = "sdpa"
@@ -104,23 +114,27 @@ class LipsyncPipeline:
         Raises:
             WeightsError: no such model, or its weights are missing or do not fit.
         """
-        return cls(**model_files.load_folder(model)).to(device, dtype, attention)
+        parts = model_files.load_folder(model, _place(device, dtype))
+        return cls(**parts).to(device, dtype, attention)
 
     @classmethod
     def from_checkpoint(
         cls,
         inference_ckpt_path: str | Path,
-        unet_config_path: str | Path,
+        unet_config_path: str | Path | None = None,
         device: str | None = None,
         dtype: str | None = None,
         attention: str = "sdpa",
+        vae: str | Path | None = None,
+        whisper: str | Path | None = None,
     ) -> "LipsyncPipeline":
-        """A published LatentSync UNet with the VAE and the Whisper it was trained with.
+        """A published LatentSync UNet with the VAE and the Whisper it was trained with; see `load_published`.
 
         Raises:
             WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
         """
-        parts = model_files.load_published(inference_ckpt_path, unet_config_path)
+        place = _place(device, dtype)
+        parts = model_files.load_published(inference_ckpt_path, unet_config_path, vae, whisper, place)
         return cls(**parts).to(device, dtype, attention)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -179,8 +193,11 @@ class LipsyncPipeline:
             num_inference_steps=sampler.num_inference_steps,
             seed=sampler.seed,
             num_frames=num_frames,
+            rng=sampler.rng,
+            deepcache_interval=sampler.deepcache_interval,
             size_px=video.size_px or self.settings.size_px,
             mask=video.mask or self.settings.mask,
+            length=video.length,
             crf=video.crf,
             dtype=dtype_name(self.unet.dtype),
             device=str(self.device),
@@ -191,7 +208,7 @@ class LipsyncPipeline:
         self,
         video_path: str | Path,
         audio_path: str | Path,
-        size_px: int,
+        options: Resolved,
         on_progress: ProgressCallback | None = None,
         watch: Stopwatch | None = None,
     ) -> PreparedPair:
@@ -205,10 +222,10 @@ class LipsyncPipeline:
         with watch.stage("audio"):
             waveform = media.read_sound(audio_path, RATE_HZ)
             windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, audio_path.name)
-        num_out = num_output_frames(len(waveform))
+        num_out = num_output_frames(len(waveform), options.length)
         num_in = min(num_out, info.num_frames)
         with watch.stage("align"):
-            faces = self._align(video_path, num_in, size_px, on_progress)
+            faces = self._align(video_path, num_in, options.size_px, on_progress)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
         return PreparedPair(video_path, audio_path, info, order, faces, windows)
 
@@ -237,7 +254,8 @@ class LipsyncPipeline:
         """The frames of the result one by one; only the windows denoised together are held in memory."""
         watch = watch or Stopwatch()
         mask = mouth_mask(options.mask, options.size_px)
-        draw = _Draws(options.seed)
+        shape = latent_shape(self.vae, options.size_px)
+        drawn = draws(options.rng, options.seed, shape, self.device, self.unet.dtype)
         batches = window_batches(pair.num_frames, options.num_frames, options.batch_size)
         steps_done = 0
 
@@ -259,7 +277,7 @@ class LipsyncPipeline:
                 audio = pair.windows(start, stop)
             what = f"{stop - start} frames of {options.size_px} px in {options.dtype}"
             with memory_shortage_explained(what), torch.no_grad():
-                generated = self._windows(crops, mask, audio, len(windows), options, draw, on_step, watch)
+                generated = self._windows(crops, mask, audio, len(windows), options, drawn, on_step, watch)
             for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
                 found = bool(pair.faces.found[pair.order[start + i]])
                 with watch.stage("composite"):
@@ -273,22 +291,21 @@ class LipsyncPipeline:
         audio: Windows,
         windows: int,
         options: Resolved,
-        draw: "_Draws",
+        drawn: OwnDraws | ReferenceDraws,
         on_step,
         watch: Stopwatch,
     ) -> Pixels:
         """Generates the mouths of a batch of windows of one length; frames are in the order of the video."""
-        pixels = crops_to_pixels(crops)
+        pixels, frames_each = crops_to_pixels(crops), len(crops) // windows
         place = {"device": self.device, "dtype": self.unet.dtype}
         with watch.stage("encode"):
-            masked = encode(self.vae, masked_images(pixels, mask), draw.masked)
-            reference = encode(self.vae, pixels, draw.reference)
+            for_masked, for_reference = drawn.for_vae(windows, frames_each)
+            masked = encode(self.vae, masked_images(pixels, mask), for_masked)
+            reference = encode(self.vae, pixels, for_reference)
 
         def side_by_side(frames: Tensor) -> Tensor:
             return rearrange(frames.to(**place), "(b f) c h w -> b c f h w", b=windows)
 
-        frames_each = len(crops) // windows
-        noise = draw.noise((self.vae.config.latent_channels, *masked.shape[-2:])).to(**place)
         condition = Condition(
             mask=repeat(mask_to_latents(mask).to(**place), "c h w -> b c f h w", b=windows, f=frames_each),
             masked=side_by_side(masked),
@@ -299,11 +316,12 @@ class LipsyncPipeline:
             latents = denoise(
                 self.unet,
                 self.scheduler,
-                noise.expand(windows, -1, frames_each, -1, -1),
+                drawn.noise.to(**place).expand(windows, -1, frames_each, -1, -1),
                 condition,
                 options.guidance_scale,
                 options.num_inference_steps,
                 on_step,
+                options.deepcache_interval,
             )
         with watch.stage("decode"):
             decoded = decode(self.vae, rearrange(latents, "b c f h w -> (b f) c h w"))
@@ -327,6 +345,9 @@ class LipsyncPipeline:
         *,
         mask: str | None = None,
         crf: int = 18,
+        rng: str = "own",
+        deepcache_interval: int = 1,
+        length: str = "sound",
         on_progress: ProgressCallback | None = None,
     ) -> LipsyncOutput:
         """Generates the clip's mouth anew so that it follows the voice.
@@ -349,14 +370,16 @@ class LipsyncPipeline:
             callback_on_step_end: called as (pipeline, step, timestep, {"latents", "frames"}) after each step.
             mask: which of the original's mouth masks.
             crf: of the H.264 output.
+            rng, deepcache_interval: see `config.SamplerOptions`.
+            length: see `config.VideoOptions`.
             on_progress: called as (stage, done, total).
 
         Raises:
             LatentSyncError: an option, a file or the memory is at fault; the message says which and what to do.
         """
         options = Options(
-            SamplerOptions(guidance_scale, num_inference_steps, seed, num_frames),
-            VideoOptions(width, height, mask, crf),
+            SamplerOptions(guidance_scale, num_inference_steps, seed, num_frames, rng, deepcache_interval),
+            VideoOptions(width, height, mask, crf, length),
             RuntimeOptions(batch_size=batch_size),
         )
         if weight_dtype is not None:
@@ -384,7 +407,7 @@ class LipsyncPipeline:
         """As `__call__`, with the options as objects."""
         resolved, watch = self.resolve(options), Stopwatch()
         with watch.stage("total"):
-            pair = self.prepare(video_path, audio_path, resolved.size_px, on_progress, watch)
+            pair = self.prepare(video_path, audio_path, resolved, on_progress, watch)
             frames = self.generate(pair, resolved, on_progress, callback_on_step_end, watch)
             self._write(frames, pair, Path(video_out_path), video_mask_path and Path(video_mask_path), resolved, watch)
         return LipsyncOutput(
@@ -429,18 +452,6 @@ class LipsyncPipeline:
     def describe(self) -> dict:
         """What the model is, for records and headers."""
         return {**asdict(self.settings), "weights_sha256": self.weight_hashes}
-
-
-class _Draws:
-    """The random numbers of one run, each purpose from a generator of its own."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self.masked = seeded_generator(seed, VAE_MASKED)
-        self.reference = seeded_generator(seed, VAE_REFERENCE)
-
-    def noise(self, shape: tuple[int, int, int]) -> Latents:
-        return noise_frame(self._seed, shape)
 
 
 def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[tuple[int, int]]]:

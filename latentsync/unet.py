@@ -57,9 +57,16 @@ FIXED = {
 
 @dataclass
 class UNet3DOutput(BaseOutput):
-    """The prediction of the noise, or of v: (b, out_channels, f, h, w)."""
+    """What the network gives.
+
+    Attributes:
+        sample: the prediction of the noise, or of v: (b, out_channels, f, h, w).
+        deep_features: what enters the last layer on the way up beside the first skip connection, (b, c, f, h, w):
+            it changes little from step to step (DeepCache, arXiv 2312.00858).
+    """
 
     sample: Tensor
+    deep_features: Tensor
 
 
 def published_config(config: dict) -> dict:
@@ -189,13 +196,20 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         kwargs = MOTION_MODULE_KWARGS | dict(self.config.motion_module_kwargs or {})
         return kwargs["temporal_position_encoding_max_len"]
 
-    def forward(self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor | None) -> UNet3DOutput:
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor | None,
+        deep_features: Tensor | None = None,
+    ) -> UNet3DOutput:
         """Predicts the noise (or v) of a window.
 
         Args:
             sample: (b, in_channels, f, h, w).
             timestep: one for all, or (b,).
             encoder_hidden_states: audio windows, (b*f, t, d) or (b, f, t, d); None leaves cross-attention out.
+            deep_features: of an earlier step; given, all but the first and the last layer are left out.
 
         Raises:
             OptionError: channels, frames or audio width do not fit the network.
@@ -205,15 +219,24 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
             encoder_hidden_states = rearrange(encoder_hidden_states, "b f t d -> (b f) t d")
         temb = self._embed_time(timestep, sample)
 
-        hidden_states = self.conv_in(sample)
+        first = self.conv_in(sample)
+        if deep_features is None:
+            deep_features = self._deep_features(first, temb, encoder_hidden_states)
+        hidden_states = self.up_blocks[-1].last_layer(deep_features, first, temb, encoder_hidden_states)
+        sample = self.conv_out(silu(self.conv_norm_out(hidden_states)))
+        return UNet3DOutput(sample=sample, deep_features=deep_features)
+
+    def _deep_features(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
+        """All the way down and up, but for the last layer."""
         skips = [hidden_states]
         for block in self.down_blocks:
-            hidden_states, block_skips = block(hidden_states, temb, encoder_hidden_states)
+            hidden_states, block_skips = block(hidden_states, temb, audio)
             skips += block_skips
-        hidden_states = self.mid_block(hidden_states, temb, encoder_hidden_states)
-        for block in self.up_blocks:
-            hidden_states = block(hidden_states, skips, temb, encoder_hidden_states)
-        return UNet3DOutput(sample=self.conv_out(silu(self.conv_norm_out(hidden_states))))
+        hidden_states = self.mid_block(hidden_states, temb, audio)
+        *lower, top = self.up_blocks
+        for block in lower:
+            hidden_states = block(hidden_states, skips, temb, audio)
+        return top.all_but_last_layer(hidden_states, skips, temb, audio)
 
     def _embed_time(self, timestep: Tensor | float, sample: Tensor) -> Tensor:
         timesteps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])

@@ -230,8 +230,8 @@ class _LayeredBlock(nn.Module):
         else:
             self.motion_modules = [None] * len(channels)
 
-    def layers(self):
-        return zip(self.resnets, self.attentions, self.motion_modules, strict=True)
+    def layers(self) -> list[tuple[nn.Module, nn.Module | None, nn.Module | None]]:
+        return list(zip(self.resnets, self.attentions, self.motion_modules, strict=True))
 
 
 class DownBlock(_LayeredBlock):
@@ -263,12 +263,19 @@ class UpBlock(_LayeredBlock):
         self.upsamplers = nn.ModuleList([Upsample3D(out_channels)]) if upsample else []
 
     def forward(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio: Tensor | None) -> Tensor:
-        for resnet, attention, motion in self.layers():
-            hidden_states = torch.cat([hidden_states, skips.pop()], dim=1)
-            hidden_states = _layer(resnet, attention, motion, hidden_states, temb, audio)
+        hidden_states = self.all_but_last_layer(hidden_states, skips, temb, audio)
+        hidden_states = self.last_layer(hidden_states, skips.pop(), temb, audio)
         for upsampler in self.upsamplers:
             hidden_states = upsampler(hidden_states, size=tuple(skips[-1].shape[-2:]))
         return hidden_states
+
+    def all_but_last_layer(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio) -> Tensor:
+        for layer in self.layers()[:-1]:
+            hidden_states = _layer(*layer, torch.cat([hidden_states, skips.pop()], dim=1), temb, audio)
+        return hidden_states
+
+    def last_layer(self, hidden_states: Tensor, skip: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
+        return _layer(*self.layers()[-1], torch.cat([hidden_states, skip], dim=1), temb, audio)
 
 
 class MidBlock(nn.Module):

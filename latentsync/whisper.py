@@ -16,7 +16,13 @@ class WhisperStates(torch.nn.Module):
 
     Args:
         encoder: the transformers implementation with its weights.
+
+    Attributes:
+        english_only: whether the file that it came from was one of the ".en" models, whose encoders have the same shape
+            as the multilingual ones and other numbers; False where the file does not tell.
     """
+
+    english_only = False
 
     def __init__(self, encoder: WhisperEncoder) -> None:
         super().__init__()

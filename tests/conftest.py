@@ -31,3 +31,20 @@ def recipe(golden: Path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def whisper_with():
+    """Makes a Whisper encoder with given tensors under OpenAI's names: (state_dict, width, heads, layers) -> states."""
+    from latentsync.checkpoints import load_exactly
+    from latentsync.whisper import WhisperStates
+    from latentsync.whisper_files import whisper_from_openai
+
+    def make(state_dict, width: int, heads: int, layers: int) -> WhisperStates:
+        states = WhisperStates.from_dims(width, heads, layers)
+        renamed = whisper_from_openai(state_dict)
+        renamed.setdefault("embed_positions.weight", states.encoder.embed_positions.weight.data)
+        load_exactly(states.encoder, renamed, "golden")
+        return states
+
+    return make

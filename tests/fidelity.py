@@ -55,8 +55,8 @@ class Agreements:
         assert largest <= within, f"{stage}: largest difference from {reference} is {largest:.3g}, above {within:g}"
 
     def table(self) -> str:
-        head = "| stage | compared with | largest difference | bound of the test | largest value |\n| - | - | - | - | - |\n"
-        return head + "\n".join(noted.row() for _, noted in sorted(self._worst.items()))
+        head = "| stage | compared with | largest difference | bound of the test | largest value |\n"
+        return head + "| - | - | - | - | - |\n" + "\n".join(noted.row() for _, noted in sorted(self._worst.items()))
 
     def write(self, document: Path) -> None:
         """Puts the table between the document's two markers."""

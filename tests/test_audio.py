@@ -8,10 +8,12 @@ import scipy.io.wavfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from latentsync.audio import Audio2Feature, WindowReader, check_sound, log_mel
-from latentsync.checkpoints import load_exactly, load_whisper, whisper_from_openai
+from latentsync.audio import Audio2Feature, WindowReader, check_sound, log_mel, num_states
 from latentsync.errors import MediaError, WeightsError
-from latentsync.whisper import WhisperStates
+from latentsync.pipeline import num_output_frames
+from latentsync.whisper_files import load_whisper
+
+ORIGINAL = {"reference": "the original, seeded Whisper"}
 
 
 @pytest.fixture(scope="module")
@@ -24,53 +26,43 @@ def waveform(io) -> np.ndarray:
     return io["audio_int16"].numpy().astype(np.float32) / 32768
 
 
-def with_weights(state_dict, width, heads, layers) -> Audio2Feature:
-    states = WhisperStates.from_dims(width, heads, layers)
-    renamed = whisper_from_openai(state_dict)
-    renamed.setdefault("embed_positions.weight", states.encoder.embed_positions.weight.data)
-    load_exactly(states.encoder, {name: tensor.float() for name, tensor in renamed.items()}, "golden")
-    return Audio2Feature(states)
-
-
 @pytest.fixture(scope="module")
-def small(golden) -> Audio2Feature:
-    return with_weights(load_file(golden / "whisper_small_weights.safetensors"), 64, 2, 2)
+def small(golden, whisper_with) -> Audio2Feature:
+    return Audio2Feature(whisper_with(load_file(golden / "whisper_small_weights.safetensors"), 64, 2, 2))
 
 
-def test_mel_states_and_windows_equal_the_originals(small, io, waveform):
-    torch.testing.assert_close(log_mel(waveform), io["mel"], atol=1e-4, rtol=0)
+def test_mel_states_and_windows_equal_the_originals(small, io, waveform, agree):
+    agree("log-mel", log_mel(waveform), io["mel"], within=1e-4, **ORIGINAL)
     features = small.features(waveform)
-    torch.testing.assert_close(features, io["features"], atol=1e-4, rtol=0)
+    agree("Whisper states", features, io["features"], within=1e-4, **ORIGINAL)
     windows = small.feature2chunks(features, 25)
     assert len(windows) == len(io["chunk_indices"]) == 77
-    torch.testing.assert_close(windows[io["chunk_ids"]], io["chunks"], atol=1e-4, rtol=0)
+    agree("audio windows", windows[io["chunk_ids"]], io["chunks"], within=1e-4, **ORIGINAL)
 
 
-def test_sound_longer_than_one_segment_equals_the_originals(small, io, shared):
+def test_sound_longer_than_one_segment_equals_the_originals(small, io, shared, agree):
     rate_hz, samples = scipy.io.wavfile.read(shared / "media" / "g-demo1.wav")
     assert rate_hz == 16000
     long = np.tile(samples.astype(np.float32) / 32768, 4)[: int(31.37 * 16000)]
-    torch.testing.assert_close(log_mel(long)[:, 2990:3010], io["mel_long_tail"], atol=1e-4, rtol=0)
+    agree("log-mel, 31.4 s", log_mel(long)[:, 2990:3010], io["mel_long_tail"], within=1e-4, **ORIGINAL)
     features = small.features(long)
-    assert len(features) == 1568
-    torch.testing.assert_close(features[io["features_long_ids"]], io["features_long"], atol=1e-4, rtol=0)
+    assert len(features) == num_states(len(long)) == 1568
+    agree("Whisper states, 31.4 s", features[io["features_long_ids"]], io["features_long"], within=1e-4, **ORIGINAL)
     windows = small.feature2chunks(features, 25)
-    assert len(windows) == 786
-    torch.testing.assert_close(windows[io["chunk_long_ids"]], io["chunks_long"], atol=1e-4, rtol=0)
+    assert len(windows) == num_output_frames(len(long), "reference") == 786
+    agree("audio windows, 31.4 s", windows[io["chunk_long_ids"]], io["chunks_long"], within=1e-4, **ORIGINAL)
     reader = WindowReader(small.whisper, long, 25)
-    assert reader.num_states == 1568
     torch.testing.assert_close(reader(740, 786), windows[740:], atol=1e-5, rtol=0)  # across the seam of two segments
 
 
-def test_real_size_equals_the_original(golden, recipe, waveform):
+def test_real_size_equals_the_original(golden, recipe, waveform, whisper_with, agree):
     shapes = json.loads((golden.parent / "keys" / "keys_whisper_tiny.json").read_text())
-    shapes = {name: shape for name, shape in shapes.items() if name.startswith("encoder.")}
-    tiny = with_weights(recipe.synth_state_dict(shapes, 22), 384, 6, 4)
+    tiny = Audio2Feature(whisper_with(recipe.synth_state_dict(shapes, 22), 384, 6, 4))
     expected = load_file(golden / "whisper_tiny_io.safetensors")
     features = tiny.features(waveform)
-    torch.testing.assert_close(features[::10], expected["features"], atol=1e-4, rtol=0)
-    windows = tiny.feature2chunks(features, 25)
-    torch.testing.assert_close(windows[expected["chunk_ids"]], expected["chunks"], atol=1e-4, rtol=0)
+    agree("Whisper states, tiny's dimensions", features[::10], expected["features"], within=1e-4, **ORIGINAL)
+    windows = tiny.feature2chunks(features, 25)[expected["chunk_ids"]]
+    agree("audio windows, tiny's dimensions", windows, expected["chunks"], within=1e-4, **ORIGINAL)
 
 
 def test_every_file_format_gives_the_same_encoder(tmp_path):

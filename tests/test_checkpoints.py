@@ -1,16 +1,27 @@
 """Recognising checkpoint files and refusing what does not fit, by name."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from latentsync.checkpoints import detect_unet, load_unet, modern_vae_names, read_state_dict, read_unet_config
+from latentsync import model_files
+from latentsync.checkpoints import (
+    Place,
+    detect_unet,
+    load_unet,
+    modern_vae_names,
+    read_state_dict,
+    read_unet_config,
+    rename_1_0,
+)
 from latentsync.config import ATTENTION_BACKENDS
 from latentsync.errors import LatentSyncError, OptionError, WeightsError
 from latentsync.model_files import SD_VAE, load_folder, load_published, seeded
-from latentsync.unet import UNet3DConditionModel
+from latentsync.pipeline import LipsyncPipeline
+from latentsync.unet import UNet3DConditionModel, published_config
 
 CONFIG = {
     "block_out_channels": [32, 64],
@@ -45,6 +56,104 @@ def test_the_names_of_1_0_are_understood(tmp_path):
     assert detect_unet(read_state_dict(tmp_path / "v10.pt"), "v10.pt").version == "1.0"
     loaded = load_unet(tmp_path / "v10.pt", config)
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in unet.state_dict().items())
+
+
+def test_tensors_go_straight_to_their_place(tmp_path):
+    unet = checkpoint(tmp_path / "unet.pt")
+    loaded = load_unet(tmp_path / "unet.pt", CONFIG, Place(dtype=torch.bfloat16))
+    assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.bfloat16}
+    assert torch.equal(loaded.conv_in.weight, unet.conv_in.weight.bfloat16())
+
+
+@pytest.mark.parametrize("variant", ["v10", "v15", "v16", "v16_stage1", "v16_stage2", "v16_stage2_efficient"])
+def test_the_variant_is_recognised_from_the_tensors(shared, variant):
+    shapes = json.loads((shared / "keys" / f"keys_unet_{variant}.json").read_text())
+    found = detect_unet({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, variant)
+    assert (found.version == "1.0") == (variant == "v10")
+    with torch.device("meta"):
+        unet = UNet3DConditionModel(**found.config())
+    assert {name: list(tensor.shape) for name, tensor in unet.state_dict().items()} == rename_1_0(shapes)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in Path("conf/unet").glob("*.yaml")))
+def test_every_configuration_in_conf_is_a_published_network(shared, name):
+    variants = {
+        "second_stage.yaml": ("v15", 256),
+        "second_stage_1_0.yaml": ("v10", 256),
+        "stage1.yaml": ("v16_stage1", 256),
+        "stage2_512.yaml": ("v16", 512),
+        "stage2_efficient.yaml": ("v16_stage2_efficient", 256),
+    }
+    variant, size_px = variants[name]
+    config = read_unet_config(Path("conf/unet") / name)
+    assert config["data"]["resolution"] == size_px
+    with torch.device("meta"):
+        unet = UNet3DConditionModel(**published_config(config["model"]))
+    expected = rename_1_0(json.loads((shared / "keys" / f"keys_unet_{variant}.json").read_text()))
+    assert {name: list(tensor.shape) for name, tensor in unet.state_dict().items()} == expected
+
+
+ORIGINALS_SCHEMA = """
+data:
+  syncnet_config_path: configs/syncnet/syncnet_16_pixel_attn.yaml
+  num_frames: 16
+  resolution: 512
+  mask_image_path: latentsync/utils/mask2.png
+  audio_sample_rate: 16000
+  video_fps: 25
+  audio_feat_length: [2, 2]
+run:
+  guidance_scale: 1.5
+  trainable_modules:
+    - motion_modules.
+optimizer:
+  lr: 1e-5
+model:
+  act_fn: silu
+  add_audio_layer: true
+  block_out_channels: [32, 64]
+  down_block_types: ["CrossAttnDownBlock3D", "DownBlock3D"]
+  up_block_types: ["UpBlock3D", "CrossAttnUpBlock3D"]
+  layers_per_block: 1
+  norm_eps: 1e-5
+  norm_num_groups: 8
+"""
+
+
+def test_the_originals_own_yaml_is_understood(tmp_path, monkeypatch):
+    """Its sections for training are passed over; 1e-5 is a number, though YAML 1.1 says it is not."""
+    (tmp_path / "stage2_512.yaml").write_text(ORIGINALS_SCHEMA)
+    checkpoint(tmp_path / "unet.pt")
+    monkeypatch.setattr(model_files, "load_sd_vae", lambda *_: None)
+    monkeypatch.setattr(model_files, "load_whisper", lambda whisper: None)
+    parts = load_published(tmp_path / "unet.pt", tmp_path / "stage2_512.yaml")
+    assert parts["unet"].config.norm_eps == 1e-5
+    settings = parts["settings"]
+    assert (settings.size_px, settings.num_frames, settings.mask, settings.whisper) == (512, 16, "mask2", "tiny")
+    (tmp_path / "fast.yaml").write_text(ORIGINALS_SCHEMA.replace("video_fps: 25", "video_fps: 30"))
+    with pytest.raises(OptionError, match="video_fps 30; the published networks have 25"):
+        load_published(tmp_path / "unet.pt", tmp_path / "fast.yaml")
+
+
+def test_a_1_0_file_with_the_configuration_of_1_6_is_refused(tmp_path):
+    config = {**CONFIG, "use_motion_module": False}
+    checkpoint(tmp_path / "v10.pt", config, TO_1_0)
+    with pytest.raises(WeightsError, match=r"LatentSync 1.0.*says motion modules all and the file has none"):
+        load_unet(tmp_path / "v10.pt", CONFIG)
+
+
+def test_a_whisper_that_the_unet_was_not_trained_with_is_refused(tmp_path, monkeypatch):
+    """The carrier's tiny.en has the shape of the multilingual tiny, and other numbers."""
+    vae = load_folder("mini")["vae"]
+    monkeypatch.setattr(model_files, "load_sd_vae", lambda *_: vae)
+    for width in (384, 768):
+        config = {**CONFIG, "cross_attention_dim": width}
+        checkpoint(tmp_path / f"{width}.pt", config)
+        (tmp_path / f"{width}.yaml").write_text(json.dumps({"model": config}))
+    with pytest.raises(WeightsError, match=r"multilingual Whisper tiny, and this is an English-only.*whisper/tiny.pt"):
+        LipsyncPipeline.from_checkpoint(tmp_path / "384.pt", tmp_path / "384.yaml", "cpu", whisper="tiny.en")
+    with pytest.raises(OptionError, match="states are 384 wide and the UNet takes 768"):
+        LipsyncPipeline.from_checkpoint(tmp_path / "768.pt", tmp_path / "768.yaml", "cpu", whisper="tiny.en")
 
 
 @pytest.mark.parametrize(
@@ -88,16 +197,6 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     with pytest.raises(WeightsError, match="bomb.pt"):
         read_state_dict(tmp_path / "bomb.pt")
     assert not (tmp_path / "exploded").exists()
-
-
-def test_the_shipped_configuration_is_the_published_network(shared):
-    from latentsync.unet import published_config
-
-    config = read_unet_config("conf/unet/second_stage.yaml")
-    with torch.device("meta"):
-        unet = UNet3DConditionModel(**published_config(config["model"]))
-    expected = json.loads((shared / "keys" / "keys_unet_v15.json").read_text())
-    assert {name: list(tensor.shape) for name, tensor in unet.state_dict().items()} == expected
 
 
 def test_published_weights_that_are_missing_are_named_with_their_source(tmp_path, monkeypatch):

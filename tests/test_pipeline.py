@@ -42,7 +42,7 @@ def voice(tmp_path_factory):
 def frames(pipe, voice):
     """Every generated frame of the pair, in memory."""
     resolved = pipe.resolve(FAST)
-    return list(pipe.generate(pipe.prepare(CLIP, voice, resolved.size_px), resolved))
+    return list(pipe.generate(pipe.prepare(CLIP, voice, resolved), resolved))
 
 
 def crops(frames):
@@ -79,20 +79,26 @@ def test_pixels_outside_the_face_are_the_sources(frames):
 
 def test_the_result_does_not_depend_on_batching(pipe, voice, frames):
     resolved = replace(pipe.resolve(FAST), batch_size=1)
-    alone = list(pipe.generate(pipe.prepare(CLIP, voice, resolved.size_px), resolved))
-    torch.testing.assert_close(crops(alone), crops(frames), atol=1e-4, rtol=0)
+    pair = pipe.prepare(CLIP, voice, resolved)
+    torch.testing.assert_close(crops(list(pipe.generate(pair, resolved))), crops(frames), atol=1e-4, rtol=0)
+    in_reference_order = replace(resolved, rng="reference")
+    alone = crops(list(pipe.generate(pair, in_reference_order)))
+    together = crops(list(pipe.generate(pair, replace(in_reference_order, batch_size=4))))
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+    assert (alone - crops(frames)).abs().max() > 1e-3
 
 
-def test_seed_guidance_and_voice_reach_the_pixels(pipe, voice, frames, tmp_path):
+def test_sampler_options_and_voice_reach_the_pixels(pipe, voice, frames, tmp_path):
     other_voice = cut(tmp_path / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 1.0, VOICE_S)
     reference = crops(frames)
     for changed_voice, sampler in (
         (voice, replace(FAST.sampler, seed=7)),
         (voice, replace(FAST.sampler, guidance_scale=3.0)),
+        (voice, replace(FAST.sampler, deepcache_interval=2)),
         (other_voice, FAST.sampler),
     ):
         resolved = pipe.resolve(replace(FAST, sampler=sampler))
-        changed = crops(list(pipe.generate(pipe.prepare(CLIP, changed_voice, resolved.size_px), resolved)))
+        changed = crops(list(pipe.generate(pipe.prepare(CLIP, changed_voice, resolved), resolved)))
         assert (changed - reference).abs().max() > 1e-3
 
 
@@ -101,7 +107,7 @@ def test_a_voice_longer_than_the_clip_plays_it_back_and_forth(pipe, voice, tmp_p
     with media.VideoWriter(tmp_path / "short.mp4", 512, 512) as writer:
         for frame in source:
             writer.write(frame)
-    pair = pipe.prepare(tmp_path / "short.mp4", voice, 128)
+    pair = pipe.prepare(tmp_path / "short.mp4", voice, pipe.resolve(FAST))
     assert pair.order[:14] == [0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0, 0, 1]
     assert len(pair.order) == 21 and len(pair.faces) == 6
     made = list(pipe.generate(pair, pipe.resolve(FAST)))
@@ -117,7 +123,7 @@ def test_frames_without_a_face_pass_through_untouched(voice, tmp_path):
     base = LipsyncPipeline.from_pretrained("mini", "cpu", "float32")
     pipe = LipsyncPipeline(base.vae, base.unet, base.scheduler, base.audio, base.settings, blind_at_five)
     resolved = pipe.resolve(FAST)
-    made = list(pipe.generate(pipe.prepare(CLIP, voice, resolved.size_px), resolved))
+    made = list(pipe.generate(pipe.prepare(CLIP, voice, resolved), resolved))
     assert made[5].generated is None and np.array_equal(made[5].frame, made[5].source)
     assert made[4].generated is not None and not np.array_equal(made[4].frame, made[4].source)
 
@@ -141,7 +147,7 @@ def test_saved_and_loaded_it_gives_the_same_numbers(pipe, voice, frames, tmp_pat
     assert again.weight_hashes == pipe.weight_hashes
     assert not again.settings.trained
     resolved = again.resolve(FAST)
-    made = list(again.generate(again.prepare(CLIP, voice, resolved.size_px), resolved))
+    made = list(again.generate(again.prepare(CLIP, voice, resolved), resolved))
     assert torch.equal(crops(made), crops(frames))
 
 

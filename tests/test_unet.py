@@ -1,11 +1,13 @@
 """The UNet against the original's own numbers, and its parameter names against the published checkpoints."""
 
 import json
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from latentsync.checkpoints import rename_1_0
 from latentsync.errors import OptionError
 from latentsync.unet import UNet3DConditionModel, published_config
 
@@ -24,35 +26,48 @@ def manifest(golden):
 
 
 @pytest.fixture(scope="module")
-def tiny(golden, manifest) -> UNet3DConditionModel:
-    """The original's small 1.6 network with its stored weights."""
-    unet = UNet3DConditionModel(**published_config(manifest["unet_tiny_v16_weights.safetensors"]["config"]))
-    weights = load_file(golden / "unet_tiny_v16_weights.safetensors")
+def tiny(golden, manifest) -> dict[str, UNet3DConditionModel]:
+    """The original's small networks with their stored weights; 1.0's own tensors under its own names."""
+    stored = load_file(golden / "unet_tiny_v16_weights.safetensors")
+    of_1_0 = {
+        name: tensor
+        for name, tensor in stored.items()
+        if not re.search(r"motion_modules|transformer_blocks\.0\.(norm2|attn2)\.", name)
+    }
+    of_1_0 |= load_file(golden / "unet_tiny_v10_crossattn_weights.safetensors")
+    return {
+        "1.6": network(manifest["unet_tiny_v16_weights.safetensors"]["config"], stored),
+        "1.0": network(manifest["unet_tiny_v10_weights"]["config"], rename_1_0(of_1_0)),
+    }
+
+
+def network(config: dict, weights: dict) -> UNet3DConditionModel:
+    unet = UNet3DConditionModel(**published_config(config))
     missing, unexpected = torch.nn.Module.load_state_dict(unet, weights, strict=False)
     assert not unexpected and all(name.endswith(".pe") for name in missing)
     return unet.eval()
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.6"])
 @torch.no_grad()
-def test_outputs_equal_the_originals(tiny, golden):
-    io = load_file(golden / "unet_tiny_v16_io.safetensors")
-    out = tiny(io["sample"], 521, io["audio"]).sample
-    torch.testing.assert_close(out, io["out"], atol=1e-4, rtol=0)
-    assert (out - io["out_fp64"]).abs().max() <= 4 * 1.18e-6  # the original's own float32 error is 1.17e-6
-    two = tiny(io["sample"], torch.tensor([521, 77]), io["audio"]).sample
-    torch.testing.assert_close(two, io["out_two_timesteps"], atol=1e-4, rtol=0)
-    odd = tiny(io["sample_odd"], 1, io["audio_odd"]).sample  # 20 px latents: sizes forced on the way up
-    torch.testing.assert_close(odd, io["out_odd"], atol=1e-4, rtol=0)
+def test_outputs_equal_the_originals(tiny, golden, manifest, agree, version):
+    unet, name = tiny[version], f"unet_tiny_v{version.replace('.', '')}_io.safetensors"
+    io, original = load_file(golden / name), {"reference": f"the original {version}, seeded small UNet"}
+    out = unet(io["sample"], 521, io["audio"]).sample
+    agree("UNet output", out, io["out"], within=1e-4, **original)
+    own_error = manifest[name]["fp32_vs_fp64"]  # of the original in float32
+    agree("UNet output against float64", out, io["out_fp64"], within=4 * own_error, **original)
+    two = unet(io["sample"], torch.tensor([521, 77]), io["audio"]).sample
+    agree("UNet output, two timesteps", two, io["out_two_timesteps"], within=1e-4, **original)
+    odd = unet(io["sample_odd"], 1, io["audio_odd"]).sample
+    agree("UNet output, sizes forced on the way up", odd, io["out_odd"], within=1e-4, **original)
 
 
-@pytest.mark.parametrize("variant", ["v10", "v15", "v16", "v16_stage1", "v16_stage2_efficient"])
+@pytest.mark.parametrize("variant", ["v10", "v15", "v16", "v16_stage1", "v16_stage2", "v16_stage2_efficient"])
 def test_names_and_shapes_equal_the_published(shared, variant):
     expected = json.loads((shared / "keys" / f"keys_unet_{variant}.json").read_text())
     if variant == "v10":
-        expected = {
-            name.replace("audio_cross_attn.norm.", "norm2.").replace("audio_cross_attn.attn.", "attn2."): shape
-            for name, shape in expected.items()
-        }
+        expected = rename_1_0(expected)
     with torch.device("meta"):
         unet = UNet3DConditionModel(
             use_motion_module=variant not in ("v10", "v16_stage1"),
