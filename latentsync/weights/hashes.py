@@ -1,0 +1,86 @@
+"""The SHA-256 of files, remembered across processes so that a run does not read 5 GB to begin; and of state dicts."""
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from latentsync.weights.folders import cache_dir
+
+MEMORY_FILE = "hashes.json"  # in the cache: {path: [size in bytes, time of change in ns, SHA-256]}
+
+_read_in_this_process: dict[str, list] = {}  # the same, for a cache folder that cannot be written
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_sha256(path: Path) -> str:
+    """The same, without reading the file if it was read before and its size and time of change are what they were."""
+    key, stamp = _key_and_stamp(path)
+    for memory in (_read_in_this_process, _memory()):
+        match memory.get(key):
+            case [*of_then, str(sha256)] if of_then == stamp:
+                return sha256
+    return reread_sha256(path)
+
+
+def reread_sha256(path: Path) -> str:
+    """The same, always reading the file; what was found is remembered."""
+    before = _key_and_stamp(path)
+    sha256 = file_sha256(path)
+    if _key_and_stamp(path) == before:  # a file that changed while it was read has no hash to remember
+        remember(path, sha256)
+    return sha256
+
+
+def remember(path: Path, sha256: str) -> None:
+    """Notes the hash of a file as it is now."""
+    key, stamp = _key_and_stamp(path)
+    _read_in_this_process[key] = [*stamp, sha256]
+    with suppress(OSError):  # a cache that cannot be written only makes the next start slower
+        # Of two processes that write at once one entry may be lost, which costs a reading.
+        write_atomically(cache_dir() / MEMORY_FILE, json.dumps({**_memory(), key: [*stamp, sha256]}, indent=1))
+
+
+def _key_and_stamp(path: Path) -> tuple[str, list[int]]:
+    status = path.stat()
+    return str(path.resolve()), [status.st_size, status.st_mtime_ns]
+
+
+def _memory() -> dict:
+    """What is remembered; nothing if the file is absent, unreadable or damaged: then files are read again."""
+    try:
+        content = json.loads((cache_dir() / MEMORY_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a small file so that another process sees the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write-") as scratch:
+        part = Path(scratch) / path.name
+        part.write_text(text)
+        os.replace(part, path)
+
+
+def state_dict_sha256(state_dict) -> str:
+    """One hash of names, types, shapes and bytes of a state dict, whatever file it came from.
+
+    Used in the identity of records, so that a converted or re-saved checkpoint is the same checkpoint.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state_dict):
+        tensor = state_dict[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,23 @@
+"""The progress bar of a download, as anything that counts bytes."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Bar(Protocol):
+    """What a download needs of a progress bar."""
+
+    def update(self, more_bytes: int) -> object: ...
+
+    def close(self) -> object: ...
+
+
+# Makes a bar from the size of the whole (None where nobody tells), a label, and the bytes that are here already.
+Progress = Callable[[int | None, str, int], Bar]
+
+
+def terminal_bar(total_bytes: int | None, label: str, bytes_here: int) -> Bar:
+    """A tqdm bar on the terminal."""
+    from tqdm import tqdm
+
+    return tqdm(total=total_bytes, desc=label, initial=bytes_here, unit="B", unit_scale=True)

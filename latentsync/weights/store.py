@@ -1,0 +1,87 @@
+"""Finding a weight on this machine, and telling whether a file is the right one. Knows no network."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from latentsync.errors import WeightsError
+from latentsync.weights.catalogue import WeightFile, known
+from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
+from latentsync.weights.hashes import remembered_sha256, write_atomically
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\b")
+
+
+class Place(NamedTuple):
+    """A path where a weight may be; `shared` where other versions have the same name, so that the hash decides."""
+
+    path: Path
+    shared: bool
+
+
+def places(weight: WeightFile) -> list[Place]:
+    """Where a weight is looked for, in order."""
+    found = [Place(CHECKPOINTS_DIR / weight.name, shared=False)]
+    if weight.original_name:
+        found.append(Place(CHECKPOINTS_DIR / weight.original_name, shared=True))
+    return [*found, Place(cache_dir() / weight.name, shared=False)]
+
+
+def _record_path(weight: WeightFile) -> Path:
+    return cache_dir() / f"{weight.name}.sha256"
+
+
+def expected_sha256(weight: WeightFile) -> str | None:
+    """The hash that the weight must have: the catalogue's, or the one taken on its first download, or none."""
+    if weight.sha256 is not None:
+        return weight.sha256
+    try:
+        found = _SHA256.match(_record_path(weight).read_text())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found[0] if found else None
+
+
+def record_sha256(weight: WeightFile, sha256: str) -> None:
+    """Writes a hash that the catalogue lacks beside the file in the cache, in the format of `sha256sum`."""
+    write_atomically(_record_path(weight), f"{sha256}  {Path(weight.name).name}\n")
+
+
+def is_right(path: Path, weight: WeightFile) -> bool:
+    """Whether the file has the weight's hash; true for every file where none is known.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    expected = expected_sha256(weight)
+    if expected is None:
+        return True
+    try:
+        if weight.size_bytes not in (None, path.stat().st_size):
+            return False
+        return remembered_sha256(path) == expected
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def find(name: str) -> Path | None:
+    """The weight's file where it is on this machine already, checked; None where it is not.
+
+    A file under a name that several versions share in the original's layout (`checkpoints/latentsync_unet.pt`) is
+    this weight if it has its hash, and otherwise left alone.
+
+    Raises:
+        WeightsError: a file under the weight's own name has another hash.
+    """
+    weight = known(name)
+    for path, shared in places(weight):
+        if not path.is_file() or (shared and expected_sha256(weight) is None):
+            continue
+        if is_right(path, weight):
+            return path
+        if not shared:
+            raise WeightsError(
+                f"{path} is damaged or another version (its SHA-256 is not {expected_sha256(weight)}); "
+                f"delete it and fetch it again"
+            )
+    return None
