@@ -1,0 +1,190 @@
+"""Speech as the two SyncNets hear it: MFCC columns for SyncNet v2, the mel of Wav2Lip for StableSyncNet.
+
+Goal: the very numbers that the networks were trained on, so every constant here is a convention and none is a choice.
+
+Conventions: mono sound at 16 kHz. `mfcc` takes int16 samples, since its first coefficient is a loudness in their scale,
+and gives 100 columns a second; `wav2lip_mel` takes -1..1 and gives 80 columns a second. Spectra are made block by
+block, so that memory grows with the sound itself and not with its overlapping windows.
+
+Sources: `python_speech_features.mfcc` 0.6 with its defaults (Davis & Mermelstein 1980); the mel of Prajwal et al.,
+"A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild" (ACM MM 2020), which is librosa's.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int16
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.fft import dct
+from scipy.signal.windows import hann
+from transformers.audio_utils import mel_filter_bank
+
+from latentsync.shapes import Waveform
+
+RATE_HZ = 16_000
+PREEMPHASIS = 0.97  # of both features
+BLOCK_WINDOWS = 2048  # transformed at once
+
+MFCC_WINDOW = 400  # 25 ms
+MFCC_HOP = 160  # 10 ms
+MFCC_N_FFT = 512
+MFCC_FILTERS = 26
+MFCC_COEFFICIENTS = 13
+CEPSTRAL_LIFTER = 22
+
+MEL_WINDOW = 800  # 50 ms, also the length of the transform
+MEL_HOP = 200  # 12.5 ms
+MELS = 80
+MEL_RANGE_HZ = (55.0, 7600.0)
+MEL_FLOOR = 1e-5  # -100 dB
+MEL_REFERENCE_DB = 20.0
+MEL_DEPTH_DB = 100.0  # below the reference, where the scale ends
+MEL_PEAK = 4.0  # the scale runs from -4 to 4
+
+MEL_HZ = 80  # columns a second
+VIDEO_HZ = 25  # frames a second
+WINDOW_COLUMNS = 52  # ceil(16 frames * 80 / 25)
+
+Samples = Int16[np.ndarray, " n"]
+
+
+def to_int16(waveform: Waveform) -> Samples:
+    """Samples -1..1 as 16-bit integers: times 32768, rounded, held at the ends, as FFmpeg writes them."""
+    _check_waveform(waveform)
+    return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def mfcc(samples: Samples) -> Float64[np.ndarray, "13 t"]:
+    """Mel-frequency cepstral coefficients, liftered, with the log energy in place of the first.
+
+    Args:
+        samples: int16, mono at 16 kHz.
+
+    Returns:
+        (13, 1 + ceil((n - 400) / 160)), 100 columns a second; zeros complete the last window.
+
+    Raises:
+        ValueError: not int16 samples of one dimension, or none.
+    """
+    if samples.ndim != 1 or samples.dtype != np.int16 or not samples.size:
+        raise ValueError(
+            f"samples have shape {samples.shape} and type {samples.dtype}; (n,) of int16 at {RATE_HZ} Hz is needed, "
+            f"as `to_int16` makes them of -1..1"
+        )
+    num_windows = 1 + max(0, math.ceil((samples.size - MFCC_WINDOW) / MFCC_HOP))
+    blocks = [_cepstra(windows) for windows in _window_blocks(samples, MFCC_WINDOW, MFCC_HOP, num_windows)]
+    return np.concatenate(blocks, axis=1)
+
+
+def _cepstra(windows: Float64[np.ndarray, "t 400"]) -> Float64[np.ndarray, "13 t"]:
+    power = np.square(np.abs(np.fft.rfft(windows, MFCC_N_FFT))) / MFCC_N_FFT
+    cepstra = dct(np.log(_above_zero(power @ _mfcc_filters().T)), norm="ortho")[:, :MFCC_COEFFICIENTS]
+    quefrency = np.arange(MFCC_COEFFICIENTS)
+    cepstra *= 1 + CEPSTRAL_LIFTER / 2 * np.sin(np.pi * quefrency / CEPSTRAL_LIFTER)
+    cepstra[:, 0] = np.log(_above_zero(power.sum(axis=1)))
+    return cepstra.T
+
+
+def _above_zero(values: np.ndarray) -> np.ndarray:
+    """Zeros, which digital silence makes, become the smallest step of a float so that they have a logarithm."""
+    return np.where(values == 0, np.finfo(np.float64).eps, values)
+
+
+@cache
+def _mfcc_filters() -> Float64[np.ndarray, "26 257"]:
+    """Triangles between 28 points that are evenly spaced in mel (2595 log10(1 + f / 700)) and rounded down to bins."""
+    top_mel = 2595 * math.log10(1 + RATE_HZ / 2 / 700)
+    points_hz = 700 * (10 ** (np.linspace(0, top_mel, MFCC_FILTERS + 2) / 2595) - 1)
+    points = np.floor((MFCC_N_FFT + 1) * points_hz / RATE_HZ)[:, None]
+    low, centre, high = points[:-2], points[1:-1], points[2:]
+    bins = np.arange(MFCC_N_FFT // 2 + 1)
+    rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
+    return np.maximum(0, np.minimum(rising, falling))
+
+
+def wav2lip_mel(waveform: Waveform) -> Float32[np.ndarray, "80 t"]:
+    """Mel spectrogram in decibels, brought to -4..4 over 100 dB.
+
+    Args:
+        waveform: -1..1, mono at 16 kHz.
+
+    Returns:
+        (80, 1 + n // 200), 80 columns a second; column k is centred on sample 200 k, with silence around the sound.
+
+    Raises:
+        ValueError: not floats of one dimension, or none.
+    """
+    _check_waveform(waveform)
+    num_windows = 1 + waveform.size // MEL_HOP
+    blocks = _window_blocks(waveform, MEL_WINDOW, MEL_HOP, num_windows, lead=MEL_WINDOW // 2)
+    return np.concatenate([_scaled_mel(windows) for windows in blocks], axis=1)
+
+
+def _scaled_mel(windows: Float64[np.ndarray, "t 800"]) -> Float32[np.ndarray, "80 t"]:
+    amplitude = np.abs(np.fft.rfft(windows * hann(MEL_WINDOW, sym=False)))
+    decibels = 20 * np.log10(np.maximum(MEL_FLOOR, amplitude @ _wav2lip_filters())) - MEL_REFERENCE_DB
+    scaled = 2 * MEL_PEAK * (decibels + MEL_DEPTH_DB) / MEL_DEPTH_DB - MEL_PEAK
+    return np.clip(scaled, -MEL_PEAK, MEL_PEAK).astype(np.float32).T
+
+
+@cache
+def _wav2lip_filters() -> Float64[np.ndarray, "401 80"]:
+    low_hz, high_hz = MEL_RANGE_HZ
+    return mel_filter_bank(
+        num_frequency_bins=MEL_WINDOW // 2 + 1,
+        num_mel_filters=MELS,
+        min_frequency=low_hz,
+        max_frequency=high_hz,
+        sampling_rate=RATE_HZ,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+
+
+def mel_window(mel: Float[np.ndarray, "80 t"], frame: int) -> Float[np.ndarray, "80 52"]:
+    """The 52 columns (0.65 s) that go with the 16 video frames from `frame` on, at 25 frames a second.
+
+    Raises:
+        ValueError: the window begins before the sound or ends after it.
+    """
+    start = int(MEL_HZ * frame / VIDEO_HZ)
+    if frame < 0 or start + WINDOW_COLUMNS > mel.shape[1]:
+        raise ValueError(
+            f"frame {frame} needs mel columns {start} to {start + WINDOW_COLUMNS} and there are {mel.shape[1]}; "
+            f"16 frames from it on must have sound"
+        )
+    return mel[:, start : start + WINDOW_COLUMNS]
+
+
+def _check_waveform(waveform: Waveform) -> None:
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not waveform.size:
+        raise ValueError(
+            f"the waveform has shape {waveform.shape} and type {waveform.dtype}; (n,) of floats -1..1 at {RATE_HZ} Hz "
+            f"is needed"
+        )
+
+
+def _window_blocks(signal: np.ndarray, length: int, hop: int, num_windows: int, lead: int = 0) -> Iterator[np.ndarray]:
+    """Overlapping windows of the preemphasised signal, zeros beyond its ends, so many at a time.
+
+    Args:
+        lead: samples by which the first window begins before the signal.
+
+    Returns:
+        (at most 2048, length) each, float64; views of one piece of the signal.
+    """
+    for first in range(0, num_windows, BLOCK_WINDOWS):
+        start = first * hop - lead
+        size = (min(BLOCK_WINDOWS, num_windows - first) - 1) * hop + length
+        piece = _preemphasised(signal, max(start, 0), start + size)
+        piece = np.pad(piece, (max(-start, 0), size - max(-start, 0) - piece.size))
+        yield sliding_window_view(piece, length)[::hop]
+
+
+def _preemphasised(signal: np.ndarray, start: int, stop: int) -> Float64[np.ndarray, " n"]:
+    """x[i] - 0.97 x[i - 1] from start to stop, the first sample as it is; lifts the high frequencies of speech."""
+    piece = signal[max(start - 1, 0) : stop].astype(np.float64)
+    lifted = piece[1:] - PREEMPHASIS * piece[:-1]
+    return lifted if start else np.concatenate([piece[:1], lifted])

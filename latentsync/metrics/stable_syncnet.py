@@ -1,0 +1,259 @@
+"""StableSyncNet, the critic that LatentSync was trained with: do 16 frames of lips belong to this piece of speech?
+
+Goal: two encoders into one space; the cosine of their embeddings lies in 0..1 (the last layer is a ReLU), 1 is in sync,
+and above 0.5 counts as in sync. It is a measure and a loss, never a replacement for the scores of SyncNet v2.
+
+Conventions: video at 25 frames a second. Pixel variants take the lower half of 16 aligned 256 px faces, RGB -1..1, laid
+on the channels frame by frame; the latent variant takes 16 frames of whole latents. Sound is the Wav2Lip mel of
+`speech_features`, 52 columns from the first frame on. Parameter names are those of the published checkpoints.
+
+Source: arXiv 2412.09262, section 3.3, and its published configurations.
+"""
+
+from pathlib import Path
+
+import torch
+from diffusers.models.attention import FeedForward
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad, silu
+
+from latentsync.attention import Attention
+from latentsync.checkpoints import Place, load_exactly, read_state_dict
+from latentsync.errors import OptionError
+
+NORM_GROUPS = 32
+NORM_EPS = 1e-6
+ATTENTION_HEADS = 8
+
+Factor = int | tuple[int, int]  # of downsampling: both sides, or (height, width)
+
+# The part `model` of configs/syncnet/syncnet_16_{pixel_attn,pixel,latent}.yaml.
+_PIXEL_AUDIO = {  # (1, 80, 52)
+    "in_channels": 1,
+    "block_out_channels": [32, 64, 128, 256, 512, 1024, 2048],
+    "downsample_factors": [[2, 1], 2, 2, 1, 2, 2, [2, 3]],
+}
+_PIXEL_VISUAL = {  # (48, 128, 256)
+    "in_channels": 48,
+    "block_out_channels": [64, 128, 256, 256, 512, 1024, 2048, 2048],
+    "downsample_factors": [[1, 2], 2, 2, 2, 2, 2, 2, 2],
+}
+PIXEL_ATTN = {  # 401 M parameters; published as stable_syncnet.pt
+    "audio_encoder": _PIXEL_AUDIO | {"attn_blocks": [0, 0, 0, 1, 1, 0, 0]},
+    "visual_encoder": _PIXEL_VISUAL | {"attn_blocks": [0, 0, 0, 0, 1, 1, 0, 0]},
+}
+PIXEL = {"audio_encoder": _PIXEL_AUDIO, "visual_encoder": _PIXEL_VISUAL}  # 372 M
+LATENT = {  # 66 M
+    "audio_encoder": {  # (1, 80, 52)
+        "in_channels": 1,
+        "block_out_channels": [32, 64, 128, 256, 512, 1024],
+        "downsample_factors": [[2, 1], 2, 2, 2, 2, [2, 3]],
+    },
+    "visual_encoder": {  # (64, 32, 32)
+        "in_channels": 64,
+        "block_out_channels": [64, 128, 256, 256, 512, 1024],
+        "downsample_factors": [2, 2, 2, 1, 2, 2],
+    },
+}
+
+_ENCODERS = ("audio_encoder", "visual_encoder")
+_NEEDED = ("in_channels", "block_out_channels", "downsample_factors")
+# Keys that the original's encoder takes too. Another activation or grouping would be another network; the number of
+# layers per block is read by nothing there, every block has one.
+_FIXED = {"act_fn": "silu", "norm_num_groups": NORM_GROUPS}
+_UNUSED = ("layers_per_block",)
+
+
+def encoder_options(config: dict, name: str) -> dict:
+    """The arguments of `Encoder` from one part of a configuration in the original's schema.
+
+    Args:
+        config: `in_channels`, `block_out_channels`, `downsample_factors`; optional `attn_blocks` (none by default) and
+            `dropout` (0 by default).
+        name: of the part, for messages.
+
+    Raises:
+        OptionError: a key is missing or unknown, or a value is not one the network can be built of.
+    """
+    if missing := [key for key in _NEEDED if key not in config]:
+        raise OptionError(f"{name} has no {', '.join(missing)}; syncnet_16_pixel_attn.yaml shows what is needed")
+    for key, value in config.items():
+        if key in _FIXED and value != _FIXED[key]:
+            raise OptionError(f"{name}.{key}={value!r} is not supported; the published models have {_FIXED[key]!r}")
+        if key not in (*_NEEDED, *_FIXED, *_UNUSED, "attn_blocks", "dropout"):
+            raise OptionError(f"{name} option {key!r} is unknown; take it out of the configuration")
+    channels = list(config["block_out_channels"])
+    options = {
+        "in_channels": int(config["in_channels"]),
+        "block_out_channels": channels,
+        "downsample_factors": list(config["downsample_factors"]),
+        "attn_blocks": list(config.get("attn_blocks") or [0] * len(channels)),
+        "dropout": float(config.get("dropout", 0.0)),
+    }
+    _check_levels(options, name)
+    return options
+
+
+def _check_levels(options: dict, name: str) -> None:
+    channels, factors = options["block_out_channels"], options["downsample_factors"]
+    for key in ("downsample_factors", "attn_blocks"):
+        if len(options[key]) != len(channels) or not channels:
+            raise OptionError(
+                f"{name}.{key} is {options[key]}; one for each of block_out_channels {channels} is needed"
+            )
+    if odd := [width for width in channels if width % NORM_GROUPS]:
+        raise OptionError(f"{name}.block_out_channels has {odd}; multiples of {NORM_GROUPS} are needed for its norms")
+    for factor in factors:
+        sides = [factor, factor] if isinstance(factor, int) else list(factor)
+        if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+            raise OptionError(f"{name}.downsample_factors has {factor!r}; a whole number from 1 on, or two, is needed")
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions and a shortcut, then, where the factor is not 1, a convolution that strides by it."""
+
+    def __init__(self, in_channels: int, out_channels: int, factor: Factor, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(NORM_GROUPS, in_channels, eps=NORM_EPS)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(NORM_GROUPS, out_channels, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        down, across = factor = (factor, factor) if isinstance(factor, int) else tuple(factor)
+        # Left, right, top, bottom: both sides where the stride is 1, so that no row or column is lost.
+        self.padding = (int(across == 1), 1, int(down == 1), 1)
+        self.downsample_conv = nn.Conv2d(out_channels, out_channels, 3, stride=factor) if factor != (1, 1) else None
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        residual = hidden_states if self.conv_shortcut is None else self.conv_shortcut(hidden_states)
+        hidden_states = self.conv1(silu(self.norm1(hidden_states)))
+        hidden_states = residual + self.conv2(self.dropout(silu(self.norm2(hidden_states))))
+        if self.downsample_conv is None:
+            return hidden_states
+        return self.downsample_conv(pad(hidden_states, self.padding))
+
+
+class BiasedAttention(Attention):
+    """Self-attention whose queries, keys and values have a bias."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(dim, heads)
+        self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
+
+
+class AttentionBlock(nn.Module):
+    """A transformer over the positions of a picture, with a shortcut around it."""
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(NORM_GROUPS, channels, eps=NORM_EPS)
+        self.conv_in = nn.Conv2d(channels, channels, 1)
+        self.norm2 = nn.LayerNorm(channels)
+        self.attn = BiasedAttention(channels, ATTENTION_HEADS)
+        self.norm3 = nn.LayerNorm(channels)
+        self.ff = FeedForward(channels, dropout=dropout, activation_fn="geglu")
+        self.conv_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        height = hidden_states.shape[2]
+        tokens = rearrange(self.conv_in(self.norm1(hidden_states)), "b c h w -> b (h w) c")
+        tokens = tokens + self.attn(self.norm2(tokens))
+        tokens = tokens + self.ff(self.norm3(tokens))
+        return hidden_states + self.conv_out(rearrange(tokens, "b (h w) c -> b c h w", h=height))
+
+
+class Encoder(nn.Module):
+    """A picture down to one position: (b, in_channels, h, w) -> (b, d, h', w') of numbers from 0 on."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        block_out_channels: list[int],
+        downsample_factors: list[Factor],
+        attn_blocks: list[int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(in_channels, block_out_channels[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList()
+        before = block_out_channels[0]
+        for channels, factor, has_attention in zip(block_out_channels, downsample_factors, attn_blocks, strict=True):
+            self.down_blocks.append(ResnetBlock(before, channels, factor, dropout))
+            if has_attention:
+                self.down_blocks.append(AttentionBlock(channels, dropout))
+            before = channels
+        self.norm_out = nn.GroupNorm(NORM_GROUPS, before, eps=NORM_EPS)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        hidden_states = self.conv_in(pictures)
+        for block in self.down_blocks:
+            hidden_states = block(hidden_states)
+        return torch.relu(self.norm_out(hidden_states))
+
+
+class StableSyncNet(nn.Module):
+    """Embeddings of 16 frames and of the speech that goes with them; in sync where their cosine is near 1.
+
+    Args:
+        config: the `model` part of a configuration in the original's schema: `audio_encoder` and `visual_encoder`, each
+            as `encoder_options` takes it. `PIXEL_ATTN`, `PIXEL` and `LATENT` are the published ones.
+
+    Raises:
+        OptionError: a key or value that the network cannot be built of.
+    """
+
+    def __init__(self, config: dict = PIXEL_ATTN) -> None:
+        super().__init__()
+        if sorted(config) != sorted(_ENCODERS):
+            raise OptionError(f"the configuration has {sorted(config)}; exactly {' and '.join(_ENCODERS)} are needed")
+        audio, visual = (encoder_options(config[name], name) for name in _ENCODERS)
+        if audio["block_out_channels"][-1] != visual["block_out_channels"][-1]:
+            raise OptionError(
+                f"the audio embedding is {audio['block_out_channels'][-1]} wide and the visual one "
+                f"{visual['block_out_channels'][-1]}; their last block_out_channels must be equal"
+            )
+        self.audio_encoder = Encoder(**audio)
+        self.visual_encoder = Encoder(**visual)
+
+    def forward(
+        self, image_sequences: Float[Tensor, "b c h w"], audio_sequences: Float[Tensor, "b 1 80 52"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+        """L2-normalised embeddings of lips and of speech, each entry 0..1.
+
+        Args:
+            image_sequences: frames outer, channels inner: (b, 48, 128, 256) RGB -1..1, or (b, 64, 32, 32) latents.
+            audio_sequences: mel -4..4.
+
+        Raises:
+            ValueError: an input whose channels or size do not fit.
+        """
+        vision = _embedding(self.visual_encoder, image_sequences, "image_sequences", "(b, 48, 128, 256)")
+        return vision, _embedding(self.audio_encoder, audio_sequences, "audio_sequences", "(b, 1, 80, 52)")
+
+
+def _embedding(encoder: Encoder, pictures: Tensor, name: str, usual: str) -> Float[Tensor, "b d"]:
+    channels = encoder.conv_in.in_channels
+    if pictures.ndim != 4 or pictures.shape[1] != channels:
+        raise ValueError(f"{name} has shape {tuple(pictures.shape)}; (b, {channels}, height, width) is needed")
+    encoded = encoder(pictures)
+    if encoded.shape[2:] != (1, 1):
+        raise ValueError(
+            f"{name} of shape {tuple(pictures.shape)} ends in {encoded.shape[2]}x{encoded.shape[3]} positions and must "
+            f"end in one; the published pixel model takes {usual}"
+        )
+    return normalize(encoded.flatten(1), dim=1)
+
+
+def load_stable_syncnet(path: str | Path, config: dict = PIXEL_ATTN, device: str = "cpu") -> StableSyncNet:
+    """StableSyncNet with a published checkpoint's weights, in float32, ready for use.
+
+    Raises:
+        WeightsError: the file is absent or damaged, or does not fit the configuration.
+        OptionError: a key or value that the network cannot be built of.
+    """
+    with torch.device("meta"):
+        network = StableSyncNet(config)
+    return load_exactly(network, read_state_dict(path), str(path), Place(device))
