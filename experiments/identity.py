@@ -19,7 +19,7 @@ from latentsync.weights import file_sha256
 ID_LENGTH = 16  # hex digits: 64 bits
 
 # Raise a stage's number when a change of its code changes its output.
-STAGE_VERSIONS = {"media": 1, "faces": 1, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 1}
+STAGE_VERSIONS = {"media": 1, "faces": 2, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
 NOT_PIXELS = ("device", "batch_size")
 
 
@@ -36,6 +36,7 @@ def input_sha256(path: Path) -> str:
 
 def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
     """Everything that the id of a record covers, readable."""
+    device_draws = {"rng_device": pipeline.device.type} if options.rng == "reference" else {}
     return {
         "clip_sha256": input_sha256(pair.clip),
         "voice_sha256": input_sha256(pair.voice),
@@ -48,6 +49,7 @@ def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
         "options": {name: value for name, value in asdict(options).items() if name not in NOT_PIXELS},
         "attention": pipeline.attention,
         "landmark_refinements": LANDMARK_REFINEMENTS,
+        **device_draws,  # the original's numbers are drawn on the device, so they are other ones on another
         "stage_versions": STAGE_VERSIONS,
     }
 

@@ -9,7 +9,8 @@ from experiments.pairs import Pair
 from experiments.schema import MetricsConfig
 from latentsync import media
 from latentsync.audio import RATE_HZ
-from latentsync.faces import LandmarkDetector, apply_affine, crop_box_size, warp_crop
+from latentsync.geometry import apply_affine, crop_box_size, warp_crop
+from latentsync.landmarks import LandmarkDetector
 from latentsync.metrics import evaluate, same_speech
 from latentsync.metrics.sync import lip_gap
 from latentsync.pipeline import LipsyncPipeline

@@ -13,6 +13,8 @@ GENDERS = ("female", "male", "neutral")
 MASKS = ("mask", "mask2", "mask3", "mask4")
 RNGS = ("own", "reference")
 LENGTHS = ("sound", "reference")
+GEOMETRIES = ("float32", "float16", "lanczos")
+ROUNDINGS = ("nearest", "truncate")
 ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -117,6 +119,9 @@ class VideoOptions:
         crf: constant rate factor of the H.264 output, 0 (lossless) .. 51.
         length: "sound" makes the fewest frames that are not shorter than the sound; "reference" one or two more, as the
             original does.
+        geometry: of the warps. "float32" is exact; "float16" moves faces as the original's 1.6 and late 1.5 do on a
+            GPU; "lanczos" reads them as its 1.0 and first 1.5 do.
+        rounding: of levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.
     """
 
     width: int | None = None
@@ -124,6 +129,8 @@ class VideoOptions:
     mask: str | None = None
     crf: int = 18
     length: str = "sound"
+    geometry: str = "float32"
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
@@ -140,6 +147,8 @@ class VideoOptions:
         if self.mask is not None:
             _require_one_of(self.mask, MASKS, "mask")
         _require_one_of(self.length, LENGTHS, "length")
+        _require_one_of(self.geometry, GEOMETRIES, "geometry")
+        _require_one_of(self.rounding, ROUNDINGS, "rounding")
         _require(
             _is_whole(self.crf) and 0 <= self.crf <= 51,
             f"crf is {self.crf}; it must be a whole number from 0 (lossless) to 51 (18 is the usual choice)",
@@ -197,6 +206,8 @@ class Resolved:
     size_px: int
     mask: str
     length: str
+    geometry: str
+    rounding: str
     crf: int
     dtype: str
     device: str

@@ -36,7 +36,9 @@ from latentsync.device import (
     resolve_dtype,
 )
 from latentsync.errors import OptionError, WeightsError
-from latentsync.faces import AlignedFaces, LandmarkDetector, MediaPipeLandmarks, align, warp_crop
+from latentsync.faces import AlignedFaces, align
+from latentsync.geometry import Warping, warp_crop
+from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.latents import OwnDraws, ReferenceDraws, decode, draws, encode, latent_shape
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
 from latentsync.media import VIDEO_RATE_HZ
@@ -56,6 +58,10 @@ MULTILINGUAL = {name: file for name, file in WHISPER_FILES.items() if not name.e
 
 # Called with (stage, units done, units in all); stages are "align" (frames) and "denoise" (steps).
 ProgressCallback = Callable[[str, int, int], None]
+
+
+def _warping(options: Resolved) -> Warping:
+    return Warping(options.geometry, options.rounding)
 
 
 def _place(device: str | None, dtype: str | None) -> Place:
@@ -198,6 +204,8 @@ class LipsyncPipeline:
             size_px=video.size_px or self.settings.size_px,
             mask=video.mask or self.settings.mask,
             length=video.length,
+            geometry=video.geometry,
+            rounding=video.rounding,
             crf=video.crf,
             dtype=dtype_name(self.unet.dtype),
             device=str(self.device),
@@ -225,19 +233,21 @@ class LipsyncPipeline:
         num_out = num_output_frames(len(waveform), options.length)
         num_in = min(num_out, info.num_frames)
         with watch.stage("align"):
-            faces = self._align(video_path, num_in, options.size_px, on_progress)
+            faces = self._align(video_path, num_in, options, on_progress)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
         return PreparedPair(video_path, audio_path, info, order, faces, windows)
 
     def _align(
-        self, video_path: Path, num_frames: int, size_px: int, on_progress: ProgressCallback | None
+        self, video_path: Path, num_frames: int, options: Resolved, on_progress: ProgressCallback | None
     ) -> AlignedFaces:
         """The affines of a clip's first frames; those of the last few clips are remembered."""
         status = video_path.stat()
-        key = (video_path.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px)
+        size_px, geometry = options.size_px, options.geometry
+        key = (video_path.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px, geometry)
         if key not in self._aligned:
             frames = media.read_frames(video_path, VIDEO_RATE_HZ, stop=num_frames)
-            faces = align(_counted(frames, "align", num_frames, on_progress), self.detector, size_px)
+            counted = _counted(frames, "align", num_frames, on_progress)
+            faces = align(counted, self.detector, size_px, _warping(options))
             while len(self._aligned) >= ALIGNMENTS_KEPT:
                 del self._aligned[next(iter(self._aligned))]
             self._aligned[key] = faces
@@ -253,7 +263,7 @@ class LipsyncPipeline:
     ) -> Iterator[GeneratedFrame]:
         """The frames of the result one by one; only the windows denoised together are held in memory."""
         watch = watch or Stopwatch()
-        mask = mouth_mask(options.mask, options.size_px)
+        mask, warping = mouth_mask(options.mask, options.size_px), _warping(options)
         shape = latent_shape(self.vae, options.size_px)
         drawn = draws(options.rng, options.seed, shape, self.device, self.unet.dtype)
         batches = window_batches(pair.num_frames, options.num_frames, options.batch_size)
@@ -273,7 +283,8 @@ class LipsyncPipeline:
             with watch.stage("read and crop"):
                 frames = list(islice(stream, stop - start))
                 matrices = [pair.faces.matrices[i] for i in pair.order[start:stop]]
-                crops = torch.stack([warp_crop(f, m, options.size_px) for f, m in zip(frames, matrices, strict=True)])
+                pairs = zip(frames, matrices, strict=True)
+                crops = torch.stack([warp_crop(f, m, options.size_px, warping) for f, m in pairs])
                 audio = pair.windows(start, stop)
             what = f"{stop - start} frames of {options.size_px} px in {options.dtype}"
             with memory_shortage_explained(what), torch.no_grad():
@@ -281,7 +292,7 @@ class LipsyncPipeline:
             for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
                 found = bool(pair.faces.found[pair.order[start + i]])
                 with watch.stage("composite"):
-                    result = restore(frame, generated[i], matrix) if found else frame
+                    result = restore(frame, generated[i], matrix, warping) if found else frame
                 yield GeneratedFrame(frame, result, crops[i], generated[i] if found else None, matrix)
 
     def _windows(
@@ -348,6 +359,8 @@ class LipsyncPipeline:
         rng: str = "own",
         deepcache_interval: int = 1,
         length: str = "sound",
+        geometry: str = "float32",
+        rounding: str = "nearest",
         on_progress: ProgressCallback | None = None,
     ) -> LipsyncOutput:
         """Generates the clip's mouth anew so that it follows the voice.
@@ -371,7 +384,7 @@ class LipsyncPipeline:
             mask: which of the original's mouth masks.
             crf: of the H.264 output.
             rng, deepcache_interval: see `config.SamplerOptions`.
-            length: see `config.VideoOptions`.
+            length, geometry, rounding: see `config.VideoOptions`.
             on_progress: called as (stage, done, total).
 
         Raises:
@@ -379,7 +392,7 @@ class LipsyncPipeline:
         """
         options = Options(
             SamplerOptions(guidance_scale, num_inference_steps, seed, num_frames, rng, deepcache_interval),
-            VideoOptions(width, height, mask, crf, length),
+            VideoOptions(width, height, mask, crf, length, geometry, rounding),
             RuntimeOptions(batch_size=batch_size),
         )
         if weight_dtype is not None:

@@ -5,8 +5,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from experiments.schema import CONF_DIR, read_config
+from latentsync.checkpoints import read_unet_config
 from latentsync.config import Preset, RuntimeOptions, SamplerOptions, VideoOptions, resolve_guidance
 from latentsync.errors import OptionError
+from latentsync.weights import CATALOGUE
 
 
 def composed(*overrides):
@@ -22,6 +24,11 @@ def composed(*overrides):
         (lambda: SamplerOptions(guidance_scale=float("nan")), "guidance_scale is nan"),
         (lambda: SamplerOptions(seed=-1), "seed is -1; .* 0 to"),
         (lambda: SamplerOptions(num_frames=0), "num_frames is 0; .* at least 1"),
+        (lambda: SamplerOptions(rng="global"), "rng 'global' is unknown; choose one of own, reference"),
+        (lambda: SamplerOptions(deepcache_interval=0), "deepcache_interval is 0; .* at least 1"),
+        (lambda: VideoOptions(length="all"), "length 'all' is unknown; choose one of sound, reference"),
+        (lambda: VideoOptions(geometry="float64"), "geometry 'float64' is unknown; choose one of float32, float16"),
+        (lambda: VideoOptions(rounding="up"), "rounding 'up' is unknown; choose one of nearest, truncate"),
         (lambda: VideoOptions(width=100), "width is 100; .* multiple of 8"),
         (lambda: VideoOptions(width=256, height=128), "width 256 and height 128 differ"),
         (lambda: VideoOptions(mask="mouth"), "mask 'mouth' is unknown; choose one of mask, mask2"),
@@ -62,6 +69,7 @@ def test_defaults_are_the_users():
         ("sampler.seed=abc", "sampler.seed: Value 'abc'"),
         ("+sampler.sed=1", "sampler.sed: Key 'sed' not in"),
         ("model.pretrained=null", "give exactly one of them"),
+        ("model.whisper=tiny.pt", "model.whisper goes with model.inference_ckpt_path; mini has its own"),
         ("tracker.mode=sometimes", "tracker.mode is 'sometimes'"),
         ("name=../elsewhere", "name is '../elsewhere'"),
         ("data=folder", "data.input_dir is not given"),
@@ -70,6 +78,14 @@ def test_defaults_are_the_users():
 def test_a_wrong_configuration_is_refused_by_key(override, message):
     with pytest.raises(OptionError, match=message):
         read_config(composed(override))
+
+
+@pytest.mark.parametrize("version", ["1_0", "1_5", "1_6"])
+def test_a_published_model_names_a_known_weight_and_its_configuration(version):
+    model = read_config(composed(f"model=latentsync_{version}")).model
+    assert model.inference_ckpt_path in CATALOGUE
+    size_px = read_unet_config(model.unet_config_file)["data"]["resolution"]
+    assert size_px == (512 if version == "1_6" else 256)
 
 
 def test_an_unknown_key_is_refused():

@@ -11,7 +11,7 @@ from latentsync import media
 from latentsync.composite import face_region
 from latentsync.config import Options, SamplerOptions
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
-from latentsync.faces import MediaPipeLandmarks
+from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline, num_output_frames, window_batches
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"

@@ -79,6 +79,11 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
         replace(OPTIONS, sampler=replace(sampler, guidance_scale=1.6)),
         replace(OPTIONS, sampler=replace(sampler, num_inference_steps=21)),
         replace(OPTIONS, sampler=replace(sampler, num_frames=4)),
+        replace(OPTIONS, sampler=replace(sampler, rng="reference")),
+        replace(OPTIONS, sampler=replace(sampler, deepcache_interval=3)),
+        replace(OPTIONS, video=replace(OPTIONS.video, length="reference")),
+        replace(OPTIONS, video=replace(OPTIONS.video, geometry="float16")),
+        replace(OPTIONS, video=replace(OPTIONS.video, rounding="truncate")),
         replace(OPTIONS, video=replace(OPTIONS.video, width=256)),
         replace(OPTIONS, video=replace(OPTIONS.video, mask="mask2")),
     ]

@@ -16,6 +16,7 @@ import pytest
 
 from experiments import speakers as command
 from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.speakers import samples, voice
 from latentsync.speakers.clip import FPS, blink_track, head_motion, render_clip, truth_json, write_clip
 from latentsync.speakers.identity import Identity, random_identity
@@ -397,9 +398,8 @@ def test_shipped_truth_is_what_the_code_makes(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def landmarks_of():
-    faces = pytest.importorskip("latentsync.faces")
     try:
-        return faces.MediaPipeLandmarks()
+        return MediaPipeLandmarks()
     except LatentSyncError as error:
         pytest.skip(f"MediaPipe's networks are not here: {error}")
 
