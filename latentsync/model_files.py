@@ -169,9 +169,7 @@ def load_published(
         WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
     """
     config = {} if unet_config_path is None else read_unet_config(unet_config_path)
-    checkpoint = Path(inference_ckpt_path)
-    if not checkpoint.is_file() and str(inference_ckpt_path) in weights.CATALOGUE:
-        checkpoint = weights.locate(str(inference_ckpt_path))
+    checkpoint = _checkpoint_file(inference_ckpt_path)
     autoencoder = load_sd_vae(vae, place)  # the small files first: what is missing is told before gigabytes are read
     unet = load_unet(checkpoint, config.get("model"), place)
     width = unet.config.cross_attention_dim
@@ -186,6 +184,16 @@ def load_published(
             **_published_data(config.get("data"), unet_config_path),
         ),
     }
+
+
+def _checkpoint_file(told: str | Path) -> Path:
+    """The file of a UNet that was told by its path or by its name in the catalogue."""
+    if Path(told).is_file():
+        return Path(told)
+    if str(told) in weights.CATALOGUE:
+        return weights.locate(str(told))
+    names = ", ".join(name for name in weights.CATALOGUE if name.endswith("unet.pt"))
+    raise WeightsError(f"there is no weight file at {told}; check the path, or give one of {names}")
 
 
 def _published_data(data: dict | None, source: str | Path | None) -> dict:
