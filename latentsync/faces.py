@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from latentsync.errors import FaceNotFoundError
 from latentsync.geometry import DEFAULT_WARPING, Warping, px_per_unit
@@ -111,14 +113,14 @@ def template_points(resolution: int) -> Points:
     return np.array(TEMPLATE) * px_per_unit(resolution)
 
 
-def _normalise(points: Points, ddof: int) -> tuple[Points, Float[np.ndarray, " 2"], float]:
+def _normalise(points: Tensor, correction: int) -> tuple[Tensor, Tensor, Tensor]:
     """Points with mean 0 and deviation 1 over all six numbers, and the centre and deviation taken out."""
     centre = points.mean(0)
-    deviation = float(np.std(points - centre, ddof=ddof))
+    deviation = (points - centre).std(correction=correction)
     if not deviation > 0:
         raise FaceNotFoundError(
-            f"the face's three alignment points coincide at {centre.round(1).tolist()} px; they must span an area, "
-            "so cut the video to where a face is plainly visible"
+            f"the face's three alignment points coincide at {centre.numpy().round(1).tolist()} px; they must span an "
+            "area, so cut the video to where a face is plainly visible"
         )
     return (points - centre) / deviation, centre, deviation
 
@@ -128,22 +130,25 @@ def align_points(
 ) -> tuple[Affine, Float[np.ndarray, " 2"]]:
     """The similarity that lays the three points on the template, and the offset of the nose.
 
-    Rotation by SVD, scale by the points' deviations, float64; the original's `AlignRestore`. The offset is the
-    template's nose less the face's, each normalised but not rotated; the original adds it to the affine as if it were
-    px. Points in mirrored order are turned, not mirrored, as since 1.5. Geometry "lanczos", the original's 1.0, mirrors
-    them, and normalises by the deviation of a population instead of a sample.
+    Rotation by SVD, scale by the points' deviations; the original's `AlignRestore`, reckoned with torch in float32 as
+    there, so that its numbers are met to the last digit. The offset is the template's nose less the face's, each
+    normalised but not rotated; the original adds it to the affine as if it were px. Points in mirrored order are
+    turned, not mirrored, as since 1.5. Geometry "lanczos", the original's 1.0, reckons in float64, mirrors them, and
+    normalises by the deviation of a population instead of a sample.
 
     Raises:
         FaceNotFoundError: the points coincide.
     """
     is_first = warping.geometry == "lanczos"
-    source, source_centre, source_scale = _normalise(np.asarray(points, np.float64), ddof=0 if is_first else 1)
-    target, target_centre, target_scale = _normalise(template_points(resolution), ddof=0 if is_first else 1)
-    u, _, vt = np.linalg.svd(source.T @ target)
-    if np.linalg.det(vt.T @ u.T) < 0 and not is_first:
+    dtype, correction = (torch.float64, 0) if is_first else (torch.float32, 1)
+    source, source_centre, source_scale = _normalise(torch.tensor(points, dtype=dtype), correction)
+    target, target_centre, target_scale = _normalise(torch.tensor(template_points(resolution), dtype=dtype), correction)
+    u, _, vt = torch.linalg.svd(source.T @ target)
+    if torch.linalg.det(vt.T @ u.T) < 0 and not is_first:
         vt[-1] *= -1
-    linear = (target_scale / source_scale) * (vt.T @ u.T)
-    return np.column_stack([linear, target_centre - linear @ source_centre]), target[2] - source[2]
+    rotation, scale = vt.T @ u.T, target_scale / source_scale
+    translation = target_centre - scale * (rotation @ source_centre)
+    return torch.column_stack([scale * rotation, translation]).numpy(), (target[2] - source[2]).numpy()
 
 
 class PointHolder:
@@ -184,10 +189,10 @@ class AffineSmoother:
     def __call__(self, points: Points) -> Affine:
         matrix, offset = align_points(points, self.resolution, self.warping)
         if self._offset is not None:
-            offset = BIAS_OLD * self._offset + BIAS_NEW * offset
+            offset = self._offset * offset.dtype.type(BIAS_OLD) + offset * offset.dtype.type(BIAS_NEW)
         self._offset = offset
         matrix[:, 2] += offset
-        return matrix
+        return matrix.astype(np.float64)
 
 
 def align(

@@ -3,13 +3,29 @@
 `python -m pytest tests --fidelity docs/fidelity.md` writes what it noted into the table of that document.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+# The rooms in the order of the walk; a comparison belongs to the test module that makes it
+WALK = (
+    "audio",
+    "landmarks",
+    "faces",
+    "geometry",
+    "masks",
+    "latents",
+    "unet",
+    "denoise",
+    "composite",
+    "original_run",
+    "syncnet",
+)
 TABLE_BEGINS, TABLE_ENDS = "<!-- table begins -->", "<!-- table ends -->"
 
 
@@ -17,6 +33,7 @@ TABLE_BEGINS, TABLE_ENDS = "<!-- table begins -->", "<!-- table ends -->"
 class Agreement:
     """One comparison: the largest absolute difference from the reference, and what it may be."""
 
+    room: str
     stage: str
     reference: str
     largest: float
@@ -25,10 +42,8 @@ class Agreement:
     typical: float  # largest absolute value of the reference, for scale
 
     def row(self) -> str:
-        return (
-            f"| {self.stage} | {self.reference} | {self.largest:.2g} {self.unit} | {self.within:g} {self.unit} | "
-            f"{self.typical:.3g} |"
-        )
+        largest, within = (f"{value:.2g} {self.unit}".strip() for value in (self.largest, self.within))
+        return f"| {self.stage} | {self.reference} | {largest} | {within} | {self.typical:.3g} |"
 
 
 class Agreements:
@@ -37,10 +52,11 @@ class Agreements:
     def __init__(self) -> None:
         self._worst: dict[tuple[str, str], Agreement] = {}
 
-    def __call__(self, stage: str, got, expected, *, within: float, reference: str, unit: str = "") -> None:
+    def __call__(self, room: str, stage: str, got, expected, *, within: float, reference: str, unit="") -> None:
         """Asserts that `got` equals `expected` to `within`, absolute, and notes the largest difference.
 
         Args:
+            room: which of `WALK`.
             stage: what was computed, as a reader of the table calls it.
             reference: where the expected numbers come from.
             unit: of both, where they have one.
@@ -48,7 +64,7 @@ class Agreements:
         got, expected = _numbers(got), _numbers(expected)
         assert got.shape == expected.shape, f"{stage}: shape {got.shape} instead of {expected.shape}"
         largest = float(np.abs(got - expected).max())
-        noted = Agreement(stage, reference, largest, within, unit, float(np.abs(expected).max()))
+        noted = Agreement(room, stage, reference, largest, within, unit, float(np.abs(expected).max()))
         before = self._worst.get((stage, reference))
         if before is None or before.largest < largest:
             self._worst[stage, reference] = noted
@@ -56,7 +72,8 @@ class Agreements:
 
     def table(self) -> str:
         head = "| stage | compared with | largest difference | bound of the test | largest value |\n"
-        return head + "| - | - | - | - | - |\n" + "\n".join(noted.row() for _, noted in sorted(self._worst.items()))
+        noted = sorted(self._worst.values(), key=lambda agreement: WALK.index(agreement.room))  # stable: as tested
+        return head + "| - | - | - | - | - |\n" + "\n".join(agreement.row() for agreement in noted)
 
     def write(self, document: Path) -> None:
         """Puts the table between the document's two markers."""
@@ -84,7 +101,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         AGREEMENTS.write(document)
 
 
-@pytest.fixture(scope="session")
-def agree() -> Agreements:
+@pytest.fixture
+def agree(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Asserts that numbers equal the original's and notes how well; see `Agreements.__call__`."""
-    return AGREEMENTS
+    return partial(AGREEMENTS, request.module.__name__.removeprefix("test_"))

@@ -4,19 +4,19 @@ Not part of `make test`: it writes a checkpoint of 5 GB and runs for minutes. `m
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import scipy.io.wavfile
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from latentsync.config import Options, RuntimeOptions, SamplerOptions
+from latentsync.media import probe
 from latentsync.model_files import SD_VAE
-from latentsync.pipeline import LipsyncPipeline
 from latentsync.unet_blocks import PositionalEncoding
 
 pytestmark = pytest.mark.full_size
@@ -49,8 +49,26 @@ def checkpoints(shared, recipe, tmp_path_factory):
     return folder
 
 
+def measured(command: list[str]) -> tuple[str, float, int, int]:
+    """Runs a program; gives its output, its seconds, and the peaks of its anonymous and of all its resident bytes.
+
+    Pages of mapped files are resident, too; the system takes them back when it needs them.
+    """
+    start, anonymous = time.perf_counter(), 0
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    status = Path(f"/proc/{process.pid}/status")
+    found = {}
+    while process.poll() is None:
+        lines = (line.split() for line in status.read_text().splitlines())
+        found = {parts[0]: int(parts[1]) * 1024 for parts in lines if parts[0] in ("RssAnon:", "VmHWM:")} or found
+        anonymous = max(anonymous, found.get("RssAnon:", 0))
+        time.sleep(0.02)
+    assert process.returncode == 0
+    return process.stdout.read(), time.perf_counter() - start, anonymous, found["VmHWM:"]
+
+
 LOADING = """
-import sys, threading
+import sys
 import torch
 from latentsync.checkpoints import Place, load_unet
 
@@ -58,58 +76,42 @@ def anonymous_kib():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
 
-peak, done = [0], threading.Event()
-def watch():
-    while not done.wait(0.01):
-        peak[0] = max(peak[0], anonymous_kib())
-
 baseline = anonymous_kib()
-threading.Thread(target=watch, daemon=True).start()
 unet = load_unet(sys.argv[1], place=Place(dtype=getattr(torch, sys.argv[2])))
-done.set()
-size = sum(tensor.nbytes for tensor in unet.state_dict().values())
-print(max(peak[0], anonymous_kib()) * 1024 - baseline * 1024, size)
+print(baseline * 1024, sum(tensor.nbytes for tensor in unet.state_dict().values()))
 """
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_loading_holds_the_model_once(checkpoints, dtype):
-    answer = subprocess.run(
-        [sys.executable, "-c", LOADING, str(checkpoints / "latentsync_unet.pt"), dtype],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    anonymous, size = map(int, answer.stdout.split())
-    print(f"\n{dtype}: {anonymous / 2**20:.0f} MiB anonymous for a model of {size / 2**20:.0f} MiB")
+    command = [sys.executable, "-c", LOADING, str(checkpoints / "latentsync_unet.pt"), dtype]
+    printed, _, anonymous, _ = measured(command)
+    baseline, size = map(int, printed.split())
+    above = anonymous - baseline
+    print(f"\n{dtype}: {above / 2**20:.0f} MiB anonymous for a model of {size / 2**20:.0f} MiB")
     assert size == PARAMETERS * getattr(torch, dtype).itemsize
-    assert anonymous <= MAX_ANONYMOUS * size
+    assert above <= MAX_ANONYMOUS * size
 
 
 @pytest.mark.parametrize(("config", "size_px"), [("second_stage", 256), ("stage2_512", 512)], ids=["1.5", "1.6"])
-def test_one_window_through_the_whole_pipeline(checkpoints, shared, tmp_path, config, size_px):
+def test_one_window_through_the_folder_command(checkpoints, shared, tmp_path, config, size_px):
     """16 frames of a real face, 2 steps with guidance, bfloat16."""
-    import scipy.io.wavfile
-
+    folder, out = tmp_path / "clips", tmp_path / "out"
+    folder.mkdir()
+    (folder / "g-demo1.mp4").symlink_to(shared / "media" / "g-demo1.mp4")
     rate_hz, sound = scipy.io.wavfile.read(shared / "media" / "g-demo1.wav")
-    scipy.io.wavfile.write(tmp_path / "voice.wav", rate_hz, sound[: int(WINDOW_S * rate_hz)])
-    start = time.perf_counter()
-    pipe = LipsyncPipeline.from_checkpoint(
-        checkpoints / "latentsync_unet.pt",
-        f"conf/unet/{config}.yaml",
-        "cpu",
-        "bfloat16",
-        vae=checkpoints / "vae.safetensors",
-        whisper=checkpoints / "whisper.pt",
+    scipy.io.wavfile.write(folder / "g-voice.wav", rate_hz, sound[: int(WINDOW_S * rate_hz)])
+    command = [sys.executable, "-m", "experiments.batch", "--input_dir", folder, "--output_dir", out]
+    command += ["--inference_ckpt_path", checkpoints / "latentsync_unet.pt", "--unet_config_path", config]
+    command += [f"model.vae={checkpoints / 'vae.safetensors'}", f"model.whisper={checkpoints / 'whisper.pt'}"]
+    command += ["sampler.num_inference_steps=2", "runtime.dtype=bfloat16", "runtime.device=cpu", "metrics=none"]
+    _, seconds, anonymous, resident = measured(list(map(str, command)))
+    done = json.loads((out / "g-demo1__g-voice.json").read_text())
+    assert done["options"]["size_px"] == size_px and done["options"]["num_frames"] == 16
+    assert done["video"] == {"num_frames": 16, "fps": 25, "frames_without_face": 0}
+    assert probe(out / "g-demo1__g-voice_out.mp4").num_frames == 16
+    timings = ", ".join(f"{stage} {value:.1f}" for stage, value in done["timings_s"].items())
+    print(
+        f"\n{size_px} px: {seconds:.0f} s in all; seconds of stages: {timings}; "
+        f"peak {anonymous / 2**20:.0f} MiB anonymous, {resident / 2**20:.0f} MiB resident with mapped files"
     )
-    loaded_s = time.perf_counter() - start
-    options = Options(SamplerOptions(guidance_scale=1.5, num_inference_steps=2), runtime=RuntimeOptions(batch_size=1))
-    clip, voice = shared / "media" / "g-demo1.mp4", tmp_path / "voice.wav"
-    resolved = pipe.resolve(options)
-    assert (resolved.size_px, resolved.num_frames) == (size_px, 16)
-    result = pipe.run(clip, voice, tmp_path / "out.mp4", tmp_path / "mask.mp4", options)
-    assert result.num_frames == 16 and result.frames_without_face == 0
-    assert len(list(result.frames)) == 16
-    timings = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.timings.items())
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\n{size_px} px: loaded in {loaded_s:.1f} s; seconds: {timings}; peak {peak_mib:.0f} MiB resident so far")

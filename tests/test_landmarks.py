@@ -28,7 +28,7 @@ def mediapipe():
 
 
 @pytest.mark.parametrize("clip", ["g-demo1", "m-demo2"])
-def test_landmarks_agree_with_mediapipe(shared, mediapipe, clip):
+def test_landmarks_agree_with_mediapipe(shared, mediapipe, agree, clip):
     golden = np.load(shared / "golden" / "mediapipe_landmarks.npz")
     numbers, expected = golden[f"{clip}_frames"][:6].tolist(), golden[f"{clip}_landmarks"][:6]
     found = [mediapipe(frame) for frame in decoded(shared / "media" / f"{clip}.mp4", numbers)]
@@ -36,7 +36,9 @@ def test_landmarks_agree_with_mediapipe(shared, mediapipe, clip):
     landmarks = np.stack([faces[0] for faces in found])
     distance = np.linalg.norm((landmarks - expected)[..., :2], axis=-1)
     assert np.median(distance) < 0.1 and np.percentile(distance, 95) < 0.2
-    assert np.abs(landmarks - expected)[..., 2].max() < 0.5
+    reference = {"reference": "MediaPipe's own run", "unit": "px"}
+    agree(f"landmarks, {clip}", landmarks[..., :2], expected[..., :2], within=0.3, **reference)
+    agree(f"depth of landmarks, {clip}", landmarks[..., 2], expected[..., 2], within=0.5, **reference)
 
 
 def test_tilted_faces_keep_their_landmarks(shared, mediapipe):

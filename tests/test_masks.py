@@ -5,6 +5,8 @@ import torch
 from latentsync.errors import OptionError
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
 
+ORIGINAL = {"reference": "the original 1.6"}
+
 # share of the hole, its first and last row, its first and last column: read off the original's images
 HOLES = {
     "mask": (0.407, 95, 242, 9, 247),
@@ -29,26 +31,28 @@ def test_default_mask_keeps_the_nose():
     assert mask[95:128, 78:178].all() and not mask[128, 78:178].any()
 
 
-def test_mask_equals_the_original(golden):
-    numbers = np.load(golden / "masks_v16.npz")
+@pytest.fixture(scope="module")
+def numbers(golden):
+    return np.load(golden / "masks_v16.npz")
+
+
+def test_mask_equals_the_original(numbers, agree):
     mask = mouth_mask("mask", 256)
-    np.testing.assert_array_equal(mask, numbers["masks"])
-    np.testing.assert_array_equal(mask_to_latents(mask), numbers["mask_latent"])
+    agree("mouth mask, 256 px", mask, numbers["masks"], within=0, **ORIGINAL)
+    agree("mask of the latents, 256 px", mask_to_latents(mask), numbers["mask_latent"], within=0, **ORIGINAL)
 
 
-def test_mask_of_512_px_has_the_originals_soft_edges(golden):
-    numbers = np.load(golden / "masks_v16.npz")
+def test_mask_of_512_px_has_the_originals_soft_edges(numbers, agree):
     mask = mouth_mask("mask", 512)
-    np.testing.assert_allclose(mask[0], numbers["mask512"], atol=1e-6)
-    np.testing.assert_allclose(mask_to_latents(mask), numbers["mask512_latent"], atol=1e-6)
+    agree("mouth mask, 512 px", mask[0], numbers["mask512"], within=1e-6, **ORIGINAL)
+    agree("mask of the latents, 512 px", mask_to_latents(mask), numbers["mask512_latent"], within=1e-6, **ORIGINAL)
 
 
-def test_masked_images_equal_the_original(golden):
-    numbers = np.load(golden / "masks_v16.npz")
+def test_masked_images_equal_the_original(numbers, agree):
     pixels = crops_to_pixels(torch.from_numpy(numbers["face"])[None])
-    np.testing.assert_allclose(pixels[0], numbers["pixel_values"], atol=1e-6)
+    agree("face as -1..1", pixels[0], numbers["pixel_values"], within=1e-6, **ORIGINAL)
     masked = masked_images(pixels, mouth_mask("mask", 256))
-    np.testing.assert_allclose(masked[0], numbers["masked_pixel_values_f64"], atol=1e-6)
+    agree("masked face", masked[0], numbers["masked_pixel_values_f64"], within=1e-6, **ORIGINAL)
 
 
 def test_every_level_survives_the_way_to_pixels_and_back():
