@@ -85,9 +85,13 @@ def configure(told: argparse.Namespace) -> RunConfig:
     """
     if told.unet_config_path is not None and told.inference_ckpt_path is None:
         raise OptionError("--unet_config_path goes with --inference_ckpt_path; the embedded model has its own")
+    # Paths are put in afterwards, as they are: no character of them means anything to Hydra.
+    overrides = ["data=folder", "data.input_dir=told", *told.overrides]
+    if told.inference_ckpt_path is not None:
+        overrides += ["model.pretrained=null", "model.inference_ckpt_path=told"]
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            composed = compose("config", overrides=["data=folder", "data.input_dir=unset", *told.overrides])
+            composed = compose("config", overrides=overrides)
     except HydraException as error:
         raise OptionError(
             f"{str(error).splitlines()[0]} (known keys: {CONF_DIR.name}/config.yaml and its groups)"
@@ -98,12 +102,11 @@ def configure(told: argparse.Namespace) -> RunConfig:
         sampler = replace(sampler, guidance_scale=told.guidance_scale)
     if told.seed is not None:
         sampler = replace(sampler, seed=told.seed)
-    data = replace(config.data, input_dir=str(told.input_dir))  # as it is: no character of it means anything to Hydra
+    data = replace(config.data, input_dir=str(told.input_dir))
     model = config.model
     if told.inference_ckpt_path is not None:
         model = replace(
             model,
-            pretrained=None,
             inference_ckpt_path=told.inference_ckpt_path,
             unet_config_path=told.unet_config_path or model.unet_config_path,
         )

@@ -6,8 +6,9 @@ import shutil
 import pytest
 from test_pipeline import cut
 
-from experiments.batch import main, parse
+from experiments.batch import configure, main, parse
 from experiments.pairs import SHIPPED_DIR
+from experiments.schema import CONF_DIR, ModelConfig
 from latentsync import media
 
 QUICK = ("sampler.num_inference_steps=1", "metrics=none")
@@ -112,6 +113,15 @@ def test_wrong_options_end_with_one_sentence(folder, tmp_path, capsys, more, mes
     assert run(folder, tmp_path / "out", *more) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
+
+
+def test_a_checkpoint_goes_together_with_overrides_and_odd_paths():
+    odd = "${it's}, a=b.pt"
+    told = ["--input_dir", "in", "--output_dir", "out", "--inference_ckpt_path", odd, "--unet_config_path", "stage2_512"]
+    model = configure(parse([*told, "model.vae=v.safetensors", "model.whisper=w.pt"])).model
+    assert model == ModelConfig(None, odd, "stage2_512", "v.safetensors", "w.pt")
+    assert model.unet_config_file == CONF_DIR / "unet" / "stage2_512.yaml"
+    assert configure(parse(["--input_dir", "in", "--output_dir", "out"])).model == ModelConfig("mini")
 
 
 def test_missing_folders_and_results_among_clips_are_refused(folder, tmp_path, capsys):
