@@ -170,7 +170,9 @@ def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> It
     """What is about to run, line by line: the model, the precision, and which guidance is in effect."""
     settings, runtime = pipeline.settings, config.options.runtime
     label = "" if settings.trained else "  ** UNTRAINED: seeded weights, the videos show the plumbing only **"
-    yield f"model      {settings.name}{label}"
+    size_px = config.options.video.size_px or settings.size_px
+    num_frames = config.options.sampler.num_frames or settings.num_frames
+    yield f"model      {settings.name}, crops of {size_px} px, windows of {num_frames} frames{label}"
     dtype = dtype_name(pipeline.unet.dtype)
     yield f"runs on    {pipeline.device} in {dtype}{'' if runtime.dtype else ' (chosen for this machine)'}"
     sampler, preset = config.options.sampler, config.preset

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.record import sweep_folder
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
+from latentsync.weights import CATALOGUE
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 TRACKER_KINDS = ("wandb", "none")
@@ -31,8 +32,8 @@ class ModelConfig:
 
     Attributes:
         inference_ckpt_path: a file, or the name of a weight in `latentsync.weights`.
-        unet_config_path: a file, or the name of one in `conf/unet`; None takes the published configuration that the
-            checkpoint's tensors belong to, at 256 px.
+        unet_config_path: a file, or the name of one in `conf/unet`; None takes the named weight's own, or for a file
+            the published configuration that its tensors belong to, at 256 px.
         vae: a file of the SD-VAE's shape; None takes the one that the published networks were trained with.
         whisper: a file of the Whisper that the checkpoint was trained with; None takes the named one of its width.
     """
@@ -55,11 +56,14 @@ class ModelConfig:
 
     @property
     def unet_config_file(self) -> Path | None:
-        """The UNet's configuration as a file."""
-        if self.unet_config_path is None:
+        """The UNet's configuration as a file; None where only the checkpoint's tensors can tell."""
+        told = self.unet_config_path
+        if told is None and self.inference_ckpt_path in CATALOGUE:
+            told = CATALOGUE[self.inference_ckpt_path].unet_config
+        if not told:
             return None
-        named = CONF_DIR / "unet" / f"{self.unet_config_path}.yaml"
-        return named if named.is_file() else Path(self.unet_config_path)
+        named = CONF_DIR / "unet" / f"{told}.yaml"
+        return named if named.is_file() else Path(told)
 
 
 @dataclass(frozen=True)

@@ -72,16 +72,17 @@ def _carried() -> list[str]:
 
 def verify() -> int:
     """Reads every file that is here and tells whether it is what its name says; 1 if one is not."""
-    damaged = 0
-    shared: set[Path] = set()
-    for weight in weights.CATALOGUE.values():
-        for path, is_shared in weights.places(weight):
-            if is_shared and path.is_file():
-                shared.add(path)
-            elif path.is_file():
-                damaged += not _verify_own(weight, path)
-    for path in sorted(shared):
+    present = [
+        (weight, place)
+        for weight in weights.CATALOGUE.values()
+        for place in weights.places(weight)
+        if place.path.is_file()
+    ]
+    damaged = sum(not _verify_own(weight, path) for weight, (path, is_shared) in present if not is_shared)
+    for path in sorted({path for _, (path, is_shared) in present if is_shared}):
         _verify_shared(path)
+    if not present:
+        print(f"nothing to verify in {weights.CHECKPOINTS_DIR.resolve()} and {weights.cache_dir()}")
     return 1 if damaged else 0
 
 

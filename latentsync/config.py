@@ -119,8 +119,8 @@ class VideoOptions:
         crf: constant rate factor of the H.264 output, 0 (lossless) .. 51.
         length: "sound" makes the fewest frames that are not shorter than the sound; "reference" one or two more, as the
             original does.
-        geometry: of the warps. "float32" is exact; "float16" moves faces as the original's 1.6 and late 1.5 do on a
-            GPU; "lanczos" reads them as its 1.0 and first 1.5 do.
+        geometry: of the warps. "float32" is the best; "float16" moves faces as the original's 1.6 and late 1.5 do on a
+            GPU; "lanczos" aligns and reads them as its 1.0 does.
         rounding: of levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.
     """
 

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from latentsync.checkpoints import StateDict, read_state_dict
 from latentsync.errors import OptionError, WeightsError
+from latentsync.tensor_files import StateDict, read_state_dict
 from latentsync.weights import file_sha256, size_text
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -76,10 +76,9 @@ def denoise(
         noisy = schedule.scale_model_input(latents, timestep)
         noisy = torch.cat([noisy, noisy]) if guided else noisy
         sample = torch.cat([noisy, condition.mask, condition.masked, condition.reference], dim=1)
-        reused = deep_features if index % deepcache_interval else None
-        output = unet(sample, timestep, condition.audio, reused)
-        prediction = output.sample
-        deep_features = output.deep_features if deepcache_interval > 1 else None
+        output = unet(sample, timestep, condition.audio, deep_features if index % deepcache_interval else None)
+        prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
+        del output
         if guided:
             without, with_audio = prediction.chunk(2)
             prediction = without + guidance_scale * (with_audio - without)

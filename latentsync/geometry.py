@@ -38,9 +38,9 @@ class Warping:
     """How a face is cut out of its frame and put back: as well as we can, or as the original does.
 
     Attributes:
-        geometry: "float32": exact affines, bilinear reading. "float16": the original's 1.6 and late 1.5 on a GPU, where
+        geometry: "float32": bilinear reading between pixels. "float16": the original's 1.6 and late 1.5 on a GPU, where
             affines, places and levels are rounded to float16; that moves the face by up to a thousandth of the frame's
-            longer side. "lanczos": the original's 1.0 and first 1.5, with OpenCV's Lanczos kernel, places of 1/32 px,
+            longer side. "lanczos": the original's 1.0, with OpenCV's Lanczos kernel, places of 1/32 px,
             faces in whole levels, and alignment points held still against small movements (for crops of 256 px, the
             only ones it has).
         rounding: how a level becomes a whole one. "nearest", or "truncate" as the original, which darkens by half a

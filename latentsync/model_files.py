@@ -4,6 +4,8 @@ model_index.json  unet/  vae/  scheduler/  whisper/  (whisper/ only where the mo
 """
 
 import json
+import os
+import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,17 +16,11 @@ from torch import nn
 
 from latentsync import weights
 from latentsync.audio import Audio2Feature
-from latentsync.checkpoints import (
-    Place,
-    load_exactly,
-    load_unet,
-    modern_vae_names,
-    read_state_dict,
-    read_unet_config,
-)
-from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX
+from latentsync.checkpoints import load_unet, modern_vae_names, read_unet_config, recognise_unet
+from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError, WeightsError
 from latentsync.media import VIDEO_RATE_HZ
+from latentsync.tensor_files import Place, load_exactly, read_state_dict
 from latentsync.unet import UNet3DConditionModel
 from latentsync.whisper_files import load_whisper, whisper_name_for
 
@@ -160,7 +156,8 @@ def load_published(
         inference_ckpt_path: a UNet of 1.0, 1.5 or 1.6, or one fine-tuned from it: a file, or a name of
             `weights.CATALOGUE` such as "latentsync-1.6/latentsync_unet.pt".
         unet_config_path: its configuration in the original's schema; `data` gives crop size, window and mask. None
-            takes the published one that the tensors belong to, at 256 px.
+            takes the published one that the tensors belong to, at 256 px (1.6 was trained at 512: its tensors do not
+            tell).
         vae: a file of the SD-VAE's shape; None takes stabilityai/sd-vae-ft-mse.
         whisper: a file of the multilingual Whisper it was trained with; None takes the named one of its width.
         place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
@@ -169,19 +166,16 @@ def load_published(
         WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
     """
     config = {} if unet_config_path is None else read_unet_config(unet_config_path)
+    data = _published_data(config.get("data"), unet_config_path)
     checkpoint = _checkpoint_file(inference_ckpt_path)
-    autoencoder = load_sd_vae(vae, place)  # the small files first: what is missing is told before gigabytes are read
-    unet = load_unet(checkpoint, config.get("model"), place)
-    width = unet.config.cross_attention_dim
-    return {
-        "vae": autoencoder,
-        "unet": unet,
+    named_whisper = whisper_name_for(recognise_unet(checkpoint).cross_attention_dim)
+    return {  # the small files first: what is missing is told before gigabytes are read
+        "audio": Audio2Feature(load_whisper(whisper or named_whisper)),
+        "vae": load_sd_vae(vae, place),
+        "unet": load_unet(checkpoint, config.get("model"), place),
         "scheduler": DDIMScheduler.from_config(LATENTSYNC_SCHEDULER),
-        "audio": Audio2Feature(load_whisper(whisper or whisper_name_for(width))),
         "settings": ModelSettings(
-            name=f"latentsync:{checkpoint.parent.name}/{checkpoint.name}",
-            whisper=whisper_name_for(width),
-            **_published_data(config.get("data"), unet_config_path),
+            name=f"latentsync:{checkpoint.parent.name}/{checkpoint.name}", whisper=named_whisper, **data
         ),
     }
 
@@ -208,17 +202,25 @@ def _published_data(data: dict | None, source: str | Path | None) -> dict:
     for name, published in PUBLISHED_DATA.items():
         if data.get(name, published) != published:
             raise OptionError(f"{source} says {name} {data[name]}; the published networks have {published}")
-    try:
-        return {
-            "size_px": int(data.get("resolution", DEFAULT_SIZE_PX)),
-            "num_frames": int(data.get("num_frames", PUBLISHED_NUM_FRAMES)),
-            "mask": Path(data.get("mask_image_path", "mask.png")).stem,
-        }
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"the `data:` part of {source} is not as published ({error}); "
-            f"resolution, num_frames and mask_image_path are read from it"
-        ) from error
+    size_px = data.get("resolution", DEFAULT_SIZE_PX)
+    num_frames = data.get("num_frames", PUBLISHED_NUM_FRAMES)
+    mask_path = data.get("mask_image_path", "mask.png")
+    if not isinstance(mask_path, str):
+        raise OptionError(f"the `data:` part of {source} says mask_image_path {mask_path!r}; a file name is needed")
+    found = {"size_px": size_px, "num_frames": num_frames, "mask": Path(mask_path).stem}
+    for make in (
+        lambda: VideoOptions(width=size_px),
+        lambda: VideoOptions(mask=found["mask"]),
+        lambda: SamplerOptions(num_frames=num_frames),
+    ):
+        try:
+            make()
+        except OptionError as error:
+            raise OptionError(
+                f"the `data:` part of {source} has resolution {size_px!r}, num_frames {num_frames!r} and mask "
+                f"{found['mask']!r}: {error}"
+            ) from error
+    return found
 
 
 def load_sd_vae(source: str | Path | None = None, place: Place | None = None) -> AutoencoderKL:
@@ -230,7 +232,7 @@ def load_sd_vae(source: str | Path | None = None, place: Place | None = None) ->
     path = Path(source) if source is not None else weights.locate("vae/diffusion_pytorch_model.safetensors")
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(SD_VAE)
-    return load_exactly(vae, modern_vae_names(read_state_dict(path)), str(path), place)
+    return load_exactly(vae, modern_vae_names(read_state_dict(path), str(path)), str(path), place)
 
 
 def save_folder(
@@ -241,17 +243,26 @@ def save_folder(
     audio: Audio2Feature,
     settings: ModelSettings,
 ) -> None:
-    """Writes a model in the diffusers layout, every tensor as it is; a seeded model becomes one with stored weights."""
+    """Writes a model in the diffusers layout, every tensor as it is; a seeded model becomes one with stored weights.
+
+    The folder appears when it is complete, in place of one that was there.
+    """
     folder = Path(folder)
-    for name, network in (("vae", vae), ("unet", unet)):
-        network.save_config(folder / name)
-        save_file(_plain(network), folder / name / WEIGHTS_FILE)
-    scheduler.save_config(folder / "scheduler")
-    (folder / "whisper").mkdir(exist_ok=True)
-    encoder = {f"model.encoder.{name}": tensor for name, tensor in _plain(audio.whisper.encoder).items()}
-    save_file(encoder, folder / WHISPER_FILE)
-    content = {"_class_name": "LipsyncPipeline", **asdict(settings), "whisper": "own", "untrained_seed": None}
-    (folder / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        part = Path(scratch) / folder.name
+        for name, network in (("vae", vae), ("unet", unet)):
+            network.save_config(part / name)
+            save_file(_plain(network), part / name / WEIGHTS_FILE)
+        scheduler.save_config(part / "scheduler")
+        (part / "whisper").mkdir()
+        encoder = {f"model.encoder.{name}": tensor for name, tensor in _plain(audio.whisper.encoder).items()}
+        save_file(encoder, part / WHISPER_FILE)
+        content = {"_class_name": "LipsyncPipeline", **asdict(settings), "whisper": "own", "untrained_seed": None}
+        (part / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n")
+        if folder.exists():  # set aside, since a folder cannot replace another at once; it goes with the scratch
+            os.rename(folder, Path(scratch) / "before")
+        os.rename(part, folder)
 
 
 def _plain(network: nn.Module) -> dict[str, torch.Tensor]:

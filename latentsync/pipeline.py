@@ -24,7 +24,6 @@ from torch import Tensor
 from latentsync import media, model_files
 from latentsync.attention import set_backend
 from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, num_reference_windows, num_states
-from latentsync.checkpoints import Place
 from latentsync.composite import paint_hole, paste_kept, restore
 from latentsync.config import Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.denoise import Condition, denoise
@@ -45,6 +44,7 @@ from latentsync.media import VIDEO_RATE_HZ
 from latentsync.model_files import ModelSettings
 from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stopwatch
 from latentsync.shapes import Crops, Frame, Latents, Mask, Pixels, Windows
+from latentsync.tensor_files import Place
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import state_dict_sha256
 from latentsync.whisper_files import WHISPER_FILES

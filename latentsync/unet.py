@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from latentsync.errors import OptionError
-from latentsync.unet_blocks import DownBlock, FrameConv, MidBlock, UpBlock
+from latentsync.unet_blocks import MOTION_NORM_GROUPS, DownBlock, FrameConv, MidBlock, UpBlock
 
 DOWN_BLOCK_TYPES = ("CrossAttnDownBlock3D", "DownBlock3D")
 UP_BLOCK_TYPES = ("CrossAttnUpBlock3D", "UpBlock3D")
@@ -69,13 +69,58 @@ class UNet3DOutput(BaseOutput):
     deep_features: Tensor
 
 
+def _is_whole(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _are_whole(values: object) -> bool:
+    return isinstance(values, list | tuple) and len(values) > 0 and all(map(_is_whole, values))
+
+
+def _are_motion_kwargs(values: object) -> bool:
+    if not isinstance(values, dict) or not values.keys() <= MOTION_MODULE_KWARGS.keys():
+        return False
+    return all(
+        isinstance(value, bool) if isinstance(MOTION_MODULE_KWARGS[key], bool)
+        else _is_whole(value) if isinstance(MOTION_MODULE_KWARGS[key], int)
+        else isinstance(value, list | tuple)
+        for key, value in values.items()
+    )  # fmt: skip
+
+
+# What the other keys take: a check and its description
+WHOLE = (_is_whole, "a whole number of at least 1")
+WHOLES = (_are_whole, "a list of whole numbers of at least 1")
+NAMES = (lambda value: isinstance(value, list | tuple) and all(isinstance(n, str) for n in value), "a list of names")
+SWITCH = (lambda value: isinstance(value, bool), "true or false")
+RULES = {
+    "sample_size": (lambda value: value is None or _is_whole(value), "a whole number of at least 1, or null"),
+    "in_channels": WHOLE,
+    "out_channels": WHOLE,
+    "down_block_types": NAMES,
+    "up_block_types": NAMES,
+    "block_out_channels": WHOLES,
+    "layers_per_block": WHOLE,
+    "downsample_padding": (lambda value: _is_whole(value, least=0), "a whole number of at least 0"),
+    "norm_num_groups": WHOLE,
+    "norm_eps": (lambda value: isinstance(value, float) and 0 < value < 1, "a number between 0 and 1"),
+    "cross_attention_dim": WHOLE,
+    "attention_head_dim": WHOLE,
+    "use_motion_module": SWITCH,
+    "motion_module_resolutions": WHOLES,
+    "motion_module_mid_block": SWITCH,
+    "motion_module_decoder_only": SWITCH,
+    "motion_module_kwargs": (_are_motion_kwargs, f"a mapping like {MOTION_MODULE_KWARGS}"),
+}
+
+
 def published_config(config: dict) -> dict:
     """The constructor's arguments from the `model` part of a published configuration.
 
     Raises:
-        OptionError: a key is unknown, or has a value that would be another network than the published ones.
+        OptionError: a key is unknown, or has a value that no network can be built of, or another network than the
+            published ones.
     """
-    known = set(UNet3DConditionModel.__init__.__wrapped__.__code__.co_varnames)
     kept = {}
     for key, value in config.items():
         if key in FIXED:
@@ -83,7 +128,10 @@ def published_config(config: dict) -> dict:
                 raise OptionError(
                     f"UNet option {key}={value!r} is not supported; the published models have {FIXED[key]!r}"
                 )
-        elif key in known:
+        elif key in RULES:
+            fits, needed = RULES[key]
+            if not fits(value):
+                raise OptionError(f"UNet option {key} is {value!r}; {needed} is needed")
             kept[key] = value
         else:
             raise OptionError(f"UNet option {key!r} is unknown; take it out of the model configuration")
@@ -126,7 +174,10 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         super().__init__()
         channels = list(block_out_channels)
         levels = len(channels)
-        self._check(levels, down_block_types, up_block_types)
+        divisors = {"norm_num_groups": norm_num_groups, "attention_head_dim": attention_head_dim}
+        if use_motion_module:
+            divisors["the motion modules' groups,"] = MOTION_NORM_GROUPS
+        self._check(channels, down_block_types, up_block_types, divisors)
         motion_kwargs = MOTION_MODULE_KWARGS | dict(motion_module_kwargs or {})
         common = {"temb_channels": 4 * channels[0], "groups": norm_num_groups, "eps": norm_eps}
         audio = {"audio_dim": cross_attention_dim}
@@ -180,7 +231,11 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
             nn.init.zeros_(conv.bias)
 
     @staticmethod
-    def _check(levels: int, down_block_types, up_block_types) -> None:
+    def _check(channels: list[int], down_block_types, up_block_types, divisors: dict[str, int]) -> None:
+        levels = len(channels)
+        for name, divisor in divisors.items():
+            if odd := [width for width in channels if width % divisor]:
+                raise OptionError(f"block_out_channels has {odd}; multiples of {name} {divisor} are needed")
         for name, types, allowed in (
             ("down_block_types", down_block_types, DOWN_BLOCK_TYPES),
             ("up_block_types", up_block_types, UP_BLOCK_TYPES),

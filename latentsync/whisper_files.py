@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from latentsync import weights
-from latentsync.checkpoints import StateDict, load_exactly, read_state_dict
 from latentsync.errors import OptionError, WeightsError
+from latentsync.tensor_files import StateDict, load_exactly, read_state_dict, renamed
 from latentsync.whisper import WhisperStates
 
 WHISPER_FILES = {
@@ -42,21 +42,23 @@ _OPENAI_TO_TRANSFORMERS = (
 )
 
 
-def whisper_from_openai(state_dict: StateDict) -> StateDict:
+def whisper_from_openai(state_dict: StateDict, source: str = "the checkpoint") -> StateDict:
     """The encoder's tensors of an OpenAI checkpoint under transformers' names."""
-    renamed = {}
-    for name, tensor in state_dict.items():
-        if name.startswith("encoder."):
-            for pattern, replacement in _OPENAI_TO_TRANSFORMERS:
-                name = re.sub(pattern, replacement, name)
-            renamed[name] = tensor
-    return renamed
+
+    def rename(name: str) -> str:
+        for pattern, replacement in _OPENAI_TO_TRANSFORMERS:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    encoder = {name: tensor for name, tensor in state_dict.items() if name.startswith("encoder.")}
+    return renamed(encoder, rename, source)
 
 
-def whisper_from_transformers(state_dict: StateDict) -> StateDict:
+def whisper_from_transformers(state_dict: StateDict, source: str = "the checkpoint") -> StateDict:
     """The encoder's tensors of a Hugging Face Whisper checkpoint (`model.encoder.*` or `encoder.*`)."""
     prefix = re.compile(r"^(model\.)?encoder\.")
-    return {prefix.sub("", name): tensor for name, tensor in state_dict.items() if prefix.match(name)}
+    encoder = {name: tensor for name, tensor in state_dict.items() if prefix.match(name)}
+    return renamed(encoder, lambda name: prefix.sub("", name), source)
 
 
 _CTRANSLATE2_LAYER = (
@@ -151,15 +153,18 @@ def load_whisper(source: str | Path) -> WhisperStates:
     """
     path = weights.locate(WHISPER_FILES[source]) if source in WHISPER_FILES else Path(source)
     content, state_dict = _read(path)
-    if "conv1.weight" not in state_dict:
-        raise WeightsError(f"{path} holds no Whisper encoder (conv1 is absent); give Whisper tiny or small")
-    width = state_dict["conv1.weight"].shape[0]
+    conv1 = state_dict.get("conv1.weight")
+    if conv1 is None or conv1.ndim != 3:
+        raise WeightsError(
+            f"{path} holds no Whisper encoder (conv1 is absent or misshapen); give Whisper tiny or small"
+        )
+    width = conv1.shape[0]
     layers = len({name.split(".")[1] for name in state_dict if name.startswith("layers.")})
     with torch.device("meta"):
         states = WhisperStates.from_dims(width, max(width // WHISPER_HEAD_WIDTH, 1), layers)
     load_exactly(states.encoder, state_dict, str(path))
     states.english_only = any(
-        content[name].shape[0] == ENGLISH_VOCABULARY for name in VOCABULARY_TENSORS if name in content
+        content[name].shape[:1] == (ENGLISH_VOCABULARY,) for name in VOCABULARY_TENSORS if name in content
     )
     return states
 
@@ -168,10 +173,13 @@ def _read(path: Path) -> tuple[dict, StateDict]:
     """All the arrays of a file under their own names, and the encoder's under transformers'."""
     if path.suffix == ".bin" and path.is_file() and not _is_torch_file(path):
         variables = read_ctranslate2(path)
-        return variables, whisper_from_ctranslate2(variables)
+        try:
+            return variables, whisper_from_ctranslate2(variables)
+        except (KeyError, ValueError) as error:
+            raise WeightsError(f"{path} is a CTranslate2 model, but no Whisper ({error} is absent or odd)") from error
     content = read_state_dict(path)
     is_openai = any(name.startswith("encoder.blocks.") for name in content)
-    return content, whisper_from_openai(content) if is_openai else whisper_from_transformers(content)
+    return content, (whisper_from_openai if is_openai else whisper_from_transformers)(content, str(path))
 
 
 def _is_torch_file(path: Path) -> bool:

@@ -36,7 +36,7 @@ def recipe(golden: Path):
 @pytest.fixture(scope="session")
 def whisper_with():
     """Makes a Whisper encoder with given tensors under OpenAI's names: (state_dict, width, heads, layers) -> states."""
-    from latentsync.checkpoints import load_exactly
+    from latentsync.tensor_files import load_exactly
     from latentsync.whisper import WhisperStates
     from latentsync.whisper_files import whisper_from_openai
 

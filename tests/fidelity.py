@@ -76,7 +76,13 @@ class Agreements:
         return head + "| - | - | - | - | - |\n" + "\n".join(agreement.row() for agreement in noted)
 
     def write(self, document: Path) -> None:
-        """Puts the table between the document's two markers."""
+        """Puts the table between the document's two markers.
+
+        Raises:
+            UsageError: a room has noted nothing, so the table would be a part of itself.
+        """
+        if silent := [room for room in WALK if room not in {noted.room for noted in self._worst.values()}]:
+            raise pytest.UsageError(f"nothing was compared in {', '.join(silent)}; run all of tests/ for {document}")
         before, rest = document.read_text().split(TABLE_BEGINS)
         _, after = rest.split(TABLE_ENDS)
         document.write_text(f"{before}{TABLE_BEGINS}\n{self.table()}\n{TABLE_ENDS}{after}")
@@ -95,9 +101,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fidelity", type=Path, help="a document whose table of agreements is to be written anew")
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     document = session.config.getoption("--fidelity")
-    if document is not None:
+    if document is not None and exitstatus == pytest.ExitCode.OK:
         AGREEMENTS.write(document)
 
 

@@ -117,11 +117,12 @@ def test_wrong_options_end_with_one_sentence(folder, tmp_path, capsys, more, mes
 
 def test_a_checkpoint_goes_together_with_overrides_and_odd_paths():
     odd = "${it's}, a=b.pt"
-    told = ["--input_dir", "in", "--output_dir", "out", "--inference_ckpt_path", odd, "--unet_config_path", "stage2_512"]
-    model = configure(parse([*told, "model.vae=v.safetensors", "model.whisper=w.pt"])).model
+    folders = ["--input_dir", "in", "--output_dir", "out"]
+    checkpoint = ["--inference_ckpt_path", odd, "--unet_config_path", "stage2_512"]
+    model = configure(parse([*folders, *checkpoint, "model.vae=v.safetensors", "model.whisper=w.pt"])).model
     assert model == ModelConfig(None, odd, "stage2_512", "v.safetensors", "w.pt")
     assert model.unet_config_file == CONF_DIR / "unet" / "stage2_512.yaml"
-    assert configure(parse(["--input_dir", "in", "--output_dir", "out"])).model == ModelConfig("mini")
+    assert configure(parse(folders)).model == ModelConfig("mini")
 
 
 def test_missing_folders_and_results_among_clips_are_refused(folder, tmp_path, capsys):

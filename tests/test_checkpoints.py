@@ -8,20 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from latentsync import model_files
-from latentsync.checkpoints import (
-    Place,
-    detect_unet,
-    load_unet,
-    modern_vae_names,
-    read_state_dict,
-    read_unet_config,
-    rename_1_0,
-)
+from latentsync.checkpoints import detect_unet, load_unet, modern_vae_names, read_unet_config, rename_1_0
 from latentsync.config import ATTENTION_BACKENDS
 from latentsync.errors import LatentSyncError, OptionError, WeightsError
 from latentsync.model_files import SD_VAE, load_folder, load_published, seeded
 from latentsync.pipeline import LipsyncPipeline
+from latentsync.tensor_files import Place, read_state_dict
 from latentsync.unet import UNet3DConditionModel, published_config
+from latentsync.weights import locate
 
 CONFIG = {
     "block_out_channels": [32, 64],
@@ -130,9 +124,6 @@ def test_the_originals_own_yaml_is_understood(tmp_path, monkeypatch):
     assert parts["unet"].config.norm_eps == 1e-5
     settings = parts["settings"]
     assert (settings.size_px, settings.num_frames, settings.mask, settings.whisper) == (512, 16, "mask2", "tiny")
-    (tmp_path / "fast.yaml").write_text(ORIGINALS_SCHEMA.replace("video_fps: 25", "video_fps: 30"))
-    with pytest.raises(OptionError, match="video_fps 30; the published networks have 25"):
-        load_published(tmp_path / "unet.pt", tmp_path / "fast.yaml")
 
 
 def test_a_1_0_file_with_the_configuration_of_1_6_is_refused(tmp_path):
@@ -171,41 +162,54 @@ def test_a_checkpoint_that_does_not_fit_its_configuration_is_refused(tmp_path, c
         load_unet(tmp_path / "unet.pt", {**CONFIG, **change})
 
 
-def test_damaged_and_foreign_files_are_refused_by_name(tmp_path):
-    unet = checkpoint(tmp_path / "unet.pt")
-    (tmp_path / "cut.pt").write_bytes((tmp_path / "unet.pt").read_bytes()[:5000])
-    save_file({"conv_in.weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    state_dict = unet.state_dict()
-    state_dict["conv_in.bias"] = torch.zeros(7)
-    torch.save(state_dict, tmp_path / "misshapen.pt")
-    with pytest.raises(WeightsError, match="cut.pt is not a readable"):
-        load_unet(tmp_path / "cut.pt", CONFIG)
-    with pytest.raises(WeightsError, match="foreign.safetensors holds no LatentSync UNet"):
-        load_unet(tmp_path / "foreign.safetensors", CONFIG)
-    with pytest.raises(WeightsError, match=r"conv_in.bias \(7,\) instead of \(32,\)"):
-        load_unet(tmp_path / "misshapen.pt", CONFIG)
-    with pytest.raises(WeightsError, match="no weight file at"):
-        load_unet(tmp_path / "absent.pt", CONFIG)
+def test_what_is_no_unet_is_refused_by_name(tmp_path):
+    for name, tensors in (
+        ("foreign", {"conv_in.weight": torch.zeros(1)}),
+        ("flat", {"conv_in.weight": torch.zeros(4), "down_blocks.0.attn2.to_k.weight": torch.zeros(3, 384)}),
+        ("scalar", {"conv_in.weight": torch.zeros(1, 13, 3, 3), "down_blocks.0.attn2.to_k.weight": torch.zeros(())}),
+    ):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+        with pytest.raises(WeightsError, match=f"{name}.safetensors holds no LatentSync UNet"):
+            load_unet(tmp_path / f"{name}.safetensors", CONFIG)
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "exploded"), "w"))
+def test_names_of_two_versions_in_one_file_are_refused(tmp_path):
+    unet = checkpoint(tmp_path / "v10.pt", {**CONFIG, "use_motion_module": False}, TO_1_0)
+    both = {**unet.state_dict(), **read_state_dict(tmp_path / "v10.pt")}
+    torch.save(both, tmp_path / "both.pt")
+    with pytest.raises(WeightsError, match=r"both.pt holds down_blocks.0.*norm2.* twice"):
+        load_unet(tmp_path / "both.pt", {**CONFIG, "use_motion_module": False})
 
-    torch.save({"state_dict": Bomb()}, tmp_path / "bomb.pt")
-    with pytest.raises(WeightsError, match="bomb.pt"):
-        read_state_dict(tmp_path / "bomb.pt")
-    assert not (tmp_path / "exploded").exists()
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"resolution": 250}, "width is 250"),
+        ({"resolution": True}, "width is True"),
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"num_frames": "16"}, "num_frames is 16"),
+        ({"mask_image_path": "masks/nose.png"}, "mask 'nose' is unknown"),
+        ({"mask_image_path": 2}, "mask_image_path 2; a file name"),
+        ({"video_fps": 30}, "video_fps 30; the published networks have 25"),
+        ([1], r"is \[1\]"),
+    ],
+)
+def test_an_odd_data_part_is_refused_before_anything_is_read(tmp_path, data, message):
+    (tmp_path / "odd.yaml").write_text(json.dumps({"model": {}, "data": data}))
+    with pytest.raises(OptionError, match=f"odd.yaml.*{message}"):
+        load_published(tmp_path / "absent.pt", tmp_path / "odd.yaml")
 
 
 def test_published_weights_that_are_missing_are_named_with_their_source(tmp_path, monkeypatch):
+    whisper = locate("whisper/tiny.en.ctranslate2.bin").resolve()
     monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     checkpoint(tmp_path / "unet.pt")
     (tmp_path / "small.yaml").write_text(json.dumps({"data": {"resolution": 256}, "model": CONFIG}))
-    with pytest.raises(WeightsError, match=r"vae/diffusion_pytorch_model.safetensors is not .* download https://"):
+    with pytest.raises(WeightsError, match=r"whisper/tiny.pt is not on this machine .* download https://"):
         load_published(tmp_path / "unet.pt", tmp_path / "small.yaml")
+    with pytest.raises(WeightsError, match=r"vae/diffusion_pytorch_model.safetensors is not .* download https://"):
+        load_published(tmp_path / "unet.pt", tmp_path / "small.yaml", whisper=whisper)
     (tmp_path / "empty.yaml").write_text("data: {}")
     with pytest.raises(OptionError, match="no `model:` part"):
         load_published(tmp_path / "unet.pt", tmp_path / "empty.yaml")

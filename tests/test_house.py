@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fidelity import TABLE_BEGINS, TABLE_ENDS
 
 ROOT = Path(__file__).resolve().parents[1]
 FORBIDDEN = {
@@ -96,3 +97,15 @@ def test_every_module_says_what_it_is_for():
         if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert silent == []
+
+
+def test_the_table_of_agreement_is_whole():
+    """Every comparison that tests make has its row; `pytest tests --fidelity docs/fidelity.md` writes them."""
+    table = (ROOT / "docs" / "fidelity.md").read_text().split(TABLE_BEGINS)[1].split(TABLE_ENDS)[0]
+    for path in (ROOT / "tests").glob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "agree":
+                parts = node.args[0].values if isinstance(node.args[0], ast.JoinedStr) else [node.args[0]]
+                for part in parts:
+                    if isinstance(part, ast.Constant):
+                        assert part.value in table, f"{path.name}: {part.value}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import logging
 import shutil
 import socket
 import threading
@@ -15,6 +16,7 @@ from experiments.weights import main
 from latentsync import weights
 from latentsync.errors import WeightsError
 from latentsync.weights import HubFile, WebFile, WeightFile
+from latentsync.weights.addresses import shown
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = bytes(range(256)) * 2000  # 512 000 bytes: several blocks of the network's
@@ -47,6 +49,9 @@ class Hub:
 
     def address(self, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.server.server_port}"
+
+    def secret_address(self) -> str:
+        return f"http://reader:pa55@127.0.0.1:{self.server.server_port}"
 
     @property
     def ranges(self) -> list[str | None]:
@@ -396,6 +401,111 @@ def test_a_token_that_is_not_accepted_is_said_to_be(hub, monkeypatch):
     with pytest.raises(WeightsError, match="the token in HF_TOKEN is not accepted") as caught:
         weights.fetch(NAME)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["hf_SECRET\nx", "hf_SECRET x", "hf_SECR\u00c9T", "hf_SECRET\x7f", "hf_SECRET\udcff"])
+def test_a_token_that_is_none_is_told_without_showing_it(hub, monkeypatch, capsys, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert main(["fetch", NAME]) == 1
+    answer = capsys.readouterr()
+    assert "HF_TOKEN holds something besides printable ASCII" in answer.err and "set it to the token" in answer.err
+    assert answer.err.count("\n") == 1 and "hf_" not in answer.err + answer.out
+    assert hub.asked == []
+    publish(monkeypatch, sources=[WebFile(f"{hub.address()}/cdn")])  # which needs none
+    assert weights.fetch(NAME).read_bytes() == CONTENT
+
+
+def test_white_space_around_the_token_does_not_matter(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", " hf_secret\n")
+    weights.fetch(NAME)
+    assert {one.authorization for one in hub.asked} == {"Bearer hf_secret"}
+
+
+# Addresses that hold a password
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://reader:pa55@mirror.example:8443/a/b?token=pa55#pa55", "https://mirror.example:8443/a/b"),
+        ("https://pa55@mirror.example", "https://mirror.example"),
+        ("https://reader:p@55@mirror.example/a", "https://mirror.example/a"),
+        ("https://reader:pa/55@mirror.example/a", "https://mirror.example/a"),  # "/" is no part of a password
+        ("https://reader:pa#55@mirror.example/a?pa55", "https://mirror.example/a"),
+        ("reader:pa55@mirror.example/a", "mirror.example/a"),  # the scheme was forgotten
+        ("https://mirror.example:port/a", "https://mirror.example:port/a"),
+        ("https://mirror.example/a@b?to=https://pa55@c", "https://mirror.example/a@b"),
+        ("http://[::1]:80/a", "http://[::1]:80/a"),
+        ("https://[::1/a", "https://[::1/a"),
+        ("mirror.example", "mirror.example"),
+        ("file:///opt/simple", "file:///opt/simple"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_shown_without_what_is_secret(url, expected):
+    assert shown(url) == expected
+
+
+def test_a_mirror_with_a_password_is_asked_with_it(hub, monkeypatch, caplog):
+    monkeypatch.setenv("HF_ENDPOINT", hub.secret_address())
+    with caplog.at_level(logging.INFO):
+        assert weights.fetch(NAME).read_bytes() == CONTENT
+    assert {one.authorization for one in hub.asked} == {"Basic cmVhZGVyOnBhNTU="}  # reader:pa55
+    logged = [record.getMessage() for record in caplog.records if record.name == "httpx"]
+    assert f'HTTP Request: GET {hub.address()}{RESOLVE} "HTTP/1.1 302 Found"' in logged
+    assert "pa55" not in caplog.text and "signature" not in caplog.text
+
+
+FAULTS = {
+    "refused": {"status": 401},
+    "absent": {"status": 404},
+    "broken off": {"cuts": [CUT, 0]},
+    "damaged": {"content": CONTENT[:-1] + b"!"},
+    "short": {"content": CONTENT[:CUT]},
+    "endless": {"content": CONTENT * 2, "tells_length": False},
+    "circular": {"location": RESOLVE},
+    "elsewhere": {"location": "http://reader:pa55@192.0.2.1/file?signature=pa55"},
+}
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "another"])
+def test_no_message_shows_the_password_of_a_mirror(hub, monkeypatch, fault):
+    monkeypatch.setenv("HF_ENDPOINT", hub.secret_address())
+    for name, value in FAULTS.get(fault, {}).items():
+        setattr(hub, name, value.copy() if isinstance(value, list) else value)
+    if fault == "another":
+        publish(monkeypatch, sha256="0" * 64)
+    with pytest.raises(WeightsError, match=r"http://(127\.0\.0\.1:|192\.0\.2\.1/)") as caught:
+        weights.fetch(NAME)
+    assert not any(secret in str(caught.value) for secret in ("pa55", "reader", "signature"))
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://reader:pa55@127.0.0.1:1",  # nobody is there
+        "http://reader:pa55@mirror.example",
+        "pa55:@mirror.example",
+        "https://reader:pa55#word@mirror.example",
+        "https://reader:pa55/word@mirror.example",
+    ],
+)
+def test_no_message_shows_the_password_of_a_mirror_that_is_no_mirror(hub, connected, monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(WeightsError, match=r"(127\.0\.0\.1:1|mirror\.example)/.*HF_ENDPOINT") as caught:
+        weights.fetch(NAME)
+    assert not any(secret in str(caught.value) for secret in ("pa55", "reader", "word"))
+    assert set(connected) <= {("127.0.0.1", 1)}
+
+
+def test_neither_locate_nor_list_shows_a_password(hub, monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", hub.secret_address())
+    with pytest.raises(WeightsError, match=rf"to download {hub.address()}{RESOLVE} \(") as caught:
+        weights.locate(NAME)
+    publish(monkeypatch, sources=[WebFile("https://reader:pa55@files.example/unet.pt?token=pa55")])
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "web: files.example\n" in listed and "pa55" not in listed + str(caught.value)
 
 
 def test_a_hub_that_is_not_there_is_one_sentence(hub, monkeypatch):

@@ -149,6 +149,9 @@ def test_saved_and_loaded_it_gives_the_same_numbers(pipe, voice, frames, tmp_pat
     resolved = again.resolve(FAST)
     made = list(again.generate(again.prepare(CLIP, voice, resolved), resolved))
     assert torch.equal(crops(made), crops(frames))
+    again.save_pretrained(tmp_path / "model")  # over the very files that it was loaded from
+    assert LipsyncPipeline.from_pretrained(tmp_path / "model", "cpu", "float32").weight_hashes == pipe.weight_hashes
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_windows_are_grouped_by_length():

@@ -98,7 +98,25 @@ def test_what_does_not_fit_is_refused_with_value_and_bound():
         unet(torch.zeros(1, 13, 25, 8, 8), 1, None)
     with pytest.raises(OptionError, match="768 wide.*384"):
         unet(torch.zeros(1, 13, 2, 8, 8), 1, torch.zeros(2, 5, 768))
-    with pytest.raises(OptionError, match="custom_audio_layer=True"):
-        published_config({"custom_audio_layer": True})
-    with pytest.raises(OptionError, match="'in_chanels' is unknown"):
-        published_config({"in_chanels": 13})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"custom_audio_layer": True}, "custom_audio_layer=True"),
+        ({"in_chanels": 13}, "'in_chanels' is unknown"),
+        ({"cross_attention_dim": "384"}, "cross_attention_dim is '384'; a whole number"),
+        ({"in_channels": "${data.channels}"}, r"in_channels is '\$\{data.channels\}'; a whole number"),
+        ({"layers_per_block": 0}, "layers_per_block is 0; a whole number of at least 1"),
+        ({"norm_eps": float("nan")}, "norm_eps is nan; a number between 0 and 1"),
+        ({"use_motion_module": 3}, "use_motion_module is 3; true or false"),
+        ({"block_out_channels": 320}, "block_out_channels is 320; a list of whole numbers"),
+        ({"motion_module_kwargs": "x"}, "motion_module_kwargs is 'x'; a mapping"),
+        ({"motion_module_kwargs": {"num_attention_heads": 0}}, "motion_module_kwargs is .*: 0.*; a mapping"),
+        ({"block_out_channels": [320, 630, 1280, 1280]}, r"has \[630\]; multiples of norm_num_groups 32"),
+        ({"block_out_channels": [320, 640]}, "down_block_types is .*; 2 of CrossAttnDownBlock3D"),
+    ],
+)
+def test_a_configuration_that_is_no_network_is_refused_by_key(config, message):
+    with pytest.raises(OptionError, match=message), torch.device("meta"):
+        UNet3DConditionModel(**published_config(config))

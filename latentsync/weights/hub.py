@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from httpx import codes
 
 from latentsync.errors import WeightsError
+from latentsync.weights.addresses import shown, shown_in_logs
 from latentsync.weights.catalogue import HubFile, WebFile, WeightFile, size_text
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.hashes import file_sha256, remember
@@ -34,17 +35,18 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TIMEOUT_S = 30.0  # without a byte
 MAX_REDIRECTS = 5
+TOKEN = re.compile("[!-~]+")  # what a header takes: printable ASCII without whitespace
 
 log = logging.getLogger(__name__)
 
 
 def endpoint() -> str:
-    """The hub's address: `HF_ENDPOINT` for a mirror."""
+    """The hub's address: `HF_ENDPOINT` for a mirror, possibly with a password in it (`shown` goes into messages)."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def address(source: HubFile | WebFile) -> str:
-    """Where a file is downloaded."""
+    """Where a file is downloaded; as asked for, not as shown."""
     if isinstance(source, WebFile):
         return source.url
     return f"{endpoint()}/{source.repository}/resolve/{source.revision}/{quote(source.path)}"
@@ -67,8 +69,10 @@ def download(weight: WeightFile, source: HubFile | WebFile, progress: Progress) 
         transfer = _Transfer(weight, source, progress)
         try:
             transfer.run()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise WeightsError(f"{transfer.url} cannot be fetched ({error}); {transfer.remedy}") from error
+        except httpx.HTTPError as error:
+            raise WeightsError(f"{transfer.shown_url} cannot be fetched ({error}); {transfer.remedy}") from error
+        except httpx.InvalidURL:  # its words may hold a piece of a password
+            raise WeightsError(f"{transfer.shown_url} is not an address that can be asked; {transfer.remedy}") from None
         sha256 = transfer.checked_sha256()
         if expected_sha256(weight) is None:
             record_sha256(weight, sha256)
@@ -96,6 +100,8 @@ class _Transfer:
     """One file on its way from an address into a partial file beside its final place.
 
     Attributes:
+        url: the address to ask, with everything in it.
+        shown_url: the same for messages.
         part: the partial file; its name holds the hash or the address, so that versions do not mix.
         remedy: what a user can look after when the server is to blame.
         total: the size of the whole in bytes; None until somebody tells.
@@ -105,6 +111,7 @@ class _Transfer:
     def __init__(self, weight: WeightFile, source: HubFile | WebFile, progress: Progress):
         self.weight, self.source, self.progress = weight, source, progress
         self.url = address(source)
+        self.shown_url = shown(self.url)
         self.remedy = "check the network" + (" and HF_ENDPOINT" if isinstance(source, HubFile) else "")
         key = expected_sha256(weight) or hashlib.sha256(self.url.encode()).hexdigest()
         target = cache_dir() / weight.name
@@ -115,9 +122,12 @@ class _Transfer:
     def run(self) -> None:
         """Brings the whole file, going on after a broken connection for as long as every attempt brings more."""
         hooks = {"request": [_refuse_plain_http]}  # called before every request, so for every redirect too
-        with httpx.Client(
-            follow_redirects=True, max_redirects=MAX_REDIRECTS, timeout=TIMEOUT_S, event_hooks=hooks
-        ) as client:
+        with (
+            shown_in_logs(),
+            httpx.Client(
+                follow_redirects=True, max_redirects=MAX_REDIRECTS, timeout=TIMEOUT_S, event_hooks=hooks
+            ) as client,
+        ):
             while (before := self._bytes_here()) != self.total:
                 reason = "the server ended it early"
                 try:
@@ -151,12 +161,12 @@ class _Transfer:
             return
         remedy = "try again later"
         if status in (codes.UNAUTHORIZED, codes.FORBIDDEN) and isinstance(self.source, HubFile):
-            page = f"{endpoint()}/{self.source.repository}"
+            page = f"{shown(endpoint())}/{self.source.repository}"
             told = "the token in HF_TOKEN is not accepted" if _token_header(self.source) else "HF_TOKEN is not set"
             remedy = f"{told}; accept the licence at {page} and set HF_TOKEN to a token that may read it"
         elif status == codes.NOT_FOUND:
             remedy = f"there is no such file; {self.remedy}"
-        raise WeightsError(f"{self.weight.name} cannot be fetched from {self.url} (HTTP {status}): {remedy}")
+        raise WeightsError(f"{self.weight.name} cannot be fetched from {self.shown_url} (HTTP {status}): {remedy}")
 
     def _hear_hash(self, response: httpx.Response) -> None:
         """Notes the SHA-256 that the hub tells of large files, and refuses another file before downloading it."""
@@ -166,7 +176,7 @@ class _Transfer:
         expected = expected_sha256(self.weight)
         if expected and self.told_sha256 not in (None, expected):
             raise WeightsError(
-                f"{self.url} is another file than {self.weight.name} (SHA-256 {self.told_sha256} instead of "
+                f"{self.shown_url} is another file than {self.weight.name} (SHA-256 {self.told_sha256} instead of "
                 f"{expected}), so it is not downloaded; {self.remedy}"
             )
 
@@ -179,14 +189,14 @@ class _Transfer:
             if not part or int(part[1] or part[2]) != start:
                 self.part.unlink(missing_ok=True)
                 raise WeightsError(
-                    f"{self.url} does not go on at byte {start}, where {self.weight.name} broke off; "
+                    f"{self.shown_url} does not go on at byte {start}, where {self.weight.name} broke off; "
                     f"what was here is deleted, so {self._command()} begins anew"
                 )
             told = int(part[2])
         if None not in (told, self.total) and told != self.total:
             fault = "truncated" if told < self.total else "too long, so another file,"
             raise WeightsError(
-                f"{self.weight.name} is {fault} at {self.url}: {told} of {self.total} bytes; "
+                f"{self.weight.name} is {fault} at {self.shown_url}: {told} of {self.total} bytes; "
                 f"try again later, or {self.remedy}"
             )
         self.total = told or self.total
@@ -209,7 +219,9 @@ class _Transfer:
         ):
             for block in response.iter_bytes():
                 if self.total is not None and file.tell() + len(block) > self.total:
-                    raise WeightsError(f"{self.url} sends more than {self.total} bytes, so another file; {self.remedy}")
+                    raise WeightsError(
+                        f"{self.shown_url} sends more than {self.total} bytes, so another file; {self.remedy}"
+                    )
                 file.write(block)
                 bar.update(len(block))
             file.flush()
@@ -218,9 +230,9 @@ class _Transfer:
     def _broken_off(self, reason: str) -> WeightsError:
         here, total = self._bytes_here(), "an unknown number of" if self.total is None else self.total
         if not here:
-            return WeightsError(f"{self.url} cannot be reached ({reason}); {self.remedy}")
+            return WeightsError(f"{self.shown_url} cannot be reached ({reason}); {self.remedy}")
         return WeightsError(
-            f"{self.weight.name} is truncated: {here} of {total} bytes have come from {self.url} ({reason}); "
+            f"{self.weight.name} is truncated: {here} of {total} bytes have come from {self.shown_url} ({reason}); "
             f"{self._command()} goes on from there"
         )
 
@@ -238,7 +250,7 @@ class _Transfer:
         self.part.unlink()
         fault = f"its SHA-256 is {sha256} instead of {expected}" if expected else "nothing tells its size or hash"
         raise WeightsError(
-            f"{self.weight.name} arrived damaged from {self.url} ({fault}) and is deleted; "
+            f"{self.weight.name} arrived damaged from {self.shown_url} ({fault}) and is deleted; "
             f"{self._command()} begins anew"
         )
 
@@ -248,18 +260,29 @@ class _Transfer:
 
 def _refuse_plain_http(request: httpx.Request) -> None:
     """Lets https through, and http to this very machine."""
-    url = request.url.copy_with(query=None)  # a signature does not belong into a message
+    url = request.url
     if url.scheme != "https" and not (url.scheme == "http" and url.host in LOOPBACK):
         raise WeightsError(
-            f"{url} is not https, and weights are fetched over https only; "
+            f"{shown(str(url))} is not https, and weights are fetched over https only; "
             f"check HF_ENDPOINT, or the server that redirects there"
         )
 
 
 def _token_header(source: HubFile | WebFile) -> dict[str, str]:
-    """The user's token, for the hub only; httpx takes it off when a redirect leaves that address."""
+    """The user's token, for the hub only; httpx takes it off when a redirect leaves that address.
+
+    Raises:
+        WeightsError: it cannot go into a header. Does not show it.
+    """
     token = os.environ.get("HF_TOKEN", "").strip()
-    return {"Authorization": f"Bearer {token}"} if token and isinstance(source, HubFile) else {}
+    if not token or not isinstance(source, HubFile):
+        return {}
+    if not TOKEN.fullmatch(token):
+        raise WeightsError(
+            "HF_TOKEN holds something besides printable ASCII, or a space or line break amid it, so it is not sent; "
+            "set it to the token alone, or unset it where none is needed"
+        )
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _told_size(answer: httpx.Response) -> int | None:

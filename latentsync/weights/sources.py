@@ -5,10 +5,11 @@ from pathlib import Path
 
 from latentsync.errors import WeightsError
 from latentsync.weights import carriers, hub
+from latentsync.weights.addresses import shown
 from latentsync.weights.catalogue import Member, Source, WeightFile, known
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.progress import Progress, terminal_bar
-from latentsync.weights.store import find, places
+from latentsync.weights.store import expected_sha256, find, known_as, places
 
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "LATENTSYNC_OFFLINE")
 
@@ -28,8 +29,8 @@ def locate(name: str) -> Path:
     weight = known(name)
     if not any(isinstance(source, Member) for source in weight.sources):
         raise WeightsError(
-            f"{_not_here(weight)}; run `python -m experiments.weights fetch {name}` to download "
-            f"{hub.address(weight.sources[0])} ({weight.size})"
+            f"{_not_here(weight)}{_not_taken(weight)}; run `python -m experiments.weights fetch {name}` to download "
+            f"{shown(hub.address(weight.sources[0]))} ({weight.size})"
         )
     return fetch(name)
 
@@ -50,8 +51,8 @@ def fetch(name: str, progress: Progress = terminal_bar) -> Path:
     weight = known(name)
     if is_offline():
         raise WeightsError(
-            f"{_not_here(weight)} and the network is switched off by {' or '.join(OFFLINE_VARIABLES)}; "
-            f"with network, run `python -m experiments.weights fetch {name}`"
+            f"{_not_here(weight)} and the network is switched off by {' or '.join(OFFLINE_VARIABLES)}"
+            f"{_not_taken(weight)}; with network, run `python -m experiments.weights fetch {name}`"
         )
     reasons = []
     for source in weight.sources:
@@ -90,3 +91,21 @@ def _bring(weight: WeightFile, source: Source, progress: Progress) -> None:
 def _not_here(weight: WeightFile) -> str:
     looked = ", ".join(str(path) for path, _ in places(weight))
     return f"{weight.name} is not on this machine (looked for {looked})"
+
+
+def _not_taken(weight: WeightFile) -> str:
+    """Why a file under a name that several versions share is not this weight, and how to use it all the same."""
+    path = next((path for path, shared in places(weight) if shared and path.is_file()), None)
+    if path is None:
+        return ""
+    if (other := known_as(path)) is not None:
+        told = f"; {path} is there, but it is {other.name}"
+        if not other.unet_config:
+            return told
+        choice = f"model.inference_ckpt_path={other.name} model.unet_config_path={other.unet_config}"
+        return f"{told}; to use that version, give {choice}"
+    reason = "its SHA-256 is not that of this version"
+    if expected_sha256(weight) is None:
+        reason = "no SHA-256 of this version is recorded that would tell whether it is"
+    choice = f"model.inference_ckpt_path={path}" if weight.unet_config else "its path in place of the name"
+    return f"; {path} is there, but {reason}; to use it as it is, give {choice}"

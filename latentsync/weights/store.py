@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from latentsync.errors import WeightsError
-from latentsync.weights.catalogue import WeightFile, known
+from latentsync.weights.catalogue import CATALOGUE, WeightFile, known
 from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
 from latentsync.weights.hashes import remembered_sha256, write_atomically
 
@@ -85,3 +85,13 @@ def find(name: str) -> Path | None:
                 f"delete it and fetch it again"
             )
     return None
+
+
+def known_as(path: Path) -> WeightFile | None:
+    """The weight that a file is whose name several versions share; None if it is none of them.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    of_this_name = [one for one in CATALOGUE.values() if Place(path, shared=True) in places(one)]
+    return next((one for one in of_this_name if expected_sha256(one) is not None and is_right(path, one)), None)

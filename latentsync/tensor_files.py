@@ -1,0 +1,169 @@
+"""A file <-> named tensors, and named tensors -> a network. Knows no network of its own.
+
+Nothing is unpickled with code execution, and nothing is loaded in part: missing, unexpected and wrongly shaped tensors
+are errors that name them.
+"""
+
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from latentsync.errors import WeightsError
+
+StateDict = dict[str, Tensor]
+
+NAMES_IN_MESSAGE = 5
+REASON_LENGTH = 200
+WRAPPERS = ("state_dict", "model_state_dict")
+
+# Beginnings of files that are not what their name says, and what to do
+IMPOSTORS = (
+    (b"version https://git-lfs", "a pointer of Git LFS and not the file itself; run `git lfs pull`"),
+    (b"<", "a web page; download the file itself"),
+)
+# What torch's reader raises on damaged files, zipped and older ones
+DAMAGE = (
+    AssertionError, AttributeError, EOFError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError,
+    SafetensorError, TypeError, ValueError, pickle.UnpicklingError, struct.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the tensors of a file are to be, and in which precision."""
+
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """The tensor in this place; whole numbers keep their type."""
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+def read_state_dict(path: str | Path) -> StateDict:
+    """The tensors of a `.safetensors`, `.pt`, `.pth` or `.bin` file, memory-mapped where the format allows.
+
+    A state dict inside `state_dict` or `model_state_dict` is unwrapped and a `module.` prefix taken off.
+
+    Raises:
+        WeightsError: no such file, or not a file of tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no weight file at {path}; check the path")
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(64)
+        is_safetensors = path.suffix == ".safetensors" or beginning[8:9] == b"{"
+        content = load_file(path) if is_safetensors else _torch_load(path)
+    except DAMAGE as error:
+        raise WeightsError(f"{path} is {_fault(beginning, error)}") from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and wrapper in content:
+            content = content[wrapper]
+    if not _is_state_dict(content):
+        raise WeightsError(f"{path} holds no state dict; a dictionary of named tensors is needed")
+    return renamed(content, lambda name: name.removeprefix("module."), str(path))
+
+
+def _is_state_dict(content: object) -> bool:
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+
+
+def _torch_load(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(path, map_location="cpu", weights_only=True)  # files from before torch 1.6
+
+
+def _fault(beginning: bytes, error: Exception) -> str:
+    """What is wrong with a file that could not be read, and the remedy; torch's own advice is to run its code."""
+    for signature, what in IMPOSTORS:
+        if beginning.startswith(signature):
+            return what
+    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"refused: it holds {found[1]} beside tensors, and reading that would execute code; "
+            f"get the file from its publisher"
+        )
+    reason = str(error).strip().partition("\n")[0][:REASON_LENGTH]
+    if not reason or "weights_only" in str(error):
+        reason = type(error).__name__
+    return f"not a readable file of tensors ({reason}); it is damaged, cut short or something else: fetch it again"
+
+
+def renamed(state_dict: dict, rename: Callable[[str], str], source: str) -> dict:
+    """The tensors under other names.
+
+    Raises:
+        WeightsError: two of them would have one name.
+    """
+    result, before = {}, {}
+    for name, tensor in state_dict.items():
+        new = rename(name)
+        if new in result:
+            raise WeightsError(f"{source} holds {new} twice, as {before[new]} and as {name}; take one of them out")
+        result[new], before[new] = tensor, name
+    return result
+
+
+def load_exactly(
+    model: torch.nn.Module, state_dict: StateDict, source: str, place: Place | None = None
+) -> torch.nn.Module:
+    """Puts every tensor into its place; refuses the whole file when one is missing, left over or misshapen.
+
+    Each tensor goes from the mapped file straight to the device and precision it will have, one after the other, so no
+    second copy of the model is made.
+
+    Args:
+        model: on the meta device, or with values that are given up.
+        source: the file, for messages.
+        place: where the tensors go; float32 on the CPU by default.
+
+    Returns:
+        The model, ready for inference.
+
+    Raises:
+        WeightsError: names the tensors that do not fit.
+    """
+    expected = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    problems = [
+        _listing("missing", sorted(shapes.keys() - state_dict.keys())),
+        _listing("unexpected", sorted(state_dict.keys() - shapes.keys())),
+        _listing(
+            "of another shape",
+            [
+                f"{name} {tuple(state_dict[name].shape)} instead of {shape}"
+                for name, shape in shapes.items()
+                if name in state_dict and tuple(state_dict[name].shape) != shape
+            ],
+        ),
+    ]
+    problems = [problem for problem in problems if problem]
+    if problems:
+        raise WeightsError(f"{source} does not fit the network: {'; '.join(problems)}")
+    place = place or Place()
+    placed = {name: place.put(tensor) for name, tensor in state_dict.items()}
+    torch.nn.Module.load_state_dict(model, placed, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _listing(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMES_IN_MESSAGE} more" if len(names) > NAMES_IN_MESSAGE else ""
+    return f"{len(names)} {what} ({', '.join(names[:NAMES_IN_MESSAGE])}{more})"
