@@ -19,7 +19,6 @@ WALK = (
     "faces",
     "geometry",
     "masks",
-    "latents",
     "unet",
     "denoise",
     "composite",
