@@ -82,6 +82,12 @@ class ModelSettings:
     untrained_seed: int | None = None
 
 
+def model_folder(model: str | Path) -> Path:
+    """The folder of an embedded model, by name, or the folder itself."""
+    shipped = MODELS_DIR / str(model)
+    return shipped if (shipped / INDEX_FILE).is_file() else Path(model)
+
+
 def load_folder(model: str | Path, place: Place | None = None) -> dict:
     """The parts of an embedded model (by name) or of a model folder, as the pipeline's arguments.
 
@@ -91,7 +97,7 @@ def load_folder(model: str | Path, place: Place | None = None) -> dict:
     Raises:
         WeightsError: no such model, or a part of it is missing or does not fit.
     """
-    folder = MODELS_DIR / str(model) if (MODELS_DIR / str(model) / INDEX_FILE).is_file() else Path(model)
+    folder = model_folder(model)
     index = folder / INDEX_FILE
     if not index.is_file():
         shipped = ", ".join(sorted(path.name for path in MODELS_DIR.iterdir() if path.is_dir()))
@@ -125,7 +131,7 @@ def _config(path: Path) -> dict:
 
 def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings, place: Place | None) -> nn.Module:
     config = _config(folder / "config.json")
-    if settings.untrained_seed is not None:
+    if settings.untrained_seed is not None and not (folder / WEIGHTS_FILE).exists():
         return seeded(kind, config, settings.untrained_seed)
     with torch.device("meta"):
         network = kind.from_config(config)
@@ -252,8 +258,7 @@ def save_folder(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         part = Path(scratch) / folder.name
         for name, network in (("vae", vae), ("unet", unet)):
-            network.save_config(part / name)
-            save_file(_plain(network), part / name / WEIGHTS_FILE)
+            save_network(network, part / name)
         scheduler.save_config(part / "scheduler")
         (part / "whisper").mkdir()
         encoder = {f"model.encoder.{name}": tensor for name, tensor in _plain(audio.whisper.encoder).items()}
@@ -263,6 +268,12 @@ def save_folder(
         if folder.exists():  # set aside, since a folder cannot replace another at once; it goes with the scratch
             os.rename(folder, Path(scratch) / "before")
         os.rename(part, folder)
+
+
+def save_network(network: nn.Module, folder: Path) -> None:
+    """Writes one network's configuration and weights, every tensor as it is."""
+    network.save_config(folder)
+    save_file(_plain(network), folder / WEIGHTS_FILE)
 
 
 def _plain(network: nn.Module) -> dict[str, torch.Tensor]:

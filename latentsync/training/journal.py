@@ -1,0 +1,59 @@
+"""The log of a training as lines of JSON, one for each logged step; it survives kills without a step twice."""
+
+import json
+import os
+from pathlib import Path
+
+
+class Journal:
+    """Rows `{"step": .., name: value, ..}`, appended as they come.
+
+    Args:
+        path: the file; rows that are there stay.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[dict]:
+        """Every whole row; one that a kill cut short is left out."""
+        rows = []
+        for line in self.path.read_text().splitlines() if self.path.is_file() else []:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
+        return rows
+
+    def go_back_to(self, step: int) -> None:
+        """Takes out the rows after a step: those steps are about to be made again."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(part, self.path)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Appends a row."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+class Means:
+    """Means of named values since the last line of the log; their sums are part of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def take(self) -> dict[str, float]:
+        """The means, and begins anew."""
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means

@@ -1,0 +1,67 @@
+"""What a UNet in training is held to. Arrays in, numbers out; knows no data set, no schedule of training.
+
+Weights are the tasks'. Sources: LatentSync (arXiv 2412.09262), section 3.2, and its published configurations.
+"""
+
+import torch
+from diffusers import DDIMScheduler
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy, mse_loss
+
+from latentsync.shapes import Latents
+
+Timesteps = Int[Tensor, " b"]
+Faces = Float[Tensor, "b f 3 r r"]  # -1..1
+COSINE_MARGIN = 1e-6  # the cosine is kept off 0 and 1, where its logarithm ends
+
+
+def mixed_noise(shape: tuple[int, ...], alpha: float, generator: torch.Generator) -> Latents:
+    """Unit noise that the frames of a window share in part: (b, c, f, h, w), on the CPU.
+
+    Shared and own parts have variances a^2 / (1 + a^2) and 1 / (1 + a^2) (Ge et al. 2023, "Preserve your own
+    correlation", section 4.1); alpha 0 is independent frames. At inference all frames share one.
+    """
+    batch, channels, _, height, width = shape
+    shared = torch.randn((batch, channels, 1, height, width), generator=generator)
+    own = torch.randn(shape, generator=generator)
+    return (alpha * shared + own) / (1 + alpha**2) ** 0.5
+
+
+def target_of(scheduler: DDIMScheduler, latents: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
+    """What the network is to predict: the noise, or v where the schedule says so (Salimans and Ho 2022)."""
+    if scheduler.config.prediction_type == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)
+    return noise
+
+
+def clean_latents(scheduler: DDIMScheduler, noisy: Latents, prediction: Latents, timesteps: Timesteps) -> Latents:
+    """The clean latents that a prediction stands for.
+
+    From noise: (x - sqrt(1 - a) e) / sqrt(a); from v: sqrt(a) x - sqrt(1 - a) v, with a the schedule's alphas_cumprod.
+    """
+    alpha = scheduler.alphas_cumprod.to(noisy)[timesteps].reshape(-1, 1, 1, 1, 1)
+    if scheduler.config.prediction_type == "v_prediction":
+        return alpha.sqrt() * noisy - (1 - alpha).sqrt() * prediction
+    return (noisy - (1 - alpha).sqrt() * prediction) / alpha.sqrt()
+
+
+def weighted_mse(prediction: Latents, target: Latents, mask: Latents, hole_weight: float) -> Tensor:
+    """Mean squared error whose numbers in the mask's hole (0) count hole_weight times; 1 is the plain mean."""
+    weight = torch.where(mask > 0.5, 1.0, hole_weight).expand_as(target)
+    return ((prediction - target).square() * weight).sum() / weight.sum()
+
+
+def temporal_difference(generated: Faces, true: Faces) -> Tensor:
+    """Mean squared error of the differences between neighbouring frames.
+
+    Stands where the original has TREPA, which compares VideoMAE v2's features of the two videos; no such weights are at
+    hand, so the motion is compared in pixels.
+    """
+    return mse_loss(generated[:, 1:] - generated[:, :-1], true[:, 1:] - true[:, :-1])
+
+
+def sync_loss(vision: Float[Tensor, "b d"], speech: Float[Tensor, "b d"], in_sync: Float[Tensor, " b"]) -> Tensor:
+    """Binary cross-entropy of the embeddings' cosine, which lies in 0..1, with whether they belong together."""
+    cosine = (vision * speech).sum(1).clamp(COSINE_MARGIN, 1 - COSINE_MARGIN)
+    return binary_cross_entropy(cosine.float(), in_sync.float())

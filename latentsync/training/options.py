@@ -1,0 +1,109 @@
+"""The options of a training loop, checked. Knows nothing of what is trained."""
+
+import math
+from dataclasses import dataclass, fields
+
+from latentsync.config import DTYPES, MAX_SEED
+from latentsync.errors import OptionError
+
+SCHEDULES = ("constant", "cosine")
+
+# Whole numbers: the least allowed, and what a reader of the message may do
+_WHOLE = {
+    "steps": (1, "give the length of the whole training, not what is still to do"),
+    "batch_size": (1, "it counts the items that one device holds at once"),
+    "warmup_steps": (0, "0 is off"),
+    "gradient_accumulation": (1, "1 is off"),
+    "num_workers": (0, "0 reads the data in the training process"),
+    "log_every": (1, "1 logs each step"),
+    "validate_every": (0, "0 is never"),
+    "validation_items": (0, "0 is all of them"),
+    "save_every": (1, "a killed run loses at most that many steps"),
+}
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How a network is trained, whatever it is.
+
+    Attributes:
+        steps: optimiser steps in all; a resumed run counts those it made before.
+        batch_size: items that one device holds at once; one step sees
+            batch_size x gradient_accumulation x processes of them.
+        learning_rate: of AdamW, after the warm-up.
+        weight_decay: of AdamW.
+        warmup_steps: steps over which the learning rate rises linearly from zero.
+        schedule: "constant", or "cosine" down to zero at the last step.
+        max_grad_norm: length that the gradient is cut to; 0 leaves it as it is.
+        precision: of the forward pass (autocast); weights, gradients and optimiser are float32 throughout.
+        ema_decay: of the moving average of the weights, which validation, pictures and export then use; 0 is off.
+        seed: of the order of the data and of every random number drawn in training.
+        num_workers: processes that read data.
+        log_every, validate_every, save_every: steps between log lines, validations (0: never) and checkpoints.
+        validation_items: of the validation set that are seen, spread evenly over it; 0 is all of them.
+        gradient_checkpointing: computes activations twice to keep fewer of them.
+        max_minutes: stops with a checkpoint after that time; None goes on to the end.
+    """
+
+    steps: int = 10_000
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    schedule: str = "constant"
+    max_grad_norm: float = 1.0
+    gradient_accumulation: int = 1
+    precision: str = "float32"
+    ema_decay: float = 0.0
+    seed: int = 1247
+    num_workers: int = 0
+    log_every: int = 50
+    validate_every: int = 1000
+    validation_items: int = 256
+    save_every: int = 1000
+    gradient_checkpointing: bool = False
+    max_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, (least, remedy) in _WHOLE.items():
+            self._check(name, _is_whole(value := getattr(self, name)) and value >= least, f"a whole number >= {least}",
+                        remedy)  # fmt: skip
+        self._check("learning_rate", _is_number(self.learning_rate) and self.learning_rate > 0, "above 0", "try 1e-4")
+        for name in ("weight_decay", "max_grad_norm"):
+            self._check(name, _is_number(value := getattr(self, name)) and value >= 0, "at least 0", "0 is off")
+        self._check("ema_decay", _is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "in 0..1", "0 is off")
+        self._check("seed", _is_whole(self.seed) and 0 <= self.seed <= MAX_SEED, "in 0..2^63-1", "1247 is usual")
+        for name, choices in (("schedule", SCHEDULES), ("precision", DTYPES)):
+            self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}", "choose one of them")
+        minutes = self.max_minutes
+        self._check("max_minutes", minutes is None or (_is_number(minutes) and minutes > 0), "above 0", "null is off")
+
+    def _check(self, name: str, holds: bool, bound: str, remedy: str) -> None:
+        if not holds:
+            raise OptionError(f"{name} is {getattr(self, name)!r}; it must be {bound} ({remedy})")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0: linear warm-up, then the schedule; a function of nothing else.
+
+        cosine: lr * (1 + cos(pi * t)) / 2 with t from 0 after the warm-up to 1 at the end (Loshchilov and Hutter 2017,
+        eq. 5, without restarts).
+        """
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return self.learning_rate
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of all options."""
+        return tuple(field.name for field in fields(cls))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

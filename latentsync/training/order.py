@@ -1,0 +1,134 @@
+"""Which items a step sees, and the seeds of what it draws: functions of the seed and of places, with no state to lose.
+
+The data is one endless row: the items in a seeded order, then all of them in the order of the next epoch, and so on. A
+batch is a stretch of that row. So a run can start anywhere, and a run with two processes of batch 4 sees in each step
+what one with batch 8 sees.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+SEED_BITS = 63
+
+
+def derived_seed(purpose: str, *places: int) -> int:
+    """A seed that is a function of a purpose and of whole numbers (the run's seed, a step, ..), and of nothing else."""
+    text = "/".join([purpose, *map(str, places)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> (64 - SEED_BITS)
+
+
+def seeded_generator(purpose: str, *places: int) -> torch.Generator:
+    """A generator on the CPU, so that its numbers are the same on every device."""
+    return torch.Generator().manual_seed(derived_seed(purpose, *places))
+
+
+def seed_global_draws(seed: int) -> None:
+    """Seeds what code without a generator of its own draws from: torch on every device, NumPy, Python."""
+    torch.manual_seed(seed)
+    _seed_numpy_and_python(seed)
+
+
+def _seed_numpy_and_python(seed: int) -> None:
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+@contextmanager
+def global_draws_kept(device: torch.device) -> Iterator[None]:
+    """Puts the global generators back at the end: training leaves the caller's random numbers alone."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
+    return torch.randperm(size, generator=seeded_generator("order", seed, epoch)).numpy()
+
+
+def item_at(position: int, size: int, seed: int) -> tuple[int, int]:
+    """The item at a position of the endless row: its index in the data set, and the epoch."""
+    epoch, place = divmod(position, size)
+    return int(_epoch_order(size, seed, epoch)[place]), epoch
+
+
+class Batches(Sampler):
+    """The batches that one process sees from a position of the row on.
+
+    Args:
+        size: items of the data set.
+        start: position of the row where the first batch of the first process begins.
+        count: batches to yield.
+        rank, processes: which of how many processes; neighbouring batches of the row go to neighbouring processes.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, seed: int, start: int, count: int, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.start, self.count, self.rank, self.processes = start, count, rank, processes
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number in range(self.count):
+            yield self.batch(number, self.rank)
+
+    def batch(self, number: int, rank: int) -> list[tuple[int, int]]:
+        """The (index, epoch) of the items of one batch of a process."""
+        first = self.start + (number * self.processes + rank) * self.batch_size
+        return [item_at(position, self.size, self.seed) for position in range(first, first + self.batch_size)]
+
+
+class SeededItems(Dataset):
+    """A data set whose items' random parts depend on (seed, epoch, index) only, wherever and whenever they are read.
+
+    A set that draws by itself has `sample(epoch, index)`, as `clips.WindowSet`. Around any other's `items[index]` the
+    global generators are seeded.
+    """
+
+    def __init__(self, items: Dataset, seed: int) -> None:
+        self.items, self.seed = items, seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, place: tuple[int, int]) -> object:
+        index, epoch = place
+        seed = derived_seed("item", self.seed, epoch, index)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too, from a reading process
+        _seed_numpy_and_python(seed)
+        sample = getattr(self.items, "sample", None)
+        return self.items[index] if sample is None else sample(epoch, index)
+
+
+def loader(items: Dataset, batches: Sampler | list, seed: int, num_workers: int, pin_memory: bool) -> DataLoader:
+    """Reads the batches in their order; a data set's own `collate` is used where it has one."""
+    return DataLoader(
+        SeededItems(items, seed),
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=getattr(items, "collate", None),
+        pin_memory=pin_memory,
+        generator=seeded_generator("workers", seed),
+    )
+
+
+def validation_batches(size: int, batch_size: int, count: int) -> list[list[tuple[int, int]]]:
+    """`count` items spread evenly over the set (0: all) in their order, each as in epoch 0: the same every time."""
+    indices = np.linspace(0, size - 1, min(count or size, size)).astype(int).tolist()
+    return [
+        [(index, 0) for index in indices[first : first + batch_size]] for first in range(0, len(indices), batch_size)
+    ]

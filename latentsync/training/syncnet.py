@@ -1,0 +1,150 @@
+"""Training StableSyncNet: do these lips belong to this piece of speech?
+
+A window of faces with its own sound is a pair that belongs together; a window from elsewhere in the same clip with that
+sound is one that does not, so that only the lips can tell (arXiv 2412.09262, section 3.3).
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from latentsync.errors import OptionError, WeightsError
+from latentsync.masks import crops_to_pixels
+from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.model_files import WEIGHTS_FILE, model_folder
+from latentsync.shapes import Crops
+from latentsync.tensor_files import load_exactly, read_state_dict
+from latentsync.training.clips import WindowSet, find_clips, split
+from latentsync.training.losses import sync_loss
+from latentsync.training.settings import read_settings
+
+FOLDER = "syncnet"  # of a model
+CONFIG_FILE = "config.json"
+LEAST_COSINE = 0.5  # from which on a pair counts as in sync, as in the original's accuracy test
+
+
+@dataclass(frozen=True)
+class SyncNetSettings:
+    """What is particular to training a SyncNet.
+
+    Attributes:
+        num_frames: of a window; the network's visual encoder takes 3 channels of each.
+        gap_frames: how far a window that does not belong to the sound lies from it, at least.
+        held_out_share: of the identities, for validation.
+        flip, colour_jitter: augmentation, see `clips.WindowSet`.
+    """
+
+    num_frames: int = 16
+    gap_frames: int = 2
+    held_out_share: float = 0.1
+    flip: bool = True
+    colour_jitter: float = 0.1
+
+
+class SyncNetTask:
+    """A StableSyncNet in training; see `loop.Task`.
+
+    Args:
+        network: its weights are trained from where they are.
+        config: of the network, which goes with its weights.
+    """
+
+    def __init__(self, network: StableSyncNet, config: dict, settings: SyncNetSettings) -> None:
+        channels = network.visual_encoder.conv_in.in_channels
+        if channels != 3 * settings.num_frames:
+            raise OptionError(
+                f"task.num_frames is {settings.num_frames}; the network takes {channels} channels, so {channels // 3} "
+                f"frames, of a window"
+            )
+        self.network, self.config = network.train().requires_grad_(True), config
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"syncnet": self.network}
+
+    def cosines(self, crops: Crops, mel: Tensor) -> Float[Tensor, " b"]:
+        """How near windows of faces are to pieces of speech, 0..1."""
+        vision, speech = self._embedded(crops, mel)
+        return (vision * speech).sum(1)
+
+    def _embedded(self, crops: Crops, mel: Tensor) -> tuple[Tensor, Tensor]:
+        device = self.network.audio_encoder.conv_in.weight.device
+        return self.network(lower_halves(crops).to(device), mel[:, None].to(device))
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy over as many pairs that belong together as pairs that do not; draws nothing."""
+        vision, speech = self._embedded(torch.cat([batch["frames"], batch["reference"]]), batch["mel"].repeat(2, 1, 1))
+        together = torch.arange(len(vision), device=vision.device) < len(batch["mel"])
+        total = sync_loss(vision, speech, together)
+        right = ((vision * speech).sum(1) > LEAST_COSINE) == together
+        return total, {"accuracy": right.float().mean()}
+
+    def validate(self, batches: Iterable[dict[str, Tensor]], generator: torch.Generator) -> dict[str, float]:
+        """Share of pairs that are told rightly, and how often the true pair of a window's sound is the nearer one."""
+        near, far = [], []
+        with torch.no_grad():
+            for batch in batches:
+                near.append(self.cosines(batch["frames"], batch["mel"]).cpu())
+                far.append(self.cosines(batch["reference"], batch["mel"]).cpu())
+        near, far = torch.cat(near), torch.cat(far)
+        right = torch.cat([near > LEAST_COSINE, far <= LEAST_COSINE])
+        return {"accuracy": float(right.float().mean()), "true_is_nearer": float((near > far).float().mean())}
+
+    def pictures(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
+        """What the network sees of the first window."""
+        lower = batch["frames"][0, :, :, batch["frames"].shape[-2] // 2 :]
+        return {"window": rearrange(lower.cpu(), "f c h w -> h (f w) c").numpy()}
+
+    def export(self, folder: Path) -> None:
+        """Writes `syncnet/`: weights and configuration."""
+        target = folder / FOLDER
+        target.mkdir(parents=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        save_file(tensors, target / WEIGHTS_FILE)
+        (target / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n")
+
+
+def lower_halves(crops: Crops) -> Float[Tensor, "b fc h w"]:
+    """Lower halves of windows of faces (b, f, 3, r, r) as -1..1, laid on the channels frame by frame."""
+    pixels = crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
+    return rearrange(pixels, "b f c h w -> b (f c) h w")
+
+
+def load_own_syncnet(model_dir: str | Path) -> tuple[StableSyncNet, dict]:
+    """The SyncNet of a model folder and its configuration; with fresh weights where it has none.
+
+    Raises:
+        WeightsError: the model has no configuration of one, or its weights do not fit.
+    """
+    folder = model_folder(model_dir) / FOLDER
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{folder / CONFIG_FILE} cannot be read ({error}); the model has no SyncNet") from error
+    network, weights = StableSyncNet(config), folder / WEIGHTS_FILE
+    if weights.is_file():
+        load_exactly(network, read_state_dict(weights), str(weights))
+    return network, config
+
+
+def make(
+    settings: dict[str, Any], data_dir: Path, model_dir: str | Path, seed: int
+) -> tuple[SyncNetTask, Dataset, Dataset]:
+    """The task and its training and validation sets; see `unet.make`."""
+    told = read_settings(SyncNetSettings, settings)
+    with torch.random.fork_rng(devices=[]):  # fresh weights are the same for the same seed
+        torch.manual_seed(seed)
+        task = SyncNetTask(*load_own_syncnet(model_dir), told)
+    train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
+    common = {"num_frames": told.num_frames, "reference_gap_frames": told.gap_frames, "seed": seed}
+    train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
+    return task, train_set, WindowSet(held_out, **common)

@@ -1,0 +1,224 @@
+"""Training the UNet: the mouth's latents from noise, the masked and the reference face, and the sound.
+
+Stage 1 learns to denoise; stage 2 decodes its guess of the clean latents and holds the picture to the true one, to its
+motion, and to the sound (arXiv 2412.09262, section 3.2). Frozen: the VAE, Whisper (its states come with the data), and
+the SyncNet that judges in stage 2.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from torch.utils.data import Dataset
+
+from latentsync.config import MASKS
+from latentsync.denoise import Condition, denoise
+from latentsync.errors import OptionError
+from latentsync.latents import decode, frames_at_once
+from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
+from latentsync.metrics.perceptual import lpips_network
+from latentsync.model_files import load_folder, save_network
+from latentsync.shapes import Latents, Pixels
+from latentsync.training.clips import WindowSet, find_clips, split
+from latentsync.training.losses import clean_latents, mixed_noise, target_of, temporal_difference, weighted_mse
+from latentsync.training.settings import read_settings
+from latentsync.unet import UNet3DConditionModel
+
+STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as the original
+
+
+@dataclass(frozen=True)
+class UNetSettings:
+    """What is particular to training a UNet.
+
+    Attributes:
+        stage: 1 learns to denoise; 2 adds the losses in pixels and trains attentions and motion modules only.
+        num_frames: of a window.
+        mask: which of the original's mouth masks.
+        audio_dropout: share of the windows whose sound is left out, for guidance.
+        noise_alpha: how much of the noise the frames share, see `losses.mixed_noise`; 1 is the original's.
+        hole_weight: how much more the latents in the mask's hole count; 1 is the original's.
+        lpips_weight, temporal_weight: of stage 2's losses; the original's LPIPS has 0.1.
+        held_out_share: of the identities, for validation.
+        flip, colour_jitter: augmentation, see `clips.WindowSet`.
+        validation_steps: DDIM steps of the windows that validation generates.
+    """
+
+    stage: int = 1
+    num_frames: int = 16
+    mask: str = "mask"
+    audio_dropout: float = 0.1
+    noise_alpha: float = 1.0
+    hole_weight: float = 1.0
+    lpips_weight: float = 0.1
+    temporal_weight: float = 1.0
+    held_out_share: float = 0.1
+    flip: bool = True
+    colour_jitter: float = 0.1
+    validation_steps: int = 10
+
+    def __post_init__(self) -> None:
+        if self.stage not in (1, 2):
+            raise OptionError(f"task.stage is {self.stage}; it must be 1 or 2")
+        if self.mask not in MASKS:
+            raise OptionError(f"task.mask is {self.mask!r}; choose one of {', '.join(MASKS)}")
+        if not 0 <= self.audio_dropout < 1:
+            raise OptionError(f"task.audio_dropout is {self.audio_dropout}; it must be in 0..1 (0.1 is usual)")
+        for name in ("noise_alpha", "lpips_weight", "temporal_weight"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0")
+        if not self.hole_weight > 0:
+            raise OptionError(f"task.hole_weight is {self.hole_weight}; it must be above 0 (1 is the original's)")
+
+
+class UNetTask:
+    """A UNet in training; see `loop.Task`.
+
+    Args:
+        unet: its weights are trained from where they are; in stage 2 those of attentions and motion modules.
+        vae: frozen.
+        scheduler: of the noise, and of what is predicted.
+    """
+
+    def __init__(
+        self, unet: UNet3DConditionModel, vae: AutoencoderKL, scheduler: DDIMScheduler, settings: UNetSettings
+    ) -> None:
+        self.unet, self.vae = unet.train(), vae.eval().requires_grad_(False)
+        self.scheduler, self.settings = scheduler, settings
+        for name, parameter in unet.named_parameters():
+            parameter.requires_grad_(settings.stage == 1 or any(part in name for part in STAGE_2_TRAINS))
+        self.lpips = lpips_network() if settings.stage == 2 else None
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"unet": self.unet}
+
+    def to(self, device: torch.device) -> None:
+        self.vae.to(device)
+        if self.lpips is not None:
+            self.lpips = lpips_network(str(device))
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        settings, device = self.settings, self.unet.device
+        faces = crops_to_pixels(batch["frames"]).to(device)
+        latents = self.encode(faces, generator)
+        condition = self.condition(batch, generator)
+        noise = mixed_noise(latents.shape, settings.noise_alpha, generator).to(device)
+        steps = self.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(steps, (len(faces),), generator=generator).to(device)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        kept = (torch.rand(len(faces), generator=generator) >= settings.audio_dropout).to(device)
+        prediction = self.predict(noisy, timesteps, condition, condition.audio * kept[:, None, None, None])
+        target = target_of(self.scheduler, latents, noise, timesteps)
+        parts = {"denoising": weighted_mse(prediction.float(), target, condition.mask, settings.hole_weight)}
+        total = parts["denoising"]
+        if settings.stage == 2:
+            clean = clean_latents(self.scheduler, noisy, prediction.float(), timesteps)
+            more = self.pixel_losses(clean, faces)
+            total = total + settings.lpips_weight * more["lpips"] + settings.temporal_weight * more["temporal"]
+            parts |= more
+        return total, parts
+
+    def pixel_losses(self, clean: Latents, faces: Pixels) -> dict[str, Tensor]:
+        """LPIPS and motion of the lower half of the decoded faces, as the original compares it."""
+        unscaled = rearrange(clean, "b c f h w -> (b f) c h w") / self.vae.config.scaling_factor
+        decoded = self.vae.decode(unscaled + (self.vae.config.shift_factor or 0.0)).sample.float()
+        decoded = rearrange(decoded, "(b f) c h w -> b f c h w", b=len(faces))
+        lower = slice(faces.shape[-1] // 2, None)
+        generated, true = decoded[..., lower, :], faces[..., lower, :]
+        flat = [rearrange(part, "b f c h w -> (b f) c h w") for part in (generated, true)]
+        return {"lpips": self.lpips(*flat).mean(), "temporal": temporal_difference(generated, true)}
+
+    @torch.no_grad()
+    def encode(self, faces: Pixels, generator: torch.Generator) -> Latents:
+        """Scaled samples of the VAE's posterior, (b, c, f, h, w)."""
+        flat, parts = rearrange(faces, "b f c h w -> (b f) c h w"), []
+        for part in flat.split(frames_at_once(flat.shape[-1])):
+            posterior = self.vae.encode(part).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+            parts.append(posterior.mean + posterior.std * noise)
+        latents = (torch.cat(parts).float() - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor
+        return rearrange(latents, "(b f) c h w -> b c f h w", b=len(faces))
+
+    def condition(self, batch: dict[str, Tensor], generator: torch.Generator) -> Condition:
+        """Mask, masked and reference latents and sound of a batch, on the device."""
+        device = self.unet.device
+        faces, reference = (crops_to_pixels(batch[name]).to(device) for name in ("frames", "reference"))
+        mask = mouth_mask(self.settings.mask, faces.shape[-1])  # upright on mirrored faces, too, as at inference
+        latent_mask = mask_to_latents(mask).to(device)
+        flat = rearrange(faces, "b f c h w -> (b f) c h w")
+        masked = rearrange(masked_images(flat, mask.to(device)), "(b f) c h w -> b f c h w", b=len(faces))
+        return Condition(
+            mask=repeat(latent_mask, "c h w -> b c f h w", b=len(faces), f=faces.shape[1]),
+            masked=self.encode(masked, generator),
+            reference=self.encode(reference, generator),
+            audio=batch["audio"].to(device),
+        )
+
+    def predict(self, noisy: Latents, timesteps: Tensor, condition: Condition, audio: Tensor) -> Latents:
+        sample = torch.cat([noisy, condition.mask, condition.masked, condition.reference], dim=1)
+        return self.unet(sample, timesteps, audio).sample
+
+    def validate(self, batches: Iterable[dict[str, Tensor]], generator: torch.Generator) -> dict[str, float]:
+        """PSNR in dB (8 bits) in the mask's hole of windows generated from a reference elsewhere, against the VAE's."""
+        psnr, ceiling = [], []
+        for batch in batches:
+            generated, round_trip, faces = self.generate(batch, generator)
+            hole = mouth_mask(self.settings.mask, faces.shape[-1]).to(faces.device) < 0.5
+            for found, kept in ((generated, psnr), (round_trip, ceiling)):
+                error = mse_loss(found[..., hole[0]], faces[..., hole[0]])
+                kept.append(float(-10 * torch.log10(error / 4)))
+        return {"hole_psnr_db": float(np.mean(psnr)), "vae_hole_psnr_db": float(np.mean(ceiling))}
+
+    @torch.no_grad()
+    def generate(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Pixels, Pixels, Pixels]:
+        """Windows generated without guidance, the VAE's round trip of the true ones, and these: (b, f, 3, r, r)."""
+        condition, device = self.condition(batch, generator), self.unet.device
+        faces = crops_to_pixels(batch["frames"]).to(device)
+        true = self.encode(faces, generator)
+        shape = (len(faces), true.shape[1], 1, *true.shape[3:])
+        noise = torch.randn(shape, generator=generator).to(device).expand_as(true)
+        steps = self.settings.validation_steps
+        latents = denoise(self.unet, self.scheduler, noise, condition, 1.0, steps)
+        decoded = [decode(self.vae, rearrange(part.float(), "b c f h w -> (b f) c h w")) for part in (latents, true)]
+        shaped = (rearrange(part.clamp(-1, 1), "(b f) c h w -> b f c h w", b=len(faces)) for part in decoded)
+        return *(part.to(device) for part in shaped), faces
+
+    def pictures(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
+        """True frames of the first window above the generated ones."""
+        first = {name: value[:1] for name, value in batch.items()}
+        generated, _, faces = self.generate(first, generator)
+        rows = pixels_to_crops(torch.cat([faces, generated]).cpu())
+        return {"true_and_generated": rearrange(rows, "r f c h w -> (r h) (f w) c").numpy()}
+
+    def export(self, folder: Path) -> None:
+        """Writes `unet/` as a model folder has it."""
+        save_network(self.unet, folder / "unet")
+
+
+def make(
+    settings: dict[str, Any], data_dir: Path, model_dir: str | Path, seed: int
+) -> tuple[UNetTask, Dataset, Dataset]:
+    """The task and its training and validation sets.
+
+    Args:
+        settings: fields of `UNetSettings`.
+        data_dir: aligned clips, as `experiments.prepare` writes them.
+        model_dir: whose VAE, Whisper, schedule and UNet, with its weights where it has some, training starts from.
+
+    Raises:
+        OptionError, WeightsError, MediaError: a setting, the model or the data is not fit.
+    """
+    told, parts = read_settings(UNetSettings, settings), load_folder(model_dir)
+    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], told)
+    train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
+    whisper = parts["audio"].whisper
+    common = {"num_frames": told.num_frames, "whisper": whisper, "seed": seed, "wanted": ("reference",)}
+    train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
+    return task, train_set, WindowSet(held_out, **common)

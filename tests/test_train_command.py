@@ -1,0 +1,123 @@
+"""The command that trains: its configurations, what it prints, logs and refuses; on the loop's tiny task."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from test_training_loop import OPTIONS, FrequencyTask, Waves, curve
+
+from experiments import train as train_command
+from experiments.schema import CONF_DIR
+from latentsync.errors import OptionError
+from latentsync.training.options import LoopOptions
+from latentsync.training.settings import read_settings
+
+SETTINGS = {
+    "vae": ("VaeSettings", "vae"),
+    "syncnet": ("SyncNetSettings", "syncnet"),
+    "unet_stage1": ("UNetSettings", "unet"),
+    "unet_stage2": ("UNetSettings", "unet"),
+}
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("train_config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("path", sorted((CONF_DIR / "train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_training_composes(path):
+    config = train_command.read_config(composed(f"train={path.stem}", "data_dir=clips"))
+    assert config.kind == config.name == path.stem and config.folder == Path("runs/training") / path.stem
+    assert set(OmegaConf.load(path).loop) == set(LoopOptions.names())  # a reader finds every option
+    kind, module = SETTINGS[path.stem]
+    assert read_settings(getattr(import_module(f"latentsync.training.{module}"), kind), config.task)
+    assert {path.stem for path in (CONF_DIR / "train").glob("*.yaml")} == set(train_command.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train=vae"], "data_dir is not given; add data_dir=VALUE"),
+        (["train=vae", "data_dir=d", "loop.steps=0"], "steps is 0"),
+        (["train=vae", "data_dir=d", "loop.steps=many"], "loop.steps: Value 'many'"),
+        (["train=vae", "data_dir=d", "+loop.stepps=1"], "loop.stepps: Key 'stepps' not in"),
+        (["train=vae", "data_dir=d", "+stepps=1"], "stepps: Key 'stepps' not in"),
+        (["train=vae", "data_dir=d", "kind=gan"], "kind is 'gan'; choose one of vae, syncnet"),
+        (["train=vae", "data_dir=d", "name=../x"], "name is '../x'"),
+        (["train=vae", "data_dir=d", "tracker.mode=maybe"], "tracker.mode is 'maybe'"),
+    ],
+)
+def test_a_wrong_training_configuration_is_refused_by_key(overrides, message):
+    with pytest.raises(OptionError, match=message):
+        train_command.read_config(composed(*overrides))
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """Runs the command line in this process with the tiny task: (overrides) -> exit status, stdout, stderr."""
+    monkeypatch.setattr(train_command, "make_task", lambda config: (FrequencyTask(), Waves(), Waves()))
+    options = [
+        f"loop.{name}={'null' if value is None else value}" for name, value in asdict(replace(OPTIONS, steps=6)).items()
+    ]
+
+    def call(*overrides, tracker="none"):
+        given = ["train=vae", "data_dir=clips", f"runs_dir={tmp_path}", f"tracker={tracker}", *options, *overrides]
+        monkeypatch.setattr(sys, "argv", ["train", *given])
+        try:
+            train_command.main()
+            status = 0
+        except SystemExit as error:
+            status = 1 if isinstance(error.code, str) else error.code
+            print(error.code, file=sys.stderr)
+        return status, *capfd.readouterr()
+
+    return call
+
+
+def test_the_command_trains_stops_and_goes_on(command, tmp_path):
+    status, out, _ = command("loop.max_minutes=1e-9")
+    assert status == 0 and "trains     vae, weights: net 161, scale 2" in out
+    assert "step 1/6  loss" in out and "at step 1; the same command goes on from there" in out
+    status, out, _ = command()
+    folder = tmp_path / "training" / "vae"
+    assert status == 0 and "goes on from step 1" in out and f"finished 6 steps; weights are in {folder}" in out
+    assert [row["step"] for row in curve(folder)] == list(range(1, 7))
+    assert {path.name for path in (folder / "pictures").iterdir()} == {
+        f"step-{step:08d}_guess.png" for step in (2, 4, 6)
+    }  # fmt: skip
+    assert json.loads((folder / "config.json").read_text())["loop"]["seed"] == OPTIONS.seed
+    assert "all 6 steps were made before" in command()[1]
+
+
+def test_the_command_refuses_in_one_sentence(command):
+    assert command()[0] == 0
+    status, _, errors = command("+task.stage=2")
+    assert status == 1 and errors.startswith("error: ") and "give name=OTHER" in errors and errors.count("\n") == 1
+    status, _, errors = command("name=other", "loop.precision=float64")
+    assert status == 1 and errors == "error: precision is 'float64'; it must be one of float32, bfloat16, float16 " \
+        "(choose one of them)\n"  # fmt: skip
+
+
+def test_a_tracker_that_fails_stops_nothing(command, monkeypatch):
+    import wandb
+
+    def refuse(**_):
+        raise wandb.errors.CommError("no route")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    status, out, errors = command(tracker="wandb_offline")
+    assert status == 0 and "finished 6 steps" in out and errors.count("the tracker stopped, CommError: no route") == 1
+
+
+def test_the_tracker_writes_offline(command, tmp_path):
+    status, _, errors = command(tracker="wandb_offline")
+    assert status == 0 and "tracker stopped" not in errors
+    (written,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    content = written.read_bytes()
+    assert b"validation/mse" in content and b"pictures/guess" in content

@@ -1,0 +1,228 @@
+"""What the networks are trained on: losses against their definitions, and tasks that learn a batch by heart."""
+
+import json
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from hydra import compose, initialize_config_dir
+
+from experiments.pairs import SHIPPED_DIR
+from experiments.schema import CONF_DIR
+from experiments.train import KINDS, make_task, read_config
+from latentsync.errors import OptionError
+from latentsync.masks import mouth_mask
+from latentsync.model_files import LATENTSYNC_SCHEDULER, load_folder
+from latentsync.training.clips import mel_columns
+from latentsync.training.losses import (
+    clean_latents,
+    mixed_noise,
+    sync_loss,
+    target_of,
+    temporal_difference,
+    weighted_mse,
+)
+from latentsync.training.settings import read_settings
+from latentsync.training.syncnet import SyncNetSettings, SyncNetTask, load_own_syncnet
+from latentsync.training.unet import UNetSettings, UNetTask
+from latentsync.training.vae import VaeSettings, VaeTask
+
+SIZE_PX, FRAMES = 64, 4
+
+
+def seeded(number=0):
+    return torch.Generator().manual_seed(number)
+
+
+@pytest.fixture
+def batch():
+    """Two windows of smooth pictures with random sound."""
+    coarse = torch.randint(0, 256, (2, 2 * FRAMES, 3, 8, 8), generator=seeded()).float()
+    frames = torch.nn.functional.interpolate(coarse.flatten(0, 1), (SIZE_PX, SIZE_PX), mode="bicubic")
+    frames = frames.clamp(0, 255).to(torch.uint8).unflatten(0, (2, 2 * FRAMES))
+    return {
+        "frames": frames[:, :FRAMES],
+        "reference": frames[:, FRAMES:],
+        "audio": torch.randn(2, FRAMES, 50, 384, generator=seeded()),
+    }
+
+
+# --- losses ---
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_the_target_stands_for_the_clean_latents(kind):
+    scheduler = DDIMScheduler.from_config({**LATENTSYNC_SCHEDULER, "prediction_type": kind})
+    latents, noise = torch.randn(2, 3, 4, 2, 5, 5, generator=seeded()).unbind(1)[:2]
+    timesteps = torch.tensor([20, 700, 900])[: len(latents)]
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    target = target_of(scheduler, latents, noise, timesteps)
+    torch.testing.assert_close(clean_latents(scheduler, noisy, target, timesteps), latents, atol=1e-4, rtol=1e-4)
+    assert torch.equal(target, noise) == (kind == "epsilon")
+
+
+@pytest.mark.parametrize(("alpha", "shared"), [(0.0, 0.0), (1.0, 0.5), (2.0, 0.8)])
+def test_frames_share_a_part_of_the_noise(alpha, shared):
+    noise = mixed_noise((4, 4, 2, 32, 32), alpha, seeded())
+    assert noise.std() == pytest.approx(1, abs=0.02)
+    first, second = noise[:, :, 0].flatten(), noise[:, :, 1].flatten()
+    assert float(torch.corrcoef(torch.stack([first, second]))[0, 1]) == pytest.approx(shared, abs=0.03)
+
+
+def test_the_hole_counts_more():
+    mask = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 1, 2)
+    wrong_outside = torch.tensor([1.0, 0.0]).expand(1, 4, 3, 1, 2)
+    assert weighted_mse(wrong_outside, torch.zeros_like(wrong_outside), mask, 1.0) == pytest.approx(0.5)
+    assert weighted_mse(wrong_outside, torch.zeros_like(wrong_outside), mask, 3.0) == pytest.approx(0.25)
+
+
+def test_motion_is_compared_and_not_place():
+    still = torch.rand(1, 3, 3, 4, 4, generator=seeded())
+    assert temporal_difference(still + 0.3, still) == pytest.approx(0, abs=1e-12)
+    assert temporal_difference(still.flip(1), still) > 0.01
+
+
+def test_sync_loss_asks_for_nearness_where_they_belong_together():
+    same = torch.nn.functional.normalize(torch.rand(3, 8, generator=seeded()), dim=1)
+    apart = torch.eye(8)[:3], torch.eye(8)[3:6]
+    assert sync_loss(same, same, torch.ones(3)) < 1e-3 and sync_loss(*apart, torch.zeros(3)) < 1e-3
+    assert sync_loss(same, same, torch.zeros(3)) > 5 and sync_loss(*apart, torch.ones(3)) > 5
+
+
+# --- tasks ---
+
+
+def learnt(task, batch, steps, learning_rate):
+    """The first and the last losses of a task that sees one batch over and over."""
+    networks = torch.nn.ModuleDict(task.networks())
+    weights = [parameter for parameter in networks.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate)
+    losses = []
+    for _ in range(steps):
+        loss, parts = task.loss(batch, seeded(1))
+        assert all(torch.isfinite(part) for part in parts.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses[0], losses[-1]
+
+
+def test_the_autoencoder_learns_and_tells_its_scale(batch, tmp_path):
+    task = VaeTask(load_folder("mini")["vae"], VaeSettings(lpips_weight=0.1))
+    before = task.validate([batch], seeded())
+    first, last = learnt(task, batch, steps=25, learning_rate=3e-3)
+    assert last < 0.7 * first
+    assert task.validate([batch], seeded())["psnr_db"] > before["psnr_db"] + 1
+    assert task.pictures(batch, seeded())["faces_and_round_trip"].shape == (2 * SIZE_PX, 8 * SIZE_PX, 3)
+    task.export(tmp_path)
+    config = type(task.vae).load_config(tmp_path / "vae")
+    assert config["scaling_factor"] == pytest.approx(1 / float(task.deviation.value), rel=1e-3)
+    assert config["scaling_factor"] != 0.18215
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_unet_learns(batch, tmp_path, stage):
+    parts = load_folder("mini")
+    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(stage, FRAMES, validation_steps=2))
+    frozen = {name for name, parameter in task.unet.named_parameters() if not parameter.requires_grad}
+    assert frozen == (
+        set()
+        if stage == 1
+        else {n for n, _ in task.unet.named_parameters() if "attentions." not in n and "motion" not in n}
+    )
+    first, last = learnt(task, batch, steps=12, learning_rate=2e-3)
+    assert last < 0.9 * first
+    figures = task.validate([batch], seeded())
+    assert set(figures) == {"hole_psnr_db", "vae_hole_psnr_db"} and figures["vae_hole_psnr_db"] > 3
+    assert task.pictures(batch, seeded())["true_and_generated"].shape == (2 * SIZE_PX, FRAMES * SIZE_PX, 3)
+    task.export(tmp_path)
+    assert (tmp_path / "unet" / "config.json").is_file()
+
+
+def test_syncnet_learns_which_lips_go_with_a_sound(tmp_path):
+    network, config = load_own_syncnet("mini")
+    task = SyncNetTask(network, config, SyncNetSettings(num_frames=8))
+    assert sum(parameter.numel() for parameter in network.parameters()) < 3e6
+    levels = torch.tensor([40, 200]).reshape(2, 1, 1, 1, 1).expand(2, 8, 3, 128, 128)
+    mel = torch.linspace(-3, 3, 2).reshape(2, 1, 1).expand(2, 80, mel_columns(8)) + torch.zeros(2, 80, 1)
+    batch = {"frames": levels.to(torch.uint8), "reference": levels.flip(0).to(torch.uint8), "mel": mel}
+    first, last = learnt(task, batch, steps=25, learning_rate=1e-3)
+    assert last < 0.5 * first
+    network.eval()
+    assert task.validate([batch], seeded()) == {"accuracy": 1.0, "true_is_nearer": 1.0}
+    assert task.pictures(batch, seeded())["window"].shape == (64, 8 * 128, 3)
+    task.export(tmp_path)
+    assert json.loads((tmp_path / "syncnet" / "config.json").read_text()) == config
+    with pytest.raises(OptionError, match="num_frames is 16; the network takes 24 channels, so 8 frames"):
+        SyncNetTask(network, config, SyncNetSettings())
+
+
+def test_the_condition_is_that_of_inference(batch):
+    parts = load_folder("mini")
+    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(num_frames=FRAMES))
+    condition = task.condition(batch, seeded())
+    mask = mouth_mask("mask", SIZE_PX)[:, ::8, ::8]
+    assert torch.equal(condition.mask, mask[None, :, None].expand(2, -1, FRAMES, -1, -1))
+    assert condition.masked.shape == condition.reference.shape == (2, 4, FRAMES, SIZE_PX // 8, SIZE_PX // 8)
+    changed = batch | {"frames": batch["frames"].clone()}
+    hole = mouth_mask("mask", SIZE_PX)[0] == 0
+    changed["frames"][0][..., hole] = 0  # what is to be generated must not be seen
+    torch.testing.assert_close(task.condition(changed, seeded()).masked[0], condition.masked[0])
+
+
+def test_all_sound_is_dropped_where_it_should_be(batch, monkeypatch):
+    parts, seen = load_folder("mini"), []
+    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(audio_dropout=0.5))
+    real = task.unet.forward
+    monkeypatch.setattr(
+        task.unet, "forward", lambda *args: seen.append(args[2].abs().amax((1, 2, 3)) > 0) or real(*args)
+    )
+    with torch.no_grad():
+        for number in range(16):
+            task.loss(batch, seeded(number))
+    kept = torch.cat(seen)
+    assert 8 <= int(kept.sum()) <= 24  # of 32
+
+
+def test_unknown_and_odd_settings_are_refused():
+    assert read_settings(UNetSettings, {"hole_weight": 2, "stage": 2}) == UNetSettings(stage=2, hole_weight=2)
+    for told, message in (
+        ({"lips_weight": 1.0}, "task.lips_weight is unknown; known are stage"),
+        ({"stage": "2"}, "task.stage is '2'; a value like 1"),
+        ({"flip": 1}, "task.flip is 1; a value like True"),
+        ({"stage": 3}, "task.stage is 3; it must be 1 or 2"),
+        ({"mask": "nose"}, "task.mask is 'nose'; choose one of mask"),
+        ({"audio_dropout": 1.0}, "task.audio_dropout is 1.0"),
+        ({"hole_weight": 0.0}, "task.hole_weight is 0.0; it must be above 0"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            read_settings(UNetSettings, told)
+
+
+# --- from files to a loss ---
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """The shipped speakers as aligned clips of 128 px."""
+    from experiments.prepare import main
+
+    folder = tmp_path_factory.mktemp("clips")
+    told = ["--input_dir", str(SHIPPED_DIR), "--output_dir", str(folder), "--size", "128", "--max_seconds", "2"]
+    assert main(told) == 0
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_configured_training_begins_from_prepared_clips(clips, kind):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        overrides = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5"]
+        config = read_config(compose("train_config", overrides=overrides))
+    task, train_set, validation_set = make_task(config)
+    assert {clip.identity for clip in train_set.clips}.isdisjoint(clip.identity for clip in validation_set.clips)
+    batch = torch.utils.data.default_collate([train_set.sample(0, 0), train_set.sample(1, 1)])
+    loss, _ = task.loss(batch, seeded())
+    loss.backward()
+    trained = [p for network in task.networks().values() for p in network.parameters() if p.requires_grad]
+    assert torch.isfinite(loss) and any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
