@@ -33,7 +33,8 @@ def _require_one_of(value: object, choices: tuple[str, ...], name: str) -> None:
     _require(value in choices, f"{name} {value!r} is unknown; choose one of {', '.join(choices)}")
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -89,22 +90,22 @@ class SamplerOptions:
             _check_guidance(self.guidance_scale, "guidance_scale")
         steps = self.num_inference_steps
         _require(
-            _is_whole(steps) and 1 <= steps <= MAX_STEPS,
+            is_whole(steps) and 1 <= steps <= MAX_STEPS,
             f"num_inference_steps is {steps}; it must be a whole number from 1 to {MAX_STEPS} (20 is the usual choice)",
         )
         _require(
-            _is_whole(self.seed) and 0 <= self.seed <= MAX_SEED,
+            is_whole(self.seed) and 0 <= self.seed <= MAX_SEED,
             f"seed is {self.seed}; it must be a whole number from 0 to 2^63-1 (1247 is the usual choice)",
         )
         frames = self.num_frames
         _require(
-            frames is None or (_is_whole(frames) and frames >= 1),
+            frames is None or (is_whole(frames) and frames >= 1),
             f"num_frames is {frames}; it must be a whole number of at least 1, or null for the model's own",
         )
         _require_one_of(self.rng, RNGS, "rng")
         interval = self.deepcache_interval
         _require(
-            _is_whole(interval) and interval >= 1,
+            is_whole(interval) and interval >= 1,
             f"deepcache_interval is {interval}; it must be a whole number of at least 1 (1 is off, the original has 3)",
         )
 
@@ -136,7 +137,7 @@ class VideoOptions:
         for name in ("width", "height"):
             size = getattr(self, name)
             _require(
-                size is None or (_is_whole(size) and size >= 64 and size % 8 == 0),
+                size is None or (is_whole(size) and size >= 64 and size % 8 == 0),
                 f"{name} is {size}; it must be a multiple of 8 and at least 64 (256 is the usual choice)",
             )
         if None not in (self.width, self.height):
@@ -150,7 +151,7 @@ class VideoOptions:
         _require_one_of(self.geometry, GEOMETRIES, "geometry")
         _require_one_of(self.rounding, ROUNDINGS, "rounding")
         _require(
-            _is_whole(self.crf) and 0 <= self.crf <= 51,
+            is_whole(self.crf) and 0 <= self.crf <= 51,
             f"crf is {self.crf}; it must be a whole number from 0 (lossless) to 51 (18 is the usual choice)",
         )
 
@@ -179,7 +180,7 @@ class RuntimeOptions:
             f"dtype {self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}, or null for the device's own",
         )
         _require(
-            self.batch_size is None or (_is_whole(self.batch_size) and self.batch_size >= 1),
+            self.batch_size is None or (is_whole(self.batch_size) and self.batch_size >= 1),
             f"batch_size is {self.batch_size}; it must be a whole number of at least 1, or null",
         )
 

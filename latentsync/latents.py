@@ -104,11 +104,16 @@ def encode(vae: AutoencoderKL, pixels: Pixels, noise: FrameLatents) -> FrameLate
     return (torch.cat(parts) - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
+def unscaled(vae: AutoencoderKL, latents: FrameLatents) -> FrameLatents:
+    """Latents in the VAE's own range, from the UNet's."""
+    return latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+
+
 def decode(vae: AutoencoderKL, latents: FrameLatents) -> Pixels:
     """Aligned faces from latents, (f, 3, r, r) float32 on the CPU, about -1..1."""
-    unscaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+    own = unscaled(vae, latents.to(vae.device, vae.dtype))
     at_once = frames_at_once(latents.shape[-1] * 2 ** (len(vae.config.block_out_channels) - 1))
-    return torch.cat([vae.decode(part).sample.float().cpu() for part in unscaled.split(at_once)])
+    return torch.cat([vae.decode(part).sample.float().cpu() for part in own.split(at_once)])
 
 
 def frames_at_once(size_px: int) -> int:

@@ -261,7 +261,7 @@ def save_folder(
             save_network(network, part / name)
         scheduler.save_config(part / "scheduler")
         (part / "whisper").mkdir()
-        encoder = {f"model.encoder.{name}": tensor for name, tensor in _plain(audio.whisper.encoder).items()}
+        encoder = {f"model.encoder.{name}": tensor for name, tensor in plain_tensors(audio.whisper.encoder).items()}
         save_file(encoder, part / WHISPER_FILE)
         content = {"_class_name": "LipsyncPipeline", **asdict(settings), "whisper": "own", "untrained_seed": None}
         (part / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n")
@@ -273,10 +273,11 @@ def save_folder(
 def save_network(network: nn.Module, folder: Path) -> None:
     """Writes one network's configuration and weights, every tensor as it is."""
     network.save_config(folder)
-    save_file(_plain(network), folder / WEIGHTS_FILE)
+    save_file(plain_tensors(network), folder / WEIGHTS_FILE)
 
 
-def _plain(network: nn.Module) -> dict[str, torch.Tensor]:
+def plain_tensors(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A network's tensors as a file takes them."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 

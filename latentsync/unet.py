@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from latentsync.config import is_whole
 from latentsync.errors import OptionError
 from latentsync.unet_blocks import MOTION_NORM_GROUPS, DownBlock, FrameConv, MidBlock, UpBlock
 
@@ -69,12 +70,12 @@ class UNet3DOutput(BaseOutput):
     deep_features: Tensor
 
 
-def _is_whole(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_count(value: object, least: int = 1) -> bool:
+    return is_whole(value) and value >= least
 
 
 def _are_whole(values: object) -> bool:
-    return isinstance(values, list | tuple) and len(values) > 0 and all(map(_is_whole, values))
+    return isinstance(values, list | tuple) and len(values) > 0 and all(map(_is_count, values))
 
 
 def _are_motion_kwargs(values: object) -> bool:
@@ -82,26 +83,26 @@ def _are_motion_kwargs(values: object) -> bool:
         return False
     return all(
         isinstance(value, bool) if isinstance(MOTION_MODULE_KWARGS[key], bool)
-        else _is_whole(value) if isinstance(MOTION_MODULE_KWARGS[key], int)
+        else _is_count(value) if isinstance(MOTION_MODULE_KWARGS[key], int)
         else isinstance(value, list | tuple)
         for key, value in values.items()
     )  # fmt: skip
 
 
 # What the other keys take: a check and its description
-WHOLE = (_is_whole, "a whole number of at least 1")
+WHOLE = (_is_count, "a whole number of at least 1")
 WHOLES = (_are_whole, "a list of whole numbers of at least 1")
 NAMES = (lambda value: isinstance(value, list | tuple) and all(isinstance(n, str) for n in value), "a list of names")
 SWITCH = (lambda value: isinstance(value, bool), "true or false")
 RULES = {
-    "sample_size": (lambda value: value is None or _is_whole(value), "a whole number of at least 1, or null"),
+    "sample_size": (lambda value: value is None or _is_count(value), "a whole number of at least 1, or null"),
     "in_channels": WHOLE,
     "out_channels": WHOLE,
     "down_block_types": NAMES,
     "up_block_types": NAMES,
     "block_out_channels": WHOLES,
     "layers_per_block": WHOLE,
-    "downsample_padding": (lambda value: _is_whole(value, least=0), "a whole number of at least 0"),
+    "downsample_padding": (lambda value: _is_count(value, least=0), "a whole number of at least 0"),
     "norm_num_groups": WHOLE,
     "norm_eps": (lambda value: isinstance(value, float) and 0 < value < 1, "a number between 0 and 1"),
     "cross_attention_dim": WHOLE,

@@ -357,8 +357,7 @@ class WindowSet(Dataset):
         whisper: the encoder, whose states of all clips are computed now where they are missing; not kept.
         reference_gap_frames: how far a reference frame is from every frame of the window, at least; 25 is 1 s.
         seed: of all that is drawn.
-        flip: mirrors half of the samples left to right, frames and reference alike; `flipped` tells so that the loop
-            mirrors its masks, too.
+        flip: mirrors half of the samples left to right, frames and reference alike; `flipped` tells which.
         colour_jitter: j changes contrast and brightness by factors of 1 - j .. 1 + j, and each channel by half of that,
             the same for all frames and reference of a sample; 0 is off, 0.1 is slight.
         wanted: which of "reference" and "mel" a sample has; what nobody needs costs nothing.

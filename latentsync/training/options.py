@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 
-from latentsync.config import DTYPES, MAX_SEED
+from latentsync.config import DTYPES, MAX_SEED, is_whole
 from latentsync.errors import OptionError
 
 SCHEDULES = ("constant", "cosine")
@@ -66,13 +66,13 @@ class LoopOptions:
 
     def __post_init__(self) -> None:
         for name, (least, remedy) in _WHOLE.items():
-            self._check(name, _is_whole(value := getattr(self, name)) and value >= least, f"a whole number >= {least}",
+            self._check(name, is_whole(value := getattr(self, name)) and value >= least, f"a whole number >= {least}",
                         remedy)  # fmt: skip
         self._check("learning_rate", _is_number(self.learning_rate) and self.learning_rate > 0, "above 0", "try 1e-4")
         for name in ("weight_decay", "max_grad_norm"):
             self._check(name, _is_number(value := getattr(self, name)) and value >= 0, "at least 0", "0 is off")
         self._check("ema_decay", _is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "in 0..1", "0 is off")
-        self._check("seed", _is_whole(self.seed) and 0 <= self.seed <= MAX_SEED, "in 0..2^63-1", "1247 is usual")
+        self._check("seed", is_whole(self.seed) and 0 <= self.seed <= MAX_SEED, "in 0..2^63-1", "1247 is usual")
         for name, choices in (("schedule", SCHEDULES), ("precision", DTYPES)):
             self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}", "choose one of them")
         minutes = self.max_minutes
@@ -99,10 +99,6 @@ class LoopOptions:
     def names(cls) -> tuple[str, ...]:
         """The names of all options."""
         return tuple(field.name for field in fields(cls))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

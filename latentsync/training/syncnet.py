@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from latentsync.errors import OptionError, WeightsError
 from latentsync.masks import crops_to_pixels
 from latentsync.metrics.stable_syncnet import StableSyncNet
-from latentsync.model_files import WEIGHTS_FILE, model_folder
+from latentsync.model_files import WEIGHTS_FILE, model_folder, plain_tensors
 from latentsync.shapes import Crops
 from latentsync.tensor_files import load_exactly, read_state_dict
 from latentsync.training.clips import WindowSet, find_clips, split
@@ -108,8 +108,7 @@ class SyncNetTask:
         """Writes `syncnet/`: weights and configuration."""
         target = folder / FOLDER
         target.mkdir(parents=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, target / WEIGHTS_FILE)
+        save_file(plain_tensors(self.network), target / WEIGHTS_FILE)
         (target / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n")
 
 

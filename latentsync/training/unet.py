@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from latentsync.config import MASKS
 from latentsync.denoise import Condition, denoise
 from latentsync.errors import OptionError
-from latentsync.latents import decode, frames_at_once
+from latentsync.latents import decode, encode, latent_shape, unscaled
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
 from latentsync.metrics.perceptual import lpips_network
 from latentsync.model_files import load_folder, save_network
@@ -127,8 +127,8 @@ class UNetTask:
 
     def pixel_losses(self, clean: Latents, faces: Pixels) -> dict[str, Tensor]:
         """LPIPS and motion of the lower half of the decoded faces, as the original compares it."""
-        unscaled = rearrange(clean, "b c f h w -> (b f) c h w") / self.vae.config.scaling_factor
-        decoded = self.vae.decode(unscaled + (self.vae.config.shift_factor or 0.0)).sample.float()
+        latents = unscaled(self.vae, rearrange(clean, "b c f h w -> (b f) c h w"))
+        decoded = self.vae.decode(latents).sample.float()
         decoded = rearrange(decoded, "(b f) c h w -> b f c h w", b=len(faces))
         lower = slice(faces.shape[-1] // 2, None)
         generated, true = decoded[..., lower, :], faces[..., lower, :]
@@ -138,13 +138,9 @@ class UNetTask:
     @torch.no_grad()
     def encode(self, faces: Pixels, generator: torch.Generator) -> Latents:
         """Scaled samples of the VAE's posterior, (b, c, f, h, w)."""
-        flat, parts = rearrange(faces, "b f c h w -> (b f) c h w"), []
-        for part in flat.split(frames_at_once(flat.shape[-1])):
-            posterior = self.vae.encode(part).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
-            parts.append(posterior.mean + posterior.std * noise)
-        latents = (torch.cat(parts).float() - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor
-        return rearrange(latents, "(b f) c h w -> b c f h w", b=len(faces))
+        flat = rearrange(faces, "b f c h w -> (b f) c h w")
+        noise = torch.randn((len(flat), *latent_shape(self.vae, flat.shape[-1])), generator=generator)
+        return rearrange(encode(self.vae, flat, noise).float(), "(b f) c h w -> b c f h w", b=len(faces))
 
     def condition(self, batch: dict[str, Tensor], generator: torch.Generator) -> Condition:
         """Mask, masked and reference latents and sound of a batch, on the device."""
