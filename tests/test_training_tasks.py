@@ -12,11 +12,13 @@ from experiments.schema import CONF_DIR
 from experiments.train import KINDS, make_task, read_config
 from latentsync.errors import OptionError
 from latentsync.masks import mouth_mask
+from latentsync.metrics.perceptual import lpips_network
 from latentsync.model_files import LATENTSYNC_SCHEDULER, load_folder
 from latentsync.training.clips import mel_columns
 from latentsync.training.losses import (
     clean_latents,
     mixed_noise,
+    perceptual_distance,
     sync_loss,
     target_of,
     temporal_difference,
@@ -87,6 +89,16 @@ def test_sync_loss_asks_for_nearness_where_they_belong_together():
     apart = torch.eye(8)[:3], torch.eye(8)[3:6]
     assert sync_loss(same, same, torch.ones(3)) < 1e-3 and sync_loss(*apart, torch.zeros(3)) < 1e-3
     assert sync_loss(same, same, torch.zeros(3)) > 5 and sync_loss(*apart, torch.ones(3)) > 5
+
+
+def test_lower_precision_around_them_changes_neither_lpips_nor_the_loss_of_sync():
+    a, b = (torch.rand(2, 2, 3, 64, 64, generator=seeded()) * 2 - 1).unbind()
+    near = torch.nn.functional.normalize(torch.tensor([[1.0, 1e-3]]), dim=1)
+    numbers = perceptual_distance(lpips_network(), a, b), sync_loss(near, near.flip(1), torch.ones(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(perceptual_distance(lpips_network(), a, b), numbers[0])
+        assert sync_loss(near, near.flip(1), torch.ones(1)) == numbers[1]
+        assert torch.isfinite(sync_loss(near.bfloat16(), near.bfloat16(), torch.zeros(1)))
 
 
 # --- tasks ---

@@ -26,6 +26,7 @@ from latentsync.metrics.perceptual import lpips_network
 from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Pixels
 from latentsync.training.clips import WindowSet, find_clips, split
+from latentsync.training.losses import perceptual_distance
 from latentsync.training.settings import read_settings
 
 DEVIATION_MOMENTUM = 0.99  # of the running mean, over steps
@@ -94,7 +95,7 @@ class VaeTask:
         parts = {"l1": (decoded - faces).abs().mean(), "kl": posterior.kl().mean() / posterior.mean[0].numel()}
         total = parts["l1"] + self.settings.kl_weight * parts["kl"]
         if self.settings.lpips_weight:
-            parts["lpips"] = self.lpips(faces, decoded.float()).mean()
+            parts["lpips"] = perceptual_distance(self.lpips, faces, decoded).mean()
             total = total + self.settings.lpips_weight * parts["lpips"]
         return total, parts
 
@@ -105,7 +106,7 @@ class VaeTask:
             faces = _faces(batch).to(self.vae.device)
             decoded = self.round_trip(faces)
             psnr.append(-10 * torch.log10(((decoded - faces) / 2).square().mean((1, 2, 3))).cpu())
-            lpips.append(self.lpips(faces, decoded).flatten().cpu())
+            lpips.append(perceptual_distance(self.lpips, faces, decoded).cpu())
         return {"psnr_db": float(torch.cat(psnr).mean()), "lpips": float(torch.cat(lpips).mean())}
 
     def pictures(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
