@@ -21,7 +21,7 @@ from latentsync.speakers import samples, voice
 from latentsync.speakers.clip import FPS, blink_track, head_motion, render_clip, truth_json, write_clip
 from latentsync.speakers.identity import Identity, random_identity
 from latentsync.speakers.mouth import mouth_geometry
-from latentsync.speakers.painter import Expression, Painter, Pose
+from latentsync.speakers.painter import Expression, Painter, Pose, random_framing, view_top
 from latentsync.speakers.surface import CHIN_Y, MOUTH_Y, PUPIL_X
 from latentsync.speakers.visemes import SHAPES, VISEMES, MouthShape, frame_phones, mouth_track
 from latentsync.speakers.voice import Phone, Speech, Voice, parse_phones, speak
@@ -174,6 +174,24 @@ def test_to_px_inverts_the_pose(painter: Painter) -> None:
         column, row = painter.to_px(point, pose)
         shown = x[round(row), round(column)], y[round(row), round(column)]
         assert shown == pytest.approx(point, abs=1.1 * painter.px_mm)
+
+
+@pytest.mark.parametrize("view_mm", [195.0, 210.0, 260.0])
+def test_a_close_up_keeps_the_face_under_motion(view_mm: float) -> None:
+    """Forehead, cheeks and the chin of a wide open mouth stay in the picture at the ends of the head's motion."""
+    close = Painter(Identity("male", chin_length=1.04), 64, view_mm)
+    chin = CHIN_Y * 1.04 + mouth_geometry(close.identity, SHAPES["ah"]).jaw
+    for pose in (Pose(), Pose(3, 8, 4, 6, 3, 1.02), Pose(-3, -8, -4, -6, -3, 1.02)):
+        for point in ((0, -40), (70, 10), (-70, 10), (0, chin)):
+            assert all(0 <= value < 64 for value in close.to_px(point, pose)), (point, pose)
+
+
+def test_framing_is_seeded_and_checked() -> None:
+    assert random_framing(3) == random_framing(3) != random_framing(4)
+    assert 195 <= random_framing(3) <= 260
+    assert Painter(Identity("male"), 64, 210).view_top_mm == view_top(210) > view_top(370) == -156
+    with pytest.raises(OptionError, match="190 and 420"):
+        Painter(Identity("male"), 64, 100)
 
 
 def test_identities_are_seeded_and_checked() -> None:

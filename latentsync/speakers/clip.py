@@ -18,7 +18,7 @@ from jaxtyping import Float
 from latentsync.errors import MediaError
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import mouth_geometry
-from latentsync.speakers.painter import Expression, Frame, Painter, Pose
+from latentsync.speakers.painter import VIEW_MM, Expression, Frame, Painter, Pose
 from latentsync.speakers.surface import MOUTH_Y
 from latentsync.speakers.visemes import FPS, VOWELS, MouthShape, frame_phones, mouth_track, viseme_of
 from latentsync.speakers.voice import RATE_HZ, Speech, Voice, speak, wav_bytes
@@ -91,11 +91,14 @@ def render_clip(
     size_px: int = 512,
     intensity: float = 1.0,
     painter: Painter | None = None,
+    view_mm: float = VIEW_MM,
+    view_top_mm: float | None = None,
 ) -> SpeakerClip:
     """The clip in which `identity` says `sentence`.
 
-    `seed` drives motion, blinks and brows; `intensity` scales the articulation (1 is plain speech). A `painter` of the
-    same identity and size may be handed in, since making one takes about a second.
+    `seed` drives motion, blinks and brows; `intensity` scales the articulation (1 is plain speech). `view_mm` and
+    `view_top_mm` frame the picture (see `Painter`). A `painter` of the same identity, size and framing may be handed
+    in, since making one takes up to a second.
     """
     speech = speak(sentence, voice)
     count = math.ceil(len(speech.sound) * FPS / RATE_HZ)
@@ -103,7 +106,7 @@ def render_clip(
     shapes = mouth_track(speech.phones, count, intensity * (0.22 + 0.85 * loud**2))
     poses = head_motion(seed, count, loud)
     expressions = expression_track(seed, speech, count, loud)
-    painter = painter or Painter(identity, size_px)
+    painter = painter or Painter(identity, size_px, view_mm, view_top_mm)
     phones = frame_phones(speech.phones, count)
     truth = tuple(
         _truth(painter, index, phones[index], poses[index], expressions[index], shapes[index]) for index in range(count)
@@ -273,6 +276,8 @@ def truth_json(clip: SpeakerClip) -> str:
         "voice": vars(clip.voice),
         "identity": vars(clip.identity),
         "size_px": clip.size_px,
+        "view_mm": clip.painter.view_mm,
+        "view_top_mm": clip.painter.view_top_mm,
         "seed": clip.seed,
         "fps": FPS,
         "rate_hz": RATE_HZ,

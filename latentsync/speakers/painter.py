@@ -4,7 +4,7 @@ What never changes is painted once per identity: background, body, skin, and wha
 layers up through the head's pose and the jaw's pull, then paints eyes and mouth at the positions its pixels show.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,15 +20,22 @@ from latentsync.speakers.visemes import MouthShape
 Frame = UInt8[np.ndarray, "h w 3"]  # RGB, 0..255
 Layer = UInt8[np.ndarray, "h w 4"]  # sRGB times coverage, and coverage
 
-VIEW_MM = 370.0  # side of the picture in the plane of the face
+VIEW_MM = 370.0  # side of the picture in the plane of the face: head and shoulders
 VIEW_TOP_MM = -156.0
+VIEWS_MM = (190.0, 420.0)
+CLOSE_UP_MM = (195.0, 260.0)  # from the middle of the forehead to under the dropped chin
+TOP_FALLS = 0.56  # mm by which the top of the picture falls for each mm that the view is narrower
+FRAMING_SEED = 26
 PIVOT_MM = (0.0, 118.0)  # the head turns about the top of the neck
 MEAN_DEPTH_MM = 34.0  # relief that stays in place when the head turns
 BROW_MM = 4.5  # lift of the brows at 1
 BODY_FOLLOWS = 0.35  # share of the head's translation that the shoulders take part in
 SIZES_PX = (64, 2048)
-PAINT_SCALE = 2.2  # px/mm at which the layers are painted before they are brought to the frame's scale
-HEAD = Grid(-132.0, -172.0, round(264 * PAINT_SCALE), round(372 * PAINT_SCALE), PAINT_SCALE)
+PAINT_SCALE = 2.2  # px/mm at which the layers of a large picture are painted before they are brought to its scale
+OVERSAMPLING = 1.3  # of the layers against the frame
+FULL_FROM_SCALE = 1.35  # px/mm of a frame from which its layers are painted at PAINT_SCALE
+MARGIN_MM = 30.0  # painted around the view, since the head moves
+HEAD_MM = (-132.0, -172.0, 132.0, 200.0)  # left, top, right, bottom of what hangs on the head
 NOISE_TILES = 6
 
 
@@ -54,43 +61,72 @@ class Expression:
     smile: float = 0.0
 
 
-class Painter:
-    """Paints one person at one size; frames depend on the arguments of `paint` alone, not on their order."""
+def random_framing(seed: int) -> float:
+    """`view_mm` of a close-up: the face fills the picture, the top of the hair may be cut."""
+    return round(float(np.random.default_rng([seed, FRAMING_SEED]).uniform(*CLOSE_UP_MM)), 1)
 
-    def __init__(self, identity: Identity, size_px: int) -> None:
+
+def view_top(view_mm: float) -> float:
+    """Height of the picture's upper edge in mm that keeps the chin of a dropped jaw in the picture."""
+    return round(VIEW_TOP_MM + TOP_FALLS * (VIEW_MM - view_mm), 2)
+
+
+class Painter:
+    """Paints one person at one size; frames depend on the arguments of `paint` alone, not on their order.
+
+    `view_mm` is the side of the square picture in the plane of the face, `view_top_mm` its upper edge (the eyes are at
+    0, downwards is positive; None follows `view_top`).
+    """
+
+    def __init__(
+        self, identity: Identity, size_px: int, view_mm: float = VIEW_MM, view_top_mm: float | None = None
+    ) -> None:
         if not SIZES_PX[0] <= size_px <= SIZES_PX[1]:
             raise OptionError(f"size_px is {size_px}; it must lie between {SIZES_PX[0]} and {SIZES_PX[1]}")
+        if not VIEWS_MM[0] <= view_mm <= VIEWS_MM[1]:
+            raise OptionError(f"view_mm is {view_mm}; it must lie between {VIEWS_MM[0]:g} and {VIEWS_MM[1]:g}")
         self.identity = identity
         self.size_px = size_px
-        self.px_mm = VIEW_MM / size_px
-        scale = size_px / VIEW_MM
-        self._view = Grid(-VIEW_MM / 2 + 0.5 / scale, VIEW_TOP_MM + 0.5 / scale, size_px, size_px, scale)
+        self.view_mm = float(view_mm)
+        self.view_top_mm = view_top(view_mm) if view_top_mm is None else float(view_top_mm)
+        self.px_mm = view_mm / size_px
+        scale = size_px / view_mm
+        self._view = Grid(-view_mm / 2 + 0.5 / scale, self.view_top_mm + 0.5 / scale, size_px, size_px, scale)
         self._view_x, self._view_y = self._view.x, self._view.y
+        self._scale = PAINT_SCALE if scale > FULL_FROM_SCALE else OVERSAMPLING * scale
+        self._head = self._head_grid()
         self._paint_layers()
 
+    def _head_grid(self) -> Grid:
+        """The part of the head that the picture can show, at the scale of painting."""
+        view = (-self.view_mm / 2, self.view_top_mm, self.view_mm / 2, self.view_top_mm + self.view_mm)
+        left, top = (max(HEAD_MM[axis], view[axis] - MARGIN_MM) for axis in (0, 1))
+        right, bottom = (min(HEAD_MM[axis], view[axis] + MARGIN_MM) for axis in (2, 3))
+        return Grid(left, top, round((right - left) * self._scale), round((bottom - top) * self._scale), self._scale)
+
     def _paint_layers(self) -> None:
-        person = self.identity
+        person, grid = self.identity, self._head
         skin_draw, hair_draw, body_draw, room_draw, camera_draw = (
             np.random.default_rng([person.seed, purpose]) for purpose in (1, 2, 3, 4, 5)
         )
-        skin, skin_mask, relief = surface.paint_skin(person, HEAD, skin_draw)
-        ears, ear_mask = scene.paint_ears(person, HEAD)
-        skin = eyes.paint_brows(skin, person, HEAD, skin_draw)
-        skin = scene.paint_beard(skin, person, HEAD, skin_draw)
-        front, front_mask, back, back_mask = hair.paint_hair(person, HEAD, hair_draw)
+        skin, skin_mask, relief = surface.paint_skin(person, grid, skin_draw)
+        ears, ear_mask = scene.paint_ears(person, grid)
+        skin = eyes.paint_brows(skin, person, grid, skin_draw)
+        skin = scene.paint_beard(skin, person, grid, skin_draw)
+        front, front_mask, back, back_mask = hair.paint_hair(person, grid, hair_draw)
         if hair.STYLES[person.hair_style].fall:  # hair that hangs hides the ears
             ear_mask = np.zeros_like(ear_mask)
         face, face_mask = over(ears, skin, np.maximum(skin_mask, 1 - ear_mask)), np.maximum(ear_mask, skin_mask)
         # Hair keeps the light off the skin beneath: near it, and a little below it.
-        shade = blur(np.roll(front_mask, round(3 * HEAD.scale), axis=0), 4.5 * HEAD.scale)
+        shade = blur(np.roll(front_mask, round(3 * grid.scale), axis=0), 4.5 * grid.scale)
         face = face * (1 - 0.52 * shade)[..., None]
         if person.glasses:
-            glasses, glasses_mask = scene.paint_glasses(HEAD)
+            glasses, glasses_mask = scene.paint_glasses(grid)
             front, front_mask = over(front, glasses, glasses_mask), np.maximum(front_mask, glasses_mask)
-        self._texture = _reduced(HEAD, min(1.0, 1.3 * self._view.scale / HEAD.scale))
+        self._texture = _reduced(grid, min(1.0, OVERSAMPLING * self._view.scale / grid.scale))
         self._face = _layer(face, face_mask, self._texture)
         self._over = _layer(front, front_mask, self._texture)
-        self._depth = cv2.resize(blur(np.where(skin_mask > 0.5, relief, 0), 3.0 * HEAD.scale), self._depth_grid_size())
+        self._depth = cv2.resize(blur(np.where(skin_mask > 0.5, relief, 0), 3.0 * grid.scale), self._depth_grid_size())
         self._behind = self._paint_behind(back, back_mask, body_draw, room_draw)
         tiles = camera_draw.normal(0, 1.5, (NOISE_TILES, self.size_px, self.size_px, 1))
         self._noise = [np.round(blur(tile.astype(np.float32), 0.6) * 1.5)[..., None] for tile in tiles]
@@ -102,14 +138,14 @@ class Painter:
         self, back: np.ndarray, back_mask: Field, body_draw: np.random.Generator, room_draw: np.random.Generator
     ) -> tuple[Frame, Layer]:
         """The room, and the body on a grid that overhangs the picture so that it may move."""
-        grid = replace(self._view, left=-VIEW_MM / 2 - 20, top=VIEW_TOP_MM - 20)
-        wide = round((VIEW_MM + 40) * PAINT_SCALE)
-        grid = Grid(grid.left, grid.top, wide, wide, PAINT_SCALE)
-        place = np.float32([[1, 0, (HEAD.left - grid.left) * PAINT_SCALE], [0, 1, (HEAD.top - grid.top) * PAINT_SCALE]])
+        head, scale = self._head, self._scale
+        wide = round((self.view_mm + 40) * scale)
+        grid = Grid(-self.view_mm / 2 - 20, self.view_top_mm - 20, wide, wide, scale)
+        place = np.float32([[1, 0, (head.left - grid.left) * scale], [0, 1, (head.top - grid.top) * scale]])
         hair_light = cv2.warpAffine(back, place, (wide, wide))
         hair_mask = cv2.warpAffine(back_mask, place, (wide, wide))
         body, mask = scene.paint_body(self.identity, grid, hair_light, hair_mask, body_draw)
-        self._body_grid = _reduced(grid, min(1.0, self._view.scale / PAINT_SCALE))
+        self._body_grid = _reduced(grid, min(1.0, self._view.scale / scale))
         room = srgb(scene.paint_background(self.identity, self._view, room_draw))
         return np.round(room * 255).astype(np.uint8), _layer(body, mask, self._body_grid)
 
