@@ -7,7 +7,8 @@ Conventions: crops `(f, 3, r, r)`, RGB, uint8 0..255 or float -1..1. The distanc
 pictures and grows with the difference; below about 0.1 is hard to see.
 
 Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018), LPIPS v0.1
-with AlexNet, as in the `lpips` package. Both the backbone and the linear heads come from one file of the catalogue.
+with AlexNet, as in the `lpips` package; VGG16 serves as a loss in training. Backbone and linear heads of each come from
+one file of the catalogue.
 """
 
 import pickle
@@ -28,8 +29,25 @@ LPIPS_WEIGHTS = "lpips/alexnet.ckpt"
 BATCH_FRAMES = 16  # compared at once, so that memory does not depend on the number of frames
 SMALLEST_PX = 32  # AlexNet's last stage needs a few pixels
 
-# The five convolutions of AlexNet under the names that the `lpips` package gives them.
-_CONVOLUTIONS = ("net.slice1.0", "net.slice2.3", "net.slice3.6", "net.slice4.8", "net.slice5.10")
+# By network: the file, its name for the backbone, and the backbone's convolutions as the `lpips` package names them.
+_NETS = {
+    "alex": (
+        LPIPS_WEIGHTS,
+        "AlexNet_0",
+        ("net.slice1.0", "net.slice2.3", "net.slice3.6", "net.slice4.8", "net.slice5.10"),
+    ),
+    "vgg": (
+        "lpips/vgg16.ckpt",
+        "VGG16_0",
+        (
+            "net.slice1.0", "net.slice1.2", "net.slice2.5", "net.slice2.7", "net.slice3.10", "net.slice3.12",
+            "net.slice3.14", "net.slice4.17", "net.slice4.19", "net.slice4.21", "net.slice5.24", "net.slice5.26",
+            "net.slice5.28",
+        ),
+    ),
+}  # fmt: skip
+LPIPS_NETS = tuple(_NETS)
+_HEADS = 5
 _ADMITTED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -75,13 +93,14 @@ def read_arrays(path: Path) -> dict[str, Any]:
             raise WeightsError(f"{path} is damaged ({error}); delete it and fetch it again") from error
 
 
-def lpips_state_dict(arrays: dict[str, Any]) -> dict[str, Tensor]:
+def lpips_state_dict(arrays: dict[str, Any], net: str = "alex") -> dict[str, Tensor]:
     """The carrier's arrays under the names of the `lpips` package; kernels go from HWIO to OIHW."""
-    state = {}
-    for layer, name in enumerate(_CONVOLUTIONS):
-        convolution = arrays["AlexNet_0"][f"Conv_{layer}"]
+    state, (_, backbone, convolutions) = {}, _NETS[net]
+    for layer, name in enumerate(convolutions):
+        convolution = arrays[backbone][f"Conv_{layer}"]
         state[f"{name}.weight"] = _oihw(convolution["kernel"])
         state[f"{name}.bias"] = torch.from_numpy(np.array(convolution["bias"]))
+    for layer in range(_HEADS):
         head = _oihw(arrays[f"NetLinLayer_{layer}"]["Conv_0"]["kernel"])
         state[f"lin{layer}.model.1.weight"] = state[f"lins.{layer}.model.1.weight"] = head
     return state
@@ -92,16 +111,19 @@ def _oihw(kernel: np.ndarray) -> Tensor:
 
 
 @cache
-def lpips_network(device: str = "cpu") -> lpips.LPIPS:
-    """LPIPS v0.1 with AlexNet, in float32, ready for use; nothing is downloaded by `lpips` or torchvision.
+def lpips_network(device: str = "cpu", net: str = "alex") -> lpips.LPIPS:
+    """LPIPS v0.1 in float32, ready for use; nothing is downloaded by `lpips` or torchvision.
+
+    Args:
+        net: "alex" or "vgg".
 
     Raises:
         WeightsError: the weights are not on this machine and cannot be fetched.
     """
-    state = lpips_state_dict(read_arrays(weights.locate(LPIPS_WEIGHTS)))
+    state = lpips_state_dict(read_arrays(weights.locate(_NETS[net][0])), net)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # its random start is overwritten
         warnings.simplefilter("ignore")  # torchvision's old argument names, in lpips' own code
-        network = lpips.LPIPS(net="alex", version="0.1", pretrained=False, pnet_rand=True, verbose=False)
+        network = lpips.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
     state |= {name: value for name, value in network.state_dict().items() if name.startswith("scaling_layer.")}
     network.load_state_dict(state, strict=True)
     return network.requires_grad_(False).eval().to(device)

