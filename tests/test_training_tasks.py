@@ -1,7 +1,10 @@
 """What the networks are trained on: losses against their definitions, and tasks that learn a batch by heart."""
 
 import json
+import os
+import shutil
 
+import lpips
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -10,10 +13,12 @@ from hydra import compose, initialize_config_dir
 from experiments.pairs import SHIPPED_DIR
 from experiments.schema import CONF_DIR
 from experiments.train import KINDS, make_task, read_config
-from latentsync.errors import OptionError
-from latentsync.masks import mouth_mask
-from latentsync.metrics.perceptual import lpips_network
-from latentsync.model_files import LATENTSYNC_SCHEDULER, load_folder
+from latentsync import weights
+from latentsync.errors import OptionError, WeightsError
+from latentsync.masks import crops_to_pixels, mouth_mask
+from latentsync.metrics.perceptual import lpips_network, lpips_state_dict, read_arrays
+from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.model_files import LATENTSYNC_SCHEDULER, MODELS_DIR, load_folder
 from latentsync.training.clips import mel_columns
 from latentsync.training.losses import (
     clean_latents,
@@ -25,11 +30,29 @@ from latentsync.training.losses import (
     weighted_mse,
 )
 from latentsync.training.settings import read_settings
-from latentsync.training.syncnet import SyncNetSettings, SyncNetTask, load_own_syncnet
+from latentsync.training.syncnet import (
+    SyncJudge,
+    SyncNetSettings,
+    SyncNetTask,
+    load_own_syncnet,
+    lower_halves,
+)
 from latentsync.training.unet import UNetSettings, UNetTask
 from latentsync.training.vae import VaeSettings, VaeTask
 
 SIZE_PX, FRAMES = 64, 4
+SMALL_SYNCNET = {  # for windows of four faces of 64 px
+    "audio_encoder": {
+        "in_channels": 1,
+        "block_out_channels": [32] * 5 + [128],
+        "downsample_factors": [[2, 1], 2, 2, 2, [2, 1], [2, 1]],
+    },
+    "visual_encoder": {
+        "in_channels": 3 * FRAMES,
+        "block_out_channels": [32] * 5 + [128],
+        "downsample_factors": [[1, 2], 2, 2, 2, 2, 2],
+    },
+}
 
 
 def seeded(number=0):
@@ -46,7 +69,15 @@ def batch():
         "frames": frames[:, :FRAMES],
         "reference": frames[:, FRAMES:],
         "audio": torch.randn(2, FRAMES, 50, 384, generator=seeded()),
+        "mel": 4 * torch.rand(2, 80, mel_columns(FRAMES), generator=seeded()),
     }
+
+
+@pytest.fixture
+def judge():
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return SyncJudge(StableSyncNet(SMALL_SYNCNET), FRAMES)
 
 
 # --- losses ---
@@ -170,6 +201,71 @@ def test_syncnet_learns_which_lips_go_with_a_sound(tmp_path):
         SyncNetTask(network, config, SyncNetSettings())
 
 
+def test_the_judge_sees_faces_as_its_network_learnt_them(judge, batch):
+    faces = crops_to_pixels(batch["frames"]).requires_grad_()
+    loss = judge.loss(faces, batch["mel"])
+    loss.backward()
+    expected = sync_loss(*judge.network(lower_halves(batch["frames"]), batch["mel"][:, None]), torch.ones(2))
+    assert loss == expected and 0.01 < loss < 10
+    assert faces.grad[..., SIZE_PX // 2 :, :].abs().sum() > 0 and not faces.grad[..., : SIZE_PX // 2, :].any()
+    assert not any(parameter.requires_grad for parameter in judge.network.parameters())
+    plain = torch.linspace(-1, 1, 2 * FRAMES * 3).reshape(2, FRAMES, 3, 1, 1)
+    own, larger = (judge.loss(plain.expand(2, FRAMES, 3, side, side), batch["mel"]) for side in (SIZE_PX, 2 * SIZE_PX))
+    torch.testing.assert_close(own, larger)  # faces of another size are resized
+    with pytest.raises(OptionError, match="num_frames is 8; the network takes 12 channels, so 4 frames"):
+        SyncJudge(judge.network, 8)
+
+
+def second_stage(judge, **settings):
+    parts = load_folder("mini")
+    return UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(2, FRAMES, **settings), judge)
+
+
+def test_the_losses_in_pixels_see_the_windows_that_they_should(judge, batch):
+    timesteps = torch.tensor([900, 100, 50])
+    for settings, seen in (
+        ({}, [0, 1, 2]),
+        ({"pixel_windows": 2}, [0, 1]),
+        ({"pixel_timesteps_below": 900}, [1, 2]),
+        ({"pixel_timesteps_below": 900, "pixel_windows": 1}, [1]),
+        ({"pixel_timesteps_below": 50}, []),
+    ):
+        assert second_stage(judge, **settings).windows_in_pixels(timesteps).tolist() == seen
+    task, faces, mel = second_stage(judge), crops_to_pixels(batch["frames"]), batch["mel"]
+    clean = torch.randn(2, 4, FRAMES, SIZE_PX // 8, SIZE_PX // 8, generator=seeded())
+    losses = task.pixel_losses(clean, faces, mel, torch.tensor([False, True]))
+    alone = task.pixel_losses(clean[1:], faces[1:], mel[1:], torch.tensor([True]))
+    torch.testing.assert_close(losses["sync"], alone["sync"])  # a window whose sound was dropped is not judged
+    assert losses["lpips"] > 0.01 and losses["temporal"] > 0 and losses["sync"] > 0
+    assert task.pixel_losses(clean, faces, mel, torch.tensor([False, False]))["sync"] == 0
+    nothing = task.pixel_losses(clean[:0], faces[:0], mel[:0], torch.ones(0, dtype=torch.bool))
+    assert nothing == {"lpips": 0, "temporal": 0, "sync": 0}
+
+
+def test_the_second_stage_adds_its_losses_by_weight(judge, batch):
+    task = second_stage(judge, lpips_weight=0.3, temporal_weight=2.0, sync_weight=0.07)
+    total, parts = task.loss(batch, seeded())
+    expected = parts["denoising"] + 0.3 * parts["lpips"] + 2 * parts["temporal"] + 0.07 * parts["sync"]
+    torch.testing.assert_close(total, expected)
+    assert parts.keys() == {"denoising", "lpips", "temporal", "sync"}
+
+
+def test_vggs_heads_are_those_of_the_lpips_package():
+    try:
+        found = weights.locate("lpips/vgg16.ckpt")
+    except WeightsError as error:
+        pytest.skip(str(error))
+    path = os.path.join(os.path.dirname(lpips.__file__), "weights", "v0.1", "vgg.pth")
+    shipped, state = (
+        torch.load(path, map_location="cpu", weights_only=True),
+        lpips_state_dict(read_arrays(found), "vgg"),
+    )
+    assert len(shipped) == 5 and all(torch.equal(state[name], head) for name, head in shipped.items())
+    pictures = torch.rand(2, 3, 64, 64, generator=seeded()) * 2 - 1
+    network = lpips_network(net="vgg")
+    assert network(pictures, pictures).abs().max() == 0 and network(pictures[:1], pictures[1:]) > 0.1
+
+
 def test_the_condition_is_that_of_inference(batch):
     parts = load_folder("mini")
     task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(num_frames=FRAMES))
@@ -206,6 +302,10 @@ def test_unknown_and_odd_settings_are_refused():
         ({"stage": 3}, "task.stage is 3; it must be 1 or 2"),
         ({"mask": "nose"}, "task.mask is 'nose'; choose one of mask"),
         ({"audio_dropout": 1.0}, "task.audio_dropout is 1.0"),
+        ({"sync_weight": -1.0}, "task.sync_weight is -1.0; it must be at least 0"),
+        ({"pixel_windows": -1}, "task.pixel_windows is -1; it must be at least 0"),
+        ({"pixel_timesteps_below": 0}, "task.pixel_timesteps_below is 0; it must be at least 1"),
+        ({"lpips_net": "squeeze"}, "task.lpips_net is 'squeeze'; choose one of alex, vgg"),
         ({"hole_weight": 0.0}, "task.hole_weight is 0.0; it must be above 0"),
     ):
         with pytest.raises(OptionError, match=message):
@@ -226,12 +326,32 @@ def clips(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_configured_training_begins_from_prepared_clips(clips, kind):
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The shipped model with weights of a SyncNet."""
+    folder = tmp_path_factory.mktemp("model") / "mini"
+    shutil.copytree(MODELS_DIR / "mini", folder)
+    shutil.rmtree(folder / "syncnet")
+    SyncNetTask(*load_own_syncnet("mini"), SyncNetSettings(num_frames=8)).export(folder)
+    return folder
+
+
+def begin(kind, clips, *overrides):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        overrides = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5"]
-        config = read_config(compose("train_config", overrides=overrides))
-    task, train_set, validation_set = make_task(config)
+        told = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5", *overrides]
+        return make_task(read_config(compose("train_config", overrides=told)))
+
+
+def test_the_second_stage_asks_for_a_trained_syncnet(clips):
+    with pytest.raises(OptionError, match=r"no trained SyncNet .*train=syncnet.*task\.sync_weight=0"):
+        begin("unet_stage2", clips, "model_dir=mini")
+    task, train_set, _ = begin("unet_stage2", clips, "task.sync_weight=0")
+    assert task.judge is None and "mel" not in train_set.sample(0, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_configured_training_begins_from_prepared_clips(clips, model, kind):
+    task, train_set, validation_set = begin(kind, clips, f"model_dir={model}")
     assert {clip.identity for clip in train_set.clips}.isdisjoint(clip.identity for clip in validation_set.clips)
     batch = torch.utils.data.default_collate([train_set.sample(0, 0), train_set.sample(1, 1)])
     loss, _ = task.loss(batch, seeded())

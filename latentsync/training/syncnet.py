@@ -1,10 +1,11 @@
-"""Training StableSyncNet: do these lips belong to this piece of speech?
+"""Training StableSyncNet, and the loss that a trained one gives: do these lips belong to this piece of speech?
 
 A window of faces with its own sound is a pair that belongs together; a window from elsewhere in the same clip with that
 sound is one that does not, so that only the lips can tell (arXiv 2412.09262, section 3.3).
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from latentsync.errors import OptionError, WeightsError
@@ -25,7 +27,7 @@ from latentsync.model_files import WEIGHTS_FILE, model_folder, plain_tensors
 from latentsync.shapes import Crops
 from latentsync.tensor_files import load_exactly, read_state_dict
 from latentsync.training.clips import WindowSet, find_clips, split
-from latentsync.training.losses import sync_loss
+from latentsync.training.losses import Faces, sync_loss
 from latentsync.training.settings import read_settings
 
 FOLDER = "syncnet"  # of a model
@@ -60,12 +62,7 @@ class SyncNetTask:
     """
 
     def __init__(self, network: StableSyncNet, config: dict, settings: SyncNetSettings) -> None:
-        channels = network.visual_encoder.conv_in.in_channels
-        if channels != 3 * settings.num_frames:
-            raise OptionError(
-                f"task.num_frames is {settings.num_frames}; the network takes {channels} channels, so {channels // 3} "
-                f"frames, of a window"
-            )
+        check_num_frames(network, settings.num_frames)
         self.network, self.config = network.train().requires_grad_(True), config
 
     def networks(self) -> dict[str, nn.Module]:
@@ -112,6 +109,59 @@ class SyncNetTask:
         (target / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n")
 
 
+class SyncJudge:
+    """A trained SyncNet that stays as it is and tells how ill windows of generated faces go with their sound.
+
+    Args:
+        num_frames: of the windows.
+
+    Raises:
+        OptionError: the network takes windows of another length.
+    """
+
+    def __init__(self, network: StableSyncNet, num_frames: int) -> None:
+        check_num_frames(network, num_frames)
+        self.network = network.eval().requires_grad_(False)
+        self.picture_size = picture_size(network)
+
+    def to(self, device: torch.device) -> None:
+        self.network.to(device)
+
+    def loss(self, faces: Faces, mel: Float[Tensor, "b 80 m"]) -> Tensor:
+        """Cross-entropy of the cosines with 1: the original's, on the lower halves of the faces.
+
+        Faces of another size are resized as a whole, bicubically, before they are halved, as the original does.
+        """
+        height, width = self.picture_size
+        flat = rearrange(faces, "b f c h w -> (b f) c h w")
+        if flat.shape[-2:] != (2 * height, width):
+            flat = interpolate(flat, size=(2 * height, width), mode="bicubic")
+        pictures = rearrange(flat[..., height:, :], "(b f) c h w -> b (f c) h w", b=len(faces))
+        vision, speech = self.network(pictures, mel[:, None])
+        return sync_loss(vision, speech, torch.ones(len(faces), device=vision.device))
+
+
+def check_num_frames(network: StableSyncNet, num_frames: int) -> None:
+    """Refuses windows of another length than the network's.
+
+    Raises:
+        OptionError: names both lengths.
+    """
+    channels = network.visual_encoder.conv_in.in_channels
+    if channels != 3 * num_frames:
+        raise OptionError(
+            f"task.num_frames is {num_frames}; the network takes {channels} channels, so {channels // 3} "
+            f"frames, of a window"
+        )
+
+
+def picture_size(network: StableSyncNet) -> tuple[int, int]:
+    """Height and width, px, of the pictures that end in one position: the products of the strides."""
+    convolutions = [getattr(block, "downsample_conv", None) for block in network.visual_encoder.down_blocks]
+    strides = [convolution.stride for convolution in convolutions if convolution is not None]
+    return math.prod(down for down, _ in strides), math.prod(across for _, across in strides)
+
+
 def lower_halves(crops: Crops) -> Float[Tensor, "b fc h w"]:
     """Lower halves of windows of faces (b, f, 3, r, r) as -1..1, laid on the channels frame by frame."""
     pixels = crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
@@ -133,6 +183,22 @@ def load_own_syncnet(model_dir: str | Path) -> tuple[StableSyncNet, dict]:
     if weights.is_file():
         load_exactly(network, read_state_dict(weights), str(weights))
     return network, config
+
+
+def load_judge(model_dir: str | Path, num_frames: int) -> SyncJudge:
+    """The trained SyncNet of a model folder as a judge of windows of num_frames.
+
+    Raises:
+        OptionError: the model has no trained one, or it takes windows of another length.
+        WeightsError: its weights do not fit.
+    """
+    folder = model_folder(model_dir) / FOLDER
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise OptionError(
+            f"the model has no trained SyncNet ({folder / WEIGHTS_FILE} is absent); train one with train=syncnet and "
+            f"assemble it with the model, or do without its loss: task.sync_weight=0"
+        )
+    return SyncJudge(load_own_syncnet(model_dir)[0], num_frames)
 
 
 def make(

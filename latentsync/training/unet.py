@@ -23,12 +23,20 @@ from latentsync.denoise import Condition, denoise
 from latentsync.errors import OptionError
 from latentsync.latents import decode, encode, latent_shape, unscaled
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
-from latentsync.metrics.perceptual import lpips_network
+from latentsync.metrics.perceptual import LPIPS_NETS, lpips_network
 from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Latents, Pixels
 from latentsync.training.clips import WindowSet, find_clips, split
-from latentsync.training.losses import clean_latents, mixed_noise, target_of, temporal_difference, weighted_mse
+from latentsync.training.losses import (
+    clean_latents,
+    mixed_noise,
+    perceptual_distance,
+    target_of,
+    temporal_difference,
+    weighted_mse,
+)
 from latentsync.training.settings import read_settings
+from latentsync.training.syncnet import SyncJudge, load_judge
 from latentsync.unet import UNet3DConditionModel
 
 STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as the original
@@ -45,7 +53,13 @@ class UNetSettings:
         audio_dropout: share of the windows whose sound is left out, for guidance.
         noise_alpha: how much of the noise the frames share, see `losses.mixed_noise`; 1 is the original's.
         hole_weight: how much more the latents in the mask's hole count; 1 is the original's.
-        lpips_weight, temporal_weight: of stage 2's losses; the original's LPIPS has 0.1.
+        lpips_weight, temporal_weight, sync_weight: of stage 2's losses; the original's LPIPS has 0.1, its SyncNet's
+            0.05. The temporal one stands for its TREPA, see `losses.temporal_difference`.
+        lpips_net: "alex", or "vgg" as in the original.
+        pixel_windows: how many windows of a batch are decoded for stage 2's losses in pixels, which cost more than the
+            rest of a step; 0 is all of them, as in the original.
+        pixel_timesteps_below: those losses see only windows whose timestep lies below, since the clean latents that a
+            very noisy window stands for are a blur; 1000 is all of them, as in the original.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `clips.WindowSet`.
         validation_steps: DDIM steps of the windows that validation generates.
@@ -59,6 +73,10 @@ class UNetSettings:
     hole_weight: float = 1.0
     lpips_weight: float = 0.1
     temporal_weight: float = 1.0
+    sync_weight: float = 0.05
+    lpips_net: str = "alex"
+    pixel_windows: int = 0
+    pixel_timesteps_below: int = 1000
     held_out_share: float = 0.1
     flip: bool = True
     colour_jitter: float = 0.1
@@ -71,7 +89,11 @@ class UNetSettings:
             raise OptionError(f"task.mask is {self.mask!r}; choose one of {', '.join(MASKS)}")
         if not 0 <= self.audio_dropout < 1:
             raise OptionError(f"task.audio_dropout is {self.audio_dropout}; it must be in 0..1 (0.1 is usual)")
-        for name in ("noise_alpha", "lpips_weight", "temporal_weight"):
+        if self.lpips_net not in LPIPS_NETS:
+            raise OptionError(f"task.lpips_net is {self.lpips_net!r}; choose one of {', '.join(LPIPS_NETS)}")
+        if self.pixel_timesteps_below < 1:
+            raise OptionError(f"task.pixel_timesteps_below is {self.pixel_timesteps_below}; it must be at least 1")
+        for name in ("noise_alpha", "lpips_weight", "temporal_weight", "sync_weight", "pixel_windows"):
             if getattr(self, name) < 0:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0")
         if not self.hole_weight > 0:
@@ -85,16 +107,23 @@ class UNetTask:
         unet: its weights are trained from where they are; in stage 2 those of attentions and motion modules.
         vae: frozen.
         scheduler: of the noise, and of what is predicted.
+        judge: of sync in stage 2; without one that loss is left out.
     """
 
     def __init__(
-        self, unet: UNet3DConditionModel, vae: AutoencoderKL, scheduler: DDIMScheduler, settings: UNetSettings
+        self,
+        unet: UNet3DConditionModel,
+        vae: AutoencoderKL,
+        scheduler: DDIMScheduler,
+        settings: UNetSettings,
+        judge: SyncJudge | None = None,
     ) -> None:
         self.unet, self.vae = unet.train(), vae.eval().requires_grad_(False)
         self.scheduler, self.settings = scheduler, settings
         for name, parameter in unet.named_parameters():
             parameter.requires_grad_(settings.stage == 1 or any(part in name for part in STAGE_2_TRAINS))
-        self.lpips = lpips_network() if settings.stage == 2 else None
+        self.lpips = lpips_network(net=settings.lpips_net) if settings.stage == 2 else None
+        self.judge = judge
 
     def networks(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
@@ -102,7 +131,9 @@ class UNetTask:
     def to(self, device: torch.device) -> None:
         self.vae.to(device)
         if self.lpips is not None:
-            self.lpips = lpips_network(str(device))
+            self.lpips = lpips_network(str(device), self.settings.lpips_net)
+        if self.judge is not None:
+            self.judge.to(device)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         settings, device = self.settings, self.unet.device
@@ -120,20 +151,41 @@ class UNetTask:
         total = parts["denoising"]
         if settings.stage == 2:
             clean = clean_latents(self.scheduler, noisy, prediction.float(), timesteps)
-            more = self.pixel_losses(clean, faces)
-            total = total + settings.lpips_weight * more["lpips"] + settings.temporal_weight * more["temporal"]
+            seen = self.windows_in_pixels(timesteps)
+            mel = None if self.judge is None else batch["mel"].to(device)[seen]
+            more = self.pixel_losses(clean[seen], faces[seen], mel, kept[seen])
+            total = total + sum(getattr(settings, f"{name}_weight") * value for name, value in more.items())
             parts |= more
         return total, parts
 
-    def pixel_losses(self, clean: Latents, faces: Pixels) -> dict[str, Tensor]:
-        """LPIPS and motion of the lower half of the decoded faces, as the original compares it."""
-        latents = unscaled(self.vae, rearrange(clean, "b c f h w -> (b f) c h w"))
-        decoded = self.vae.decode(latents).sample.float()
-        decoded = rearrange(decoded, "(b f) c h w -> b f c h w", b=len(faces))
+    def windows_in_pixels(self, timesteps: Tensor) -> Tensor:
+        """Numbers of the windows of a batch that the losses in pixels see: the first ones that are not too noisy."""
+        settings = self.settings
+        return torch.nonzero(timesteps < settings.pixel_timesteps_below)[:, 0][: settings.pixel_windows or None]
+
+    def pixel_losses(self, clean: Latents, faces: Pixels, mel: Tensor | None, has_sound: Tensor) -> dict[str, Tensor]:
+        """LPIPS, motion and sync of the lower half of the decoded faces, as the original compares it.
+
+        The loss of sync is that of the windows that were generated with their sound. What no window is there for is 0.
+        """
+        nothing = clean.new_zeros(())
+        losses = {"lpips": nothing, "temporal": nothing} | ({} if self.judge is None else {"sync": nothing})
+        if not len(clean):
+            return losses
+        decoded = self.decoded(clean)
         lower = slice(faces.shape[-1] // 2, None)
         generated, true = decoded[..., lower, :], faces[..., lower, :]
         flat = [rearrange(part, "b f c h w -> (b f) c h w") for part in (generated, true)]
-        return {"lpips": self.lpips(*flat).mean(), "temporal": temporal_difference(generated, true)}
+        losses["lpips"] = perceptual_distance(self.lpips, *flat).mean()
+        losses["temporal"] = temporal_difference(generated, true)
+        if self.judge is not None and has_sound.any():
+            losses["sync"] = self.judge.loss(decoded[has_sound], mel[has_sound])
+        return losses
+
+    def decoded(self, clean: Latents) -> Pixels:
+        """Faces (b, f, 3, r, r) of scaled latents, with their gradients."""
+        latents = unscaled(self.vae, rearrange(clean, "b c f h w -> (b f) c h w"))
+        return rearrange(self.vae.decode(latents).sample.float(), "(b f) c h w -> b f c h w", b=len(clean))
 
     @torch.no_grad()
     def encode(self, faces: Pixels, generator: torch.Generator) -> Latents:
@@ -212,9 +264,11 @@ def make(
         OptionError, WeightsError, MediaError: a setting, the model or the data is not fit.
     """
     told, parts = read_settings(UNetSettings, settings), load_folder(model_dir)
-    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], told)
+    judge = load_judge(model_dir, told.num_frames) if told.stage == 2 and told.sync_weight else None
+    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], told, judge)
     train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
     whisper = parts["audio"].whisper
-    common = {"num_frames": told.num_frames, "whisper": whisper, "seed": seed, "wanted": ("reference",)}
-    train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
-    return task, train_set, WindowSet(held_out, **common)
+    common = {"num_frames": told.num_frames, "whisper": whisper, "seed": seed}
+    wanted = ("reference",) if judge is None else ("reference", "mel")
+    train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, wanted=wanted, **common)
+    return task, train_set, WindowSet(held_out, wanted=("reference",), **common)
