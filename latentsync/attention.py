@@ -18,6 +18,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from latentsync.config import ATTENTION_BACKENDS
 from latentsync.errors import OptionError
 
+SHORT_PRODUCT = 128 * 128  # queries times keys of a head up to which a CPU trains faster by the plain formula
+
 
 @cache
 def _xformers_attention():
@@ -59,7 +61,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, backend: str = "sdpa") -> 
     if backend == "xformers":
         query, key, value = (rearrange(x, "b h n d -> b n h d").contiguous() for x in (query, key, value))
         return rearrange(_xformers_attention()(query, key, value), "b n h d -> b h n d")
+    if _is_short_training_on_cpu(query, key):
+        weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        return weights.softmax(-1) @ value
     return scaled_dot_product_attention(query, key, value)
+
+
+def _is_short_training_on_cpu(query: Tensor, key: Tensor) -> bool:
+    """Whether the plain formula is the faster one: torch's fused kernel for CPUs loses time on short rows backwards."""
+    is_trained = torch.is_grad_enabled() and query.requires_grad
+    return is_trained and query.device.type == "cpu" and query.shape[-2] * key.shape[-2] <= SHORT_PRODUCT
 
 
 class Attention(nn.Module):
