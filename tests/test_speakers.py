@@ -18,8 +18,8 @@ from experiments import speakers as command
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.speakers import samples, voice
-from latentsync.speakers.clip import FPS, blink_track, head_motion, render_clip, truth_json, write_clip
-from latentsync.speakers.identity import Identity, random_identity
+from latentsync.speakers.clip import FPS, LIVELY_LIMITS, blink_track, head_motion, render_clip, truth_json, write_clip
+from latentsync.speakers.identity import BEARDS, GLASSES, Identity, random_identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import Expression, Painter, Pose, random_framing, view_top
 from latentsync.speakers.surface import CHIN_Y, MOUTH_Y, PUPIL_X
@@ -167,8 +167,9 @@ def test_brows_rise(painter: Painter) -> None:
     assert brow_row(1.0) < brow_row(0.0) - 1.0
 
 
-def test_to_px_inverts_the_pose(painter: Painter) -> None:
-    pose = Pose(roll=4, yaw=5, pitch=-3, x_mm=6, y_mm=-4, scale=1.03)
+@pytest.mark.parametrize("yaw", [5, -12])
+def test_to_px_inverts_the_pose(painter: Painter, yaw: float) -> None:
+    pose = Pose(roll=4, yaw=yaw, pitch=-3, x_mm=6, y_mm=-4, scale=1.03)
     x, y = painter._face_positions(pose)
     for point in ((0.0, MOUTH_Y), (PUPIL_X, 0.0), (-20.0, 40.0)):
         column, row = painter.to_px(point, pose)
@@ -179,9 +180,11 @@ def test_to_px_inverts_the_pose(painter: Painter) -> None:
 @pytest.mark.parametrize("view_mm", [195.0, 210.0, 260.0])
 def test_a_close_up_keeps_the_face_under_motion(view_mm: float) -> None:
     """Forehead, cheeks and the chin of a wide open mouth stay in the picture at the ends of the head's motion."""
-    close = Painter(Identity("male", chin_length=1.04), 64, view_mm)
-    chin = CHIN_Y * 1.04 + mouth_geometry(close.identity, SHAPES["ah"]).jaw
-    for pose in (Pose(), Pose(3, 8, 4, 6, 3, 1.02), Pose(-3, -8, -4, -6, -3, 1.02)):
+    close = Painter(Identity("male", chin_length=1.06), 64, view_mm)
+    chin = CHIN_Y * 1.06 + mouth_geometry(close.identity, SHAPES["ah"]).jaw
+    roll, yaw, pitch, x_mm, y_mm, nearer = LIVELY_LIMITS
+    end = Pose(roll, yaw, pitch, x_mm, y_mm, 1 + nearer)
+    for pose in (Pose(), end, replace(end, roll=-roll, yaw=-yaw, pitch=-pitch, x_mm=-x_mm, y_mm=-y_mm)):
         for point in ((0, -40), (70, 10), (-70, 10), (0, chin)):
             assert all(0 <= value < 64 for value in close.to_px(point, pose)), (point, pose)
 
@@ -202,6 +205,37 @@ def test_identities_are_seeded_and_checked() -> None:
         Painter(Identity("male"), 32)
 
 
+def test_identities_vary_in_every_look() -> None:
+    """Of 60 people no look is the same for all, and the light comes from everywhere."""
+    people = [vars(random_identity(seed, ("female", "male")[seed % 2])) for seed in range(60)]
+    assert all(len({person[look] for person in people}) > 1 for look in people[0])
+    assert min(person["light"] for person in people) < -0.8 < 0.8 < max(person["light"] for person in people)
+    brightness = [sum(person["background"]) / 765 for person in people]
+    assert min(brightness) < 0.2 < 0.8 < max(brightness)
+
+
+@pytest.mark.parametrize("beard", BEARDS)
+@pytest.mark.parametrize("glasses", GLASSES)
+def test_beards_and_glasses_change_the_picture(beard: str, glasses: str) -> None:
+    bare, worn = (
+        Painter(Identity("male", hair_style="bald", beard=hairs, glasses=rims), 64).paint(
+            Pose(), Expression(), SHAPES["rest"]
+        )
+        for hairs, rims in (("none", "none"), (beard, glasses))
+    )
+    assert np.array_equal(bare, worn) == (beard == glasses == "none")
+
+
+def test_the_camera_takes_the_mouth_with_the_skin(painter: Painter) -> None:
+    """Exposure, white balance and contrast act on skin, lips and teeth alike."""
+    taken = Painter(replace(painter.identity, exposure=0.5, temperature=0.8), SIZE_PX)
+    plain, warm = (by.paint(Pose(), Expression(), SHAPES["ee"]) for by in (painter, taken))
+    for at in ((0, 40), (0, MOUTH_Y), (0, MOUTH_Y + 9)):
+        red, _, blue = (_patch(painter, warm, at, (5, 3)) - _patch(painter, plain, at, (5, 3))).mean(axis=(0, 1))
+        assert red > 8
+        assert red > blue + 5
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_random_identities_paint_whole_pictures(seed: int) -> None:
     gender = ("female", "male")[seed % 2]
@@ -219,6 +253,20 @@ def test_purposes_have_generators_of_their_own() -> None:
     poses = head_motion(3, 100, np.zeros(100))
     steps = np.diff([[pose.roll, pose.yaw, pose.x_mm] for pose in poses], axis=0)
     assert 0.005 < np.abs(steps).max() < 0.8  # moves, and smoothly
+
+
+def test_liveliness_brings_turns_and_leans() -> None:
+    """Speakers differ in how much they move, and none leaves the limits; without it all but sway."""
+    loud = np.random.default_rng(0).random(200)
+    spans = []
+    for seed in range(12):
+        poses = head_motion(seed, 200, loud, liveliness=1.0)
+        values = np.array([[p.roll, p.yaw, p.pitch, p.x_mm, p.y_mm, p.scale - 1] for p in poses])
+        assert (np.abs(values) <= LIVELY_LIMITS).all()
+        assert np.abs(np.diff(values[:, 1])).max() < 2  # degrees a frame
+        spans.append(np.ptp(values[:, 1]))
+    assert max(spans) > 2.5 * min(spans)
+    assert head_motion(3, 100, loud[:100]) == head_motion(3, 100, loud[:100], liveliness=0.0)
 
 
 # --- sentences to speech

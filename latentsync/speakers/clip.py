@@ -19,7 +19,7 @@ from latentsync.errors import MediaError
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import VIEW_MM, Expression, Frame, Painter, Pose
-from latentsync.speakers.surface import MOUTH_Y
+from latentsync.speakers.surface import mouth_y
 from latentsync.speakers.visemes import FPS, VOWELS, MouthShape, frame_phones, mouth_track, viseme_of
 from latentsync.speakers.voice import RATE_HZ, Speech, Voice, speak, wav_bytes
 
@@ -28,6 +28,8 @@ CRF = 20
 AAC_BIT_RATE = 64_000
 BLINK_S = (0.08, 0.04, 0.14)  # closing, shut, opening
 MOTION_SEED, BLINK_SEED, BROW_SEED, GAZE_SEED = range(21, 25)
+MANNER_SEED = 27
+LIVELY_LIMITS = (7.0, 12.0, 6.0, 9.0, 4.0, 0.04)  # roll, yaw, pitch in degrees, x and y in mm, share of the scale
 
 RANGE_DB = 30.0  # of the levels that the mouth's opening follows
 
@@ -93,10 +95,12 @@ def render_clip(
     painter: Painter | None = None,
     view_mm: float = VIEW_MM,
     view_top_mm: float | None = None,
+    liveliness: float = 0.0,
 ) -> SpeakerClip:
     """The clip in which `identity` says `sentence`.
 
-    `seed` drives motion, blinks and brows; `intensity` scales the articulation (1 is plain speech). `view_mm` and
+    `seed` drives motion, blinks and brows; `intensity` scales the articulation (1 is plain speech),
+    `liveliness` 0..1 the variety of the head's motion and the smile (0 is a slight sway). `view_mm` and
     `view_top_mm` frame the picture (see `Painter`). A `painter` of the same identity, size and framing may be handed
     in, since making one takes up to a second.
     """
@@ -104,8 +108,8 @@ def render_clip(
     count = math.ceil(len(speech.sound) * FPS / RATE_HZ)
     loud = loudness(speech, count)
     shapes = mouth_track(speech.phones, count, intensity * (0.22 + 0.85 * loud**2))
-    poses = head_motion(seed, count, loud)
-    expressions = expression_track(seed, speech, count, loud)
+    poses = head_motion(seed, count, loud, liveliness)
+    expressions = expression_track(seed, speech, count, loud, liveliness)
     painter = painter or Painter(identity, size_px, view_mm, view_top_mm)
     phones = frame_phones(speech.phones, count)
     truth = tuple(
@@ -148,15 +152,52 @@ def _drift(draw: np.random.Generator, times: Series, amplitude: float, slowest_h
     return amplitude * waves.sum(axis=0) / np.sqrt((weights**2).sum())
 
 
-def head_motion(seed: int, count: int, loud: Series) -> list[Pose]:
-    """A listener's slight sway, with small nods on loud syllables."""
+def _held(draw: np.random.Generator, count: int, reach: float) -> Series:
+    """A posture that is held for seconds and then changed slowly; within +-`reach`, about 0 at times."""
+    times = np.arange(count) / FPS
+
+    def target() -> float:
+        return reach * float(draw.uniform(-1, 1)) if draw.random() < 0.65 else 0.0
+
+    held = target()
+    track = np.full(count, held)
+    start = float(draw.uniform(0.4, 2.5))
+    while start < count / FPS:
+        after, took = target(), float(draw.uniform(0.6, 1.4))
+        t = np.clip((times - start) / took, 0, 1)
+        track += (after - held) * t * t * (3 - 2 * t)
+        held, start = after, start + took + float(draw.uniform(0.8, 3.0))
+    return track
+
+
+def _within(track: Series, bound: float) -> Series:
+    """The track bent softly so that it stays within +-`bound`."""
+    return bound * np.tanh(track / bound)
+
+
+def head_motion(seed: int, count: int, loud: Series, liveliness: float = 0.0) -> list[Pose]:
+    """A listener's slight sway, with small nods on loud syllables.
+
+    `liveliness` 0..1 brings in what tells one speaker's manner from another's: more or less sway (a factor of 0.4 to
+    1.6), slow turns of up to 12 degrees to either side, leans, and coming nearer or farther by up to 4 %.
+    """
     draw = np.random.default_rng([seed, MOTION_SEED])
     times = np.arange(count) / FPS
     nod = np.convolve(np.pad(loud, 4, mode="edge"), np.hanning(11)[1:-1] / np.hanning(11).sum(), "valid")
     roll, yaw = _drift(draw, times, 1.5, 0.12, 0.6), _drift(draw, times, 3.4, 0.12, 0.55)
     pitch = _drift(draw, times, 1.6, 0.15, 0.7) + 2.2 * (nod - nod.mean())
     x_mm, y_mm = _drift(draw, times, 2.6, 0.12, 0.5) + 0.5 * yaw, _drift(draw, times, 1.3, 0.15, 0.6)
-    scale = 1 + _drift(draw, times, 0.008, 0.1, 0.4)
+    nearer = _drift(draw, times, 0.008, 0.1, 0.4)
+    if liveliness:
+        manner = np.random.default_rng([seed, MANNER_SEED])
+        sway = 1 + liveliness * (float(manner.uniform(0.4, 1.6)) - 1)
+        tracks, limits = (roll, yaw, pitch, x_mm, y_mm, nearer), LIVELY_LIMITS
+        generators = manner.spawn(len(tracks))
+        roll, yaw, pitch, x_mm, y_mm, nearer = (
+            _within(sway * track + liveliness * _held(own, count, limit), limit)
+            for track, own, limit in zip(tracks, generators, limits, strict=True)
+        )
+    scale = 1 + nearer
     # Rounded so that the truth file holds exactly what was painted.
     rows = np.round(np.stack([roll, yaw, pitch, x_mm, y_mm, scale], axis=1), 5)
     return [Pose(*map(float, row)) for row in rows]
@@ -188,8 +229,8 @@ def stressed_vowels(speech: Speech) -> list[float]:
     return sorted(time for _, time in scores[: max(1, len(scores) // 3)]) if scores else []
 
 
-def expression_track(seed: int, speech: Speech, count: int, loud: Series) -> list[Expression]:
-    """Eyes, gaze, brows and a little smile for each frame."""
+def expression_track(seed: int, speech: Speech, count: int, loud: Series, liveliness: float = 0.0) -> list[Expression]:
+    """Eyes, gaze, brows and a little smile for each frame; `liveliness` 0..1 makes gaze and smile come and go."""
     draw, gaze_draw = np.random.default_rng([seed, BROW_SEED]), np.random.default_rng([seed, GAZE_SEED])
     times = (np.arange(count) + 0.5) / FPS
     brows = np.zeros(count)
@@ -199,6 +240,11 @@ def expression_track(seed: int, speech: Speech, count: int, loud: Series) -> lis
     eyes = blink_track(seed, count)
     gaze_x, gaze_y = _drift(gaze_draw, times, 0.45, 0.3, 1.2), _drift(gaze_draw, times, 0.25, 0.3, 1.0)
     smile = 0.12 + 0.10 * np.clip(_drift(draw, times, 1.0, 0.15, 0.4), -1, 1)
+    if liveliness:
+        smile_draw, x_draw, y_draw = np.random.default_rng([seed, MANNER_SEED, 1]).spawn(3)
+        smile = np.maximum(smile + liveliness * _held(smile_draw, count, 0.30), 0)
+        gaze_x = gaze_x + liveliness * _held(x_draw, count, 2.2)
+        gaze_y = gaze_y + liveliness * _held(y_draw, count, 0.9)
     return [
         Expression(*_rounded(eyes[i]), (*_rounded(gaze_x[i], gaze_y[i]),), *_rounded(brows[i], smile[i]))
         for i in range(count)
@@ -214,8 +260,9 @@ def _truth(
 ) -> FrameTruth:
     """Lengths follow from the drawn geometry: the points are carried into the frame as the painter carries them."""
     geometry = mouth_geometry(painter.identity, shape, expression.smile)
-    centre = painter.to_px((0.0, MOUTH_Y), pose)
-    corners = [painter.to_px((side * geometry.half_width, MOUTH_Y), pose) for side in (-1, 1)]
+    height = mouth_y(painter.identity)
+    centre = painter.to_px((0.0, height), pose)
+    corners = [painter.to_px((side * geometry.half_width, height), pose) for side in (-1, 1)]
     per_mm = pose.scale / painter.px_mm
     return FrameTruth(
         time_s=round(index / FPS, 2),

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from latentsync.speakers.fields import Field, Grid, linear, over, step
 from latentsync.speakers.identity import Identity
-from latentsync.speakers.surface import PUPIL_X
+from latentsync.speakers.surface import PUPIL_X, pupil_x
 
 HALF_WIDTH_MM = 15.2
 IRIS_MM = 6.0  # radius
@@ -17,8 +17,8 @@ def _lids(identity: Identity, openness: float, x: Field) -> tuple[Field, Field, 
     """u across the eye (-1 inner corner .. 1 outer) and the heights of upper and lower lid's edge in mm."""
     u = x / (HALF_WIDTH_MM * identity.eye_size)
     inside = np.clip(1 - u * u, 0, 1)
-    tilt = -0.9 * u + 0.6  # the outer corner stands higher
-    rise = 6.1 * identity.eye_size * (inside**0.62) * (1 + 0.12 * u * -1)
+    tilt = -(0.9 + identity.eye_tilt) * u + 0.6  # the outer corner stands higher
+    rise = 6.1 * identity.eye_size * identity.lid * (inside**0.62) * (1 + 0.12 * u * -1)
     sink = 4.5 * identity.eye_size * (inside**0.72) * (1 + 0.10 * u)
     # The upper lid does the blinking; the lower comes up a little to meet it.
     upper = tilt - rise * openness + (sink * 0.72) * (1 - openness)
@@ -40,7 +40,7 @@ def paint_eye(
 
     `openness` is 0 shut .. 1 open, `gaze_mm` the shift of the iris.
     """
-    local = (x - side * PUPIL_X) * side  # towards the ear is positive
+    local = (x - np.float32(side * pupil_x(identity))) * side  # towards the ear is positive
     u, upper, lower = _lids(identity, openness, local)
     soft = 0.6 * px_mm + 0.15
     within = step(np.abs(u), 1.02, 0.96)
@@ -52,7 +52,7 @@ def paint_eye(
     canvas = over(canvas, canvas * np.array([1.02, 0.86, 0.84], np.float32) + 0.012, 0.8 * rim)
     crease_y = upper * 0.85 - 2.5 - 1.6 * openness - 0.5
     crease = np.exp(-(((y - crease_y) / 0.95) ** 2)) * step(np.abs(u + 0.02), 1.12, 0.65)
-    canvas = canvas * (1 - (0.22 + 0.24 * openness) * crease)[..., None]
+    canvas = canvas * (1 - identity.lid_crease * (0.22 + 0.24 * openness) * crease)[..., None]
     return _lash_lines(canvas, identity, u, upper, lower, y, openness, px_mm)
 
 
@@ -125,13 +125,20 @@ def paint_brows(
     cover = np.zeros((grid.height, grid.width), np.float32)
     hairs = np.zeros((grid.height, grid.width), np.uint8)
     weight, arch = identity.brow_weight, identity.brow_arch
+    apart = pupil_x(identity) - PUPIL_X
     for side in (-1, 1):
         for _ in range(520):
             t = float(generator.beta(1.1, 1.25))  # 0 at the nose, 1 at the temple
             height = 5.6 * weight * (1 - t**2.2) ** 0.8 * (0.75 + 0.25 * min(t / 0.15, 1)) + 0.8
             offset = float(generator.uniform(-0.5, 0.5)) * height
-            x0 = 12.5 + 36.5 * t
-            y0 = -20.5 - (3.0 + 3.5 * arch) * np.sin(np.pi * min(t / 1.25, 1)) ** 1.3 + 4.5 * max(t - 0.7, 0) + offset
+            x0 = 12.5 + apart + 36.5 * t
+            y0 = (
+                -20.5
+                - identity.brow_height
+                - (3.0 + 3.5 * arch) * np.sin(np.pi * min(t / 1.25, 1)) ** 1.3
+                + 4.5 * max(t - 0.7, 0)
+                + offset
+            )
             lean = np.deg2rad(float(np.interp(t, [0, 0.25, 0.6, 1], [62, 40, 16, -14])) - 22 * offset / height)
             length = float(generator.uniform(2.6, 4.6)) * (1 - 0.3 * t) * (0.7 + 0.3 * min(t / 0.2, 1))
             tip = (x0 + length * np.cos(lean), y0 - length * np.sin(lean))

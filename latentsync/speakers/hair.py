@@ -1,6 +1,6 @@
 """Hair: outlines for each style, strands that follow the comb, volume and shine. Painted once per identity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -114,7 +114,10 @@ STYLES = {
 
 def paint_hair(identity: Identity, grid: Grid, generator: np.random.Generator) -> tuple[Light, Field, Light, Field]:
     """Front hair in linear light with its coverage, and the same of the back hair."""
-    style = STYLES[identity.hair_style]
+    if identity.hair_style == "bald":
+        nothing = np.zeros((grid.height, grid.width), np.float32)
+        return np.zeros((*nothing.shape, 3), np.float32), nothing, np.zeros((*nothing.shape, 3), np.float32), nothing
+    style = _fitted(STYLES[identity.hair_style], identity)
     strands, along = _strands(style, grid, generator)
     colour = _shade(identity, style, grid, strands, along)
     front = _ragged(fill(grid, style.front), grid, 0.5 * strands, 1.0)
@@ -134,6 +137,16 @@ def paint_hair(identity: Identity, grid: Grid, generator: np.random.Generator) -
         colour, front, density = (_waved(field, grid, height) for field in (colour, front, density))
         behind, back = _waved(behind, grid, height), _waved(back, grid, height)
     return colour, front * density, behind, back
+
+
+def _fitted(style: HairStyle, identity: Identity) -> HairStyle:
+    """The style on this head: as wide as the head, as full as asked, parted on the asked side."""
+    spare = identity.face_width - float(np.clip(identity.face_width, 0.97, 1.03))  # the styles fit heads between
+    wide = np.array((identity.hair_side * (1 + spare), 1.0))
+    full = np.array((identity.hair_volume, identity.hair_volume))
+    back = None if style.back is None else style.back * wide * full
+    part = (style.part[0] * float(wide[0]), style.part[1])
+    return replace(style, front=style.front * wide * full, gap=style.gap * wide, back=back, part=part)
 
 
 def _waved(field: np.ndarray, grid: Grid, height_mm: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from latentsync.speakers.fields import Field, linear, over, step
 from latentsync.speakers.identity import Identity
-from latentsync.speakers.surface import MOUTH_Y
+from latentsync.speakers.surface import mouth_y
 from latentsync.speakers.visemes import MouthShape
 
 OPEN_MM = 19.0  # gap between the inner lips at opening 1
@@ -23,7 +23,7 @@ UPPER_SHARE = 0.24  # of the gap is made by the upper lip, the rest by the lower
 
 @dataclass(frozen=True)
 class MouthGeometry:
-    """A mouth in mm about (0, MOUTH_Y): gap at the centre, half-width, heights of the lips' red, drop of the chin."""
+    """A mouth in mm about (0, `mouth_y`): gap at the centre, half-width, heights of the lips' red, drop of the chin."""
 
     gap: float
     half_width: float
@@ -35,6 +35,7 @@ class MouthGeometry:
     tuck: float
     teeth: float
     tongue: float
+    cupid: float
 
     @property
     def visible_gap(self) -> float:
@@ -61,7 +62,7 @@ def mouth_geometry(identity: Identity, shape: MouthShape, smile: float = 0.0) ->
     return MouthGeometry(
         gap=gap,
         half_width=HALF_WIDTH_MM * identity.mouth_width * wide,
-        upper=8.6 * identity.lip_fullness * thin,
+        upper=8.6 * identity.lip_fullness * identity.upper_lip * thin,
         lower=10.4 * identity.lip_fullness * thin * (1 - 0.45 * shape.tuck),
         jaw=JAW_MM * max(shape.jaw, 0.0) * 0.55 + 0.45 * (1 - UPPER_SHARE) * gap,
         rounding=shape.rounding,
@@ -69,6 +70,7 @@ def mouth_geometry(identity: Identity, shape: MouthShape, smile: float = 0.0) ->
         tuck=shape.tuck,
         teeth=shape.teeth,
         tongue=shape.tongue,
+        cupid=identity.cupid,
     )
 
 
@@ -82,7 +84,7 @@ class _Curves:
 
 
 def _curves(g: MouthGeometry, x: Field) -> _Curves:
-    """The four edges as heights y - MOUTH_Y in mm over x."""
+    """The four edges as heights y - mouth_y in mm over x."""
     u = x / g.half_width
     inside = np.clip(1 - u * u, 0, 1)
     dome = inside ** (0.75 - 0.28 * g.rounding)
@@ -92,7 +94,7 @@ def _curves(g: MouthGeometry, x: Field) -> _Curves:
     upper_inner = line - (g.raised + 0.10 * g.gap) * dome
     lower_inner = line + (g.lowered - 0.10 * g.gap) * dome
     peak = np.exp(-(((np.abs(u) - 0.20) / 0.20) ** 2))
-    upper_red = g.upper * (0.84 * inside**0.95 + (0.16 - 0.09 * g.rounding) * peak)
+    upper_red = g.upper * (0.84 * inside**0.95 + (0.16 * g.cupid - 0.09 * g.rounding) * peak)
     lower_red = g.lower * inside ** (0.80 - 0.26 * g.rounding) * (0.92 + 0.08 * np.exp(-((u / 0.4) ** 2)))
     lift = TUCK_LIFT_MM * g.tuck * dome
     return _Curves(u, upper_inner - upper_red, upper_inner, lower_inner - lift, lower_inner - lift + lower_red)
@@ -111,7 +113,7 @@ def paint_mouth(
 
     `px_mm` is the size of a pixel, the width over which edges are antialiased.
     """
-    v = y - MOUTH_Y
+    v = y - np.float32(mouth_y(identity))
     c = _curves(g, x)
     soft = 0.75 * px_mm + 0.1
     ends = step(np.abs(c.u), 1.0, 0.93)
@@ -158,28 +160,47 @@ def _cavity(identity: Identity, g: MouthGeometry, c: _Curves, x: Field, v: Field
     enamel = linear(identity.teeth)
     lower_edge = g.lowered - 1.6 - 1.7 * g.teeth + 0.010 * x**2 + 0.22 * max(g.gap - 6, 0)
     lower = step(v - lower_edge, -soft, soft) * step(np.abs(x), 14, 11) * (0.35 + 0.3 * g.teeth) * (1 - g.rounding)
-    colour = over(colour, enamel * (_tooth_gaps(x, 5.3, soft) * 0.36)[..., None], lower)
+    colour = over(colour, enamel * (_tooth_gaps(identity, x, 5.3, soft) * 0.36)[..., None], lower)
     # The upper teeth hang from the skull: their edge stays while lips and jaw move away from it.
-    upper_edge = -g.raised * 0.35 + 1.1 + 2.6 * g.teeth - 0.010 * x**2 + 0.35 * np.cos(2 * np.pi * x / 8.6)
+    upper_edge = -g.raised * 0.35 + 1.1 + 2.6 * g.teeth - 0.010 * x**2 + _tooth_edge(identity, x)
     reach = 0.74 * g.half_width
     upper = step(upper_edge - v, -soft, soft) * step(np.abs(x), reach, reach - 5.0)
     shown = min(1.0, 2.5 * g.teeth) * (1 - 0.9 * min(g.rounding, 1.0) * (1 - 0.6 * g.teeth))
     under_lip = 0.36 + 0.58 * np.clip((v - c.upper_inner) / 3.6, 0, 1)
     turn = 1 - 0.55 * np.clip(np.abs(x) / 21, 0, 1) ** 2
-    white = enamel * (_tooth_gaps(x, 8.6, soft) * under_lip * turn)[..., None]
+    white = enamel * (_tooth_gaps(identity, x, 8.6, soft) * under_lip * turn)[..., None]
     return over(colour, white, upper * shown)
 
 
-def _tooth_gaps(x: Field, width: float, soft: float) -> Field:
-    """Thin shadows between teeth `width` mm wide."""
+def _tooth_edge(identity: Identity, x: Field) -> Field:
+    """Height in mm by which each upper tooth's edge hangs lower: rounded corners, and no two quite alike."""
+    width = 8.6 * identity.tooth_width
+    edge = 0.35 * np.cos(2 * np.pi * x / width)
+    if identity.tooth_unevenness:
+        tooth = np.floor(x / width)
+        edge = edge + identity.tooth_unevenness * np.sin(12.9898 * tooth + identity.seed % 97)
+    return edge
+
+
+def _tooth_gaps(identity: Identity, x: Field, width: float, soft: float) -> Field:
+    """Shadows between teeth that are `width` mm wide on average, wider between the two in front where they gap."""
+    width = width * identity.tooth_width
     distance = np.abs((np.abs(x) + width / 2) % width - width / 2)
-    return 1 - 0.30 * np.exp(-((distance / (0.30 + soft * 0.6)) ** 2))
+    shadow = 1 - 0.30 * np.exp(-((distance / (0.30 + soft * 0.6)) ** 2))
+    if identity.tooth_gap:
+        shadow = shadow * (1 - 0.85 * step(np.abs(x), 0.5 * identity.tooth_gap + soft, 0.5 * identity.tooth_gap - soft))
+    return shadow
+
+
+def _side(identity: Identity) -> float:
+    """How much more light the right half of the lips gets than their middle."""
+    return 0.12 * identity.light * max(0.4, 1 + 1.6 * (2 * identity.hardness - 1))
 
 
 def _upper_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field, identity: Identity) -> np.ndarray:
     """Faces down: darker towards the inner edge."""
     t = np.clip((v - c.upper_outer) / np.maximum(c.upper_inner - c.upper_outer, 0.6), 0, 1)
-    side = 1 + 0.12 * identity.light * np.clip(c.u, -1, 1)
+    side = 1 + _side(identity) * np.clip(c.u, -1, 1)
     tone = (0.92 - 0.44 * t**1.4) * side * (1 - 0.2 * c.u**4) * _wrinkles(x, identity)
     return lip * tone[..., None]
 
@@ -187,7 +208,7 @@ def _upper_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field
 def _lower_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field, identity: Identity) -> np.ndarray:
     """A roll that catches the light in its upper half, with a moist highlight."""
     t = np.clip((v - c.lower_inner) / np.maximum(c.lower_outer - c.lower_inner, 0.6), 0, 1)
-    side = 1 + 0.12 * identity.light * np.clip(c.u, -1, 1)
+    side = 1 + _side(identity) * np.clip(c.u, -1, 1)
     roll = 0.66 + 0.56 * np.sin(np.pi * np.clip(t * 0.94 + 0.05, 0, 1)) ** 0.9 - 0.26 * t**2
     tone = roll * side * (1 - 0.25 * c.u**4) * _wrinkles(x, identity)
     gloss = np.exp(-(((t - 0.36) / 0.17) ** 2) - ((c.u - 0.16 * identity.light) / 0.36) ** 2)

@@ -114,14 +114,14 @@ class Painter:
         skin = eyes.paint_brows(skin, person, grid, skin_draw)
         skin = scene.paint_beard(skin, person, grid, skin_draw)
         front, front_mask, back, back_mask = hair.paint_hair(person, grid, hair_draw)
-        if hair.STYLES[person.hair_style].fall:  # hair that hangs hides the ears
+        if person.hair_style != "bald" and hair.STYLES[person.hair_style].fall:  # hair that hangs hides the ears
             ear_mask = np.zeros_like(ear_mask)
         face, face_mask = over(ears, skin, np.maximum(skin_mask, 1 - ear_mask)), np.maximum(ear_mask, skin_mask)
         # Hair keeps the light off the skin beneath: near it, and a little below it.
         shade = blur(np.roll(front_mask, round(3 * grid.scale), axis=0), 4.5 * grid.scale)
         face = face * (1 - 0.52 * shade)[..., None]
-        if person.glasses:
-            glasses, glasses_mask = scene.paint_glasses(grid)
+        if person.glasses != "none":
+            glasses, glasses_mask = scene.paint_glasses(person, grid)
             front, front_mask = over(front, glasses, glasses_mask), np.maximum(front_mask, glasses_mask)
         self._texture = _reduced(grid, min(1.0, OVERSAMPLING * self._view.scale / grid.scale))
         self._face = _layer(face, face_mask, self._texture)
@@ -129,7 +129,8 @@ class Painter:
         self._depth = cv2.resize(blur(np.where(skin_mask > 0.5, relief, 0), 3.0 * grid.scale), self._depth_grid_size())
         self._behind = self._paint_behind(back, back_mask, body_draw, room_draw)
         tiles = camera_draw.normal(0, 1.5, (NOISE_TILES, self.size_px, self.size_px, 1))
-        self._noise = [np.round(blur(tile.astype(np.float32), 0.6) * 1.5)[..., None] for tile in tiles]
+        self._noise = [np.round(blur(tile.astype(np.float32), 0.6) * 1.5 * person.grain)[..., None] for tile in tiles]
+        self._table = camera_table(person)
 
     def _depth_grid_size(self) -> tuple[int, int]:
         return self._texture.width, self._texture.height
@@ -156,15 +157,30 @@ class Painter:
         frame = self._with_body(pose)
         skin_x, skin_y = self._skin_positions(x, y, geometry, expression)
         frame = _composite(frame, self._look_up(self._face, skin_x, skin_y))
+        pupil, mouth_y = surface.pupil_x(self.identity), surface.mouth_y(self.identity)
         for side in (-1, 1):
-            box = _box(x, y, (side * surface.PUPIL_X - 21, side * surface.PUPIL_X + 21), (-17, 12))
+            box = _box(x, y, (side * pupil - 21, side * pupil + 21), (-17, 12))
             frame[box] = self._painted_eye(frame[box], side, expression, x[box], y[box])
         reach = geometry.half_width + 5
-        box = _box(x, y, (-reach, reach), (surface.MOUTH_Y - 20, surface.MOUTH_Y + 22 + geometry.gap))
+        box = _box(
+            x,
+            y,
+            (-reach, reach),
+            (mouth_y - max(20.0, geometry.upper + 0.35 * geometry.gap + 4), mouth_y + 22 + geometry.gap),
+        )
         frame[box] = self._painted_mouth(frame[box], geometry, x[box], y[box])
         frame = _composite(frame, self._look_up(self._over, x, y))
+        frame = self._taken(frame)
         noisy = frame.astype(np.float32) + self._noise[noise_index % NOISE_TILES]
         return np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
+
+    def _taken(self, frame: Frame) -> Frame:
+        """The picture as the camera takes it: exposure, white balance and contrast, then the lens's softness."""
+        if self._table is not None:
+            frame = cv2.LUT(frame, self._table)
+        if self.identity.softness:
+            frame = cv2.GaussianBlur(frame, (0, 0), max(self.identity.softness / self.px_mm, 0.2))
+        return frame
 
     def _face_positions(self, pose: Pose) -> tuple[Field, Field]:
         """Position on the face, in mm, that each pixel of the frame shows."""
@@ -198,10 +214,10 @@ class Painter:
         skin_x, skin_y = x.copy(), y.copy()
         box = _box(x, y, (-85, 85), (38, 150))
         bx, by = x[box], y[box]
-        jaw = geometry.jaw
-        drop = step(by, surface.MOUTH_Y - 3, surface.MOUTH_Y + 12 + 1.7 * jaw) * step(np.abs(bx), 84, 38)
-        lips = np.exp(-0.5 * ((bx / 17) ** 2 + ((by - surface.MOUTH_Y + 9) / 7) ** 2))
-        purse = np.exp(-0.5 * ((bx / 24) ** 2 + ((by - surface.MOUTH_Y) / 20) ** 2))
+        jaw, mouth_y = geometry.jaw, np.float32(surface.mouth_y(self.identity))
+        drop = step(by, mouth_y - 3, mouth_y + 12 + 1.7 * jaw) * step(np.abs(bx), 84, 38)
+        lips = np.exp(-0.5 * ((bx / 17) ** 2 + ((by - mouth_y + 9) / 7) ** 2))
+        purse = np.exp(-0.5 * ((bx / 24) ** 2 + ((by - mouth_y) / 20) ** 2))
         skin_y[box] = by - jaw * drop + 0.8 * geometry.raised * lips
         skin_x[box] = bx * (1 + 0.20 * geometry.rounding * purse)
         if expression.brows:
@@ -265,6 +281,19 @@ def _box(x: Field, y: Field, across: tuple[float, float], down: tuple[float, flo
     if len(rows) == 0:
         return slice(0, 0), slice(0, 0)
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def camera_table(identity: Identity) -> UInt8[np.ndarray, "1 256 3"] | None:
+    """What the camera makes of each value of each channel; None where that is no change."""
+    if (identity.exposure, identity.contrast, identity.temperature) == (0.0, 1.0, 0.0):
+        return None
+    warm = np.array([1 + 0.14 * identity.temperature, 1.0, 1 - 0.18 * identity.temperature], np.float32)
+    tone = (_LIGHT[:, None] * warm * 2.0**identity.exposure) ** (1 / 2.2)
+    tone = 0.45 + (tone - 0.45) * identity.contrast
+    tone = np.where(
+        tone > 0.8, 0.8 + 0.2 * np.tanh((tone - 0.8) / 0.2), tone
+    )  # highlights roll off instead of clipping
+    return np.round(np.clip(tone, 0, 1) * 255).astype(np.uint8)[None]
 
 
 _LIGHT = (np.arange(256, dtype=np.float32) / 255) ** 2.2

@@ -20,7 +20,7 @@ from latentsync.speakers.fields import (
     step,
 )
 from latentsync.speakers.identity import Identity
-from latentsync.speakers.surface import PUPIL_X, beard_zone
+from latentsync.speakers.surface import beard_zone, pupil_x
 
 Light = Float[np.ndarray, "h w 3"]  # linear light
 
@@ -54,7 +54,7 @@ def paint_body(
     """Back hair, neck, shoulders and clothes, with their coverage. `hair` lies on the same grid."""
     x, y = grid.x, grid.y
     female = identity.gender == "female"
-    neck_half = (45 if female else 56) * identity.face_width
+    neck_half = (45 if female else 56) * identity.face_width * identity.neck_width
     neck = [(0, 40), (neck_half - 2, 40), (neck_half - 4, 100), (neck_half, 128), (neck_half + 12, 150),
             (neck_half + 34, 165), (neck_half + 40, 185), (0, 260)]  # fmt: skip
     neck_mask = fill(grid, smooth_outline(mirrored(np.array(neck))), 0.4)
@@ -143,8 +143,8 @@ def paint_ears(identity: Identity, grid: Grid) -> tuple[Light, Field]:
 
 
 def paint_beard(canvas: Light, identity: Identity, grid: Grid, generator: np.random.Generator) -> Light:
-    """Moustache or full beard as strands over the skin; stubble is part of the skin's colour."""
-    if identity.beard not in ("moustache", "full"):
+    """Moustache, goatee or full beard as strands over the skin; stubble is part of the skin's colour."""
+    if identity.beard in ("none", "stubble"):
         return canvas
     x, y = grid.x, grid.y
     zone = blur(beard_zone(identity, grid), 1.2 * grid.scale)
@@ -155,34 +155,54 @@ def paint_beard(canvas: Light, identity: Identity, grid: Grid, generator: np.ran
     strands = cv2.remap(table, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     strands = strands + 0.7 * noise(generator, *x.shape, 0.8 * grid.scale, 2.6 * grid.scale)
     side = 0.80 + 0.30 * identity.light * np.clip(x / 70, -1, 1)
-    colour = linear(identity.hair) * 0.80 * np.clip(1 + 0.30 * strands, 0.3, 1.9)[..., None] * side[..., None]
-    alpha = step(zone + 0.13 * strands, 0.22, 0.85) * 0.88
+    colour = (
+        linear(identity.beard_colour or identity.hair)
+        * 0.80
+        * np.clip(1 + 0.30 * strands, 0.3, 1.9)[..., None]
+        * side[..., None]
+    )
+    thin = 0.45 * (1 - identity.beard_density)
+    ground = 0.35 * blur(zone, 2.5 * grid.scale)  # what the hairs hide of the light
+    alpha = np.maximum(step(zone + 0.20 * strands, 0.22 + thin, 0.95 + thin) * 0.88, ground)
     return over(canvas, colour, alpha)
 
 
-def _rim(side: int) -> Points:
-    half = [(-23, -9), (-8, -13), (12, -13), (23, -9), (25, 3), (19, 16), (3, 21), (-13, 18), (-22, 8)]
-    return smooth_outline(np.array(half) * (side, 1) + (side * (PUPIL_X + 1.0), 2.0))
+_RIMS: dict[str, list[tuple[float, float]]] = {
+    "oval": [(-23, -9), (-8, -13), (12, -13), (23, -9), (25, 3), (19, 16), (3, 21), (-13, 18), (-22, 8)],
+    "round": [(22 * np.cos(t), 22 * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 14, endpoint=False)],
+    "rectangular": [(-23, -13), (-21, -15), (0, -15.5), (22, -15), (25, -13), (24, 0), (22, 15), (19, 17), (0, 17.5),
+                    (-18, 17), (-21, 15), (-23, 0)],
+    "cat": [(-22, -7), (-6, -11), (14, -15), (29, -18), (27, -6), (23, 7), (12, 15), (-4, 16), (-17, 11), (-23, 2)],
+}  # fmt: skip
 
 
-def paint_glasses(grid: Grid) -> tuple[Light, Field]:
-    """A slim dark frame with a faint reflection on the lenses, and its coverage."""
+def _rim(identity: Identity, side: int) -> Points:
+    centre = (side * (pupil_x(identity) + 1.0), 2.0)
+    return smooth_outline(np.array(_RIMS[identity.glasses]) * (side, 1) + centre)
+
+
+def paint_glasses(identity: Identity, grid: Grid) -> tuple[Light, Field]:
+    """A frame with a faint reflection on the lenses, and its coverage."""
     shape = (grid.height, grid.width)
     frame = np.zeros(shape, np.uint8)
-    thickness = max(1, round(1.9 * grid.scale))
+    thickness = max(1, round(identity.frame_mm * grid.scale))
+    pupil = pupil_x(identity)
+    temple_x = 69 * identity.face_width + 1
     for side in (-1, 1):
-        rim = np.round(grid.to_px(_rim(side)) * 16).astype(np.int32)
+        rim = np.round(grid.to_px(_rim(identity, side)) * 16).astype(np.int32)
         cv2.polylines(frame, [rim], True, 255, thickness, cv2.LINE_AA, 4)
-        temple = np.round(grid.to_px(np.array([(side * 57, -4), (side * 72, -6)])) * 16).astype(np.int32)
-        cv2.polylines(frame, [temple], False, 255, thickness, cv2.LINE_AA, 4)
-    bridge = smooth_outline(np.array([(-9.5, 0), (-4, -3.6), (4, -3.6), (9.5, 0)]), closed=False)
+        temple = np.round(grid.to_px(np.array([(side * (pupil + 25), -4), (side * temple_x, -6)])) * 16)
+        cv2.polylines(frame, [temple.astype(np.int32)], False, 255, thickness, cv2.LINE_AA, 4)
+    reach = pupil - 21.5
+    bridge = smooth_outline(np.array([(-reach, -0.5), (-4, -3.6), (4, -3.6), (reach, -0.5)]), closed=False)
     cv2.polylines(frame, [np.round(grid.to_px(bridge) * 16).astype(np.int32)], False, 255, thickness, cv2.LINE_AA, 4)
     alpha = frame.astype(np.float32) / 255
     glare = np.zeros(shape, np.float32)
     for side in (-1, 1):
-        lens = fill(grid, _rim(side), 0.5)
-        band = np.exp(-(((grid.x - side * PUPIL_X + 0.8 * grid.y + 12) / 6.0) ** 2))
+        lens = fill(grid, _rim(identity, side), 0.5)
+        band = np.exp(-(((grid.x - side * pupil + 0.8 * grid.y + 12) / 6.0) ** 2))
         glare = np.maximum(glare, 0.05 * lens * band + 0.02 * lens)
-    light = np.full((*shape, 3), 0.018, np.float32) + 0.10 * pair(grid.x, grid.y, 20, -11, 8, 2)[..., None]
+    base = linear(identity.frame)
+    light = base * np.ones((*shape, 1), np.float32) + (base + 0.1) * pair(grid.x, grid.y, 20, -11, 8, 2)[..., None]
     colour = over(np.full((*shape, 3), 0.8, np.float32), light, alpha)
-    return colour, np.maximum(alpha * 0.96, glare)
+    return colour.astype(np.float32), np.maximum(alpha * 0.96, glare)

@@ -4,6 +4,8 @@ Lengths are mm of the average adult after L. Farkas, "Anthropometry of the Head 
 to subnasale 42, to stomion 64, to chin 110, half-width at the cheekbones 70, at the jaw 53.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from jaxtyping import Float
@@ -31,12 +33,22 @@ MOUTH_Y = 65.0
 CHIN_Y = 110.0
 
 
+def mouth_y(identity: Identity) -> float:
+    """Height of the line where the lips meet, mm."""
+    return MOUTH_Y + identity.mouth_drop
+
+
+def pupil_x(identity: Identity) -> float:
+    """Distance of either pupil from the middle of the face, mm."""
+    return PUPIL_X * identity.eye_spacing
+
+
 def face_outline(identity: Identity) -> Points:
     """Skull, temples, cheekbones, jaw and chin, in mm."""
-    w, j, c = identity.face_width, identity.jaw_width, identity.chin_length
+    w, j, c, k = identity.face_width, identity.jaw_width, identity.chin_length, identity.chin_width
     half = [
         (0, -113), (26, -110), (48, -98), (62, -76), (68.5 * w, -48), (70.5 * w, -20), (70 * w, 6), (67.5 * w, 30),
-        (61.5 * (w + j) / 2, 54), (52.5 * j, 76), (41 * j, 92 * c), (27 * j, 103 * c), (14 * j, 109 * c),
+        (61.5 * (w + j) / 2, 54), (52.5 * j, 76), (41 * j, 92 * c), (27 * j * k, 103 * c), (14 * j * k, 109 * c),
         (0, CHIN_Y * c),
     ]  # fmt: skip
     return smooth_outline(mirrored(np.array(half)))
@@ -59,18 +71,21 @@ def relief(identity: Identity, grid: Grid) -> Field:
     along = np.clip(1 - np.abs((y - middle) / radius) ** 3.6, 0.0, 1) ** 0.5
     z = 62 * across * along
     nw, nl = identity.nose_width, identity.nose_length
-    age = identity.age
-    z -= 8.5 * pair(x, y, 27, -3, 12, 9)  # eye sockets
-    z += 3.6 * pair(x, y, PUPIL_X, 0, 11, 7.5)  # eyeballs under their lids
-    z += 3.2 * pair(x, y, 27, -21, 17, 6) * (0.7 if identity.gender == "female" else 1.25)  # brow ridge
-    z += 5.5 * pair(x, y, 45, 24, 17, 15)  # cheekbones
-    z -= 2.5 * pair(x, y, 46, 62, 12, 20)  # hollow of the cheek
-    z += 6.0 * bump(x, y, 0, 62, 24, 19)  # the teeth under the lips
+    age, drop, bones = identity.age, identity.mouth_drop, identity.cheekbones
+    apart = pupil_x(identity) - PUPIL_X
+    z -= 8.5 * pair(x, y, 27 + apart, -3, 12, 9)  # eye sockets
+    z += 3.6 * pair(x, y, PUPIL_X + apart, 0, 11, 7.5)  # eyeballs under their lids
+    z += (
+        3.2 * pair(x, y, 27 + apart, -21 - identity.brow_height, 17, 6) * (0.7 if identity.gender == "female" else 1.25)
+    )  # brow ridge
+    z += 5.5 * bones * pair(x, y, 45, 24, 17, 15)  # cheekbones
+    z -= 2.5 * bones * pair(x, y, 46, 62, 12, 20)  # hollow of the cheek
+    z += 6.0 * bump(x, y, 0, 62 + drop, 24, 19)  # the teeth under the lips
     z += 6.0 * bump(x, y, 0, chin - 12, 15, 9)  # chin
-    z -= 4.0 * bump(x, y, 0, 84, 15, 4.0)  # crease between lower lip and chin
-    z -= 1.3 * bump(x, y, 0, 52, 2.4, 5.5) - 0.7 * pair(x, y, 4.8, 52, 1.8, 6)  # philtrum
-    z += nose(x, y, nw, nl)
-    z -= (0.5 + 2.0 * age) * _fold(x, y, (17, 40), (31, 66), 3.2)  # from nose to mouth corner
+    z -= 4.0 * bump(x, y, 0, 84 + drop, 15, 4.0)  # crease between lower lip and chin
+    z -= 1.3 * bump(x, y, 0, 52 + drop, 2.4, 5.5) - 0.7 * pair(x, y, 4.8, 52 + drop, 1.8, 6)  # philtrum
+    z += nose(x, y, nw, nl, identity.nose_bridge)
+    z -= (0.5 + 2.0 * age) * _fold(x, y, (17, 40), (31, 66 + drop), 3.2)  # from nose to mouth corner
     z -= (0.3 + 0.9 * age) * _fold(x, y, (20, 9), (40, 15), 2.4)  # under the eyes
     for line_y in (-66, -56, -46):
         wave = 1.5 * np.sin(x / 13 + line_y)
@@ -78,11 +93,11 @@ def relief(identity: Identity, grid: Grid) -> Field:
     return z.astype(np.float32)
 
 
-def nose(x: Field, y: Field, width: float, length: float) -> Field:
+def nose(x: Field, y: Field, width: float, length: float, bridge: float = 1.0) -> Field:
     """Bridge, tip and wings."""
     tip = 35.0 * length
     t = np.clip((y + 12) / (tip + 12), 0, 1)
-    height = 3.0 * step(y, -20, -4) + 14.5 * t**1.5
+    height = 3.0 * bridge * step(y, -20, -4) + 14.5 * t**1.5
     height = height * step(y + 0.012 * x**2, tip + 13.5, tip - 2.0)
     sigma = (5.6 + 2.2 * t**2) * (0.6 + 0.4 * width)
     ridge = height * np.exp(-0.5 * np.abs(x / sigma) ** 2.3)
@@ -106,21 +121,22 @@ def lighting(identity: Identity, z: Field, scale: float) -> tuple[Light, Field]:
     gy, gx = np.gradient(z, 1 / scale)
     length = np.sqrt(gx * gx + gy * gy + 1)
     normal = np.stack([-gx / length, -gy / length, 1 / length], -1)
-    key = _unit(identity.light * 0.75, -0.52, 0.80)
+    hard = 2 * identity.hardness - 1
+    key = _unit(identity.light * 0.75, -identity.light_height, 0.80)
     fill_light = _unit(-identity.light, -0.05, 0.75)
     facing = normal @ key
     occlusion = np.ones_like(z)
     for sigma_mm, strength in ((2.5, 0.075), (7.0, 0.035), (16.0, 0.012)):
         hollow = np.maximum(blur(z, sigma_mm * scale) - z, 0)
         occlusion *= np.exp(-strength * 1.3 * hollow)
-    shadow = 1 - 0.40 * cast_shadow(z, scale, key)
+    shadow = 1 - (0.40 + 0.28 * hard) * cast_shadow(z, scale, key)
     wrap = np.array([0.42, 0.28, 0.22], np.float32)
     diffuse = np.clip((facing[..., None] + wrap) / (1 + wrap), 0, 1) ** 1.15 * shadow[..., None]
     ambient = 0.5 - 0.5 * normal[..., 1]
     light = (
-        0.86 * diffuse * np.array([1.04, 1.0, 0.95])
-        + 0.20 * np.clip(normal @ fill_light, 0, 1)[..., None] * np.array([0.95, 1.0, 1.08])
-        + (0.17 + 0.12 * ambient)[..., None]
+        (0.86 + 0.16 * hard) * diffuse * np.array([1.04, 1.0, 0.95])
+        + 0.20 * (1 - 0.75 * hard) * np.clip(normal @ fill_light, 0, 1)[..., None] * np.array([0.95, 1.0, 1.08])
+        + ((1 - 0.5 * hard) * (0.17 + 0.12 * ambient))[..., None]
     ) * occlusion[..., None]
     halfway = _unit(*(key + np.array([0, 0, 1.0])))
     shine = np.clip(normal @ halfway, 0, 1) ** 22 * shadow
@@ -135,8 +151,8 @@ def _unit(x: float, y: float, z: float) -> Float[np.ndarray, "3"]:
 def cast_shadow(z: Field, scale: float, key: Float[np.ndarray, "3"]) -> Field:
     """1 where the relief stands between a point and the light; marched in steps of 2 mm, soft."""
     deepest = np.zeros_like(z)
-    slope = key[2] / np.hypot(key[0], key[1])
-    direction = key[:2] / np.hypot(key[0], key[1])
+    across = max(float(np.hypot(key[0], key[1])), 0.1)  # light from the camera casts no shadow that it sees
+    slope, direction = key[2] / across, key[:2] / across
     for distance in np.arange(2.0, 26.0, 2.0):
         shift = np.float32([[1, 0, -direction[0] * distance * scale], [0, 1, -direction[1] * distance * scale]])
         toward = cv2.warpAffine(z, shift, z.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
@@ -170,7 +186,7 @@ def _albedo(identity: Identity, grid: Grid, generator: np.random.Generator) -> L
     base = linear(identity.skin)
     tint = identity.cheek_tint
     blood = 0.55 * tint * pair(x, y, 42, 30, 16, 15) + 0.30 * bump(x, y, 0, 35, 11, 8) * (0.5 + tint)
-    blood += 0.18 * pair(x, y, PUPIL_X, 3, 16, 9) + 0.10 * bump(x, y, 0, 100, 16, 9)
+    blood += 0.18 * pair(x, y, pupil_x(identity), 3, 16, 9) + 0.10 * bump(x, y, 0, 100, 16, 9)
     shape = x.shape
     mottle = 0.016 * noise(generator, *shape, 14 * grid.scale) + 0.016 * noise(generator, *shape, 3 * grid.scale)
     pores = 0.020 * noise(generator, *shape, 0.7 * grid.scale)
@@ -179,11 +195,11 @@ def _albedo(identity: Identity, grid: Grid, generator: np.random.Generator) -> L
     yellow = bump(x, y, 0, -55, 45, 22)[..., None]
     albedo = albedo * (1 + yellow * np.array([0.02, 0.01, -0.05], np.float32))
     if identity.gender == "male" and identity.beard != "full":
-        roots = blur(_beard_zone(x, y, identity), 3.5 * grid.scale)[..., None]
-        amount = 0.14 if identity.beard != "stubble" else 0.36
+        roots = blur(_beard_zone(x, y, replace(identity, beard="full")), 3.5 * grid.scale)[..., None]
+        amount = (0.14 if identity.beard != "stubble" else 0.36) * identity.beard_density
         albedo = albedo * (1 - roots * amount * np.array([1.0, 0.92, 0.84], np.float32))
     freckles = np.clip(noise(generator, *shape, 1.0 * grid.scale) - 1.7, 0, 1) * pair(x, y, 28, 20, 22, 12)
-    return np.maximum(albedo * (1 - 0.14 * freckles)[..., None], 0.002).astype(np.float32)
+    return np.maximum(albedo * (1 - 0.7 * identity.freckles * freckles)[..., None], 0.002).astype(np.float32)
 
 
 def _beard_zone(x: Field, y: Field, identity: Identity) -> Field:
@@ -191,14 +207,15 @@ def _beard_zone(x: Field, y: Field, identity: Identity) -> Field:
     side = np.abs(x)
     edge = np.interp(side, [0, 20, 27, 34, 46, 56, 62, 68], [76, 76, 70, 72, 60, 40, 8, -20]).astype(np.float32)
     jaw = step(y - edge, -7, 16)
-    upper_lip = step(np.abs(y - 53.5 - 0.006 * x**2), 8.0, 2.0) * step(side, 34, 20)
+    upper_lip = step(np.abs(y - 53.5 - identity.mouth_drop - 0.006 * x**2), 8.0, 2.0) * step(side, 34, 20)
     goatee = 0.6 * step(np.abs(side - 28.5), 8.0, 1.0) * step(y, 50, 66)
+    if identity.beard == "moustache":
+        return upper_lip
+    if identity.beard == "goatee":
+        jaw = jaw * step(side, 31, 22)
     return np.maximum(np.maximum(jaw, upper_lip), goatee)
 
 
 def beard_zone(identity: Identity, grid: Grid) -> Field:
     """Where the beard of this identity grows, 0..1."""
-    zone = _beard_zone(grid.x, grid.y, identity)
-    if identity.beard == "moustache":
-        zone = zone * step(grid.y, 62, 58)
-    return zone
+    return _beard_zone(grid.x, grid.y, identity)
