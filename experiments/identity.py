@@ -21,6 +21,7 @@ ID_LENGTH = 16  # hex digits: 64 bits
 # Raise a stage's number when a change of its code changes its output.
 STAGE_VERSIONS = {"media": 1, "faces": 2, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
 NOT_PIXELS = ("device", "batch_size")
+LATER_OPTIONS = {"reference": "same"}  # what records made before an option came were made with; it is left unsaid
 
 
 @cache
@@ -46,7 +47,11 @@ def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
             for name, network in (("unet", pipeline.unet), ("vae", pipeline.vae), ("scheduler", pipeline.scheduler))
         },
         "whisper_heads": pipeline.audio.whisper.heads,
-        "options": {name: value for name, value in asdict(options).items() if name not in NOT_PIXELS},
+        "options": {
+            name: value
+            for name, value in asdict(options).items()
+            if name not in NOT_PIXELS and (name, value) not in LATER_OPTIONS.items()
+        },
         "attention": pipeline.attention,
         "landmark_refinements": LANDMARK_REFINEMENTS,
         **device_draws,  # the original's numbers are drawn on the device, so they are other ones on another

@@ -15,6 +15,7 @@ RNGS = ("own", "reference")
 LENGTHS = ("sound", "reference")
 GEOMETRIES = ("float32", "float16", "lanczos")
 ROUNDINGS = ("nearest", "truncate")
+REFERENCES = ("same", "elsewhere")
 ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -123,6 +124,9 @@ class VideoOptions:
         geometry: of the warps. "float32" is the best; "float16" moves faces as the original's 1.6 and late 1.5 do on a
             GPU; "lanczos" aligns and reads them as its 1.0 does.
         rounding: of levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.
+        reference: which of the clip's frames shows the model the face. "same" is the frame to be filled, as in the
+            original, which leaks the true mouth where a clip gets its own voice; "elsewhere" lies at least 1 s away, as
+            in training, see `references.reference_order`.
     """
 
     width: int | None = None
@@ -132,6 +136,7 @@ class VideoOptions:
     length: str = "sound"
     geometry: str = "float32"
     rounding: str = "nearest"
+    reference: str = "same"
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
@@ -150,6 +155,7 @@ class VideoOptions:
         _require_one_of(self.length, LENGTHS, "length")
         _require_one_of(self.geometry, GEOMETRIES, "geometry")
         _require_one_of(self.rounding, ROUNDINGS, "rounding")
+        _require_one_of(self.reference, REFERENCES, "reference")
         _require(
             is_whole(self.crf) and 0 <= self.crf <= 51,
             f"crf is {self.crf}; it must be a whole number from 0 (lossless) to 51 (18 is the usual choice)",
@@ -209,6 +215,7 @@ class Resolved:
     length: str
     geometry: str
     rounding: str
+    reference: str
     crf: int
     dtype: str
     device: str

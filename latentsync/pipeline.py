@@ -9,7 +9,7 @@ latents -> crop -> frame -> file       (latents, composite, media)
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -42,8 +42,9 @@ from latentsync.latents import OwnDraws, ReferenceDraws, decode, draws, encode, 
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.model_files import ModelSettings
+from latentsync.references import frames_needed, reference_order
 from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stopwatch
-from latentsync.shapes import Crops, Frame, Latents, Mask, Pixels, Windows
+from latentsync.shapes import Affine, Crops, Frame, Latents, Mask, Pixels, Windows
 from latentsync.tensor_files import Place
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import state_dict_sha256
@@ -206,6 +207,7 @@ class LipsyncPipeline:
             length=video.length,
             geometry=video.geometry,
             rounding=video.rounding,
+            reference=video.reference,
             crf=video.crf,
             dtype=dtype_name(self.unet.dtype),
             device=str(self.device),
@@ -224,6 +226,7 @@ class LipsyncPipeline:
 
         Raises:
             MediaError, FaceNotFoundError: the files are not fit for lip sync.
+            OptionError: the clip is too short for references from elsewhere.
         """
         video_path, audio_path, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
         info = media.probe(video_path, VIDEO_RATE_HZ)
@@ -232,9 +235,11 @@ class LipsyncPipeline:
             windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, audio_path.name)
         num_out = num_output_frames(len(waveform), options.length)
         num_in = min(num_out, info.num_frames)
+        num_aligned = min(frames_needed(num_in, options.reference), info.num_frames)
         with watch.stage("align"):
-            faces = self._align(video_path, num_in, options, on_progress)
+            faces = self._align(video_path, num_aligned, options, on_progress)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
+        reference_order(order, faces.found, options.reference, video_path.name)
         return PreparedPair(video_path, audio_path, info, order, faces, windows)
 
     def _align(
@@ -278,26 +283,32 @@ class LipsyncPipeline:
                 callback_on_step_end(self, index, timestep, {"latents": latents, "frames": (start, stop)})
 
         stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
+        is_same = options.reference == "same"
+        others = reference_order(pair.order, pair.faces.found, options.reference, pair.video_path.name)
+        other_stream = None if is_same else media.read_frames_in_order(pair.video_path, others, VIDEO_RATE_HZ)
         for windows in batches:
             start, stop = windows[0][0], windows[-1][1]
             with watch.stage("read and crop"):
                 frames = list(islice(stream, stop - start))
                 matrices = [pair.faces.matrices[i] for i in pair.order[start:stop]]
-                pairs = zip(frames, matrices, strict=True)
-                crops = torch.stack([warp_crop(f, m, options.size_px, warping) for f, m in pairs])
+                crops = _crops(frames, matrices, options)
+                places = [pair.faces.matrices[i] for i in others[start:stop]]
+                references = crops if is_same else _crops(islice(other_stream, stop - start), places, options)
                 audio = pair.windows(start, stop)
             what = f"{stop - start} frames of {options.size_px} px in {options.dtype}"
             with memory_shortage_explained(what), torch.no_grad():
-                generated = self._windows(crops, mask, audio, len(windows), options, drawn, on_step, watch)
+                generated = self._windows(crops, references, mask, audio, len(windows), options, drawn, on_step, watch)
             for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
                 found = bool(pair.faces.found[pair.order[start + i]])
                 with watch.stage("composite"):
                     result = restore(frame, generated[i], matrix, warping) if found else frame
-                yield GeneratedFrame(frame, result, crops[i], generated[i] if found else None, matrix)
+                made = generated[i] if found else None
+                yield GeneratedFrame(frame, result, crops[i], references[i], made, matrix)
 
     def _windows(
         self,
         crops: Crops,
+        references: Crops,
         mask: Mask,
         audio: Windows,
         windows: int,
@@ -312,7 +323,7 @@ class LipsyncPipeline:
         with watch.stage("encode"):
             for_masked, for_reference = drawn.for_vae(windows, frames_each)
             masked = encode(self.vae, masked_images(pixels, mask), for_masked)
-            reference = encode(self.vae, pixels, for_reference)
+            reference = encode(self.vae, crops_to_pixels(references), for_reference)
 
         def side_by_side(frames: Tensor) -> Tensor:
             return rearrange(frames.to(**place), "(b f) c h w -> b c f h w", b=windows)
@@ -361,6 +372,7 @@ class LipsyncPipeline:
         length: str = "sound",
         geometry: str = "float32",
         rounding: str = "nearest",
+        reference: str = "same",
         on_progress: ProgressCallback | None = None,
     ) -> LipsyncOutput:
         """Generates the clip's mouth anew so that it follows the voice.
@@ -384,7 +396,7 @@ class LipsyncPipeline:
             mask: which of the original's mouth masks.
             crf: of the H.264 output.
             rng, deepcache_interval: see `config.SamplerOptions`.
-            length, geometry, rounding: see `config.VideoOptions`.
+            length, geometry, rounding, reference: see `config.VideoOptions`.
             on_progress: called as (stage, done, total).
 
         Raises:
@@ -392,7 +404,7 @@ class LipsyncPipeline:
         """
         options = Options(
             SamplerOptions(guidance_scale, num_inference_steps, seed, num_frames, rng, deepcache_interval),
-            VideoOptions(width, height, mask, crf, length, geometry, rounding),
+            VideoOptions(width, height, mask, crf, length, geometry, rounding, reference),
             RuntimeOptions(batch_size=batch_size),
         )
         if weight_dtype is not None:
@@ -474,6 +486,12 @@ def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[t
     rest = windows[len(whole) :]
     batches = [whole[i : i + batch_size] for i in range(0, len(whole), batch_size)]
     return batches + [[w] for w in rest]
+
+
+def _crops(frames: Iterable[Frame], matrices: Sequence[Affine], options: Resolved) -> Crops:
+    """The aligned faces of frames by their affines."""
+    warping, pairs = _warping(options), zip(frames, matrices, strict=True)
+    return torch.stack([warp_crop(frame, matrix, options.size_px, warping) for frame, matrix in pairs])
 
 
 def _counted(frames: Iterator[Frame], stage: str, total: int, on_progress: ProgressCallback | None) -> Iterator[Frame]:

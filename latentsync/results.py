@@ -24,7 +24,7 @@ class PreparedPair:
 
     Attributes:
         order: for each output frame the clip's frame (forward, backward, forward ... where the voice is longer).
-        faces: the affines of the clip's frames.
+        faces: the affines of the clip's frames; of more than `order` has where references lie elsewhere.
         windows: gives the audio windows of output frames.
     """
 
@@ -47,6 +47,7 @@ class GeneratedFrame:
     Attributes:
         source, frame: the clip's frame and the composited result.
         crop: the aligned face as it came in, uint8.
+        reference: the aligned face that showed the model what it looks like, uint8; see `references`.
         generated: the aligned face as it went out, (3, r, r) in -1..1; None where no face was found.
         matrix: the affine of the crop.
     """
@@ -54,6 +55,7 @@ class GeneratedFrame:
     source: Frame
     frame: Frame
     crop: Crop
+    reference: Crop
     generated: Float[Tensor, "3 r r"] | None
     matrix: Affine
 

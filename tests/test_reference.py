@@ -1,0 +1,107 @@
+"""References from elsewhere: which frame is whose, what it does to the pixels, and that old records keep their ids."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from experiments.identity import identity
+from experiments.pairs import SHIPPED_DIR, Pair
+from experiments.schema import CONF_DIR, read_config
+from latentsync import media
+from latentsync.config import Options, SamplerOptions, VideoOptions
+from latentsync.errors import OptionError
+from latentsync.geometry import warp_crop
+from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline
+from latentsync.references import GAP_FRAMES, frames_needed, reference_order
+
+CLIP, VOICE = SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav"
+FAST = Options(SamplerOptions(guidance_scale=1.0, num_inference_steps=1))
+ELSEWHERE = replace(FAST, video=VideoOptions(reference="elsewhere"))
+
+
+@pytest.fixture(scope="module")
+def pipe() -> LipsyncPipeline:
+    return LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def short_voice(tmp_path_factory):
+    import scipy.io.wavfile
+
+    path = tmp_path_factory.mktemp("voices") / "short.wav"
+    rate_hz, samples = scipy.io.wavfile.read(VOICE)
+    scipy.io.wavfile.write(path, rate_hz, samples[: int(0.4 * rate_hz)])
+    return path
+
+
+def test_the_same_frame_is_its_own_reference():
+    assert reference_order([0, 1, 2, 1], np.ones(3, bool), "same") == [0, 1, 2, 1]
+
+
+def test_references_elsewhere_are_far_away_and_run_along():
+    found = np.ones(90, bool)
+    order = [int(i) for i in media.ping_pong(270, 90)]
+    references = reference_order(order, found, "elsewhere")
+    assert all(abs(a - b) == GAP_FRAMES for a, b in zip(order, references, strict=True))
+    jumps = np.flatnonzero(np.abs(np.diff(references)) > 1)
+    assert len(jumps) == 3  # one for each pass through the clip
+
+
+def test_a_reference_shows_a_face():
+    found = np.ones(80, bool)
+    found[[30, 31]] = False
+    references = reference_order(range(80), found, "elsewhere")
+    assert references[4:8] == [29, 32, 32, 32]
+    assert references[54] == 79 and references[55] == 29 and references[56] == 29 and references[57] == 32
+    nothing = np.zeros(80, bool)
+    assert reference_order([3, 4], nothing, "elsewhere") == [3, 4]  # those frames are passed through
+
+
+@pytest.mark.parametrize("shown, least", [(1, 26), (10, 35), (25, 50), (40, 50), (50, 50), (200, 200)])
+def test_the_least_length_of_a_clip(shown, least):
+    assert frames_needed(shown, "elsewhere") == least and frames_needed(shown, "same") == shown
+    order = range(shown)
+    reference_order(order, np.ones(least, bool), "elsewhere")
+    if least > shown:
+        with pytest.raises(OptionError, match=f"at least {least} frames with a face, or reference=same"):
+            reference_order(order, np.ones(least - 1, bool), "elsewhere")
+
+
+def test_the_pipeline_shows_the_model_a_frame_from_elsewhere(pipe, short_voice):
+    resolved = pipe.resolve(ELSEWHERE)
+    pair = pipe.prepare(CLIP, short_voice, resolved)
+    assert (pair.num_frames, len(pair.faces)) == (10, 35)
+    made = list(pipe.generate(pair, resolved))
+    clip = list(media.read_frames(CLIP, VIDEO_RATE_HZ, stop=35))
+    for i in (0, 9):
+        assert torch.equal(made[i].crop, warp_crop(clip[i], pair.faces.matrices[i], 128))
+        assert torch.equal(made[i].reference, warp_crop(clip[i + 25], pair.faces.matrices[i + 25], 128))
+    same = list(pipe.generate(pair, pipe.resolve(FAST)))
+    assert all(torch.equal(frame.reference, frame.crop) for frame in same)
+    assert (same[3].generated - made[3].generated).abs().max() > 1e-3
+    alone = list(pipe.generate(pair, replace(resolved, batch_size=1)))
+    torch.testing.assert_close(alone[9].generated, made[9].generated, atol=1e-4, rtol=0)
+
+
+def test_a_clip_too_short_is_refused_and_leaves_no_file(pipe, tmp_path):
+    with media.VideoWriter(tmp_path / "short.mp4", 512, 512) as writer:
+        for frame in media.read_frames(CLIP, VIDEO_RATE_HZ, stop=40):
+            writer.write(frame)
+    with pytest.raises(OptionError, match=r"frame 15 of short.mp4 has none in 40 frames; give a clip of at least 50"):
+        pipe(tmp_path / "short.mp4", VOICE, tmp_path / "out.mp4", num_inference_steps=1, reference="elsewhere")
+    assert [path.name for path in tmp_path.iterdir()] == ["short.mp4"]
+
+
+def test_the_option_is_configured_and_part_of_an_id_only_where_it_changes_something(pipe):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        told = read_config(compose("config", overrides=["video.reference=elsewhere"])).options.video
+    assert told == VideoOptions(reference="elsewhere")
+    with pytest.raises(OptionError, match="reference 'else' is unknown; choose one of same, elsewhere"):
+        VideoOptions(reference="else")
+    pair = Pair(CLIP, VOICE, "female")
+    same, elsewhere = (identity(pair, pipe, pipe.resolve(options))["options"] for options in (FAST, ELSEWHERE))
+    assert "reference" not in same and elsewhere == {**same, "reference": "elsewhere"}
+    assert asdict(pipe.resolve(FAST))["reference"] == "same"
