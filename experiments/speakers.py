@@ -7,8 +7,11 @@ python -m experiments.speakers sheet --output faces.png
 
 import argparse
 import json
+import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -20,9 +23,10 @@ from latentsync.speakers import samples
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import SIZES_PX, Expression, Painter, Pose
-from latentsync.speakers.sentences import SENTENCES, fit_sentence
+from latentsync.speakers.recording import Recording, random_recording
+from latentsync.speakers.sentences import fit_random_speech, fit_sentence
 from latentsync.speakers.visemes import SHAPES
-from latentsync.speakers.voice import random_voice
+from latentsync.speakers.voice import random_voice, speak
 
 PREFIX = {"female": "g", "male": "m"}
 GENDERS = {"g": ("female",), "m": ("male",), "both": ("female", "male")}
@@ -31,27 +35,52 @@ SHEET_SHAPES = ("rest", "ah", "ee", "oo", "bilabial", "labiodental")
 
 def make(args: argparse.Namespace) -> None:
     """Write `count` clips; clip n depends on seed and n alone, so a longer run begins with the shorter one's clips."""
-    sentences = _read_sentences(args.sentences) if args.sentences else SENTENCES
-    genders = GENDERS[args.gender]
+    sentences = _read_sentences(args.sentences) if args.sentences else ()
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    for number in tqdm(range(args.count), unit="clip", desc="speakers"):
-        gender = genders[number % len(genders)]
-        target = args.output_dir / f"{PREFIX[gender]}-{number + 1:05d}.mp4"
-        own_seed = int(np.random.SeedSequence([args.seed, number]).generate_state(1)[0])
-        identity, voice = random_identity(own_seed, gender), random_voice(own_seed, gender)
+    if args.workers == 1:
+        for number in tqdm(range(args.count), unit="clip", desc="speakers"):
+            _make_one(args, sentences, number)
+        return
+    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
+    with ProcessPoolExecutor(args.workers, spawn, cv2.setNumThreads, (1,)) as pool:
+        waiting = [pool.submit(_make_one, args, sentences, number) for number in range(args.count)]
+        try:
+            for done in tqdm(as_completed(waiting), total=args.count, unit="clip", desc="speakers"):
+                done.result()
+        except BrokenProcessPool as error:
+            raise MediaError("a worker process ended (no memory?); run again with fewer --workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _make_one(args: argparse.Namespace, sentences: Sequence[str], number: int) -> None:
+    """Clip `number`, unless it is there; without `sentences` they are generated."""
+    genders = GENDERS[args.gender]
+    gender = genders[number % len(genders)]
+    target = args.output_dir / f"{PREFIX[gender]}-{number + 1:05d}.mp4"
+    own_seed = int(np.random.SeedSequence([args.seed, number]).generate_state(1)[0])
+    identity, voice = random_identity(own_seed, gender), random_voice(own_seed, gender)
+    recording = random_recording(own_seed) if args.recordings == "varied" else None
+    if sentences:
         sentence = fit_sentence(sentences, voice, args.seconds, own_seed)
-        if target.exists():  # clips get their name when they are whole: an interrupted run goes on where it stopped
-            _require_same(target, sentence, own_seed, args.size)
-            continue
-        intensity = float(np.random.default_rng([own_seed, 31]).uniform(0.8, 1.15))
-        write_clip(render_clip(identity, sentence, voice, own_seed, args.size, intensity), target)
+        speech = speak(sentence, voice)
+    else:
+        sentence, speech = fit_random_speech(voice, args.seconds, own_seed)
+    if target.exists():  # clips get their name when they are whole: an interrupted run goes on where it stopped
+        _require_same(target, sentence, own_seed, args.size, recording)
+        return
+    intensity = float(np.random.default_rng([own_seed, 31]).uniform(0.8, 1.15))
+    clip = render_clip(identity, sentence, voice, own_seed, args.size, intensity, speech=speech, recording=recording)
+    write_clip(clip, target)
 
 
-def _require_same(target: Path, sentence: str, seed: int, size_px: int) -> None:
+def _require_same(target: Path, sentence: str, seed: int, size_px: int, recording: Recording | None) -> None:
     """MediaError where the clip that stands at `target` is not the one that would be made."""
     try:
         truth = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
-        same = (truth["sentence"], truth["seed"], truth["size_px"]) == (sentence, seed, size_px)
+        recorded = None if recording is None else json.loads(json.dumps(vars(recording)))
+        found = truth["sentence"], truth["seed"], truth["size_px"], truth.get("recording")
+        same = found == (sentence, seed, size_px, recorded)
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
@@ -110,7 +139,9 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--size", type=_number(*SIZES_PX), default=256, help="side of the picture in px, even")
     two.add_argument("--seconds", type=_number(1.0, 60.0, float), default=3.0, help="least length of a clip")
     two.add_argument("--seed", type=_number(0, 2**31), default=0)
-    two.add_argument("--sentences", type=Path, help="text file with one sentence on each line")
+    two.add_argument("--sentences", type=Path, help="text file with one sentence on each line, else generated")
+    two.add_argument("--recordings", choices=("none", "varied"), default="varied", help="rooms, microphones and noise")
+    two.add_argument("--workers", type=_number(1, 256), default=1, help="processes, default %(default)s")
     three = commands.add_parser("sheet", help="write a contact sheet of faces")
     three.add_argument("--output", type=Path, required=True)
     three.add_argument("--count", type=_number(1, 40), default=6)

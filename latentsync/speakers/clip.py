@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,10 +15,11 @@ import av
 import numpy as np
 from jaxtyping import Float
 
-from latentsync.errors import MediaError
+from latentsync.errors import MediaError, OptionError
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import VIEW_MM, Expression, Frame, Painter, Pose
+from latentsync.speakers.recording import Recording
 from latentsync.speakers.surface import mouth_y
 from latentsync.speakers.visemes import FPS, VOWELS, MouthShape, frame_phones, mouth_track, viseme_of
 from latentsync.speakers.voice import RATE_HZ, Speech, Voice, speak, wav_bytes
@@ -64,12 +65,13 @@ class SpeakerClip:
     Attributes:
         sentence, identity, voice, seed: what was asked for.
         speech: the sound, 16 kHz; there are ceil(seconds * 25) frames, so the last may outlast it by under 40 ms.
+        recording: what was done to the sound after it was spoken, or None.
         truth: one entry per frame.
     """
 
     sentence: str
     identity: Identity
-    voice: Voice
+    voice: Voice | None
     speech: Speech
     size_px: int
     seed: int
@@ -78,6 +80,7 @@ class SpeakerClip:
     shapes: tuple[MouthShape, ...]
     truth: tuple[FrameTruth, ...]
     painter: Painter
+    recording: Recording | None = None
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order, painted one at a time; each call starts over."""
@@ -88,7 +91,7 @@ class SpeakerClip:
 def render_clip(
     identity: Identity,
     sentence: str,
-    voice: Voice,
+    voice: Voice | None,
     seed: int,
     size_px: int = 512,
     intensity: float = 1.0,
@@ -96,15 +99,22 @@ def render_clip(
     view_mm: float = VIEW_MM,
     view_top_mm: float | None = None,
     liveliness: float = 0.0,
+    speech: Speech | None = None,
+    recording: Recording | None = None,
 ) -> SpeakerClip:
     """The clip in which `identity` says `sentence`.
 
     `seed` drives motion, blinks and brows; `intensity` scales the articulation (1 is plain speech),
     `liveliness` 0..1 the variety of the head's motion and the smile (0 is a slight sway). `view_mm` and
     `view_top_mm` frame the picture (see `Painter`). A `painter` of the same identity, size and framing may be handed
-    in, since making one takes up to a second.
+    in, since making one takes up to a second. Where a `speech` is at hand, such as a real recording's, nothing is
+    synthesised, and `voice` only tells where it is from (None: unknown). The mouth follows the speech as it was spoken;
+    the clip's sound is the speech as `recording` leaves it.
     """
-    speech = speak(sentence, voice)
+    if speech is None:
+        if voice is None:
+            raise OptionError(f"there is neither a voice nor a speech for the sentence {sentence!r}; give one of them")
+        speech = speak(sentence, voice)
     count = math.ceil(len(speech.sound) * FPS / RATE_HZ)
     loud = loudness(speech, count)
     shapes = mouth_track(speech.phones, count, intensity * (0.22 + 0.85 * loud**2))
@@ -119,7 +129,7 @@ def render_clip(
         sentence,
         identity,
         voice,
-        speech,
+        speech if recording is None else replace(speech, sound=recording.apply(speech.sound)),
         size_px,
         seed,
         tuple(poses),
@@ -127,6 +137,7 @@ def render_clip(
         tuple(shapes),
         truth,
         painter,
+        recording,
     )
 
 
@@ -320,7 +331,7 @@ def truth_json(clip: SpeakerClip) -> str:
     head = {
         "comment": COMMENT,
         "sentence": clip.sentence,
-        "voice": vars(clip.voice),
+        "voice": _voice_facts(clip.voice),
         "identity": vars(clip.identity),
         "size_px": clip.size_px,
         "view_mm": clip.painter.view_mm,
@@ -333,8 +344,17 @@ def truth_json(clip: SpeakerClip) -> str:
         "phones": [[p.name, round(p.start_s, 4), round(p.end_s, 4)] for p in clip.speech.phones],
         "columns": columns,
     }
+    if clip.recording is not None:
+        head["recording"] = vars(clip.recording)
     text = json.dumps(head, indent=1)
     return text[:-2] + ',\n "truth": [\n' + ",\n".join("  " + json.dumps(row) for row in rows) + "\n ]\n}\n"
+
+
+def _voice_facts(voice: Voice | None) -> dict | None:
+    """The voice's fields; flite is not named, so that the shipped samples' truth stays as it is."""
+    if voice is None:
+        return None
+    return {name: value for name, value in vars(voice).items() if (name, value) != ("engine", "flite")}
 
 
 def _encode(clip: SpeakerClip, path: Path, crf: int) -> None:

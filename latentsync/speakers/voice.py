@@ -1,12 +1,15 @@
 """A sentence becomes speech: a waveform and the times of its phones. Knows nothing of faces.
 
-The synthesiser is flite (Carnegie Mellon University, https://github.com/festvox/flite), called as a program. Its option
-`-psdur` prints one `phone:end_time_s` for each phone of the US English set, silence being `pau`.
+There are two synthesisers. flite (Carnegie Mellon University, github.com/festvox/flite) is called as a program. Its
+option `-psdur` prints one `phone:end_time_s` for each phone of the US English set, silence being `pau`. The other is
+espeak-ng (see espeak.py), whose phonemes are mapped to the same set.
 """
 
 import io
+import math
 import shutil
 import subprocess
+import sys
 import tempfile
 import wave
 from dataclasses import dataclass
@@ -17,10 +20,13 @@ import numpy as np
 from jaxtyping import Int16
 
 from latentsync.errors import MediaError, OptionError
+from latentsync.speakers import espeak
 
-RATE_HZ = 16_000  # of every speech, whatever flite's voice has
-FEMALE_VOICES = ("slt",)
+RATE_HZ = 16_000  # of every speech, whatever the synthesiser's rate
+ENGINES = ("flite", "espeak")
+FEMALE_VOICES = ("slt",)  # of flite
 MALE_VOICES = ("rms", "awb", "kal16")
+ESPEAK_RATE_WPM = 165  # at stretch 1
 SILENCE = "pau"
 TIMEOUT_S = 60
 PITCH_RANGE_HZ = (60.0, 350.0)
@@ -32,24 +38,32 @@ Waveform = Int16[np.ndarray, "n"]  # mono, 16 bit
 
 @dataclass(frozen=True)
 class Voice:
-    """One of flite's speakers, varied.
+    """A synthesiser's speaker, varied.
 
     Attributes:
-        name: flite's name of the speaker: slt is a woman; rms, awb and kal16 are men.
-        pitch_hz: mean of the fundamental frequency; None keeps the speaker's own.
+        name: the speaker. flite's slt is a woman; rms, awb and kal16 are men. espeak's are an accent, alone or with a
+            variant (f: women, m: men), such as "en-us", "en-gb+f3" or "en-gb-scotland+Andy"; see espeak.py.
+        pitch_hz: mean of the fundamental frequency; None keeps the speaker's own. espeak reaches half to twice its own.
         stretch: durations relative to the speaker's own, 1.2 speaks slower.
         tract: length of the vocal tract relative to the speaker's own; 1.08 sounds larger, 0.92 smaller.
+        engine: "flite" or "espeak".
     """
 
     name: str = "slt"
     pitch_hz: float | None = None
     stretch: float = 1.0
     tract: float = 1.0
+    engine: str = "flite"
 
     def __post_init__(self) -> None:
-        if self.name not in FEMALE_VOICES + MALE_VOICES:
+        if self.engine not in ENGINES:
+            raise OptionError(f"engine {self.engine!r} of the voice is unknown; choose one of {', '.join(ENGINES)}")
+        if self.engine == "flite" and self.name not in FEMALE_VOICES + MALE_VOICES:
             known = ", ".join(FEMALE_VOICES + MALE_VOICES)
             raise OptionError(f"voice {self.name!r} is unknown; choose one of {known}")
+        if self.engine == "espeak" and not espeak.is_known(self.name):
+            accents, variants = ", ".join(espeak.ACCENTS), ", ".join(espeak.FEMALE_VARIANTS | espeak.MALE_VARIANTS)
+            raise OptionError(f"voice {self.name!r} is unknown; choose {accents}, alone or with one of +{variants}")
         _check_range("stretch", self.stretch, STRETCH_RANGE)
         _check_range("tract", self.tract, TRACT_RANGE)
         if self.pitch_hz is not None:
@@ -59,6 +73,9 @@ class Voice:
 def _check_range(name: str, value: float, bounds: tuple[float, float]) -> None:
     if not bounds[0] <= value <= bounds[1]:
         raise OptionError(f"{name} of the voice is {value}; it must lie between {bounds[0]} and {bounds[1]}")
+
+
+HELD_OUT_VOICE = Voice("awb")  # never drawn by `random_voice`: a voice to test with
 
 
 @dataclass(frozen=True)
@@ -83,27 +100,78 @@ class Speech:
 
 
 def random_voice(seed: int, gender: str) -> Voice:
-    """A voice of `gender` ("female" or "male"); the same seed gives the same voice."""
+    """A voice of `gender` ("female" or "male"), of either engine; the same seed gives the same voice.
+
+    What is drawn does not depend on what is installed: `speak` says which synthesiser is missing.
+    """
     generator = np.random.default_rng([seed, 11])
-    names, pitch_hz = (FEMALE_VOICES, (170, 245)) if gender == "female" else (MALE_VOICES, (88, 150))
+    is_female = gender == "female"
+    engine = str(generator.choice(ENGINES))
+    if engine == "flite":
+        own = FEMALE_VOICES if is_female else MALE_VOICES
+        name = str(generator.choice([name for name in own if name != HELD_OUT_VOICE.name]))
+    else:
+        variants = espeak.FEMALE_VARIANTS if is_female else espeak.MALE_VARIANTS
+        name = f"{generator.choice(list(espeak.ACCENTS))}+{generator.choice(list(variants))}"
     return Voice(
-        name=str(generator.choice(names)),
-        pitch_hz=round(float(generator.uniform(*pitch_hz)), 1),
-        stretch=round(float(generator.uniform(0.95, 1.2)), 3),
-        tract=round(float(generator.uniform(0.92, 1.08)), 3),
+        name=name,
+        pitch_hz=round(float(generator.uniform(*((160, 260) if is_female else (85, 160)))), 1),
+        stretch=round(float(generator.uniform(0.85, 1.25)), 3),
+        tract=round(float(generator.uniform(0.9, 1.1)), 3),
+        engine=engine,
     )
 
 
 def speak(sentence: str, voice: Voice) -> Speech:
-    """Synthesise `sentence`; MediaError where flite is missing, fails, or has nothing to say."""
+    """Synthesise `sentence`; MediaError where the synthesiser is missing, fails, or has nothing to say."""
     if not any(character.isalnum() for character in sentence):
         raise MediaError(f"the sentence {sentence!r} has no letter or digit to speak; give at least one word")
-    printed, sound, rate_hz = _run_flite(sentence, voice)
-    # A longer tract lowers formants and pitch alike: the sound was made faster and higher, and is played slower.
-    sound = resample(sound, round(rate_hz / voice.tract), RATE_HZ)
-    if len(sound) == 0:
-        raise MediaError(f"flite made no sound of the sentence {sentence!r}; give at least one word in English")
-    return Speech(sound, parse_phones(printed, voice.tract, len(sound) / RATE_HZ))
+    if voice.engine == "espeak":
+        speech = _speak_espeak(sentence, voice)
+    else:
+        printed, sound, rate_hz = _run_flite(sentence, voice)
+        # A longer tract lowers formants and pitch alike: the sound was made faster and higher, and is played slower.
+        sound = resample(sound, round(rate_hz / voice.tract), RATE_HZ)
+        speech = Speech(sound, parse_phones(printed, voice.tract, len(sound) / RATE_HZ) if len(sound) else ())
+    if len(speech.sound) == 0:
+        raise MediaError(f"{voice.engine} made no sound of the sentence {sentence!r}; give at least one English word")
+    return speech
+
+
+def _speak_espeak(sentence: str, voice: Voice) -> Speech:
+    rate_hz, events, samples = _run_espeak(sentence, voice)
+    played = np.frombuffer(samples, "<i2").astype(np.int16)
+    sound = resample(played, round(rate_hz / voice.tract), RATE_HZ)
+    per_sample = len(sound) / RATE_HZ / max(len(played), 1)
+    accent = espeak.split_name(voice.name)[0]
+    tiled = espeak.tile(events, len(played), accent)
+    return Speech(sound, tuple(Phone(name, start * per_sample, end * per_sample) for name, start, end in tiled))
+
+
+def _run_espeak(sentence: str, voice: Voice) -> tuple[int, list[tuple[int, str]], bytes]:
+    """Rate in Hz, phonemes and samples; as with flite, a longer tract is made faster and higher."""
+    pitch = 50.0
+    if voice.pitch_hz is not None:  # the library's pitch p multiplies the own pitch by 2 ** ((p - 50) / 50)
+        pitch += 50 * math.log2(voice.pitch_hz / espeak.own_pitch_hz(voice.name))
+    pitch += 50 * math.log2(voice.tract)
+    settings = (
+        int(np.clip(round(pitch), *espeak.PITCH_RANGE)),
+        int(np.clip(round(ESPEAK_RATE_WPM * voice.tract / voice.stretch), *espeak.RATE_RANGE_WPM)),
+    )
+    command = [sys.executable, "-I", "-S", espeak.__file__, espeak.file_name(voice.name), *map(str, settings)]
+    text = " ".join(sentence.split()).encode()
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise MediaError(f"espeak-ng spent over {TIMEOUT_S} s on {sentence!r}; give a shorter sentence") from error
+    if done.returncode == espeak.NOT_INSTALLED:
+        raise MediaError(
+            "the speech synthesiser espeak-ng is not installed; install it with `apt-get install espeak-ng`"
+        )
+    if done.returncode != 0:
+        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise MediaError(f"espeak-ng failed (code {done.returncode}: {reason}) on {sentence!r}; change the sentence")
+    return espeak.parse_output(done.stdout)
 
 
 def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
