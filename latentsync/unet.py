@@ -151,6 +151,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         motion_module_decoder_only: motion modules on the way up only (`stage2_efficient`).
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(
         self,

@@ -199,14 +199,25 @@ class MotionModule(nn.Module):
         return self.temporal_transformer(hidden_states)
 
 
-def _layer(resnet: nn.Module, attention: nn.Module | None, motion: nn.Module | None, hidden_states, temb, audio):
-    hidden_states = resnet(hidden_states, temb)
-    if attention is not None:
-        hidden_states = attention(hidden_states, audio)
-    return hidden_states if motion is None else motion(hidden_states)
+class _Level(nn.Module):
+    """What runs resnets, attentions and motion modules, with or without their activations kept for the way back."""
+
+    gradient_checkpointing = False  # diffusers' `enable_gradient_checkpointing` sets it, and the function
+
+    def _run(self, part: nn.Module, *inputs: Tensor | None) -> Tensor:
+        """The part's output; with gradient checkpointing it is computed again on the way back, as in the original."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(part, *inputs)
+        return part(*inputs)
+
+    def _layer(self, resnet: nn.Module, attention: nn.Module | None, motion: nn.Module | None, x, temb, audio):
+        hidden_states = self._run(resnet, x, temb)
+        if attention is not None:
+            hidden_states = self._run(attention, hidden_states, audio)
+        return hidden_states if motion is None else self._run(motion, hidden_states)
 
 
-class _LayeredBlock(nn.Module):
+class _LayeredBlock(_Level):
     """Layers of resnet, attention (optional) and motion module (optional), shared by the way down and the way up."""
 
     def __init__(
@@ -244,7 +255,7 @@ class DownBlock(_LayeredBlock):
     def forward(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for resnet, attention, motion in self.layers():
-            hidden_states = _layer(resnet, attention, motion, hidden_states, temb, audio)
+            hidden_states = self._layer(resnet, attention, motion, hidden_states, temb, audio)
             skips.append(hidden_states)
         for downsampler in self.downsamplers:
             hidden_states = downsampler(hidden_states)
@@ -271,14 +282,14 @@ class UpBlock(_LayeredBlock):
 
     def all_but_last_layer(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio) -> Tensor:
         for layer in self.layers()[:-1]:
-            hidden_states = _layer(*layer, torch.cat([hidden_states, skips.pop()], dim=1), temb, audio)
+            hidden_states = self._layer(*layer, torch.cat([hidden_states, skips.pop()], dim=1), temb, audio)
         return hidden_states
 
     def last_layer(self, hidden_states: Tensor, skip: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
-        return _layer(*self.layers()[-1], torch.cat([hidden_states, skip], dim=1), temb, audio)
+        return self._layer(*self.layers()[-1], torch.cat([hidden_states, skip], dim=1), temb, audio)
 
 
-class MidBlock(nn.Module):
+class MidBlock(_Level):
     """The lowest level: resnet, attention, motion module (where configured), resnet."""
 
     def __init__(self, channels, temb_channels, groups, eps, heads, audio_dim, motion_kwargs) -> None:
@@ -289,5 +300,5 @@ class MidBlock(nn.Module):
 
     def forward(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
         first, second = self.resnets
-        hidden_states = _layer(first, self.attentions[0], self.motion_modules[0], hidden_states, temb, audio)
-        return second(hidden_states, temb)
+        hidden_states = self._layer(first, self.attentions[0], self.motion_modules[0], hidden_states, temb, audio)
+        return self._run(second, hidden_states, temb)

@@ -250,6 +250,20 @@ def test_the_second_stage_adds_its_losses_by_weight(judge, batch):
     assert parts.keys() == {"denoising", "lpips", "temporal", "sync"}
 
 
+def test_computing_twice_what_is_not_kept_changes_no_gradient(judge, batch, monkeypatch):
+    task, gradients = second_stage(judge), []
+    monkeypatch.setattr("latentsync.training.unet.frames_at_once", lambda size_px: 3)
+    for prepare in (lambda: None, task.unet.enable_gradient_checkpointing):
+        prepare()
+        task.loss(batch, seeded())[0].backward()
+        gradients.append({name: p.grad for name, p in task.unet.named_parameters() if p.grad is not None})
+        task.unet.zero_grad()
+    kept, twice = gradients
+    assert kept.keys() == twice.keys() and len(kept) > 50
+    for name in kept:
+        torch.testing.assert_close(twice[name], kept[name], atol=1e-6, rtol=1e-4)
+
+
 def test_vggs_heads_are_those_of_the_lpips_package():
     try:
         found = weights.locate("lpips/vgg16.ckpt")

@@ -90,6 +90,32 @@ def test_windows_side_by_side_do_not_touch_each_other():
     assert (together - without_audio).abs().max() > 1e-3  # the audio reaches the output
 
 
+def test_activations_computed_twice_give_the_same_gradients():
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(**SMALL, motion_module_mid_block=True)
+    for parameter in unet.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    sample, audio = torch.randn(2, 13, 4, 8, 8), torch.randn(2, 4, 5, 384)
+    kept, twice = {}, {}
+    calls = []
+    for part in (unet.mid_block.resnets[1], unet.mid_block.attentions[0], unet.up_blocks[0].motion_modules[0]):
+        part.register_forward_pre_hook(lambda *_: calls.append(1))
+    for gradients, passes in ((kept, 1), (twice, 2)):
+        calls.clear()
+        out = unet(sample, 500, audio).sample
+        out.square().mean().backward()
+        assert len(calls) == 3 * passes
+        gradients |= {"": out} | {name: parameter.grad for name, parameter in unet.named_parameters()}
+        unet.zero_grad()
+        unet.enable_gradient_checkpointing()
+    assert all(torch.equal(kept[name], twice[name]) for name in kept) and all(kept[name].any() for name in kept)
+    calls.clear()
+    with torch.no_grad():
+        unet(sample, 500, audio)
+    assert len(calls) == 3
+
+
 def test_what_does_not_fit_is_refused_with_value_and_bound():
     unet = UNet3DConditionModel(**SMALL)
     with pytest.raises(OptionError, match=r"\(1, 4, 2, 8, 8\).*13"):

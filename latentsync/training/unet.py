@@ -16,13 +16,21 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
 from latentsync.config import MASKS
 from latentsync.denoise import Condition, denoise
 from latentsync.errors import OptionError
-from latentsync.latents import decode, encode, latent_shape, unscaled
-from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
+from latentsync.latents import decode, encode, frames_at_once, latent_shape, unscaled
+from latentsync.masks import (
+    LATENT_FACTOR,
+    crops_to_pixels,
+    mask_to_latents,
+    masked_images,
+    mouth_mask,
+    pixels_to_crops,
+)
 from latentsync.metrics.perceptual import LPIPS_NETS, lpips_network
 from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Latents, Pixels
@@ -183,9 +191,20 @@ class UNetTask:
         return losses
 
     def decoded(self, clean: Latents) -> Pixels:
-        """Faces (b, f, 3, r, r) of scaled latents, with their gradients."""
+        """Faces (b, f, 3, r, r) of scaled latents, with their gradients.
+
+        Where the UNet computes its activations twice, so does the decoder, a few frames at a time.
+        """
         latents = unscaled(self.vae, rearrange(clean, "b c f h w -> (b f) c h w"))
-        return rearrange(self.vae.decode(latents).sample.float(), "(b f) c h w -> b f c h w", b=len(clean))
+        if self.unet.is_gradient_checkpointing:
+            parts = latents.split(frames_at_once(latents.shape[-1] * LATENT_FACTOR))
+            faces = torch.cat([checkpoint(self._decode, part, use_reentrant=False) for part in parts])
+        else:
+            faces = self._decode(latents)
+        return rearrange(faces, "(b f) c h w -> b f c h w", b=len(clean))
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return self.vae.decode(latents).sample.float()
 
     @torch.no_grad()
     def encode(self, faces: Pixels, generator: torch.Generator) -> Latents:
