@@ -35,16 +35,17 @@ def paint_eye(
     x: Field,
     y: Field,
     px_mm: float,
+    shade: Float[np.ndarray, "h w 1"] | float = 1.0,
 ) -> Float[np.ndarray, "h w 3"]:
     """Paint the eye of `side` (-1 left of the picture, 1 right) over `canvas` (linear light) at x, y in mm.
 
-    `openness` is 0 shut .. 1 open, `gaze_mm` the shift of the iris.
+    `openness` is 0 shut .. 1 open, `gaze_mm` the shift of the iris, `shade` the brightness of the light (1 is plain).
     """
     local = (x - np.float32(side * pupil_x(identity))) * side  # towards the ear is positive
     u, upper, lower = _lids(identity, openness, local)
     soft = 0.6 * px_mm + 0.15
     within = step(np.abs(u), 1.02, 0.96)
-    ball = _eyeball(identity, local * side, y, u, upper, lower, gaze_mm, soft)
+    ball = _eyeball(identity, local * side, y, u, upper, lower, gaze_mm, soft) * shade
     opened = step(y - upper, -soft, soft) * step(lower - y, -soft, soft) * within
     canvas = over(canvas, ball, opened * min(1.0, openness / 0.12))
     # Wet rim of the lower lid, then the crease above the upper one: it deepens as the lid withdraws under it.
@@ -129,9 +130,10 @@ def paint_brows(
     for side in (-1, 1):
         for _ in range(520):
             t = float(generator.beta(1.1, 1.25))  # 0 at the nose, 1 at the temple
-            height = 5.6 * weight * (1 - t**2.2) ** 0.8 * (0.75 + 0.25 * min(t / 0.15, 1)) + 0.8
+            height = 5.6 * weight * (1 - t**2.2) ** 0.8 * (0.60 + 0.40 * min(t / 0.15, 1)) + 0.8
             offset = float(generator.uniform(-0.5, 0.5)) * height
-            x0 = 12.5 + apart + 36.5 * t
+            rounded = 5.0 * (2 * offset / height) ** 2 * max(1 - 4 * t, 0)  # of the end beside the nose
+            x0 = 12.5 + apart + 36.5 * t + rounded
             y0 = (
                 -20.5
                 - identity.brow_height

@@ -87,7 +87,7 @@ def _curves(g: MouthGeometry, x: Field) -> _Curves:
     """The four edges as heights y - mouth_y in mm over x."""
     u = x / g.half_width
     inside = np.clip(1 - u * u, 0, 1)
-    dome = inside ** (0.75 - 0.28 * g.rounding)
+    dome = inside ** (0.75 - 0.28 * g.rounding - 0.12 * min(g.gap / 15, 1) * (1 - g.rounding))
     # The closed line: a tubercle in the middle, corners lifted by the smile, heavier corners when the jaw drops.
     corner = (-3.4 * g.smile + 0.7 + 0.10 * g.gap) * u**2 + 0.10 * g.gap
     line = corner + 0.7 * np.exp(-((u / 0.20) ** 2)) - 0.3 * np.exp(-(((np.abs(u) - 0.42) / 0.24) ** 2))
@@ -95,7 +95,7 @@ def _curves(g: MouthGeometry, x: Field) -> _Curves:
     lower_inner = line + (g.lowered - 0.10 * g.gap) * dome
     peak = np.exp(-(((np.abs(u) - 0.20) / 0.20) ** 2))
     upper_red = g.upper * (0.84 * inside**0.95 + (0.16 * g.cupid - 0.09 * g.rounding) * peak)
-    lower_red = g.lower * inside ** (0.80 - 0.26 * g.rounding) * (0.92 + 0.08 * np.exp(-((u / 0.4) ** 2)))
+    lower_red = g.lower * inside ** (0.68 - 0.20 * g.rounding) * (0.95 + 0.05 * np.exp(-((u / 0.5) ** 2)))
     lift = TUCK_LIFT_MM * g.tuck * dome
     return _Curves(u, upper_inner - upper_red, upper_inner, lower_inner - lift, lower_inner - lift + lower_red)
 
@@ -121,7 +121,7 @@ def paint_mouth(
     inside = step(v - c.upper_inner, -soft, soft) * step(c.lower_inner - v, -soft, soft) * ends
     inside = inside * min(1.0, g.gap / 0.9)
     if g.gap > 0.05:
-        canvas = over(canvas, _cavity(identity, g, c, x, v, soft), inside)
+        canvas = over(canvas, _cavity(identity, g, c, x, v, soft) * shade, inside)
     lip = linear(identity.lips)
     lit = shade * np.ones(3, np.float32)
     upper = step(v - c.upper_outer, -1.3 - soft, 1.6 + soft) * step(c.upper_inner - v, -soft, soft) * ends
@@ -194,14 +194,14 @@ def _tooth_gaps(identity: Identity, x: Field, width: float, soft: float) -> Fiel
 
 def _side(identity: Identity) -> float:
     """How much more light the right half of the lips gets than their middle."""
-    return 0.12 * identity.light * max(0.4, 1 + 1.6 * (2 * identity.hardness - 1))
+    return 0.08 * identity.light
 
 
 def _upper_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field, identity: Identity) -> np.ndarray:
     """Faces down: darker towards the inner edge."""
     t = np.clip((v - c.upper_outer) / np.maximum(c.upper_inner - c.upper_outer, 0.6), 0, 1)
     side = 1 + _side(identity) * np.clip(c.u, -1, 1)
-    tone = (0.92 - 0.44 * t**1.4) * side * (1 - 0.2 * c.u**4) * _wrinkles(x, identity)
+    tone = (0.92 - 0.44 * t**1.4) * side * (1 - 0.2 * (c.u * c.u) ** 2) * _wrinkles(x, identity)
     return lip * tone[..., None]
 
 
@@ -210,7 +210,7 @@ def _lower_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field
     t = np.clip((v - c.lower_inner) / np.maximum(c.lower_outer - c.lower_inner, 0.6), 0, 1)
     side = 1 + _side(identity) * np.clip(c.u, -1, 1)
     roll = 0.66 + 0.56 * np.sin(np.pi * np.clip(t * 0.94 + 0.05, 0, 1)) ** 0.9 - 0.26 * t**2
-    tone = roll * side * (1 - 0.25 * c.u**4) * _wrinkles(x, identity)
+    tone = roll * side * (1 - 0.25 * (c.u * c.u) ** 2) * _wrinkles(x, identity)
     gloss = np.exp(-(((t - 0.36) / 0.17) ** 2) - ((c.u - 0.16 * identity.light) / 0.36) ** 2)
     return lip * tone[..., None] + (0.12 * gloss * (0.7 + 0.6 * _wrinkles(x * 1.7, identity) - 0.6))[..., None]
 

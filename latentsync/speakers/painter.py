@@ -29,6 +29,7 @@ FRAMING_SEED = 26
 PIVOT_MM = (0.0, 118.0)  # the head turns about the top of the neck
 MEAN_DEPTH_MM = 34.0  # relief that stays in place when the head turns
 BROW_MM = 4.5  # lift of the brows at 1
+CHEEK_MM = 2.0  # lift of the cheeks at a smile of 1
 BODY_FOLLOWS = 0.35  # share of the head's translation that the shoulders take part in
 SIZES_PX = (64, 2048)
 PAINT_SCALE = 2.2  # px/mm at which the layers of a large picture are painted before they are brought to its scale
@@ -37,6 +38,8 @@ FULL_FROM_SCALE = 1.35  # px/mm of a frame from which its layers are painted at 
 MARGIN_MM = 30.0  # painted around the view, since the head moves
 HEAD_MM = (-132.0, -172.0, 132.0, 200.0)  # left, top, right, bottom of what hangs on the head
 NOISE_TILES = 6
+PLAIN_LIGHT = 1.0  # brightness of the light on skin that mouth and eyes are coloured for
+SHADE_BLUR_MM = 6.0  # the lips and lids have light and shadow of their own
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Painter:
         skin_draw, hair_draw, body_draw, room_draw, camera_draw = (
             np.random.default_rng([person.seed, purpose]) for purpose in (1, 2, 3, 4, 5)
         )
-        skin, skin_mask, relief = surface.paint_skin(person, grid, skin_draw)
+        skin, skin_mask, relief, light = surface.paint_skin(person, grid, skin_draw)
         ears, ear_mask = scene.paint_ears(person, grid)
         skin = eyes.paint_brows(skin, person, grid, skin_draw)
         skin = scene.paint_beard(skin, person, grid, skin_draw)
@@ -126,10 +129,13 @@ class Painter:
         self._texture = _reduced(grid, min(1.0, OVERSAMPLING * self._view.scale / grid.scale))
         self._face = _layer(face, face_mask, self._texture)
         self._over = _layer(front, front_mask, self._texture)
-        self._depth = cv2.resize(blur(np.where(skin_mask > 0.5, relief, 0), 3.0 * grid.scale), self._depth_grid_size())
+        self._depth = cv2.resize(blur(np.where(skin_mask > 0.5, relief, 0), 4.5 * grid.scale), self._depth_grid_size())
+        shade = np.clip(blur(light, SHADE_BLUR_MM * grid.scale) / PLAIN_LIGHT, 0.35, 1.12)
+        self._shade = cv2.resize(shade, self._depth_grid_size())
         self._behind = self._paint_behind(back, back_mask, body_draw, room_draw)
         tiles = camera_draw.normal(0, 1.5, (NOISE_TILES, self.size_px, self.size_px, 1))
-        self._noise = [np.round(blur(tile.astype(np.float32), 0.6) * 1.5 * person.grain)[..., None] for tile in tiles]
+        grains = [np.round(blur(tile.astype(np.float32), 0.6) * 1.5 * person.grain) for tile in tiles]
+        self._noise = [cv2.merge([grain.astype(np.int16)] * 3) for grain in grains]
         self._table = camera_table(person)
 
     def _depth_grid_size(self) -> tuple[int, int]:
@@ -170,9 +176,7 @@ class Painter:
         )
         frame[box] = self._painted_mouth(frame[box], geometry, x[box], y[box])
         frame = _composite(frame, self._look_up(self._over, x, y))
-        frame = self._taken(frame)
-        noisy = frame.astype(np.float32) + self._noise[noise_index % NOISE_TILES]
-        return np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
+        return cv2.add(self._taken(frame), self._noise[noise_index % NOISE_TILES], dtype=cv2.CV_8U)
 
     def _taken(self, frame: Frame) -> Frame:
         """The picture as the camera takes it: exposure, white balance and contrast, then the lens's softness."""
@@ -210,16 +214,22 @@ class Painter:
     def _skin_positions(
         self, x: Field, y: Field, geometry: MouthGeometry, expression: Expression
     ) -> tuple[Field, Field]:
-        """Where on the skin at rest each position lies: undoes the jaw's drop, the lips' pull and the brows' lift."""
+        """Where on the skin at rest each position lies: undoes the pull of jaw, lips, cheeks and brows."""
         skin_x, skin_y = x.copy(), y.copy()
         box = _box(x, y, (-85, 85), (38, 150))
         bx, by = x[box], y[box]
         jaw, mouth_y = geometry.jaw, np.float32(surface.mouth_y(self.identity))
-        drop = step(by, mouth_y - 3, mouth_y + 12 + 1.7 * jaw) * step(np.abs(bx), 84, 38)
+        # The jaw draws the cheeks along beside the mouth, from higher up the farther they are from it.
+        side = np.abs(bx)
+        begin = mouth_y - 3 - 20 * step(side, 20, 42)
+        drop = step(by - begin, 0, 15 + 1.7 * jaw + 16 * step(side, 20, 42)) * step(side, 84, 38)
         lips = np.exp(-0.5 * ((bx / 17) ** 2 + ((by - mouth_y + 9) / 7) ** 2))
-        purse = np.exp(-0.5 * ((bx / 24) ** 2 + ((by - mouth_y) / 20) ** 2))
-        skin_y[box] = by - jaw * drop + 0.8 * geometry.raised * lips
-        skin_x[box] = bx * (1 + 0.20 * geometry.rounding * purse)
+        around = np.exp(-0.5 * ((bx / 26) ** 2 + ((by - mouth_y) / 20) ** 2))
+        raised = np.exp(-0.5 * (((side - 34) / 13) ** 2 + ((by - mouth_y + 14) / 15) ** 2))
+        skin_y[box] = by - jaw * drop + 0.8 * geometry.raised * lips + CHEEK_MM * geometry.smile * raised
+        wider = geometry.half_width / (mouth.HALF_WIDTH_MM * self.identity.mouth_width) - 1
+        hollow = 0.003 * jaw * np.exp(-0.5 * (((side - 52) / 16) ** 2 + ((by - mouth_y - 2) / 18) ** 2))
+        skin_x[box] = bx * (1 - 0.62 * wider * around + hollow)
         if expression.brows:
             box = _box(x, y, (-75, 75), (-75, 4))
             bx, by = x[box], y[box]
@@ -245,11 +255,13 @@ class Painter:
 
     def _painted_eye(self, patch: Frame, side: int, expression: Expression, x: Field, y: Field) -> Frame:
         light = _to_light(patch)
-        painted = eyes.paint_eye(light, self.identity, side, expression.eyes, expression.gaze, x, y, self.px_mm)
+        shade = self._look_up(self._shade, x, y)[..., None]
+        painted = eyes.paint_eye(light, self.identity, side, expression.eyes, expression.gaze, x, y, self.px_mm, shade)
         return _to_bytes(painted)
 
     def _painted_mouth(self, patch: Frame, geometry: MouthGeometry, x: Field, y: Field) -> Frame:
-        return _to_bytes(mouth.paint_mouth(_to_light(patch), self.identity, geometry, x, y, self.px_mm))
+        shade = self._look_up(self._shade, x, y)[..., None]
+        return _to_bytes(mouth.paint_mouth(_to_light(patch), self.identity, geometry, x, y, self.px_mm, shade))
 
 
 def _reduced(grid: Grid, factor: float) -> Grid:
@@ -269,9 +281,8 @@ def _layer(light: np.ndarray, mask: Field, grid: Grid) -> Layer:
 
 
 def _composite(frame: Frame, layer: Layer) -> Frame:
-    keep = 255 - layer[..., 3:].astype(np.uint16)
-    below = (frame * keep + 127) // 255
-    return (below + layer[..., :3]).clip(0, 255).astype(np.uint8)
+    keep = cv2.cvtColor(255 - layer[..., 3], cv2.COLOR_GRAY2RGB)
+    return cv2.add(cv2.multiply(frame, keep, scale=1 / 255), cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB))
 
 
 def _box(x: Field, y: Field, across: tuple[float, float], down: tuple[float, float]) -> tuple[slice, slice]:

@@ -158,12 +158,12 @@ def paint_beard(canvas: Light, identity: Identity, grid: Grid, generator: np.ran
     colour = (
         linear(identity.beard_colour or identity.hair)
         * 0.80
-        * np.clip(1 + 0.30 * strands, 0.3, 1.9)[..., None]
+        * np.clip(1 + 0.22 * strands, 0.3, 1.9)[..., None]
         * side[..., None]
     )
     thin = 0.45 * (1 - identity.beard_density)
-    ground = 0.35 * blur(zone, 2.5 * grid.scale)  # what the hairs hide of the light
-    alpha = np.maximum(step(zone + 0.20 * strands, 0.22 + thin, 0.95 + thin) * 0.88, ground)
+    ground = (0.3 + 0.35 * identity.beard_density) * blur(zone, 2.5 * grid.scale)  # what the hairs hide of the light
+    alpha = np.maximum(step(zone + 0.20 * strands * step(zone, 0.0, 0.3), 0.22 + thin, 0.95 + thin) * 0.88, ground)
     return over(canvas, colour, alpha)
 
 

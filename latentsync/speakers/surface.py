@@ -65,7 +65,8 @@ def relief(identity: Identity, grid: Grid) -> Field:
     """Height of the face towards the viewer in mm: an egg, plus features as Gaussian bumps."""
     x, y = grid.x, grid.y
     chin = CHIN_Y * identity.chin_length
-    half = np.maximum(_half_width(face_outline(identity), y), 1.0) + 2.0
+    # The bone under chin and crown is broad where the outline closes to a point.
+    half = np.hypot(_half_width(face_outline(identity), y), 13.0) + 1.0
     across = np.clip(1 - np.abs(x / half) ** 2.6, 0.0, 1) ** 0.5
     middle, radius = (chin - 113) / 2, (chin + 113) / 2 + 3
     along = np.clip(1 - np.abs((y - middle) / radius) ** 3.6, 0.0, 1) ** 0.5
@@ -160,8 +161,8 @@ def cast_shadow(z: Field, scale: float, key: Float[np.ndarray, "3"]) -> Field:
     return blur(step(deepest, 0.0, 3.5), 1.2 * scale)
 
 
-def paint_skin(identity: Identity, grid: Grid, generator: np.random.Generator) -> tuple[Light, Field, Field]:
-    """Skin in linear light, its coverage 0..1, and the relief in mm."""
+def paint_skin(identity: Identity, grid: Grid, generator: np.random.Generator) -> tuple[Light, Field, Field, Field]:
+    """Skin in linear light, its coverage 0..1, the relief in mm, and the brightness of the light on it."""
     x, y = grid.x, grid.y
     z = relief(identity, grid)
     light, shine = lighting(identity, z, grid.scale)
@@ -177,7 +178,7 @@ def paint_skin(identity: Identity, grid: Grid, generator: np.random.Generator) -
     # The skin turns away at its outline, where the relief ends and knows no slope.
     rim = step(blur(mask, 2.2 * grid.scale), 0.45, 1.0)
     skin *= (0.60 + 0.40 * rim)[..., None]
-    return skin.astype(np.float32), mask, z
+    return skin.astype(np.float32), mask, z, light.mean(axis=2)
 
 
 def _albedo(identity: Identity, grid: Grid, generator: np.random.Generator) -> Light:
@@ -198,8 +199,11 @@ def _albedo(identity: Identity, grid: Grid, generator: np.random.Generator) -> L
         roots = blur(_beard_zone(x, y, replace(identity, beard="full")), 3.5 * grid.scale)[..., None]
         amount = (0.14 if identity.beard != "stubble" else 0.36) * identity.beard_density
         albedo = albedo * (1 - roots * amount * np.array([1.0, 0.92, 0.84], np.float32))
-    freckles = np.clip(noise(generator, *shape, 1.0 * grid.scale) - 1.7, 0, 1) * pair(x, y, 28, 20, 22, 12)
-    return np.maximum(albedo * (1 - 0.7 * identity.freckles * freckles)[..., None], 0.002).astype(np.float32)
+    many = max(identity.freckles - 0.2, 0.0)
+    spots = np.clip(noise(generator, *shape, 1.0 * grid.scale) - 1.7 + 0.8 * many, 0, 1)
+    spots = spots * np.maximum(pair(x, y, 28, 20, 22, 12), many * bump(x, y, 0, 18, 16, 18))
+    strength = (0.7 * min(identity.freckles, 0.2) + 0.25 * many) * np.array([1 - 0.5 * many, 1.0, 1.0], np.float32)
+    return np.maximum(albedo * (1 - spots[..., None] * strength), 0.002).astype(np.float32)
 
 
 def _beard_zone(x: Field, y: Field, identity: Identity) -> Field:
