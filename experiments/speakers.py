@@ -22,7 +22,7 @@ from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.speakers import samples
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
-from latentsync.speakers.painter import SIZES_PX, Expression, Painter, Pose
+from latentsync.speakers.painter import SIZES_PX, VIEWS_MM, Expression, Painter, Pose, random_framing
 from latentsync.speakers.recording import Recording, random_recording
 from latentsync.speakers.sentences import fit_random_speech, fit_sentence
 from latentsync.speakers.visemes import SHAPES
@@ -103,7 +103,8 @@ def sheet(args: argparse.Namespace) -> None:
     rows = []
     for number in tqdm(range(args.count), unit="face", desc="speakers"):
         gender = GENDERS[args.gender][number % len(GENDERS[args.gender])]
-        painter = Painter(random_identity(args.seed + number, gender), args.size)
+        view_mm = args.view_mm or random_framing(args.seed + number)
+        painter = Painter(random_identity(args.seed + number, gender), args.size, view_mm)
         frames = [painter.paint(Pose(), Expression(smile=0.1), SHAPES[name]) for name in SHEET_SHAPES]
         frames.append(painter.paint(Pose(yaw=5), Expression(eyes=0.0, brows=1.0), SHAPES["rest"]))
         rows.append(np.hstack(frames))
@@ -148,6 +149,9 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("--gender", choices=tuple(GENDERS), default="both")
     three.add_argument("--size", type=_number(*SIZES_PX), default=256)
     three.add_argument("--seed", type=_number(0, 2**31), default=0)
+    three.add_argument(
+        "--view_mm", type=_number(*VIEWS_MM, float), help="side of the picture; a close-up each if not given"
+    )
     return main_parser
 
 
