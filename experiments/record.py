@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from latentsync.errors import MediaError
+from latentsync.files import write_text
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
@@ -31,10 +32,7 @@ def sweep_folder(runs_dir: Path, name: str) -> Path:
 
 def write_json(path: Path, content: dict) -> None:
     """Writes a JSON file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    part.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
-    os.replace(part, path)
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict | None:

@@ -1,8 +1,6 @@
 """A checkpoint file -> `.safetensors`, without executing anything in it."""
 
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from latentsync.errors import OptionError, WeightsError
+from latentsync.files import whole_file
 from latentsync.tensor_files import StateDict, read_state_dict
 from latentsync.weights import file_sha256, size_text
 
@@ -104,10 +103,8 @@ def _write(state_dict: StateDict, output: Path, metadata: dict[str, str]) -> Non
                 f"{output} needs {size_text(size_bytes)} and {output.parent} has {size_text(free)} free; "
                 f"free some, or name another folder with --output"
             )
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert-") as scratch:
-            part = Path(scratch) / output.name
+        with whole_file(output) as part:
             save_file(state_dict, part, metadata=metadata)
-            os.replace(part, output)
     except (KeyError, NotImplementedError) as error:  # quantised, or without data
         raise WeightsError(
             f"{output} cannot hold these tensors ({error}); safetensors stores plain ones, so dequantise them first"

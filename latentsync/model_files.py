@@ -4,8 +4,6 @@ model_index.json  unet/  vae/  scheduler/  whisper/  (whisper/ only where the mo
 """
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from latentsync.audio import Audio2Feature
 from latentsync.checkpoints import load_unet, modern_vae_names, read_unet_config, recognise_unet
 from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError, WeightsError
+from latentsync.files import whole_folder
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.tensor_files import Place, load_exactly, read_state_dict
 from latentsync.unet import UNet3DConditionModel
@@ -253,10 +252,7 @@ def save_folder(
 
     The folder appears when it is complete, in place of one that was there.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        part = Path(scratch) / folder.name
+    with whole_folder(Path(folder)) as part:
         for name, network in (("vae", vae), ("unet", unet)):
             save_network(network, part / name)
         scheduler.save_config(part / "scheduler")
@@ -265,9 +261,6 @@ def save_folder(
         save_file(encoder, part / WHISPER_FILE)
         content = {"_class_name": "LipsyncPipeline", **asdict(settings), "whisper": "own", "untrained_seed": None}
         (part / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n")
-        if folder.exists():  # set aside, since a folder cannot replace another at once; it goes with the scratch
-            os.rename(folder, Path(scratch) / "before")
-        os.rename(part, folder)
 
 
 def save_network(network: nn.Module, folder: Path) -> None:

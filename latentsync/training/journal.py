@@ -1,8 +1,9 @@
 """The log of a training as lines of JSON, one for each logged step; it survives kills without a step twice."""
 
 import json
-import os
 from pathlib import Path
+
+from latentsync.files import write_text
 
 
 class Journal:
@@ -30,9 +31,7 @@ class Journal:
     def go_back_to(self, step: int) -> None:
         """Takes out the rows after a step: those steps are about to be made again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(part, self.path)
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Appends a row."""

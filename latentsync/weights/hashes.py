@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from latentsync.files import write_text
 from latentsync.weights.folders import cache_dir
 
 MEMORY_FILE = "hashes.json"  # in the cache: {path: [size in bytes, time of change in ns, SHA-256]}
@@ -45,7 +44,7 @@ def remember(path: Path, sha256: str) -> None:
     _read_in_this_process[key] = [*stamp, sha256]
     with suppress(OSError):  # a cache that cannot be written only makes the next start slower
         # Of two processes that write at once one entry may be lost, which costs a reading.
-        write_atomically(cache_dir() / MEMORY_FILE, json.dumps({**_memory(), key: [*stamp, sha256]}, indent=1))
+        write_text(cache_dir() / MEMORY_FILE, json.dumps({**_memory(), key: [*stamp, sha256]}, indent=1))
 
 
 def _key_and_stamp(path: Path) -> tuple[str, list[int]]:
@@ -60,15 +59,6 @@ def _memory() -> dict:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a small file so that another process sees the old or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write-") as scratch:
-        part = Path(scratch) / path.name
-        part.write_text(text)
-        os.replace(part, path)
 
 
 def state_dict_sha256(state_dict) -> str:

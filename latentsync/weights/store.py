@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from latentsync.errors import WeightsError
+from latentsync.files import write_text
 from latentsync.weights.catalogue import CATALOGUE, WeightFile, known
 from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
-from latentsync.weights.hashes import remembered_sha256, write_atomically
+from latentsync.weights.hashes import remembered_sha256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\b")
 
@@ -44,7 +45,7 @@ def expected_sha256(weight: WeightFile) -> str | None:
 
 def record_sha256(weight: WeightFile, sha256: str) -> None:
     """Writes a hash that the catalogue lacks beside the file in the cache, in the format of `sha256sum`."""
-    write_atomically(_record_path(weight), f"{sha256}  {Path(weight.name).name}\n")
+    write_text(_record_path(weight), f"{sha256}  {Path(weight.name).name}\n")
 
 
 def is_right(path: Path, weight: WeightFile) -> bool:
