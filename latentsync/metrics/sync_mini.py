@@ -1,0 +1,178 @@
+"""How well lips and speech go together, as a small model's own StableSyncNet hears it: a stand-in for SyncNet v2.
+
+Goal: the protocol of SyncNet's scores with the network that a model was trained beside. Its numbers say something about
+that model and its data only. They never carry the names of the standard network's scores (LSE-C, LSE-D).
+
+Conventions: aligned crops at 25 frames a second, of the size the network was trained with; speech as the mel of
+`speech_features.wav2lip_mel`. Window i is frames i .. i + f - 1 (f of the network) and ceil(80 f / 25) mel columns from
+int(80 i / 25) on, as in training. The distance of two embeddings is 1 less their cosine, 0..1, since all numbers of an
+embedding are at least 0. A shift s compares lips i with speech i + s, over the windows for which both are there; a clip
+is not filled up with silence, so every distance is one between lips and real sound.
+
+Measures: `sync_mini_confidence` (median over shifts of the mean distance, less the least; 0..1, higher is better),
+`sync_mini_distance` (the least; 0..1, lower is better), `sync_mini_offset` (frames; positive where the lips come later
+than the sound that goes with them, as in `syncnet` and `sync`; nearer to 0 is better).
+
+Source: the protocol is that of Chung & Zisserman, "Out of time" (ACCV-W 2016); the network that of arXiv 2412.09262,
+section 3.3, at another size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from latentsync.errors import MediaError
+from latentsync.masks import crops_to_pixels
+from latentsync.metrics.speech_features import MEL_HZ, VIDEO_HZ, wav2lip_mel
+from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet
+from latentsync.shapes import Crops, Waveform
+
+MAX_SHIFT = 15  # frames either way
+LEAST_WINDOWS = 10  # at every shift, for a mean to say something
+BATCH_WINDOWS = 64  # embedded at once
+
+
+@dataclass(frozen=True)
+class SyncMiniScores:
+    """What the distances of a clip say; see the module."""
+
+    sync_mini_confidence: float
+    sync_mini_distance: float
+    sync_mini_offset: int
+
+
+def num_frames(network: StableSyncNet) -> int:
+    """Frames of a window of the network, which takes three channels of each."""
+    return network.visual_encoder.conv_in.in_channels // 3
+
+
+def validate(crops: Crops, waveform: Waveform, window: int) -> None:
+    """Refuses what gives no window.
+
+    Raises:
+        ValueError: crops not uint8 (f, 3, r, r), or a waveform of another rank than 1.
+        MediaError: fewer frames or less sound than a window.
+    """
+    if crops.ndim != 4 or crops.shape[1] != 3 or crops.dtype != torch.uint8:
+        raise ValueError(f"crops have shape {tuple(crops.shape)} and type {crops.dtype}; uint8 (f, 3, r, r) is needed")
+    if waveform.ndim != 1:
+        raise ValueError(f"the waveform has shape {waveform.shape}; (n,) at 16 kHz is needed")
+    sound_frames = waveform.size * VIDEO_HZ // 16_000
+    if min(len(crops), sound_frames) < window:
+        raise MediaError(
+            f"there are {len(crops)} frames and sound for {sound_frames}; a window of this SyncNet has {window}"
+        )
+
+
+@torch.inference_mode()
+def embed(
+    network: StableSyncNet, crops: Crops, waveform: Waveform
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+    """Embeddings of every window of lips and of every window of speech, of length 1, on the CPU.
+
+    The two need not be of one length: window i of either begins with frame i.
+
+    Args:
+        network: in evaluation mode.
+        crops: (f, 3, r, r) at 25 frames a second, beginning with the sound.
+        waveform: -1..1, mono at 16 kHz.
+
+    Raises:
+        ValueError, MediaError: as `validate`.
+    """
+    window = num_frames(network)
+    validate(crops, waveform, window)
+    device = network.visual_encoder.conv_in.weight.device
+    lower = crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
+    lips = [
+        _unit(network.visual_encoder, _channels(lower[i : i + BATCH_WINDOWS + window - 1], window).to(device)).cpu()
+        for i in range(0, len(crops) - window + 1, BATCH_WINDOWS)
+    ]
+    speech = [
+        _unit(network.audio_encoder, part[:, None].to(device)).cpu()
+        for part in mel_windows(wav2lip_mel(waveform), window).split(BATCH_WINDOWS)
+    ]
+    return torch.cat(lips), torch.cat(speech)
+
+
+def _unit(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    encoded = encoder(pictures)
+    if encoded.shape[2:] != (1, 1):
+        raise ValueError(
+            f"pictures of {tuple(pictures.shape[2:])} px end in {encoded.shape[2]}x{encoded.shape[3]} positions and "
+            f"must end in one; give crops of the size that the network was trained with"
+        )
+    return normalize(encoded.flatten(1), dim=1)
+
+
+def _channels(frames: Float[Tensor, "f c h w"], window: int) -> Float[Tensor, "n fc h w"]:
+    """Every window of frames, laid on the channels frame by frame."""
+    return rearrange(frames.unfold(0, window, 1), "n c h w f -> n (f c) h w")
+
+
+def mel_windows(mel: Float[np.ndarray, "80 t"], window: int) -> Float[Tensor, "m 80 k"]:
+    """The mel columns that go with the windows of frames from frame 0, 1, 2 ... on, as many as are whole."""
+    columns = math.ceil(MEL_HZ * window / VIDEO_HZ)
+    starts = [int(MEL_HZ * frame / VIDEO_HZ) for frame in range(math.ceil(mel.shape[1] * VIDEO_HZ / MEL_HZ) + 1)]
+    return torch.from_numpy(np.stack([mel[:, s : s + columns] for s in starts if s + columns <= mel.shape[1]]))
+
+
+def shift_distances(
+    vision: Float[Tensor, "n d"], speech: Float[Tensor, "m d"], max_shift: int = MAX_SHIFT
+) -> Float[Tensor, " s"]:
+    """Mean distance of windows of lips from the speech that begins so many frames before or after them.
+
+    Entry k compares lips i with speech i + k - max_shift, for all i for which both are there.
+
+    Returns:
+        (2 max_shift + 1,), 0..1.
+
+    Raises:
+        ValueError: embeddings of other shapes, or a negative max_shift.
+        MediaError: fewer than 10 windows meet at some shift.
+    """
+    if vision.ndim != 2 or speech.ndim != 2 or vision.shape[1] != speech.shape[1] or max_shift < 0:
+        raise ValueError(
+            f"lips {tuple(vision.shape)} and speech {tuple(speech.shape)} must be (n, d) and (m, d), and max_shift, "
+            f"which is {max_shift}, at least 0"
+        )
+    lips, sound = np.arange(len(vision)), len(speech)
+    distances = []
+    for shift in range(-max_shift, max_shift + 1):
+        there = lips[(lips + shift >= 0) & (lips + shift < sound)]
+        if len(there) < LEAST_WINDOWS:
+            raise MediaError(
+                f"{len(vision)} windows of lips and {sound} of speech meet in {len(there)} at a shift of {shift} "
+                f"frames; at least {LEAST_WINDOWS} are needed, so give {LEAST_WINDOWS + max_shift} windows or more"
+            )
+        distances.append(1 - (vision[there] * speech[there + shift]).sum(1).mean())
+    return torch.stack(distances)
+
+
+def scores(distances: Float[Tensor, " s"]) -> SyncMiniScores:
+    """Confidence, distance and offset, from `shift_distances`.
+
+    Raises:
+        ValueError: not an odd number of distances, or one that is not finite.
+    """
+    if distances.ndim != 1 or len(distances) % 2 == 0 or not torch.isfinite(distances).all():
+        raise ValueError(
+            f"distances have shape {tuple(distances.shape)}; (2 max_shift + 1,) of finite numbers is needed"
+        )
+    best = int(distances.argmin())
+    return SyncMiniScores(
+        sync_mini_confidence=float(distances.median() - distances[best]),
+        sync_mini_distance=float(distances[best]),
+        sync_mini_offset=len(distances) // 2 - best,
+    )
+
+
+def sync_mini(network: StableSyncNet, crops: Crops, waveform: Waveform, max_shift: int = MAX_SHIFT) -> SyncMiniScores:
+    """The scores of a clip: `embed`, `shift_distances` and `scores` in one."""
+    return scores(shift_distances(*embed(network, crops, waveform), max_shift))

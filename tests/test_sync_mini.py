@@ -1,0 +1,102 @@
+"""The stand-in for SyncNet's scores: known embeddings give known numbers, and windows are those of training."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from latentsync.errors import MediaError
+from latentsync.metrics import sync_mini
+from latentsync.metrics.speech_features import wav2lip_mel
+from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.metrics.sync_mini import embed, mel_windows, num_frames, scores, shift_distances
+from latentsync.training.syncnet import load_own_syncnet, lower_halves
+
+
+@pytest.fixture(scope="module")
+def network() -> StableSyncNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return load_own_syncnet("mini")[0].eval()
+
+
+def unit_rows(count: int, seed: int = 0) -> torch.Tensor:
+    """Embeddings as the network makes them: at least 0, of length 1."""
+    return normalize(torch.rand(count, 64, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def clip(frames: int, size_px: int = 128) -> tuple[torch.Tensor, np.ndarray]:
+    draw = np.random.default_rng(5)
+    crops = torch.from_numpy(draw.integers(0, 256, (frames, 3, size_px, size_px), dtype=np.uint8))
+    return crops, draw.uniform(-0.5, 0.5, frames * 640).astype(np.float32)
+
+
+@pytest.mark.parametrize("shift", [-10, -1, 0, 4, 15])
+def test_an_injected_shift_is_found(shift):
+    both = unit_rows(80)
+    lips, speech = (both[: 80 - shift], both[shift:]) if shift >= 0 else (both[-shift:], both[: 80 + shift])
+    found = scores(shift_distances(lips, speech))  # the sound of lips i is that of speech i - shift
+    assert found.sync_mini_offset == shift
+    assert found.sync_mini_distance == pytest.approx(0, abs=1e-6)
+    assert 0.1 < found.sync_mini_confidence < 0.4
+
+
+def test_distances_are_means_over_what_is_there():
+    lips, speech = unit_rows(20, 1), unit_rows(23, 2)
+    distances = shift_distances(lips, speech, max_shift=3)
+    assert distances.shape == (7,)
+    cosines = (lips @ speech.T).numpy()
+    for k, shift in enumerate(range(-3, 4)):
+        pairs = [cosines[i, i + shift] for i in range(20) if 0 <= i + shift < 23]
+        assert float(distances[k]) == pytest.approx(1 - np.mean(pairs), abs=1e-6)
+
+
+def test_scores_of_a_known_curve():
+    curve = torch.tensor([0.5, 0.6, 0.7, 0.1, 0.9])
+    assert scores(curve).sync_mini_confidence == pytest.approx(0.5)
+    assert (scores(curve).sync_mini_distance, scores(curve).sync_mini_offset) == (pytest.approx(0.1), -1)
+    with pytest.raises(ValueError, match="finite"):
+        scores(torch.tensor([0.5, math.nan, 0.7]))
+
+
+def test_no_shift_is_told_from_windows_too_few():
+    with pytest.raises(MediaError, match="meet in 9 at a shift of -15 frames; .* give 25 windows"):
+        shift_distances(unit_rows(24), unit_rows(24))
+
+
+def test_windows_are_those_of_training(network):
+    crops, waveform = clip(75)
+    assert num_frames(network) == 8
+    vision, speech = embed(network, crops, waveform)
+    assert len(vision) == 68 and len(speech) in (68, 69)
+    mel = wav2lip_mel(waveform)
+    with torch.no_grad():
+        for i in (0, 1, 63, 64, 67):
+            first = int(80 * i / 25)
+            window = torch.from_numpy(mel[None, None, :, first : first + 26])
+            lips, sound = network(lower_halves(crops[None, i : i + 8]), window)
+            torch.testing.assert_close(vision[i], lips[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(speech[i], sound[0], atol=1e-5, rtol=0)
+
+
+def test_mel_windows_of_known_columns():
+    mel = np.tile(np.arange(30, dtype=np.float32), (80, 1))
+    starts = mel_windows(mel, 8)[:, 0, 0].tolist()
+    assert starts == [0, 3] and mel_windows(mel, 8).shape == (2, 80, 26)
+
+
+def test_what_gives_no_window_is_told(network):
+    crops, waveform = clip(75)
+    with pytest.raises(MediaError, match="75 frames and sound for 7; a window of this SyncNet has 8"):
+        embed(network, crops, waveform[: 7 * 640 + 100])
+    with pytest.raises(ValueError, match="of the size that the network was trained with"):
+        embed(network, crops.repeat(1, 1, 2, 2), waveform)
+    with pytest.raises(ValueError, match=r"uint8 \(f, 3, r, r\)"):
+        embed(network, crops.float(), waveform)
+
+
+def test_names_are_a_stand_ins():
+    names = set(sync_mini.SyncMiniScores.__dataclass_fields__)
+    assert names == {"sync_mini_confidence", "sync_mini_distance", "sync_mini_offset"}
