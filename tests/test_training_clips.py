@@ -13,18 +13,10 @@ from latentsync.audio import Audio2Feature
 from latentsync.errors import MediaError, OptionError
 from latentsync.media import VideoWriter
 from latentsync.metrics.speech_features import mel_window, wav2lip_mel
-from latentsync.training import clips as room
-from latentsync.training.clips import (
-    WindowSet,
-    cache_states,
-    check_clips,
-    find_clips,
-    mel_columns,
-    read_windows,
-    reference_starts,
-    split,
-    states_path,
-)
+from latentsync.training import windows as room
+from latentsync.training.clips import check_clips, find_clips, split
+from latentsync.training.features import cache_states, read_windows, states_path
+from latentsync.training.windows import WindowSet, mel_columns, reference_starts
 from latentsync.whisper import WhisperStates
 
 SIZE = 64
@@ -282,7 +274,7 @@ def test_flip_and_colours_change_frames_and_reference_alike(clips):
 
 
 def test_only_what_is_wanted_is_given(clips):
-    assert set(WindowSet(clips, 1, wanted=())[0]) == {"frames", "clip", "start", "reference_start", "flipped"}
+    assert set(WindowSet(clips, 1, wanted=("frames",))[0]) == {"frames", "clip", "start", "reference_start", "flipped"}
 
 
 def test_short_clips_are_left_out_and_bad_options_refused(clips, tmp_path):

@@ -26,9 +26,10 @@ from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.model_files import WEIGHTS_FILE, model_folder, plain_tensors
 from latentsync.shapes import Crops
 from latentsync.tensor_files import load_exactly, read_state_dict
-from latentsync.training.clips import WindowSet, find_clips, split
+from latentsync.training.clips import find_clips, split
 from latentsync.training.losses import Faces, sync_loss
 from latentsync.training.settings import read_settings
+from latentsync.training.windows import WindowSet
 
 FOLDER = "syncnet"  # of a model
 CONFIG_FILE = "config.json"

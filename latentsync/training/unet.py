@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from latentsync.config import MASKS
 from latentsync.denoise import Condition, denoise
+from latentsync.device import resolve_device
 from latentsync.errors import OptionError
 from latentsync.latents import decode, encode, frames_at_once, latent_shape, unscaled
 from latentsync.masks import (
@@ -34,7 +35,8 @@ from latentsync.masks import (
 from latentsync.metrics.perceptual import LPIPS_NETS, lpips_network
 from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Latents, Pixels
-from latentsync.training.clips import WindowSet, find_clips, split
+from latentsync.training.clips import find_clips, split
+from latentsync.training.features import LatentFiles
 from latentsync.training.losses import (
     clean_latents,
     mixed_noise,
@@ -45,6 +47,7 @@ from latentsync.training.losses import (
 )
 from latentsync.training.settings import read_settings
 from latentsync.training.syncnet import SyncJudge, load_judge
+from latentsync.training.windows import WindowSet
 from latentsync.unet import UNet3DConditionModel
 
 STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as the original
@@ -70,6 +73,8 @@ class UNetSettings:
             very noisy window stands for are a blur; 1000 is all of them, as in the original.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `clips.WindowSet`.
+        latent_copies: faces are encoded once, in so many augmented copies of each clip, and kept beside the clips; 0
+            encodes them at each step, augmented anew.
         validation_steps: DDIM steps of the windows that validation generates.
     """
 
@@ -88,6 +93,7 @@ class UNetSettings:
     held_out_share: float = 0.1
     flip: bool = True
     colour_jitter: float = 0.1
+    latent_copies: int = 0
     validation_steps: int = 10
 
     def __post_init__(self) -> None:
@@ -101,7 +107,8 @@ class UNetSettings:
             raise OptionError(f"task.lpips_net is {self.lpips_net!r}; choose one of {', '.join(LPIPS_NETS)}")
         if self.pixel_timesteps_below < 1:
             raise OptionError(f"task.pixel_timesteps_below is {self.pixel_timesteps_below}; it must be at least 1")
-        for name in ("noise_alpha", "lpips_weight", "temporal_weight", "sync_weight", "pixel_windows"):
+        for name in ("noise_alpha", "lpips_weight", "temporal_weight", "sync_weight", "pixel_windows",
+                     "latent_copies"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0")
         if not self.hole_weight > 0:
@@ -145,21 +152,20 @@ class UNetTask:
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         settings, device = self.settings, self.unet.device
-        faces = crops_to_pixels(batch["frames"]).to(device)
-        latents = self.encode(faces, generator)
+        latents = self.latents(batch, "frames", generator)
         condition = self.condition(batch, generator)
         noise = mixed_noise(latents.shape, settings.noise_alpha, generator).to(device)
         steps = self.scheduler.config.num_train_timesteps
-        timesteps = torch.randint(steps, (len(faces),), generator=generator).to(device)
+        timesteps = torch.randint(steps, (len(latents),), generator=generator).to(device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        kept = (torch.rand(len(faces), generator=generator) >= settings.audio_dropout).to(device)
+        kept = (torch.rand(len(latents), generator=generator) >= settings.audio_dropout).to(device)
         prediction = self.predict(noisy, timesteps, condition, condition.audio * kept[:, None, None, None])
         target = target_of(self.scheduler, latents, noise, timesteps)
         parts = {"denoising": weighted_mse(prediction.float(), target, condition.mask, settings.hole_weight)}
         total = parts["denoising"]
         if settings.stage == 2:
             clean = clean_latents(self.scheduler, noisy, prediction.float(), timesteps)
-            seen = self.windows_in_pixels(timesteps)
+            seen, faces = self.windows_in_pixels(timesteps), crops_to_pixels(batch["frames"]).to(device)
             mel = None if self.judge is None else batch["mel"].to(device)[seen]
             more = self.pixel_losses(clean[seen], faces[seen], mel, kept[seen])
             total = total + sum(getattr(settings, f"{name}_weight") * value for name, value in more.items())
@@ -213,19 +219,35 @@ class UNetTask:
         noise = torch.randn((len(flat), *latent_shape(self.vae, flat.shape[-1])), generator=generator)
         return rearrange(encode(self.vae, flat, noise).float(), "(b f) c h w -> b c f h w", b=len(faces))
 
+    def latents(self, batch: dict[str, Tensor], part: str, generator: torch.Generator) -> Latents:
+        """Scaled samples of the posterior of a batch's "frames", "masked" frames or "reference".
+
+        Posteriors that come with the batch (`features.LatentFiles`) are sampled; else the faces are encoded.
+        """
+        stored = batch.get("latents" if part == "frames" else f"{part}_latents")
+        if stored is None:
+            return self.encode(self.seen(batch, part), generator)
+        mean, deviation = rearrange(stored.to(self.unet.device), "b f (k c) h w -> k b c f h w", k=2)
+        return mean + deviation * torch.randn(mean.shape, generator=generator).to(mean)
+
+    def seen(self, batch: dict[str, Tensor], part: str) -> Pixels:
+        """The faces that are encoded for a part of the network's input, (b, f, 3, r, r) on the device."""
+        faces = crops_to_pixels(batch["reference" if part == "reference" else "frames"]).to(self.unet.device)
+        if part != "masked":
+            return faces
+        return masked_images(faces, mouth_mask(self.settings.mask, faces.shape[-1]).to(faces.device))
+
     def condition(self, batch: dict[str, Tensor], generator: torch.Generator) -> Condition:
         """Mask, masked and reference latents and sound of a batch, on the device."""
-        device = self.unet.device
-        faces, reference = (crops_to_pixels(batch[name]).to(device) for name in ("frames", "reference"))
-        mask = mouth_mask(self.settings.mask, faces.shape[-1])  # upright on mirrored faces, too, as at inference
-        latent_mask = mask_to_latents(mask).to(device)
-        flat = rearrange(faces, "b f c h w -> (b f) c h w")
-        masked = rearrange(masked_images(flat, mask.to(device)), "(b f) c h w -> b f c h w", b=len(faces))
+        masked, reference = (self.latents(batch, part, generator) for part in ("masked", "reference"))
+        side = masked.shape[-1] * LATENT_FACTOR
+        mask = mouth_mask(self.settings.mask, side)  # upright on mirrored faces, too, as at inference
+        latent_mask = mask_to_latents(mask).to(masked)
         return Condition(
-            mask=repeat(latent_mask, "c h w -> b c f h w", b=len(faces), f=faces.shape[1]),
-            masked=self.encode(masked, generator),
-            reference=self.encode(reference, generator),
-            audio=batch["audio"].to(device),
+            mask=repeat(latent_mask, "c h w -> b c f h w", b=masked.shape[0], f=masked.shape[2]),
+            masked=masked,
+            reference=reference,
+            audio=batch["audio"].to(masked.device),
         )
 
     def predict(self, noisy: Latents, timesteps: Tensor, condition: Condition, audio: Tensor) -> Latents:
@@ -288,6 +310,11 @@ def make(
     train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
     whisper = parts["audio"].whisper
     common = {"num_frames": told.num_frames, "whisper": whisper, "seed": seed}
-    wanted = ("reference",) if judge is None else ("reference", "mel")
-    train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, wanted=wanted, **common)
-    return task, train_set, WindowSet(held_out, wanted=("reference",), **common)
+    augmented = {"flip": told.flip, "colour_jitter": told.colour_jitter}
+    latents = None
+    if told.latent_copies:
+        latents = LatentFiles(task.vae.to(resolve_device()), told.mask, told.latent_copies, seed=seed, **augmented)
+    needed = {"frames": latents is None or told.stage == 2, "reference": latents is None, "mel": judge is not None}
+    wanted = tuple(name for name, is_needed in needed.items() if is_needed)
+    train_set = WindowSet(train, wanted=wanted, latents=latents, **augmented, **common)
+    return task, train_set, WindowSet(held_out, wanted=("frames", "reference"), **common)

@@ -25,9 +25,10 @@ from latentsync.masks import crops_to_pixels, pixels_to_crops
 from latentsync.metrics.perceptual import lpips_network
 from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Pixels
-from latentsync.training.clips import WindowSet, find_clips, split
+from latentsync.training.clips import find_clips, split
 from latentsync.training.losses import perceptual_distance
 from latentsync.training.settings import read_settings
+from latentsync.training.windows import WindowSet
 
 DEVIATION_MOMENTUM = 0.99  # of the running mean, over steps
 PICTURE_FACES = 8
@@ -146,6 +147,6 @@ def make(
     told = read_settings(VaeSettings, settings)
     task = VaeTask(load_folder(model_dir)["vae"], told)
     train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
-    common = {"num_frames": 1, "seed": seed, "wanted": ()}
+    common = {"num_frames": 1, "seed": seed, "wanted": ("frames",)}
     train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
     return task, train_set, WindowSet(held_out, **common)
