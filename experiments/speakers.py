@@ -70,8 +70,19 @@ def _make_one(args: argparse.Namespace, sentences: Sequence[str], number: int) -
         _require_same(target, sentence, own_seed, args.size, recording)
         return
     intensity = float(np.random.default_rng([own_seed, 31]).uniform(0.8, 1.15))
-    clip = render_clip(identity, sentence, voice, own_seed, args.size, intensity, speech=speech, recording=recording)
-    write_clip(clip, target)
+    clip = render_clip(
+        identity,
+        sentence,
+        voice,
+        own_seed,
+        args.size,
+        intensity,
+        view_mm=random_framing(own_seed),
+        liveliness=1.0,
+        speech=speech,
+        recording=recording,
+    )
+    write_clip(clip, target, preset="veryfast")
 
 
 def _require_same(target: Path, sentence: str, seed: int, size_px: int, recording: Recording | None) -> None:
