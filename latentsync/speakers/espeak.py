@@ -8,7 +8,7 @@ Hz, one `sample mnemonic` for the start of each phoneme, an empty line, and the 
 
 import ctypes
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 LIBRARY = "libespeak-ng.so.1"
@@ -29,8 +29,14 @@ FEMALE_VARIANTS = {
     "f1": 177, "f2": 193, "f3": 210, "f4": 176, "f5": 202, "Annie": 232, "Alicia": 248, "belinda": 227, "linda": 227,
     "shelby": 178, "steph": 184, "aunty": 174, "grandma": 197,
 }  # fmt: skip
+# Variants with an echo: its delay in ms, and its amplitude / 256. It is taken off again: rooms are recording.py's.
+ECHO = {"m2": (130, 15), "pablo": (30, 30), "f2": (140, 10), "f3": (120, 10), "f4": (130, 15), "f5": (140, 10),
+        "Alicia": (40, 50)}  # fmt: skip
 OWN_PITCH_HZ = 99.0  # of an accent without a variant
 PITCH_RANGE, RATE_RANGE_WPM = (0, 99), (80, 450)
+CLOSURE_S = 0.07  # of a stop that begins after a pause
+VOWEL_START_S = 0.018  # median over three voices, against PocketSphinx's alignment of the same sounds
+SILENT = 2  # of 32767: pauses are zeros
 
 # espeak-ng's mnemonics (docs/phonemes.md, phsource/ph_english*) as ARPAbet. Several phones share the time equally; none
 # lets the phone before go on. A trailing r is left out in accents that are not rhotic.
@@ -49,6 +55,10 @@ _PHONES = {
 }  # fmt: skip
 _BRITISH = {"aa": ("aa",), "0": ("ao",), "3": ("ax",), "e@": ("eh", "ax"), "i@": ("ih", "ax"), "U@": ("uh", "ax"),
             "i@3": ("ih", "ax"), "aI3": ("ay", "ax")}  # fmt: skip
+
+_VOWELS = "aAeEiIoOuUV03@"
+_SONORANTS = ("m", "n", "n-", "N", "l", "l#", "l-", "L", "r", "r-", "R", "w", "w#", "j")
+_STOPS = ("p", "b", "t", "t#", "t2", "d", "d#", "k", "g", "tS", "dZ")
 
 
 def phones_of(mnemonic: str, accent: str = "en-us") -> tuple[str, ...]:
@@ -102,6 +112,28 @@ def parse_output(output: bytes) -> tuple[int, list[tuple[int, str]], bytes]:
     rate, *lines = head.decode().splitlines()
     pairs = (line.split(" ", 1) for line in lines)
     return int(rate), [(int(sample), mnemonic) for sample, mnemonic in pairs], samples
+
+
+def corrected(events: Sequence[tuple[int, str]], samples: Sequence[int], rate_hz: int) -> list[tuple[int, str]]:
+    """(first sample, mnemonic) from the library's events, which come late in two cases (synthesize.c, Generate).
+
+    A pause before a phoneme is counted to the phoneme before it: a closure is thus said to be part of the vowel that it
+    ends. Here silence belongs to what follows, after a pause CLOSURE_S of it to a stop. And a vowel's event comes after
+    the start of the vowel where a nasal or an approximant precedes: there it is put back by VOWEL_START_S.
+    """
+    found: list[tuple[int, str]] = []
+    for index, (start, mnemonic) in enumerate(events):
+        lowest, before = found[-1] if found else (0, "_")
+        is_pause = before.startswith("_")
+        if mnemonic[:1] in _VOWELS and before in _SONORANTS:
+            start = max(start - round(VOWEL_START_S * rate_hz), (lowest + start) // 2)
+        elif index and (not is_pause or mnemonic in _STOPS):
+            earliest = max(start - round(CLOSURE_S * rate_hz), lowest) if is_pause else lowest + (start - lowest) // 3
+            start = min(start, len(samples))
+            while start > earliest and abs(samples[start - 1]) <= SILENT:
+                start -= 1
+        found.append((start, mnemonic))
+    return found
 
 
 def tile(events: Iterable[tuple[int, str]], total: int, accent: str) -> list[tuple[str, float, float]]:

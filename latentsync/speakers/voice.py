@@ -140,12 +140,22 @@ def speak(sentence: str, voice: Voice) -> Speech:
 
 def _speak_espeak(sentence: str, voice: Voice) -> Speech:
     rate_hz, events, samples = _run_espeak(sentence, voice)
-    played = np.frombuffer(samples, "<i2").astype(np.int16)
+    accent, variant = espeak.split_name(voice.name)
+    played = _without_echo(np.frombuffer(samples, "<i2").astype(np.int16), rate_hz, *espeak.ECHO.get(variant, (0, 0)))
     sound = resample(played, round(rate_hz / voice.tract), RATE_HZ)
     per_sample = len(sound) / RATE_HZ / max(len(played), 1)
-    accent = espeak.split_name(voice.name)[0]
-    tiled = espeak.tile(events, len(played), accent)
+    tiled = espeak.tile(espeak.corrected(events, played.tolist(), rate_hz), len(played), accent)
     return Speech(sound, tuple(Phone(name, start * per_sample, end * per_sample) for name, start, end in tiled))
+
+
+def _without_echo(sound: Waveform, rate_hz: int, delay_ms: int, amplitude: int) -> Waveform:
+    """Undo espeak-ng's echo, y[n] = x[n] + (y[n - d] * amplitude >> 8), exactly but where it clipped (wavegen.c)."""
+    delay = delay_ms * rate_hz // 1000
+    if not amplitude or len(sound) <= delay:
+        return sound
+    dry = sound.astype(np.int32)
+    dry[delay:] -= (dry[:-delay] * amplitude) >> 8
+    return np.clip(dry, -32768, 32767).astype(np.int16)
 
 
 def _run_espeak(sentence: str, voice: Voice) -> tuple[int, list[tuple[int, str]], bytes]:
