@@ -70,6 +70,7 @@ def batch():
         "reference": frames[:, FRAMES:],
         "audio": torch.randn(2, FRAMES, 50, 384, generator=seeded()),
         "mel": 4 * torch.rand(2, 80, mel_columns(FRAMES), generator=seeded()),
+        "reference_mel": 4 * torch.rand(2, 80, mel_columns(FRAMES), generator=seeded(1)),
     }
 
 
@@ -189,7 +190,8 @@ def test_syncnet_learns_which_lips_go_with_a_sound(tmp_path):
     assert sum(parameter.numel() for parameter in network.parameters()) < 3e6
     levels = torch.tensor([40, 200]).reshape(2, 1, 1, 1, 1).expand(2, 8, 3, 128, 128)
     mel = torch.linspace(-3, 3, 2).reshape(2, 1, 1).expand(2, 80, mel_columns(8)) + torch.zeros(2, 80, 1)
-    batch = {"frames": levels.to(torch.uint8), "reference": levels.flip(0).to(torch.uint8), "mel": mel}
+    batch = {"frames": levels.to(torch.uint8), "reference": levels.flip(0).to(torch.uint8), "mel": mel,
+             "reference_mel": mel.flip(0)}  # fmt: skip
     first, last = learnt(task, batch, steps=25, learning_rate=1e-3)
     assert last < 0.5 * first
     network.eval()

@@ -1,7 +1,7 @@
 """Training StableSyncNet, and the loss that a trained one gives: do these lips belong to this piece of speech?
 
-A window of faces with its own sound is a pair that belongs together; a window from elsewhere in the same clip with that
-sound is one that does not, so that only the lips can tell (arXiv 2412.09262, section 3.3).
+A window of faces with its own sound is a pair that belongs together; with the sound of a window from elsewhere in the
+same clip it does not, so that only the lips can tell (arXiv 2412.09262, section 3.3).
 """
 
 import json
@@ -42,13 +42,14 @@ class SyncNetSettings:
 
     Attributes:
         num_frames: of a window; the network's visual encoder takes 3 channels of each.
-        gap_frames: how far a window that does not belong to the sound lies from it, at least.
+        gap_frames: how far the beginning of a window that does not belong to the sound lies from it, at least. Windows
+            that overlap teach the network to tell an offset of a few frames.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `clips.WindowSet`.
     """
 
     num_frames: int = 16
-    gap_frames: int = 2
+    gap_frames: int = 3
     held_out_share: float = 0.1
     flip: bool = True
     colour_jitter: float = 0.1
@@ -79,9 +80,15 @@ class SyncNetTask:
         return self.network(lower_halves(crops).to(device), mel[:, None].to(device))
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy over as many pairs that belong together as pairs that do not; draws nothing."""
-        vision, speech = self._embedded(torch.cat([batch["frames"], batch["reference"]]), batch["mel"].repeat(2, 1, 1))
-        together = torch.arange(len(vision), device=vision.device) < len(batch["mel"])
+        """Cross-entropy over as many pairs that belong together as pairs that do not; draws nothing.
+
+        Both windows of a sample are embedded with their sounds, and each window meets either sound.
+        """
+        mel = torch.cat([batch["mel"], batch["reference_mel"]])
+        vision, speech = self._embedded(torch.cat([batch["frames"], batch["reference"]]), mel)
+        exchanged = speech.roll(len(speech) // 2, dims=0)
+        vision, speech = vision.repeat(2, 1), torch.cat([speech, exchanged])
+        together = torch.arange(len(vision), device=vision.device) < len(mel)
         total = sync_loss(vision, speech, together)
         right = ((vision * speech).sum(1) > LEAST_COSINE) == together
         return total, {"accuracy": right.float().mean()}
@@ -211,6 +218,7 @@ def make(
         torch.manual_seed(seed)
         task = SyncNetTask(*load_own_syncnet(model_dir), told)
     train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
-    common = {"num_frames": told.num_frames, "reference_gap_frames": told.gap_frames, "seed": seed}
+    gap = told.gap_frames + 1 - told.num_frames  # between frames, of windows that begin gap_frames apart
+    common = {"num_frames": told.num_frames, "reference_gap_frames": gap, "seed": seed}
     train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
     return task, train_set, WindowSet(held_out, **common)

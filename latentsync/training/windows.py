@@ -28,7 +28,7 @@ from latentsync.whisper import WhisperStates
 
 REFERENCE_GAP_FRAMES = 25  # 1 s
 MEMORY_BUDGET_BYTES = 4 << 30
-WANTED = ("frames", "reference", "mel")
+WANTED = ("frames", "reference", "mel", "reference_mel")
 
 
 def mel_columns(num_frames: int) -> int:
@@ -65,18 +65,20 @@ class WindowSet(Dataset):
         latents, masked_latents, reference_latents: float32 (f, 2 c, h, w), the VAE's posterior (mean, deviation) of
             frames, masked frames and reference; absent without `latents`.
         mel: float32 (80, ceil(80 f / 25)), -4..4, the columns from int(80 * start / 25) on, for SyncNet.
+        reference_mel: the same of the reference.
         clip: its number in `clips`. start, reference_start: first frames. flipped: whether it is mirrored.
 
     Args:
         clips: of one size; those shorter than a window are left out (`left_out` tells them).
         num_frames: of a window; 16 and 8 are the published models'.
         whisper: the encoder, whose states of all clips are computed now where they are missing; not kept.
-        reference_gap_frames: how far a reference frame is from every frame of the window, at least; 25 is 1 s.
+        reference_gap_frames: how far a reference frame is from every frame of the window, at least; 25 is 1 s. 0 and
+            less let them overlap: 2 - num_frames is a reference that begins one frame away.
         seed: of all that is drawn.
         flip: mirrors half of the samples left to right, frames and reference alike; `flipped` tells which.
         colour_jitter: j changes contrast and brightness by factors of 1 - j .. 1 + j, and each channel by half of that,
             the same for all frames and reference of a sample; 0 is off, 0.1 is slight.
-        wanted: which of "frames", "reference" and "mel" a sample has; what nobody needs costs nothing.
+        wanted: which of WANTED a sample has; what nobody needs costs nothing.
         memory_budget_bytes: crops are kept in memory if all of them fit in it, or else decoded for each sample.
         latents: files of the VAE's latents, made now where they are missing; their copies are augmented as they say,
             whatever `flip` and `colour_jitter` are here.
@@ -164,6 +166,8 @@ class WindowSet(Dataset):
             sample["reference"] = augment(self._frames(number, reference_start))
         if "mel" in self.wanted:
             sample["mel"] = self._mel_window(clip, start)
+        if "reference_mel" in self.wanted:
+            sample["reference_mel"] = self._mel_window(clip, reference_start)
         if self._whisper_hash is not None:
             sample["audio"] = read_windows(clip, self._whisper_hash, start, start + f)
         return sample
@@ -201,7 +205,8 @@ def _mel_of(sound: Path, sha256: str) -> Float[np.ndarray, "80 t"]:
 def _check_options(
     num_frames: int, reference_gap_frames: int, seed: int, colour_jitter: float, wanted: Sequence[str]
 ) -> None:
-    values = {"num_frames": (num_frames, 1), "reference_gap_frames": (reference_gap_frames, 1), "seed": (seed, 0)}
+    nearest = 2 - num_frames  # a reference that begins one frame later
+    values = {"num_frames": (num_frames, 1), "reference_gap_frames": (reference_gap_frames, nearest), "seed": (seed, 0)}
     for name, (value, least) in values.items():
         if value < least:
             raise OptionError(f"{name} is {value}; it must be at least {least}")
