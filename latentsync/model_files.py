@@ -25,6 +25,7 @@ from latentsync.whisper_files import load_whisper, whisper_name_for
 
 MODELS_DIR = Path(__file__).parent / "models"  # the models that the project ships
 INDEX_FILE = "model_index.json"
+CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WHISPER_FILE = "whisper/model.safetensors"
 UNTRAINED_GAIN = 0.5  # of the layers that are zero at construction, so that an untrained network answers to its input
@@ -129,9 +130,20 @@ def _config(path: Path) -> dict:
 
 
 def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings, place: Place | None) -> nn.Module:
-    config = _config(folder / "config.json")
     if settings.untrained_seed is not None and not (folder / WEIGHTS_FILE).exists():
-        return seeded(kind, config, settings.untrained_seed)
+        return seeded(kind, _config(folder / CONFIG_FILE), settings.untrained_seed)
+    return load_network(kind, folder, place)
+
+
+def load_network(kind: type[nn.Module], folder: Path, place: Place | None = None) -> nn.Module:
+    """One network out of its folder, ready for use; weights stored in half precision become exactly those numbers.
+
+    Raises:
+        WeightsError: configuration or weights are missing, damaged, or do not fit each other.
+    """
+    config = _config(folder / CONFIG_FILE)
+    if (told := config.get("_class_name", kind.__name__)) != kind.__name__:
+        raise WeightsError(f"{folder} holds {told}, and {kind.__name__} is needed; give the folder of that one")
     with torch.device("meta"):
         network = kind.from_config(config)
     return load_exactly(network, read_state_dict(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE), place)

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from latentsync.errors import OptionError, WeightsError
 from latentsync.masks import crops_to_pixels
 from latentsync.metrics.stable_syncnet import StableSyncNet
-from latentsync.model_files import WEIGHTS_FILE, model_folder, plain_tensors
+from latentsync.model_files import CONFIG_FILE, WEIGHTS_FILE, model_folder, plain_tensors
 from latentsync.shapes import Crops
 from latentsync.tensor_files import load_exactly, read_state_dict
 from latentsync.training.clips import find_clips, split
@@ -32,7 +32,6 @@ from latentsync.training.settings import read_settings
 from latentsync.training.windows import WindowSet
 
 FOLDER = "syncnet"  # of a model
-CONFIG_FILE = "config.json"
 LEAST_COSINE = 0.5  # from which on a pair counts as in sync, as in the original's accuracy test
 
 
@@ -177,12 +176,16 @@ def lower_halves(crops: Crops) -> Float[Tensor, "b fc h w"]:
 
 
 def load_own_syncnet(model_dir: str | Path) -> tuple[StableSyncNet, dict]:
-    """The SyncNet of a model folder and its configuration; with fresh weights where it has none.
+    """The SyncNet of a model folder and its configuration; see `read_syncnet`."""
+    return read_syncnet(model_folder(model_dir) / FOLDER)
+
+
+def read_syncnet(folder: Path) -> tuple[StableSyncNet, dict]:
+    """The SyncNet that `export` wrote and its configuration; with fresh weights where there are none.
 
     Raises:
-        WeightsError: the model has no configuration of one, or its weights do not fit.
+        WeightsError: there is no configuration, or the weights do not fit.
     """
-    folder = model_folder(model_dir) / FOLDER
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
     except (OSError, ValueError) as error:

@@ -1,0 +1,132 @@
+"""Model folders out of exported networks: what is exchanged, what stays, what is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from experiments import assemble as command
+from latentsync.model_files import CONFIG_FILE, INDEX_FILE, MODELS_DIR, WEIGHTS_FILE, load_folder, save_network, seeded
+from latentsync.training.syncnet import SyncNetSettings, SyncNetTask, load_own_syncnet
+from latentsync.unet import UNet3DConditionModel
+
+MINI = MODELS_DIR / "mini"
+
+
+@pytest.fixture
+def base(tmp_path):
+    """The shipped model's configurations, without weights."""
+    folder = tmp_path / "base"
+    shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Networks as trainings export them; the VAE with a scaling factor of its own."""
+    folder = tmp_path_factory.mktemp("training") / "weights"
+    networks = {}
+    for name, kind in (("vae", AutoencoderKL), ("unet", UNet3DConditionModel)):
+        networks[name] = seeded(kind, json.loads((MINI / name / CONFIG_FILE).read_text()), seed=5)
+        if name == "vae":
+            networks[name].register_to_config(scaling_factor=0.5)
+        save_network(networks[name], folder / name)
+    network, config = load_own_syncnet(MINI)
+    SyncNetTask(network, config, SyncNetSettings(num_frames=8)).export(folder)
+    return folder, networks | {"syncnet": network}
+
+
+def run(capsys, *arguments):
+    status = command.main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def index_of(folder):
+    return json.loads((folder / INDEX_FILE).read_text())
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def same(network, expected, dtype):
+    state = network.state_dict()
+    assert all(tensor.dtype == torch.float32 for tensor in state.values())
+    return all(torch.equal(state[name], value.to(dtype).float()) for name, value in expected.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_networks_are_exchanged_and_load_as_they_are_stored(base, exported, tmp_path, capsys, dtype):
+    folder, networks = exported
+    before, out = contents(base), tmp_path / "models" / "out"
+    told = ("--model_dir", base, "--output_dir", out, "--vae", folder / "vae", "--unet", folder, "--syncnet", folder)
+    status, printed, errors = run(capsys, *told, "--dtype", dtype, "--name", "mine", "--trained", "true")
+    assert status == 0, errors
+    assert "in all" in printed and contents(base) == before
+    index = index_of(out)
+    assert index["name"] == "mine" and index["trained"] is True and "untrained_seed" not in index
+    kept = {"name": "mine", "trained": True, "untrained_seed": 1247}
+    assert index_of(base) | kept == index | {"untrained_seed": 1247}
+    model, stored = load_folder(out), getattr(torch, dtype)
+    assert model["vae"].config.scaling_factor == 0.5 and model["settings"].trained
+    assert same(model["vae"], networks["vae"], stored) and same(model["unet"], networks["unet"], stored)
+    assert same(load_own_syncnet(out)[0], networks["syncnet"], stored)
+    assert (out / "scheduler").is_dir() and [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_model_is_trained_when_both_networks_have_weights(base, exported, capsys):
+    vae, unet = (("--" + name, exported[0] / name) for name in ("vae", "unet"))
+    told = ("--model_dir", base, "--output_dir", base)
+    before = contents(base)
+    status, _, errors = run(capsys, *told, *vae, "--trained", "true")
+    assert status == 1 and "the unet would have no weights" in errors and "--unet DIR" in errors
+    assert contents(base) == before
+    assert run(capsys, *told, *vae)[0] == 0
+    assert index_of(base)["untrained_seed"] == 1247 and not index_of(base)["trained"]
+    assert load_folder(base)["vae"].config.scaling_factor == 0.5  # the UNet is still a seeded one
+    weights = (base / "vae" / WEIGHTS_FILE).stat()
+    assert run(capsys, *told, *unet, "--trained", "true")[0] == 0
+    assert index_of(base)["trained"] and "untrained_seed" not in index_of(base)
+    assert (base / "vae" / WEIGHTS_FILE).stat() == weights  # what is kept is not written anew
+
+
+def test_what_cannot_be_written_leaves_the_model_as_it_was(base, exported, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(command, "save_file", fail)
+    before = contents(base)
+    for out in (base, tmp_path / "out"):
+        status, _, errors = run(capsys, "--model_dir", base, "--output_dir", out, "--vae", exported[0])
+        assert status == 1 and errors == "error: the disk is full\n"
+    assert contents(base) == before and [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+def test_what_is_no_network_or_no_model_is_refused(base, exported, tmp_path, capsys):
+    weights, out = exported[0], tmp_path / "out"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").touch()
+    large = seeded(AutoencoderKL, json.loads((MINI / "vae" / CONFIG_FILE).read_text()), seed=5)
+    large.decoder.conv_in.bias.data[0] = 1e6
+    save_network(large, tmp_path / "large")
+    for told, message in (
+        (("--model_dir", other, "--output_dir", out), "there is no model at"),
+        (("--model_dir", base, "--output_dir", other), "holds no model; name a new folder"),
+        (("--model_dir", base, "--output_dir", out, "--vae", other), "holds no vae"),
+        (
+            ("--model_dir", base, "--output_dir", out, "--vae", weights / "unet"),
+            "holds UNet3DConditionModel, and AutoencoderKL is needed",
+        ),
+        (
+            ("--model_dir", base, "--output_dir", out, "--vae", tmp_path / "large", "--dtype", "float16"),
+            "holds numbers that float16 cannot (decoder.conv_in.bias)",
+        ),
+    ):
+        status, _, errors = run(capsys, *told)
+        assert status == 1 and message in errors and errors.count("\n") == 1, errors
+    assert not out.exists() and (other / "letter.txt").exists()
