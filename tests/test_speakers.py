@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from experiments import speakers as command
-from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.errors import LatentSyncError, OptionError
 from latentsync.landmarks import MediaPipeLandmarks
-from latentsync.speakers import samples, voice
+from latentsync.speakers import samples
 from latentsync.speakers.clip import FPS, LIVELY_LIMITS, blink_track, head_motion, render_clip, truth_json, write_clip
 from latentsync.speakers.identity import BEARDS, GLASSES, Identity, random_identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import Expression, Painter, Pose, random_framing, view_top
 from latentsync.speakers.surface import CHIN_Y, MOUTH_Y, PUPIL_X
 from latentsync.speakers.visemes import SHAPES, VISEMES, MouthShape, frame_phones, mouth_track
-from latentsync.speakers.voice import Phone, Speech, Voice, parse_phones, speak
+from latentsync.speakers.voice import Phone, Voice
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="the speech synthesiser flite is not installed")
 SIZE_PX = 192
@@ -267,60 +267,6 @@ def test_liveliness_brings_turns_and_leans() -> None:
         spans.append(np.ptp(values[:, 1]))
     assert max(spans) > 2.5 * min(spans)
     assert head_motion(3, 100, loud[:100]) == head_motion(3, 100, loud[:100], liveliness=0.0)
-
-
-# --- sentences to speech
-
-
-def test_phones_tile_the_sound() -> None:
-    spoken = parse_phones("pau:0.100 aa:0.300 m:0.420 pau:0.700 ", time_scale=1.0, duration_s=0.65)
-    assert [phone.name for phone in spoken] == ["pau", "aa", "m", "pau"]
-    assert spoken[-1].end_s == 0.65
-    assert all(a.end_s == b.start_s for a, b in pairwise(spoken))
-    assert parse_phones("aa:0.3", 1.0, 0.5)[-1] == Phone("pau", 0.3, 0.5)
-
-
-def test_missing_flite_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice.shutil, "which", lambda name: None)
-    with pytest.raises(MediaError, match="apt-get install flite"):
-        speak("Hello there.", Voice())
-
-
-def test_a_sentence_without_words_is_refused() -> None:
-    with pytest.raises(MediaError, match="at least one word"):
-        speak(" ... ", Voice())
-    with pytest.raises(OptionError, match="slt"):
-        Voice("nobody")
-
-
-@needs_flite
-@pytest.mark.parametrize("sentence", ["-lv", "--help me", "$(touch x); `id` & more"])
-def test_a_sentence_is_only_a_sentence(sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    speech = speak(sentence, Voice("rms"))
-    assert speech.duration_s > 0.3
-    assert len(speech.phones) > 3
-    assert list(tmp_path.iterdir()) == []
-
-
-@needs_flite
-def test_pitch_stretch_and_tract_change_the_voice() -> None:
-    sentence = "We were away a year ago."
-    own, slow, large = (speak(sentence, Voice("slt", 200, *more)) for more in ((1.0, 1.0), (1.3, 1.0), (1.0, 1.1)))
-    assert slow.duration_s == pytest.approx(1.3 * own.duration_s, rel=0.05)
-    assert large.duration_s == pytest.approx(own.duration_s, rel=0.05)
-    assert _pitch_hz(speak(sentence, Voice("slt", 240))) > 1.1 * _pitch_hz(own)
-
-
-def _pitch_hz(speech: Speech) -> float:
-    """Median over loud stretches of the lag of the highest autocorrelation between 120 and 320 Hz."""
-    found = []
-    for start in range(0, len(speech.sound) - 800, 400):
-        part = speech.sound[start : start + 800].astype(float)
-        if np.abs(part).mean() > 800:
-            correlation = np.correlate(part, part, "full")[799:]
-            found.append(16_000 / (50 + correlation[50:134].argmax()))
-    return float(np.median(found))
 
 
 # --- clips and files

@@ -25,6 +25,7 @@ from latentsync.speakers.visemes import FPS, VOWELS, MouthShape, frame_phones, m
 from latentsync.speakers.voice import RATE_HZ, Speech, Voice, speak, wav_bytes
 
 COMMENT = "Synthetic: a painted person who does not exist, speaking with a synthesised voice (latentsync.speakers)."
+COMMENT_GIVEN = "Synthetic: a painted person who does not exist, over the recording of a voice (latentsync.speakers)."
 CRF = 20
 PRESET = "slow"  # of x264; "veryfast" saves a third of painting and encoding a 256 px clip, at much the same size
 AAC_BIT_RATE = 64_000
@@ -82,6 +83,11 @@ class SpeakerClip:
     truth: tuple[FrameTruth, ...]
     painter: Painter
     recording: Recording | None = None
+
+    @property
+    def comment(self) -> str:
+        """What the files say about their making."""
+        return COMMENT if self.voice is not None else COMMENT_GIVEN
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order, painted one at a time; each call starts over."""
@@ -330,7 +336,7 @@ def truth_json(clip: SpeakerClip) -> str:
     columns = list(FrameTruth.__dataclass_fields__)
     rows = [[getattr(frame, name) for name in columns] for frame in clip.truth]
     head = {
-        "comment": COMMENT,
+        "comment": clip.comment,
         "sentence": clip.sentence,
         "voice": _voice_facts(clip.voice),
         "identity": vars(clip.identity),
@@ -360,7 +366,7 @@ def _voice_facts(voice: Voice | None) -> dict | None:
 
 def _encode(clip: SpeakerClip, path: Path, crf: int, preset: str) -> None:
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        container.metadata["comment"] = COMMENT
+        container.metadata["comment"] = clip.comment
         container.metadata["title"] = clip.sentence
         video = container.add_stream("libx264", rate=FPS)
         video.width = video.height = clip.size_px

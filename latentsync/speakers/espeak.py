@@ -36,7 +36,7 @@ OWN_PITCH_HZ = 99.0  # of an accent without a variant
 PITCH_RANGE, RATE_RANGE_WPM = (0, 99), (80, 450)
 CLOSURE_S = 0.07  # of a stop that begins after a pause
 VOWEL_START_S = 0.018  # median over three voices, against PocketSphinx's alignment of the same sounds
-SILENT = 2  # of 32767: pauses are zeros
+SILENT = 128  # of 32767: pauses are zeros but for a trace of an echo; the softest phones have peaks of over 300
 
 # espeak-ng's mnemonics (docs/phonemes.md, phsource/ph_english*) as ARPAbet. Several phones share the time equally; none
 # lets the phone before go on. A trailing r is left out in accents that are not rhotic.

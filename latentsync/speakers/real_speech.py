@@ -51,8 +51,8 @@ def align_recording(wav: Path, transcript: str) -> Speech:
     """
     try:
         sound, rate_hz = read_wav(Path(wav).read_bytes())
-    except (OSError, EOFError, ValueError) as error:  # wave.Error is an Exception of its own, see below
-        raise MediaError(f"the recording {wav} cannot be read ({error}); give a WAV file") from error
+    except (OSError, MediaError) as error:
+        raise MediaError(f"the recording {wav} cannot be read: {error}") from error
     if rate_hz != RATE_HZ:
         raise MediaError(f"the recording {wav} has {rate_hz} Hz; it must have {RATE_HZ}")
     words = " ".join(re.findall(r"[a-z']+", transcript.lower()))

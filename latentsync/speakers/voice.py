@@ -236,9 +236,16 @@ def resample(sound: Waveform, from_hz: int, to_hz: int) -> Waveform:
 
 
 def read_wav(data: bytes) -> tuple[Waveform, int]:
-    """Samples and rate in Hz of a mono 16-bit WAV file."""
-    with wave.open(io.BytesIO(data)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16), file.getframerate()
+    """Samples and rate in Hz of a mono 16-bit WAV file; MediaError where it is none."""
+    try:
+        with wave.open(io.BytesIO(data)) as file:
+            layout = file.getnchannels(), 8 * file.getsampwidth()
+            rate_hz, samples = file.getframerate(), file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise MediaError(f"the sound is no WAV file ({error}); give a mono 16-bit WAV") from error
+    if layout != (1, 16):
+        raise MediaError(f"the sound has {layout[0]} channels of {layout[1]} bits; give a mono 16-bit WAV")
+    return np.frombuffer(samples, "<i2").astype(np.int16), rate_hz
 
 
 def wav_bytes(sound: Waveform, rate_hz: int = RATE_HZ) -> bytes:
