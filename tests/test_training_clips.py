@@ -7,15 +7,18 @@ import wave
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from torch.utils.data import DataLoader
 
 from latentsync.audio import Audio2Feature
 from latentsync.errors import MediaError, OptionError
+from latentsync.masks import crops_to_pixels, masked_images, mouth_mask
 from latentsync.media import VideoWriter
 from latentsync.metrics.speech_features import mel_window, wav2lip_mel
+from latentsync.model_files import seeded
 from latentsync.training import windows as room
 from latentsync.training.clips import check_clips, find_clips, split
-from latentsync.training.features import cache_states, read_windows, states_path
+from latentsync.training.features import LatentFiles, cache_states, read_windows, states_path
 from latentsync.training.windows import WindowSet, mel_columns, reference_starts
 from latentsync.whisper import WhisperStates
 
@@ -290,3 +293,59 @@ def test_short_clips_are_left_out_and_bad_options_refused(clips, tmp_path):
     write_clip(tmp_path, "large", 26, size_px=96)
     with pytest.raises(OptionError, match="crops of 64, 96 px"):
         WindowSet([*clips, *find_clips(tmp_path)])
+
+
+# --- the VAE's latents ---
+
+
+@pytest.fixture(scope="module")
+def vae():
+    config = {"block_out_channels": [8, 8], "down_block_types": ["DownEncoderBlock2D"] * 2}
+    config |= {"up_block_types": ["UpDecoderBlock2D"] * 2, "norm_num_groups": 4, "scaling_factor": 0.5}
+    return seeded(AutoencoderKL, config, seed=0)
+
+
+def test_latents_of_a_copy_are_those_of_its_augmented_faces(folder, vae):
+    clip = find_clips(folder)[1]
+    files = LatentFiles(vae, "mask", copies=2, flip=True, colour_jitter=0.2, seed=3)
+    files.make([clip])
+    faces = crops_to_pixels(files.augmentation(clip, 1)(clip.frames()))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        parts = {"faces": faces[8:12], "masked": masked_images(faces[8:12], mouth_mask("mask", SIZE))}
+        for part, pixels in parts.items():
+            posterior = vae.encode(pixels).latent_dist
+            expected = torch.cat([posterior.mean, posterior.std], dim=1) * 0.5
+            torch.testing.assert_close(files.read(clip, 1, part, 8, 12), expected.float(), atol=2e-3, rtol=2e-2)
+    before = files.path(clip).stat().st_mtime_ns
+    files.make([clip])
+    assert files.path(clip).stat().st_mtime_ns == before
+    assert not torch.equal(files.read(clip, 0, "faces", 8, 12), files.read(clip, 1, "faces", 8, 12))
+
+
+def test_latents_of_other_networks_and_augmentations_lie_apart_and_damage_is_mended(folder, vae):
+    clip = find_clips(folder)[2]
+    files = LatentFiles(vae, "mask")
+    others = (LatentFiles(vae, "mask2"), LatentFiles(vae, "mask", seed=1), LatentFiles(vae, "mask", copies=2))
+    assert len({kind.digest for kind in (files, *others)}) == 4
+    with pytest.raises(MediaError, match="make the data set anew"):
+        others[0].read(clip, 0, "faces", 0, 3)
+    files.make([clip])
+    whole = files.path(clip).read_bytes()
+    files.path(clip).write_bytes(whole[:-100])
+    files.make([clip])
+    assert files.path(clip).read_bytes() == whole
+    with pytest.raises(OptionError, match="copies are 0"):
+        LatentFiles(vae, "mask", copies=0)
+
+
+def test_windows_hand_out_stored_latents_with_the_frames_they_are_of(clips, vae):
+    files = LatentFiles(vae, "mask", flip=True, colour_jitter=0.2, seed=5)
+    windows = WindowSet(clips[:1], 8, latents=files)
+    sample = windows[2]
+    assert sample["latents"].shape == sample["masked_latents"].shape == (8, 8, SIZE // 2, SIZE // 2)
+    start, augment = sample["start"], files.augmentation(clips[0], 0)
+    assert torch.equal(sample["latents"], files.read(clips[0], 0, "faces", start, start + 8))
+    assert torch.equal(sample["frames"], augment(clips[0].frames(start, start + 8)))
+    assert sample["flipped"] == augment.flipped
+    reference = sample["reference_start"]
+    assert torch.equal(sample["reference_latents"], files.read(clips[0], 0, "faces", reference, reference + 8))

@@ -230,7 +230,7 @@ class LatentFiles:
             pixels = crops_to_pixels(self.augmentation(clip, copy)(frames))
             faces.append(self._posterior(pixels))
             masked.append(self._posterior(masked_images(pixels, mask)))
-        tensors = {"faces": torch.stack(faces), "masked": torch.stack(masked)}
+        tensors = {"faces": torch.stack(faces).contiguous(), "masked": torch.stack(masked).contiguous()}
         _write_tensors(tensors, self.path(clip), _stamp(clip, "video"))
 
     def _posterior(self, pixels: Pixels) -> Posterior:
