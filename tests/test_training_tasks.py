@@ -7,18 +7,22 @@ import shutil
 import lpips
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler
 from hydra import compose, initialize_config_dir
 
+from experiments.assemble import assemble
 from experiments.pairs import SHIPPED_DIR
 from experiments.schema import CONF_DIR
-from experiments.train import KINDS, make_task, read_config
+from experiments.train import KINDS, make_task, read_config, run_training
 from latentsync import weights
 from latentsync.errors import OptionError, WeightsError
 from latentsync.masks import crops_to_pixels, mouth_mask
 from latentsync.metrics.perceptual import lpips_network, lpips_state_dict, read_arrays
 from latentsync.metrics.stable_syncnet import StableSyncNet
-from latentsync.model_files import LATENTSYNC_SCHEDULER, MODELS_DIR, load_folder
+from latentsync.model_files import INDEX_FILE, LATENTSYNC_SCHEDULER, MODELS_DIR, load_folder
+from latentsync.model_files import seeded as seeded_network
+from latentsync.training.journal import Journal
+from latentsync.training.loop import LOG_FILE
 from latentsync.training.losses import (
     clean_latents,
     mixed_noise,
@@ -72,6 +76,16 @@ def batch():
         "mel": 4 * torch.rand(2, 80, mel_columns(FRAMES), generator=seeded()),
         "reference_mel": 4 * torch.rand(2, 80, mel_columns(FRAMES), generator=seeded(1)),
     }
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """The shipped model with seeded weights, whatever it ships with."""
+    folder = tmp_path_factory.mktemp("untrained") / "mini"
+    shutil.copytree(MODELS_DIR / "mini", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    return folder
 
 
 @pytest.fixture
@@ -152,8 +166,9 @@ def learnt(task, batch, steps, learning_rate):
     return losses[0], losses[-1]
 
 
-def test_the_autoencoder_learns_and_tells_its_scale(batch, tmp_path):
-    task = VaeTask(load_folder("mini")["vae"], VaeSettings(lpips_weight=0.1))
+def test_the_autoencoder_learns_and_tells_its_scale(batch, untrained, tmp_path):
+    config = AutoencoderKL.load_config(untrained / "vae") | {"block_out_channels": [16, 32, 64, 64]}
+    task = VaeTask(seeded_network(AutoencoderKL, config, seed=1247), VaeSettings(lpips_weight=0.1))
     before = task.validate([batch], seeded())
     first, last = learnt(task, batch, steps=25, learning_rate=3e-3)
     assert last < 0.7 * first
@@ -166,8 +181,8 @@ def test_the_autoencoder_learns_and_tells_its_scale(batch, tmp_path):
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_the_unet_learns(batch, tmp_path, stage):
-    parts = load_folder("mini")
+def test_the_unet_learns(batch, untrained, tmp_path, stage):
+    parts = load_folder(untrained)
     task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(stage, FRAMES, validation_steps=2))
     frozen = {name for name, parameter in task.unet.named_parameters() if not parameter.requires_grad}
     assert frozen == (
@@ -184,8 +199,8 @@ def test_the_unet_learns(batch, tmp_path, stage):
     assert (tmp_path / "unet" / "config.json").is_file()
 
 
-def test_syncnet_learns_which_lips_go_with_a_sound(tmp_path):
-    network, config = load_own_syncnet("mini")
+def test_syncnet_learns_which_lips_go_with_a_sound(untrained, tmp_path):
+    network, config = load_own_syncnet(untrained)
     task = SyncNetTask(network, config, SyncNetSettings(num_frames=8))
     assert sum(parameter.numel() for parameter in network.parameters()) < 3e6
     levels = torch.tensor([40, 200]).reshape(2, 1, 1, 1, 1).expand(2, 8, 3, 128, 128)
@@ -218,12 +233,18 @@ def test_the_judge_sees_faces_as_its_network_learnt_them(judge, batch):
         SyncJudge(judge.network, 8)
 
 
-def second_stage(judge, **settings):
-    parts = load_folder("mini")
-    return UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(2, FRAMES, **settings), judge)
+@pytest.fixture
+def second_stage(judge, untrained):
+    """Makes a task of stage 2 with a judge: (settings) -> task."""
+
+    def make(**settings):
+        parts = load_folder(untrained)
+        return UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(2, FRAMES, **settings), judge)
+
+    return make
 
 
-def test_the_losses_in_pixels_see_the_windows_that_they_should(judge, batch):
+def test_the_losses_in_pixels_see_the_windows_that_they_should(second_stage, batch):
     timesteps = torch.tensor([900, 100, 50])
     for settings, seen in (
         ({}, [0, 1, 2]),
@@ -232,8 +253,8 @@ def test_the_losses_in_pixels_see_the_windows_that_they_should(judge, batch):
         ({"pixel_timesteps_below": 900, "pixel_windows": 1}, [1]),
         ({"pixel_timesteps_below": 50}, []),
     ):
-        assert second_stage(judge, **settings).windows_in_pixels(timesteps).tolist() == seen
-    task, faces, mel = second_stage(judge), crops_to_pixels(batch["frames"]), batch["mel"]
+        assert second_stage(**settings).windows_in_pixels(timesteps).tolist() == seen
+    task, faces, mel = second_stage(), crops_to_pixels(batch["frames"]), batch["mel"]
     clean = torch.randn(2, 4, FRAMES, SIZE_PX // 8, SIZE_PX // 8, generator=seeded())
     losses = task.pixel_losses(clean, faces, mel, torch.tensor([False, True]))
     alone = task.pixel_losses(clean[1:], faces[1:], mel[1:], torch.tensor([True]))
@@ -244,16 +265,16 @@ def test_the_losses_in_pixels_see_the_windows_that_they_should(judge, batch):
     assert nothing == {"lpips": 0, "temporal": 0, "sync": 0}
 
 
-def test_the_second_stage_adds_its_losses_by_weight(judge, batch):
-    task = second_stage(judge, lpips_weight=0.3, temporal_weight=2.0, sync_weight=0.07)
+def test_the_second_stage_adds_its_losses_by_weight(second_stage, batch):
+    task = second_stage(lpips_weight=0.3, temporal_weight=2.0, sync_weight=0.07)
     total, parts = task.loss(batch, seeded())
     expected = parts["denoising"] + 0.3 * parts["lpips"] + 2 * parts["temporal"] + 0.07 * parts["sync"]
     torch.testing.assert_close(total, expected)
     assert parts.keys() == {"denoising", "lpips", "temporal", "sync"}
 
 
-def test_computing_twice_what_is_not_kept_changes_no_gradient(judge, batch, monkeypatch):
-    task, gradients = second_stage(judge), []
+def test_computing_twice_what_is_not_kept_changes_no_gradient(second_stage, batch, monkeypatch):
+    task, gradients = second_stage(), []
     monkeypatch.setattr("latentsync.training.unet.frames_at_once", lambda size_px: 3)
     for prepare in (lambda: None, task.unet.enable_gradient_checkpointing):
         prepare()
@@ -282,8 +303,8 @@ def test_vggs_heads_are_those_of_the_lpips_package():
     assert network(pictures, pictures).abs().max() == 0 and network(pictures[:1], pictures[1:]) > 0.1
 
 
-def test_the_condition_is_that_of_inference(batch):
-    parts = load_folder("mini")
+def test_the_condition_is_that_of_inference(batch, untrained):
+    parts = load_folder(untrained)
     task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(num_frames=FRAMES))
     condition = task.condition(batch, seeded())
     mask = mouth_mask("mask", SIZE_PX)[:, ::8, ::8]
@@ -295,8 +316,8 @@ def test_the_condition_is_that_of_inference(batch):
     torch.testing.assert_close(task.condition(changed, seeded()).masked[0], condition.masked[0])
 
 
-def test_all_sound_is_dropped_where_it_should_be(batch, monkeypatch):
-    parts, seen = load_folder("mini"), []
+def test_all_sound_is_dropped_where_it_should_be(batch, untrained, monkeypatch):
+    parts, seen = load_folder(untrained), []
     task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], UNetSettings(audio_dropout=0.5))
     real = task.unet.forward
     monkeypatch.setattr(
@@ -343,25 +364,29 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(untrained, tmp_path_factory):
     """The shipped model with weights of a SyncNet."""
     folder = tmp_path_factory.mktemp("model") / "mini"
-    shutil.copytree(MODELS_DIR / "mini", folder)
+    shutil.copytree(untrained, folder)
     shutil.rmtree(folder / "syncnet")
-    SyncNetTask(*load_own_syncnet("mini"), SyncNetSettings(num_frames=8)).export(folder)
+    SyncNetTask(*load_own_syncnet(untrained), SyncNetSettings(num_frames=8)).export(folder)
     return folder
 
 
-def begin(kind, clips, *overrides):
+def configured(kind, clips, *overrides):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         told = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5", *overrides]
-        return make_task(read_config(compose("train_config", overrides=told)))
+        return read_config(compose("train_config", overrides=told))
 
 
-def test_the_second_stage_asks_for_a_trained_syncnet(clips):
+def begin(*told):
+    return make_task(configured(*told))
+
+
+def test_the_second_stage_asks_for_a_trained_syncnet(clips, untrained):
     with pytest.raises(OptionError, match=r"no trained SyncNet .*train=syncnet.*task\.sync_weight=0"):
-        begin("unet_stage2", clips, "model_dir=mini")
-    task, train_set, _ = begin("unet_stage2", clips, "task.sync_weight=0")
+        begin("unet_stage2", clips, f"model_dir={untrained}")
+    task, train_set, _ = begin("unet_stage2", clips, f"model_dir={untrained}", "task.sync_weight=0")
     assert task.judge is None and "mel" not in train_set.sample(0, 0)
 
 
@@ -374,3 +399,28 @@ def test_every_configured_training_begins_from_prepared_clips(clips, model, kind
     loss.backward()
     trained = [p for network in task.networks().values() for p in network.parameters() if p.requires_grad]
     assert torch.isfinite(loss) and any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+
+
+def test_training_starts_anew_from_weights_alone(clips, untrained, tmp_path, monkeypatch):
+    options = ["steps=3", "batch_size=2", "learning_rate=1e-3", "warmup_steps=0", "precision=float32", "ema_decay=0",
+               "num_workers=0", "log_every=1", "validate_every=0"]  # fmt: skip
+    fixed = [*(f"loop.{option}" for option in options), f"runs_dir={tmp_path}", "tracker=none"]
+    first = run_training(configured("vae", clips, *fixed, "name=first", f"model_dir={untrained}"))
+    assemble(untrained, tmp_path / "model", {"vae": first.weights})
+    shutil.rmtree(tmp_path / "training")  # with its checkpoints and their optimiser's state
+    told, real = [], VaeTask.loss
+
+    def telling(task, batch, generator):
+        told.append((batch, generator.get_state()))
+        return real(task, batch, generator)
+
+    monkeypatch.setattr(VaeTask, "loss", telling)
+    second = configured("vae", clips, *fixed, "name=second", f"model_dir={tmp_path / 'model'}")
+    assert run_training(second).started_at == 0
+    losses = []
+    for folder in (tmp_path / "model", untrained):
+        batch, state = told[0]
+        task = VaeTask(load_folder(folder)["vae"], read_settings(VaeSettings, second.task))
+        losses.append(float(real(task, batch, torch.Generator().set_state(state))[0].detach()))
+    begun = [row["loss"] for row in Journal(second.folder / LOG_FILE).rows()]
+    assert begun[0] == pytest.approx(losses[0], rel=1e-5) and abs(losses[0] - losses[1]) > 0.01
