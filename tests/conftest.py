@@ -1,12 +1,26 @@
 """What several tests share."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from latentsync.model_files import INDEX_FILE, MODELS_DIR
+
 pytest_plugins = ["fidelity"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory) -> Path:
+    """The shipped model with seeded weights, whatever it ships with; for reading only."""
+    folder = tmp_path_factory.mktemp("untrained") / "mini"
+    shutil.copytree(MODELS_DIR / "mini", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    return folder
 
 
 @pytest.fixture(scope="session")

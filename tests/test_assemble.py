@@ -16,13 +16,9 @@ MINI = MODELS_DIR / "mini"
 
 
 @pytest.fixture
-def base(tmp_path):
-    """The shipped model's configurations, without weights."""
-    folder = tmp_path / "base"
-    shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}
-    (folder / INDEX_FILE).write_text(json.dumps(index))
-    return folder
+def base(untrained, tmp_path):
+    """An untrained model to write into."""
+    return shutil.copytree(untrained, tmp_path / "base")
 
 
 @pytest.fixture(scope="module")

@@ -33,9 +33,9 @@ def sidecars(out):
     return {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
 
 
-def test_outputs_skipping_and_changed_settings(folder, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert run(folder, out) == 0
+def test_outputs_skipping_and_changed_settings(folder, untrained, tmp_path, capsys):
+    out, model = tmp_path / "out", f"model.pretrained={untrained}"
+    assert run(folder, out, model) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "g-clara__g-voice.json", "g-clara__g-voice_mask.mp4", "g-clara__g-voice_out.mp4",
         "m-oskar__m-voice.json", "m-oskar__m-voice_mask.mp4", "m-oskar__m-voice_out.mp4",
@@ -48,11 +48,11 @@ def test_outputs_skipping_and_changed_settings(folder, tmp_path, capsys):
     assert first["m-oskar__m-voice"]["options"]["guidance_scale"] == 1.3
     made = {path: path.stat().st_mtime_ns for path in out.iterdir()}
 
-    assert run(folder, out) == 0
+    assert run(folder, out, model) == 0
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == made
     assert capsys.readouterr().out.count("found, nothing to do") == 2
 
-    assert run(folder, out, "--guidance_scale", "2.5", "--seed", "7") == 0
+    assert run(folder, out, "--guidance_scale", "2.5", "--seed", "7", model) == 0
     assert "guidance_scale 2.5 (given)" in capsys.readouterr().out
     for name, sidecar in sidecars(out).items():
         assert (sidecar["options"]["guidance_scale"], sidecar["options"]["seed"]) == (2.5, 7)

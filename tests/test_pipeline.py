@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -49,7 +50,7 @@ def crops(frames):
     return torch.stack([frame.generated for frame in frames])
 
 
-def test_files_have_the_documented_length_the_sound_as_given_and_a_label(pipe, voice, tmp_path):
+def test_files_have_the_documented_length_and_the_sound_as_given(pipe, voice, tmp_path):
     out, mask = tmp_path / "it's a result.mp4", tmp_path / "mask.mp4"
     result = pipe(CLIP, voice, out, mask, num_inference_steps=1)
     info = media.probe(out)
@@ -59,12 +60,19 @@ def test_files_have_the_documented_length_the_sound_as_given_and_a_label(pipe, v
     assert media.probe(mask).num_frames == 21 and not media.probe(mask).has_sound
     assert len(list(result.frames)) == 21
     assert sorted(path.name for path in tmp_path.iterdir()) == ["it's a result.mp4", "mask.mp4"]
-    import av
-
-    with av.open(str(out)) as container:
-        comment = container.metadata["comment"]
-    assert "Synthetic video" in comment and "UNTRAINED" in comment
     assert {"audio", "align", "encode", "denoise", "decode", "composite", "write", "total"} <= set(result.timings)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_every_video_says_that_it_is_synthetic_and_of_an_untrained_model_that_too(pipe, tmp_path, trained):
+    settings = replace(pipe.settings, trained=trained)
+    labelled = LipsyncPipeline(pipe.vae, pipe.unet, pipe.scheduler, pipe.audio, settings)
+    voice = cut(tmp_path / "voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.2)
+    labelled(CLIP, voice, tmp_path / "out.mp4", tmp_path / "mask.mp4", num_inference_steps=1)
+    for name in ("out.mp4", "mask.mp4"):
+        with av.open(str(tmp_path / name)) as container:
+            comment = container.metadata["comment"]
+        assert "Synthetic video" in comment and ("UNTRAINED" in comment) == (not trained)
 
 
 def test_pixels_outside_the_face_are_the_sources(frames):
@@ -145,7 +153,7 @@ def test_saved_and_loaded_it_gives_the_same_numbers(pipe, voice, frames, tmp_pat
     pipe.save_pretrained(tmp_path / "model")
     again = LipsyncPipeline.from_pretrained(tmp_path / "model", "cpu", "float32")
     assert again.weight_hashes == pipe.weight_hashes
-    assert not again.settings.trained
+    assert again.settings.trained == pipe.settings.trained
     resolved = again.resolve(FAST)
     made = list(again.generate(again.prepare(CLIP, voice, resolved), resolved))
     assert torch.equal(crops(made), crops(frames))

@@ -15,10 +15,12 @@ import pytest
 from test_pipeline import cut
 
 from experiments.collect import collect
+from experiments.figures import UNTRAINED, sweep_figure
 from experiments.pairs import SHIPPED_DIR
 from experiments.publish import publish
 from experiments.record import RecordStore
 from experiments.schema import TrackerConfig
+from experiments.sweep import table_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,11 +35,12 @@ def clips(tmp_path_factory) -> Path:
     return folder
 
 
-def sweep(clips, runs, *overrides, wait=True):
+def sweep(clips, runs, *overrides, model="mini", wait=True):
     """`python -m experiments.run -m` over two seeds, quick and without tracker unless told otherwise."""
     command = [
         sys.executable, "-m", "experiments.run", "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
-        "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "metrics=none", "tracker=none", *overrides,
+        f"model.pretrained={model}", "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "metrics=none",
+        "tracker=none", *overrides,
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if not wait:
@@ -47,10 +50,10 @@ def sweep(clips, runs, *overrides, wait=True):
 
 
 @pytest.fixture(scope="module")
-def finished(clips, tmp_path_factory):
-    """A sweep that was killed while it made its second record, and then started again."""
+def finished(clips, untrained, tmp_path_factory):
+    """A sweep of an untrained model that was killed while it made its second record, and then started again."""
     runs = tmp_path_factory.mktemp("runs")
-    process = sweep(clips, runs, wait=False)
+    process = sweep(clips, runs, model=untrained, wait=False)
     store, deadline = RecordStore(runs), time.time() + 120
     while not (len(store.all()) == 1 and list(store.root.glob(".part-*"))) and process.poll() is None:
         assert time.time() < deadline
@@ -59,7 +62,7 @@ def finished(clips, tmp_path_factory):
     process.communicate()
     assert process.returncode == -signal.SIGKILL and len(store.all()) in (1, 2)
     survived = {record.id: os.stat(record.video_path).st_mtime_ns for record in store.all()}
-    status, output = sweep(clips, runs)
+    status, output = sweep(clips, runs, model=untrained)
     return runs, survived, status, output
 
 
@@ -75,11 +78,11 @@ def test_a_killed_sweep_finishes_with_every_record_once(finished):
     assert "found, nothing to do" in output and "4 records, 0 failures" in output
 
 
-def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, clips):
+def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, clips, untrained):
     runs = finished[0]
     before = {path: path.stat().st_mtime_ns for path in (runs / "records").rglob("*")}
     table = (runs / "sweeps" / "test" / "table.csv").read_text()
-    status, output = sweep(clips, runs)
+    status, output = sweep(clips, runs, model=untrained)
     assert status == 0 and output.count("found, nothing to do") == 4
     assert {path: path.stat().st_mtime_ns for path in (runs / "records").rglob("*")} == before
     assert (runs / "sweeps" / "test" / "table.csv").read_text() == table
@@ -95,6 +98,13 @@ def test_presets_and_settings_are_in_the_tidy_table(finished):
     assert len(list((folder / "videos").glob("*.mp4"))) == 4
     for picture in ("figure.png", "contact_sheet.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables_and_figures_say_that_a_model_is_untrained_and_only_then(finished):
+    table = collect(finished[0], "test")
+    assert "UNTRAINED" in table_text(table) and sweep_figure(table).get_suptitle() == UNTRAINED
+    trained = table.assign(trained=True)
+    assert "UNTRAINED" not in table_text(trained) and not sweep_figure(trained).get_suptitle()
 
 
 def test_a_bad_clip_and_a_bad_cell_fail_alone(clips, tmp_path):
@@ -179,13 +189,13 @@ def test_records_are_published_once_with_config_metrics_and_video(finished):
     assert video.read_bytes() == record.video_path.read_bytes()
 
 
-def test_metrics_of_a_record_are_named_and_labelled(clips, tmp_path):
+def test_metrics_of_a_record_are_named_and_labelled(untrained, tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", own)
     shutil.copy(SHIPPED_DIR / "g-clara.wav", own)
     cut(own / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 0.5, 1.2)
-    status, output = sweep(own, tmp_path / "runs", "sampler.seed=1", "metrics=standard")
+    status, output = sweep(own, tmp_path / "runs", "sampler.seed=1", "metrics=standard", model=untrained)
     assert status == 0, output
     table = collect(tmp_path / "runs", "test").set_index("pair")
     assert 0.05 < table.loc["g-clara__g-clara", "lpips_alexnet"] < 1

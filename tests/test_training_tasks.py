@@ -19,7 +19,7 @@ from latentsync.errors import OptionError, WeightsError
 from latentsync.masks import crops_to_pixels, mouth_mask
 from latentsync.metrics.perceptual import lpips_network, lpips_state_dict, read_arrays
 from latentsync.metrics.stable_syncnet import StableSyncNet
-from latentsync.model_files import INDEX_FILE, LATENTSYNC_SCHEDULER, MODELS_DIR, load_folder
+from latentsync.model_files import LATENTSYNC_SCHEDULER, load_folder
 from latentsync.model_files import seeded as seeded_network
 from latentsync.training.journal import Journal
 from latentsync.training.loop import LOG_FILE
@@ -76,16 +76,6 @@ def batch():
         "mel": 4 * torch.rand(2, 80, mel_columns(FRAMES), generator=seeded()),
         "reference_mel": 4 * torch.rand(2, 80, mel_columns(FRAMES), generator=seeded(1)),
     }
-
-
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
-    """The shipped model with seeded weights, whatever it ships with."""
-    folder = tmp_path_factory.mktemp("untrained") / "mini"
-    shutil.copytree(MODELS_DIR / "mini", folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}
-    (folder / INDEX_FILE).write_text(json.dumps(index))
-    return folder
 
 
 @pytest.fixture
