@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from experiments.record import Record
 from experiments.trackers import run_name
 from latentsync import media
+from latentsync.geometry import warp_crop
+from latentsync.results import LipsyncOutput
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
 METRIC_LABELS = {
@@ -23,6 +25,8 @@ MAX_ROWS = 24
 MAX_COLUMNS = 8  # pairs; the table has them all
 UNTRAINED = "untrained model: plumbing only"
 DPI = 150
+MOUTHS = range(25, 49, 2)  # frames of a mouth's row: a second of speech, after the silence that it begins with
+MOUTH_ROWS, MOUTH_COLUMNS = (0.5, 0.95), (0.2, 0.8)  # of an aligned face
 
 
 class ShownFigure(Figure):
@@ -125,5 +129,25 @@ def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
     for axis, (label, path) in zip(axes, videos.items(), strict=True):
         axis.imshow(frame_strip(path, count, height_px=256))
         axis.set_title(label, loc="left", fontsize=10)
+        axis.set_axis_off()
+    return figure
+
+
+def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
+    """The mouth at the same moments of several videos of one clip, a labelled row each.
+
+    Args:
+        videos: label -> file: the clip, or what was made of it, frame for frame.
+        output: of one of them; knows where the face is.
+    """
+    size_px, shown = output.options.size_px, [i for i in MOUTHS if i < len(output.faces)]
+    rows, columns = (slice(*(round(edge * size_px) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
+    figure = ShownFigure(figsize=(0.95 * len(shown), 1.05 * len(videos)), layout="constrained")
+    axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
+    for axis, (label, path) in zip(axes, videos.items(), strict=True):
+        frames = media.read_frames_in_order(path, shown, output.fps)
+        faces = [warp_crop(f, output.faces.matrices[i], size_px) for f, i in zip(frames, shown, strict=True)]
+        axis.imshow(np.hstack([face.numpy().transpose(1, 2, 0)[rows, columns] for face in faces]))
+        axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()
     return figure
