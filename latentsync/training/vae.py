@@ -41,12 +41,15 @@ class VaeSettings:
     Attributes:
         kl_weight: of the divergence per latent number; small, so that latents carry detail.
         lpips_weight: of LPIPS (AlexNet).
+        train_encoder: False trains the decoder alone: latents stay what they are, and so does the use of a UNet that was
+            trained on them.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `clips.WindowSet`.
     """
 
     kl_weight: float = 1e-6
     lpips_weight: float = 0.1
+    train_encoder: bool = True
     held_out_share: float = 0.1
     flip: bool = True
     colour_jitter: float = 0.2
@@ -79,6 +82,10 @@ class VaeTask:
     def __init__(self, vae: AutoencoderKL, settings: VaeSettings) -> None:
         self.vae, self.settings = vae.train().requires_grad_(True), settings
         self.deviation = LatentDeviation()
+        if not settings.train_encoder:
+            for part in (vae.encoder, vae.quant_conv):
+                part.requires_grad_(False)
+            self.deviation.value.fill_(1 / vae.config.scaling_factor)
         self.lpips = lpips_network()
 
     def networks(self) -> dict[str, nn.Module]:
@@ -92,7 +99,8 @@ class VaeTask:
         posterior = self.vae.encode(faces).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample
-        self.deviation.update(posterior.mean)
+        if self.settings.train_encoder:
+            self.deviation.update(posterior.mean)
         parts = {"l1": (decoded - faces).abs().mean(), "kl": posterior.kl().mean() / posterior.mean[0].numel()}
         total = parts["l1"] + self.settings.kl_weight * parts["kl"]
         if self.settings.lpips_weight:
