@@ -4,7 +4,7 @@ python -m experiments.train train=vae data_dir=DIR
 python -m experiments.train train=unet_stage1 data_dir=DIR model_dir=DIR loop.steps=50000 loop.max_minutes=55
 accelerate launch --num_processes 4 -m experiments.train train=unet_stage2 data_dir=DIR name=big
 
-runs/training/<name>/  weights/  checkpoints/  log.jsonl  pictures/  config.json
+runs/training/<name>/  weights/  checkpoints/  log.jsonl  pictures/  videos/  config.json
 """
 
 import os
@@ -25,12 +25,13 @@ from experiments.cell import say
 from experiments.record import read_json, write_json
 from experiments.schema import CONF_DIR, TrackerConfig
 from latentsync.errors import LatentSyncError, OptionError
+from latentsync.media import VideoWriter
 from latentsync.training.ema import trained_weights
 from latentsync.training.loop import LoopOptions, Task, TrainResult, last_step, train
 
 KINDS = ("vae", "syncnet", "unet_stage1", "unet_stage2")
 CONFIG_FILE = "config.json"
-PICTURES_DIR = "pictures"
+PICTURES_DIR, VIDEOS_DIR = "pictures", "videos"
 FIXED = ("kind", "model_dir", "task")  # what a training that goes on has in common with its beginning
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 
@@ -118,8 +119,11 @@ def run_training(config: TrainConfig) -> TrainResult:
         save_pictures(folder / PICTURES_DIR, step, pictures)
         tracker.log_pictures(step, pictures)
 
+    def on_videos(step: int, videos: dict[str, np.ndarray]) -> None:
+        tracker.log_videos(step, save_videos(folder / VIDEOS_DIR, step, videos))
+
     try:
-        result = train(task, train_set, validation_set, config.loop, folder, log, on_pictures)
+        result = train(task, train_set, validation_set, config.loop, folder, log, on_pictures, on_videos)
     finally:
         tracker.close()
     say(last_line(result, config))
@@ -176,6 +180,19 @@ def save_pictures(folder: Path, step: int, pictures: Mapping[str, np.ndarray]) -
         cv2.imwrite(str(folder / f"step-{step:08d}_{name}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
+def save_videos(folder: Path, step: int, videos: Mapping[str, np.ndarray]) -> dict[str, Path]:
+    """Writes videos (uint8, f h w 3, 25 Hz) as `step-00001000_NAME.mp4`; name -> file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f"step-{step:08d}_{name}.mp4" for name in videos}
+    for name, video in videos.items():
+        with VideoWriter(
+            files[name], video.shape[2], video.shape[1], comment=f"Synthetic: {name} of step {step}"
+        ) as writer:
+            for frame in video:
+                writer.write(np.ascontiguousarray(frame))
+    return files
+
+
 class TrainingTracker:
     """A Weights & Biases run for each start of a training, grouped by its name; what fails there stops nothing.
 
@@ -221,6 +238,11 @@ class TrainingTracker:
         if self._run is not None:
             self._try(lambda: self._run.log(_wandb_images(pictures), step=step))
 
+    def log_videos(self, step: int, files: Mapping[str, Path]) -> None:
+        """Video files of a step."""
+        if self._run is not None:
+            self._try(lambda: self._run.log(_wandb_videos(files), step=step))
+
     def close(self) -> None:
         """Ends the run; its files are written when this returns."""
         if self._run is not None:
@@ -237,6 +259,12 @@ def _wandb_images(pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
     import wandb
 
     return {f"pictures/{name}": wandb.Image(picture) for name, picture in pictures.items()}
+
+
+def _wandb_videos(files: Mapping[str, Path]) -> dict[str, Any]:
+    import wandb
+
+    return {f"videos/{name}": wandb.Video(str(path), format="mp4") for name, path in files.items()}
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train_config")

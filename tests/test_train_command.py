@@ -14,6 +14,7 @@ from test_training_loop import OPTIONS, FrequencyTask, Waves, curve
 from experiments import train as train_command
 from experiments.schema import CONF_DIR
 from latentsync.errors import OptionError
+from latentsync.media import probe
 from latentsync.training.options import LoopOptions
 from latentsync.training.settings import read_settings
 
@@ -91,6 +92,10 @@ def test_the_command_trains_stops_and_goes_on(command, tmp_path):
     assert {path.name for path in (folder / "pictures").iterdir()} == {
         f"step-{step:08d}_guess.png" for step in (2, 4, 6)
     }  # fmt: skip
+    videos = sorted((folder / "videos").iterdir())
+    assert [path.name for path in videos] == [f"step-{step:08d}_noise.mp4" for step in (2, 4, 6)]
+    info = probe(videos[0])
+    assert (info.num_frames, info.width, info.height, info.source_rate_hz) == (5, 32, 16, 25)
     assert json.loads((folder / "config.json").read_text())["loop"]["seed"] == OPTIONS.seed
     assert "all 6 steps were made before" in command()[1]
 
@@ -120,4 +125,8 @@ def test_the_tracker_writes_offline(command, tmp_path):
     assert status == 0 and "tracker stopped" not in errors
     (written,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     content = written.read_bytes()
-    assert b"validation/mse" in content and b"pictures/guess" in content
+    assert b"validation/mse" in content and b"pictures/guess" in content and b"videos/noise" in content
+    media = written.parent / "files" / "media"
+    assert len(list(media.glob("images/pictures/guess_*.png"))) == 3
+    kept = [path.read_bytes() for path in sorted((tmp_path / "training" / "vae" / "videos").iterdir())]
+    assert sorted(path.read_bytes() for path in media.glob("videos/videos/noise_*.mp4")) == sorted(kept)

@@ -74,6 +74,10 @@ class FrequencyTask:
         shade = (255 * self.net(batch["wave"]).sigmoid()).to(torch.uint8)
         return {"guess": shade.float().numpy().astype(np.uint8)[:, :, None].repeat(3, 2)}
 
+    def videos(self, batch, generator):
+        shades = torch.rand(5, generator=generator).mul(255).to(torch.uint8)
+        return {"noise": shades[:, None, None, None].expand(5, 16, 32, 3).numpy()}
+
     def export(self, folder):
         save_file({name: value.clone() for name, value in self.net.state_dict().items()}, folder / "net.safetensors")
 
@@ -416,11 +420,18 @@ def test_the_exported_weights_are_the_average(tmp_path):
     assert run(plain, replace(OPTIONS, steps=12)).finished  # an average that begins late
 
 
-def test_pictures_are_handed_over_at_each_validation(tmp_path):
-    shown = {}
-    run(tmp_path, replace(OPTIONS, steps=4), on_pictures=shown.__setitem__)
-    assert list(shown) == [2, 4]
+def test_pictures_and_videos_are_handed_over_at_each_validation(tmp_path, whole):
+    shown, played = {}, {}
+    run(tmp_path, on_pictures=shown.__setitem__, on_videos=played.__setitem__)
+    assert list(shown) == list(played) == [2, 4, 6, 8, 10]
     assert shown[2]["guess"].dtype == np.uint8 and shown[2]["guess"].shape == (3, 1, 3)
+    assert np.array_equal(played[2]["noise"], played[10]["noise"]) and played[2]["noise"].shape == (5, 16, 32, 3)
+    assert_same_training(tmp_path, whole)  # whoever looks
+
+
+def test_a_task_need_not_have_videos(tmp_path, monkeypatch):
+    monkeypatch.delattr(FrequencyTask, "videos")
+    run(tmp_path, replace(OPTIONS, steps=2), on_videos=lambda *_: pytest.fail("there are none"))
 
 
 def test_the_learning_rate_warms_up_and_falls():

@@ -5,6 +5,7 @@ import os
 import shutil
 
 import lpips
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
@@ -170,6 +171,17 @@ def test_the_autoencoder_learns_and_tells_its_scale(batch, untrained, tmp_path):
     assert config["scaling_factor"] != 0.18215
 
 
+def test_a_decoder_trained_alone_leaves_the_latents_as_they_are(batch, untrained, tmp_path):
+    vae = load_folder(untrained)["vae"]
+    latents, scale = vae.encode(torch.zeros(1, 3, SIZE_PX, SIZE_PX)).latent_dist.mean, vae.config.scaling_factor
+    task = VaeTask(vae, VaeSettings(train_encoder=False, lpips_weight=0))
+    first, last = learnt(task, batch, steps=8, learning_rate=3e-3)
+    assert last < 0.9 * first
+    task.export(tmp_path)
+    assert vae.config.scaling_factor == pytest.approx(scale, abs=1e-5)
+    assert torch.equal(vae.encode(torch.zeros(1, 3, SIZE_PX, SIZE_PX)).latent_dist.mean, latents)
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_unet_learns(batch, untrained, tmp_path, stage):
     parts = load_folder(untrained)
@@ -185,6 +197,10 @@ def test_the_unet_learns(batch, untrained, tmp_path, stage):
     figures = task.validate([batch], seeded())
     assert set(figures) == {"hole_psnr_db", "vae_hole_psnr_db"} and figures["vae_hole_psnr_db"] > 3
     assert task.pictures(batch, seeded())["true_and_generated"].shape == (2 * SIZE_PX, FRAMES * SIZE_PX, 3)
+    (video,) = task.videos(batch, seeded()).values()
+    assert video.shape == (2 * FRAMES, 2 * SIZE_PX, SIZE_PX, 3)
+    true = batch["frames"].flatten(0, 1).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(video[:, :SIZE_PX], true) and not np.array_equal(video[:, SIZE_PX:], true)
     task.export(tmp_path)
     assert (tmp_path / "unet" / "config.json").is_file()
 
@@ -389,6 +405,17 @@ def test_every_configured_training_begins_from_prepared_clips(clips, model, kind
     loss.backward()
     trained = [p for network in task.networks().values() for p in network.parameters() if p.requires_grad]
     assert torch.isfinite(loss) and any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+
+
+def test_a_sample_video_shows_windows_in_a_row_of_a_held_out_clip(clips, untrained):
+    task, _, validation_set = begin("unet_stage1", clips, f"model_dir={untrained}", "+task.validation_steps=1")
+    shown = task.excerpt["frames"].flatten(0, 1)
+    assert 3 * 8 <= len(shown) <= 50 and task.excerpt["audio"].shape[:2] == task.excerpt["reference"].shape[:2]
+    count, crops = len(shown), [clip.frames() for clip in validation_set.clips]
+    assert any(torch.equal(part[i : i + count], shown) for part in crops for i in range(len(part) - count + 1))
+    with torch.no_grad():
+        (video,) = task.videos({}, seeded()).values()
+    assert video.shape == (count, 2 * 128, 128, 3) and np.array_equal(video[:, :128], shown.permute(0, 2, 3, 1))
 
 
 def test_training_starts_anew_from_weights_alone(clips, untrained, tmp_path, monkeypatch):

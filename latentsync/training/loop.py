@@ -62,7 +62,8 @@ class DivergedError(LatentSyncError):
 class Task(Protocol):
     """What is trained, and how. It keeps nothing that changes from step to step outside its networks.
 
-    A task with frozen networks has a method `to(device)` too, which is called once.
+    A task with frozen networks has a method `to(device)` too, which is called once. One with something that moves has a
+    method `videos(batch, generator)` like `pictures`: named uint8 videos `f h w 3` of 25 frames a second.
     """
 
     def networks(self) -> dict[str, nn.Module]:
@@ -114,6 +115,7 @@ def train(
     folder: str | Path,
     log: Log = lambda step, values: None,
     on_pictures: OnPictures | None = None,
+    on_videos: OnPictures | None = None,
 ) -> TrainResult:
     """Trains a task's networks, or goes on with it where `folder` holds a checkpoint.
 
@@ -125,7 +127,7 @@ def train(
         folder: of this training alone.
         log: takes a step, counted from 1, and flat named values: the loss and its parts as means since the last line,
             learning_rate, gradient_norm, epoch, seconds of a step, validation/NAME.
-        on_pictures: takes a step and the task's pictures, at each validation.
+        on_pictures, on_videos: take a step and the task's pictures or videos, at each validation.
 
     Raises:
         DivergedError: a loss or gradient is not finite; nothing of that step is kept.
@@ -140,7 +142,9 @@ def train(
         if items is not None and not len(items):
             raise OptionError(f"the {name} set holds 0 items and needs at least 1; add clips to the data folder")
     with _folder_of_one_run(folder, accelerator), global_draws_kept(accelerator.device):
-        return _Run(task, train_set, validation_set, options, folder, accelerator, log, on_pictures).to_the_end()
+        return _Run(
+            task, train_set, validation_set, options, folder, accelerator, log, on_pictures, on_videos
+        ).to_the_end()
 
 
 def last_step(folder: str | Path) -> int:
@@ -184,10 +188,11 @@ class _Run:
         accelerator: Accelerator,
         log: Log,
         on_pictures: OnPictures | None,
+        on_videos: OnPictures | None,
     ) -> None:
         self.task, self.train_set, self.validation_set = task, train_set, validation_set
         self.options, self.folder, self.accelerator = options, folder, accelerator
-        self.log, self.on_pictures = log, on_pictures
+        self.log, self.shows = log, {"pictures": on_pictures, "videos": on_videos}
         self.step = self.position = 0  # steps made; items of the endless row that they saw
         self.means, self.journal = Means(), Journal(folder / LOG_FILE)
         self.networks = self._placed_networks()
@@ -377,7 +382,7 @@ class _Run:
             yield
 
     def _validate(self) -> dict[str, float]:
-        """The task's figures and pictures; random numbers are the same at every validation."""
+        """The task's figures, pictures and videos; random numbers are the same at every validation."""
         figures: dict[str, float] = {}
         if self.accelerator.is_main_process:
             seed = self.options.seed
@@ -386,9 +391,10 @@ class _Run:
             with self._finished_weights(), self.accelerator.autocast(), explained:
                 seed_global_draws(derived_seed("validation", seed))
                 figures = self.task.validate(self._validation_loader(), seeded_generator("validation", seed))
-                if self.on_pictures is not None:
-                    first = next(iter(self._validation_loader(only_first=True)))
-                    self.on_pictures(self.step, self.task.pictures(first, seeded_generator("pictures", seed)))
+                for name, show in self.shows.items():
+                    if show is not None and hasattr(self.task, name):
+                        first = next(iter(self._validation_loader(only_first=True)))
+                        show(self.step, getattr(self.task, name)(first, seeded_generator(name, seed)))
         self.accelerator.wait_for_everyone()
         return {f"{VALIDATION_PREFIX}{name}": float(value) for name, value in figures.items()}
 

@@ -5,7 +5,7 @@ motion, and to the sound (arXiv 2412.09262, section 3.2). Frozen: the VAE, Whisp
 the SyncNet that judges in stage 2.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ from latentsync.masks import (
 from latentsync.metrics.perceptual import LPIPS_NETS, lpips_network
 from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Latents, Pixels
-from latentsync.training.clips import find_clips, split
-from latentsync.training.features import LatentFiles
+from latentsync.training.clips import AlignedClip, find_clips, split
+from latentsync.training.features import LatentFiles, cache_states, read_windows
 from latentsync.training.losses import (
     clean_latents,
     mixed_noise,
@@ -47,10 +47,12 @@ from latentsync.training.losses import (
 )
 from latentsync.training.settings import read_settings
 from latentsync.training.syncnet import SyncJudge, load_judge
-from latentsync.training.windows import WindowSet
+from latentsync.training.windows import REFERENCE_GAP_FRAMES, WindowSet, reference_starts
 from latentsync.unet import UNet3DConditionModel
+from latentsync.whisper import WhisperStates
 
 STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as the original
+VIDEO_FRAMES = 50  # of a sample video, in whole windows; 2 s
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class UNetTask:
         vae: frozen.
         scheduler: of the noise, and of what is predicted.
         judge: of sync in stage 2; without one that loss is left out.
+        excerpt: windows of one clip, one after the other, as a batch; sample videos show it.
     """
 
     def __init__(
@@ -132,13 +135,14 @@ class UNetTask:
         scheduler: DDIMScheduler,
         settings: UNetSettings,
         judge: SyncJudge | None = None,
+        excerpt: dict[str, Tensor] | None = None,
     ) -> None:
         self.unet, self.vae = unet.train(), vae.eval().requires_grad_(False)
         self.scheduler, self.settings = scheduler, settings
         for name, parameter in unet.named_parameters():
             parameter.requires_grad_(settings.stage == 1 or any(part in name for part in STAGE_2_TRAINS))
         self.lpips = lpips_network(net=settings.lpips_net) if settings.stage == 2 else None
-        self.judge = judge
+        self.judge, self.excerpt = judge, excerpt
 
     def networks(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
@@ -286,9 +290,38 @@ class UNetTask:
         rows = pixels_to_crops(torch.cat([faces, generated]).cpu())
         return {"true_and_generated": rearrange(rows, "r f c h w -> (r h) (f w) c").numpy()}
 
+    def videos(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
+        """True frames above generated ones, of the excerpt, or of a batch's windows where there is none."""
+        windows, state, parts = batch if self.excerpt is None else self.excerpt, generator.get_state(), []
+        for i in range(len(windows["frames"])):
+            window = {name: value[i : i + 1] for name, value in windows.items()}
+            generated, _, faces = self.generate(window, torch.Generator().set_state(state))  # one noise, as in use
+            parts.append(pixels_to_crops(torch.cat([faces, generated]).cpu()))
+        return {"true_and_generated": rearrange(torch.cat(parts, dim=1), "r f c h w -> f (r h) w c").numpy()}
+
     def export(self, folder: Path) -> None:
         """Writes `unet/` as a model folder has it."""
         save_network(self.unet, folder / "unet")
+
+
+def read_excerpt(clips: Sequence[AlignedClip], num_frames: int, whisper: WhisperStates) -> dict[str, Tensor]:
+    """Up to 2 s out of the middle of the first clip that has them, or of the longest: a batch of windows in a row.
+
+    Args:
+        clips: each at least as long as a window.
+    """
+    wanted = max(num_frames, VIDEO_FRAMES)
+    clip = max(clips, key=lambda clip: min(clip.num_frames, wanted))
+    count = min(clip.num_frames, wanted) // num_frames
+    first = (clip.num_frames - count * num_frames) // 2
+    starts = range(first, first + count * num_frames, num_frames)
+    references = [reference_starts(start, num_frames, clip.num_frames, REFERENCE_GAP_FRAMES)[0] for start in starts]
+    states = cache_states([clip], whisper)
+    return {
+        "frames": torch.stack([clip.frames(start, start + num_frames) for start in starts]),
+        "reference": torch.stack([clip.frames(start, start + num_frames) for start in references]),
+        "audio": torch.stack([read_windows(clip, states, start, start + num_frames) for start in starts]),
+    }
 
 
 def make(
@@ -317,4 +350,6 @@ def make(
     needed = {"frames": latents is None or told.stage == 2, "reference": latents is None, "mel": judge is not None}
     wanted = tuple(name for name, is_needed in needed.items() if is_needed)
     train_set = WindowSet(train, wanted=wanted, latents=latents, **augmented, **common)
-    return task, train_set, WindowSet(held_out, wanted=("frames", "reference"), **common)
+    validation_set = WindowSet(held_out, wanted=("frames", "reference"), **common)
+    task.excerpt = read_excerpt(validation_set.clips, told.num_frames, whisper)
+    return task, train_set, validation_set
