@@ -21,7 +21,7 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev]'
+	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,train]'
 	$(RUN) -m experiments.weights fetch
 	@touch $@
 
