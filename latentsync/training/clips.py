@@ -34,10 +34,6 @@ REPORT_NAME = "report"  # of the prepare step; it is no clip
 BULKY_FACTS = ("matrices", "truth")  # tens of kB a clip, read when they are asked for
 
 
-
-
-
-
 # --- clips ---
 
 

@@ -41,8 +41,8 @@ class VaeSettings:
     Attributes:
         kl_weight: of the divergence per latent number; small, so that latents carry detail.
         lpips_weight: of LPIPS (AlexNet).
-        train_encoder: False trains the decoder alone: latents stay what they are, and so does the use of a UNet that was
-            trained on them.
+        train_encoder: False trains the decoder alone: latents stay what they are, and so does the use of a UNet that
+            was trained on them.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `clips.WindowSet`.
     """
