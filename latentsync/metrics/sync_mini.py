@@ -70,7 +70,6 @@ def validate(crops: Crops, waveform: Waveform, window: int) -> None:
         )
 
 
-@torch.inference_mode()
 def embed(
     network: StableSyncNet, crops: Crops, waveform: Waveform
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
@@ -86,19 +85,25 @@ def embed(
     Raises:
         ValueError, MediaError: as `validate`.
     """
-    window = num_frames(network)
-    validate(crops, waveform, window)
-    device = network.visual_encoder.conv_in.weight.device
+    validate(crops, waveform, num_frames(network))
+    return embed_lips(network, crops), embed_speech(network, waveform)
+
+
+@torch.inference_mode()
+def embed_lips(network: StableSyncNet, crops: Crops) -> Float[Tensor, "n d"]:
+    """The half of `embed` that sees."""
+    window, device = num_frames(network), network.visual_encoder.conv_in.weight.device
     lower = crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
-    lips = [
-        _unit(network.visual_encoder, _channels(lower[i : i + BATCH_WINDOWS + window - 1], window).to(device)).cpu()
-        for i in range(0, len(crops) - window + 1, BATCH_WINDOWS)
-    ]
-    speech = [
-        _unit(network.audio_encoder, part[:, None].to(device)).cpu()
-        for part in mel_windows(wav2lip_mel(waveform), window).split(BATCH_WINDOWS)
-    ]
-    return torch.cat(lips), torch.cat(speech)
+    strips = (lower[i : i + BATCH_WINDOWS + window - 1] for i in range(0, len(crops) - window + 1, BATCH_WINDOWS))
+    return torch.cat([_unit(network.visual_encoder, _channels(strip, window).to(device)).cpu() for strip in strips])
+
+
+@torch.inference_mode()
+def embed_speech(network: StableSyncNet, waveform: Waveform) -> Float[Tensor, "m d"]:
+    """The half of `embed` that hears."""
+    device = network.audio_encoder.conv_in.weight.device
+    parts = mel_windows(wav2lip_mel(waveform), num_frames(network)).split(BATCH_WINDOWS)
+    return torch.cat([_unit(network.audio_encoder, part[:, None].to(device)).cpu() for part in parts])
 
 
 def _unit(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:

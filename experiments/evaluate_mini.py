@@ -1,0 +1,102 @@
+"""Measures how good the embedded model is, on people, sentences and voices that no training saw.
+
+    python -m experiments.evaluate_mini [--model mini] [--output FOLDER] [--rows vae,sync,lip] [--quick]
+
+FOLDER/evaluation.json  evaluation.md  clips-XXXXXXXX/
+
+Rows are written as they come; rows that an earlier run measured on the same weights and clips are kept. docs/mini.md
+says what each row is.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from experiments.cell import say
+from experiments.evaluation import report
+from experiments.evaluation.material import Material, default_workers
+from experiments.evaluation.measures import QUICK, Bench, Plan
+from experiments.evaluation.rows import PARTS
+from latentsync.errors import LatentSyncError, OptionError
+from latentsync.model_files import WEIGHTS_FILE, model_folder
+from latentsync.pipeline import LipsyncPipeline
+from latentsync.training.syncnet import FOLDER as SYNCNET_FOLDER
+from latentsync.training.syncnet import load_own_syncnet
+
+SYNCNET_SEED = 0  # of a SyncNet that has no weights yet
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.evaluate_mini", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="mini", help="a shipped model by name, or a model's folder")
+    parser.add_argument("--output", type=Path, help="default runs/evaluation/MODEL, with -quick where it is quick")
+    parser.add_argument("--rows", default=",".join(PARTS), help=f"some of {','.join(PARTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="a case or two a row: shows that it runs, not how good")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="processes that render clips")
+    return parser.parse_args(arguments)
+
+
+def parts_of(told: str) -> list[str]:
+    """The asked parts in the order in which they are measured.
+
+    Raises:
+        OptionError: one is unknown.
+    """
+    asked = [part.strip() for part in told.split(",") if part.strip()]
+    if unknown := sorted(set(asked) - set(PARTS)):
+        raise OptionError(f"--rows names {', '.join(unknown)}; choose some of {', '.join(PARTS)}")
+    return [part for part in PARTS if part in asked]
+
+
+def bench_of(told: argparse.Namespace, folder: Path) -> tuple[Bench, bool]:
+    """The model with its SyncNet and the held-out clips, and whether that SyncNet has been trained."""
+    plan = QUICK if told.quick else Plan()
+    pipe = LipsyncPipeline.from_pretrained(told.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SYNCNET_SEED)
+        syncnet, _ = load_own_syncnet(told.model)
+    material = Material(folder, plan.cases, plan.seconds, plan.real_cases, told.workers)
+    is_trained = (model_folder(told.model) / SYNCNET_FOLDER / WEIGHTS_FILE).is_file()
+    return Bench(pipe, syncnet, material, plan), is_trained
+
+
+def evaluate(told: argparse.Namespace) -> int:
+    """Measures the asked parts and writes after each; returns how many could not be measured."""
+    parts = parts_of(told.rows)
+    folder = told.output or Path("runs/evaluation") / (Path(told.model).name + "-quick" * told.quick)
+    folder.mkdir(parents=True, exist_ok=True)
+    bench, is_syncnet_trained = bench_of(told, folder)
+    rows = {part: [] for part in PARTS}
+    for row in report.earlier_rows(folder, report.identity(bench)):
+        rows[row["part"]].append(row)
+    failed, table = 0, ""
+    for part in parts:
+        start = time.perf_counter()
+        try:
+            measured = PARTS[part](bench)
+        except LatentSyncError as error:
+            measured, failed = [report.not_measured(part, str(error))], failed + 1
+        rows[part] = [report.entry(row, time.perf_counter() - start) for row in measured]
+        table = report.write(
+            folder, bench, [row for part_rows in rows.values() for row in part_rows], is_syncnet_trained
+        )
+        say(f"{part}: {time.perf_counter() - start:.0f} s")
+    say(f"\n{table}\n{folder / report.JSON_FILE} and {folder / report.TABLE_FILE} hold it all")
+    return failed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status is 0 if every asked row was measured, whatever its value."""
+    try:
+        return 1 if evaluate(parse(arguments)) else 0
+    except (LatentSyncError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The evaluation of the embedded model: its arithmetic on known numbers, its material, and one quick run of it all."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from experiments import evaluate_mini
+from experiments.evaluation.material import FIRST_SEED, pieces_of
+from experiments.evaluation.rows import PARTS, Bar, Row, verdict
+from experiments.statistics import difference_interval, mean_interval, ratio_interval, share_interval
+from latentsync.errors import MediaError
+from latentsync.metrics.articulation import gap_correlation, lip_motion
+from latentsync.metrics.reconstruction import psnr_db
+from latentsync.speakers.real_speech import find_recordings
+from latentsync.speakers.voice import RATE_HZ, Phone, Speech, Voice, speak
+
+# --- measures ---
+
+
+def test_lips_that_follow_correlate_whatever_their_scale_and_offset():
+    truth = np.abs(np.random.default_rng(0).normal(size=80))
+    assert gap_correlation(0.02 * truth + 0.3, truth) == pytest.approx(1)
+    assert gap_correlation(-0.02 * truth + 0.3, truth) == pytest.approx(-1)
+    assert gap_correlation(np.full(80, 0.3), truth) == 0  # still lips follow nothing
+    unseen = 0.02 * truth
+    unseen[::7] = np.nan
+    assert gap_correlation(unseen, truth) == pytest.approx(1)
+    assert lip_motion(unseen) == pytest.approx(0.02 * truth[np.arange(80) % 7 > 0].std())
+
+
+def test_gaps_that_cannot_be_compared_are_refused():
+    truth, few = np.ones(30), np.full(30, np.nan)
+    few[:24] = 0.1
+    with pytest.raises(ValueError, match="24 frames show a face; at least 25"):
+        gap_correlation(few, truth)
+    with pytest.raises(ValueError, match="one value per video frame"):
+        gap_correlation(np.ones(29), truth)
+
+
+def test_psnr_of_known_errors():
+    black = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    assert psnr_db(black, black) == math.inf
+    assert psnr_db(black, black + 255) == 0
+    assert psnr_db(black, black + 10) == pytest.approx(20 * math.log10(25.5))
+    half = torch.zeros(8, 8, dtype=torch.bool)
+    half[:, :4] = True
+    other = black.clone()
+    other[..., 4:] = 200
+    assert psnr_db(black, other, half) == math.inf
+    assert psnr_db(black, other) == pytest.approx(20 * math.log10(255 / 200) + 10 * math.log10(2))
+    with pytest.raises(ValueError, match="both must be uint8"):
+        psnr_db(black.float(), black.float())
+
+
+# --- intervals and rows ---
+
+
+def test_intervals_agree_with_scipy():
+    values = [0.2, 0.5, 0.4, 0.9]
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert mean_interval(values) == pytest.approx(expected)
+    assert mean_interval([0.5]) is None
+    wilson = stats.binomtest(19, 20).proportion_ci(0.95, method="wilson")
+    assert share_interval(0.95, 20) == pytest.approx((wilson.low, wilson.high))
+    assert share_interval(1.0, 20)[1] == pytest.approx(1)
+    paired = stats.ttest_rel([1.0, 2.0, 4.0], [0.5, 1.0, 3.5]).confidence_interval(0.95)
+    assert difference_interval([1.0, 2.0, 4.0], [0.5, 1.0, 3.5]) == pytest.approx((paired.low, paired.high))
+
+
+def test_the_interval_of_a_ratio_lies_around_it_and_is_drawn_in_pairs():
+    lower = np.random.default_rng(1).uniform(1, 3, 30)
+    assert ratio_interval(0.8 * lower, lower) == pytest.approx((0.8, 0.8))
+    low, high = ratio_interval(0.8 * lower[::-1], lower)
+    assert low < 0.8 < high
+    assert ratio_interval([0.0, 1.0], [0.0, 0.0]) is None
+
+
+@pytest.mark.parametrize(
+    "steps, whole, word",
+    [
+        ([(0.1, 0.2), (0.1, 0.2)], (0.2, 0.4), "rising"),
+        ([(-0.1, 0.2), (-0.1, 0.2)], (0.01, 0.4), "rising"),
+        ([(-0.1, 0.2), (-0.1, 0.2)], (-0.1, 0.4), "flat"),
+        ([(0.1, 0.2), (-0.3, -0.1)], (-0.1, 0.4), "rising, then falling"),
+        ([(-0.2, -0.1), (-0.1, 0.1)], None, "falling"),
+    ],
+)
+def test_a_verdict_says_what_the_intervals_say(steps, whole, word):
+    assert verdict(steps, whole) == word
+
+
+def test_a_bar_that_a_baseline_reaches_is_told():
+    row = Row("lip", "lip", "", "", 0.8, (0.7, 0.9), 20, Bar(0.75), {"output = input": 0.1, "frozen mouth": 0.76})
+    assert row.passed and row.idle_baselines == ["frozen mouth"]
+    assert not Row("lip", "lip", "", "", None, None, 20, Bar(0.75)).passed
+    assert Row("guidance", "guidance", "", "", 0.1, None, 20).passed is None
+    assert Bar(0.25, at_least=False).holds(0.2) and str(Bar(0.25, at_least=False)) == "<= 0.25"
+
+
+# --- material ---
+
+
+def test_no_training_can_draw_a_held_out_person():
+    drawn = np.random.SeedSequence([0, 0]).generate_state(1)  # as experiments.speakers draws a person's seed
+    assert np.iinfo(drawn.dtype).max < FIRST_SEED
+
+
+def test_pieces_of_a_speech_tile_it_and_begin_with_frames():
+    sound = np.arange(round(7.1 * RATE_HZ)).astype(np.int16)
+    phones = (Phone("pau", 0.0, 1.0), Phone("ah", 1.0, 5.0), Phone("m", 5.0, 7.1))
+    pieces = pieces_of(Speech(sound, phones))
+    assert np.array_equal(np.concatenate([piece.sound for piece in pieces]), sound)
+    assert [len(piece.sound) % 640 for piece in pieces[:-1]] == [0]
+    first, second = (piece.phones for piece in pieces)
+    assert [p.name for p in first] == ["pau", "ah"] and [p.name for p in second] == ["ah", "m"]
+    assert first[-1].end_s == pytest.approx(pieces[0].duration_s) and second[0].start_s == 0
+    assert second[-1].end_s == pytest.approx(pieces[1].duration_s)
+    assert len(pieces_of(Speech(sound[:RATE_HZ], phones[:1]))) == 1
+
+
+# --- the command ---
+
+
+def missing() -> str | None:
+    """What of the speech is not installed."""
+    try:
+        speak("Bob", Voice("slt"))
+        find_recordings()
+        import pocketsphinx  # noqa: F401
+    except (MediaError, ImportError) as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"speech is missing: {missing()}")
+def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsys):
+    arguments = ["--quick", "--workers", "1", "--output", str(tmp_path)]
+    assert evaluate_mini.main(arguments) == 0
+    content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    rows = {row["name"]: row for row in content["rows"]}
+    assert [row["part"] for row in content["rows"]] == sorted(
+        (r["part"] for r in content["rows"]), key=list(PARTS).index
+    )
+    assert {row["part"] for row in content["rows"]} == set(PARTS) and len(rows) == 14
+    for row in rows.values():
+        assert row["n"] >= 1 and row["protocol"] and (row["value"] is None) == (row["reason"] is not None)
+        assert isinstance(row["passed"], bool) or row["bar"] is None
+    for name in ("lip", "lip_of_ceiling", "real", "sync_confidence"):
+        assert set(rows[name]["baselines"]) == {"output = input", "frozen mouth"}
+        assert rows[name]["idle_baselines"] == [] or name == "sync_confidence"  # of a SyncNet that may be untrained
+    assert set(rows["self_psnr"]["baselines"]) == {"copied reference", "frozen mouth"}
+    assert "ceiling 0.9" in rows["lip"]["note"]  # the drawn mouth can be measured
+    table = (tmp_path / "evaluation.md").read_text()
+    assert table in capsys.readouterr().out
+    assert all(f"| {name} |" in table for name in rows)
+    assert evaluate_mini.main([*arguments, "--rows", "vae"]) == 0  # the other rows stay
+    again = json.loads((tmp_path / "evaluation.json").read_text())
+    assert {row["name"]: row["value"] for row in again["rows"]} == {name: row["value"] for name, row in rows.items()}
+
+
+def test_an_unknown_row_is_refused(tmp_path, capsys):
+    assert evaluate_mini.main(["--rows", "vae,lips", "--output", str(tmp_path)]) == 1
+    assert "--rows names lips; choose some of vae, sync, lip" in capsys.readouterr().err
