@@ -19,6 +19,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,17 @@ def load_tools(syncnet: Path | None) -> Tools:
     return Tools(MediaPipeLandmarks(LANDMARK_REFINEMENTS), find_cut_detector(), network)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch works in one thread: with pictures this small, others spend a core on waiting for the next one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 _tools: Tools | None = None  # of a worker process
 
 
@@ -231,7 +243,7 @@ def _outcomes(
     """The outcome of each source as it is finished."""
     if told.workers == 1:
         tools = load_tools(told.syncnet)
-        with tqdm(unit="frame", desc="prepare", disable=None) as bar:
+        with _one_thread(), tqdm(unit="frame", desc="prepare", disable=None) as bar:
             for number, source in enumerate(sources, start=1):
                 bar.set_postfix_str(f"{number}/{len(sources)} {source.video.name}")
                 yield prepare_one(source, options, tools, told.output_dir, entries.get(source.video.name), bar)

@@ -42,6 +42,10 @@ MESH_MIN_PRESENCE = 0.5
 MESH_POINTS = 468
 EYE_CORNERS = (33, 263)  # outer, left and right in the picture
 
+# What the two networks take for each level of a picture
+DETECTOR_LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
+MESH_LEVELS = (np.arange(256) / 255).astype(np.float32)
+
 
 class LandmarkDetector(Protocol):
     """Finds the landmarks of every face in one frame, in MediaPipe's order of 468 points; each frame by itself."""
@@ -85,7 +89,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Network:
-    """One tflite network: an image in, its outputs by width of their last axis."""
+    """One tflite network: a float32 image in, its outputs by width of their last axis."""
 
     def __init__(self, path: Path) -> None:
         with _quiet():
@@ -95,7 +99,7 @@ class _Network:
         self._outputs = {int(o["shape"][-1]): o["index"] for o in self._interpreter.get_output_details()}
 
     def __call__(self, image: Float[np.ndarray, "h w 3"]) -> dict[int, Float[np.ndarray, "n k"]]:
-        self._interpreter.set_tensor(self._input, image[None].astype(np.float32))
+        self._interpreter.set_tensor(self._input, image[None])
         self._interpreter.invoke()
         return {k: self._interpreter.get_tensor(index).reshape(-1, k) for k, index in self._outputs.items()}
 
@@ -144,14 +148,14 @@ class MediaPipeLandmarks:
         height, width = frame.shape[:2]
         letterbox = _Region(np.array([width, height]) / 2, float(max(width, height)))
         image = letterbox.cut(frame, DETECTOR_SIDE_PX, cv2.BORDER_CONSTANT)
-        outputs = self._detector(image / 127.5 - 1)
+        outputs = self._detector(cv2.LUT(image, DETECTOR_LEVELS))
         boxes, eyes = _detections(outputs[16], outputs[1][:, 0])
         corner = letterbox.centre - letterbox.side_px / 2
         return [_face_region(*(p * letterbox.side_px + corner for p in face)) for face in zip(boxes, eyes, strict=True)]
 
     def _landmarks(self, frame: Frame, region: _Region) -> Landmarks | None:
         """The mesh in one region, or None where the network sees no face."""
-        outputs = self._mesh(region.cut(frame, MESH_SIDE_PX, cv2.BORDER_REPLICATE) / 255)
+        outputs = self._mesh(cv2.LUT(region.cut(frame, MESH_SIDE_PX, cv2.BORDER_REPLICATE), MESH_LEVELS))
         if expit(outputs[1].item()) <= MESH_MIN_PRESENCE:
             return None
         points = outputs[3 * MESH_POINTS].reshape(MESH_POINTS, 3) / MESH_SIDE_PX

@@ -391,6 +391,20 @@ def test_a_defect_costs_one_file_and_is_told_with_its_trace(job, monkeypatch, ca
     assert run() == 0 and len(find_clips(folder)) == 6
 
 
+def test_torch_has_one_thread_while_frames_are_looked_at(job, monkeypatch):
+    _, _, run = job
+    before, seen = torch.get_num_threads(), set()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(
+        command, "load_tools", lambda path: Tools(lambda frame: seen.add(torch.get_num_threads()) or [HERE])
+    )
+    try:
+        assert run() == 0
+        assert seen == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_bad_folders_and_options_are_told(job, tmp_path, capsys):
     raw, _, run = job
     for more, what in [
