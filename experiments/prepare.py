@@ -34,16 +34,8 @@ from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.metrics.syncnet import load_syncnet
 from latentsync.pipeline import LANDMARK_REFINEMENTS
 from latentsync.training.clips import FACTS_END, SOUND_END, VIDEO_END
-from latentsync.training.prepare import (
-    Dropped,
-    Piece,
-    PrepareOptions,
-    Source,
-    Tools,
-    find_cut_detector,
-    prepare_source,
-    signature,
-)
+from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source, signature
+from latentsync.training.shots import Dropped, find_cut_detector
 
 REPORT_FILE = "report.json"
 REPORT_EVERY_S = 5.0  # between two writings; the report grows with the folder

@@ -17,8 +17,10 @@ from latentsync.media import VideoWriter, read_frames, read_sound
 from latentsync.metrics.syncnet import SyncScores
 from latentsync.speakers import samples
 from latentsync.training import prepare as room
+from latentsync.training import sound as sound_room
 from latentsync.training.clips import check_clips, find_clips
-from latentsync.training.prepare import ContentCuts, Dropped, Piece, PrepareOptions, Source, Tools, prepare_source
+from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source
+from latentsync.training.shots import ContentCuts, Dropped, find_cut_detector
 
 SIZE = 128
 FRAMES = 33  # of the shipped clips that are used
@@ -185,9 +187,7 @@ def test_truth_and_identity_come_along(clips):
 def test_a_second_run_makes_nothing_anew(raw, prepared, capsys, monkeypatch):
     folder = prepared[1]
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "report.json"}
-    monkeypatch.setattr(
-        command, "load_tools", lambda path: Tools(None, room.find_cut_detector())
-    )  # nothing to look with
+    monkeypatch.setattr(command, "load_tools", lambda path: Tools(None, find_cut_detector()))  # nothing to look with
     report = json.loads((folder / "report.json").read_text())
     assert command.main(["--input_dir", str(raw), "--output_dir", str(folder), "--size", str(SIZE)]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "report.json"} == before
@@ -278,7 +278,7 @@ def embeddings_with(offset):
 
 @pytest.mark.parametrize(("offset", "kept"), [(0, (0, 60)), (3, (3, 60)), (-4, (0, 56))])
 def test_the_sound_is_shifted_by_syncnets_offset(scripted, monkeypatch, offset, kept):
-    monkeypatch.setattr(room, "clip_embeddings", embeddings_with(offset))
+    monkeypatch.setattr(sound_room, "clip_embeddings", embeddings_with(offset))
     monkeypatch.setattr(room.Tools, "identity", {"cuts": None, "syncnet": "stand-in"})
     (piece,), _ = scripted([[HERE]] * 60, PrepareOptions(64, 1.0, 4.0), syncnet=torch.nn.Identity())
     assert span(piece) == kept and piece.facts["syncnet"]["offset_frames"] == offset
@@ -289,8 +289,8 @@ def test_the_sound_is_shifted_by_syncnets_offset(scripted, monkeypatch, offset, 
 
 @pytest.mark.parametrize(("told", "reason"), [((2.9, 0), "confidence is 2.90"), ((5.0, -7), "offset is -7 frames")])
 def test_what_syncnet_doubts_is_dropped(scripted, monkeypatch, told, reason):
-    monkeypatch.setattr(room, "clip_embeddings", embeddings_with(0))
-    monkeypatch.setattr(room, "scores", lambda distances: SyncScores(told[0], 7.0, told[1]))
+    monkeypatch.setattr(sound_room, "clip_embeddings", embeddings_with(0))
+    monkeypatch.setattr(sound_room, "scores", lambda distances: SyncScores(told[0], 7.0, told[1]))
     monkeypatch.setattr(room.Tools, "identity", {"cuts": None, "syncnet": "stand-in"})
     pieces, dropped = scripted([[HERE]] * 30, syncnet=torch.nn.Identity())
     assert not pieces and reason in dropped[0].reason
@@ -299,7 +299,7 @@ def test_what_syncnet_doubts_is_dropped(scripted, monkeypatch, told, reason):
 def test_syncnet_sees_the_face_in_its_own_framing():
     frame = np.zeros((400, 400, 3), np.uint8)
     frame[150:250, 160:240] = 255  # the face's box: 80 x 100 px around (200, 200)
-    (crop,) = room._syncnet_crops([frame], np.array([[160.0, 150, 240, 250]]))
+    (crop,) = sound_room.syncnet_crops([frame], np.array([[160.0, 150, 240, 250]]))
     rows, columns = (np.flatnonzero(crop[..., 0].max(axis) > 127) for axis in (1, 0))
     scale = 224 / 140  # 1.4 half sides either way
     assert abs(rows[0]) <= 1 and abs(rows[-1] - 100 * scale) <= 2  # begins at the top

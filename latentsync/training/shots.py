@@ -1,0 +1,199 @@
+"""A stream of frames -> shots, and one face through each: tracks. Knows nothing of sound, files or pieces.
+
+A shot begins at the cuts that scenedetect (extra "train") sees, and wherever the followed face's track starts anew;
+without scenedetect only there, so that a cut between two pictures whose faces overlap is missed. Each shot is aligned
+by itself with the rooms of inference (`faces.align`), so a video without cuts gives the affines that inference would.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from latentsync.errors import FaceNotFoundError
+from latentsync.faces import AlignedFaces, align, follow
+from latentsync.landmarks import LandmarkDetector, bounds
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.metrics.sync import lip_gap
+from latentsync.shapes import Found, Frame, Landmarks
+
+SHOT_SIDE_PX = 256  # longer side of the picture that cuts are looked for in
+SHOT_THRESHOLD = 27.0  # scenedetect's default: mean change of hue, saturation and luma, 0..255
+
+CutDetector = Callable[[Frame], bool]  # told every frame in order; says whether a shot begins with it
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A stretch of a source, in its frames, that gives no piece, and why."""
+
+    start: int
+    stop: int
+    reason: str
+
+    def told(self) -> dict[str, Any]:
+        return {"start_s": self.start / VIDEO_RATE_HZ, "stop_s": self.stop / VIDEO_RATE_HZ, "reason": self.reason}
+
+
+# --- cuts ---
+
+
+class ContentCuts:
+    """scenedetect's ContentDetector, frame by frame: a shot begins where a small copy of the picture changes much.
+
+    Raises:
+        ImportError: scenedetect is not installed.
+    """
+
+    def __init__(self, threshold: float = SHOT_THRESHOLD) -> None:
+        from scenedetect import ContentDetector, FrameTimecode
+
+        self._detector = ContentDetector(threshold, min_scene_len=0)  # 0: a cut is told at once; flashes become short
+        self._timecode = FrameTimecode
+        self._number = 0
+
+    def __call__(self, frame: Frame) -> bool:
+        height, width = frame.shape[:2]
+        scale = min(1.0, SHOT_SIDE_PX / max(height, width))
+        small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        at = self._timecode(self._number, VIDEO_RATE_HZ)
+        self._number += 1
+        return bool(self._detector.process_frame(at, np.ascontiguousarray(small[..., ::-1])))
+
+
+def find_cut_detector() -> Callable[[], CutDetector] | None:
+    """What makes the detector of cuts; None where scenedetect is not installed."""
+    try:
+        ContentCuts()
+    except ImportError:
+        return None
+    return ContentCuts
+
+
+def cut_detector_name() -> str:
+    """The detector with its version, which decides where shots begin."""
+    for package in ("scenedetect-headless", "scenedetect"):
+        with suppress(PackageNotFoundError):
+            return f"scenedetect {version(package)} ContentDetector {SHOT_THRESHOLD:g}"
+    return "scenedetect"
+
+
+class _Shots:
+    """One stream of frames handed out shot by shot; a frame that begins the next shot is kept for it."""
+
+    def __init__(self, frames: Iterable[Frame], begins_shot: CutDetector | None) -> None:
+        self._frames = iter(frames)
+        self._begins_shot = begins_shot
+        self._next = self._read()
+        self.position = 0  # of the next frame
+
+    def _read(self) -> tuple[Frame, bool] | None:
+        frame = next(self._frames, None)
+        return None if frame is None else (frame, self._begins_shot is not None and self._begins_shot(frame))
+
+    def __bool__(self) -> bool:
+        """Whether there is another frame."""
+        return self._next is not None
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames up to the next cut."""
+        is_first = True
+        while self._next is not None and (is_first or not self._next[1]):
+            frame, is_first = self._next[0], False
+            self._next, self.position = self._read(), self.position + 1
+            yield frame
+
+
+# --- one face through a shot ---
+
+
+class _Recorder:
+    """A detector that remembers of each frame the faces' boxes and how far their lips are apart."""
+
+    def __init__(self, detector: LandmarkDetector, on_frame: Callable[[], None]) -> None:
+        self._detector, self._on_frame = detector, on_frame
+        self.boxes: list[Float[np.ndarray, "n 4"]] = []
+        self.gaps: list[list[float]] = []
+
+    def __call__(self, frame: Frame) -> list[Landmarks]:
+        faces = self._detector(frame)
+        self.boxes.append(np.array([bounds(face) for face in faces]).reshape(-1, 4))
+        self.gaps.append([float(lip_gap(face[None])[0]) for face in faces])
+        self._on_frame()
+        return faces
+
+
+@dataclass(frozen=True)
+class Track:
+    """One face through consecutive frames of the source; it begins and ends with a frame in which it was found.
+
+    Attributes:
+        start: number of its first frame in the source.
+        matrices, found: as in `AlignedFaces`.
+        boxes: of the face, px, interpolated where it was not found.
+        gaps: of the lips, NaN where it was not found.
+    """
+
+    start: int
+    matrices: Float[np.ndarray, "f 2 3"]
+    found: Found
+    boxes: Float[np.ndarray, "f 4"]
+    gaps: Float[np.ndarray, " f"]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def part(self, start: int, stop: int) -> "Track":
+        cut = slice(start, stop)
+        return Track(self.start + start, self.matrices[cut], self.found[cut], self.boxes[cut], self.gaps[cut])
+
+
+def tracks(
+    frames: Iterable[Frame],
+    detector: LandmarkDetector,
+    begins_shot: CutDetector | None,
+    size_px: int,
+    on_frame: Callable[[], None],
+) -> Iterator[Track | Dropped]:
+    """The faces that are followed through a video, shot by shot, and the shots without one.
+
+    Args:
+        begins_shot: sees the cuts; None where nothing does.
+        size_px: of the crops that the affines are for.
+        on_frame: called when another frame has been looked at.
+    """
+    shots = _Shots(frames, begins_shot)
+    while shots:
+        first, recorder = shots.position, _Recorder(detector, on_frame)
+        try:
+            faces = align(shots.frames(), recorder, size_px)
+        except FaceNotFoundError as error:
+            yield Dropped(first, shots.position, str(error))
+        else:
+            yield from _tracks_of_shot(first, faces, recorder)
+
+
+def _tracks_of_shot(first: int, faces: AlignedFaces, recorder: _Recorder) -> Iterator[Track]:
+    """Splits a shot where `faces.follow` starts anew: another person, or a cut that nothing else saw."""
+    chosen, starts = follow(recorder.boxes)
+    boxes, gaps = np.zeros((len(faces), 4)), np.full(len(faces), np.nan)
+    for i, index in enumerate(chosen):
+        if index is not None:
+            boxes[i], gaps[i] = recorder.boxes[i][index], recorder.gaps[i][index]
+    edges = [*np.flatnonzero(starts).tolist(), len(faces)]
+    whole = Track(first, faces.matrices, faces.found, boxes, gaps)
+    for start, stop in pairwise(edges):
+        last = start + int(np.flatnonzero(faces.found[start:stop])[-1])
+        track = whole.part(start, last + 1)
+        yield Track(track.start, track.matrices, track.found, _without_gaps(track.boxes, track.found), track.gaps)
+
+
+def _without_gaps(boxes: Float[np.ndarray, "f 4"], found: Found) -> Float[np.ndarray, "f 4"]:
+    known = np.flatnonzero(found)
+    return np.stack([np.interp(np.arange(len(boxes)), known, column) for column in boxes[known].T], axis=1)
