@@ -227,3 +227,12 @@ def test_evaluate_says_why_a_value_is_missing():
 def test_crops_of_different_number_are_refused(alexnet):
     with pytest.raises(ValueError, match="differ in number"):
         evaluate(pictures(2), pictures(3), is_own_voice=True)
+
+
+def test_a_network_that_measured_first_serves_a_training_too():
+    perceptual.lpips_network.cache_clear()
+    grey = torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)
+    perceptual.lpips_distance(grey, grey)
+    picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    perceptual.lpips_network()(picture, torch.rand(1, 3, 64, 64)).sum().backward()
+    assert picture.grad.abs().sum() > 0

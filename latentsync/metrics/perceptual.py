@@ -111,6 +111,7 @@ def _oihw(kernel: np.ndarray) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # whoever asks first: a training may get the same network, and its gradients go through it
 def lpips_network(device: str = "cpu", net: str = "alex") -> lpips.LPIPS:
     """LPIPS v0.1 in float32, ready for use; nothing is downloaded by `lpips` or torchvision.
 
