@@ -26,6 +26,7 @@ from latentsync.training.journal import Journal
 from latentsync.training.loop import LOG_FILE
 from latentsync.training.losses import (
     clean_latents,
+    drawn_timesteps,
     mixed_noise,
     perceptual_distance,
     sync_loss,
@@ -441,3 +442,12 @@ def test_training_starts_anew_from_weights_alone(clips, untrained, tmp_path, mon
         losses.append(float(real(task, batch, torch.Generator().set_state(state))[0].detach()))
     begun = [row["loss"] for row in Journal(second.folder / LOG_FILE).rows()]
     assert begun[0] == pytest.approx(losses[0], rel=1e-5) and abs(losses[0] - losses[1]) > 0.01
+
+
+def test_noisy_timesteps_are_drawn_more_often_on_request():
+    plain, biased = (drawn_timesteps(1000, 20_000, bias, seeded()) for bias in (1.0, 3.0))
+    assert plain.min() >= 0 and biased.min() >= 0 and max(plain.max(), biased.max()) <= 999
+    assert plain.float().mean() == pytest.approx(499.5, abs=6)
+    assert biased.float().mean() == pytest.approx(750, abs=6)  # the mean of 3 t^2 on 0..1
+    with pytest.raises(OptionError, match="timestep_bias is 0"):
+        UNetSettings(timestep_bias=0.0)

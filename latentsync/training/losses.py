@@ -29,6 +29,13 @@ def mixed_noise(shape: tuple[int, ...], alpha: float, generator: torch.Generator
     return (alpha * shared + own) / (1 + alpha**2) ** 0.5
 
 
+def drawn_timesteps(steps: int, count: int, bias: float, generator: torch.Generator) -> Timesteps:
+    """Timesteps of a batch, 0 .. steps - 1, with a density that grows as t ** (bias - 1); bias 1 is uniform."""
+    if bias == 1:
+        return torch.randint(steps, (count,), generator=generator)
+    return (steps * torch.rand(count, generator=generator) ** (1 / bias)).long().clamp(max=steps - 1)
+
+
 def target_of(scheduler: DDIMScheduler, latents: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
     """What the network is to predict: the noise, or v where the schedule says so (Salimans and Ho 2022)."""
     if scheduler.config.prediction_type == "v_prediction":

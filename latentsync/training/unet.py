@@ -39,6 +39,7 @@ from latentsync.training.clips import AlignedClip, find_clips, split
 from latentsync.training.features import LatentFiles, cache_states, read_windows
 from latentsync.training.losses import (
     clean_latents,
+    drawn_timesteps,
     mixed_noise,
     perceptual_distance,
     target_of,
@@ -65,6 +66,8 @@ class UNetSettings:
         mask: which of the original's mouth masks.
         audio_dropout: share of the windows whose sound is left out, for guidance.
         noise_alpha: how much of the noise the frames share, see `losses.mixed_noise`; 1 is the original's.
+        timestep_bias: see `losses.drawn_timesteps`: above 1 more of them are noisy ones, where the colour and place of
+            what fills the hole are decided; 1 is the original's, uniform.
         hole_weight: how much more the latents in the mask's hole count; 1 is the original's.
         lpips_weight, temporal_weight, sync_weight: of stage 2's losses; the original's LPIPS has 0.1, its SyncNet's
             0.05. The temporal one stands for its TREPA, see `losses.temporal_difference`.
@@ -85,6 +88,7 @@ class UNetSettings:
     mask: str = "mask"
     audio_dropout: float = 0.1
     noise_alpha: float = 1.0
+    timestep_bias: float = 1.0
     hole_weight: float = 1.0
     lpips_weight: float = 0.1
     temporal_weight: float = 1.0
@@ -113,6 +117,8 @@ class UNetSettings:
                      "latent_copies"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0")
+        if not self.timestep_bias > 0:
+            raise OptionError(f"task.timestep_bias is {self.timestep_bias}; it must be above 0 (1 is the original's)")
         if not self.hole_weight > 0:
             raise OptionError(f"task.hole_weight is {self.hole_weight}; it must be above 0 (1 is the original's)")
 
@@ -160,7 +166,7 @@ class UNetTask:
         condition = self.condition(batch, generator)
         noise = mixed_noise(latents.shape, settings.noise_alpha, generator).to(device)
         steps = self.scheduler.config.num_train_timesteps
-        timesteps = torch.randint(steps, (len(latents),), generator=generator).to(device)
+        timesteps = drawn_timesteps(steps, len(latents), self.settings.timestep_bias, generator).to(device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         kept = (torch.rand(len(latents), generator=generator) >= settings.audio_dropout).to(device)
         prediction = self.predict(noisy, timesteps, condition, condition.audio * kept[:, None, None, None])
