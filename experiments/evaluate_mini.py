@@ -47,13 +47,19 @@ def parts_of(told: str) -> list[str]:
         OptionError: one is unknown.
     """
     asked = [part.strip() for part in told.split(",") if part.strip()]
-    if unknown := sorted(set(asked) - set(PARTS)):
-        raise OptionError(f"--rows names {', '.join(unknown)}; choose some of {', '.join(PARTS)}")
+    if (unknown := sorted(set(asked) - set(PARTS))) or not asked:
+        raise OptionError(f"--rows names {', '.join(unknown) or 'nothing'}; choose some of {', '.join(PARTS)}")
     return [part for part in PARTS if part in asked]
 
 
 def bench_of(told: argparse.Namespace, folder: Path) -> tuple[Bench, bool]:
-    """The model with its SyncNet and the held-out clips, and whether that SyncNet has been trained."""
+    """The model with its SyncNet and the held-out clips, and whether that SyncNet has been trained.
+
+    Raises:
+        OptionError, WeightsError: a count is out of range, or the model is not to be had.
+    """
+    if told.workers < 1:
+        raise OptionError(f"--workers is {told.workers}; it must be at least 1")
     plan = QUICK if told.quick else Plan()
     pipe = LipsyncPipeline.from_pretrained(told.model)
     with torch.random.fork_rng(devices=[]):

@@ -136,7 +136,10 @@ def missing() -> str | None:
     return None
 
 
-@pytest.mark.skipif(missing() is not None, reason=f"speech is missing: {missing()}")
+MISSING = missing()
+
+
+@pytest.mark.skipif(MISSING is not None, reason=f"speech is missing: {MISSING}")
 def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsys):
     arguments = ["--quick", "--workers", "1", "--output", str(tmp_path)]
     assert evaluate_mini.main(arguments) == 0
