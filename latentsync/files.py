@@ -24,10 +24,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file; another process sees the old or the new one."""
+    with whole_file(path) as part:
+        part.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8; another process sees the old or the new one."""
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 @contextmanager

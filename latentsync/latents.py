@@ -101,7 +101,12 @@ def encode(vae: AutoencoderKL, pixels: Pixels, noise: FrameLatents) -> FrameLate
     for part, drawn in zip(pixels.split(at_once), noise.split(at_once), strict=True):
         posterior = vae.encode(part.to(vae.device, vae.dtype)).latent_dist
         parts.append(posterior.mean + posterior.std * drawn.to(posterior.mean))
-    return (torch.cat(parts) - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    return scaled(vae, torch.cat(parts))
+
+
+def scaled(vae: AutoencoderKL, latents: FrameLatents) -> FrameLatents:
+    """Latents in the UNet's range, from the VAE's own."""
+    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
 def unscaled(vae: AutoencoderKL, latents: FrameLatents) -> FrameLatents:

@@ -5,7 +5,6 @@ Head motion, blinks and brows come from a numpy Generator each, so that none dep
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from latentsync.errors import MediaError, OptionError
+from latentsync.files import whole_file, write_bytes, write_text
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import VIEW_MM, Expression, Frame, Painter, Pose
@@ -309,26 +309,10 @@ def write_clip(clip: SpeakerClip, path: Path, crf: int = CRF, preset: str = PRES
     path = Path(path)
     if path.suffix != ".mp4":
         raise MediaError(f"the clip is to be written to {path.name}; give a name that ends in .mp4")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path.with_suffix(".wav"), wav_bytes(clip.speech.sound))
-    write_whole(path.with_suffix(".json"), truth_json(clip).encode())
-    # The suffix tells PyAV the container, so the mark of an unfinished file goes in front.
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        _encode(clip, unfinished, crf, preset)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is visible under its name only when it is complete."""
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_bytes(path.with_suffix(".wav"), wav_bytes(clip.speech.sound))
+    write_text(path.with_suffix(".json"), truth_json(clip))
+    with whole_file(path) as part:
+        _encode(clip, part, crf, preset)
 
 
 def truth_json(clip: SpeakerClip) -> str:
@@ -365,7 +349,7 @@ def _voice_facts(voice: Voice | None) -> dict | None:
 
 
 def _encode(clip: SpeakerClip, path: Path, crf: int, preset: str) -> None:
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = clip.comment
         container.metadata["title"] = clip.sentence
         video = container.add_stream("libx264", rate=FPS)

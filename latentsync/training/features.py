@@ -7,12 +7,11 @@ another network or augmentation lie beside them unread.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -27,7 +26,8 @@ from tqdm import tqdm
 
 from latentsync.audio import Audio2Feature, num_states, window_indices
 from latentsync.errors import MediaError, OptionError
-from latentsync.latents import frames_at_once
+from latentsync.files import whole_file
+from latentsync.latents import frames_at_once, scaled
 from latentsync.masks import crops_to_pixels, masked_images, mouth_mask
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics.syncnet import SAMPLES_PER_FRAME
@@ -63,14 +63,25 @@ def _is_whole(path: Path, stamp: dict[str, str], tensor: str, rows: int, axis: i
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """A safetensors file that is there whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
     try:
-        save_file(tensors, part, metadata)
-        os.replace(part, path)
+        with whole_file(path) as part:
+            save_file(tensors, part, metadata)
     except OSError as error:
         raise MediaError(f"{path} cannot be written ({error.strerror}); check the disk and permissions") from error
-    finally:
-        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """A file that was made earlier, to read slices from.
+
+    Raises:
+        MediaError: it is not there or is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise MediaError(f"{path} cannot be read ({error}); make the data set anew, which computes it") from error
 
 
 def _make_missing(
@@ -121,16 +132,12 @@ def read_windows(clip: AlignedClip, whisper_hash: str, start: int, stop: int) ->
     Raises:
         MediaError: the clip's states are not there; see `cache_states`.
     """
-    path = states_path(clip, whisper_hash)
-    try:
-        with safe_open(path, "pt") as file:
-            states = file.get_slice("states")
-            total = states.get_shape()[0]
-            indices = torch.tensor([window_indices(i, VIDEO_RATE_HZ, total) for i in range(start, stop)])
-            low, high = int(indices.min()), int(indices.max()) + 1
-            near = states[low:high]
-    except (OSError, SafetensorError) as error:
-        raise MediaError(f"{path} cannot be read ({error}); make the data set anew, which computes it") from error
+    with _opened(states_path(clip, whisper_hash)) as file:
+        states = file.get_slice("states")
+        total = states.get_shape()[0]
+        indices = torch.tensor([window_indices(i, VIDEO_RATE_HZ, total) for i in range(start, stop)])
+        low, high = int(indices.min()), int(indices.max()) + 1
+        near = states[low:high]
     return rearrange(near[indices - low], "f t s d -> f (t s) d").float()
 
 
@@ -188,7 +195,7 @@ class LatentFiles:
         vae: encodes what is missing.
         mask: name of the mouth mask of the masked faces.
         copies: of each clip, each augmented in its own way; more of them make up for what is lost.
-        flip, colour_jitter: as of `clips.WindowSet`.
+        flip, colour_jitter: as of `windows.WindowSet`.
         seed: of the augmentations.
     """
 
@@ -202,9 +209,13 @@ class LatentFiles:
     def __post_init__(self) -> None:
         if self.copies < 1:
             raise OptionError(f"latent copies are {self.copies}; at least 1 is needed")
+
+    @cached_property
+    def digest(self) -> str:
+        """The HASH of the files' names."""
         told = [LATENTS_VERSION, self.mask, self.copies, self.flip, self.colour_jitter, self.seed]
         told += [state_dict_sha256(self.vae.state_dict()), self.vae.config.scaling_factor, self.vae.config.shift_factor]
-        object.__setattr__(self, "digest", hashlib.sha256(json.dumps(told).encode()).hexdigest()[:DIGITS])
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:DIGITS]
 
     def path(self, clip: AlignedClip) -> Path:
         return clip.video.with_name(f"{clip.name}.latents-{self.digest}.safetensors")
@@ -238,8 +249,8 @@ class LatentFiles:
         with torch.autocast(vae.device.type, torch.bfloat16):
             for part in pixels.split(frames_at_once(pixels.shape[-1])):
                 posterior = vae.encode(part.to(vae.device, vae.dtype)).latent_dist
-                mean = (posterior.mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-                parts.append(torch.cat([mean, posterior.std * vae.config.scaling_factor], dim=1).half().cpu())
+                mean, deviation = scaled(vae, posterior.mean), posterior.std * vae.config.scaling_factor
+                parts.append(torch.cat([mean, deviation], dim=1).half().cpu())
         return torch.cat(parts)
 
     def read(self, clip: AlignedClip, copy: int, part: str, start: int, stop: int) -> Posterior:
@@ -248,9 +259,5 @@ class LatentFiles:
         Raises:
             MediaError: the file is not there; see `make`.
         """
-        path = self.path(clip)
-        try:
-            with safe_open(path, "pt") as file:
-                return file.get_slice(part)[copy : copy + 1, start:stop][0].float()
-        except (OSError, SafetensorError) as error:
-            raise MediaError(f"{path} cannot be read ({error}); make the data set anew, which computes it") from error
+        with _opened(self.path(clip)) as file:
+            return file.get_slice(part)[copy : copy + 1, start:stop][0].float()
