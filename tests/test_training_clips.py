@@ -14,12 +14,12 @@ from latentsync.audio import Audio2Feature
 from latentsync.errors import MediaError, OptionError
 from latentsync.masks import crops_to_pixels, masked_images, mouth_mask
 from latentsync.media import VideoWriter
-from latentsync.metrics.speech_features import mel_window, wav2lip_mel
+from latentsync.metrics.speech_features import mel_columns, mel_window, wav2lip_mel
 from latentsync.model_files import seeded
 from latentsync.training import windows as room
 from latentsync.training.clips import check_clips, find_clips, split
 from latentsync.training.features import LatentFiles, cache_states, read_windows, states_path
-from latentsync.training.windows import WindowSet, mel_columns, reference_starts
+from latentsync.training.windows import WindowSet, reference_starts
 from latentsync.whisper import WhisperStates
 
 SIZE = 64

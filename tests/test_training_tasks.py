@@ -19,6 +19,7 @@ from latentsync import weights
 from latentsync.errors import OptionError, WeightsError
 from latentsync.masks import crops_to_pixels, mouth_mask
 from latentsync.metrics.perceptual import lpips_network, lpips_state_dict, read_arrays
+from latentsync.metrics.speech_features import mel_columns
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.model_files import LATENTSYNC_SCHEDULER, load_folder
 from latentsync.model_files import seeded as seeded_network
@@ -44,7 +45,6 @@ from latentsync.training.syncnet import (
 )
 from latentsync.training.unet import UNetSettings, UNetTask
 from latentsync.training.vae import VaeSettings, VaeTask
-from latentsync.training.windows import mel_columns
 
 SIZE_PX, FRAMES = 64, 4
 SMALL_SYNCNET = {  # for windows of four faces of 64 px

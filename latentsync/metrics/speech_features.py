@@ -143,13 +143,23 @@ def _wav2lip_filters() -> Float64[np.ndarray, "401 80"]:
     )
 
 
+def mel_columns(num_frames: int) -> int:
+    """How many mel columns go with so many frames: ceil(80 f / 25), which is SyncNet's 52 for its 16 frames."""
+    return math.ceil(MEL_HZ * num_frames / VIDEO_HZ)
+
+
+def mel_start(frame: int) -> int:
+    """The first mel column that goes with a video frame."""
+    return int(MEL_HZ * frame / VIDEO_HZ)
+
+
 def mel_window(mel: Float[np.ndarray, "80 t"], frame: int) -> Float[np.ndarray, "80 52"]:
     """The 52 columns (0.65 s) that go with the 16 video frames from `frame` on, at 25 frames a second.
 
     Raises:
         ValueError: the window begins before the sound or ends after it.
     """
-    start = int(MEL_HZ * frame / VIDEO_HZ)
+    start = mel_start(frame)
     if frame < 0 or start + WINDOW_COLUMNS > mel.shape[1]:
         raise ValueError(
             f"frame {frame} needs mel columns {start} to {start + WINDOW_COLUMNS} and there are {mel.shape[1]}; "

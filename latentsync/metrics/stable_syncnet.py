@@ -21,6 +21,8 @@ from torch.nn.functional import normalize, pad, silu
 
 from latentsync.attention import Attention
 from latentsync.errors import OptionError
+from latentsync.masks import crops_to_pixels
+from latentsync.shapes import Crops, Pixels
 from latentsync.tensor_files import Place, load_exactly, read_state_dict
 
 NORM_GROUPS = 32
@@ -230,11 +232,25 @@ class StableSyncNet(nn.Module):
         Raises:
             ValueError: an input whose channels or size do not fit.
         """
-        vision = _embedding(self.visual_encoder, image_sequences, "image_sequences", "(b, 48, 128, 256)")
-        return vision, _embedding(self.audio_encoder, audio_sequences, "audio_sequences", "(b, 1, 80, 52)")
+        usual = "the published pixel model takes {}".format
+        vision = embedding(self.visual_encoder, image_sequences, "image_sequences", usual("(b, 48, 128, 256)"))
+        return vision, embedding(self.audio_encoder, audio_sequences, "audio_sequences", usual("(b, 1, 80, 52)"))
 
 
-def _embedding(encoder: Encoder, pictures: Tensor, name: str, usual: str) -> Float[Tensor, "b d"]:
+def lower_half(crops: Crops) -> Pixels:
+    """What a pixel variant sees of aligned faces (..., 3, r, r): their lower halves as -1..1."""
+    return crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
+
+
+def embedding(encoder: Encoder, pictures: Float[Tensor, "b c h w"], name: str, remedy: str) -> Float[Tensor, "b d"]:
+    """What one of the two encoders makes of its pictures, of length 1.
+
+    Args:
+        name, remedy: of the pictures, for messages.
+
+    Raises:
+        ValueError: their channels or size do not fit.
+    """
     channels = encoder.conv_in.in_channels
     if pictures.ndim != 4 or pictures.shape[1] != channels:
         raise ValueError(f"{name} has shape {tuple(pictures.shape)}; (b, {channels}, height, width) is needed")
@@ -242,7 +258,7 @@ def _embedding(encoder: Encoder, pictures: Tensor, name: str, usual: str) -> Flo
     if encoded.shape[2:] != (1, 1):
         raise ValueError(
             f"{name} of shape {tuple(pictures.shape)} ends in {encoded.shape[2]}x{encoded.shape[3]} positions and must "
-            f"end in one; the published pixel model takes {usual}"
+            f"end in one; {remedy}"
         )
     return normalize(encoded.flatten(1), dim=1)
 

@@ -25,12 +25,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from latentsync.errors import MediaError
-from latentsync.masks import crops_to_pixels
-from latentsync.metrics.speech_features import MEL_HZ, VIDEO_HZ, wav2lip_mel
-from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet
+from latentsync.metrics.speech_features import MEL_HZ, VIDEO_HZ, mel_columns, mel_start, wav2lip_mel
+from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet, embedding, lower_half
 from latentsync.shapes import Crops, Waveform
 
 MAX_SHIFT = 15  # frames either way
@@ -93,9 +91,9 @@ def embed(
 def embed_lips(network: StableSyncNet, crops: Crops) -> Float[Tensor, "n d"]:
     """The half of `embed` that sees."""
     window, device = num_frames(network), network.visual_encoder.conv_in.weight.device
-    lower = crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
+    lower = lower_half(crops)
     strips = (lower[i : i + BATCH_WINDOWS + window - 1] for i in range(0, len(crops) - window + 1, BATCH_WINDOWS))
-    return torch.cat([_unit(network.visual_encoder, _channels(strip, window).to(device)).cpu() for strip in strips])
+    return torch.cat([_embedded(network.visual_encoder, _channels(strip, window).to(device)) for strip in strips])
 
 
 @torch.inference_mode()
@@ -103,17 +101,11 @@ def embed_speech(network: StableSyncNet, waveform: Waveform) -> Float[Tensor, "m
     """The half of `embed` that hears."""
     device = network.audio_encoder.conv_in.weight.device
     parts = mel_windows(wav2lip_mel(waveform), num_frames(network)).split(BATCH_WINDOWS)
-    return torch.cat([_unit(network.audio_encoder, part[:, None].to(device)).cpu() for part in parts])
+    return torch.cat([_embedded(network.audio_encoder, part[:, None].to(device)) for part in parts])
 
 
-def _unit(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    encoded = encoder(pictures)
-    if encoded.shape[2:] != (1, 1):
-        raise ValueError(
-            f"pictures of {tuple(pictures.shape[2:])} px end in {encoded.shape[2]}x{encoded.shape[3]} positions and "
-            f"must end in one; give crops of the size that the network was trained with"
-        )
-    return normalize(encoded.flatten(1), dim=1)
+def _embedded(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    return embedding(encoder, pictures, "a batch", "give crops of the size that the network was trained with").cpu()
 
 
 def _channels(frames: Float[Tensor, "f c h w"], window: int) -> Float[Tensor, "n fc h w"]:
@@ -123,8 +115,8 @@ def _channels(frames: Float[Tensor, "f c h w"], window: int) -> Float[Tensor, "n
 
 def mel_windows(mel: Float[np.ndarray, "80 t"], window: int) -> Float[Tensor, "m 80 k"]:
     """The mel columns that go with the windows of frames from frame 0, 1, 2 ... on, as many as are whole."""
-    columns = math.ceil(MEL_HZ * window / VIDEO_HZ)
-    starts = [int(MEL_HZ * frame / VIDEO_HZ) for frame in range(math.ceil(mel.shape[1] * VIDEO_HZ / MEL_HZ) + 1)]
+    columns = mel_columns(window)
+    starts = [mel_start(frame) for frame in range(math.ceil(mel.shape[1] * VIDEO_HZ / MEL_HZ) + 1)]
     return torch.from_numpy(np.stack([mel[:, s : s + columns] for s in starts if s + columns <= mel.shape[1]]))
 
 

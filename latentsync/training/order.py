@@ -95,7 +95,7 @@ class Batches(Sampler):
 class SeededItems(Dataset):
     """A data set whose items' random parts depend on (seed, epoch, index) only, wherever and whenever they are read.
 
-    A set that draws by itself has `sample(epoch, index)`, as `clips.WindowSet`. Around any other's `items[index]` the
+    A set that draws by itself has `sample(epoch, index)`, as `windows.WindowSet`. Around any other's `items[index]` the
     global generators are seeded.
     """
 

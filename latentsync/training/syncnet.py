@@ -21,8 +21,7 @@ from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from latentsync.errors import OptionError, WeightsError
-from latentsync.masks import crops_to_pixels
-from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.metrics.stable_syncnet import StableSyncNet, lower_half
 from latentsync.model_files import CONFIG_FILE, WEIGHTS_FILE, model_folder, plain_tensors
 from latentsync.shapes import Crops
 from latentsync.tensor_files import load_exactly, read_state_dict
@@ -44,7 +43,7 @@ class SyncNetSettings:
         gap_frames: how far the beginning of a window that does not belong to the sound lies from it, at least. Windows
             that overlap teach the network to tell an offset of a few frames.
         held_out_share: of the identities, for validation.
-        flip, colour_jitter: augmentation, see `clips.WindowSet`.
+        flip, colour_jitter: augmentation, see `windows.WindowSet`.
     """
 
     num_frames: int = 16
@@ -171,8 +170,7 @@ def picture_size(network: StableSyncNet) -> tuple[int, int]:
 
 def lower_halves(crops: Crops) -> Float[Tensor, "b fc h w"]:
     """Lower halves of windows of faces (b, f, 3, r, r) as -1..1, laid on the channels frame by frame."""
-    pixels = crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
-    return rearrange(pixels, "b f c h w -> b (f c) h w")
+    return rearrange(lower_half(crops), "b f c h w -> b (f c) h w")
 
 
 def load_own_syncnet(model_dir: str | Path) -> tuple[StableSyncNet, dict]:

@@ -34,6 +34,7 @@ from latentsync.masks import (
 )
 from latentsync.metrics.perceptual import LPIPS_NETS, lpips_network
 from latentsync.model_files import load_folder, save_network
+from latentsync.references import GAP_FRAMES
 from latentsync.shapes import Latents, Pixels
 from latentsync.training.clips import AlignedClip, find_clips, split
 from latentsync.training.features import LatentFiles, cache_states, read_windows
@@ -48,7 +49,7 @@ from latentsync.training.losses import (
 )
 from latentsync.training.settings import read_settings
 from latentsync.training.syncnet import SyncJudge, load_judge
-from latentsync.training.windows import REFERENCE_GAP_FRAMES, WindowSet, reference_starts
+from latentsync.training.windows import WindowSet, reference_starts
 from latentsync.unet import UNet3DConditionModel
 from latentsync.whisper import WhisperStates
 
@@ -77,7 +78,7 @@ class UNetSettings:
         pixel_timesteps_below: those losses see only windows whose timestep lies below, since the clean latents that a
             very noisy window stands for are a blur; 1000 is all of them, as in the original.
         held_out_share: of the identities, for validation.
-        flip, colour_jitter: augmentation, see `clips.WindowSet`.
+        flip, colour_jitter: augmentation, see `windows.WindowSet`.
         latent_copies: faces are encoded once, in so many augmented copies of each clip, and kept beside the clips; 0
             encodes them at each step, augmented anew.
         validation_steps: DDIM steps of the windows that validation generates.
@@ -166,7 +167,7 @@ class UNetTask:
         condition = self.condition(batch, generator)
         noise = mixed_noise(latents.shape, settings.noise_alpha, generator).to(device)
         steps = self.scheduler.config.num_train_timesteps
-        timesteps = drawn_timesteps(steps, len(latents), self.settings.timestep_bias, generator).to(device)
+        timesteps = drawn_timesteps(steps, len(latents), settings.timestep_bias, generator).to(device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         kept = (torch.rand(len(latents), generator=generator) >= settings.audio_dropout).to(device)
         prediction = self.predict(noisy, timesteps, condition, condition.audio * kept[:, None, None, None])
@@ -321,7 +322,7 @@ def read_excerpt(clips: Sequence[AlignedClip], num_frames: int, whisper: Whisper
     count = min(clip.num_frames, wanted) // num_frames
     first = (clip.num_frames - count * num_frames) // 2
     starts = range(first, first + count * num_frames, num_frames)
-    references = [reference_starts(start, num_frames, clip.num_frames, REFERENCE_GAP_FRAMES)[0] for start in starts]
+    references = [reference_starts(start, num_frames, clip.num_frames, GAP_FRAMES)[0] for start in starts]
     states = cache_states([clip], whisper)
     return {
         "frames": torch.stack([clip.frames(start, start + num_frames) for start in starts]),

@@ -44,7 +44,7 @@ class VaeSettings:
         train_encoder: False trains the decoder alone: latents stay what they are, and so does the use of a UNet that
             was trained on them.
         held_out_share: of the identities, for validation.
-        flip, colour_jitter: augmentation, see `clips.WindowSet`.
+        flip, colour_jitter: augmentation, see `windows.WindowSet`.
     """
 
     kl_weight: float = 1e-6

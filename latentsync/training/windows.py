@@ -5,7 +5,6 @@ whether frames come from memory or from the file.
 """
 
 import bisect
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,21 +18,15 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from latentsync.errors import MediaError, OptionError
-from latentsync.media import VIDEO_RATE_HZ
-from latentsync.metrics.speech_features import MEL_HZ, wav2lip_mel
+from latentsync.metrics.speech_features import mel_columns, mel_start, wav2lip_mel
+from latentsync.references import GAP_FRAMES
 from latentsync.shapes import Crops
 from latentsync.training.clips import AlignedClip, read_wav
 from latentsync.training.features import Augmentation, LatentFiles, cache_states, read_windows
 from latentsync.whisper import WhisperStates
 
-REFERENCE_GAP_FRAMES = 25  # 1 s
 MEMORY_BUDGET_BYTES = 4 << 30
 WANTED = ("frames", "reference", "mel", "reference_mel")
-
-
-def mel_columns(num_frames: int) -> int:
-    """How many mel columns go with so many frames: ceil(80 f / 25), which is SyncNet's 52 for its 16 frames."""
-    return math.ceil(MEL_HZ * num_frames / VIDEO_RATE_HZ)
 
 
 def reference_starts(start: int, num_frames: int, length: int, gap: int) -> list[int]:
@@ -93,7 +86,7 @@ class WindowSet(Dataset):
         clips: Sequence[AlignedClip],
         num_frames: int = 16,
         whisper: WhisperStates | None = None,
-        reference_gap_frames: int = REFERENCE_GAP_FRAMES,
+        reference_gap_frames: int = GAP_FRAMES,
         seed: int = 0,
         flip: bool = False,
         colour_jitter: float = 0.0,
@@ -188,7 +181,7 @@ class WindowSet(Dataset):
         return crops
 
     def _mel_window(self, clip: AlignedClip, start: int) -> Float[Tensor, "80 m"]:
-        first = int(MEL_HZ * start / VIDEO_RATE_HZ)
+        first = mel_start(start)
         return torch.from_numpy(_mel(clip)[:, first : first + mel_columns(self.num_frames)].copy())
 
 
