@@ -391,10 +391,10 @@ class _Run:
             with self._finished_weights(), self.accelerator.autocast(), explained:
                 seed_global_draws(derived_seed("validation", seed))
                 figures = self.task.validate(self._validation_loader(), seeded_generator("validation", seed))
-                for name, show in self.shows.items():
-                    if show is not None and hasattr(self.task, name):
-                        first = next(iter(self._validation_loader(only_first=True)))
-                        show(self.step, getattr(self.task, name)(first, seeded_generator(name, seed)))
+                shown = [name for name, show in self.shows.items() if show is not None and hasattr(self.task, name)]
+                first = next(iter(self._validation_loader(only_first=True))) if shown else None
+                for name in shown:
+                    self.shows[name](self.step, getattr(self.task, name)(first, seeded_generator(name, seed)))
         self.accelerator.wait_for_everyone()
         return {f"{VALIDATION_PREFIX}{name}": float(value) for name, value in figures.items()}
 
