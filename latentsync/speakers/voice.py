@@ -169,19 +169,29 @@ def _run_espeak(sentence: str, voice: Voice) -> tuple[int, list[tuple[int, str]]
         int(np.clip(round(ESPEAK_RATE_WPM * voice.tract / voice.stretch), *espeak.RATE_RANGE_WPM)),
     )
     command = [sys.executable, "-I", "-S", espeak.__file__, espeak.file_name(voice.name), *map(str, settings)]
-    text = " ".join(sentence.split()).encode()
-    try:
-        done = subprocess.run(command, input=text, capture_output=True, timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise MediaError(f"espeak-ng spent over {TIMEOUT_S} s on {sentence!r}; give a shorter sentence") from error
+    done = _ended("espeak-ng", command, sentence, given=" ".join(sentence.split()).encode())
     if done.returncode == espeak.NOT_INSTALLED:
         raise MediaError(
             "the speech synthesiser espeak-ng is not installed; install it with `apt-get install espeak-ng`"
         )
     if done.returncode != 0:
-        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise MediaError(f"espeak-ng failed (code {done.returncode}: {reason}) on {sentence!r}; change the sentence")
+        raise _failed("espeak-ng", done, sentence)
     return espeak.parse_output(done.stdout)
+
+
+def _ended(
+    name: str, command: list[str], sentence: str, given: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """A synthesiser's process when it has ended, however; MediaError where it takes too long."""
+    try:
+        return subprocess.run(command, input=given, capture_output=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise MediaError(f"{name} spent over {TIMEOUT_S} s on {sentence!r}; give a shorter sentence") from error
+
+
+def _failed(name: str, done: subprocess.CompletedProcess[bytes], sentence: str) -> MediaError:
+    reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+    return MediaError(f"{name} failed (code {done.returncode}: {reason}) on {sentence!r}; change the sentence")
 
 
 def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
@@ -196,15 +206,11 @@ def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
         # The sentence goes through a file, so that no sentence can be taken for an option.
         text.write_text(" ".join(sentence.split()) + "\n", encoding="utf-8")
         command += ["-f", str(text), "-o", str(target)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise MediaError(f"flite spent over {TIMEOUT_S} s on {sentence!r}; give a shorter sentence") from error
+        done = _ended("flite", command, sentence)
         if done.returncode != 0 or not target.is_file():
-            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise MediaError(f"flite failed (code {done.returncode}: {reason}) on {sentence!r}; change the sentence")
+            raise _failed("flite", done, sentence)
         sound, rate_hz = read_wav(target.read_bytes())
-    return done.stdout, sound, rate_hz
+    return done.stdout.decode(errors="replace"), sound, rate_hz
 
 
 def parse_phones(printed: str, time_scale: float, duration_s: float) -> tuple[Phone, ...]:
