@@ -76,7 +76,7 @@ def test_the_carriers_heads_are_those_of_the_lpips_package(alexnet):
 
 def test_the_network_is_made_in_silence_and_leaves_the_random_state_alone(alexnet, capfd, monkeypatch):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("a download was tried"))
-    perceptual.lpips_network.cache_clear()
+    perceptual.loaded_lpips.cache_clear()
     torch.manual_seed(4)
     expected = torch.rand(1)
     torch.manual_seed(4)
@@ -230,7 +230,7 @@ def test_crops_of_different_number_are_refused(alexnet):
 
 
 def test_a_network_that_measured_first_serves_a_training_too():
-    perceptual.lpips_network.cache_clear()
+    perceptual.loaded_lpips.cache_clear()
     grey = torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)
     perceptual.lpips_distance(grey, grey)
     picture = torch.zeros(1, 3, 64, 64, requires_grad=True)

@@ -110,10 +110,8 @@ def _oihw(kernel: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
 
 
-@cache
-@torch.inference_mode(False)  # whoever asks first: a training may get the same network, and its gradients go through it
 def lpips_network(device: str = "cpu", net: str = "alex") -> lpips.LPIPS:
-    """LPIPS v0.1 in float32, ready for use; nothing is downloaded by `lpips` or torchvision.
+    """LPIPS v0.1 in float32, ready for use, one for all; nothing is downloaded by `lpips` or torchvision.
 
     Args:
         net: "alex" or "vgg".
@@ -121,6 +119,13 @@ def lpips_network(device: str = "cpu", net: str = "alex") -> lpips.LPIPS:
     Raises:
         WeightsError: the weights are not on this machine and cannot be fetched.
     """
+    return loaded_lpips(device, net)
+
+
+@cache  # by both arguments: who names the usual device and who does not get one network
+@torch.inference_mode(False)  # whoever asks first: a training may get the same network, and its gradients go through it
+def loaded_lpips(device: str, net: str) -> lpips.LPIPS:
+    """`lpips_network`, behind its memory."""
     state = lpips_state_dict(read_arrays(weights.locate(_NETS[net][0])), net)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # its random start is overwritten
         warnings.simplefilter("ignore")  # torchvision's old argument names, in lpips' own code
