@@ -10,6 +10,7 @@ on the channels frame by frame; the latent variant takes 16 frames of whole late
 Source: arXiv 2412.09262, section 3.3, and its published configurations.
 """
 
+import math
 from pathlib import Path
 
 import torch
@@ -17,12 +18,10 @@ from diffusers.models.attention import FeedForward
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad, silu
+from torch.nn.functional import interpolate, normalize, pad, silu
 
 from latentsync.attention import Attention
 from latentsync.errors import OptionError
-from latentsync.masks import crops_to_pixels
-from latentsync.shapes import Crops, Pixels
 from latentsync.tensor_files import Place, load_exactly, read_state_dict
 
 NORM_GROUPS = 32
@@ -237,9 +236,28 @@ class StableSyncNet(nn.Module):
         return vision, embedding(self.audio_encoder, audio_sequences, "audio_sequences", usual("(b, 1, 80, 52)"))
 
 
-def lower_half(crops: Crops) -> Pixels:
-    """What a pixel variant sees of aligned faces (..., 3, r, r): their lower halves as -1..1."""
-    return crops_to_pixels(crops[..., crops.shape[-2] // 2 :, :])
+def picture_size(network: StableSyncNet) -> tuple[int, int]:
+    """Height and width, px, of the pictures that end in one position: the products of the strides."""
+    convolutions = [getattr(block, "downsample_conv", None) for block in network.visual_encoder.down_blocks]
+    strides = [convolution.stride for convolution in convolutions if convolution is not None]
+    return math.prod(down for down, _ in strides), math.prod(across for _, across in strides)
+
+
+def lower_halves(network: StableSyncNet, faces: Float[Tensor, "b f 3 r r"]) -> Float[Tensor, "b f 3 h w"]:
+    """What a pixel variant sees of windows of aligned faces in -1..1: their lower halves, as large as it takes them.
+
+    Faces of another size are resized as a whole, bicubically, before they are halved, as the original does.
+    """
+    height, width = picture_size(network)
+    if faces.shape[-2:] != (2 * height, width):
+        flat = interpolate(faces.flatten(0, 1), size=(2 * height, width), mode="bicubic")
+        faces = flat.unflatten(0, faces.shape[:2])
+    return faces[..., height:, :]
+
+
+def on_channels(windows: Float[Tensor, "b f c h w"]) -> Float[Tensor, "b fc h w"]:
+    """Windows of frames as the visual encoder takes them: laid on the channels frame by frame."""
+    return windows.flatten(1, 2)
 
 
 def embedding(encoder: Encoder, pictures: Float[Tensor, "b c h w"], name: str, remedy: str) -> Float[Tensor, "b d"]:

@@ -3,7 +3,7 @@
 Goal: the protocol of SyncNet's scores with the network that a model was trained beside. Its numbers say something about
 that model and its data only. They never carry the names of the standard network's scores (LSE-C, LSE-D).
 
-Conventions: aligned crops at 25 frames a second, of the size the network was trained with; speech as the mel of
+Conventions: aligned crops at 25 frames a second, of any size (see `stable_syncnet.lower_halves`); speech as the mel of
 `speech_features.wav2lip_mel`. Window i is frames i .. i + f - 1 (f of the network) and ceil(80 f / 25) mel columns from
 int(80 i / 25) on, as in training. The distance of two embeddings is 1 less their cosine, 0..1, since all numbers of an
 embedding are at least 0. A shift s compares lips i with speech i + s, over the windows for which both are there; a clip
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from latentsync.errors import MediaError
+from latentsync.masks import crops_to_pixels
 from latentsync.metrics.speech_features import MEL_HZ, VIDEO_HZ, mel_columns, mel_start, wav2lip_mel
-from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet, embedding, lower_half
+from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet, embedding, lower_halves, on_channels
 from latentsync.shapes import Crops, Waveform
 
 MAX_SHIFT = 15  # frames either way
@@ -91,9 +91,10 @@ def embed(
 def embed_lips(network: StableSyncNet, crops: Crops) -> Float[Tensor, "n d"]:
     """The half of `embed` that sees."""
     window, device = num_frames(network), network.visual_encoder.conv_in.weight.device
-    lower = lower_half(crops)
-    strips = (lower[i : i + BATCH_WINDOWS + window - 1] for i in range(0, len(crops) - window + 1, BATCH_WINDOWS))
-    return torch.cat([_embedded(network.visual_encoder, _channels(strip, window).to(device)) for strip in strips])
+    lower = [lower_halves(network, crops_to_pixels(part)[None])[0] for part in crops.split(BATCH_WINDOWS)]
+    windows = torch.cat(lower).unfold(0, window, 1).movedim(-1, 1)
+    parts = (on_channels(part).to(device) for part in windows.split(BATCH_WINDOWS))
+    return torch.cat([_embedded(network.visual_encoder, part) for part in parts])
 
 
 @torch.inference_mode()
@@ -105,12 +106,7 @@ def embed_speech(network: StableSyncNet, waveform: Waveform) -> Float[Tensor, "m
 
 
 def _embedded(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    return embedding(encoder, pictures, "a batch", "give crops of the size that the network was trained with").cpu()
-
-
-def _channels(frames: Float[Tensor, "f c h w"], window: int) -> Float[Tensor, "n fc h w"]:
-    """Every window of frames, laid on the channels frame by frame."""
-    return rearrange(frames.unfold(0, window, 1), "n c h w f -> n (f c) h w")
+    return embedding(encoder, pictures, "a batch", "give square crops").cpu()
 
 
 def mel_windows(mel: Float[np.ndarray, "80 t"], window: int) -> Float[Tensor, "m 80 k"]:

@@ -5,7 +5,6 @@ same clip it does not, so that only the lips can tell (arXiv 2412.09262, section
 """
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from einops import rearrange
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from latentsync.errors import OptionError, WeightsError
-from latentsync.metrics.stable_syncnet import StableSyncNet, lower_half
+from latentsync.masks import crops_to_pixels, pixels_to_crops
+from latentsync.metrics.stable_syncnet import StableSyncNet, lower_halves, on_channels
 from latentsync.model_files import CONFIG_FILE, WEIGHTS_FILE, model_folder, plain_tensors
 from latentsync.shapes import Crops
 from latentsync.tensor_files import load_exactly, read_state_dict
@@ -75,7 +74,8 @@ class SyncNetTask:
 
     def _embedded(self, crops: Crops, mel: Tensor) -> tuple[Tensor, Tensor]:
         device = self.network.audio_encoder.conv_in.weight.device
-        return self.network(lower_halves(crops).to(device), mel[:, None].to(device))
+        lower = lower_halves(self.network, crops_to_pixels(crops.to(device)))
+        return self.network(on_channels(lower), mel[:, None].to(device))
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy over as many pairs that belong together as pairs that do not; draws nothing.
@@ -104,8 +104,8 @@ class SyncNetTask:
 
     def pictures(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
         """What the network sees of the first window."""
-        lower = batch["frames"][0, :, :, batch["frames"].shape[-2] // 2 :]
-        return {"window": rearrange(lower.cpu(), "f c h w -> h (f w) c").numpy()}
+        lower = lower_halves(self.network, crops_to_pixels(batch["frames"][:1]))[0]
+        return {"window": rearrange(pixels_to_crops(lower), "f c h w -> h (f w) c").numpy()}
 
     def export(self, folder: Path) -> None:
         """Writes `syncnet/`: weights and configuration."""
@@ -128,22 +128,13 @@ class SyncJudge:
     def __init__(self, network: StableSyncNet, num_frames: int) -> None:
         check_num_frames(network, num_frames)
         self.network = network.eval().requires_grad_(False)
-        self.picture_size = picture_size(network)
 
     def to(self, device: torch.device) -> None:
         self.network.to(device)
 
     def loss(self, faces: Faces, mel: Float[Tensor, "b 80 m"]) -> Tensor:
-        """Cross-entropy of the cosines with 1: the original's, on the lower halves of the faces.
-
-        Faces of another size are resized as a whole, bicubically, before they are halved, as the original does.
-        """
-        height, width = self.picture_size
-        flat = rearrange(faces, "b f c h w -> (b f) c h w")
-        if flat.shape[-2:] != (2 * height, width):
-            flat = interpolate(flat, size=(2 * height, width), mode="bicubic")
-        pictures = rearrange(flat[..., height:, :], "(b f) c h w -> b (f c) h w", b=len(faces))
-        vision, speech = self.network(pictures, mel[:, None])
+        """Cross-entropy of the cosines with 1: the original's, on the lower halves of the faces."""
+        vision, speech = self.network(on_channels(lower_halves(self.network, faces)), mel[:, None])
         return sync_loss(vision, speech, torch.ones(len(faces), device=vision.device))
 
 
@@ -159,18 +150,6 @@ def check_num_frames(network: StableSyncNet, num_frames: int) -> None:
             f"task.num_frames is {num_frames}; the network takes {channels} channels, so {channels // 3} "
             f"frames, of a window"
         )
-
-
-def picture_size(network: StableSyncNet) -> tuple[int, int]:
-    """Height and width, px, of the pictures that end in one position: the products of the strides."""
-    convolutions = [getattr(block, "downsample_conv", None) for block in network.visual_encoder.down_blocks]
-    strides = [convolution.stride for convolution in convolutions if convolution is not None]
-    return math.prod(down for down, _ in strides), math.prod(across for _, across in strides)
-
-
-def lower_halves(crops: Crops) -> Float[Tensor, "b fc h w"]:
-    """Lower halves of windows of faces (b, f, 3, r, r) as -1..1, laid on the channels frame by frame."""
-    return rearrange(lower_half(crops), "b f c h w -> b (f c) h w")
 
 
 def load_own_syncnet(model_dir: str | Path) -> tuple[StableSyncNet, dict]:
