@@ -1,6 +1,7 @@
 """Raw videos -> a folder of aligned pieces to train on.
 
     python -m experiments.prepare --input_dir RAW --output_dir CLIPS [--size 256] [--max_seconds 10] [--workers 2]
+        [--syncnet syncnet_v2.model | --syncnet mini [--min_confidence 0.05]]
 
 Of each video of RAW come CLIPS/STEM-000.mp4 (aligned crops, 25 frames/s), STEM-000.wav (16 kHz mono, 16 bit) and
 STEM-000.json (where it is from, affines, sync, truth), STEM-001.* and so on. A piece is there when its JSON file is.
@@ -31,11 +32,15 @@ from experiments.pairs import CLIP_SUFFIXES
 from experiments.record import private_folder, read_json, write_json
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.landmarks import MediaPipeLandmarks
-from latentsync.metrics.syncnet import load_syncnet
+from latentsync.metrics.syncnet import SyncNet, load_syncnet
+from latentsync.model_files import INDEX_FILE, WEIGHTS_FILE, model_folder
 from latentsync.pipeline import LANDMARK_REFINEMENTS
 from latentsync.training.clips import FACTS_END, SOUND_END, VIDEO_END
 from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source, signature
 from latentsync.training.shots import Dropped, find_cut_detector
+from latentsync.training.sound import LEAST_MINI_CONFIDENCE, SyncMini
+from latentsync.training.syncnet import FOLDER as SYNCNET_FOLDER
+from latentsync.training.syncnet import load_own_syncnet
 
 REPORT_FILE = "report.json"
 REPORT_EVERY_S = 5.0  # between two writings; the report grows with the folder
@@ -199,10 +204,33 @@ def _make(
 # --- all of them ---
 
 
-def load_tools(syncnet: Path | None) -> Tools:
+def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | SyncMini | None:
+    """What judges sync: a model's own SyncNet where `syncnet` is a shipped model or a model folder, or else the file.
+
+    Raises:
+        OptionError: the model has no trained SyncNet, or min_confidence is out of range or goes with nothing.
+        WeightsError: the file or the model is damaged or of another network.
+    """
+    is_model = syncnet is not None and (model_folder(syncnet) / INDEX_FILE).is_file()
+    if min_confidence is not None and not is_model:
+        raise OptionError("--min_confidence goes with the SyncNet of a model, as of --syncnet mini; leave it out")
+    if not is_model:
+        return None if syncnet is None else load_syncnet(Path(syncnet))
+    folder = model_folder(syncnet)
+    weights = folder / SYNCNET_FOLDER / WEIGHTS_FILE
+    if not weights.is_file():
+        raise OptionError(
+            f"the model {syncnet} has no trained SyncNet ({weights} is absent); train one with "
+            f"`python -m experiments.train train=syncnet` and assemble it with the model, or give syncnet_v2.model"
+        )
+    told = LEAST_MINI_CONFIDENCE if min_confidence is None else min_confidence
+    return SyncMini(load_own_syncnet(folder)[0].eval(), told)
+
+
+def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:
     """The landmark networks of inference, scenedetect where it is installed, and SyncNet where it is given."""
-    network = None if syncnet is None else load_syncnet(syncnet)
-    return Tools(MediaPipeLandmarks(LANDMARK_REFINEMENTS), find_cut_detector(), network)
+    judge = load_judge(syncnet, min_confidence)  # first, so that what it lacks is told at once
+    return Tools(MediaPipeLandmarks(LANDMARK_REFINEMENTS), find_cut_detector(), judge)
 
 
 @contextmanager
@@ -219,10 +247,10 @@ def _one_thread() -> Iterator[None]:
 _tools: Tools | None = None  # of a worker process
 
 
-def _start_worker(syncnet: Path | None) -> None:
+def _start_worker(*syncnet: Any) -> None:
     global _tools
     torch.set_num_threads(1)  # the workers share the cores
-    _tools = load_tools(syncnet)
+    _tools = load_tools(*syncnet)
 
 
 def _work(source: Source, options: PrepareOptions, folder: Path, before: dict | None) -> Outcome:
@@ -234,15 +262,16 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     """The outcome of each source as it is finished."""
     if told.workers == 1:
-        tools = load_tools(told.syncnet)
+        tools = load_tools(told.syncnet, told.min_confidence)
         with _one_thread(), tqdm(unit="frame", desc="prepare", disable=None) as bar:
             for number, source in enumerate(sources, start=1):
                 bar.set_postfix_str(f"{number}/{len(sources)} {source.video.name}")
                 yield prepare_one(source, options, tools, told.output_dir, entries.get(source.video.name), bar)
         return
+    load_judge(told.syncnet, told.min_confidence)  # here what it lacks is told once
     # Forked children would share the landmark runtime's threads, which do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(told.workers, spawn, _start_worker, (told.syncnet,)) as pool:
+    with ProcessPoolExecutor(told.workers, spawn, _start_worker, (told.syncnet, told.min_confidence)) as pool:
         waiting = {
             pool.submit(_work, source, options, told.output_dir, entries.get(source.video.name)): source
             for source in sources
@@ -302,9 +331,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes, default %(default)s")
     parser.add_argument(
         "--syncnet",
-        type=Path,
-        help="syncnet_v2.model: corrects offsets of up to 6 frames and keeps confidences of at least 3; without it "
-        "the sound stays where it is and nothing is dropped for its sync",
+        help="syncnet_v2.model, or `mini` or a model folder for that model's own: corrects offsets of up to 6 frames "
+        "and keeps what is confidently in sync (SyncNet v2: at least 3); without it the sound stays where it is and "
+        "nothing is dropped for its sync",
+    )
+    parser.add_argument(
+        "--min_confidence",
+        type=float,
+        help=f"of a model's own SyncNet, 0..1, default {LEAST_MINI_CONFIDENCE:g}; not comparable with SyncNet v2's 3",
     )
     return parser.parse_args(arguments)
 

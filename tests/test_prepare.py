@@ -14,6 +14,7 @@ from latentsync.faces import LEFT_BROW, NOSE, RIGHT_BROW, align
 from latentsync.geometry import apply_affine, crop_box_size, warp_crop
 from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.media import VideoWriter, read_frames, read_sound
+from latentsync.metrics.sync_mini import SyncMiniScores
 from latentsync.metrics.syncnet import SyncScores
 from latentsync.speakers import samples
 from latentsync.training import prepare as room
@@ -21,6 +22,7 @@ from latentsync.training import sound as sound_room
 from latentsync.training.clips import check_clips, find_clips
 from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source
 from latentsync.training.shots import ContentCuts, Dropped, find_cut_detector
+from latentsync.training.syncnet import SyncNetSettings, SyncNetTask, load_own_syncnet
 
 SIZE = 128
 FRAMES = 33  # of the shipped clips that are used
@@ -187,7 +189,7 @@ def test_truth_and_identity_come_along(clips):
 def test_a_second_run_makes_nothing_anew(raw, prepared, capsys, monkeypatch):
     folder = prepared[1]
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "report.json"}
-    monkeypatch.setattr(command, "load_tools", lambda path: Tools(None, find_cut_detector()))  # nothing to look with
+    monkeypatch.setattr(command, "load_tools", lambda *_: Tools(None, find_cut_detector()))  # nothing to look with
     report = json.loads((folder / "report.json").read_text())
     assert command.main(["--input_dir", str(raw), "--output_dir", str(folder), "--size", str(SIZE)]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "report.json"} == before
@@ -294,6 +296,57 @@ def test_what_syncnet_doubts_is_dropped(scripted, monkeypatch, told, reason):
     monkeypatch.setattr(room.Tools, "identity", {"cuts": None, "syncnet": "stand-in"})
     pieces, dropped = scripted([[HERE]] * 30, syncnet=torch.nn.Identity())
     assert not pieces and reason in dropped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("offset", "confidence", "kept"), [(3, 0.2, (3, 60)), (-4, 0.06, (0, 56)), (0, 0.04, None), (7, 0.2, None)]
+)
+def test_a_models_own_syncnet_is_asked_too(scripted, monkeypatch, offset, confidence, kept):
+    seen = []
+
+    def told(network, crops, waveform):
+        seen.append((crops.shape, crops.dtype, len(waveform), abs(waveform).max() <= 1))
+        return SyncMiniScores(confidence, 0.3, offset)
+
+    monkeypatch.setattr(sound_room.sync_mini, "sync_mini", told)
+    mini = sound_room.SyncMini(torch.nn.Linear(1, 1))
+    pieces, dropped = scripted([[HERE]] * 60, PrepareOptions(64, 1.0, 4.0), syncnet=mini)
+    assert seen == [((60, 3, 64, 64), torch.uint8, 60 * 640, True)]
+    if kept is None:
+        assert not pieces and ("at least 0.05" if offset == 0 else "offset is 7 frames") in dropped[0].reason
+        return
+    facts = pieces[0].facts
+    assert span(pieces[0]) == kept and facts["sync_mini_offset"] == offset
+    assert facts["sync_mini_confidence"] == confidence and facts["syncnet"] is None
+    start, stop = kept
+    expected = noise(60 / 25)[640 * (start - offset) : 640 * (stop - offset)]
+    np.testing.assert_array_equal(read_sound(pieces[0].sound) * 32768, expected)
+
+
+def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained, raw, tmp_path, capsys):
+    told = ["--input_dir", str(raw), "--output_dir", str(tmp_path / "out")]
+    for more, message in (
+        (["--syncnet", str(untrained)], "has no trained SyncNet"),
+        (["--syncnet", str(untrained), "--workers", "2"], "has no trained SyncNet"),
+        (["--min_confidence", "0.1"], "--min_confidence goes with the SyncNet of a model"),
+    ):
+        assert command.main([*told, *more]) == 1
+        assert message in capsys.readouterr().err
+    model = shutil.copytree(untrained, tmp_path / "model")
+    network, config = load_own_syncnet(untrained)
+    SyncNetTask(network, config, SyncNetSettings(num_frames=8)).export(tmp_path / "exported")
+    shutil.copytree(tmp_path / "exported" / "syncnet", model / "syncnet", dirs_exist_ok=True)
+    judge, strict = (command.load_judge(str(model), limit) for limit in (None, 0.3))
+    assert (judge.min_confidence, strict.min_confidence) == (0.05, 0.3)
+    assert not judge.network.training
+    tools = [room.Tools(None, None, network) for network in (None, judge, strict)]
+    assert tools[0].identity == {"cuts": None, "syncnet": None}  # as before there was another judge
+    assert tools[1].identity != tools[2].identity != tools[0].identity
+    with pytest.raises(OptionError, match="min_confidence is 1.5; .* not comparable with SyncNet v2's 3"):
+        command.load_judge(str(model), 1.5)
+    crops = torch.zeros(25, 3, 128, 128, dtype=torch.uint8)
+    with pytest.raises(MediaError, match="at least 10 are needed"):
+        sound_room.sync_mini.sync_mini(judge.network, crops, np.zeros(25 * 640, np.float32))
 
 
 def test_syncnet_sees_the_face_in_its_own_framing():

@@ -30,7 +30,15 @@ from latentsync.metrics.speech_features import Samples
 from latentsync.metrics.syncnet import SAMPLES_PER_FRAME, SyncNet
 from latentsync.training.clips import SOUND_END, VIDEO_END
 from latentsync.training.shots import CutDetector, Dropped, Track, cut_detector_name, tracks
-from latentsync.training.sound import Placement, is_silent, landmark_sync, place_sound, spooled_sound, write_wav
+from latentsync.training.sound import (
+    Placement,
+    SyncMini,
+    is_silent,
+    landmark_sync,
+    place_sound,
+    spooled_sound,
+    write_wav,
+)
 from latentsync.weights import file_sha256, state_dict_sha256
 
 PREPARE_VERSION = 1  # raise it when the same input and options give other pieces
@@ -100,16 +108,19 @@ class Tools:
     Attributes:
         detector: finds the faces' landmarks.
         new_cut_detector: makes what sees a video's cuts; None where nothing does.
-        syncnet: SyncNet v2, to correct offsets and to filter; None for neither.
+        syncnet: SyncNet v2 or a model's own, to correct offsets and to filter; None for neither.
     """
 
     detector: LandmarkDetector
     new_cut_detector: Callable[[], CutDetector] | None = None
-    syncnet: SyncNet | None = None
+    syncnet: SyncNet | SyncMini | None = None
 
     @cached_property
-    def identity(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, Any]:
         """What of the tools decides how pieces turn out."""
+        if isinstance(self.syncnet, SyncMini):
+            weights = self.syncnet.identity
+            return {"cuts": cut_detector_name() if self.new_cut_detector else None, "sync_mini": weights}
         weights = None if self.syncnet is None else state_dict_sha256(self.syncnet.state_dict())
         return {"cuts": cut_detector_name() if self.new_cut_detector else None, "syncnet": weights}
 
@@ -197,7 +208,7 @@ class _Job:
 
     def make(self, name: str, track: Track) -> Piece | Dropped:
         """Writes a piece's two files into the work folder, unless its sound says that it is useless."""
-        placement = place_sound(self.source.video, track, self.samples, self.tools.syncnet)
+        placement = place_sound(self.source.video, track, self.samples, self.tools.syncnet, self.options.size_px)
         span = track.start, track.start + len(track)
         if isinstance(placement, str):
             return Dropped(*span, placement)
@@ -244,13 +255,14 @@ class _Job:
             "frames_without_face": np.flatnonzero(~track.found).tolist(),
             "matrices": track.matrices.round(6).tolist(),
             "landmark_sync": landmark_sync(track.gaps, sound),
-            "syncnet": placement.syncnet,
+            "syncnet": None,
             "files": {
                 "video_bytes": video.stat().st_size,
                 "sound_bytes": wav.stat().st_size,
                 "sound_sha256": file_sha256(wav),
             },
         }
+        facts |= placement.told
         facts |= {key: self.told[key] for key in ("identity", "sentence", "voice") if key in self.told}
         if "truth" in self.told and len(self.told["truth"]["rows"]) >= stop:
             facts["truth"] = {**self.told["truth"], "rows": self.told["truth"]["rows"][start:stop]}
