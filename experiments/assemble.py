@@ -1,17 +1,19 @@
 """A model folder with other networks in it: what trainings export becomes a model.
 
     python -m experiments.assemble --model_dir BASE --output_dir OUT [--vae DIR] [--unet DIR] [--syncnet DIR]
-        [--name NAME] [--dtype float16] [--trained true]
+        [--name NAME] [--dtype float16] [--trained true] [--unit_latents CLIPS]
 
 DIR holds config.json and the weights, as runs/training/NAME/weights/vae does; the folder above it will do, too. OUT
 becomes a copy of BASE with these networks in place of its own, whole or not at all; where OUT is BASE itself, each file
-is exchanged at once. The networks are checked before anything is written.
+is exchanged at once. The networks are checked before anything is written. With --unit_latents the given VAE's latents
+get mean 0 and deviation 1 in each channel, as measured on prepared clips; do it before a UNet is trained on them.
 """
 
 import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,9 @@ from latentsync.errors import LatentSyncError, OptionError, WeightsError
 from latentsync.files import whole_file, whole_folder, write_text
 from latentsync.model_files import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, load_network, model_folder, plain_tensors
 from latentsync.tensor_files import StateDict
+from latentsync.training.clips import AlignedClip, find_clips
 from latentsync.training.syncnet import read_syncnet
+from latentsync.training.vae import bring_to_unit
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import size_text
 
@@ -44,8 +48,11 @@ class Part:
     tensors: StateDict
 
 
-def read_part(name: str, told: Path, dtype: str) -> Part:
+def read_part(name: str, told: Path, dtype: str, unit_clips: Sequence[AlignedClip] = ()) -> Part:
     """A network out of an exported folder, checked against its configuration.
+
+    Args:
+        unit_clips: on which a VAE's latents are brought to unit deviation; none leaves them as they are.
 
     Raises:
         WeightsError: there is none, or its weights do not fit.
@@ -57,11 +64,16 @@ def read_part(name: str, told: Path, dtype: str) -> Part:
             f"{told} holds no {name} ({CONFIG_FILE} or {WEIGHTS_FILE} is absent); give the folder that a training "
             f"exported, runs/training/NAME/weights/{name}"
         )
-    tensors = {key: _cast(tensor, dtype) for key, tensor in plain_tensors(LOADERS[name](folder)).items()}
+    network, config = LOADERS[name](folder), (folder / CONFIG_FILE).read_text(encoding="utf-8")
+    if unit_clips:
+        bring_to_unit(network, unit_clips)
+        scale = {key: network.config[key] for key in ("scaling_factor", "shift_factor")}
+        config = json.dumps(json.loads(config) | scale, indent=2) + "\n"
+    tensors = {key: _cast(tensor, dtype) for key, tensor in plain_tensors(network).items()}
     odd = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if odd:
         raise OptionError(f"{folder / WEIGHTS_FILE} holds numbers that {dtype} cannot ({odd[0]}); give another --dtype")
-    return Part((folder / CONFIG_FILE).read_text(encoding="utf-8"), tensors)
+    return Part(config, tensors)
 
 
 def _cast(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -75,6 +87,7 @@ def assemble(
     name: str | None = None,
     trained: bool | None = None,
     dtype: str = "float32",
+    unit_latents: Path | None = None,
 ) -> None:
     """Writes a model folder with the given networks.
 
@@ -83,6 +96,7 @@ def assemble(
         folders: of the new networks, by "vae", "unet", "syncnet".
         name, trained: of the model; None keeps what it says.
         dtype: that the given networks' weights are stored in; they are loaded into float32 as these very numbers.
+        unit_latents: prepared clips on which the given VAE's latents are brought to unit deviation; None: as they are.
 
     Raises:
         LatentSyncError: a folder is not what it should be, or a model without weights is called trained.
@@ -90,7 +104,10 @@ def assemble(
     base = model_folder(model_dir)
     if not (base / INDEX_FILE).is_file():
         raise WeightsError(f"there is no model at {base} ({INDEX_FILE} is absent); give a model's name or its folder")
-    parts = {part: read_part(part, folder, dtype) for part, folder in folders.items()}
+    if unit_latents is not None and "vae" not in folders:
+        raise OptionError("--unit_latents is for a VAE that is exchanged; give --vae DIR, too")
+    unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
+    parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
     index = _index(base, parts, name, trained)
     if output_dir.resolve() == base.resolve():
         _write(output_dir, parts, index)
@@ -157,6 +174,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--trained", choices=("true", "false"), help="whether its output is more than noise, default: as it is"
     )
+    parser.add_argument(
+        "--unit_latents", type=Path, metavar="CLIPS", help="prepared clips to bring the given VAE's latents to unit on"
+    )
     return parser.parse_args(arguments)
 
 
@@ -166,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     folders = {part: folder for part in LOADERS if (folder := getattr(told, part)) is not None}
     trained = None if told.trained is None else told.trained == "true"
     try:
-        assemble(told.model_dir, told.output_dir, folders, told.name, trained, told.dtype)
+        assemble(told.model_dir, told.output_dir, folders, told.name, trained, told.dtype, told.unit_latents)
     except (LatentSyncError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

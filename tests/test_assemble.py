@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 import torch
+from aligned_clips import write_clip
 from diffusers import AutoencoderKL
 
 from experiments import assemble as command
+from latentsync.masks import crops_to_pixels
 from latentsync.model_files import CONFIG_FILE, INDEX_FILE, MODELS_DIR, WEIGHTS_FILE, load_folder, save_network, seeded
+from latentsync.training.clips import find_clips
 from latentsync.training.syncnet import SyncNetSettings, SyncNetTask, load_own_syncnet
 from latentsync.unet import UNet3DConditionModel
 
@@ -126,3 +129,26 @@ def test_what_is_no_network_or_no_model_is_refused(base, exported, tmp_path, cap
         status, _, errors = run(capsys, *told)
         assert status == 1 and message in errors and errors.count("\n") == 1, errors
     assert not out.exists() and (other / "letter.txt").exists()
+
+
+def test_latents_are_brought_to_unit_and_decode_as_before(base, exported, tmp_path, capsys):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write_clip(clips, "g-a-000", 12, {"seed": 1})
+    told = ("--model_dir", base, "--output_dir", tmp_path / "out", "--unit_latents", clips)
+    status, _, errors = run(capsys, *told, "--unet", exported[0])
+    assert status == 1 and "give --vae DIR, too" in errors
+    status, _, errors = run(capsys, *told, "--vae", exported[0])
+    assert status == 0, errors
+    before, after = exported[1]["vae"], load_folder(tmp_path / "out")["vae"]
+    assert before.config.scaling_factor == 0.5 and after.config.scaling_factor == 1
+    faces = crops_to_pixels(find_clips(clips)[0].frames())
+    with torch.no_grad():
+        pictures = [vae.decode(vae.encode(faces).latent_dist.mean).sample for vae in (before, after)]
+        scale = after.encode(faces).latent_dist.std / before.encode(faces).latent_dist.std  # of the posterior, too
+        measured = after.encode(faces[[2, 8]]).latent_dist.mean  # the middles of two halves
+    torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)  # rounding of float32
+    deviation, mean = torch.std_mean(measured, dim=(0, 2, 3))
+    torch.testing.assert_close(mean, torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(deviation, torch.ones(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scale.std(dim=(0, 2, 3)), torch.zeros(4), atol=1e-3, rtol=0)

@@ -1,19 +1,17 @@
 """Folders of aligned clips as training data: what is accepted, who is held out, and which samples are drawn."""
 
-import hashlib
 import json
-import wave
 
 import numpy as np
 import pytest
 import torch
+from aligned_clips import SIZE, write_clip
 from diffusers import AutoencoderKL
 from torch.utils.data import DataLoader
 
 from latentsync.audio import Audio2Feature
 from latentsync.errors import MediaError, OptionError
 from latentsync.masks import crops_to_pixels, masked_images, mouth_mask
-from latentsync.media import VideoWriter
 from latentsync.metrics.speech_features import mel_columns, mel_window, wav2lip_mel
 from latentsync.model_files import seeded
 from latentsync.training import windows as room
@@ -21,39 +19,6 @@ from latentsync.training.clips import check_clips, find_clips, split
 from latentsync.training.features import LatentFiles, cache_states, read_windows, states_path
 from latentsync.training.windows import WindowSet, reference_starts
 from latentsync.whisper import WhisperStates
-
-SIZE = 64
-
-
-def write_clip(folder, name, num_frames, identity=None, size_px=SIZE, source="a"):
-    """A clip whose left half tells the frame's number by its grey; the right half is red."""
-    with VideoWriter(folder / f"{name}.mp4", size_px, size_px, crf=10) as writer:
-        for i in range(num_frames):
-            picture = np.full((size_px, size_px, 3), 30 + 2 * i, np.uint8)
-            picture[:, size_px // 2 :] = (200, 40, 60)
-            writer.write(picture)
-    draw = np.random.default_rng(num_frames)
-    samples = (3000 * draw.standard_normal(640 * num_frames)).astype(np.int16)
-    with wave.open(str(folder / f"{name}.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(samples.tobytes())
-    sound = (folder / f"{name}.wav").read_bytes()
-    facts = {
-        "name": name, "frames": num_frames, "size_px": size_px, "fps": 25.0, "rate_hz": 16000,
-        "source": {"video": "a.mp4", "sha256": source},
-        "matrices": [[[1.0, 0, 0], [0, 1.0, i]] for i in range(num_frames)],
-        "truth": {"columns": ["phone", "lip_gap_px"], "rows": [["ah", 0.5 * i] for i in range(num_frames)]},
-        "files": {
-            "video_bytes": (folder / f"{name}.mp4").stat().st_size,
-            "sound_bytes": len(sound),
-            "sound_sha256": hashlib.sha256(sound).hexdigest(),
-        },
-    }  # fmt: skip
-    if identity is not None:
-        facts["identity"] = identity
-    (folder / f"{name}.json").write_text(json.dumps(facts))
 
 
 @pytest.fixture(scope="module")

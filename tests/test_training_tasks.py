@@ -41,10 +41,9 @@ from latentsync.training.syncnet import (
     SyncNetSettings,
     SyncNetTask,
     load_own_syncnet,
-    lower_halves,
 )
 from latentsync.training.unet import UNetSettings, UNetTask
-from latentsync.training.vae import VaeSettings, VaeTask
+from latentsync.training.vae import VaeSettings, VaeTask, turned_colours
 
 SIZE_PX, FRAMES = 64, 4
 SMALL_SYNCNET = {  # for windows of four faces of 64 px
@@ -172,6 +171,34 @@ def test_the_autoencoder_learns_and_tells_its_scale(batch, untrained, tmp_path):
     assert config["scaling_factor"] != 0.18215
 
 
+def test_squares_and_colours_count_as_they_are_weighted(batch, untrained):
+    vae = load_folder(untrained)["vae"]
+    plain, weighted = VaeSettings(lpips_weight=0), VaeSettings(lpips_weight=0, mse_weight=3, colour_weight=5)
+    with torch.no_grad():
+        before, parts = VaeTask(vae, plain).loss(batch, seeded())
+        task = VaeTask(vae, weighted)
+        total, more = task.loss(batch, seeded())
+    assert set(more) - set(parts) == {"mse", "colour"} and set(task.networks()) == {"vae", "deviation", "colours"}
+    torch.testing.assert_close(total, before + 3 * more["mse"] + 5 * more["colour"])
+    first, last = learnt(task, batch, steps=25, learning_rate=3e-3)
+    assert last < 0.7 * first
+    with torch.no_grad():
+        assert task.loss(batch, seeded())[1]["colour"] < 0.5 * more["colour"]
+
+
+def test_turned_colours_keep_their_lightness():
+    grey, red = torch.full((64, 3, 2, 2), 0.3), torch.tensor([0.2, 0.0, 0.0]).reshape(1, 3, 1, 1).expand(64, 3, 2, 2)
+    torch.testing.assert_close(turned_colours(grey, 1.0, seeded()), grey)
+    assert turned_colours(red, 0.0, seeded()) is red
+    turned = turned_colours(red, 0.5, seeded())
+    torch.testing.assert_close(turned.mean(1), red.mean(1))
+    is_turned = (turned - red).abs().amax((1, 2, 3)) > 1e-4
+    assert 20 < is_turned.sum() < 44
+    reach = (turned - turned.mean(1, keepdim=True)).norm(dim=1) / (red - red.mean(1, keepdim=True)).norm(dim=1)
+    assert 0.5 < reach[is_turned].min() < 0.7 and 1.4 < reach[is_turned].max() < 2
+    assert set(turned[is_turned].argmax(1).flatten().tolist()) == {0, 1, 2}  # all hues
+
+
 def test_a_decoder_trained_alone_leaves_the_latents_as_they_are(batch, untrained, tmp_path):
     vae = load_folder(untrained)["vae"]
     latents, scale = vae.encode(torch.zeros(1, 3, SIZE_PX, SIZE_PX)).latent_dist.mean, vae.config.scaling_factor
@@ -218,7 +245,7 @@ def test_syncnet_learns_which_lips_go_with_a_sound(untrained, tmp_path):
     assert last < 0.5 * first
     network.eval()
     assert task.validate([batch], seeded()) == {"accuracy": 1.0, "true_is_nearer": 1.0}
-    assert task.pictures(batch, seeded())["window"].shape == (64, 8 * 128, 3)
+    assert task.pictures(batch, seeded())["window"].shape == (32, 8 * 64, 3)
     task.export(tmp_path)
     assert json.loads((tmp_path / "syncnet" / "config.json").read_text()) == config
     with pytest.raises(OptionError, match="num_frames is 16; the network takes 24 channels, so 8 frames"):
@@ -229,7 +256,8 @@ def test_the_judge_sees_faces_as_its_network_learnt_them(judge, batch):
     faces = crops_to_pixels(batch["frames"]).requires_grad_()
     loss = judge.loss(faces, batch["mel"])
     loss.backward()
-    expected = sync_loss(*judge.network(lower_halves(batch["frames"]), batch["mel"][:, None]), torch.ones(2))
+    lower = crops_to_pixels(batch["frames"])[..., SIZE_PX // 2 :, :].flatten(1, 2)
+    expected = sync_loss(*judge.network(lower, batch["mel"][:, None]), torch.ones(2))
     assert loss == expected and 0.01 < loss < 10
     assert faces.grad[..., SIZE_PX // 2 :, :].abs().sum() > 0 and not faces.grad[..., : SIZE_PX // 2, :].any()
     assert not any(parameter.requires_grad for parameter in judge.network.parameters())

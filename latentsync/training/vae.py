@@ -2,13 +2,15 @@
 
 The loss of a batch of faces x with posterior N(m, s^2), decoded sample y:
 
-    mean |x - y|  +  lpips_weight * LPIPS(x, y)  +  kl_weight * KL(N(m, s^2) || N(0, 1))
+    mean |x - y|  +  mse_weight * mean (x - y)^2  +  lpips_weight * LPIPS(x, y)  +  kl_weight * KL(N(m, s^2) || N(0, 1))
 
-as latent diffusion's autoencoder is trained (Rombach et al. 2022, appendix G), without its discriminator. The factor
-that scales latents to unit variance is kept with the weights, as a running mean of their deviation.
+as latent diffusion's autoencoder is trained (Rombach et al. 2022, appendix G), without its discriminator and, on
+request, with squared errors, of colours too. The factor that scales latents to unit variance is kept with the weights,
+as a running mean of their deviation.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +20,22 @@ import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.data import Dataset
 
-from latentsync.errors import OptionError
+from latentsync.errors import MediaError, OptionError
 from latentsync.masks import crops_to_pixels, pixels_to_crops
 from latentsync.metrics.perceptual import lpips_network
 from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Pixels
-from latentsync.training.clips import find_clips, split
+from latentsync.training.clips import AlignedClip, find_clips, split
 from latentsync.training.losses import perceptual_distance
 from latentsync.training.settings import read_settings
 from latentsync.training.windows import WindowSet
 
 DEVIATION_MOMENTUM = 0.99  # of the running mean, over steps
 PICTURE_FACES = 8
+UNIT_CLIPS, UNIT_FACES = 256, 2  # that `bring_to_unit` measures on
 
 
 @dataclass(frozen=True)
@@ -40,24 +44,34 @@ class VaeSettings:
 
     Attributes:
         kl_weight: of the divergence per latent number; small, so that latents carry detail.
+        mse_weight: of squared errors. Absolute ones let a small network render rare colours as common ones.
         lpips_weight: of LPIPS (AlexNet).
+        colour_weight: of squared errors of the faces' mean colours, block by block, as a linear map of the latents that
+            is learnt beside them tells them. A thin encoder may settle on latents of lightness alone, from which no
+            gradient leads to colours; this one does.
         train_encoder: False trains the decoder alone: latents stay what they are, and so does the use of a UNet that
             was trained on them.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `windows.WindowSet`.
+        colour_turns: share of the pictures whose colours are turned, see `turned_colours`.
     """
 
     kl_weight: float = 1e-6
+    mse_weight: float = 0.0
     lpips_weight: float = 0.1
+    colour_weight: float = 0.0
     train_encoder: bool = True
     held_out_share: float = 0.1
     flip: bool = True
     colour_jitter: float = 0.2
+    colour_turns: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("kl_weight", "lpips_weight"):
+        for name in ("kl_weight", "mse_weight", "lpips_weight", "colour_weight"):
             if getattr(self, name) < 0:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0 (0 is off)")
+        if not 0 <= self.colour_turns <= 1:
+            raise OptionError(f"task.colour_turns is {self.colour_turns}; it must be from 0 (off) to 1 (all pictures)")
 
 
 class LatentDeviation(nn.Module):
@@ -86,16 +100,18 @@ class VaeTask:
             for part in (vae.encoder, vae.quant_conv):
                 part.requires_grad_(False)
             self.deviation.value.fill_(1 / vae.config.scaling_factor)
+        self.colours = nn.Conv2d(vae.config.latent_channels, 3, 1) if settings.colour_weight else None
         self.lpips = lpips_network()
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"vae": self.vae, "deviation": self.deviation}
+        networks = {"vae": self.vae, "deviation": self.deviation}
+        return networks if self.colours is None else networks | {"colours": self.colours}
 
     def to(self, device: torch.device) -> None:
         self.lpips = lpips_network(str(device))
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        faces = _faces(batch).to(self.vae.device)
+        faces = turned_colours(_faces(batch), self.settings.colour_turns, generator).to(self.vae.device)
         posterior = self.vae.encode(faces).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample
@@ -103,6 +119,13 @@ class VaeTask:
             self.deviation.update(posterior.mean)
         parts = {"l1": (decoded - faces).abs().mean(), "kl": posterior.kl().mean() / posterior.mean[0].numel()}
         total = parts["l1"] + self.settings.kl_weight * parts["kl"]
+        if self.settings.mse_weight:
+            parts["mse"] = (decoded - faces).square().mean()
+            total = total + self.settings.mse_weight * parts["mse"]
+        if self.colours is not None:
+            blocks = adaptive_avg_pool2d(faces, posterior.mean.shape[-2:])
+            parts["colour"] = (self.colours(posterior.mean) - blocks).square().mean()
+            total = total + self.settings.colour_weight * parts["colour"]
         if self.settings.lpips_weight:
             parts["lpips"] = perceptual_distance(self.lpips, faces, decoded).mean()
             total = total + self.settings.lpips_weight * parts["lpips"]
@@ -135,6 +158,63 @@ class VaeTask:
         save_network(self.vae, folder / "vae")
 
 
+@torch.no_grad()
+def bring_to_unit(vae: AutoencoderKL, clips: Sequence[AlignedClip]) -> None:
+    """Gives every channel of the latents mean 0 and deviation 1 over some faces of the clips; what is decoded stays.
+
+    One factor for all channels, the scaling factor, leaves weak channels to drown in a UNet's noise and strong ones to
+    outshine it. Here an affine map a channel goes into the 1x1 convolutions beside the latents, and the scaling factor
+    becomes 1. A UNet that was trained on the latents as they were no longer fits.
+
+    Args:
+        vae: changed in place.
+        clips: those they are measured on; a few faces each of at most 256, spread evenly.
+
+    Raises:
+        OptionError: the VAE has no such convolutions, or a channel that is the same everywhere.
+        MediaError: there is no clip.
+    """
+    if vae.quant_conv is None or vae.post_quant_conv is None:
+        raise OptionError("the VAE has no quant_conv or no post_quant_conv; its latents keep their scaling factor")
+    if not clips:
+        raise MediaError("there are no clips to measure latents on; give a folder that experiments.prepare wrote")
+    chosen = clips[:: math.ceil(len(clips) / UNIT_CLIPS)]
+    places = [[round((i + 0.5) * clip.num_frames / UNIT_FACES - 0.5) for i in range(UNIT_FACES)] for clip in chosen]
+    means = []
+    for clip, wanted in zip(chosen, places, strict=True):
+        faces = torch.cat([clip.frames(place, place + 1) for place in wanted])
+        means.append(vae.encode(crops_to_pixels(faces).to(vae.device)).latent_dist.mean)
+    deviation, mean = torch.std_mean(torch.cat(means), dim=(0, 2, 3))
+    if not (deviation > 0).all():
+        raise OptionError(f"latents have channels of deviations {deviation.tolist()}; each must be above 0")
+    before, after, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= deviation[:, None, None]
+    before.weight[:channels] /= deviation[:, None, None, None]
+    before.bias[:channels] = (before.bias[:channels] - mean) / deviation
+    before.bias[channels:] -= 2 * deviation.log()
+    vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)
+
+
+def turned_colours(pictures: Pixels, share: float, generator: torch.Generator) -> Pixels:
+    """Pictures, a share of them with their colours turned about the axis of greys, by any angle, and strengthened or
+    weakened by up to a factor of 2; lightness stays, what leaves -1..1 is cut off.
+
+    Skin, hair and walls have few colours among them; an autoencoder that has seen all hues renders each face's own.
+    """
+    if not share:
+        return pictures
+    count = len(pictures)
+    is_turned = torch.rand(count, generator=generator) < share
+    angle = 2 * math.pi * torch.rand(count, generator=generator)
+    strength = 4 ** torch.rand(count, generator=generator) / 2
+    grey = torch.full((3, 3), 1 / 3)
+    crossed = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5  # Rodrigues' formula about (1, 1, 1)
+    colour = angle.cos()[:, None, None] * (torch.eye(3) - grey) + angle.sin()[:, None, None] * crossed
+    matrix = torch.where(is_turned[:, None, None], grey + strength[:, None, None] * colour, torch.eye(3))
+    return torch.einsum("nij,njhw->nihw", matrix.to(pictures), pictures).clamp(-1, 1)
+
+
 def _faces(batch: dict[str, Tensor]) -> Pixels:
     return crops_to_pixels(rearrange(batch["frames"], "b f c h w -> (b f) c h w"))
 
@@ -153,7 +233,9 @@ def make(
         OptionError, WeightsError, MediaError: a setting, the model or the data is not fit.
     """
     told = read_settings(VaeSettings, settings)
-    task = VaeTask(load_folder(model_dir)["vae"], told)
+    with torch.random.fork_rng(devices=[]):  # fresh weights are the same for the same seed
+        torch.manual_seed(seed)
+        task = VaeTask(load_folder(model_dir)["vae"], told)
     train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
     common = {"num_frames": 1, "seed": seed, "wanted": ("frames",)}
     train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
