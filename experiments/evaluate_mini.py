@@ -19,7 +19,7 @@ from experiments.cell import say
 from experiments.evaluation import report
 from experiments.evaluation.material import Material, default_workers
 from experiments.evaluation.measures import QUICK, Bench, Plan
-from experiments.evaluation.rows import PARTS
+from experiments.evaluation.rows import PARTS, measured
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.model_files import WEIGHTS_FILE, model_folder
 from latentsync.pipeline import LipsyncPipeline
@@ -52,8 +52,8 @@ def parts_of(told: str) -> list[str]:
     return [part for part in PARTS if part in asked]
 
 
-def bench_of(told: argparse.Namespace, folder: Path) -> tuple[Bench, bool]:
-    """The model with its SyncNet and the held-out clips, and whether that SyncNet has been trained.
+def bench_of(told: argparse.Namespace, folder: Path) -> Bench:
+    """The model with its SyncNet and the held-out clips.
 
     Raises:
         OptionError, WeightsError: a count is out of range, or the model is not to be had.
@@ -67,7 +67,7 @@ def bench_of(told: argparse.Namespace, folder: Path) -> tuple[Bench, bool]:
         syncnet, _ = load_own_syncnet(told.model)
     material = Material(folder, plan.cases, plan.seconds, plan.real_cases, told.workers)
     is_trained = (model_folder(told.model) / SYNCNET_FOLDER / WEIGHTS_FILE).is_file()
-    return Bench(pipe, syncnet, material, plan), is_trained
+    return Bench(pipe, syncnet, is_trained, material, plan)
 
 
 def evaluate(told: argparse.Namespace) -> int:
@@ -75,7 +75,7 @@ def evaluate(told: argparse.Namespace) -> int:
     parts = parts_of(told.rows)
     folder = told.output or Path("runs/evaluation") / (Path(told.model).name + "-quick" * told.quick)
     folder.mkdir(parents=True, exist_ok=True)
-    bench, is_syncnet_trained = bench_of(told, folder)
+    bench = bench_of(told, folder)
     rows = {part: [] for part in PARTS}
     for row in report.earlier_rows(folder, report.identity(bench)):
         rows[row["part"]].append(row)
@@ -83,13 +83,11 @@ def evaluate(told: argparse.Namespace) -> int:
     for part in parts:
         start = time.perf_counter()
         try:
-            measured = PARTS[part](bench)
+            found = measured(part, bench)
         except LatentSyncError as error:
-            measured, failed = [report.not_measured(part, str(error))], failed + 1
-        rows[part] = [report.entry(row, time.perf_counter() - start) for row in measured]
-        table = report.write(
-            folder, bench, [row for part_rows in rows.values() for row in part_rows], is_syncnet_trained
-        )
+            found, failed = [report.not_measured(part, str(error))], failed + 1
+        rows[part] = [report.entry(row, time.perf_counter() - start) for row in found]
+        table = report.write(folder, bench, [row for part_rows in rows.values() for row in part_rows])
         say(f"{part}: {time.perf_counter() - start:.0f} s")
     say(f"\n{table}\n{folder / report.JSON_FILE} and {folder / report.TABLE_FILE} hold it all")
     return failed

@@ -98,6 +98,8 @@ def test_a_bar_that_a_baseline_reaches_is_told():
     assert row.passed and row.idle_baselines == ["frozen mouth"]
     assert not Row("lip", "lip", "", "", None, None, 20, Bar(0.75)).passed
     assert Row("guidance", "guidance", "", "", 0.1, None, 20).passed is None
+    void = Row("sync", "sync", "", "", 0.99, None, 20, Bar(0.95), {"output = input": 1.0}, is_void=True)
+    assert void.passed is None and void.idle_baselines == []  # no judge, no verdict
     assert Bar(0.25, at_least=False).holds(0.2) and str(Bar(0.25, at_least=False)) == "<= 0.25"
 
 
@@ -139,6 +141,10 @@ def missing() -> str | None:
 MISSING = missing()
 
 
+def table_of(folder) -> str:
+    return (folder / "evaluation.md").read_text()
+
+
 @pytest.mark.skipif(MISSING is not None, reason=f"speech is missing: {MISSING}")
 def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsys):
     arguments = ["--quick", "--workers", "1", "--output", str(tmp_path)]
@@ -151,13 +157,16 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
     assert {row["part"] for row in content["rows"]} == set(PARTS) and len(rows) == 14
     for row in rows.values():
         assert row["n"] >= 1 and row["protocol"] and (row["value"] is None) == (row["reason"] is not None)
-        assert isinstance(row["passed"], bool) or row["bar"] is None
+        assert isinstance(row["passed"], bool) or row["bar"] is None or row["is_void"]
     for name in ("lip", "lip_of_ceiling", "real", "sync_confidence"):
         assert set(rows[name]["baselines"]) == {"output = input", "frozen mouth"}
-        assert rows[name]["idle_baselines"] == [] or name == "sync_confidence"  # of a SyncNet that may be untrained
+    assert not any(rows[name]["idle_baselines"] for name in ("lip", "lip_of_ceiling", "real"))
+    if not content["syncnet_trained"]:  # no judge, no verdict
+        assert {row["part"] for row in rows.values() if row["is_void"]} == {"sync", "sync_confidence", "guidance"}
+        assert "| void |" in table_of(tmp_path) and rows["sync_confidence"]["passed"] is None
     assert set(rows["self_psnr"]["baselines"]) == {"copied reference", "frozen mouth"}
     assert "ceiling 0.9" in rows["lip"]["note"]  # the drawn mouth can be measured
-    table = (tmp_path / "evaluation.md").read_text()
+    table = table_of(tmp_path)
     assert table in capsys.readouterr().out
     assert all(f"| {name} |" in table for name in rows)
     assert evaluate_mini.main([*arguments, "--rows", "vae"]) == 0  # the other rows stay

@@ -1,9 +1,11 @@
 """Runs the model on held-out cases and measures what comes out; a few numbers of each case are kept, no pictures."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from latentsync.audio import RATE_HZ
 from latentsync.composite import paste_kept, restore
 from latentsync.config import Options, Resolved, SamplerOptions, VideoOptions
 from latentsync.geometry import warp_crop
-from latentsync.landmarks import LandmarkDetector
+from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.latents import decode, encode, latent_shape
 from latentsync.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.media import VIDEO_RATE_HZ
@@ -25,14 +27,15 @@ from latentsync.metrics.reconstruction import psnr_db
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import LEAST_FRAMES, lip_gap
 from latentsync.metrics.sync_mini import embed_lips, embed_speech, scores, shift_distances
-from latentsync.pipeline import LipsyncPipeline
+from latentsync.pipeline import LANDMARK_REFINEMENTS, LipsyncPipeline
 from latentsync.results import GeneratedFrame
 from latentsync.shapes import Crops, Frame, Waveform
 from latentsync.speakers import samples
 
 SPEED_CLIP, SPEED_VOICE = samples.FOLDER / "g-clara.mp4", samples.FOLDER / "g-clara-weather.wav"
 GUIDANCE_SCALE = 1.5
-VAE_EVERY = 8  # frames: neighbours are alike
+VAE_EVERY, LPIPS_EVERY = 8, 2  # frames: neighbours are alike
+LANDMARK_THREADS = 2  # a detector keeps one core busy
 MAX_INJECTED = 10  # frames either way
 OFFSET_TOLERANCE = 1  # frames
 
@@ -44,7 +47,8 @@ class Plan:
     """How much is measured; `QUICK` shows that everything runs and says nothing of quality.
 
     Attributes:
-        cases, silent_cases, real_cases: how many are dubbed, dubbed with silence, and with real recordings (None: all).
+        cases, self_cases, silent_cases, real_cases: how many are dubbed with another voice, with their own, with
+            silence, and with real recordings (None: all that there are).
         seconds: least and most length of a sentence.
         steps, guidance_steps: DDIM steps; of the guidance row.
         guidance_cases, guidance_seeds, guidance_scales, guidance_frames: what the guidance row generates.
@@ -52,6 +56,7 @@ class Plan:
     """
 
     cases: int = 24
+    self_cases: int = 16
     silent_cases: int = 12
     real_cases: int | None = None
     seconds: tuple[float, float] = (2.8, 4.2)
@@ -60,12 +65,13 @@ class Plan:
     guidance_cases: int = 20
     guidance_seeds: tuple[int, ...] = (1247, 7, 42)
     guidance_scales: tuple[float, ...] = (1.0, 1.5, 2.0)
-    guidance_frames: int = 64
+    guidance_frames: int = 48
     speed_calls: int = 2
 
 
 QUICK = Plan(
     cases=2,
+    self_cases=1,
     silent_cases=1,
     real_cases=1,
     seconds=(2.2, 2.6),
@@ -86,7 +92,8 @@ class Dub:
         lips: correlation of the lip gap with the drawn truth of the voice: "generated", "true" (the drawn clip: the
             ceiling), "wrong" (generated, with the truth of the sentence that the input clip speaks), and the baselines
             "input" and "frozen".
-        confidence: sync_mini_confidence of the same; "wrong" is generated lips with the input clip's own sound.
+        confidence: sync_mini_confidence of the same; "wrong" is generated lips with the input clip's own sound. None
+            are measured with real recordings.
         motion: `lip_motion` of "generated" and "input".
     """
 
@@ -104,12 +111,19 @@ class SelfDub:
 
 
 class Bench:
-    """A model, its SyncNet and the material; whatever was measured once is remembered."""
+    """A model, its SyncNet and the material; what several rows need is measured once."""
 
-    def __init__(self, pipe: LipsyncPipeline, syncnet: StableSyncNet, material: Material, plan: Plan) -> None:
-        self.pipe, self.syncnet, self.material, self.plan = pipe, syncnet.eval(), material, plan
+    def __init__(
+        self, pipe: LipsyncPipeline, syncnet: StableSyncNet, is_syncnet_trained: bool, material: Material, plan: Plan
+    ) -> None:
+        self.pipe, self.material, self.plan = pipe, material, plan
+        self.syncnet, self.is_syncnet_trained = syncnet.eval(), is_syncnet_trained
         self._dubs: dict[str, Dub] = {}
         self._true_crops: dict[Path, Crops] = {}
+        self._true_gaps: dict[Path, Gaps] = {}
+        self._detectors: SimpleQueue[LandmarkDetector] = SimpleQueue()
+        for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
+            self._detectors.put(MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS))
 
     def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Resolved:
         """Resolved options of a generation."""
@@ -136,6 +150,12 @@ class Bench:
             self._true_crops[clip.video] = torch.stack([warp_crop(*pair, faces.resolution) for pair in pairs])
         return self._true_crops[clip.video]
 
+    def true_gaps(self, clip: HeldOutClip) -> Gaps:
+        """The measured lip gaps of a rendered clip."""
+        if clip.video not in self._true_gaps:
+            self._true_gaps[clip.video] = self.gaps(media.read_frames(clip.video, VIDEO_RATE_HZ))
+        return self._true_gaps[clip.video]
+
     def dub(self, case: Case) -> Dub:
         """A case dubbed and measured."""
         if case.name not in self._dubs:
@@ -145,26 +165,27 @@ class Bench:
     def _measured(self, case: Case) -> Dub:
         made, order = self.generate(case.shown.video, case.wanted.sound, self.options(self.plan.steps))
         frozen_crops, frozen_frames = self.pasted(made, [made[0].crop] * len(made))
-        crops = {
-            "generated": _outcome(made),
-            "true": self.true_crops(case.wanted),
-            "input": torch.stack([frame.crop for frame in made]),
-            "frozen": frozen_crops,
-        }
-        gaps = {
-            "generated": self.gaps(frame.frame for frame in made),
-            "true": self.gaps(media.read_frames(case.wanted.video, VIDEO_RATE_HZ)),
-            "input": self.gaps(frame.source for frame in made),
-            "frozen": self.gaps(frozen_frames),
-        }
-        truth, waveform = case.wanted.gaps, self.sound(case.wanted)
-        lips = {name: _correlation(gap, truth) for name, gap in gaps.items()}
-        lips["wrong"] = _correlation(gaps["generated"], case.shown.gaps[order])
-        heard, other = (embed_speech(self.syncnet, sound) for sound in (waveform, self.sound(case.shown)))
+        with ThreadPoolExecutor(LANDMARK_THREADS) as threads:
+            videos = ((frame.frame for frame in made), frozen_frames)
+            measured = [threads.submit(self.gaps, frames) for frames in videos]
+            measured += [threads.submit(self.true_gaps, clip) for clip in (case.wanted, case.shown)]
+            generated, frozen, true, shown = (gaps.result() for gaps in measured)
+        gaps = {"generated": generated, "frozen": frozen, "true": true, "input": shown[order]}
+        lips = {name: _correlation(gap, case.wanted.gaps) for name, gap in gaps.items()}
+        lips["wrong"] = _correlation(generated, case.shown.gaps[order])
+        motion = {name: _motion(gaps[name]) for name in ("generated", "input")}
+        if case.voice_kind == "real":
+            return Dub(lips, {}, motion)
+        crops = {"generated": _outcome(made), "frozen": frozen_crops, "true": self.true_crops(case.wanted)}
+        crops["input"] = torch.stack([frame.crop for frame in made])
+        return Dub(lips, self._confidences(crops, case), motion)
+
+    def _confidences(self, crops: dict[str, Crops], case: Case) -> dict[str, float]:
+        heard, other = (embed_speech(self.syncnet, self.sound(clip)) for clip in (case.wanted, case.shown))
         seen = {name: embed_lips(self.syncnet, part) for name, part in crops.items()}
-        confidence = {name: _confidence(part, heard) for name, part in seen.items()}
-        confidence["wrong"] = _confidence(seen["generated"], other)
-        return Dub(lips, confidence, {name: _motion(gaps[name]) for name in ("generated", "input")})
+        return {name: _confidence(lips, heard) for name, lips in seen.items()} | {
+            "wrong": _confidence(seen["generated"], other)
+        }
 
     def silent_motion(self, case: Case) -> float:
         """`lip_motion` of a case dubbed with the sound of a quiet room as long as its voice."""
@@ -186,7 +207,10 @@ class Bench:
         }
         return SelfDub(
             psnr={name: psnr_db(crops, true, hole) for name, crops in found.items()},
-            lpips={name: float(lpips_distance(crops, true).mean()) for name, crops in found.items()},
+            lpips={
+                name: float(lpips_distance(crops[::LPIPS_EVERY], true[::LPIPS_EVERY]).mean())
+                for name, crops in found.items()
+            },
         )
 
     def pasted(self, made: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
@@ -199,8 +223,12 @@ class Bench:
     # --- what is measured of it ---
 
     def gaps(self, frames: Iterable[Frame]) -> Gaps:
-        """Lip gaps of the surest face of each frame, NaN where none is seen."""
-        return lip_gaps(self.pipe.detector, frames)
+        """`lip_gaps`, with a detector that no other thread has."""
+        detector = self._detectors.get()
+        try:
+            return lip_gaps(detector, frames)
+        finally:
+            self._detectors.put(detector)
 
     def sound(self, clip: HeldOutClip) -> Waveform:
         """The sound of a rendered clip."""

@@ -18,7 +18,7 @@ from latentsync.files import write_text
 from latentsync.weights import state_dict_sha256
 
 JSON_FILE, TABLE_FILE = "evaluation.json", "evaluation.md"
-PROTOCOL_VERSION = 1  # raise it when the same model and clips give other numbers
+PROTOCOL_VERSION = 2  # raise it when the same model and clips give other numbers
 VERDICTS = {True: "pass", False: "FAIL", None: ""}
 
 
@@ -65,7 +65,7 @@ def not_measured(part: str, reason: str) -> Row:
     return Row(part, part, "not measured", "", None, None, 0, reason=reason)
 
 
-def write(folder: Path, bench: Bench, rows: list[dict], is_syncnet_trained: bool) -> str:
+def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
     """Writes both files, whole or not at all.
 
     Returns:
@@ -75,7 +75,7 @@ def write(folder: Path, bench: Bench, rows: list[dict], is_syncnet_trained: bool
     content = {
         "model": settings.name,
         "trained": settings.trained,
-        "syncnet_trained": is_syncnet_trained,
+        "syncnet_trained": bench.is_syncnet_trained,
         "identity": identity(bench),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"threads": torch.get_num_threads(), "device": str(bench.pipe.device), "cpu": platform.processor()},
@@ -94,7 +94,7 @@ def table(content: dict) -> str:
     if not content["trained"]:
         lines += ["**The model is UNTRAINED: the figures show that everything runs, and nothing else.**", ""]
     if not content["syncnet_trained"]:
-        lines += ["**The SyncNet is UNTRAINED: rows with sync_mini_confidence say nothing.**", ""]
+        lines += ["**The SyncNet is UNTRAINED: the rows that it judges are void.**", ""]
     lines += ["| row | what | bar | value | 95 % interval | baselines | n | verdict |", "|" + " --- |" * 8]
     lines += [_line(row) for row in content["rows"]]
     told = [f"- {row['name']}: {row['note']}" for row in content["rows"] if row["note"]]
@@ -107,5 +107,7 @@ def _line(row: dict) -> str:
     interval = "" if row["interval"] is None else "{:.3g} .. {:.3g}".format(*row["interval"])
     value = row["reason"] if row["value"] is None else f"{row['value']:.4g}"
     baselines = ", ".join(f"{name} {number:.3g}" for name, number in row["baselines"].items())
-    bar, verdict = ("", "not measured") if row["n"] == 0 else (row["bar"] or "", VERDICTS[row["passed"]])
+    bar, verdict = row["bar"] or "", "void" if row["is_void"] else VERDICTS[row["passed"]]
+    if row["n"] == 0:
+        verdict = "not measured"
     return f"| {row['name']} | {row['what']} | {bar} | {value} | {interval} | {baselines} | {row['n']} | {verdict} |"

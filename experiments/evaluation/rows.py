@@ -6,13 +6,21 @@ what a model that does nothing would score (the input as it is, a frozen mouth):
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from experiments.evaluation.material import Case
-from experiments.evaluation.measures import GUIDANCE_SCALE, MAX_INJECTED, OFFSET_TOLERANCE, VAE_EVERY, Bench, Dub
+from experiments.evaluation.measures import (
+    GUIDANCE_SCALE,
+    LPIPS_EVERY,
+    MAX_INJECTED,
+    OFFSET_TOLERANCE,
+    VAE_EVERY,
+    Bench,
+    Dub,
+)
 from experiments.statistics import Interval, difference_interval, mean_interval, ratio_interval, share_interval
 from latentsync.metrics.perceptual import lpips_protocol
 
@@ -52,6 +60,7 @@ class Row:
         bar: None where nothing is asked for.
         baselines: by their name.
         note: more that belongs to the value.
+        is_void: measured, and saying nothing, because the network that judges has not been trained.
         each: the values by case.
     """
 
@@ -67,18 +76,21 @@ class Row:
     note: str = ""
     reason: str | None = None
     each: dict[str, float | list] = field(default_factory=dict)
+    is_void: bool = False
 
     @property
     def passed(self) -> bool | None:
-        """Whether the value reaches the bar; None where there is no bar. No value reaches none."""
-        if self.bar is None:
+        """Whether the value reaches the bar; None where there is no bar, or no judge. No value reaches none."""
+        if self.bar is None or self.is_void:
             return None
         return self.value is not None and self.bar.holds(self.value)
 
     @property
     def idle_baselines(self) -> list[str]:
         """The baselines that reach the bar, which must not be."""
-        return [name for name, value in self.baselines.items() if self.bar is not None and self.bar.holds(value)]
+        if self.bar is None or self.is_void:
+            return []
+        return [name for name, value in self.baselines.items() if self.bar.holds(value)]
 
 
 def _of_means(name: str, part: str, what: str, protocol: str, each: dict[str, float], bar: Bar | None, **more) -> Row:
@@ -184,10 +196,10 @@ def real(bench: Bench) -> list[Row]:
 
 def self_reconstruction(bench: Bench) -> list[Row]:
     """Rows `self_psnr` and `self_lpips`: a clip with its own voice."""
-    found = {case.name: bench.self_dub(case) for case in bench.material.cases}
+    found = {case.name: bench.self_dub(case) for case in bench.material.cases[: bench.plan.self_cases]}
     protocols = {
         "psnr": "PSNR in the mask's hole of the crops over 0..255, per clip, mean over clips",
-        "lpips": f"{lpips_protocol()}, whole crops, mean over frames and clips",
+        "lpips": f"{lpips_protocol()}, whole crops, one frame in {LPIPS_EVERY}, mean over frames and clips",
     }
     rows = []
     for measure, what, bar in (
@@ -288,6 +300,13 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
     "guidance": guidance,
     "speed": speed,
 }
+JUDGED_BY_SYNCNET = ("sync", "sync_confidence", "guidance")
+
+
+def measured(part: str, bench: Bench) -> list[Row]:
+    """The rows of a part; void where the SyncNet that judges has not been trained."""
+    is_void = part in JUDGED_BY_SYNCNET and not bench.is_syncnet_trained
+    return [replace(row, is_void=is_void) for row in PARTS[part](bench)]
 
 
 # --- arithmetic ---
