@@ -25,9 +25,9 @@ from latentsync.convert import DTYPES
 from latentsync.errors import LatentSyncError, OptionError, WeightsError
 from latentsync.files import whole_file, whole_folder, write_text
 from latentsync.model_files import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, load_network, model_folder, plain_tensors
+from latentsync.syncnet_files import read_syncnet
 from latentsync.tensor_files import StateDict
 from latentsync.training.clips import AlignedClip, find_clips
-from latentsync.training.syncnet import read_syncnet
 from latentsync.training.vae import bring_to_unit
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import size_text

@@ -21,10 +21,8 @@ from experiments.evaluation.material import Material, default_workers
 from experiments.evaluation.measures import QUICK, Bench, Plan
 from experiments.evaluation.rows import PARTS, measured
 from latentsync.errors import LatentSyncError, OptionError
-from latentsync.model_files import WEIGHTS_FILE, model_folder
 from latentsync.pipeline import LipsyncPipeline
-from latentsync.training.syncnet import FOLDER as SYNCNET_FOLDER
-from latentsync.training.syncnet import load_own_syncnet
+from latentsync.syncnet_files import has_trained_syncnet, load_own_syncnet
 
 SYNCNET_SEED = 0  # of a SyncNet that has no weights yet
 
@@ -66,8 +64,7 @@ def bench_of(told: argparse.Namespace, folder: Path) -> Bench:
         torch.manual_seed(SYNCNET_SEED)
         syncnet, _ = load_own_syncnet(told.model)
     material = Material(folder, plan.cases, plan.seconds, plan.real_cases, told.workers)
-    is_trained = (model_folder(told.model) / SYNCNET_FOLDER / WEIGHTS_FILE).is_file()
-    return Bench(pipe, syncnet, is_trained, material, plan)
+    return Bench(pipe, syncnet, has_trained_syncnet(told.model), material, plan)
 
 
 def evaluate(told: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 
@@ -12,10 +13,14 @@ from latentsync.audio import RATE_HZ
 from latentsync.geometry import apply_affine, crop_box_size, warp_crop
 from latentsync.landmarks import LandmarkDetector
 from latentsync.metrics import evaluate, same_speech
+from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import lip_gap
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.results import LipsyncOutput
 from latentsync.shapes import Crop, Frame, Landmarks
+from latentsync.syncnet_files import has_trained_syncnet, load_trained_syncnet
+
+SYNC_MINI_MODEL = "mini"
 
 
 def measure(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted: MetricsConfig) -> dict:
@@ -32,10 +37,18 @@ def measure(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted
         entries = {}
         if wanted.lpips:
             entries |= _named("lpips", evaluate(**_crops_of_both(output, pair, waveform), **common))
+        if wanted.sync_mini and has_trained_syncnet(SYNC_MINI_MODEL):
+            entries |= _named("sync_mini", evaluate(**_lips(output), syncnet=embedded_syncnet(), **common))
         if gaps is not None:
             entries |= _named("landmark_sync", evaluate(gaps=gaps.result(), **common))
     label = {} if pipeline.settings.trained else {"model": "untrained"}
     return {name: {**entry, **label} for name, entry in entries.items()}
+
+
+@cache
+def embedded_syncnet() -> StableSyncNet:
+    """The SyncNet of the model that comes with the project, which judges every model's lips under its own name."""
+    return load_trained_syncnet(SYNC_MINI_MODEL)
 
 
 def _named(prefix: str, entries: dict) -> dict:
@@ -66,6 +79,16 @@ def _crops(frames: Iterator[Frame], output: LipsyncOutput) -> Iterator[Crop]:
     for frame, index in zip(frames, output.order, strict=True):
         if output.faces.found[index]:
             yield warp_crop(frame, output.faces.matrices[index], output.options.size_px)
+
+
+def _lips(output: LipsyncOutput) -> dict:
+    """Aligned faces of all frames of the result, those without a face by the affines of their neighbours."""
+    matrices = output.faces.matrices
+    crops = (
+        warp_crop(frame, matrices[index], output.options.size_px)
+        for frame, index in zip(output.frames, output.order, strict=True)
+    )
+    return {"lips": crops, "found": output.faces.found[output.order]}
 
 
 def _gaps(output: LipsyncOutput, detector: LandmarkDetector) -> np.ndarray:

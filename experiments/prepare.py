@@ -33,14 +33,13 @@ from experiments.record import private_folder, read_json, write_json
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
-from latentsync.model_files import INDEX_FILE, WEIGHTS_FILE, model_folder
+from latentsync.model_files import INDEX_FILE, model_folder
 from latentsync.pipeline import LANDMARK_REFINEMENTS
+from latentsync.syncnet_files import load_trained_syncnet
 from latentsync.training.clips import FACTS_END, SOUND_END, VIDEO_END
 from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source, signature
 from latentsync.training.shots import Dropped, find_cut_detector
 from latentsync.training.sound import LEAST_MINI_CONFIDENCE, SyncMini
-from latentsync.training.syncnet import FOLDER as SYNCNET_FOLDER
-from latentsync.training.syncnet import load_own_syncnet
 
 REPORT_FILE = "report.json"
 REPORT_EVERY_S = 5.0  # between two writings; the report grows with the folder
@@ -216,15 +215,8 @@ def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | S
         raise OptionError("--min_confidence goes with the SyncNet of a model, as of --syncnet mini; leave it out")
     if not is_model:
         return None if syncnet is None else load_syncnet(Path(syncnet))
-    folder = model_folder(syncnet)
-    weights = folder / SYNCNET_FOLDER / WEIGHTS_FILE
-    if not weights.is_file():
-        raise OptionError(
-            f"the model {syncnet} has no trained SyncNet ({weights} is absent); train one with "
-            f"`python -m experiments.train train=syncnet` and assemble it with the model, or give syncnet_v2.model"
-        )
     told = LEAST_MINI_CONFIDENCE if min_confidence is None else min_confidence
-    return SyncMini(load_own_syncnet(folder)[0].eval(), told)
+    return SyncMini(load_trained_syncnet(syncnet), told)
 
 
 def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:

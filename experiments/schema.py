@@ -79,6 +79,7 @@ class MetricsConfig:
 
     lpips: bool = True
     landmark_sync: bool = True
+    sync_mini: bool = True
 
 
 @dataclass(frozen=True)

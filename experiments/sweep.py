@@ -140,11 +140,17 @@ def table_text(table: pd.DataFrame) -> str:
     """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
     cells = [cell_label(row.guidance_scale, row.num_inference_steps, row.seed) for row in table.itertuples()]
     shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
-    columns = {"lpips_alexnet": "LPIPS", "landmark_sync_peak": "sync", "landmark_sync_lag": "lag", "seconds": "seconds"}
-    formats = {"LPIPS": "{:.3f}", "sync": "{:.2f}", "lag": "{:+.0f}", "seconds": "{:.1f}"}
-    for name, title in columns.items():
+    columns = {
+        "lpips_alexnet": ("LPIPS", "{:.3f}"),
+        "sync_mini_confidence": ("sync_mini", "{:.3f}"),
+        "sync_mini_offset": ("offset", "{:+.0f}"),
+        "landmark_sync_peak": ("sync", "{:.2f}"),
+        "landmark_sync_lag": ("lag", "{:+.0f}"),
+        "seconds": ("seconds", "{:.1f}"),
+    }
+    for name, (title, form) in columns.items():
         if name in table:
-            shown[title] = ["-" if pd.isna(value) else formats[title].format(value) for value in table[name]]
+            shown[title] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
     text = shown.to_string(index=False)
     if not table["trained"].all():
         text = f"UNTRAINED MODEL: these numbers check the plumbing, they say nothing of lip sync\n{text}"

@@ -11,8 +11,9 @@ from diffusers import AutoencoderKL
 from experiments import assemble as command
 from latentsync.masks import crops_to_pixels
 from latentsync.model_files import CONFIG_FILE, INDEX_FILE, MODELS_DIR, WEIGHTS_FILE, load_folder, save_network, seeded
+from latentsync.syncnet_files import load_own_syncnet
 from latentsync.training.clips import find_clips
-from latentsync.training.syncnet import SyncNetSettings, SyncNetTask, load_own_syncnet
+from latentsync.training.syncnet import SyncNetSettings, SyncNetTask
 from latentsync.unet import UNet3DConditionModel
 
 MINI = MODELS_DIR / "mini"

@@ -17,12 +17,13 @@ from latentsync.media import VideoWriter, read_frames, read_sound
 from latentsync.metrics.sync_mini import SyncMiniScores
 from latentsync.metrics.syncnet import SyncScores
 from latentsync.speakers import samples
+from latentsync.syncnet_files import load_own_syncnet
 from latentsync.training import prepare as room
 from latentsync.training import sound as sound_room
 from latentsync.training.clips import check_clips, find_clips
 from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source
 from latentsync.training.shots import ContentCuts, Dropped, find_cut_detector
-from latentsync.training.syncnet import SyncNetSettings, SyncNetTask, load_own_syncnet
+from latentsync.training.syncnet import SyncNetSettings, SyncNetTask
 
 SIZE = 128
 FRAMES = 33  # of the shipped clips that are used

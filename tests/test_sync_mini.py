@@ -9,11 +9,11 @@ from torch.nn.functional import normalize
 
 from latentsync.errors import MediaError
 from latentsync.masks import crops_to_pixels
-from latentsync.metrics import sync_mini
+from latentsync.metrics import evaluate, sync_mini
 from latentsync.metrics.speech_features import wav2lip_mel
 from latentsync.metrics.stable_syncnet import StableSyncNet, lower_halves, on_channels
-from latentsync.metrics.sync_mini import embed, mel_windows, num_frames, scores, shift_distances
-from latentsync.training.syncnet import load_own_syncnet
+from latentsync.metrics.sync_mini import embed, mel_windows, num_frames, scores, shift_distances, whole_windows
+from latentsync.syncnet_files import load_own_syncnet
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,29 @@ def test_mel_windows_of_known_columns():
     assert starts == [0, 3] and mel_windows(mel, 8).shape == (2, 80, 26)
 
 
+def test_windows_without_a_face_do_not_count(network):
+    crops, waveform = clip(75)
+    found = np.ones(75, bool)
+    found[20] = False
+    seen = whole_windows(found, 8)
+    assert np.flatnonzero(~seen).tolist() == list(range(13, 21)) and len(seen) == 68
+    vision, speech = unit_rows(68), unit_rows(69)
+    vision[13:21] = 0  # as far from all speech as can be
+    assert scores(shift_distances(vision, speech, seen=seen)).sync_mini_distance == pytest.approx(0, abs=1e-6)
+    assert scores(shift_distances(vision, speech)).sync_mini_distance > 0.1
+    told = evaluate(lips=iter(crops), found=found, waveform=waveform, syncnet=network)
+    expected = scores(shift_distances(*embed(network, crops, waveform), seen=seen))
+    assert {name: told[name]["value"] for name in vars(expected)} == pytest.approx(vars(expected))
+    assert "60 windows of lips, 8 left out" in told["sync_mini_offset"]["protocol"]
+    short = evaluate(lips=iter(crops[:30]), waveform=waveform, syncnet=network)["sync_mini_offset"]
+    assert short["value"] is None and "at least 10 are needed" in short["reason"]
+
+
 def test_what_gives_no_window_is_told(network):
     crops, waveform = clip(75)
-    with pytest.raises(MediaError, match="75 frames and sound for 7; a window of this SyncNet has 8"):
+    with pytest.raises(MediaError, match="there are 7 frames; a window has 8"):
+        embed(network, crops[:7], waveform)
+    with pytest.raises(MediaError, match="sound for 7 frames; a window has 8"):
         embed(network, crops, waveform[: 7 * 640 + 100])
     with pytest.raises(ValueError, match=r"uint8 \(f, 3, r, r\)"):
         embed(network, crops.float(), waveform)

@@ -23,6 +23,7 @@ from latentsync.metrics.speech_features import mel_columns
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.model_files import LATENTSYNC_SCHEDULER, load_folder
 from latentsync.model_files import seeded as seeded_network
+from latentsync.syncnet_files import load_own_syncnet
 from latentsync.training.journal import Journal
 from latentsync.training.loop import LOG_FILE
 from latentsync.training.losses import (
@@ -40,7 +41,6 @@ from latentsync.training.syncnet import (
     SyncJudge,
     SyncNetSettings,
     SyncNetTask,
-    load_own_syncnet,
 )
 from latentsync.training.unet import UNetSettings, UNetTask
 from latentsync.training.vae import VaeSettings, VaeTask, turned_colours

@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
-from latentsync.errors import WeightsError
-from latentsync.metrics import perceptual, sync
+from latentsync.errors import MediaError, WeightsError
+from latentsync.metrics import perceptual, sync, sync_mini
+from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.shapes import Crop, Waveform
+from latentsync.weights import state_dict_sha256
 
 SAME_SPEECH = 0.9  # normalised cross-correlation from which on two sounds are the same recording
 SAME_SPEECH_SHIFT_S = 0.1  # apart in time at most
@@ -48,6 +51,9 @@ def evaluate(
     rate_hz: int = 16000,
     is_own_voice: bool = False,
     video_rate_hz: float = 25.0,
+    lips: Iterable[Crop] | None = None,
+    found: Bool[np.ndarray, " f"] | None = None,
+    syncnet: StableSyncNet | None = None,
     device: str = "cpu",
 ) -> dict[str, Entry]:
     """Every measure of one generated video; whatever input is None leaves its measures out with a reason.
@@ -57,6 +63,9 @@ def evaluate(
             once, in batches.
         gaps: `sync.lip_gap` of the generated video's frames, `(f,)`, NaN without a face.
         waveform: the voice, mono, `(n,)`.
+        lips: aligned faces of all frames of the generated video, from the beginning of the voice on; read once.
+        found: in which of them there is a face; windows with another frame do not count. None: in all.
+        syncnet: the embedded model's, which judges them.
         is_own_voice: the voice is the clip's own sound (`same_speech`), so that the source is a reference for lips.
 
     Raises:
@@ -64,7 +73,8 @@ def evaluate(
     """
     validate(gaps, waveform, rate_hz)
     entries = {"lpips_alexnet": _lpips(generated_crops, source_crops, is_own_voice, device)}
-    return entries | _landmark_sync(gaps, waveform, rate_hz, video_rate_hz)
+    entries |= _landmark_sync(gaps, waveform, rate_hz, video_rate_hz)
+    return entries | _sync_mini(lips, found, waveform, syncnet, rate_hz, video_rate_hz)
 
 
 def _entry(value: float | None, unit: str, direction: str, protocol: str, reason: str | None = None) -> Entry:
@@ -115,6 +125,38 @@ def _landmark_sync(
         f"landmark_sync_{name}": _entry(getattr(curve, name), *unit, protocol, curve.reason)
         for name, unit in units.items()
     }
+
+
+def _sync_mini(
+    lips: Iterable[Crop] | None,
+    found: Bool[np.ndarray, " f"] | None,
+    waveform: Waveform | None,
+    syncnet: StableSyncNet | None,
+    rate_hz: int,
+    video_rate_hz: float,
+) -> dict[str, Entry]:
+    """The embedded SyncNet's scores, over the windows with a face in every frame."""
+    units = {"confidence": ("distance", "higher"), "distance": ("distance", "lower"), "offset": ("frames", "zero")}
+    protocol, scores, reason = "StableSyncNet of the embedded model", None, None
+    if syncnet is None or lips is None or waveform is None:
+        reason = "no crops, voice and SyncNet were given"
+    elif (rate_hz, video_rate_hz) != (16_000, sync_mini.VIDEO_HZ):
+        reason = f"sound of {rate_hz} Hz and {video_rate_hz:g} frames/s were given; it hears 16000 Hz and sees 25"
+    else:
+        protocol += (
+            f", weights {state_dict_sha256(syncnet.state_dict())[:12]}, shifts within {sync_mini.MAX_SHIFT} frames"
+        )
+        try:
+            vision, speech = sync_mini.embed_lips(syncnet, lips), sync_mini.embed_speech(syncnet, waveform)
+            seen = np.ones(len(vision), bool)
+            if found is not None:
+                seen = sync_mini.whole_windows(found, sync_mini.num_frames(syncnet))
+            protocol += f"; {seen.sum()} windows of lips, {(~seen).sum()} left out for want of a face"
+            scores = sync_mini.scores(sync_mini.shift_distances(vision, speech, seen=seen))
+        except MediaError as error:
+            reason = str(error)
+    values = {name: getattr(scores, f"sync_mini_{name}", None) for name in units}
+    return {f"sync_mini_{name}": _entry(values[name], *unit, protocol, reason) for name, unit in units.items()}
 
 
 def same_speech(a: Waveform, b: Waveform, rate_hz: int) -> bool:

@@ -18,18 +18,20 @@ section 3.3, at another size.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from latentsync.errors import MediaError
 from latentsync.masks import crops_to_pixels
 from latentsync.metrics.speech_features import MEL_HZ, VIDEO_HZ, mel_columns, mel_start, wav2lip_mel
 from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet, embedding, lower_halves, on_channels
-from latentsync.shapes import Crops, Waveform
+from latentsync.shapes import Crop, Crops, Waveform
 
 MAX_SHIFT = 15  # frames either way
 LEAST_WINDOWS = 10  # at every shift, for a mean to say something
@@ -50,22 +52,16 @@ def num_frames(network: StableSyncNet) -> int:
     return network.visual_encoder.conv_in.in_channels // 3
 
 
-def validate(crops: Crops, waveform: Waveform, window: int) -> None:
-    """Refuses what gives no window.
+def validate(crops: Crops, waveform: Waveform) -> None:
+    """Refuses arrays that are no faces or no sound.
 
     Raises:
         ValueError: crops not uint8 (f, 3, r, r), or a waveform of another rank than 1.
-        MediaError: fewer frames or less sound than a window.
     """
     if crops.ndim != 4 or crops.shape[1] != 3 or crops.dtype != torch.uint8:
         raise ValueError(f"crops have shape {tuple(crops.shape)} and type {crops.dtype}; uint8 (f, 3, r, r) is needed")
     if waveform.ndim != 1:
         raise ValueError(f"the waveform has shape {waveform.shape}; (n,) at 16 kHz is needed")
-    sound_frames = waveform.size * VIDEO_HZ // 16_000
-    if min(len(crops), sound_frames) < window:
-        raise MediaError(
-            f"there are {len(crops)} frames and sound for {sound_frames}; a window of this SyncNet has {window}"
-        )
 
 
 def embed(
@@ -81,27 +77,45 @@ def embed(
         waveform: -1..1, mono at 16 kHz.
 
     Raises:
-        ValueError, MediaError: as `validate`.
+        ValueError: as `validate`.
+        MediaError: fewer frames or less sound than a window.
     """
-    validate(crops, waveform, num_frames(network))
+    validate(crops, waveform)
     return embed_lips(network, crops), embed_speech(network, waveform)
 
 
 @torch.inference_mode()
-def embed_lips(network: StableSyncNet, crops: Crops) -> Float[Tensor, "n d"]:
-    """The half of `embed` that sees."""
+def embed_lips(network: StableSyncNet, crops: Iterable[Crop]) -> Float[Tensor, "n d"]:
+    """The half of `embed` that sees; crops are read once, one by one, and few are held at a time.
+
+    Raises:
+        MediaError: fewer frames than a window.
+    """
     window, device = num_frames(network), network.visual_encoder.conv_in.weight.device
-    lower = [lower_halves(network, crops_to_pixels(part)[None])[0] for part in crops.split(BATCH_WINDOWS)]
-    windows = torch.cat(lower).unfold(0, window, 1).movedim(-1, 1)
-    parts = (on_channels(part).to(device) for part in windows.split(BATCH_WINDOWS))
-    return torch.cat([_embedded(network.visual_encoder, part) for part in parts])
+    crops, before, embedded = iter(crops), None, []
+    while part := list(islice(crops, BATCH_WINDOWS)):
+        lower = lower_halves(network, crops_to_pixels(torch.stack(part))[None])[0]
+        frames = lower if before is None else torch.cat([before, lower])
+        if len(frames) >= window:
+            windows = frames.unfold(0, window, 1).movedim(-1, 1)
+            embedded.append(_embedded(network.visual_encoder, on_channels(windows).to(device)))
+        before = frames[max(0, len(frames) - window + 1) :]
+    if not embedded:
+        raise MediaError(f"there are {0 if before is None else len(before)} frames; a window has {window}")
+    return torch.cat(embedded)
 
 
 @torch.inference_mode()
 def embed_speech(network: StableSyncNet, waveform: Waveform) -> Float[Tensor, "m d"]:
-    """The half of `embed` that hears."""
-    device = network.audio_encoder.conv_in.weight.device
-    parts = mel_windows(wav2lip_mel(waveform), num_frames(network)).split(BATCH_WINDOWS)
+    """The half of `embed` that hears.
+
+    Raises:
+        MediaError: less sound than a window.
+    """
+    window, device = num_frames(network), network.audio_encoder.conv_in.weight.device
+    if waveform.size * VIDEO_HZ // 16_000 < window:
+        raise MediaError(f"there is sound for {waveform.size * VIDEO_HZ // 16_000} frames; a window has {window}")
+    parts = mel_windows(wav2lip_mel(waveform), window).split(BATCH_WINDOWS)
     return torch.cat([_embedded(network.audio_encoder, part[:, None].to(device)) for part in parts])
 
 
@@ -117,11 +131,17 @@ def mel_windows(mel: Float[np.ndarray, "80 t"], window: int) -> Float[Tensor, "m
 
 
 def shift_distances(
-    vision: Float[Tensor, "n d"], speech: Float[Tensor, "m d"], max_shift: int = MAX_SHIFT
+    vision: Float[Tensor, "n d"],
+    speech: Float[Tensor, "m d"],
+    max_shift: int = MAX_SHIFT,
+    seen: Bool[np.ndarray, " n"] | None = None,
 ) -> Float[Tensor, " s"]:
     """Mean distance of windows of lips from the speech that begins so many frames before or after them.
 
     Entry k compares lips i with speech i + k - max_shift, for all i for which both are there.
+
+    Args:
+        seen: which windows of lips count; None: all.
 
     Returns:
         (2 max_shift + 1,), 0..1.
@@ -135,13 +155,13 @@ def shift_distances(
             f"lips {tuple(vision.shape)} and speech {tuple(speech.shape)} must be (n, d) and (m, d), and max_shift, "
             f"which is {max_shift}, at least 0"
         )
-    lips, sound = np.arange(len(vision)), len(speech)
+    lips, sound = np.arange(len(vision)) if seen is None else np.flatnonzero(seen), len(speech)
     distances = []
     for shift in range(-max_shift, max_shift + 1):
         there = lips[(lips + shift >= 0) & (lips + shift < sound)]
         if len(there) < LEAST_WINDOWS:
             raise MediaError(
-                f"{len(vision)} windows of lips and {sound} of speech meet in {len(there)} at a shift of {shift} "
+                f"{len(lips)} windows of lips and {sound} of speech meet in {len(there)} at a shift of {shift} "
                 f"frames; at least {LEAST_WINDOWS} are needed, so give {LEAST_WINDOWS + max_shift} windows or more"
             )
         distances.append(1 - (vision[there] * speech[there + shift]).sum(1).mean())
@@ -164,6 +184,11 @@ def scores(distances: Float[Tensor, " s"]) -> SyncMiniScores:
         sync_mini_distance=float(distances[best]),
         sync_mini_offset=len(distances) // 2 - best,
     )
+
+
+def whole_windows(found: Bool[np.ndarray, " f"], window: int) -> Bool[np.ndarray, " n"]:
+    """Which windows have a face in every frame."""
+    return np.lib.stride_tricks.sliding_window_view(found, window).all(axis=1)
 
 
 def sync_mini(network: StableSyncNet, crops: Crops, waveform: Waveform, max_shift: int = MAX_SHIFT) -> SyncMiniScores:

@@ -18,18 +18,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from latentsync.errors import OptionError, WeightsError
+from latentsync.errors import OptionError
 from latentsync.masks import crops_to_pixels, pixels_to_crops
 from latentsync.metrics.stable_syncnet import StableSyncNet, lower_halves, on_channels
-from latentsync.model_files import CONFIG_FILE, WEIGHTS_FILE, model_folder, plain_tensors
+from latentsync.model_files import CONFIG_FILE, WEIGHTS_FILE, plain_tensors
 from latentsync.shapes import Crops
-from latentsync.tensor_files import load_exactly, read_state_dict
+from latentsync.syncnet_files import SYNCNET_FOLDER, UntrainedError, load_own_syncnet, load_trained_syncnet
 from latentsync.training.clips import find_clips, split
 from latentsync.training.losses import Faces, sync_loss
 from latentsync.training.settings import read_settings
 from latentsync.training.windows import WindowSet
 
-FOLDER = "syncnet"  # of a model
 LEAST_COSINE = 0.5  # from which on a pair counts as in sync, as in the original's accuracy test
 
 
@@ -109,7 +108,7 @@ class SyncNetTask:
 
     def export(self, folder: Path) -> None:
         """Writes `syncnet/`: weights and configuration."""
-        target = folder / FOLDER
+        target = folder / SYNCNET_FOLDER
         target.mkdir(parents=True)
         save_file(plain_tensors(self.network), target / WEIGHTS_FILE)
         (target / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n")
@@ -152,27 +151,6 @@ def check_num_frames(network: StableSyncNet, num_frames: int) -> None:
         )
 
 
-def load_own_syncnet(model_dir: str | Path) -> tuple[StableSyncNet, dict]:
-    """The SyncNet of a model folder and its configuration; see `read_syncnet`."""
-    return read_syncnet(model_folder(model_dir) / FOLDER)
-
-
-def read_syncnet(folder: Path) -> tuple[StableSyncNet, dict]:
-    """The SyncNet that `export` wrote and its configuration; with fresh weights where there are none.
-
-    Raises:
-        WeightsError: there is no configuration, or the weights do not fit.
-    """
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / CONFIG_FILE} cannot be read ({error}); the model has no SyncNet") from error
-    network, weights = StableSyncNet(config), folder / WEIGHTS_FILE
-    if weights.is_file():
-        load_exactly(network, read_state_dict(weights), str(weights))
-    return network, config
-
-
 def load_judge(model_dir: str | Path, num_frames: int) -> SyncJudge:
     """The trained SyncNet of a model folder as a judge of windows of num_frames.
 
@@ -180,13 +158,10 @@ def load_judge(model_dir: str | Path, num_frames: int) -> SyncJudge:
         OptionError: the model has no trained one, or it takes windows of another length.
         WeightsError: its weights do not fit.
     """
-    folder = model_folder(model_dir) / FOLDER
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise OptionError(
-            f"the model has no trained SyncNet ({folder / WEIGHTS_FILE} is absent); train one with train=syncnet and "
-            f"assemble it with the model, or do without its loss: task.sync_weight=0"
-        )
-    return SyncJudge(load_own_syncnet(model_dir)[0], num_frames)
+    try:
+        return SyncJudge(load_trained_syncnet(model_dir), num_frames)
+    except UntrainedError as error:
+        raise OptionError(f"{error}, or do without its loss: task.sync_weight=0") from error
 
 
 def make(
