@@ -15,6 +15,7 @@ from latentsync.landmarks import LandmarkDetector
 from latentsync.metrics import evaluate, same_speech
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import lip_gap
+from latentsync.metrics.temporal import crop_differences
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.results import LipsyncOutput
 from latentsync.shapes import Crop, Frame, Landmarks
@@ -33,14 +34,24 @@ def measure(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted
     waveform = media.read_sound(pair.voice, RATE_HZ)
     common = {"waveform": waveform, "rate_hz": RATE_HZ, "video_rate_hz": output.fps}
     with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks keep one core busy, LPIPS the others
-        gaps = beside.submit(_gaps, output, pipeline.detector) if wanted.landmark_sync else None
+        is_seen = wanted.landmark_sync or wanted.jitter
+        made = beside.submit(_landmarks, output.frames, output, pipeline.detector) if is_seen else None
+        given = beside.submit(_landmarks, _source(output, pair), output, pipeline.detector) if wanted.jitter else None
         entries = {}
         if wanted.lpips:
             entries |= _named("lpips", evaluate(**_crops_of_both(output, pair, waveform), **common))
         if wanted.sync_mini and has_trained_syncnet(SYNC_MINI_MODEL):
             entries |= _named("sync_mini", evaluate(**_lips(output), syncnet=embedded_syncnet(), **common))
-        if gaps is not None:
-            entries |= _named("landmark_sync", evaluate(gaps=gaps.result(), **common))
+        if wanted.window_boundary:
+            lips, found = _lips(output).values()
+            seen = (crop if is_found else None for crop, is_found in zip(lips, found, strict=True))
+            told = {"differences": crop_differences(seen), "window": output.options.num_frames}
+            entries |= _named("window_boundary", evaluate(**told))
+        if wanted.landmark_sync:
+            entries |= _named("landmark_sync", evaluate(gaps=lip_gap(made.result()), **common))
+        if wanted.jitter:
+            both = {"landmarks": made.result(), "source_landmarks": given.result()}
+            entries |= _named("landmark_jitter", evaluate(**both))
     label = {} if pipeline.settings.trained else {"model": "untrained"}
     return {name: {**entry, **label} for name, entry in entries.items()}
 
@@ -59,12 +70,16 @@ def _crops_of_both(output: LipsyncOutput, pair: Pair, waveform: np.ndarray) -> d
     """The aligned faces of result and clip, where the voice is the clip's own and the clip so a reference."""
     if not _is_own_voice(pair, waveform):
         return {"is_own_voice": False}
-    source = media.read_frames_in_order(pair.clip, output.order, output.fps)
     return {
         "is_own_voice": True,
         "generated_crops": _crops(output.frames, output),
-        "source_crops": _crops(source, output),
+        "source_crops": _crops(_source(output, pair), output),
     }
+
+
+def _source(output: LipsyncOutput, pair: Pair) -> Iterator[Frame]:
+    """The clip's frames, one for each of the result."""
+    return media.read_frames_in_order(pair.clip, output.order, output.fps)
 
 
 def _is_own_voice(pair: Pair, waveform: np.ndarray) -> bool:
@@ -83,24 +98,20 @@ def _crops(frames: Iterator[Frame], output: LipsyncOutput) -> Iterator[Crop]:
 
 def _lips(output: LipsyncOutput) -> dict:
     """Aligned faces of all frames of the result, those without a face by the affines of their neighbours."""
-    matrices = output.faces.matrices
-    crops = (
-        warp_crop(frame, matrices[index], output.options.size_px)
-        for frame, index in zip(output.frames, output.order, strict=True)
-    )
+    affines = output.faces.matrices[output.order]
+    crops = (warp_crop(*pair, output.options.size_px) for pair in zip(output.frames, affines, strict=True))
     return {"lips": crops, "found": output.faces.found[output.order]}
 
 
-def _gaps(output: LipsyncOutput, detector: LandmarkDetector) -> np.ndarray:
-    """Lip gaps of the result's own frames, (f,); NaN where the face is not found."""
-    gaps = np.full(output.num_frames, np.nan)
-    for i, frame in enumerate(output.frames):
-        index = output.order[i]
+def _landmarks(frames: Iterator[Frame], output: LipsyncOutput, detector: LandmarkDetector) -> Landmarks:
+    """Of the face that is the result's in each frame, px, (f, 468, 2); NaN where it is not found."""
+    landmarks = np.full((output.num_frames, 468, 2), np.nan)
+    for i, (frame, index) in enumerate(zip(frames, output.order, strict=True)):
         if output.faces.found[index]:
             face = _face_at(detector(frame), output.faces.matrices[index], output.options.size_px)
             if face is not None:
-                gaps[i] = lip_gap(face[None])[0]
-    return gaps
+                landmarks[i] = face[:468, :2]
+    return landmarks
 
 
 def _face_at(faces: list[Landmarks], matrix: np.ndarray, size_px: int) -> Landmarks | None:

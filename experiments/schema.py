@@ -80,6 +80,8 @@ class MetricsConfig:
     lpips: bool = True
     landmark_sync: bool = True
     sync_mini: bool = True
+    jitter: bool = True
+    window_boundary: bool = True
 
 
 @dataclass(frozen=True)

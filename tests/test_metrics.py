@@ -206,14 +206,27 @@ def test_evaluate_names_what_made_each_value(alexnet):
     voice, a, b = speech(3), pictures(18), pictures(18, seed=2)
     gaps = np.roll(sync.log_energy(voice, RATE_HZ, 75), 2)
     scores = evaluate(iter(a), iter(b), gaps, voice, RATE_HZ, is_own_voice=True)
-    unheard = {name: scores.pop(name) for name in [*scores] if name.startswith("sync_mini")}
-    assert len(unheard) == 3 and all("no crops, voice and SyncNet" in entry["reason"] for entry in unheard.values())
+    others = ("sync_mini", "landmark_jitter", "window_boundary")
+    not_given = {name: scores.pop(name) for name in [*scores] if name.startswith(others)}
+    assert len(not_given) == 5 and all("were given" in entry["reason"] for entry in not_given.values())
     assert set(scores) == {"lpips_alexnet", "landmark_sync_peak", "landmark_sync_lag", "landmark_sync_margin"}
     assert scores["lpips_alexnet"]["value"] == pytest.approx(perceptual.lpips_distance(a, b).mean())
     assert "443c5bc35326" in scores["lpips_alexnet"]["protocol"]
     assert scores["landmark_sync_lag"]["value"] == 2
     assert [scores[name]["direction"] for name in sorted(scores)] == ["zero", "higher", "higher", "lower"]
     assert all("reason" not in score for score in scores.values())
+
+
+def test_evaluate_tells_of_trembling_and_seams():
+    faces = np.random.default_rng(0).normal(0, 0.1, (40, 468, 2))
+    faces[:, [362, 263], 0] += 50
+    steps = np.where(np.arange(40) % 8 == 0, 6.0, 2.0)
+    told = evaluate(landmarks=faces, source_landmarks=faces, differences=steps, window=8)
+    assert told["landmark_jitter_ratio"]["value"] == pytest.approx(1)
+    assert told["window_boundary_ratio"]["value"] == pytest.approx(3)
+    still = evaluate(landmarks=faces, source_landmarks=0 * faces, differences=steps[:8], window=8)
+    assert "stands still" in still["landmark_jitter_ratio"]["reason"]
+    assert "no seam" in still["window_boundary_ratio"]["reason"]
 
 
 def test_evaluate_says_why_a_value_is_missing():

@@ -4,7 +4,7 @@ Goal: one flat dict that a record can hold and a table can be made of. A measure
 there too, with `value` None and a `reason`.
 
 Conventions: an entry is `{"value", "unit", "direction", "protocol"}` and, where the value is None, `"reason"`.
-`direction` is "higher", "lower" or "zero" (nearer to 0), whichever is better.
+`direction` is "higher", "lower", "zero" (nearer to 0) or "one" (nearer to 1), whichever is better.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from latentsync.errors import MediaError, WeightsError
-from latentsync.metrics import perceptual, sync, sync_mini
+from latentsync.metrics import perceptual, sync, sync_mini, temporal
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.shapes import Crop, Waveform
 from latentsync.weights import state_dict_sha256
@@ -49,6 +49,10 @@ def evaluate(
     gaps: np.ndarray | None = None,
     waveform: Waveform | None = None,
     rate_hz: int = 16000,
+    landmarks: temporal.Landmarks | None = None,
+    source_landmarks: temporal.Landmarks | None = None,
+    differences: Float[np.ndarray, " f"] | None = None,
+    window: int | None = None,
     is_own_voice: bool = False,
     video_rate_hz: float = 25.0,
     lips: Iterable[Crop] | None = None,
@@ -63,6 +67,9 @@ def evaluate(
             once, in batches.
         gaps: `sync.lip_gap` of the generated video's frames, `(f,)`, NaN without a face.
         waveform: the voice, mono, `(n,)`.
+        landmarks, source_landmarks: of the frames of the generated video and of those that they were made from, px,
+            `(f, 468, 2)`, NaN without a face.
+        differences, window: `temporal.crop_differences` of the generated faces, and the frames of a window.
         lips: aligned faces of all frames of the generated video, from the beginning of the voice on; read once.
         found: in which of them there is a face; windows with another frame do not count. None: in all.
         syncnet: the embedded model's, which judges them.
@@ -74,6 +81,7 @@ def evaluate(
     validate(gaps, waveform, rate_hz)
     entries = {"lpips_alexnet": _lpips(generated_crops, source_crops, is_own_voice, device)}
     entries |= _landmark_sync(gaps, waveform, rate_hz, video_rate_hz)
+    entries |= _jitter(landmarks, source_landmarks) | _boundaries(differences, window)
     return entries | _sync_mini(lips, found, waveform, syncnet, rate_hz, video_rate_hz)
 
 
@@ -125,6 +133,31 @@ def _landmark_sync(
         f"landmark_sync_{name}": _entry(getattr(curve, name), *unit, protocol, curve.reason)
         for name, unit in units.items()
     }
+
+
+def _jitter(generated: temporal.Landmarks | None, source: temporal.Landmarks | None) -> dict[str, Entry]:
+    """How much chin and jaw tremble against those of the source."""
+    what = (
+        "ratio",
+        "lower",
+        "second difference of MediaPipe's chin and jaw, rms over consecutive frames with a face, generated over source",
+    )
+    ratio, reason = None, "no landmarks of both the generated and the source video were given"
+    if generated is not None and source is not None:
+        ratio = temporal.landmark_jitter_ratio(generated, source)
+        reason = None if ratio is not None else "too few consecutive frames show a face, or the source stands still"
+    return {"landmark_jitter_ratio": _entry(ratio, *what, reason)}
+
+
+def _boundaries(differences: Float[np.ndarray, " f"] | None, window: int | None) -> dict[str, Entry]:
+    """How much larger the step from frame to frame is where two windows meet."""
+    protocol, ratio = "mean absolute difference of aligned faces to the frame before, at seams over elsewhere", None
+    reason = "no differences and length of a window were given"
+    if differences is not None and window is not None:
+        protocol += f"; a window has {window} frames"
+        ratio = temporal.boundary_ratio(differences, window)
+        reason = None if ratio is not None else "there is no seam between frames with a face, or nothing moves"
+    return {"window_boundary_ratio": _entry(ratio, "ratio", "one", protocol, reason)}
 
 
 def _sync_mini(

@@ -81,9 +81,15 @@ def lip_gap(landmarks: np.ndarray) -> np.ndarray:
         raise ValueError(f"landmarks have shape {landmarks.shape}; it must be (f, 468, 3)")
     points = np.asarray(landmarks, dtype=np.float64)[..., :2]
     upper, lower = (points[:, index] for index in INNER_LIPS)
+    return np.linalg.norm(upper - lower, axis=-1) / eye_distances(landmarks)
+
+
+def eye_distances(landmarks: np.ndarray) -> np.ndarray:
+    """Distance between the eyes' centres in px, `(f,)`; NaN where there is no face or it is 0."""
+    points = np.asarray(landmarks, dtype=np.float64)[..., :2]
     left, right = (points[:, list(corners)].mean(axis=1) for corners in EYE_CORNERS)
-    between_eyes = np.linalg.norm(left - right, axis=-1)
-    return np.linalg.norm(upper - lower, axis=-1) / np.where(between_eyes > 0, between_eyes, np.nan)
+    distances = np.linalg.norm(left - right, axis=-1)
+    return np.where(distances > 0, distances, np.nan)
 
 
 def log_energy(waveform: Waveform, rate_hz: int, num_frames: int, video_rate_hz: float = 25.0) -> np.ndarray:
