@@ -201,6 +201,9 @@ def test_metrics_of_a_record_are_named_and_labelled(untrained, tmp_path):
     assert 0.05 < table.loc["g-clara__g-clara", "lpips_alexnet"] < 1
     assert pd.isna(table.loc["g-clara__g-other", "lpips_alexnet"])
     assert "not the clip's own" in table.loc["g-clara__g-other", "lpips_alexnet_reason"]
+    of_whole_clip = table.loc["g-clara__g-clara"]
+    assert 0 <= of_whole_clip["sync_mini_confidence"] < 1 and abs(of_whole_clip["sync_mini_offset"]) <= 15
+    assert of_whole_clip["landmark_jitter_ratio"] > 0 and of_whole_clip["window_boundary_ratio"] > 0
     for record in RecordStore(tmp_path / "runs").all():
         assert all(entry["model"] == "untrained" and entry["protocol"] for entry in record.metrics.values())
     assert "UNTRAINED MODEL" in output
