@@ -370,7 +370,7 @@ def job(tmp_path, monkeypatch):
     raw.mkdir()
     write_video(raw / "v.mp4", flat(120))
     write_wav(raw / "v.wav", noise(4.8))
-    monkeypatch.setattr(command, "load_tools", lambda path: Tools(lambda frame: [HERE]))
+    monkeypatch.setattr(command, "load_tools", lambda *_: Tools(lambda frame: [HERE]))
     arguments = ["--input_dir", str(raw), "--output_dir", str(folder), "--size", "64", "--max_seconds", "2"]
     return raw, folder, lambda *more: command.main([*arguments, *more])
 
@@ -450,7 +450,7 @@ def test_torch_has_one_thread_while_frames_are_looked_at(job, monkeypatch):
     before, seen = torch.get_num_threads(), set()
     torch.set_num_threads(2)
     monkeypatch.setattr(
-        command, "load_tools", lambda path: Tools(lambda frame: seen.add(torch.get_num_threads()) or [HERE])
+        command, "load_tools", lambda *_: Tools(lambda frame: seen.add(torch.get_num_threads()) or [HERE])
     )
     try:
         assert run() == 0
