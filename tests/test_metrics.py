@@ -227,6 +227,8 @@ def test_evaluate_tells_of_trembling_and_seams():
     still = evaluate(landmarks=faces, source_landmarks=0 * faces, differences=steps[:8], window=8)
     assert "stands still" in still["landmark_jitter_ratio"]["reason"]
     assert "no seam" in still["window_boundary_ratio"]["reason"]
+    single = evaluate(differences=steps, window=1)["window_boundary_ratio"]
+    assert single["value"] is None and "a window of one frame" in single["reason"]
 
 
 def test_evaluate_says_why_a_value_is_missing():

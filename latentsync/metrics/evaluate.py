@@ -153,7 +153,9 @@ def _boundaries(differences: Float[np.ndarray, " f"] | None, window: int | None)
     """How much larger the step from frame to frame is where two windows meet."""
     protocol, ratio = "mean absolute difference of aligned faces to the frame before, at seams over elsewhere", None
     reason = "no differences and length of a window were given"
-    if differences is not None and window is not None:
+    if window == 1:
+        reason = "a window of one frame has a seam at every frame"
+    elif differences is not None and window is not None:
         protocol += f"; a window has {window} frames"
         ratio = temporal.boundary_ratio(differences, window)
         reason = None if ratio is not None else "there is no seam between frames with a face, or nothing moves"

@@ -113,8 +113,9 @@ def embed_speech(network: StableSyncNet, waveform: Waveform) -> Float[Tensor, "m
         MediaError: less sound than a window.
     """
     window, device = num_frames(network), network.audio_encoder.conv_in.weight.device
-    if waveform.size * VIDEO_HZ // 16_000 < window:
-        raise MediaError(f"there is sound for {waveform.size * VIDEO_HZ // 16_000} frames; a window has {window}")
+    heard = waveform.size * VIDEO_HZ // 16_000
+    if heard < window:
+        raise MediaError(f"there is sound for {heard} frames; a window has {window}")
     parts = mel_windows(wav2lip_mel(waveform), window).split(BATCH_WINDOWS)
     return torch.cat([_embedded(network.audio_encoder, part[:, None].to(device)) for part in parts])
 

@@ -118,11 +118,10 @@ class Tools:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What of the tools decides how pieces turn out."""
+        cuts = {"cuts": cut_detector_name() if self.new_cut_detector else None}
         if isinstance(self.syncnet, SyncMini):
-            weights = self.syncnet.identity
-            return {"cuts": cut_detector_name() if self.new_cut_detector else None, "sync_mini": weights}
-        weights = None if self.syncnet is None else state_dict_sha256(self.syncnet.state_dict())
-        return {"cuts": cut_detector_name() if self.new_cut_detector else None, "syncnet": weights}
+            return cuts | {"sync_mini": self.syncnet.identity}
+        return cuts | {"syncnet": None if self.syncnet is None else state_dict_sha256(self.syncnet.state_dict())}
 
 
 @dataclass(frozen=True)
