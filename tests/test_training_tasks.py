@@ -174,13 +174,14 @@ def test_the_autoencoder_learns_and_tells_its_scale(batch, untrained, tmp_path):
 def test_squares_and_colours_count_as_they_are_weighted(batch, untrained):
     vae = load_folder(untrained)["vae"]
     plain, weighted = VaeSettings(lpips_weight=0), VaeSettings(lpips_weight=0, mse_weight=3, colour_weight=5)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(2)  # of the map from latents to colours
         before, parts = VaeTask(vae, plain).loss(batch, seeded())
         task = VaeTask(vae, weighted)
         total, more = task.loss(batch, seeded())
     assert set(more) - set(parts) == {"mse", "colour"} and set(task.networks()) == {"vae", "deviation", "colours"}
     torch.testing.assert_close(total, before + 3 * more["mse"] + 5 * more["colour"])
-    first, last = learnt(task, batch, steps=50, learning_rate=3e-3)
+    first, last = learnt(task, batch, steps=80, learning_rate=3e-3)
     assert last < 0.7 * first
     with torch.no_grad():
         assert task.loss(batch, seeded())[1]["colour"] < 0.5 * more["colour"]
