@@ -24,7 +24,7 @@ from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import SIZES_PX, VIEWS_MM, Expression, Painter, Pose, random_framing
 from latentsync.speakers.recording import Recording, random_recording
-from latentsync.speakers.sentences import fit_random_speech, fit_sentence
+from latentsync.speakers.sentences import fit_random_speech, fit_rested_speech, fit_sentence
 from latentsync.speakers.visemes import SHAPES
 from latentsync.speakers.voice import random_voice, speak
 
@@ -64,6 +64,8 @@ def _make_one(args: argparse.Namespace, sentences: Sequence[str], number: int) -
     if sentences:
         sentence = fit_sentence(sentences, voice, args.seconds, own_seed)
         speech = speak(sentence, voice)
+    elif args.rest:
+        sentence, speech = fit_rested_speech(voice, args.seconds, args.rest, own_seed)
     else:
         sentence, speech = fit_random_speech(voice, args.seconds, own_seed)
     if target.exists():  # clips get their name when they are whole: an interrupted run goes on where it stopped
@@ -149,7 +151,10 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--count", type=_number(1, 99_999), default=10)
     two.add_argument("--gender", choices=tuple(GENDERS), default="both")
     two.add_argument("--size", type=_number(*SIZES_PX), default=256, help="side of the picture in px, even")
-    two.add_argument("--seconds", type=_number(1.0, 60.0, float), default=3.0, help="least length of a clip")
+    two.add_argument("--seconds", type=_number(1.0, 60.0, float), default=3.0, help="least length of a speech")
+    two.add_argument(
+        "--rest", type=_number(0.0, 10.0, float), default=0.0, help="longest rest in a generated speech, in seconds"
+    )
     two.add_argument("--seed", type=_number(0, 2**31), default=0)
     two.add_argument("--sentences", type=Path, help="text file with one sentence on each line, else generated")
     two.add_argument("--recordings", choices=("none", "varied"), default="varied", help="rooms, microphones and noise")
@@ -174,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if getattr(args, "size", 2) % 2:
             raise OptionError(f"--size is {args.size}; H.264 with 4:2:0 colour needs an even number")
+        if getattr(args, "rest", 0) and args.sentences:
+            raise OptionError("--rest is for generated speech; leave out --sentences or --rest")
         COMMANDS[args.command](args)
     except (LatentSyncError, OSError) as error:  # OSError: a folder that cannot be written, a full disk
         print(f"error: {error}", file=sys.stderr)

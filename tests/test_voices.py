@@ -24,11 +24,22 @@ from latentsync.speakers.sentences import (
     VOCABULARY,
     fit_random_sentence,
     fit_random_speech,
+    fit_rested_speech,
     fit_sentence,
     random_sentence,
 )
 from latentsync.speakers.visemes import VISEMES, VOWELS
-from latentsync.speakers.voice import HELD_OUT_VOICE, Phone, Speech, Voice, parse_phones, random_voice, speak, wav_bytes
+from latentsync.speakers.voice import (
+    HELD_OUT_VOICE,
+    Phone,
+    Speech,
+    Voice,
+    joined,
+    parse_phones,
+    random_voice,
+    speak,
+    wav_bytes,
+)
 
 
 def _has_espeak() -> bool:
@@ -115,6 +126,27 @@ def test_phones_tile_the_sound() -> None:
     assert spoken[-1].end_s == 0.65
     assert all(a.end_s == b.start_s for a, b in pairwise(spoken))
     assert parse_phones("aa:0.3", 1.0, 0.5)[-1] == Phone("pau", 0.3, 0.5)
+
+
+def test_speeches_are_joined_with_rests() -> None:
+    one, two = (Speech(np.full(n, n, np.int16), (Phone("aa", 0, n / 16_000),)) for n in (1600, 3200))
+    both = joined([one, two], [0.0, 0.5, 0.25])
+    assert both.sound.tolist() == [1600] * 1600 + [0] * 8000 + [3200] * 3200 + [0] * 4000
+    found = [(phone.name, phone.start_s, phone.end_s) for phone in both.phones]
+    assert found == [("aa", 0, 0.1), ("pau", 0.1, 0.6), ("aa", 0.6, pytest.approx(0.8)), ("pau", 0.8, 1.05)]
+
+
+@needs_flite
+def test_a_rest_lies_before_after_or_between() -> None:
+    places = set()
+    for seed in range(6):
+        said, speech = fit_rested_speech(Voice(), 1.5, 2.0, seed)
+        quiet = [phone for phone in speech.phones if phone.name == "pau" and phone.end_s - phone.start_s >= 1]
+        assert len(quiet) == 1 and speech.duration_s >= 2.5 and quiet[0].end_s - quiet[0].start_s <= 2
+        samples = slice(round(quiet[0].start_s * 16_000), round(quiet[0].end_s * 16_000))
+        assert not speech.sound[samples].any() and said
+        places.add("before" if quiet[0].start_s == 0 else "after" if quiet[0] == speech.phones[-1] else "between")
+    assert len(places) >= 2
 
 
 def test_missing_synthesisers_are_named_with_their_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

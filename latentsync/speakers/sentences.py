@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from latentsync.errors import MediaError
-from latentsync.speakers.voice import Speech, Voice, speak
+from latentsync.speakers.voice import Speech, Voice, joined, speak
 
 MAX_SENTENCES = 60  # of one clip
 SINGLE_TRIES = 5  # sentences that are tried alone before several are joined
@@ -213,6 +213,21 @@ def fit_random_speech(voice: Voice, seconds: float, seed: int) -> tuple[str, Spe
             return said, speech
         letter_s = speech.duration_s / len(said) / (1 + 0.2 * attempt)
     raise MediaError(f"{said!r} lasts only {speech.duration_s:.1f} s of {seconds} s; ask for fewer seconds")
+
+
+def fit_rested_speech(voice: Voice, seconds: float, rest_s: float, seed: int) -> tuple[str, Speech]:
+    """Generated speech of at least `seconds` with a rest of half to all of `rest_s`, drawn by `seed`.
+
+    The rest lies before the speech, after it, or, in half of the cases, between two halves.
+    """
+    draw = np.random.default_rng([seed, 44])
+    length_s, place = float(draw.uniform(0.5, 1.0)) * rest_s, draw.choice(["before", "after", "between", "between"])
+    if place != "between":
+        said, speech = fit_random_speech(voice, seconds, seed)
+        return said, joined([speech], [length_s, 0.0] if place == "before" else [0.0, length_s])
+    seeds = draw.integers(2**31, size=2).tolist()
+    halves = [fit_random_speech(voice, seconds / 2, own_seed) for own_seed in seeds]
+    return " ".join(said for said, _ in halves), joined([speech for _, speech in halves], [0.0, length_s, 0.0])
 
 
 def _extend(said: str, drawn: Iterator[str], letters: int) -> str:

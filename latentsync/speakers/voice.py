@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,6 +137,27 @@ def speak(sentence: str, voice: Voice) -> Speech:
     if len(speech.sound) == 0:
         raise MediaError(f"{voice.engine} made no sound of the sentence {sentence!r}; give at least one English word")
     return speech
+
+
+def joined(speeches: Sequence[Speech], rests_s: Sequence[float]) -> Speech:
+    """Speeches one after the other, with a rest of digital silence before the first, between two, and after the last.
+
+    Args:
+        rests_s: length of each rest in seconds, one more than speeches; 0 leaves it out.
+    """
+    sounds, phones, samples = [], [], 0
+    for speech, rest_s in zip([*speeches, None], rests_s, strict=True):
+        rest = np.zeros(round(rest_s * RATE_HZ), np.int16)
+        if len(rest):
+            phones.append(Phone(SILENCE, samples / RATE_HZ, (samples + len(rest)) / RATE_HZ))
+            sounds.append(rest)
+            samples += len(rest)
+        if speech is not None:
+            start_s = samples / RATE_HZ
+            phones += [Phone(p.name, p.start_s + start_s, p.end_s + start_s) for p in speech.phones]
+            sounds.append(speech.sound)
+            samples += len(speech.sound)
+    return Speech(np.concatenate(sounds), tuple(phones))
 
 
 def _speak_espeak(sentence: str, voice: Voice) -> Speech:
