@@ -14,16 +14,28 @@ from importlib.metadata import version
 from pathlib import Path
 
 from experiments.identity import identity, input_sha256, record_id
-from experiments.measure import measure
+from experiments.measuring import Made, measured
 from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs
 from experiments.progress import PairBar
-from experiments.record import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, write_json
+from experiments.record import (
+    CURVES_FILE,
+    MASK_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    RESULT_FILE,
+    RecordStore,
+    write_json,
+)
 from experiments.schema import DataConfig, ModelConfig, RunConfig
-from latentsync import __version__
+from latentsync import __version__, media
+from latentsync.audio import RATE_HZ
 from latentsync.config import Options, resolve_guidance
 from latentsync.device import dtype_name
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, MediaError
+from latentsync.metrics import Evaluation, same_speech
+from latentsync.metrics.definitions import Entry
 from latentsync.pipeline import LipsyncPipeline
+from latentsync.references import GAP_FRAMES
 from latentsync.results import LipsyncOutput
 
 PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
@@ -72,9 +84,29 @@ def pipeline_of(config: RunConfig) -> LipsyncPipeline:
 
 
 def options_for(pair: Pair, config: RunConfig) -> Options:
-    """The options of one pair, with the guidance of its gender's preset where none is given."""
+    """The options of one pair: where none is given, the guidance of its gender's preset, and a reference from elsewhere
+    if the voice is the clip's own and the clip long enough for one."""
     options = config.options
-    return replace(options, sampler=resolve_guidance(options.sampler, config.preset, pair.gender))
+    video = options.video
+    if video.reference is None:
+        video = replace(video, reference="elsewhere" if _shows_the_answer(pair) else "same")
+    return replace(options, sampler=resolve_guidance(options.sampler, config.preset, pair.gender), video=video)
+
+
+def _shows_the_answer(pair: Pair) -> bool:
+    """Whether the frames to be filled show the very lips that the voice asks for, and others are far enough away."""
+    return _is_own_voice(pair, input_sha256(pair.clip), input_sha256(pair.voice))
+
+
+@lru_cache(maxsize=1024)
+def _is_own_voice(pair: Pair, clip_sha256: str, voice_sha256: str) -> bool:
+    try:
+        info = media.probe(pair.clip, media.VIDEO_RATE_HZ)
+        if not info.has_sound or info.num_frames < 2 * GAP_FRAMES:
+            return False
+        return same_speech(*(media.read_sound(path, RATE_HZ) for path in (pair.clip, pair.voice)), RATE_HZ)
+    except MediaError:  # which the pair's own run will tell
+        return False
 
 
 def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict, Outcome]:
@@ -112,29 +144,40 @@ def _make_record(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, store
         return outcome
     start = time.perf_counter()
     with store.new(outcome.record) as folder:
-        content, metrics = produce(pair, config, pipeline, folder / RESULT_FILE, folder / MASK_FILE, parts)
-        write_json(folder / METRICS_FILE, metrics)
+        content, found = produce(pair, config, pipeline, folder / RESULT_FILE, folder / MASK_FILE, parts)
+        write_json(folder / METRICS_FILE, found.entries)
+        write_json(folder / CURVES_FILE, found.curves)
         write_json(folder / RECORD_FILE, content)
     return replace(outcome, status="done", seconds=time.perf_counter() - start)
 
 
 def produce(
     pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, video_path: Path, mask_path: Path, parts: dict
-) -> tuple[dict, dict]:
+) -> tuple[dict, Evaluation]:
     """Generates and measures one pair.
 
     Returns:
-        What was run, for a record or a sidecar, and the metrics.
+        What was run, for a record or a sidecar, and the metrics with their curves.
     """
     options = options_for(pair, config)
     with PairBar(pair.name) as bar:
         output = pipeline.run(pair.clip, pair.voice, video_path, mask_path, options, bar.on_progress)
         bar.say("measure")
+        start = time.perf_counter()
         try:
-            metrics = measure(output, pair, pipeline, config.metrics)
+            made = Made.of_output(output, pair.clip, pair.voice)
+            found = measured(made, config.metrics, pipeline.detector)
+            found.entries = labelled(found.entries, pipeline.settings.trained)
         except Exception as error:  # a measure that fails must not cost the video that is finished
-            metrics = {"measuring": {"value": None, "unit": "", "direction": "", "protocol": "", "reason": repr(error)}}
-    return _content(pair, config, pipeline, output, parts), metrics
+            lost = {"value": None, "unit": "", "direction": "none", "protocol": "", "reason": repr(error)}
+            found = Evaluation({"measuring": lost})
+        output.timings["measure"] = time.perf_counter() - start
+    return _content(pair, config, pipeline, output, parts), found
+
+
+def labelled(entries: dict[str, Entry], trained: bool) -> dict[str, Entry]:
+    """The entries, each with a label where the network that made the video was not trained."""
+    return entries if trained else {name: {**entry, "model": "untrained"} for name, entry in entries.items()}
 
 
 def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:
@@ -143,8 +186,8 @@ def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: L
         "pair": {
             "name": pair.name,
             "gender": pair.gender,
-            "clip": {"name": pair.clip.name, "sha256": input_sha256(pair.clip)},
-            "voice": {"name": pair.voice.name, "sha256": input_sha256(pair.voice)},
+            "clip": _input_facts(pair.clip),
+            "voice": _input_facts(pair.voice),
         },
         "model": pipeline.describe(),
         "preset": {
@@ -164,6 +207,11 @@ def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: L
         "versions": {"latentsync": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
     }
+
+
+def _input_facts(path: Path) -> dict:
+    """What a record says of an input; its place is for `experiments.measure`, and part of no identity."""
+    return {"name": path.name, "sha256": input_sha256(path), "path": str(path.resolve())}
 
 
 def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> Iterator[str]:

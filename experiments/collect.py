@@ -6,7 +6,7 @@ import pandas as pd
 
 from experiments.record import Record, RecordStore, read_json, sweep_folder
 
-PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "dtype")
+PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
 CELLS_DIR = "cells"
 
 

@@ -16,7 +16,7 @@ from latentsync.results import LipsyncOutput
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
 METRIC_LABELS = {
-    "lpips_alexnet": "LPIPS (AlexNet)\n(lower is better)",
+    "lpips_alex_mouth": "LPIPS of mouths (AlexNet)\n(lower is better)",
     "sync_mini_confidence": "sync_mini confidence\n(higher is better)",
     "landmark_sync_peak": "landmark sync, peak correlation\n(higher is better)",
 }

@@ -1,124 +1,172 @@
-"""Measures a generated video file against the clip and the voice it was made from."""
+"""Measures results that are there already, whoever made them.
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+    python -m experiments.measure RUNS --metrics lpips_vgg,mouth [--sweep NAME] [--inputs FOLDER] [--controls] [--again]
+    python -m experiments.measure --video A --reference B [--audio W] [--metrics ...] [--output FILE.json]
 
-import numpy as np
+The first adds metrics to the records of a runs folder without generating anything again; each record is written as it
+is finished, and what it has already is not measured again. The second measures any pair of videos, frame by frame: A as
+it is, B as it should be, W the voice (default: A's own sound).
+"""
 
-from experiments.pairs import Pair
-from experiments.schema import MetricsConfig
-from latentsync import media
-from latentsync.audio import RATE_HZ
-from latentsync.geometry import apply_affine, crop_box_size, warp_crop
-from latentsync.landmarks import LandmarkDetector
-from latentsync.metrics import evaluate, same_speech
-from latentsync.metrics.stable_syncnet import StableSyncNet
-from latentsync.metrics.sync import lip_gap
-from latentsync.metrics.temporal import crop_differences
-from latentsync.pipeline import LipsyncPipeline
-from latentsync.results import LipsyncOutput
-from latentsync.shapes import Crop, Frame, Landmarks
-from latentsync.syncnet_files import has_trained_syncnet, load_trained_syncnet
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
 
-SYNC_MINI_MODEL = "mini"
+import pandas as pd
+
+from experiments.cell import labelled, say
+from experiments.collect import sweep_records
+from experiments.display import metrics_table
+from experiments.identity import input_sha256
+from experiments.measuring import Made, measured
+from experiments.pairs import SHIPPED_DIR
+from experiments.record import Record, RecordStore, write_json
+from experiments.schema import METRIC_SETS, MetricsConfig
+from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
+from latentsync.metrics import FAMILIES
+from latentsync.metrics.definitions import DEFINITIONS, base_name
+from latentsync.pipeline import LANDMARK_REFINEMENTS
 
 
-def measure(output: LipsyncOutput, pair: Pair, pipeline: LipsyncPipeline, wanted: MetricsConfig) -> dict:
-    """Every metric that is asked for, from the files as they were written.
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.measure", description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="?", help="a runs folder, whose records are measured")
+    known = f"{', '.join(METRIC_SETS)}, or some of {', '.join(FAMILIES)}, with commas between them"
+    parser.add_argument("--metrics", default="standard", help=f"{known}; default: %(default)s")
+    parser.add_argument("--sweep", help="only the records of this sweep")
+    parser.add_argument("--inputs", type=Path, help="where clips and voices are that have been moved since")
+    parser.add_argument("--controls", action="store_true", help="repeat measures of sync with voices that must fail")
+    parser.add_argument("--again", action="store_true", help="measure anew what a record has already")
+    parser.add_argument("--video", type=Path, help="a video to measure")
+    parser.add_argument("--reference", type=Path, help="the video that it should look like, or was made from")
+    parser.add_argument("--audio", type=Path, help="the voice that its lips should follow; default: the video's sound")
+    parser.add_argument("--output", type=Path, help="a JSON file for the values and curves of --video")
+    told = parser.parse_args(arguments)
+    if (told.runs is None) == (told.video is None):
+        parser.error("give a runs folder, or --video with --reference")
+    if told.video is not None and told.reference is None:
+        parser.error("--video needs --reference, the video that it should look like or was made from")
+    return told
 
-    Returns:
-        name -> {value, unit, direction, protocol} with a reason where the value is None, and `model: untrained` where
-        the network that made the result was not trained.
+
+def wanted_of(told: str, controls: bool = False) -> MetricsConfig:
+    """The metrics that a command line names: a set (quick, standard, full), or families.
+
+    Raises:
+        OptionError: a name is unknown.
     """
-    waveform = media.read_sound(pair.voice, RATE_HZ)
-    common = {"waveform": waveform, "rate_hz": RATE_HZ, "video_rate_hz": output.fps}
-    with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks keep one core busy, LPIPS the others
-        is_seen = wanted.landmark_sync or wanted.jitter
-        made = beside.submit(_landmarks, output.frames, output, pipeline.detector) if is_seen else None
-        given = beside.submit(_landmarks, _source(output, pair), output, pipeline.detector) if wanted.jitter else None
-        entries = {}
-        if wanted.lpips:
-            entries |= _named("lpips", evaluate(**_crops_of_both(output, pair, waveform), **common))
-        if wanted.sync_mini and has_trained_syncnet(SYNC_MINI_MODEL):
-            entries |= _named("sync_mini", evaluate(**_lips(output), syncnet=embedded_syncnet(), **common))
-        if wanted.window_boundary:
-            lips, found = _lips(output).values()
-            seen = (crop if is_found else None for crop, is_found in zip(lips, found, strict=True))
-            told = {"differences": crop_differences(seen), "window": output.options.num_frames}
-            entries |= _named("window_boundary", evaluate(**told))
-        if wanted.landmark_sync:
-            entries |= _named("landmark_sync", evaluate(gaps=lip_gap(made.result()), **common))
-        if wanted.jitter:
-            both = {"landmarks": made.result(), "source_landmarks": given.result()}
-            entries |= _named("landmark_jitter", evaluate(**both))
-    label = {} if pipeline.settings.trained else {"model": "untrained"}
-    return {name: {**entry, **label} for name, entry in entries.items()}
+    names = [name.strip() for name in told.split(",") if name.strip()]
+    chosen = [family for name in names for family in METRIC_SETS.get(name, (name,))]
+    if (unknown := sorted(set(chosen) - set(FAMILIES))) or not chosen:
+        raise OptionError(
+            f"--metrics names {', '.join(unknown) or 'nothing'}; choose {', '.join(METRIC_SETS)}, or some of "
+            f"{', '.join(FAMILIES)}"
+        )
+    return MetricsConfig.of(chosen, controls)
 
 
-@cache
-def embedded_syncnet() -> StableSyncNet:
-    """The SyncNet of the model that comes with the project, which judges every model's lips under its own name."""
-    return load_trained_syncnet(SYNC_MINI_MODEL)
+def lacking(record: Record, wanted: MetricsConfig) -> MetricsConfig:
+    """Those of the wanted metrics that a record does not have, or has by an older protocol."""
+    has = {(base_name(name), entry.get("version")) for name, entry in record.metrics.items()}
+    missing = {known.family for name, known in DEFINITIONS.items() if (name, known.version) not in has}
+    if wanted.controls and not any(name.endswith("_shuffled") for name in record.metrics):
+        return wanted
+    return MetricsConfig.of([family for family in wanted.families if family in missing], wanted.controls)
 
 
-def _named(prefix: str, entries: dict) -> dict:
-    return {name: entry for name, entry in entries.items() if name.startswith(prefix)}
+def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
+    """The very clip or voice of a record: where it was, in the given folder, or among the shipped ones.
+
+    Raises:
+        MediaError: it is in none of these places, or has been changed.
+    """
+    told = record.content["pair"][kind]
+    places = [Path(told["path"])] if "path" in told else []
+    places += sorted(inputs.rglob(told["name"])) if inputs is not None else []
+    places.append(SHIPPED_DIR / told["name"])
+    for place in places:
+        if place.is_file() and input_sha256(place) == told["sha256"]:
+            return place
+    raise MediaError(
+        f"the {kind} {told['name']} of record {record.id} (SHA-256 {told['sha256'][:12]}...) is not at "
+        f"{', '.join(map(str, places))}; give its folder with --inputs"
+    )
 
 
-def _crops_of_both(output: LipsyncOutput, pair: Pair, waveform: np.ndarray) -> dict:
-    """The aligned faces of result and clip, where the voice is the clip's own and the clip so a reference."""
-    if not _is_own_voice(pair, waveform):
-        return {"is_own_voice": False}
-    return {
-        "is_own_voice": True,
-        "generated_crops": _crops(output.frames, output),
-        "source_crops": _crops(_source(output, pair), output),
-    }
+def measure_record(
+    record: Record, wanted: MetricsConfig, detector: LandmarkDetector, inputs: Path | None = None
+) -> dict[str, dict]:
+    """Measures a record and writes what was found beside what it had; returns the new entries.
+
+    Raises:
+        MediaError, FaceNotFoundError: an input is not there or not fit.
+    """
+    clip, voice = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
+    made = Made.of_options(record.video_path, clip, voice, record.content["options"], detector)
+    found = measured(made, wanted, detector)
+    entries = labelled(found.entries, record.content["model"]["trained"])
+    write_json(record.curves_path, {**record.curves, **found.curves})
+    write_json(record.metrics_path, {**record.metrics, **entries})
+    return entries
 
 
-def _source(output: LipsyncOutput, pair: Pair) -> Iterator[Frame]:
-    """The clip's frames, one for each of the result."""
-    return media.read_frames_in_order(pair.clip, output.order, output.fps)
+def measure_runs(told: argparse.Namespace, detector: LandmarkDetector) -> int:
+    """Measures the records of a runs folder one by one; returns how many could not be measured."""
+    wanted = wanted_of(told.metrics, told.controls)
+    records = RecordStore(told.runs).all() if told.sweep is None else sweep_records(told.runs, told.sweep)
+    if not records:
+        raise OptionError(f"{told.runs} holds no record{f' of sweep {told.sweep}' if told.sweep else ''}")
+    failed, none = 0, Counter()
+    for number, record in enumerate(records, start=1):
+        start, missing = time.perf_counter(), wanted if told.again else lacking(record, wanted)
+        label = f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
+        if not missing.families:
+            say(f"{label}: has them all")
+            continue
+        try:
+            entries = measure_record(record, missing, detector, told.inputs)
+        except LatentSyncError as error:
+            failed += 1
+            say(f"{label}: FAILED  {error}")
+            continue
+        none.update(f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None)
+        values = sum(entry["value"] is not None for entry in entries.values())
+        say(f"{label}: {values} values, {len(entries) - values} without, {time.perf_counter() - start:.1f} s")
+    for line, count in sorted(none.items()):
+        say(f"- {count} without {line}")
+    say(f"{len(records) - failed} of {len(records)} records have them")
+    return failed
 
 
-def _is_own_voice(pair: Pair, waveform: np.ndarray) -> bool:
-    """Whether the voice is the sound of the clip itself."""
-    if not media.probe(pair.clip).has_sound:
-        return False
-    return same_speech(media.read_sound(pair.clip, RATE_HZ), waveform, RATE_HZ)
+def measure_video(told: argparse.Namespace, detector: LandmarkDetector) -> None:
+    """Measures one video beside another, prints the table and writes the file."""
+    wanted = wanted_of(told.metrics, told.controls)
+    made = Made.of_files(told.video, told.reference, told.audio or told.video, detector)
+    found = measured(made, wanted, detector)
+    with pd.option_context("display.max_rows", None, "display.width", 160, "display.max_colwidth", 90):
+        say(metrics_table(found.entries).to_string())
+    if told.output is not None:
+        write_json(told.output, {"metrics": found.entries, "curves": found.curves})
+        say(f"{told.output} holds values and curves")
 
 
-def _crops(frames: Iterator[Frame], output: LipsyncOutput) -> Iterator[Crop]:
-    """Aligned faces of the frames that have one, by the clip's own affines."""
-    for frame, index in zip(frames, output.order, strict=True):
-        if output.faces.found[index]:
-            yield warp_crop(frame, output.faces.matrices[index], output.options.size_px)
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status is 0 if every record could be measured."""
+    told = parse(arguments)
+    try:
+        detector = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        if told.video is not None:
+            measure_video(told, detector)
+            return 0
+        return 1 if measure_runs(told, detector) else 0
+    except (LatentSyncError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
-def _lips(output: LipsyncOutput) -> dict:
-    """Aligned faces of all frames of the result, those without a face by the affines of their neighbours."""
-    affines = output.faces.matrices[output.order]
-    crops = (warp_crop(*pair, output.options.size_px) for pair in zip(output.frames, affines, strict=True))
-    return {"lips": crops, "found": output.faces.found[output.order]}
-
-
-def _landmarks(frames: Iterator[Frame], output: LipsyncOutput, detector: LandmarkDetector) -> Landmarks:
-    """Of the face that is the result's in each frame, px, (f, 468, 2); NaN where it is not found."""
-    landmarks = np.full((output.num_frames, 468, 2), np.nan)
-    for i, (frame, index) in enumerate(zip(frames, output.order, strict=True)):
-        if output.faces.found[index]:
-            face = _face_at(detector(frame), output.faces.matrices[index], output.options.size_px)
-            if face is not None:
-                landmarks[i] = face[:468, :2]
-    return landmarks
-
-
-def _face_at(faces: list[Landmarks], matrix: np.ndarray, size_px: int) -> Landmarks | None:
-    """Of several faces the one whose middle is nearest to that of the crop."""
-    if not faces:
-        return None
-    middles = np.array([face[:, :2].mean(axis=0) for face in faces])
-    in_box = apply_affine(matrix, middles[:, 0], middles[:, 1])
-    box_middle = np.array(crop_box_size(size_px))[:, None] / 2
-    return faces[int(np.argmin(np.linalg.norm(in_box - box_middle, axis=0)))]
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Finished records on disk: one folder each, visible only when complete. Knows nothing of how they are made.
 
-runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json
+runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json  curves.json
 runs/sweeps/<name>/cells/<cell>.json             which records and failures belong to a cell of a sweep
 """
 
@@ -22,6 +22,7 @@ RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
 RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.json"
+CURVES_FILE = "curves.json"
 PART_PREFIX = ".part-"
 
 
@@ -64,9 +65,22 @@ class Record:
         return read_json(self.folder / RECORD_FILE) or {}
 
     @property
+    def metrics_path(self) -> Path:
+        return self.folder / METRICS_FILE
+
+    @property
+    def curves_path(self) -> Path:
+        return self.folder / CURVES_FILE
+
+    @property
     def metrics(self) -> dict:
-        """Name -> {value, unit, direction, protocol, reason}."""
-        return read_json(self.folder / METRICS_FILE) or {}
+        """Name -> {value, unit, direction, protocol, version, ..., reason}; see `latentsync.metrics.definitions`."""
+        return read_json(self.metrics_path) or {}
+
+    @property
+    def curves(self) -> dict:
+        """Name -> numbers for each frame, window or shift, that lie behind the metrics."""
+        return read_json(self.curves_path) or {}
 
 
 class RecordStore:

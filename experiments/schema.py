@@ -1,5 +1,6 @@
 """The configuration of a run, typed: what Hydra composes becomes frozen dataclasses that check themselves."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,11 +11,20 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.record import sweep_folder
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
+from latentsync.metrics.definitions import FAMILIES
 from latentsync.weights import CATALOGUE
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 TRACKER_KINDS = ("wandb", "none")
 TRACKER_MODES = ("offline", "online")
+METRIC_SETS = {  # as conf/metrics has them
+    "quick": ("lpips", "landmark_sync", "sync_mini", "jitter", "seam"),
+    "standard": (
+        "lpips", "reconstruction", "sync_mini", "landmark_sync", "mouth", "silence", "jitter", "window_boundary",
+        "seam", "sharpness", "residual",
+    ),
+    "full": FAMILIES,
+}  # fmt: skip
 Section = TypeVar("Section")
 
 
@@ -75,13 +85,37 @@ class AttentionConfig:
 
 @dataclass(frozen=True)
 class MetricsConfig:
-    """Which metrics are computed for each record."""
+    """Which families of metrics (see `latentsync.metrics.definitions`) are computed for each record.
+
+    Attributes:
+        controls: whether measures of sync are repeated with a shuffled and a delayed voice.
+    """
 
     lpips: bool = True
-    landmark_sync: bool = True
+    lpips_vgg: bool = False
+    reconstruction: bool = True
+    syncnet: bool = False
+    stable_syncnet: bool = False
     sync_mini: bool = True
+    landmark_sync: bool = True
+    mouth: bool = True
+    silence: bool = True
     jitter: bool = True
     window_boundary: bool = True
+    seam: bool = True
+    sharpness: bool = True
+    residual: bool = True
+    controls: bool = False
+
+    @classmethod
+    def of(cls, families: Collection[str], controls: bool = False) -> "MetricsConfig":
+        """These families and no other."""
+        return cls(**{name: name in families for name in FAMILIES}, controls=controls)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The wanted ones."""
+        return tuple(name for name in FAMILIES if getattr(self, name))
 
 
 @dataclass(frozen=True)

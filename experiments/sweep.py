@@ -141,7 +141,7 @@ def table_text(table: pd.DataFrame) -> str:
     cells = [cell_label(row.guidance_scale, row.num_inference_steps, row.seed) for row in table.itertuples()]
     shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
     columns = {
-        "lpips_alexnet": ("LPIPS", "{:.3f}"),
+        "lpips_alex_mouth": ("LPIPS", "{:.3f}"),
         "sync_mini_confidence": ("sync_mini", "{:.3f}"),
         "sync_mini_offset": ("offset", "{:+.0f}"),
         "landmark_sync_peak": ("sync", "{:.2f}"),

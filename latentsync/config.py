@@ -126,7 +126,8 @@ class VideoOptions:
         rounding: of levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.
         reference: which of the clip's frames shows the model the face. "same" is the frame to be filled, as in the
             original, which leaks the true mouth where a clip gets its own voice; "elsewhere" lies at least 1 s away, as
-            in training, see `references.reference_order`.
+            in training, see `references.reference_order`. None leaves it open: "same" for the pipeline, and for an
+            experiment's record "elsewhere" where the voice is the clip's own.
     """
 
     width: int | None = None
@@ -136,7 +137,7 @@ class VideoOptions:
     length: str = "sound"
     geometry: str = "float32"
     rounding: str = "nearest"
-    reference: str = "same"
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
@@ -155,7 +156,8 @@ class VideoOptions:
         _require_one_of(self.length, LENGTHS, "length")
         _require_one_of(self.geometry, GEOMETRIES, "geometry")
         _require_one_of(self.rounding, ROUNDINGS, "rounding")
-        _require_one_of(self.reference, REFERENCES, "reference")
+        if self.reference is not None:
+            _require_one_of(self.reference, REFERENCES, "reference")
         _require(
             is_whole(self.crf) and 0 <= self.crf <= 51,
             f"crf is {self.crf}; it must be a whole number from 0 (lossless) to 51 (18 is the usual choice)",

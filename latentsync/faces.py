@@ -26,6 +26,7 @@ from latentsync.shapes import Affine, Found, Frame, Landmarks, Points
 LEFT_BROW = (70, 63, 105, 66, 107)  # left in the picture
 RIGHT_BROW = (336, 296, 334, 293, 300)
 NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
+MESH_POINTS = 468  # of a face; what a detector gives beyond them (irises) is not needed
 BROW_SHRINK = 0.045  # of each brow point's way to their midpoint
 
 # The original's AlignRestore: where the three points come to lie in the crop box, in units of px_per_unit px
@@ -45,12 +46,14 @@ class AlignedFaces:
         found: False where no face was found and the matrix is interpolated.
         resolution: side of the crops in px.
         frame_size: height and width of the frames in px.
+        landmarks: of the face in each frame, px, float32; NaN where it was not found. 3.7 kB a frame.
     """
 
     matrices: Float[np.ndarray, "f 2 3"]
     found: Found
     resolution: int
     frame_size: tuple[int, int]
+    landmarks: Float[np.ndarray, "f 468 2"]
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -208,12 +211,14 @@ def align(
     """
     boxes: list[Float[np.ndarray, "n 4"]] = []
     points: list[Float[np.ndarray, "n 3 2"]] = []
+    seen: list[Float[np.ndarray, "n 468 2"]] = []
     frame_size = (0, 0)
     for frame in frames:
         frame_size = frame.shape[:2]
         faces = detector(frame)
         boxes.append(np.array([bounds(face) for face in faces]).reshape(-1, 4))
         points.append(np.array([alignment_points(face) for face in faces]).reshape(-1, 3, 2))
+        seen.append(np.array([face[:MESH_POINTS, :2] for face in faces], np.float32).reshape(-1, MESH_POINTS, 2))
     chosen, starts = follow(boxes)
     found = np.array([index is not None for index in chosen], dtype=bool)
     if not found.any():
@@ -223,7 +228,9 @@ def align(
         )
     tracked = [None if k is None else (p[k], b[k]) for p, b, k in zip(points, boxes, chosen, strict=True)]
     matrices = fill_gaps(_smooth(tracked, starts, resolution, warping), found)
-    return AlignedFaces(matrices, found, resolution, frame_size)
+    nothing = np.full((MESH_POINTS, 2), np.nan, np.float32)
+    landmarks = np.stack([nothing if k is None else faces[k] for faces, k in zip(seen, chosen, strict=True)])
+    return AlignedFaces(matrices, found, resolution, frame_size, landmarks)
 
 
 def _smooth(

@@ -207,7 +207,7 @@ class LipsyncPipeline:
             length=video.length,
             geometry=video.geometry,
             rounding=video.rounding,
-            reference=video.reference,
+            reference=video.reference or "same",
             crf=video.crf,
             dtype=dtype_name(self.unet.dtype),
             device=str(self.device),

@@ -63,7 +63,7 @@ def test_a_measure_that_fails_does_not_cost_the_video(folder, tmp_path, monkeypa
     def broken(*_):
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("experiments.cell.measure", broken)
+    monkeypatch.setattr("experiments.cell.measured", broken)
     (folder / "m-oskar.mp4").unlink()
     assert run(folder, tmp_path / "out") == 0
     assert "no such luck" in sidecars(tmp_path / "out")["g-clara__g-voice"]["metrics"]["measuring"]["reason"]

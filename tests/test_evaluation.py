@@ -13,7 +13,15 @@ from experiments.evaluation.material import FIRST_SEED, pieces_of
 from experiments.evaluation.rows import PARTS, Bar, Row, verdict
 from experiments.statistics import difference_interval, mean_interval, ratio_interval, share_interval
 from latentsync.errors import MediaError
-from latentsync.metrics.articulation import gap_correlation, lip_motion
+from latentsync.metrics.articulation import (
+    LIPS,
+    gap_correlation,
+    lip_motion,
+    lip_width,
+    mouth_distances,
+    silent_frames,
+    silent_motion,
+)
 from latentsync.metrics.reconstruction import psnr_db
 from latentsync.speakers.real_speech import find_recordings
 from latentsync.speakers.voice import RATE_HZ, Phone, Speech, Voice, speak
@@ -41,10 +49,39 @@ def test_gaps_that_cannot_be_compared_are_refused():
         gap_correlation(np.ones(29), truth)
 
 
+def test_lips_are_compared_by_the_eyes_wherever_and_however_large_the_face_is():
+    points = np.random.default_rng(0).normal(0, 20, (30, 468, 2))
+    points[:, [33, 133]], points[:, [362, 263]] = (-30, 0), (30, 0)
+    turn = np.array([[0.8, 0.6], [-0.6, 0.8]])
+    moved = 3 * points @ turn + [100, 40]
+    assert mouth_distances(moved, points) == pytest.approx(np.zeros(30), abs=1e-9)
+    moved[:, LIPS] += 3 * np.array([0, 6.0]) @ turn  # a tenth of the eyes' distance down
+    moved[4] = np.nan
+    found = mouth_distances(moved, points)
+    assert np.isnan(found[4]) and np.delete(found, 4) == pytest.approx(np.full(29, 0.1))
+    points[:, 61], points[:, 291] = (-12, 30), (18, 30)
+    assert lip_width(3 * points @ turn) == pytest.approx(np.full(30, 0.5))
+    with pytest.raises(ValueError, match="29 and 30 frames"):
+        mouth_distances(moved[1:], points)
+
+
+def test_motion_in_silence_counts_rest_by_rest_and_no_frame_beside_speech():
+    energy = np.full(90, -20.0)
+    energy[20:50] = energy[60:] = -60
+    assert np.flatnonzero(silent_frames(energy)).tolist() == [*range(25, 45), *range(65, 90)]
+    gap = np.random.default_rng(0).uniform(0, 1, 90)  # wild in speech and 0.2 s around it
+    gap[25:45], gap[65:] = 0.3, 0.5
+    assert silent_motion(gap, energy) == (pytest.approx(0, abs=1e-9), 45)
+    gap[25:45:2] += 0.1
+    assert silent_motion(gap, energy)[0] == pytest.approx(0.05 * np.sqrt(20 / 45))
+    assert silent_motion(gap, np.full(90, -20.0)) == (None, 0)
+    assert silent_motion(np.full(90, 0.1), np.full(90, -60.0)) == (pytest.approx(0, abs=1e-9), 90)
+
+
 def test_psnr_of_known_errors():
     black = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     assert psnr_db(black, black) == math.inf
-    assert psnr_db(black, black + 255) == 0
+    assert psnr_db(black, black + 255) == pytest.approx(0, abs=1e-5)
     assert psnr_db(black, black + 10) == pytest.approx(20 * math.log10(25.5))
     half = torch.zeros(8, 8, dtype=torch.bool)
     half[:, :4] = True

@@ -1,4 +1,4 @@
-"""Measures against known answers; SyncNet's and the temporal ones have tests of their own."""
+"""LPIPS, lips against loudness and the comparison of voices, against known answers."""
 
 import os
 import pickle
@@ -11,7 +11,7 @@ import torch
 
 from latentsync import weights
 from latentsync.errors import WeightsError
-from latentsync.metrics import evaluate, perceptual, same_speech, sync
+from latentsync.metrics import perceptual, same_speech, sync
 
 RATE_HZ = 16000
 
@@ -65,13 +65,26 @@ def test_bytes_and_signed_floats_and_batches_agree(alexnet):
     np.testing.assert_allclose(perceptual.lpips_distance(a[17:], b[17:]), whole[17:], rtol=1e-4)
 
 
-def test_the_carriers_heads_are_those_of_the_lpips_package(alexnet):
-    path = os.path.join(os.path.dirname(lpips.__file__), "weights", "v0.1", "alex.pth")
+@pytest.mark.parametrize("net", perceptual.LPIPS_NETS)
+def test_the_carriers_heads_are_those_of_the_lpips_package(net, alexnet):
+    path = os.path.join(os.path.dirname(lpips.__file__), "weights", "v0.1", f"{net}.pth")
     shipped = torch.load(path, map_location="cpu", weights_only=True)
-    state = perceptual.lpips_state_dict(perceptual.read_arrays(alexnet))
+    state = {name: value.cpu() for name, value in perceptual.lpips_network(net=net).state_dict().items()}
     assert len(shipped) == 5
     for name, head in shipped.items():
         torch.testing.assert_close(state[name], head, rtol=0, atol=0)
+
+
+def test_distances_are_those_of_the_lpips_package_with_the_same_weights(alexnet):
+    arrays = perceptual.read_arrays(alexnet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    theirs.load_state_dict(perceptual.lpips_state_dict(arrays), strict=False)
+    a, b = pictures(3), pictures(3, seed=9)
+    with torch.no_grad():
+        expected = theirs.eval()(a.float() / 127.5 - 1, b.float() / 127.5 - 1).flatten().numpy()
+    np.testing.assert_allclose(perceptual.lpips_distance(a, b), expected, atol=1e-5)
 
 
 def test_the_network_is_made_in_silence_and_leaves_the_random_state_alone(alexnet, capfd, monkeypatch):
@@ -178,7 +191,7 @@ def test_where_there_is_no_answer_there_is_a_reason(gap, energy, reason):
     assert reason in curve.reason
 
 
-# ---- all together ----
+# ---- voices ----
 
 
 @pytest.mark.parametrize(
@@ -200,50 +213,6 @@ def test_same_speech(change, same):
     voice = speech(4)
     assert same_speech(voice, change(voice), RATE_HZ) is same
     assert same_speech(change(voice), voice, RATE_HZ) is same
-
-
-def test_evaluate_names_what_made_each_value(alexnet):
-    voice, a, b = speech(3), pictures(18), pictures(18, seed=2)
-    gaps = np.roll(sync.log_energy(voice, RATE_HZ, 75), 2)
-    scores = evaluate(iter(a), iter(b), gaps, voice, RATE_HZ, is_own_voice=True)
-    others = ("sync_mini", "landmark_jitter", "window_boundary")
-    not_given = {name: scores.pop(name) for name in [*scores] if name.startswith(others)}
-    assert len(not_given) == 5 and all("were given" in entry["reason"] for entry in not_given.values())
-    assert set(scores) == {"lpips_alexnet", "landmark_sync_peak", "landmark_sync_lag", "landmark_sync_margin"}
-    assert scores["lpips_alexnet"]["value"] == pytest.approx(perceptual.lpips_distance(a, b).mean())
-    assert "443c5bc35326" in scores["lpips_alexnet"]["protocol"]
-    assert scores["landmark_sync_lag"]["value"] == 2
-    assert [scores[name]["direction"] for name in sorted(scores)] == ["zero", "higher", "higher", "lower"]
-    assert all("reason" not in score for score in scores.values())
-
-
-def test_evaluate_tells_of_trembling_and_seams():
-    faces = np.random.default_rng(0).normal(0, 0.1, (40, 468, 2))
-    faces[:, [362, 263], 0] += 50
-    steps = np.where(np.arange(40) % 8 == 0, 6.0, 2.0)
-    told = evaluate(landmarks=faces, source_landmarks=faces, differences=steps, window=8)
-    assert told["landmark_jitter_ratio"]["value"] == pytest.approx(1)
-    assert told["window_boundary_ratio"]["value"] == pytest.approx(3)
-    still = evaluate(landmarks=faces, source_landmarks=0 * faces, differences=steps[:8], window=8)
-    assert "stands still" in still["landmark_jitter_ratio"]["reason"]
-    assert "no seam" in still["window_boundary_ratio"]["reason"]
-    single = evaluate(differences=steps, window=1)["window_boundary_ratio"]
-    assert single["value"] is None and "a window of one frame" in single["reason"]
-
-
-def test_evaluate_says_why_a_value_is_missing():
-    a = pictures(1)
-    assert "not the clip's own" in evaluate(a, a)["lpips_alexnet"]["reason"]
-    assert all(score["value"] is None and score["reason"] for score in evaluate().values())
-    silent = evaluate(gaps=np.random.default_rng(0).random(75), waveform=np.zeros(48000, np.float32))
-    assert "silent" in silent["landmark_sync_peak"]["reason"]
-    with pytest.raises(ValueError, match="waveform has shape"):
-        evaluate(waveform=np.zeros((2, 3)))
-
-
-def test_crops_of_different_number_are_refused(alexnet):
-    with pytest.raises(ValueError, match="differ in number"):
-        evaluate(pictures(2), pictures(3), is_own_voice=True)
 
 
 def test_a_network_that_measured_first_serves_a_training_too():

@@ -16,6 +16,7 @@ from test_pipeline import cut
 
 from experiments.collect import collect
 from experiments.figures import UNTRAINED, sweep_figure
+from experiments.measure import main as measure_command
 from experiments.pairs import SHIPPED_DIR
 from experiments.publish import publish
 from experiments.record import RecordStore
@@ -189,21 +190,40 @@ def test_records_are_published_once_with_config_metrics_and_video(finished):
     assert video.read_bytes() == record.video_path.read_bytes()
 
 
-def test_metrics_of_a_record_are_named_and_labelled(untrained, tmp_path):
+def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_path, capsys):
     own = tmp_path / "own"
     own.mkdir()
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", own)
     shutil.copy(SHIPPED_DIR / "g-clara.wav", own)
     cut(own / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 0.5, 1.2)
-    status, output = sweep(own, tmp_path / "runs", "sampler.seed=1", "metrics=standard", model=untrained)
+    runs = tmp_path / "runs"
+    status, output = sweep(own, runs, "sampler.seed=1", "metrics=quick", model=untrained)
     assert status == 0, output
-    table = collect(tmp_path / "runs", "test").set_index("pair")
-    assert 0.05 < table.loc["g-clara__g-clara", "lpips_alexnet"] < 1
-    assert pd.isna(table.loc["g-clara__g-other", "lpips_alexnet"])
-    assert "not the clip's own" in table.loc["g-clara__g-other", "lpips_alexnet_reason"]
-    of_whole_clip = table.loc["g-clara__g-clara"]
-    assert 0 <= of_whole_clip["sync_mini_confidence"] < 1 and abs(of_whole_clip["sync_mini_offset"]) <= 15
-    assert of_whole_clip["landmark_jitter_ratio"] > 0 and of_whole_clip["window_boundary_ratio"] > 0
-    for record in RecordStore(tmp_path / "runs").all():
+    table = collect(runs, "test").set_index("pair")
+    whole, other = table.loc["g-clara__g-clara"], table.loc["g-clara__g-other"]
+    assert (whole["reference"], other["reference"]) == ("elsewhere", "same")
+    assert 0.05 < whole["lpips_alex"] < 1 and 0.05 < other["change_lpips_alex"] < 1
+    assert pd.isna(whole["change_lpips_alex"]) and pd.isna(other["lpips_alex"])
+    assert 0 <= whole["sync_mini_confidence"] < 1 and abs(whole["sync_mini_offset"]) <= 15
+    assert whole["sync_mini_offset_real"] == 0 and whole["landmark_jitter_ratio"] > 0
+    for record in RecordStore(runs).all():
         assert all(entry["model"] == "untrained" and entry["protocol"] for entry in record.metrics.values())
+        assert len(record.curves["lip_gap"]) == record.content["video"]["num_frames"]
     assert "UNTRAINED MODEL" in output
+
+    made = {record.id: os.stat(record.video_path).st_mtime_ns for record in RecordStore(runs).all()}
+    quick = {record.id: record.metrics for record in RecordStore(runs).all()}
+    asked = [str(runs), "--metrics", "seam,sharpness,window_boundary", "--sweep", "test"]
+    shutil.move(own, tmp_path / "moved")
+    assert measure_command(asked) == 1
+    assert "give its folder with --inputs" in capsys.readouterr().out
+    asked += ["--inputs", str(tmp_path / "moved")]
+    assert measure_command(asked) == 0
+    for record in RecordStore(runs).all():
+        assert os.stat(record.video_path).st_mtime_ns == made[record.id]
+        assert record.metrics["mouth_sharpness_ratio"]["value"] > 0 and record.metrics["mouth_sharpness_ratio"]["model"]
+        assert quick[record.id].items() <= record.metrics.items()
+    assert "window_boundary_ratio" in collect(runs, "test")
+    capsys.readouterr()
+    assert measure_command(asked) == 0
+    assert capsys.readouterr().out.count("has them all") == 2

@@ -22,7 +22,7 @@ from experiments.evaluation.measures import (
     Dub,
 )
 from experiments.statistics import Interval, difference_interval, mean_interval, ratio_interval, share_interval
-from latentsync.metrics.perceptual import lpips_protocol
+from latentsync.metrics.perceptual import lpips_hash
 
 INPUT, FROZEN, REFERENCE = "output = input", "frozen mouth", "copied reference"
 BASELINES = {INPUT: "input", FROZEN: "frozen"}
@@ -199,7 +199,8 @@ def self_reconstruction(bench: Bench) -> list[Row]:
     found = {case.name: bench.self_dub(case) for case in bench.material.cases[: bench.plan.self_cases]}
     protocols = {
         "psnr": "PSNR in the mask's hole of the crops over 0..255, per clip, mean over clips",
-        "lpips": f"{lpips_protocol()}, whole crops, one frame in {LPIPS_EVERY}, mean over frames and clips",
+        "lpips": f"LPIPS v0.1, AlexNet, weights {lpips_hash()}, whole crops, one frame in {LPIPS_EVERY}, "
+        "mean over frames and clips",
     }
     rows = []
     for measure, what, bar in (

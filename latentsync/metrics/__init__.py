@@ -1,10 +1,12 @@
 """Measures of a lip-synced video: arrays in, numbers out. Nothing here knows of paths, pipelines or trackers.
 
-Each module states its goal, conventions and units, has `validate()` for its inputs and one pure function per measure.
-`evaluate` gathers them. A value names the network and protocol that made it; a value that has no meaning for an input
-is missing with a reason, never a number.
+Each module states its goal, conventions and units, has `validate()` for its inputs and one pure function per measure;
+`definitions` is the table of all of them, `families` runs them over the frames of a video, and `evaluate` gathers what
+they say. A value names the network and protocol that made it; a value that has no meaning for an input is missing with
+a reason, never a number.
 """
 
-from latentsync.metrics.evaluate import evaluate, same_speech
+from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts, same_speech
+from latentsync.metrics.families import FAMILIES, Batch, Networks, Subject
 
-__all__ = ["evaluate", "same_speech"]
+__all__ = ["FAMILIES", "Batch", "Evaluation", "Networks", "Subject", "evaluate", "needed_parts", "same_speech"]

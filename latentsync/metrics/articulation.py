@@ -1,20 +1,33 @@
-"""How well lips follow lips that are known: the measured gap of a mouth against the one that was drawn.
+"""How well lips follow lips that are known: gap, width and shape of a mouth against those that it should have.
 
-Goal: for painted speakers it is known to the hundredth of a millimetre how far the lips of each frame are apart. The
-correlation over time of what a landmark network sees in a video with that truth says whether the mouth opens when it
-should, whatever the faces' sizes and the network's own scale and offset.
+Goal: where the right lips are known, drawn to the hundredth of a millimetre or seen in the clip whose own voice is
+spoken, what a landmark network sees in a video can be held against them: over time by correlation, whatever the faces'
+sizes and the network's own scale and offset, and frame by frame by the distance of the lips' points. Where the voice is
+silent, lips should rest.
 
-Conventions: one value per video frame (25 Hz); gaps are `sync.lip_gap`, in eye distances, NaN where no face is seen;
-the truth in any unit. Frames without a face are left out.
+Conventions: one value or landmark set per video frame (25 Hz); gaps are `sync.lip_gap` and widths `lip_width`, in eye
+distances, NaN where no face is seen; a drawn truth in any unit. Frames without a face are left out.
 
-Measures: `gap_correlation` (Pearson's, at lag 0, -1..1, higher is better), `lip_motion` (standard deviation of the gap
-over time, in eye distances; 0 is a still mouth).
+Measures: `gap_correlation` (of gaps or widths; Pearson's, at lag 0, -1..1, higher is better), `lip_motion` (standard
+deviation of the gap over time, in eye distances; 0 is a still mouth), `mouth_distances` (eye distances, lower is
+better), `silent_motion` (`lip_motion` within the stretches where the voice is silent; lower is better).
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from latentsync.metrics.sync import LEAST_FRAMES, STILL_GAP
+from latentsync.metrics.sync import EYE_CORNERS, LEAST_FRAMES, STILL_GAP, eye_distances
+
+# MediaPipe's 468 points: the outer and the inner outline of the lips.
+LIPS = (
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
+    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191,
+)  # fmt: skip
+MOUTH_CORNERS = (61, 291)
+SILENCE_DB = 25.0  # below the loud frames (their 95th percentile) a frame counts as silent
+QUIET_DBFS = -50.0  # a voice that is nowhere louder is silent throughout
+SETTLING_FRAMES = 5  # 0.2 s, in which lips may close after speech and open before it
+LEAST_SILENT = 10  # frames, for a deviation to say something
 
 Series = Float[np.ndarray, " f"]
 
@@ -23,14 +36,25 @@ def validate(gap: Series, truth: Series) -> None:
     """Refuses series that cannot be compared.
 
     Raises:
-        ValueError: not both (f,) of one length, a truth that is not finite, or fewer than 25 frames with a face.
+        ValueError: not both (f,) of one length, infinite, or fewer than 25 frames with a face in both.
     """
     if gap.ndim != 1 or gap.shape != truth.shape:
         raise ValueError(f"gap {gap.shape} and truth {truth.shape} must both be (f,), one value per video frame")
-    if np.isinf(gap).any() or not np.isfinite(truth).all():
-        raise ValueError("gap may hold NaN (no face) but nothing infinite, and truth must be finite")
-    if np.isfinite(gap).sum() < LEAST_FRAMES:
-        raise ValueError(f"{np.isfinite(gap).sum()} frames show a face; at least {LEAST_FRAMES} are needed")
+    if np.isinf(gap).any() or np.isinf(truth).any():
+        raise ValueError("gap and truth may hold NaN (no face) but nothing infinite")
+    if (seen := int((np.isfinite(gap) & np.isfinite(truth)).sum())) < LEAST_FRAMES:
+        raise ValueError(f"{seen} frames show a face; at least {LEAST_FRAMES} are needed")
+
+
+def lip_width(landmarks: np.ndarray) -> Series:
+    """Distance of the mouth's corners (61, 291) over that of the eyes' centres, in the image plane.
+
+    Args:
+        landmarks: (f, 468, 2 or 3), px; NaN where there is no face.
+    """
+    points = np.asarray(landmarks, dtype=np.float64)[..., :2]
+    left, right = (points[:, index] for index in MOUTH_CORNERS)
+    return np.linalg.norm(left - right, axis=-1) / eye_distances(landmarks)
 
 
 def gap_correlation(gap: Series, truth: Series) -> float:
@@ -40,7 +64,7 @@ def gap_correlation(gap: Series, truth: Series) -> float:
         ValueError: as `validate`.
     """
     validate(gap, truth)
-    seen = np.isfinite(gap)
+    seen = np.isfinite(gap) & np.isfinite(truth)
     gap, truth = gap[seen], truth[seen]
     if gap.std() < STILL_GAP or truth.std() == 0:
         return 0.0
@@ -55,3 +79,64 @@ def lip_motion(gap: Series) -> float:
     """
     validate(gap, np.zeros_like(gap))
     return float(np.nanstd(gap))
+
+
+def mouth_distances(landmarks: np.ndarray, reference: np.ndarray) -> Series:
+    """Mean distance of the 40 lip points of each frame to those of the reference, in eye distances.
+
+    Either face is moved, turned and scaled so that its eyes' centres come to lie at (-1/2, 0) and (1/2, 0).
+
+    Args:
+        landmarks, reference: (f, 468, 2 or 3), px; NaN where there is no face.
+
+    Returns:
+        (f,), NaN where either has no face.
+
+    Raises:
+        ValueError: of different numbers of frames.
+    """
+    if len(landmarks) != len(reference):
+        raise ValueError(f"{len(landmarks)} and {len(reference)} frames cannot be compared; give as many of both")
+    return np.linalg.norm(_by_the_eyes(landmarks) - _by_the_eyes(reference), axis=-1).mean(axis=1)
+
+
+def _by_the_eyes(landmarks: np.ndarray) -> Float[np.ndarray, "f 40 2"]:
+    points = np.asarray(landmarks, dtype=np.float64)[..., :2]
+    left, right = (points[:, list(corners)].mean(axis=1) for corners in EYE_CORNERS)
+    across = right - left
+    scale = np.square(across).sum(axis=1)[:, None, None]
+    moved = points[:, LIPS] - ((left + right) / 2)[:, None]
+    turned = np.stack([across, np.stack([-across[:, 1], across[:, 0]], axis=1)], axis=2)  # columns: along, upright
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return moved @ turned / scale
+
+
+def silent_frames(energy_db: Series) -> Bool[np.ndarray, " f"]:
+    """The frames in which the voice is silent and has been, and will be, for 0.2 s.
+
+    Args:
+        energy_db: `sync.log_energy`.
+    """
+    loud = energy_db > max(np.percentile(energy_db, 95) - SILENCE_DB, QUIET_DBFS)
+    near = np.convolve(loud, np.ones(2 * SETTLING_FRAMES + 1), "same") > 0.5
+    return ~near
+
+
+def silent_motion(gap: Series, energy_db: Series) -> tuple[float | None, int]:
+    """Standard deviation of the gap within stretches of silence, each about its own mean, and the frames that counted.
+
+    Returns:
+        None for the deviation where fewer than 10 silent frames show a face.
+
+    Raises:
+        ValueError: series of different length.
+    """
+    if gap.shape != energy_db.shape:
+        raise ValueError(f"gap {gap.shape} and energy {energy_db.shape} differ; give one value of each per frame")
+    silent = silent_frames(energy_db)
+    stretch = np.cumsum(np.diff(silent, prepend=False))  # a number for each run of silence or sound
+    kept = silent & np.isfinite(gap)
+    if kept.sum() < LEAST_SILENT:
+        return None, int(kept.sum())
+    squares = [np.square(run - run.mean()).sum() for run in (gap[kept & (stretch == k)] for k in set(stretch[kept]))]
+    return float(np.sqrt(sum(squares) / kept.sum())), int(kept.sum())

@@ -1,14 +1,14 @@
 """How different two pictures look to a person: LPIPS.
 
-Goal: distance between each generated face crop and the source's crop of the same frame. It means something only where
-the voice is the clip's own, for then the source shows the very lips that the voice asks for.
+Goal: distance between each generated face crop and the source's crop of the same frame. It speaks of quality only where
+the voice is the clip's own, for then the source shows the very lips that the voice asks for; else it tells how much was
+changed.
 
-Conventions: crops `(f, 3, r, r)`, RGB, uint8 0..255 or float -1..1. The distance has no unit, is 0 for identical
+Conventions: crops `(f, 3, h, w)`, RGB, uint8 0..255 or float -1..1. The distance has no unit, is 0 for identical
 pictures and grows with the difference; below about 0.1 is hard to see.
 
 Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018), LPIPS v0.1
-with AlexNet, as in the `lpips` package; VGG16 serves as a loss in training. Backbone and linear heads of each come from
-one file of the catalogue.
+with AlexNet or VGG16, as in the `lpips` package. Backbone and linear heads of each come from one file of the catalogue.
 """
 
 import pickle
@@ -65,7 +65,7 @@ def validate(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape:
         raise ValueError(f"crops of shape {tuple(a.shape)} and {tuple(b.shape)} cannot be compared; make them equal")
     if a.ndim != 4 or a.shape[1] != 3 or min(a.shape[2:]) < SMALLEST_PX:
-        raise ValueError(f"crops have shape {tuple(a.shape)}; it must be (f, 3, r, r) with r of at least {SMALLEST_PX}")
+        raise ValueError(f"crops have shape {tuple(a.shape)}; it must be (f, 3, h, w) of at least {SMALLEST_PX} px")
     for crops in (a, b):
         if crops.dtype != torch.uint8 and crops.numel() and not float(crops.abs().max()) <= 1.001:
             raise ValueError(f"float crops must lie in -1..1 and be finite; the largest is {float(crops.abs().max())}")
@@ -135,23 +135,28 @@ def loaded_lpips(device: str, net: str) -> lpips.LPIPS:
     return network.requires_grad_(False).eval().to(device)
 
 
-def lpips_protocol() -> str:
-    """What a value of `lpips_distance` was made with, for the record that holds it."""
-    return f"LPIPS v0.1, AlexNet, weights {weights.known(LPIPS_WEIGHTS).sha256[:12]}"
+def lpips_hash(net: str = "alex") -> str:
+    """The first digits of the SHA-256 of the network's weight file, for the record that holds a value."""
+    return weights.known(_NETS[net][0]).sha256[:12]
 
 
 @torch.inference_mode()
-def lpips_distance(a: Tensor, b: Tensor, device: str = "cpu") -> np.ndarray:
+def lpips_distance(a: Tensor, b: Tensor, device: str = "cpu", net: str = "alex") -> np.ndarray:
     """LPIPS distance of each pair of crops.
 
     Args:
-        a, b: `(f, 3, r, r)`, uint8 0..255 or float -1..1.
+        a, b: `(f, 3, h, w)`, uint8 0..255 or float -1..1.
+        net: "alex" or "vgg".
 
     Returns:
         float64 distances, `(f,)`; 0 for identical crops.
+
+    Raises:
+        ValueError: as `validate`.
+        WeightsError: as `lpips_network`.
     """
     validate(a, b)
-    network = lpips_network(device)
+    network = lpips_network(device, net)
     distances = [
         network(_signed(left, device), _signed(right, device)).flatten().cpu().double().numpy()
         for left, right in zip(a.split(BATCH_FRAMES), b.split(BATCH_FRAMES), strict=True)

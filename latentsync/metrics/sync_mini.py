@@ -84,25 +84,53 @@ def embed(
     return embed_lips(network, crops), embed_speech(network, waveform)
 
 
-@torch.inference_mode()
+class LipEmbedder:
+    """Embeds the windows of lips of a video that goes by in parts; holds a window of frames and the embeddings.
+
+    Args:
+        network: in evaluation mode.
+    """
+
+    def __init__(self, network: StableSyncNet) -> None:
+        self.network, self.window = network, num_frames(network)
+        self._before: Tensor | None = None
+        self._embedded: list[Tensor] = []
+
+    @torch.inference_mode()
+    def add(self, crops: Crops) -> None:
+        """The next frames."""
+        encoder, frames = self.network.visual_encoder, self._before
+        for part in crops.split(BATCH_WINDOWS):
+            lower = lower_halves(self.network, crops_to_pixels(part)[None])[0]
+            frames = lower if frames is None else torch.cat([frames, lower])
+            if len(frames) >= self.window:
+                windows = frames.unfold(0, self.window, 1).movedim(-1, 1)
+                pictures = on_channels(windows).to(encoder.conv_in.weight.device)
+                self._embedded.append(_embedded(encoder, pictures))
+            self._before = frames = frames[max(0, len(frames) - self.window + 1) :]
+
+    def result(self) -> Float[Tensor, "n d"]:
+        """The embeddings of all windows so far.
+
+        Raises:
+            MediaError: fewer frames than a window.
+        """
+        if not self._embedded:
+            seen = 0 if self._before is None else len(self._before)
+            raise MediaError(f"there are {seen} frames; a window has {self.window}")
+        return torch.cat(self._embedded)
+
+
 def embed_lips(network: StableSyncNet, crops: Iterable[Crop]) -> Float[Tensor, "n d"]:
     """The half of `embed` that sees; crops are read once, one by one, and few are held at a time.
 
     Raises:
         MediaError: fewer frames than a window.
     """
-    window, device = num_frames(network), network.visual_encoder.conv_in.weight.device
-    crops, before, embedded = iter(crops), None, []
+    embedder, crops = LipEmbedder(network), iter(crops)
     while part := list(islice(crops, BATCH_WINDOWS)):
-        lower = lower_halves(network, crops_to_pixels(torch.stack(part))[None])[0]
-        frames = lower if before is None else torch.cat([before, lower])
-        if len(frames) >= window:
-            windows = frames.unfold(0, window, 1).movedim(-1, 1)
-            embedded.append(_embedded(network.visual_encoder, on_channels(windows).to(device)))
-        before = frames[max(0, len(frames) - window + 1) :]
-    if not embedded:
-        raise MediaError(f"there are {0 if before is None else len(before)} frames; a window has {window}")
-    return torch.cat(embedded)
+        embedder.add(torch.stack(part))
+    return embedder.result()
 
 
 @torch.inference_mode()

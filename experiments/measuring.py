@@ -1,0 +1,248 @@
+"""A result's frames beside the clip's, as metrics need them: decoded once, cropped alike, landmarks found meanwhile."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from experiments.schema import MetricsConfig
+from latentsync import media, weights
+from latentsync.audio import RATE_HZ
+from latentsync.errors import MediaError
+from latentsync.faces import MESH_POINTS, AlignedFaces, align
+from latentsync.geometry import Warping, apply_affine, crop_box_size, warp_crop
+from latentsync.landmarks import LandmarkDetector
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.metrics import Batch, Evaluation, Networks, Subject, evaluate, needed_parts, same_speech
+from latentsync.metrics.families.base import BATCH_FRAMES
+from latentsync.metrics.s3fd import load_s3fd
+from latentsync.metrics.stable_syncnet import load_stable_syncnet
+from latentsync.metrics.syncnet import load_syncnet
+from latentsync.results import LipsyncOutput
+from latentsync.shapes import Affine, Frame, Landmarks, Waveform
+from latentsync.syncnet_files import has_trained_syncnet, load_trained_syncnet
+from latentsync.weights import state_dict_sha256
+
+SYNC_MINI_MODEL = "mini"
+SYNCNET, S3FD_FACES = "auxiliary/syncnet_v2.model", "auxiliary/sfd_face.pth"
+STABLE_SYNCNETS = ("latentsync-1.6/stable_syncnet.pt", "latentsync-1.5/stable_syncnet.pt")
+HASH_DIGITS = 12
+DEFAULT_SIZE_PX = 256
+NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A result on disk and what it was made from.
+
+    Attributes:
+        order: for each frame of the result the clip's frame that it shows.
+        faces: of the clip's frames, in crops of their `resolution`.
+        result_faces: of the result's frames, where these are of another size than the clip's; None: as `faces`.
+        reference: which frames showed the model the face, see `config.VideoOptions`; None: unknown.
+        window: frames that the network makes together; None: unknown.
+    """
+
+    result: Path
+    clip: Path
+    voice: Path
+    order: list[int]
+    faces: AlignedFaces
+    result_faces: AlignedFaces | None = None
+    reference: str | None = None
+    window: int | None = None
+    mask: str = "mask"
+
+    @classmethod
+    def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Made":
+        """What the pipeline has just made."""
+        told = output.options
+        return cls(
+            output.video_path, clip, voice, output.order, output.faces,
+            reference=told.reference, window=told.num_frames, mask=told.mask,
+        )  # fmt: skip
+
+    @classmethod
+    def of_options(cls, result: Path, clip: Path, voice: Path, options: dict, detector: LandmarkDetector) -> "Made":
+        """What a record of these resolved options holds; the clip's faces are found anew, as they were then.
+
+        Raises:
+            MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
+        """
+        num_out, num_in = media.probe(result).num_frames, media.probe(clip, VIDEO_RATE_HZ).num_frames
+        order = [int(i) for i in media.ping_pong(num_out, min(num_out, num_in))]
+        warping = Warping(options["geometry"], options["rounding"])
+        frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=min(num_out, num_in))
+        faces = align(frames, detector, options["size_px"], warping)
+        told = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
+        return cls(result, clip, voice, order, faces, **told)
+
+    @classmethod
+    def of_files(cls, video: Path, reference: Path, audio: Path, detector: LandmarkDetector) -> "Made":
+        """Any video beside the one that it should look like, frame by frame from the first on.
+
+        Raises:
+            MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
+        """
+        size = [(info.width, info.height) for info in (media.probe(video), media.probe(reference))]
+        count = min(media.probe(path, VIDEO_RATE_HZ).num_frames for path in (video, reference))
+
+        def aligned(path: Path) -> AlignedFaces:
+            return align(media.read_frames(path, VIDEO_RATE_HZ, stop=count), detector, DEFAULT_SIZE_PX)
+
+        faces = aligned(reference)
+        count = min(count, len(faces))
+        result_faces = None if size[0] == size[1] else aligned(video)
+        return cls(video, reference, audio, list(range(count)), faces, result_faces)
+
+    @property
+    def num_natural(self) -> int:
+        """So many frames from the beginning show the clip in its own order."""
+        turned = (i for i, index in enumerate(self.order) if i != index)
+        return next(turned, len(self.order))
+
+    @cached_property
+    def clip_sound(self) -> Waveform | None:
+        """The clip's own sound, 16 kHz mono; None where it has none."""
+        return media.read_sound(self.clip, RATE_HZ) if media.probe(self.clip).has_sound else None
+
+    def relation(self, voice: Waveform) -> str:
+        """See `Subject.relation`."""
+        if self.clip_sound is None or not same_speech(self.clip_sound, voice, RATE_HZ):
+            return "change"
+        return "leaky" if self.reference == "same" else "own"
+
+
+def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector) -> Evaluation:
+    """The wanted measures of a result.
+
+    Raises:
+        MediaError: a file cannot be read.
+    """
+    voice = media.read_sound(made.voice, RATE_HZ)
+    subject = Subject(
+        size_px=made.faces.resolution,
+        voice=voice,
+        clip_sound=made.clip_sound,
+        relation=made.relation(voice),
+        num_natural=made.num_natural,
+        window=made.window,
+        mask=made.mask,
+        networks=networks(wanted),
+        controls=wanted.controls,
+        frames_again=lambda: media.read_frames(made.result, VIDEO_RATE_HZ),
+        source_again=lambda: media.read_frames(made.clip, VIDEO_RATE_HZ),
+    )
+    batches = ahead(lambda: _batches(made, needed_parts(wanted.families), detector))
+    return evaluate(subject, batches, wanted.families)
+
+
+def ahead(make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+    """The items of an iterator, each computed in a thread of its own while the one before it is in use."""
+    end, items = object(), make()
+    with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks keep one core busy, networks the others
+        coming = beside.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = beside.submit(next, items, end)
+            yield item
+
+
+def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector) -> Iterator[Batch]:
+    results = media.read_frames(made.result, VIDEO_RATE_HZ, stop=len(made.order))
+    clip = media.read_frames_in_order(made.clip, made.order, VIDEO_RATE_HZ)
+    resolution = made.faces.resolution
+    for start in range(0, len(made.order), BATCH_FRAMES):
+        order = made.order[start : start + BATCH_FRAMES]
+        frames, sources = list(islice(results, len(order))), list(islice(clip, len(order)))
+        if len(frames) < len(order):
+            raise MediaError(
+                f"{made.result} has {start + len(frames)} frames where {len(made.order)} are expected; make it again"
+            )
+        given, found = made.faces.matrices[order], made.faces.found[order]
+        own, here = made.result_faces, slice(start, start + len(order))
+        matrices = given if own is None else own.matrices[here]
+        landmarks = None
+        if own is not None:
+            landmarks, found = own.landmarks[here], found & own.found[here]
+        elif "landmarks" in parts:
+            landmarks = np.stack([
+                followed(detector, frame, matrix, resolution) if is_found else NO_FACE
+                for frame, matrix, is_found in zip(frames, matrices, found, strict=True)
+            ])  # fmt: skip
+        yield Batch(
+            found=found,
+            crops=_crops(frames, matrices, resolution) if "crops" in parts else None,
+            source_crops=_crops(sources, given, resolution) if "source_crops" in parts else None,
+            landmarks=landmarks,
+            source_landmarks=made.faces.landmarks[order],
+            frames=frames,
+            source_frames=sources,
+            matrices=list(matrices),
+        )
+
+
+def _crops(frames: list[Frame], matrices: np.ndarray, size_px: int) -> torch.Tensor:
+    return torch.stack([warp_crop(*pair, size_px) for pair in zip(frames, matrices, strict=True)])
+
+
+def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: int) -> np.ndarray:
+    """Landmarks, px, of the face whose middle is nearest to the crop's, (468, 2); NaN where there is none."""
+    faces: list[Landmarks] = detector(frame)
+    if not faces:
+        return NO_FACE
+    middles = np.array([face[:, :2].mean(axis=0) for face in faces])
+    in_box = apply_affine(matrix, middles[:, 0], middles[:, 1])
+    box_middle = np.array(crop_box_size(size_px))[:, None] / 2
+    nearest = int(np.argmin(np.linalg.norm(in_box - box_middle, axis=0)))
+    return faces[nearest][:MESH_POINTS, :2].astype(np.float32)
+
+
+def networks(wanted: MetricsConfig) -> Networks:
+    """The networks that the wanted measures need and that this machine has."""
+    found = Networks()
+    if wanted.sync_mini:
+        found = _with(found, "sync_mini", *_embedded_syncnet())
+    if wanted.stable_syncnet:
+        found = _with(found, "stable_syncnet", *_stable_syncnet())
+    if wanted.syncnet:
+        found = _with(found, "syncnet", *_published(SYNCNET, load_syncnet))
+        found = _with(found, "s3fd", *_published(S3FD_FACES, load_s3fd))
+    return found
+
+
+def _with(found: Networks, name: str, network: torch.nn.Module | None, told: str) -> Networks:
+    """`told` is a hash where there is a network, and a reason where there is none."""
+    if network is None:
+        return replace(found, missing={**found.missing, name: told})
+    return replace(found, **{name: network}, hashes={**found.hashes, name: told})
+
+
+@cache
+def _embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
+    """The SyncNet of the model that comes with the project, which judges every model's lips under its own name."""
+    if not has_trained_syncnet(SYNC_MINI_MODEL):
+        return None, f"the model {SYNC_MINI_MODEL} has no trained SyncNet"
+    network = load_trained_syncnet(SYNC_MINI_MODEL)
+    return network, state_dict_sha256(network.state_dict())[:HASH_DIGITS]
+
+
+def _stable_syncnet() -> tuple[torch.nn.Module | None, str]:
+    """Of 1.6, or where that is not there of 1.5."""
+    there = next((name for name in STABLE_SYNCNETS if weights.find(name) is not None), STABLE_SYNCNETS[0])
+    return _published(there, load_stable_syncnet)
+
+
+@cache
+def _published(name: str, load: Callable[[Path], torch.nn.Module]) -> tuple[torch.nn.Module | None, str]:
+    """A published network if its weights are on this machine; nothing is fetched."""
+    if (path := weights.find(name)) is None:
+        return None, f"{name} is not on this machine; `python -m experiments.weights fetch {name}` brings it"
+    network = load(path).eval()
+    return network, state_dict_sha256(network.state_dict())[:HASH_DIGITS]

@@ -1,0 +1,198 @@
+"""What every measure is: its unit, which direction is better, how it is defined and where it comes from.
+
+Goal: one table that records, tables and docs/metrics.md agree with. A value in a record is an `Entry`: the number or
+the reason for its absence, the definition's unit, direction and version, the network and the hash of its weights where
+one had a part in it, and how many frames or windows counted and were left out.
+
+Conventions: `direction` is "higher", "lower", "zero" (nearer to 0), "one" (nearer to 1), whichever is better, or "none"
+where neither is. A prefix or suffix changes what a number says, not how it is reckoned:
+    leaky_NAME: against a reference that the model was shown: the frame to be filled was its own reference frame.
+    change_NAME: the voice is not the clip's own, so the number measures change against the clip, not quality.
+    NAME_real: of the clip itself with its own sound. NAME_minus_real: of the result less that.
+    NAME_shuffled, NAME_delayed: controls, of the result with a voice in wrong order, or 10 frames late.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+DIRECTIONS = ("higher", "lower", "zero", "one", "none")
+PREFIXES = ("leaky_", "change_")
+SUFFIXES = ("_minus_real", "_real", "_shuffled", "_delayed")
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One measure.
+
+    Attributes:
+        family: what is computed together; the name that `metrics.NAME=true` and `--metrics` take.
+        version: of the protocol; raised when the same input gives another number.
+    """
+
+    family: str
+    unit: str
+    direction: str
+    text: str
+    source: str
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise ValueError(f"direction is {self.direction!r}; choose one of {', '.join(DIRECTIONS)}")
+
+
+_LPIPS = "Zhang et al., CVPR 2018 (LPIPS v0.1)"
+_SSIM = "Wang et al., IEEE TIP 2004; torchmetrics"
+_SYNCNET = "Chung & Zisserman, ACCV-W 2016; names of Prajwal et al., ACM MM 2020"
+_OWN = "this project"
+_CROP = "aligned crops, mean over frames with a face"
+_MOUTH = "the mouth mask's"
+
+DEFINITIONS: dict[str, Definition] = {
+    "lpips_alex": Definition("lpips", "distance", "lower", f"LPIPS with AlexNet of {_CROP}", _LPIPS),
+    "lpips_alex_mouth": Definition(
+        "lpips", "distance", "lower", f"the same in {_MOUTH} bounding box, as a picture of its own", _LPIPS
+    ),
+    "lpips_vgg": Definition("lpips_vgg", "distance", "lower", f"LPIPS with VGG16 of {_CROP}", _LPIPS),
+    "lpips_vgg_mouth": Definition(
+        "lpips_vgg", "distance", "lower", f"the same in {_MOUTH} bounding box, as a picture of its own", _LPIPS
+    ),
+    "psnr": Definition(
+        "reconstruction", "dB", "higher", "peak 255; mean square over all pixels of all aligned crops", "torchmetrics"
+    ),
+    "psnr_mouth": Definition("reconstruction", "dB", "higher", f"the same over {_MOUTH} pixels", "torchmetrics"),
+    "ssim": Definition(
+        "reconstruction", "index", "higher", f"SSIM, Gaussian 11 px, sigma 1.5, RGB, of {_CROP}", _SSIM
+    ),
+    "ssim_mouth": Definition("reconstruction", "index", "higher", f"mean of SSIM's map over {_MOUTH} pixels", _SSIM),
+    "lse_c": Definition(
+        "syncnet", "distance", "higher", "SyncNet v2, median over shifts of the mean distance, less the least", _SYNCNET
+    ),
+    "lse_d": Definition("syncnet", "distance", "lower", "SyncNet v2, least mean distance over shifts", _SYNCNET),
+    "lse_offset": Definition(
+        "syncnet", "frames", "zero", "the shift of that least distance; positive where lips come later", _SYNCNET
+    ),
+    "stable_syncnet_cosine": Definition(
+        "stable_syncnet", "cosine", "higher", "StableSyncNet, mean cosine of lips and their speech", "arXiv 2412.09262"
+    ),
+    "sync_mini_confidence": Definition(
+        "sync_mini", "distance", "higher", "embedded SyncNet, median over shifts of the mean distance, less the least",
+        _OWN,
+    ),
+    "sync_mini_distance": Definition(
+        "sync_mini", "distance", "lower", "embedded SyncNet, least mean distance over shifts within 15 frames", _OWN
+    ),
+    "sync_mini_offset": Definition(
+        "sync_mini", "frames", "zero", "the shift of that least distance; positive where lips come later", _OWN
+    ),
+    "landmark_sync_peak": Definition(
+        "landmark_sync", "correlation", "higher",
+        "largest correlation of lip gap (points 13, 14) and log energy over lags within 15 frames", _OWN,
+    ),
+    "landmark_sync_lag": Definition(
+        "landmark_sync", "frames", "zero", "the lag of that peak; positive where lips come later", _OWN
+    ),
+    "landmark_sync_margin": Definition(
+        "landmark_sync", "correlation", "higher", "that peak less the median over lags", _OWN
+    ),
+    "mouth_landmark_distance": Definition(
+        "mouth", "eye distances", "lower",
+        "mean distance of 40 lip points to the reference's, faces laid over each other by the eyes", _OWN,
+    ),
+    "lip_gap_correlation": Definition(
+        "mouth", "correlation", "higher", "Pearson's over time, of the lip gap with the reference's", _OWN
+    ),
+    "lip_width_correlation": Definition(
+        "mouth", "correlation", "higher", "Pearson's over time, of the mouth's width with the reference's", _OWN
+    ),
+    "silent_lip_motion": Definition(
+        "silence", "eye distances", "lower",
+        "standard deviation of the lip gap within stretches where the voice is silent", _OWN,
+    ),
+    "landmark_jitter_ratio": Definition(
+        "jitter", "ratio", "lower",
+        "second difference of chin and jaw over time, rms, result over clip", _OWN,
+    ),
+    "window_boundary_ratio": Definition(
+        "window_boundary", "ratio", "one",
+        "mean absolute difference to the frame before, where the network's windows meet, over elsewhere", _OWN,
+    ),
+    "whisper_boundary_ratio": Definition(
+        "window_boundary", "ratio", "one", "the same where Whisper's segments of 30 s meet", _OWN
+    ),
+    "seam_colour": Definition(
+        "seam", "levels", "lower",
+        "colour step across the mask's edge against the clip's, mean over 16 sectors and frames", _OWN,
+    ),
+    "seam_gradient": Definition(
+        "seam", "levels/px", "lower", "gradient on the mask's edge against the clip's, mean over frames", _OWN
+    ),
+    "mouth_sharpness_ratio": Definition(
+        "sharpness", "ratio", "one", f"variance of the Laplacian over {_MOUTH} pixels, result over clip", _OWN
+    ),
+    "outside_residual": Definition(
+        "residual", "levels", "lower", "mean absolute difference to the clip outside of the crop, every fifth frame",
+        _OWN,
+    ),
+}  # fmt: skip
+FAMILIES = tuple(dict.fromkeys(definition.family for definition in DEFINITIONS.values()))
+
+
+def base_name(name: str) -> str:
+    """The name in `DEFINITIONS` that a measure's name goes back to, without prefix, suffix and face crop."""
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.removesuffix("_mediapipe_crop")
+
+
+def definition_of(name: str) -> Definition:
+    """The definition behind a name, with any prefix and suffix.
+
+    Raises:
+        KeyError: there is no such measure.
+    """
+    return DEFINITIONS[base_name(name)]
+
+
+def direction_of(name: str) -> str:
+    """Which direction of a measure is better; a change and a control have none, a difference is best at 0."""
+    if name.startswith("change_") or (name.endswith(("_real", "_shuffled", "_delayed")) and "_minus_" not in name):
+        return "none"
+    return "zero" if name.endswith("_minus_real") else definition_of(name).direction
+
+
+def entry(
+    name: str,
+    value: float | None,
+    reason: str | None = None,
+    *,
+    used: int | None = None,
+    left_out: int | None = None,
+    network: str | None = None,
+    weights: str | None = None,
+    detail: str = "",
+) -> Entry:
+    """A measure as a record holds it.
+
+    Args:
+        value: None needs a reason.
+        used, left_out: frames or windows that counted, and that did not.
+        network, weights: what judged, and the first digits of the SHA-256 of its weights.
+        detail: what the definition leaves open, such as the length of a window.
+
+    Raises:
+        KeyError: there is no such measure.
+        ValueError: neither value nor reason.
+    """
+    if value is None and not reason:
+        raise ValueError(f"{name} has neither a value nor a reason; give one")
+    definition = definition_of(name)
+    told = {"value": value, "unit": definition.unit, "direction": direction_of(name),
+            "protocol": "; ".join(filter(None, (definition.text, detail))), "version": definition.version}  # fmt: skip
+    more = {"network": network, "weights": weights, "used": used, "left_out": left_out}
+    told |= {key: item for key, item in more.items() if item is not None}
+    return told if value is not None else told | {"reason": reason}

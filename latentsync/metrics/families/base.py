@@ -1,0 +1,172 @@
+"""What a family of measures is shown, and what it tells.
+
+A result goes by in batches of consecutive frames beside the clip that it was made from, so that every video is decoded
+once for all measures and memory does not depend on its length.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from latentsync.metrics.definitions import DEFINITIONS, Entry, entry
+from latentsync.metrics.s3fd import S3FD
+from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.metrics.syncnet import SyncNet
+from latentsync.shapes import Affine, Crops, Frame, Waveform
+
+RATE_HZ = 16_000  # of voices
+VIDEO_HZ = 25
+BATCH_FRAMES = 16
+RELATIONS = {"own": "", "leaky": "leaky_", "change": "change_"}
+NOT_OWN = "the voice is not the clip's own, so the clip is no reference for the lips"
+
+Faces = Float[np.ndarray, "b 468 2"]  # landmarks in px, float32; NaN without a face
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive frames of a result and of the clip, one beside the other; what nobody needs is None.
+
+    Attributes:
+        found: in which frames the clip shows a face.
+        crops, source_crops: aligned faces of every frame; where none was found, of where one would be.
+        landmarks, source_landmarks: of the faces, px.
+        frames, source_frames: whole.
+        matrices: of the crops.
+    """
+
+    found: Bool[np.ndarray, " b"]
+    crops: Crops | None = None
+    source_crops: Crops | None = None
+    landmarks: Faces | None = None
+    source_landmarks: Faces | None = None
+    frames: list[Frame] | None = None
+    source_frames: list[Frame] | None = None
+    matrices: list[Affine] | None = None
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+PARTS = tuple(part.name for part in fields(Batch) if part.name not in ("found", "matrices"))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What judges beside LPIPS, each in evaluation mode, and why one is not there.
+
+    Attributes:
+        s3fd: finds faces for `syncnet`; None: MediaPipe's landmarks do, and the measures' names say so.
+        hashes: first digits of the SHA-256 of each one's weights.
+        missing: reason by name.
+    """
+
+    sync_mini: StableSyncNet | None = None
+    stable_syncnet: StableSyncNet | None = None
+    syncnet: SyncNet | None = None
+    s3fd: S3FD | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One result: all that is known of it beside its frames.
+
+    Attributes:
+        size_px: side of the crops.
+        voice: that the result was made to follow, mono, 16 kHz; None: unknown.
+        clip_sound: the clip's own sound, for the score of the real clip; None: it has none.
+        relation: "own": the voice is the clip's own, and the model was shown other frames of it, so the clip is what
+            the result should be; "leaky": the same, but it was shown the very frame; "change": another voice.
+        num_natural: so many frames from the beginning show the clip in its own order, before it is repeated backwards.
+        window: frames that the network makes together; None: unknown.
+        mask: name of the mouth mask.
+        controls: whether measures of sync are repeated with a shuffled and a delayed voice.
+        frames_again, source_again: the frames of result and clip once more from the first on, for measures that must
+            know all faces before they cut one out; None: such measures have no value.
+        device: where networks of this room run.
+
+    Raises:
+        ValueError: an unknown relation, or a sound that is not (n,).
+    """
+
+    size_px: int
+    voice: Waveform | None = None
+    clip_sound: Waveform | None = None
+    relation: str = "change"
+    num_natural: int = 0
+    window: int | None = None
+    mask: str = "mask"
+    networks: Networks = Networks()
+    controls: bool = False
+    frames_again: Callable[[], Iterable[Frame]] | None = None
+    source_again: Callable[[], Iterable[Frame]] | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.relation not in RELATIONS:
+            raise ValueError(f"relation is {self.relation!r}; choose one of {', '.join(RELATIONS)}")
+        for name in ("voice", "clip_sound"):
+            if (sound := getattr(self, name)) is not None and sound.ndim != 1:
+                raise ValueError(f"{name} has shape {sound.shape}; it must be (n,), mono at {RATE_HZ} Hz")
+
+    @property
+    def prefix(self) -> str:
+        """Of the names of measures that hold the result against the clip's lips."""
+        return RELATIONS[self.relation]
+
+
+class Family:
+    """Measures that are computed together.
+
+    Attributes:
+        name: see `definitions.Definition.family`.
+        needs: which `PARTS` of a batch it reads.
+        against_lips: whether the clip's lips are its reference, so that names tell the relation.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    against_lips: ClassVar[bool] = False
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    def add(self, batch: Batch) -> None:
+        """Sees the next frames."""
+        raise NotImplementedError
+
+    def entries(self) -> dict[str, Entry]:
+        """The values, when all frames have been seen."""
+        raise NotImplementedError
+
+    def curves(self) -> dict[str, list[float | None]]:
+        """What lies behind the values, by name: a number for each frame, window or shift."""
+        return {}
+
+    @classmethod
+    def names(cls, subject: Subject) -> list[str]:
+        """The measures that it always tells of, with a value or a reason."""
+        prefix = subject.prefix if cls.against_lips else ""
+        return [prefix + name for name, definition in DEFINITIONS.items() if definition.family == cls.name]
+
+    @classmethod
+    def without(cls, subject: Subject, reason: str) -> dict[str, Entry]:
+        """All of its measures with a reason and no value."""
+        return {name: entry(name, None, reason) for name in cls.names(subject)}
+
+
+def rounded(values: Iterable[float] | np.ndarray, digits: int = 4) -> list[float | None]:
+    """Numbers for a curve; None where there is none."""
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
+
+
+def mean_entry(name: str, values: np.ndarray, left_out: int, none: str, **told: Any) -> Entry:
+    """The mean of the finite ones of some values; the others count as left out. Without any, the reason `none`."""
+    known = values[np.isfinite(values)]
+    counts = {"used": len(known), "left_out": left_out + len(values) - len(known)}
+    return entry(name, float(known.mean()) if len(known) else None, none, **counts, **told)

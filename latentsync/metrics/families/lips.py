@@ -1,0 +1,139 @@
+"""Measures of the landmarks: lips against loudness, against the clip's lips, in silence, and a face's trembling."""
+
+import numpy as np
+
+from latentsync.metrics import articulation, sync, temporal
+from latentsync.metrics.controls import delayed, shuffled
+from latentsync.metrics.definitions import Entry, entry
+from latentsync.metrics.families.base import NOT_OWN, RATE_HZ, Batch, Faces, Family, Subject, mean_entry, rounded
+from latentsync.shapes import Waveform
+
+NO_VOICE = "no voice was given"
+NO_CLIP_SOUND = "the clip has no sound of its own"
+NOBODY = np.empty((0, 468, 2), np.float32)
+
+
+def with_real(entries: dict[str, Entry], real: dict[str, Entry]) -> dict[str, Entry]:
+    """Entries with those of the real clip beside them, as NAME_real, and the difference, as NAME_minus_real."""
+    found = dict(entries)
+    for name, one in entries.items():
+        other = real[name]
+        told = {key: other[key] for key in ("network", "weights", "used", "left_out") if key in other}
+        found[f"{name}_real"] = entry(f"{name}_real", other["value"], other.get("reason"), **told)
+        known = one["value"] is not None and other["value"] is not None
+        value = one["value"] - other["value"] if known else None
+        reason = one.get("reason") or f"the real clip has no value: {other.get('reason')}"
+        found[f"{name}_minus_real"] = entry(f"{name}_minus_real", value, reason, network=told.get("network"))
+    return found
+
+
+class Landmarks(Family):
+    """Remembers the landmarks of all frames: 3.7 kB a frame and video."""
+
+    needs = frozenset({"landmarks", "source_landmarks"})
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.parts: list[Faces] = []
+        self.source_parts: list[Faces] = []
+
+    def add(self, batch: Batch) -> None:
+        self.parts.append(batch.landmarks)
+        if batch.source_landmarks is not None:
+            self.source_parts.append(batch.source_landmarks)
+
+    @property
+    def faces(self) -> Faces:
+        return np.concatenate([*self.parts, NOBODY])
+
+    @property
+    def source_faces(self) -> Faces:
+        return np.concatenate([*self.source_parts, NOBODY])
+
+
+class LandmarkSync(Landmarks):
+    """Lip gap against loudness."""
+
+    name = "landmark_sync"
+
+    def entries(self) -> dict[str, Entry]:
+        subject = self.subject
+        natural = self.source_faces[: subject.num_natural]
+        real = self._scores(natural, subject.clip_sound, NO_CLIP_SOUND)
+        found = with_real(self._scores(self.faces, subject.voice, NO_VOICE), real)
+        if subject.controls and subject.voice is not None:
+            other = self._scores(self.faces, shuffled(subject.voice, RATE_HZ), NO_VOICE)["landmark_sync_peak"]
+            late = self._scores(self.faces, delayed(subject.voice, RATE_HZ), NO_VOICE)["landmark_sync_lag"]
+            for name, one in (("landmark_sync_peak_shuffled", other), ("landmark_sync_lag_delayed", late)):
+                found[name] = entry(name, one["value"], one.get("reason"))
+        return found
+
+    def _curve(self, faces: Faces, voice: Waveform) -> sync.SyncCurve:
+        return sync.lip_energy_correlation(sync.lip_gap(faces), sync.log_energy(voice, RATE_HZ, len(faces)))
+
+    def _scores(self, faces: Faces, voice: Waveform | None, missing: str) -> dict[str, Entry]:
+        names = {name: name.removeprefix("landmark_sync_") for name in self.names(self.subject)}
+        if voice is None or not len(faces):
+            return {name: entry(name, None, missing if voice is None else "there is no frame") for name in names}
+        curve = self._curve(faces, voice)
+        counts = {"used": curve.num_used, "left_out": curve.num_left_out}
+        return {name: entry(name, getattr(curve, part), curve.reason, **counts) for name, part in names.items()}
+
+    def curves(self) -> dict[str, list[float | None]]:
+        found = {"lip_gap": rounded(sync.lip_gap(self.faces))}
+        if len(self.source_faces):
+            found["lip_gap_source"] = rounded(sync.lip_gap(self.source_faces))
+        if (voice := self.subject.voice) is not None and len(self.faces):
+            found["loudness_db"] = rounded(sync.log_energy(voice, RATE_HZ, len(self.faces)), 2)
+            found["landmark_sync"] = rounded(self._curve(self.faces, voice).correlation)
+        return found
+
+
+class Mouth(Landmarks):
+    """Lips against the clip's, where these say the same."""
+
+    name, against_lips = "mouth", True
+
+    def entries(self) -> dict[str, Entry]:
+        made, given, prefix = self.faces, self.source_faces, self.subject.prefix
+        name = f"{prefix}mouth_landmark_distance"
+        found = {name: mean_entry(name, articulation.mouth_distances(made, given), 0, "no frame shows both faces")}
+        for short, of in (("lip_gap_correlation", sync.lip_gap), ("lip_width_correlation", articulation.lip_width)):
+            name, value, reason = prefix + short, None, NOT_OWN
+            series, truth = of(made), of(given)
+            seen = int((np.isfinite(series) & np.isfinite(truth)).sum())
+            if self.subject.relation != "change":
+                try:
+                    value = articulation.gap_correlation(series, truth)
+                except ValueError as error:
+                    reason = str(error)
+            found[name] = entry(name, value, reason, used=seen, left_out=len(made) - seen)
+        return found
+
+
+class Silence(Landmarks):
+    """Lips while the voice is silent."""
+
+    name = "silence"
+    needs = frozenset({"landmarks"})
+
+    def entries(self) -> dict[str, Entry]:
+        name, voice, faces = "silent_lip_motion", self.subject.voice, self.faces
+        if voice is None or not len(faces):
+            return {name: entry(name, None, NO_VOICE if voice is None else "there is no frame")}
+        value, used = articulation.silent_motion(sync.lip_gap(faces), sync.log_energy(voice, RATE_HZ, len(faces)))
+        reason = f"the voice is silent in {used} frames with a face; {articulation.LEAST_SILENT} are needed"
+        return {name: entry(name, value, reason, used=used, left_out=len(faces) - used)}
+
+
+class Jitter(Landmarks):
+    """How much chin and jaw tremble."""
+
+    name = "jitter"
+
+    def entries(self) -> dict[str, Entry]:
+        value = temporal.landmark_jitter_ratio(self.faces, self.source_faces) if len(self.faces) else None
+        seen = int(np.isfinite(self.faces[:, 0, 0]).sum())
+        reason = "too few consecutive frames show a face, or the clip stands still"
+        counts = {"used": seen, "left_out": len(self.faces) - seen}
+        return {"landmark_jitter_ratio": entry("landmark_jitter_ratio", value, reason, **counts)}
