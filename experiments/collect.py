@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.record import Record, RecordStore, read_json, sweep_folder
+from experiments.statistics import mean_interval
 
 PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
 CELLS_DIR = "cells"
@@ -78,3 +79,32 @@ def _row(record: Record) -> dict:
         if entry["value"] is None:
             row[f"{name}_reason"] = entry["reason"]
     return row
+
+
+def calibrated(table: pd.DataFrame) -> pd.DataFrame:
+    """What measures of sync say of results beside what they say of the real clips, by gender and setting.
+
+    A measure may judge the voices of one gender higher than those of the other; the difference to the real clips of
+    that gender does not know of it. Seeds are averaged within a pair, intervals go over pairs.
+
+    Args:
+        table: as `collect` gives it.
+
+    Returns:
+        One row a gender, guidance_scale, num_inference_steps and metric: `generated`, `real` and `minus_real` (means
+        over the pairs that have all three), `low` and `high` (95 % of minus_real; NaN for a single pair), `pairs`, and
+        `without` (pairs that lack one of the three).
+    """
+    cell = ["gender", "guidance_scale", "num_inference_steps"]
+    names = [column.removesuffix("_minus_real") for column in table.columns if column.endswith("_minus_real")]
+    rows = []
+    for key, part in table.groupby(cell):
+        for name in names:
+            parts = [name, f"{name}_real", f"{name}_minus_real"]
+            pairs = part.groupby("pair")[parts].mean()
+            whole = pairs.dropna()
+            low, high = mean_interval(whole[parts[2]]) or (float("nan"), float("nan"))
+            counts = len(whole), len(pairs) - len(whole)
+            rows.append((*key, name, *whole.mean(), low, high, *counts))
+    columns = [*cell, "metric", "generated", "real", "minus_real", "low", "high", "pairs", "without"]
+    return pd.DataFrame(rows, columns=columns)

@@ -26,6 +26,7 @@ MAX_ROWS = 24
 MAX_COLUMNS = 8  # pairs; the table has them all
 UNTRAINED = "untrained model: plumbing only"
 DPI = 150
+LARGEST_EFFECT = 8.0  # that the colours of a sensitivity figure tell apart
 MOUTHS = range(25, 49, 2)  # frames of a mouth's row: a second of speech, after the silence that it begins with
 MOUTH_ROWS, MOUTH_COLUMNS = (0.5, 0.95), (0.2, 0.8)  # of an aligned face
 
@@ -151,4 +152,37 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
         axis.imshow(np.hstack([face.numpy().transpose(1, 2, 0)[rows, columns] for face in faces]))
         axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()
+    return figure
+
+
+def sensitivity_figure(table: pd.DataFrame) -> Figure:
+    """How much worse each metric becomes by each damage: one cell a metric and damage strength.
+
+    Args:
+        table: as `experiments.sensitivity.effects` gives it.
+    """
+    metrics = list(dict.fromkeys(table["metric"]))
+    steps = list(dict.fromkeys(zip(table["damage"], table["strength"], strict=True)))
+    grid = table.pivot(index="metric", columns=["damage", "strength"], values="effect").reindex(metrics)[steps]
+    figure = ShownFigure(figsize=(0.47 * len(steps) + 3.2, 0.31 * len(metrics) + 1.6), layout="constrained")
+    axis = figure.subplots()
+    values = grid.to_numpy()
+    image = axis.imshow(np.clip(values, -LARGEST_EFFECT, LARGEST_EFFECT), cmap="PuOr_r", aspect="auto",
+                        vmin=-LARGEST_EFFECT, vmax=LARGEST_EFFECT)  # fmt: skip
+    for (row, column), value in np.ndenumerate(values):
+        text = "-" if np.isnan(value) else f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}"
+        dark = abs(value) > 0.7 * LARGEST_EFFECT
+        axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+    axis.set_yticks(range(len(metrics)), metrics, fontsize=7)
+    axis.set_xticks(range(len(steps)), [f"{strength:g}" for _, strength in steps], fontsize=6)
+    damages = [damage for damage, _ in steps]
+    for damage in dict.fromkeys(damages):
+        first, number = damages.index(damage), damages.count(damage)
+        if first:
+            axis.axvline(first - 0.5, color="black", linewidth=0.8)
+        axis.text(first + (number - 1) / 2, -0.8, damage, ha="center", va="bottom", fontsize=8)
+    axis.tick_params(length=0)
+    bar = figure.colorbar(image, ax=axis, shrink=0.6, extend="both")
+    bar.set_label("worse by standard deviations of undamaged clips", fontsize=7)
+    bar.ax.tick_params(labelsize=7)
     return figure

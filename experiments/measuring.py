@@ -120,8 +120,11 @@ class Made:
         return "leaky" if self.reference == "same" else "own"
 
 
-def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector) -> Evaluation:
+def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector, relation: str | None = None) -> Evaluation:
     """The wanted measures of a result.
+
+    Args:
+        relation: see `Subject`; None: by whether the voice is the clip's own.
 
     Raises:
         MediaError: a file cannot be read.
@@ -131,7 +134,7 @@ def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector) -> E
         size_px=made.faces.resolution,
         voice=voice,
         clip_sound=made.clip_sound,
-        relation=made.relation(voice),
+        relation=relation or made.relation(voice),
         num_natural=made.num_natural,
         window=made.window,
         mask=made.mask,

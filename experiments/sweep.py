@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from experiments import figures
 from experiments.cell import Outcome, cell_label, header, pairs_of, pipeline_of, run_cell, say
-from experiments.collect import CELLS_DIR, collect, sweep_failures, sweep_records
+from experiments.collect import CELLS_DIR, calibrated, collect, sweep_failures, sweep_records
 from experiments.publish import publish
 from experiments.record import Record, write_json
 from experiments.schema import RunConfig, read_config, sweep_dir
@@ -117,6 +117,10 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
     if not table.empty:
         say("\n" + table_text(table) + "\n")
         table.to_csv(run.sweep_dir / "table.csv", index=False)
+        against_real = calibrated(table)
+        if not against_real.empty:
+            against_real.to_csv(run.sweep_dir / "calibration.csv", index=False)
+            say(calibration_text(against_real) + "\n")
         records = sweep_records(run.runs_dir, run.name)
         link_videos(records, run.sweep_dir / "videos")
         figures.save(figures.sweep_figure(table), run.sweep_dir / "figure.png")
@@ -132,8 +136,23 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
     earlier = f" (and {len(failures) - len(now)} of earlier runs)" if len(failures) > len(now) else ""
     say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
     if not table.empty:
-        say(f"there: videos/, contact_sheet.png, figure.png, table.csv; the records are in {run.runs_dir / 'records'}")
+        say("there: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
+        say(f"the records are in {run.runs_dir / 'records'}")
     return len(now)
+
+
+def calibration_text(against_real: pd.DataFrame) -> str:
+    """The embedded SyncNet's confidence of results less that of the real clips, by gender and setting."""
+    shown = against_real[against_real["metric"] == "sync_mini_confidence"]
+    lines = ["sync_mini confidence, results less real clips (95 % over pairs):"]
+    for row in shown.itertuples():
+        label = f"{row.gender:<7} guidance {row.guidance_scale:g}, {row.num_inference_steps} steps"
+        if not row.pairs:
+            lines.append(f"  {label}: no pair has both")
+            continue
+        interval = "" if pd.isna(row.low) else f" ({row.low:+.3f} .. {row.high:+.3f})"
+        lines.append(f"  {label}: {row.minus_real:+.3f}{interval}, real {row.real:.3f}, n={row.pairs}")
+    return "\n".join(lines)
 
 
 def table_text(table: pd.DataFrame) -> str:

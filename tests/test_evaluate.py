@@ -1,6 +1,7 @@
 """The measures of whole videos: definitions, known answers, and what happens where there is no answer."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import yaml
 
 from experiments.measure import main as measure_command
 from experiments.measure import wanted_of
+from experiments.measure_sets import main as measure_sets
 from experiments.pairs import SHIPPED_DIR
 from experiments.schema import CONF_DIR, METRIC_SETS, MetricsConfig
 from latentsync import media
@@ -18,8 +20,8 @@ from latentsync.faces import align
 from latentsync.geometry import warp_crop
 from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.masks import mouth_mask
-from latentsync.metrics import FAMILIES, Batch, Networks, Subject, blending, controls, evaluate, needed_parts
-from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction_of, entry
+from latentsync.metrics import FAMILIES, Batch, Networks, Subject, blending, controls, evaluate, needed_parts, sets
+from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction_of, entry, table
 from latentsync.metrics.face_tracks import crop_track, find_tracks, landmark_boxes
 from latentsync.metrics.families.base import Family
 from latentsync.metrics.families.pictures import bounding_box
@@ -51,6 +53,11 @@ def test_every_family_tells_what_its_definitions_name():
         told = family.without(Subject(SIZE_PX), "no reason")
         assert {definition_of(measure).family for measure in told} == {name}
         assert {one["reason"] for one in told.values()} == {"no reason"}
+
+
+def test_the_documentation_has_the_table_of_all_measures():
+    """Where it does not: `python -c "from latentsync.metrics.definitions import table; print(table())"`."""
+    assert table() in (Path(__file__).resolve().parents[1] / "docs" / "metrics.md").read_text()
 
 
 def test_names_tell_what_a_number_says():
@@ -283,6 +290,22 @@ def test_where_there_is_no_face_voice_or_network_there_is_a_reason():
     assert all(one["value"] is None and one["reason"] for one in nothing.values())
     assert needed_parts(["residual", "jitter"]) == {"frames", "source_frames", "landmarks", "source_landmarks"}
     assert issubclass(FAMILIES["lpips"], Family)
+
+
+def test_small_sets_have_no_distance_but_a_reason(tmp_path, capsys):
+    for name in ("generated", "real"):
+        (tmp_path / name).mkdir()
+        shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / name)
+    target = tmp_path / "found.json"
+    asked = ["--generated", str(tmp_path / "generated"), "--real", str(tmp_path / "real"), "--output", str(target)]
+    assert measure_sets(asked) == 1
+    found = json.loads(target.read_text())
+    assert all(one["value"] is None and "1 and 1 clips; at least 100" in one["reason"] for one in found.values())
+    assert set(found) == {"fid", "fvd"} and sets.refusal(100, 100) is None
+    many = np.zeros((100, 1, 1, 1, 3), np.uint8)
+    assert "cd-fvd" in sets.fvd(many, many)["reason"]  # it is not installed, or cannot bring its network
+    with pytest.raises(ValueError, match="make them equal"):
+        sets.fvd(many, np.zeros((100, 2, 1, 1, 3), np.uint8))
 
 
 # ---- any pair of files ----

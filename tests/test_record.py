@@ -5,8 +5,10 @@ import os
 import socket
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
+from experiments.collect import calibrated
 from experiments.identity import identity, record_id
 from experiments.pairs import SHIPPED_DIR, Pair
 from experiments.record import RECORD_FILE, RecordStore, write_json
@@ -107,3 +109,20 @@ def test_identity_does_not_cover_names_places_and_speed(pipe, tmp_path):
     assert id_of(pipe, options=replace(OPTIONS, runtime=RuntimeOptions(batch_size=3))) == id_of(pipe)
     explicit = replace(OPTIONS, sampler=replace(OPTIONS.sampler, num_frames=8), video=replace(OPTIONS.video, width=128))
     assert id_of(pipe, options=explicit) == id_of(pipe)  # what the model says, said again
+
+
+def test_results_are_held_against_the_real_clips_of_their_gender():
+    told = {"guidance_scale": 1.5, "num_inference_steps": 20}
+    found = [("a", "female", 0.3, 0.4), ("a", "female", 0.4, 0.4), ("b", "female", 0.2, 0.6), ("c", "male", 0.5, 0.4),
+             ("d", "male", 0.5, None)]  # fmt: skip
+    rows = [
+        {"pair": pair, "gender": gender, **told, "score": value, "score_real": real,
+         "score_minus_real": None if real is None else value - real} for pair, gender, value, real in found
+    ]  # fmt: skip
+    table = calibrated(pd.DataFrame(rows).astype({"score_real": float, "score_minus_real": float}))
+    women, men = (row for _, row in table.set_index("gender").iterrows())
+    assert women["minus_real"] == pytest.approx((-0.05 - 0.4) / 2) and women["pairs"] == 2  # seeds count as one pair
+    assert women["low"] < women["minus_real"] < women["high"] and women["real"] == pytest.approx(0.5)
+    assert men["minus_real"] == pytest.approx(0.1) and (men["pairs"], men["without"]) == (1, 1)
+    assert pd.isna(men["low"])
+    assert calibrated(pd.DataFrame(rows)[["pair", "gender", *told]]).empty

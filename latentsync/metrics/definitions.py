@@ -196,3 +196,10 @@ def entry(
     more = {"network": network, "weights": weights, "used": used, "left_out": left_out}
     told |= {key: item for key, item in more.items() if item is not None}
     return told if value is not None else told | {"reason": reason}
+
+
+def table() -> str:
+    """`DEFINITIONS` in Markdown, as docs/metrics.md has it."""
+    rows = [f"| `{name}` | `{known.family}` | {known.unit} | {known.direction} | {known.text} | {known.source} |"
+            for name, known in DEFINITIONS.items()]  # fmt: skip
+    return "\n".join(["| name | family | unit | better | definition | source |", "| --- " * 6 + "|", *rows])

@@ -94,8 +94,9 @@ def follow_faces(frames: Iterable[Frame], find_faces: FaceFinder, cuts: Sequence
 def find_tracks(detections: Sequence[Faces], cuts: Sequence[int] = ()) -> list[FaceTrack]:
     """The faces that are in view for long and large enough, scene after scene and in the order of their first sight.
 
-    A track begins with the first face that belongs to none yet. Frame by frame it takes the first free face that
-    overlaps its last one by more than 0.5, until none has been found for over 25 frames.
+    A track begins with the first face that belongs to none yet. Of each later frame it takes the first free face that
+    overlaps its last one by more than 0.5 (intersection over union), up to 25 frames after that one. The original could
+    also take two faces of one frame, which S3FD's never are, since they overlap by at most 0.1.
 
     Args:
         detections: faces of every frame of the video.
@@ -180,9 +181,9 @@ def crop_track(frames: Iterable[Frame], track: FaceTrack) -> Iterator[UInt8[np.n
     """The face of a track, frame by frame, as SyncNet takes it; holds one frame at a time.
 
     Half the box's longer side, s, and its centre are each median-filtered over 13 frames. The crop reaches s above the
-    centre, 1.8 s below it and 1.4 s to either side, so that mouth and chin are in its middle; 110 is beyond the frame.
-    As in the original the median sees zeros before the first and after the last frame: in the first and last 6
-    frames it lies lower, and at the very ends it is the least of 7 numbers.
+    centre, 1.8 s below it and 1.4 s to either side, with the mouth near its middle; 110 is beyond the frame. As in the
+    original the median sees zeros before the first and after the last frame: in the first and last 6 frames it lies
+    lower, and at the very ends it is the least of 7 numbers (of positive ones, as sizes and places in the frame are).
 
     Args:
         frames: of the whole video, from its first frame on; read once, and only as far as the track goes.

@@ -1,0 +1,264 @@
+"""How strongly each metric answers to damage of known kind and strength, on painted clips that no training saw.
+
+    python -m experiments.sensitivity [--output FOLDER] [--clips 12] [--metrics standard] [--strongest] [--workers 2]
+
+FOLDER/clips/           the clips, and what was measured of each
+FOLDER/values.csv       every metric of every clip, undamaged and damaged
+FOLDER/sensitivity.csv  effect sizes: how much worse a metric becomes, in standard deviations of the undamaged clips
+FOLDER/sensitivity.png  the same as a figure
+
+What was measured before is kept and shown with the rest, so costly metrics can be added for the strongest damage alone.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from experiments import figures
+from experiments.cell import say
+from experiments.damage import CRF, DAMAGES, Damage, damaged
+from experiments.evaluation.material import FIRST_SEED, GENDERS, default_workers
+from experiments.measure import wanted_of
+from experiments.measuring import Made, measured
+from experiments.record import read_json, write_json
+from experiments.schema import MetricsConfig
+from latentsync import media
+from latentsync.audio import RATE_HZ
+from latentsync.composite import restore
+from latentsync.errors import LatentSyncError, OptionError
+from latentsync.faces import align
+from latentsync.files import write_text
+from latentsync.geometry import warp_crop
+from latentsync.landmarks import MediaPipeLandmarks
+from latentsync.masks import crops_to_pixels
+from latentsync.media import VIDEO_RATE_HZ, VideoWriter
+from latentsync.metrics.definitions import definition_of, direction_of
+from latentsync.pipeline import LANDMARK_REFINEMENTS
+from latentsync.speakers.clip import render_clip, write_clip
+from latentsync.speakers.identity import random_identity
+from latentsync.speakers.painter import random_framing
+from latentsync.speakers.sentences import fit_rested_speech
+from latentsync.speakers.voice import random_voice, wav_bytes
+
+SIZE_PX = 128
+CLIP_PX, SECONDS, REST_S = 256, 1.6, 1.4  # of speech at least, and of a rest at most
+LEAST_CLIPS = 2
+UNDAMAGED = "none"
+ROUNDING_DEVIATION = 12**-0.5  # of whole frames: the least standard deviation that a number of frames is held to
+COLUMNS = ["clip", "damage", "strength", "metric", "value"]
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.sensitivity", description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("runs/sensitivity"), help="default: %(default)s")
+    parser.add_argument("--clips", type=int, default=12, help="how many, at least 2; default: %(default)s")
+    parser.add_argument("--metrics", default="standard", help="as of experiments.measure; default: %(default)s")
+    parser.add_argument("--strongest", action="store_true", help="each damage at its strongest only")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="processes; default: %(default)s")
+    return parser.parse_args(arguments)
+
+
+# --- one clip ---
+
+
+def speak_clip(number: int, target: Path) -> None:
+    """A person who says a sentence or two and rests before, after or between them; nothing where it is there."""
+    if target.is_file():
+        return
+    seed, gender = FIRST_SEED + number, GENDERS[number % len(GENDERS)]
+    voice = random_voice(seed, gender)
+    sentence, speech = fit_rested_speech(voice, SECONDS, REST_S, seed)
+    identity, view_mm = random_identity(seed, gender), random_framing(seed)
+    clip = render_clip(
+        identity, sentence, voice, seed, CLIP_PX, view_mm=view_mm, liveliness=1.0, speech=speech
+    )  # the other defaults are those of plain speech, cleanly recorded
+    write_clip(clip, target)
+
+
+def clip_values(
+    clip: Path,
+    other: Path,
+    wanted: MetricsConfig,
+    steps: Sequence[tuple[str, float]],
+    detector: MediaPipeLandmarks | None = None,
+) -> pd.DataFrame:
+    """Metrics of a clip that is its own reference, by damage.
+
+    Args:
+        clip, other: videos with their sound beside them (.wav); the other one's is the wrong voice.
+        steps: (damage, strength) pairs; ("none", 0) is undamaged, but for what composite and codec do.
+
+    Returns:
+        One row a value: clip, damage ("none" without), strength, metric, value (NaN where there is none).
+    """
+    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    frames = list(media.read_frames(clip, VIDEO_RATE_HZ))
+    size = frames[0].shape[1], frames[0].shape[0]
+    faces = align(frames, detector, SIZE_PX)
+    crops = torch.stack([warp_crop(*pair, SIZE_PX) for pair in zip(frames, faces.matrices, strict=True)])
+    voice, wrong = (media.read_sound(path.with_suffix(".wav"), RATE_HZ) for path in (clip, other))
+    rows = []
+    for name, strength in steps:
+        damage = DAMAGES.get(name, Damage("", (0, 0, 0)))
+        with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
+            sound, video = Path(folder) / "voice.wav", Path(folder) / "damaged.mp4"
+            heard = voice if damage.voice is None else damage.voice(voice, wrong, strength)
+            sound.write_bytes(wav_bytes(np.round(heard * 32767).astype(np.int16)))
+            pixels = crops_to_pixels(damaged(crops, damage, strength))
+            with VideoWriter(video, *size, VIDEO_RATE_HZ, crf=round(strength) if damage.crf else CRF) as writer:
+                for frame, face, matrix in zip(frames, pixels, faces.matrices, strict=True):
+                    writer.write(restore(frame, face, matrix))
+            made = Made(video, clip, sound, list(range(len(frames))), faces, window=8)
+            found = measured(made, wanted, detector, relation="own").entries
+        rows += [(clip.stem, name, strength, metric, entry["value"]) for metric, entry in found.items()]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
+
+
+def all_steps(strongest: bool = False) -> list[tuple[str, float]]:
+    """Undamaged, and each damage with each of its strengths."""
+    first = len(next(iter(DAMAGES.values())).strengths) - 1 if strongest else 0
+    damages = [(name, strength) for name, damage in DAMAGES.items() for strength in damage.strengths[first:]]
+    return [(UNDAMAGED, 0.0), *damages]
+
+
+# --- effects ---
+
+
+def effects(values: pd.DataFrame) -> pd.DataFrame:
+    """How much worse each metric becomes by each damage, in standard deviations of the undamaged clips.
+
+    Worse is lower or higher as the metric says, or farther from 0 or 1. A clip counts where it has both values.
+
+    Returns:
+        One row a metric, damage and strength: `effect` (above 0 is worse; NaN where fewer than 2 clips have a value),
+        `undamaged`, `damaged` (means), `deviation`, `clips`, and `lost`: clips whose value the damage took away.
+    """
+    table = values.set_index(["metric", "damage", "strength", "clip"])["value"].sort_index()
+    damaged_rows = values[values["damage"] != UNDAMAGED]
+    steps, rows = list(dict.fromkeys(zip(damaged_rows["damage"], damaged_rows["strength"], strict=True))), []
+    for metric in dict.fromkeys(values["metric"]):
+        whole = table[metric, UNDAMAGED, 0.0].dropna()
+        least = ROUNDING_DEVIATION if definition_of(metric).unit == "frames" else 0.0
+        deviation = max(whole.std(), least) if len(whole) > 1 else np.nan
+        for damage, strength in steps:
+            if (metric, damage, strength) not in table.index.droplevel("clip"):
+                continue
+            hurt = table[metric, damage, strength].reindex(whole.index)
+            both = hurt.dropna()
+            worse = badness(metric, both) - badness(metric, whole.reindex(both.index))
+            effect = worse.mean() / deviation if len(both) > 1 and deviation > 0 else np.nan
+            rows.append((metric, damage, strength, effect, whole.mean(), both.mean(), deviation, len(both),
+                         int(hurt.isna().sum())))  # fmt: skip
+    names = ["metric", "damage", "strength", "effect", "undamaged", "damaged", "deviation", "clips", "lost"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def badness(metric: str, values: pd.Series) -> pd.Series:
+    """The values so that larger is worse."""
+    direction = direction_of(metric)
+    if direction in ("zero", "one"):
+        return (values - (direction == "one")).abs()
+    return values if direction == "lower" else -values
+
+
+def judged(metric: str) -> bool:
+    """Whether a metric belongs into the table: those of the real clip and of controls are not of the damage."""
+    return direction_of(metric) != "none" and not metric.endswith("_minus_real")
+
+
+# --- the command ---
+
+
+def known_values(path: Path) -> pd.DataFrame:
+    """What was measured of a clip before."""
+    rows = (read_json(path) or {"rows": []})["rows"]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
+
+
+def _add_values(clip: Path, other: Path, wanted: MetricsConfig, steps: Sequence[tuple[str, float]]) -> None:
+    """Measures what a clip's file does not have, step by step; the file is whole after each."""
+    torch.set_num_threads(1)  # the workers share the cores
+    target, detector = _values_path(clip), None
+    values = known_values(target)
+    for step in steps:
+        done = values[(values["damage"] == step[0]) & (values["strength"] == step[1])]
+        families = {definition_of(metric).family for metric in done["metric"]}
+        if missing := [name for name in wanted.families if name not in families]:
+            detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+            found = clip_values(clip, other, MetricsConfig.of(missing), [step], detector)
+            values = found if values.empty else pd.concat([values, found], ignore_index=True)
+            write_json(target, {"rows": values.astype(object).where(values.notna(), None).values.tolist()})
+
+
+def _values_path(clip: Path) -> Path:
+    return clip.with_suffix(".values.json")
+
+
+def measure_clips(
+    folder: Path, count: int, wanted: MetricsConfig, steps: Sequence[tuple[str, float]], workers: int
+) -> pd.DataFrame:
+    """Makes the clips and their values, as far as they are not there; the next clip's voice is the wrong one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = [folder / f"{GENDERS[number % len(GENDERS)][0]}-{number:02d}.mp4" for number in range(count)]
+    with _pool(workers) as pool:
+        list(pool.map(speak_clip, range(count), clips))
+        jobs = [
+            pool.submit(_add_values, *two, wanted, steps) for two in zip(clips, [*clips[1:], clips[0]], strict=True)
+        ]
+        for done in tqdm(as_completed(jobs), total=len(jobs), unit="clip"):
+            done.result()
+    return pd.concat([known_values(_values_path(clip)) for clip in clips], ignore_index=True)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
+    with ProcessPoolExecutor(workers, spawn) as pool:
+        yield pool
+
+
+def report(told: argparse.Namespace) -> None:
+    """Measures what is missing, and writes tables and figure."""
+    if told.clips < LEAST_CLIPS or told.workers < 1:
+        raise OptionError(
+            f"--clips is {told.clips} and --workers {told.workers}; at least {LEAST_CLIPS} and 1 are needed"
+        )
+    wanted = wanted_of(told.metrics)
+    values = measure_clips(told.output / "clips", told.clips, wanted, all_steps(told.strongest), told.workers)
+    table = effects(values[values["metric"].map(judged)])
+    write_text(told.output / "values.csv", values.to_csv(index=False))
+    write_text(told.output / "sensitivity.csv", table.round(4).to_csv(index=False))
+    figures.save(figures.sensitivity_figure(table), told.output / "sensitivity.png")
+    strongest = table.loc[table.groupby(["metric", "damage"])["strength"].idxmax()]
+    shown = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
+    say(shown.round(1).reindex(list(dict.fromkeys(table["metric"]))).to_string())
+    say(f"{told.clips} clips; effects of the strongest damage, in standard deviations of the undamaged clips")
+    say(f"{told.output} holds values.csv, sensitivity.csv and sensitivity.png")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    told = parse(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        report(told)
+        return 0
+    except (LatentSyncError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
