@@ -94,9 +94,6 @@ DEFINITIONS: dict[str, Definition] = {
     "landmark_sync_lag": Definition(
         "landmark_sync", "frames", "zero", "the lag of that peak; positive where lips come later", _OWN
     ),
-    "landmark_sync_margin": Definition(
-        "landmark_sync", "correlation", "higher", "that peak less the median over lags", _OWN
-    ),
     "mouth_landmark_distance": Definition(
         "mouth", "eye distances", "lower",
         "mean distance of 40 lip points to the reference's, faces laid over each other by the eyes", _OWN,

@@ -9,7 +9,7 @@ Positive lag: the lips come later than the sound. Frames without a face are NaN 
 left out of every sum and counted.
 
 Measures: `landmark_sync_peak` (largest correlation, -1..1, higher is better), `landmark_sync_lag` (frames, nearer to 0
-is better), `landmark_sync_margin` (peak minus the median over lags, 0..2, higher is better: how distinct the peak is).
+is better).
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class SyncCurve:
     Attributes:
         lags: whole frames, -max_lag .. max_lag; positive where the lips come later than the sound.
         correlation: Pearson's, per lag; NaN where the overlap is too short or does not vary.
-        peak, lag, margin: largest correlation, where it is, and its height over the median; None with a `reason`.
+        peak, lag: largest correlation, and where it is; None with a `reason`.
         num_used: frames with a face that are compared at lag 0.
         num_left_out: frames without a face.
         reason: why there is no number, None where there is one.
@@ -45,7 +45,6 @@ class SyncCurve:
     correlation: np.ndarray
     peak: float | None
     lag: int | None
-    margin: float | None
     num_used: int
     num_left_out: int
     reason: str | None = None
@@ -130,10 +129,9 @@ def lip_energy_correlation(gap: np.ndarray, energy: np.ndarray, max_lag: int = M
     reason = _reason(gap[seen], energy[seen], correlation)
     counts = int(seen.sum()), int((~seen).sum())
     if reason is not None:
-        return SyncCurve(lags, correlation, None, None, None, *counts, reason)
+        return SyncCurve(lags, correlation, None, None, *counts, reason)
     best = int(np.nanargmax(correlation))
-    margin = float(correlation[best] - np.nanmedian(correlation))
-    return SyncCurve(lags, correlation, float(correlation[best]), int(lags[best]), margin, *counts)
+    return SyncCurve(lags, correlation, float(correlation[best]), int(lags[best]), *counts)
 
 
 def _correlation_at(gap: np.ndarray, energy: np.ndarray, lag: int) -> float:
