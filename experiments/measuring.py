@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,16 +14,19 @@ import torch
 from experiments.schema import MetricsConfig
 from latentsync import media, weights
 from latentsync.audio import RATE_HZ
-from latentsync.errors import MediaError
+from latentsync.errors import MediaError, OptionError
 from latentsync.faces import MESH_POINTS, AlignedFaces, align
 from latentsync.geometry import Warping, apply_affine, crop_box_size, warp_crop
 from latentsync.landmarks import LandmarkDetector
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics import Batch, Evaluation, Networks, Subject, evaluate, needed_parts, same_speech
 from latentsync.metrics.families.base import BATCH_FRAMES
+from latentsync.metrics.identity import WEIGHTS as IDENTITY_WEIGHTS
+from latentsync.metrics.identity import load_recogniser
 from latentsync.metrics.s3fd import load_s3fd
 from latentsync.metrics.stable_syncnet import load_stable_syncnet
 from latentsync.metrics.syncnet import load_syncnet
+from latentsync.references import frames_needed
 from latentsync.results import LipsyncOutput
 from latentsync.shapes import Affine, Frame, Landmarks, Waveform
 from latentsync.syncnet_files import has_trained_syncnet, load_trained_syncnet
@@ -76,10 +79,12 @@ class Made:
         Raises:
             MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
         """
-        num_out, num_in = media.probe(result).num_frames, media.probe(clip, VIDEO_RATE_HZ).num_frames
-        order = [int(i) for i in media.ping_pong(num_out, min(num_out, num_in))]
+        num_out, num_there = media.probe(result).num_frames, media.probe(clip, VIDEO_RATE_HZ).num_frames
+        num_in = min(num_out, num_there)
+        order = [int(i) for i in media.ping_pong(num_out, num_in)]
         warping = Warping(options["geometry"], options["rounding"])
-        frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=min(num_out, num_in))
+        num_aligned = min(frames_needed(num_in, options["reference"]), num_there)
+        frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_aligned)
         faces = align(frames, detector, options["size_px"], warping)
         told = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
         return cls(result, clip, voice, order, faces, **told)
@@ -217,6 +222,8 @@ def networks(wanted: MetricsConfig) -> Networks:
     if wanted.syncnet:
         found = _with(found, "syncnet", *_published(SYNCNET, load_syncnet))
         found = _with(found, "s3fd", *_published(S3FD_FACES, load_s3fd))
+    if wanted.identity:
+        found = _with(found, "identity", *_recogniser())
     return found
 
 
@@ -240,6 +247,17 @@ def _stable_syncnet() -> tuple[torch.nn.Module | None, str]:
     """Of 1.6, or where that is not there of 1.5."""
     there = next((name for name in STABLE_SYNCNETS if weights.find(name) is not None), STABLE_SYNCNETS[0])
     return _published(there, load_stable_syncnet)
+
+
+@cache
+def _recogniser() -> tuple[Any | None, str]:
+    if (path := weights.find(IDENTITY_WEIGHTS)) is None:
+        command = f"`python -m experiments.weights fetch {IDENTITY_WEIGHTS}` brings it"
+        return None, f"{IDENTITY_WEIGHTS} is not on this machine; {command}"
+    try:
+        return load_recogniser(path), weights.known(IDENTITY_WEIGHTS).sha256[:HASH_DIGITS]
+    except OptionError as error:
+        return None, str(error)
 
 
 @cache

@@ -105,6 +105,7 @@ class MetricsConfig:
     seam: bool = True
     sharpness: bool = True
     residual: bool = True
+    identity: bool = False
     controls: bool = False
 
     @classmethod

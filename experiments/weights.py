@@ -66,7 +66,7 @@ def _carried() -> list[str]:
     return [
         weight.name
         for weight in weights.CATALOGUE.values()
-        if any(isinstance(source, weights.Member) for source in weight.sources)
+        if any(isinstance(source, weights.Member) for source in weight.sources) and not weight.is_optional
     ]
 
 

@@ -14,13 +14,24 @@ from experiments.measure import wanted_of
 from experiments.measure_sets import main as measure_sets
 from experiments.pairs import SHIPPED_DIR
 from experiments.schema import CONF_DIR, METRIC_SETS, MetricsConfig
-from latentsync import media
+from latentsync import media, weights
 from latentsync.errors import OptionError
 from latentsync.faces import align
 from latentsync.geometry import warp_crop
 from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.masks import mouth_mask
-from latentsync.metrics import FAMILIES, Batch, Networks, Subject, blending, controls, evaluate, needed_parts, sets
+from latentsync.metrics import (
+    FAMILIES,
+    Batch,
+    Networks,
+    Subject,
+    blending,
+    controls,
+    evaluate,
+    identity,
+    needed_parts,
+    sets,
+)
 from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction_of, entry, table
 from latentsync.metrics.face_tracks import crop_track, find_tracks, landmark_boxes
 from latentsync.metrics.families.base import Family
@@ -261,6 +272,27 @@ def test_syncnet_scores_tracks_by_its_protocol_and_says_whose_boxes_they_are():
     few = Batch(shown.found[:40], landmarks=faces[:40], frames=frames[:40], source_frames=frames)
     assert "40 frames" in evaluate(subject, [few], ["syncnet"]).entries["lse_c_mediapipe_crop"]["reason"]
     assert set(evaluate(Subject(SIZE_PX), [shown], ["syncnet"]).entries) == {"lse_c", "lse_d", "lse_offset"}
+
+
+def test_a_face_recogniser_knows_the_person_by_another_mouth():
+    pytest.importorskip("dlib", reason="dlib (extra identity) is not installed")
+    if (path := weights.find(identity.WEIGHTS)) is None:
+        pytest.skip(f"{identity.WEIGHTS} is not on this machine")
+    network, detector = identity.load_recogniser(path), MediaPipeLandmarks(refinements=1)
+    shown = {name: next(iter(media.read_frames(SHIPPED_DIR / f"{name}.mp4"))) for name in ("g-clara", "m-oskar")}
+    later = list(media.read_frames(SHIPPED_DIR / "g-clara.mp4", stop=41))[40]
+    frames = [shown["g-clara"], later, shown["m-oskar"]]
+    faces = np.stack([detector(frame)[0][:468, :2] for frame in frames])
+
+    def scores(first: int, second: int) -> dict[str, float]:
+        batch = Batch(np.ones(1, bool), landmarks=faces[[first]], source_landmarks=faces[[second]],
+                      frames=[frames[first]], source_frames=[frames[second]])  # fmt: skip
+        found = evaluate(Subject(SIZE_PX, networks=Networks(identity=network)), [batch], ["identity"]).entries
+        return {name: one["value"] for name, one in found.items()}
+
+    assert scores(0, 0) == {"identity_cosine": pytest.approx(1), "identity_distance": 0}
+    assert scores(0, 1)["identity_cosine"] > 0.98 > scores(0, 2)["identity_cosine"]
+    assert scores(0, 1)["identity_distance"] < 0.3 < scores(0, 2)["identity_distance"]
 
 
 # ---- no answer ----

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from experiments.cell import options_for
 from experiments.identity import identity
 from experiments.pairs import SHIPPED_DIR, Pair
 from experiments.schema import CONF_DIR, read_config
@@ -105,3 +106,24 @@ def test_the_option_is_configured_and_part_of_an_id_only_where_it_changes_someth
     same, elsewhere = (identity(pair, pipe, pipe.resolve(options))["options"] for options in (FAST, ELSEWHERE))
     assert "reference" not in same and elsewhere == {**same, "reference": "elsewhere"}
     assert asdict(pipe.resolve(FAST))["reference"] == "same"
+
+
+def test_an_open_reference_is_elsewhere_where_the_clip_would_give_the_lips_away(tmp_path):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        left_open, original = (
+            read_config(compose("config", overrides=told)) for told in ([], ["experiment=as_original_1_6"])
+        )
+    short = tmp_path / "g-short.mp4"
+    with media.VideoWriter(short, 512, 512, sound=VOICE) as writer:
+        for frame in media.read_frames(CLIP, VIDEO_RATE_HZ, stop=40):
+            writer.write(frame)
+    (tmp_path / "g-broken.mp4").write_bytes(b"no video")
+    wanted = {
+        (CLIP, VOICE): "elsewhere",
+        (CLIP, SHIPPED_DIR / "g-clara-weather.wav"): "same",
+        (short, VOICE): "same",
+        (tmp_path / "g-broken.mp4", VOICE): "same",
+    }
+    pairs = [Pair(*paths, "female") for paths in wanted]
+    assert [options_for(pair, left_open).video.reference for pair in pairs] == list(wanted.values())
+    assert options_for(pairs[0], original).video.reference == "same"

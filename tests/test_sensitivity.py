@@ -45,7 +45,15 @@ MAIN = {
     "window_boundary_ratio": "windows",
     "outside_residual": "codec",
 }
-ELSEWHERE = {"whisper_boundary_ratio", "lse_c", "lse_d", "lse_offset", "stable_syncnet_cosine"}  # 30 s; absent weights
+ELSEWHERE = {
+    "identity_cosine",
+    "identity_distance",
+    "whisper_boundary_ratio",
+    "lse_c",
+    "lse_d",
+    "lse_offset",
+    "stable_syncnet_cosine",
+}  # 30 s; absent weights
 
 needs_speech = pytest.mark.skipif(shutil.which("flite") is None, reason="the speech synthesiser flite is not installed")
 

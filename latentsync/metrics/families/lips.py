@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from latentsync.metrics import articulation, sync, temporal
+from latentsync.metrics import articulation, identity, sync, temporal
 from latentsync.metrics.controls import delayed, shuffled
 from latentsync.metrics.definitions import Entry, entry
 from latentsync.metrics.families.base import NOT_OWN, RATE_HZ, Batch, Faces, Family, Subject, mean_entry, rounded
@@ -10,6 +10,7 @@ from latentsync.shapes import Waveform
 
 NO_VOICE = "no voice was given"
 NO_CLIP_SOUND = "the clip has no sound of its own"
+IDENTITY_EVERY = 10  # frames: the embedding takes a quarter of a second
 NOBODY = np.empty((0, 468, 2), np.float32)
 
 
@@ -137,3 +138,36 @@ class Jitter(Landmarks):
         reason = "too few consecutive frames show a face, or the clip stands still"
         counts = {"used": seen, "left_out": len(self.faces) - seen}
         return {"landmark_jitter_ratio": entry("landmark_jitter_ratio", value, reason, **counts)}
+
+
+class Identity(Family):
+    """Whether a face recogniser sees the same person."""
+
+    name = "identity"
+    needs = frozenset({"frames", "source_frames", "landmarks", "source_landmarks"})
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.seen, self.found, self.left_out = 0, [], 0
+
+    def add(self, batch: Batch) -> None:
+        network, first = self.subject.networks.identity, -self.seen % IDENTITY_EVERY
+        self.seen += len(batch)
+        for i in range(first, len(batch), IDENTITY_EVERY) if network is not None else ():
+            pairs = (batch.frames[i], batch.landmarks[i]), (batch.source_frames[i], batch.source_landmarks[i])
+            if not all(np.isfinite(face).all() for _, face in pairs):
+                self.left_out += 1
+                continue
+            made, given = (identity.embedding(network, *pair) for pair in pairs)
+            self.found.append((identity.cosine(made, given), float(np.linalg.norm(made - given))))
+
+    def entries(self) -> dict[str, Entry]:
+        networks, names = self.subject.networks, self.names(self.subject)
+        if networks.identity is None:
+            return self.without(self.subject, networks.missing.get(self.name, "the network was not given"))
+        told = {"network": "dlib face recognition v1", "weights": networks.hashes.get(self.name)}
+        values = np.array(self.found).reshape(-1, 2).T
+        return {
+            name: mean_entry(name, part, self.left_out, "no frame shows both faces", **told)
+            for name, part in zip(names, values, strict=True)
+        }
