@@ -24,7 +24,7 @@ class Member:
     path: str
 
     def __str__(self) -> str:
-        return f"pypi: {self.carrier.project} {self.carrier.version}"
+        return f"pypi: {self.carrier.project}"
 
 
 @dataclass(frozen=True)
