@@ -17,8 +17,8 @@ from latentsync.masks import mouth_mask
 from latentsync.media import VideoWriter
 from latentsync.metrics.definitions import DEFINITIONS, definition_of
 
-NUMBERS = (1, 6, 8)  # short ones of the command's clips
-VGG_FRAMES = 12  # VGG16 is slow
+NUMBERS = (2, 5, 7)  # short ones of the command's clips
+VGG_FRAMES = 8  # VGG16 is slow
 LEAST_EFFECT = 2
 MAIN = {
     "lpips_alex": "blur",
