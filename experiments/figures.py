@@ -158,9 +158,12 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
 def sensitivity_figure(table: pd.DataFrame) -> Figure:
     """How much worse each metric becomes by each damage: one cell a metric and damage strength.
 
+    Metrics without any effect to show, for want of a value, have no row.
+
     Args:
         table: as `experiments.sensitivity.effects` gives it.
     """
+    table = table[table.groupby("metric")["effect"].transform(lambda effects: effects.notna().any())]
     metrics = list(dict.fromkeys(table["metric"]))
     steps = list(dict.fromkeys(zip(table["damage"], table["strength"], strict=True)))
     grid = table.pivot(index="metric", columns=["damage", "strength"], values="effect").reindex(metrics)[steps]
