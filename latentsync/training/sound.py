@@ -210,6 +210,5 @@ def landmark_sync(gaps: Float[np.ndarray, " f"], sound: Samples) -> dict[str, An
     return {
         "peak": None if curve.peak is None else round(curve.peak, 4),
         "lag_frames": curve.lag,
-        "margin": None if curve.margin is None else round(curve.margin, 4),
         "reason": curve.reason,
     }
