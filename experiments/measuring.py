@@ -134,6 +134,8 @@ def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector, rela
     Raises:
         MediaError: a file cannot be read.
     """
+    if not wanted.families:
+        return Evaluation()
     voice = media.read_sound(made.voice, RATE_HZ)
     subject = Subject(
         size_px=made.faces.resolution,
