@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from experiments.identity import identity, input_sha256, record_id
-from experiments.measuring import Made, measured
+from experiments.measuring import Made, is_own_voice, measured, own_sound
 from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs
 from experiments.progress import PairBar
 from experiments.record import (
@@ -32,7 +32,7 @@ from latentsync.audio import RATE_HZ
 from latentsync.config import Options, resolve_guidance
 from latentsync.device import dtype_name
 from latentsync.errors import LatentSyncError, MediaError
-from latentsync.metrics import Evaluation, same_speech
+from latentsync.metrics import Evaluation
 from latentsync.metrics.definitions import Entry
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.references import GAP_FRAMES
@@ -89,22 +89,19 @@ def options_for(pair: Pair, config: RunConfig) -> Options:
     options = config.options
     video = options.video
     if video.reference is None:
-        video = replace(video, reference="elsewhere" if _shows_the_answer(pair) else "same")
+        hashes = input_sha256(pair.clip), input_sha256(pair.voice)
+        video = replace(video, reference="elsewhere" if _shows_the_answer(pair, *hashes) else "same")
     return replace(options, sampler=resolve_guidance(options.sampler, config.preset, pair.gender), video=video)
 
 
-def _shows_the_answer(pair: Pair) -> bool:
-    """Whether the frames to be filled show the very lips that the voice asks for, and others are far enough away."""
-    return _is_own_voice(pair, input_sha256(pair.clip), input_sha256(pair.voice))
-
-
 @lru_cache(maxsize=1024)
-def _is_own_voice(pair: Pair, clip_sha256: str, voice_sha256: str) -> bool:
+def _shows_the_answer(pair: Pair, clip_sha256: str, voice_sha256: str) -> bool:
+    """Whether the frames to be filled show the very lips that the voice asks for, and others are far enough away; the
+    hashes tell files of one name apart."""
     try:
-        info = media.probe(pair.clip, media.VIDEO_RATE_HZ)
-        if not info.has_sound or info.num_frames < 2 * GAP_FRAMES:
+        if media.probe(pair.clip, media.VIDEO_RATE_HZ).num_frames < 2 * GAP_FRAMES:
             return False
-        return same_speech(*(media.read_sound(path, RATE_HZ) for path in (pair.clip, pair.voice)), RATE_HZ)
+        return is_own_voice(own_sound(pair.clip), media.read_sound(pair.voice, RATE_HZ))
     except MediaError:  # which the pair's own run will tell
         return False
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from latentsync.masks import mouth_mask
-from latentsync.shapes import Crops, Mask, Waveform
+from latentsync.shapes import Crops, Waveform
 
 USUAL_PX = 128
 WINDOW_FRAMES = 8  # of the embedded model
@@ -27,25 +27,23 @@ class Damage:
 
     Attributes:
         unit, strengths: weak, middle, strong.
-        crops: (crops, mask, strength) -> damaged crops, whose mouths are pasted; None: crops stay as they are.
+        crops: (crops, strength) -> damaged crops, whose mouths are pasted; None: crops stay as they are.
         voice: (voice, other, strength) -> damaged voice; None: the voice stays.
         crf: whether the strength is the codec's constant rate factor.
     """
 
     unit: str
     strengths: tuple[float, float, float]
-    crops: Callable[[Crops, Mask, float], Crops] | None = None
+    crops: Callable[[Crops, float], Crops] | None = None
     voice: Callable[[Waveform, Waveform, float], Waveform] | None = None
     crf: bool = False
 
 
-def damaged(crops: Crops, damage: Damage, strength: float, mask_name: str = "mask") -> Crops:
+def damaged(crops: Crops, damage: Damage, strength: float) -> Crops:
     """The crops with the damage in their mouths alone."""
     if damage.crops is None:
         return crops
-    mask = mouth_mask(mask_name, crops.shape[-1])
-    changed = damage.crops(crops, mask, strength)
-    return torch.where(mask > 0.5, crops, changed)
+    return torch.where(mouth_mask("mask", crops.shape[-1]) > 0.5, crops, damage.crops(crops, strength))
 
 
 def _px(crops: Crops, strength: float) -> float:
@@ -60,18 +58,18 @@ def _crops(pictures: list[np.ndarray]) -> Crops:
     return torch.stack([torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]).contiguous()
 
 
-def blur(crops: Crops, mask: Mask, strength: float) -> Crops:
+def blur(crops: Crops, strength: float) -> Crops:
     """Gaussian, of that standard deviation."""
     sigma = _px(crops, strength)
     return _crops([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in _pictures(crops)])
 
 
-def shift(crops: Crops, mask: Mask, strength: float) -> Crops:
+def shift(crops: Crops, strength: float) -> Crops:
     """Each frame has the mouth of so many frames before."""
     return crops[np.maximum(np.arange(len(crops)) - round(strength), 0)]
 
 
-def jitter(crops: Crops, mask: Mask, strength: float) -> Crops:
+def jitter(crops: Crops, strength: float) -> Crops:
     """Each frame's mouth is moved by normally distributed px across and down."""
     ways = np.random.default_rng(SEED).normal(0, _px(crops, strength), (len(crops), 2))
     size = crops.shape[-1], crops.shape[-1]
@@ -84,18 +82,18 @@ def _brighter(crops: Crops, levels: Tensor) -> Crops:
     return (crops.short() + levels.short()).clamp(0, 255).to(torch.uint8)
 
 
-def colour(crops: Crops, mask: Mask, strength: float) -> Crops:
+def colour(crops: Crops, strength: float) -> Crops:
     """Redder and less blue by so many levels."""
     return _brighter(crops, torch.tensor([strength, 0, -strength]).round()[:, None, None])
 
 
-def frozen(crops: Crops, mask: Mask, strength: float) -> Crops:
+def frozen(crops: Crops, strength: float) -> Crops:
     """The mouth of the first frame for that share of the clip, at its end."""
     still = round(strength * len(crops))
     return crops if not still else torch.cat([crops[: len(crops) - still], crops[:1].expand(still, -1, -1, -1)])
 
 
-def windows(crops: Crops, mask: Mask, strength: float) -> Crops:
+def windows(crops: Crops, strength: float) -> Crops:
     """Windows of 8 frames are in turn brighter and darker by so many levels."""
     turn = torch.where(torch.arange(len(crops)) // WINDOW_FRAMES % 2 == 0, strength, -strength)
     return _brighter(crops, turn.round()[:, None, None, None])

@@ -15,7 +15,7 @@ from experiments.schema import MetricsConfig
 from latentsync import media, weights
 from latentsync.audio import RATE_HZ
 from latentsync.errors import MediaError, OptionError
-from latentsync.faces import MESH_POINTS, AlignedFaces, align
+from latentsync.faces import MESH_POINTS, NO_FACE, AlignedFaces, align
 from latentsync.geometry import Warping, apply_affine, crop_box_size, warp_crop
 from latentsync.landmarks import LandmarkDetector
 from latentsync.media import VIDEO_RATE_HZ
@@ -37,7 +37,6 @@ SYNCNET, S3FD_FACES = "auxiliary/syncnet_v2.model", "auxiliary/sfd_face.pth"
 STABLE_SYNCNETS = ("latentsync-1.6/stable_syncnet.pt", "latentsync-1.5/stable_syncnet.pt")
 HASH_DIGITS = 12
 DEFAULT_SIZE_PX = 256
-NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)
 Item = TypeVar("Item")
 
 
@@ -96,15 +95,16 @@ class Made:
         Raises:
             MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
         """
-        size = [(info.width, info.height) for info in (media.probe(video), media.probe(reference))]
-        count = min(media.probe(path, VIDEO_RATE_HZ).num_frames for path in (video, reference))
+        infos = [media.probe(path, VIDEO_RATE_HZ) for path in (video, reference)]
+        count = min(info.num_frames for info in infos)
 
         def aligned(path: Path) -> AlignedFaces:
             return align(media.read_frames(path, VIDEO_RATE_HZ, stop=count), detector, DEFAULT_SIZE_PX)
 
         faces = aligned(reference)
         count = min(count, len(faces))
-        result_faces = None if size[0] == size[1] else aligned(video)
+        is_as_large = len({(info.width, info.height) for info in infos}) == 1
+        result_faces = None if is_as_large else aligned(video)
         return cls(video, reference, audio, list(range(count)), faces, result_faces)
 
     @property
@@ -115,14 +115,24 @@ class Made:
 
     @cached_property
     def clip_sound(self) -> Waveform | None:
-        """The clip's own sound, 16 kHz mono; None where it has none."""
-        return media.read_sound(self.clip, RATE_HZ) if media.probe(self.clip).has_sound else None
+        """See `own_sound`."""
+        return own_sound(self.clip)
 
     def relation(self, voice: Waveform) -> str:
         """See `Subject.relation`."""
-        if self.clip_sound is None or not same_speech(self.clip_sound, voice, RATE_HZ):
+        if not is_own_voice(self.clip_sound, voice):
             return "change"
         return "leaky" if self.reference == "same" else "own"
+
+
+def own_sound(clip: Path) -> Waveform | None:
+    """A clip's own sound, 16 kHz mono; None where it has none."""
+    return media.read_sound(clip, RATE_HZ) if media.probe(clip).has_sound else None
+
+
+def is_own_voice(sound: Waveform | None, voice: Waveform) -> bool:
+    """Whether a voice is the sound that a clip has itself."""
+    return sound is not None and same_speech(sound, voice, RATE_HZ)
 
 
 def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector, relation: str | None = None) -> Evaluation:
@@ -150,13 +160,13 @@ def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector, rela
         frames_again=lambda: media.read_frames(made.result, VIDEO_RATE_HZ),
         source_again=lambda: media.read_frames(made.clip, VIDEO_RATE_HZ),
     )
-    batches = ahead(lambda: _batches(made, needed_parts(wanted.families), detector))
+    batches = ahead(_batches(made, needed_parts(wanted.families), detector))
     return evaluate(subject, batches, wanted.families)
 
 
-def ahead(make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The items of an iterator, each computed in a thread of its own while the one before it is in use."""
-    end, items = object(), make()
+    end = object()
     with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks keep one core busy, networks the others
         coming = beside.submit(next, items, end)
         while (item := coming.result()) is not end:
@@ -242,7 +252,7 @@ def _embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
     if not has_trained_syncnet(SYNC_MINI_MODEL):
         return None, f"the model {SYNC_MINI_MODEL} has no trained SyncNet"
     network = load_trained_syncnet(SYNC_MINI_MODEL)
-    return network, state_dict_sha256(network.state_dict())[:HASH_DIGITS]
+    return network, _sha256(network)[:HASH_DIGITS]
 
 
 def _stable_syncnet() -> tuple[torch.nn.Module | None, str]:
@@ -251,21 +261,24 @@ def _stable_syncnet() -> tuple[torch.nn.Module | None, str]:
     return _published(there, load_stable_syncnet)
 
 
-@cache
 def _recogniser() -> tuple[Any | None, str]:
-    if (path := weights.find(IDENTITY_WEIGHTS)) is None:
-        command = f"`python -m experiments.weights fetch {IDENTITY_WEIGHTS}` brings it"
-        return None, f"{IDENTITY_WEIGHTS} is not on this machine; {command}"
+    """dlib's, whose tensors cannot be seen: its hash is the file's."""
     try:
-        return load_recogniser(path), weights.known(IDENTITY_WEIGHTS).sha256[:HASH_DIGITS]
+        return _published(IDENTITY_WEIGHTS, load_recogniser, lambda _: weights.known(IDENTITY_WEIGHTS).sha256)
     except OptionError as error:
         return None, str(error)
 
 
+def _sha256(network: torch.nn.Module) -> str:
+    return state_dict_sha256(network.state_dict())
+
+
 @cache
-def _published(name: str, load: Callable[[Path], torch.nn.Module]) -> tuple[torch.nn.Module | None, str]:
+def _published(
+    name: str, load: Callable[[Path], Any], sha256: Callable[[Any], str] = _sha256
+) -> tuple[Any | None, str]:
     """A published network if its weights are on this machine; nothing is fetched."""
     if (path := weights.find(name)) is None:
         return None, f"{name} is not on this machine; `python -m experiments.weights fetch {name}` brings it"
-    network = load(path).eval()
-    return network, state_dict_sha256(network.state_dict())[:HASH_DIGITS]
+    network = load(path)
+    return network, sha256(network)[:HASH_DIGITS]

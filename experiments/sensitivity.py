@@ -15,9 +15,8 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from experiments import figures
 from experiments.cell import say
-from experiments.damage import CRF, DAMAGES, Damage, damaged
+from experiments.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from experiments.evaluation.material import FIRST_SEED, GENDERS, default_workers
 from experiments.measure import wanted_of
 from experiments.measuring import Made, measured
@@ -87,43 +86,45 @@ def speak_clip(number: int, target: Path) -> None:
     write_clip(clip, target)
 
 
-def clip_values(
-    clip: Path,
-    other: Path,
-    wanted: MetricsConfig,
-    steps: Sequence[tuple[str, float]],
-    detector: MediaPipeLandmarks | None = None,
-) -> pd.DataFrame:
-    """Metrics of a clip that is its own reference, by damage.
+class WholeClip:
+    """A clip that is its own reference, read and aligned once for all that is done to it.
 
     Args:
         clip, other: videos with their sound beside them (.wav); the other one's is the wrong voice.
-        steps: (damage, strength) pairs; ("none", 0) is undamaged, but for what composite and codec do.
-
-    Returns:
-        One row a value: clip, damage ("none" without), strength, metric, value (NaN where there is none).
     """
-    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
-    frames = list(media.read_frames(clip, VIDEO_RATE_HZ))
-    size = frames[0].shape[1], frames[0].shape[0]
-    faces = align(frames, detector, SIZE_PX)
-    crops = torch.stack([warp_crop(*pair, SIZE_PX) for pair in zip(frames, faces.matrices, strict=True)])
-    voice, wrong = (media.read_sound(path.with_suffix(".wav"), RATE_HZ) for path in (clip, other))
-    rows = []
-    for name, strength in steps:
+
+    def __init__(self, clip: Path, other: Path, detector: MediaPipeLandmarks | None = None) -> None:
+        self.clip, self.detector = clip, detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        self.frames = list(media.read_frames(clip, VIDEO_RATE_HZ))
+        self.faces = align(self.frames, self.detector, SIZE_PX)
+        pairs = zip(self.frames, self.faces.matrices, strict=True)
+        self.crops = torch.stack([warp_crop(*pair, SIZE_PX) for pair in pairs])
+        self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), RATE_HZ) for path in (clip, other))
+
+    def values(self, wanted: MetricsConfig, step: tuple[str, float]) -> pd.DataFrame:
+        """Its metrics with a damage.
+
+        Args:
+            step: damage and strength; ("none", 0) is undamaged, but for what composite and codec do.
+
+        Returns:
+            One row a value: clip, damage, strength, metric, value (NaN where there is none).
+        """
+        name, strength = step
         damage = DAMAGES.get(name, Damage("", (0, 0, 0)))
+        height, width = self.faces.frame_size
         with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
             sound, video = Path(folder) / "voice.wav", Path(folder) / "damaged.mp4"
-            heard = voice if damage.voice is None else damage.voice(voice, wrong, strength)
+            heard = self.voice if damage.voice is None else damage.voice(self.voice, self.wrong, strength)
             sound.write_bytes(wav_bytes(np.round(heard * 32767).astype(np.int16)))
-            pixels = crops_to_pixels(damaged(crops, damage, strength))
-            with VideoWriter(video, *size, VIDEO_RATE_HZ, crf=round(strength) if damage.crf else CRF) as writer:
-                for frame, face, matrix in zip(frames, pixels, faces.matrices, strict=True):
+            pixels = crops_to_pixels(damaged(self.crops, damage, strength))
+            with VideoWriter(video, width, height, crf=round(strength) if damage.crf else CRF) as writer:
+                for frame, face, matrix in zip(self.frames, pixels, self.faces.matrices, strict=True):
                     writer.write(restore(frame, face, matrix))
-            made = Made(video, clip, sound, list(range(len(frames))), faces, window=8)
-            found = measured(made, wanted, detector, relation="own").entries
-        rows += [(clip.stem, name, strength, metric, entry["value"]) for metric, entry in found.items()]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
+            made = Made(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
+            found = measured(made, wanted, self.detector, relation="own").entries
+        rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in found.items()]
+        return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
 
 def all_steps(strongest: bool = False) -> list[tuple[str, float]]:
@@ -190,14 +191,14 @@ def known_values(path: Path) -> pd.DataFrame:
 def _add_values(clip: Path, other: Path, wanted: MetricsConfig, steps: Sequence[tuple[str, float]]) -> None:
     """Measures what a clip's file does not have, step by step; the file is whole after each."""
     torch.set_num_threads(1)  # the workers share the cores
-    target, detector = _values_path(clip), None
+    target, whole = _values_path(clip), None
     values = known_values(target)
     for step in steps:
         done = values[(values["damage"] == step[0]) & (values["strength"] == step[1])]
         families = {definition_of(metric).family for metric in done["metric"]}
         if missing := [name for name in wanted.families if name not in families]:
-            detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
-            found = clip_values(clip, other, MetricsConfig.of(missing), [step], detector)
+            whole = whole or WholeClip(clip, other)
+            found = whole.values(MetricsConfig.of(missing), step)
             values = found if values.empty else pd.concat([values, found], ignore_index=True)
             write_json(target, {"rows": values.astype(object).where(values.notna(), None).values.tolist()})
 
@@ -212,7 +213,8 @@ def measure_clips(
     """Makes the clips and their values, as far as they are not there; the next clip's voice is the wrong one."""
     folder.mkdir(parents=True, exist_ok=True)
     clips = [folder / f"{GENDERS[number % len(GENDERS)][0]}-{number:02d}.mp4" for number in range(count)]
-    with _pool(workers) as pool:
+    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
+    with ProcessPoolExecutor(workers, spawn) as pool:
         list(pool.map(speak_clip, range(count), clips))
         jobs = [
             pool.submit(_add_values, *two, wanted, steps) for two in zip(clips, [*clips[1:], clips[0]], strict=True)
@@ -220,13 +222,6 @@ def measure_clips(
         for done in tqdm(as_completed(jobs), total=len(jobs), unit="clip"):
             done.result()
     return pd.concat([known_values(_values_path(clip)) for clip in clips], ignore_index=True)
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
-    with ProcessPoolExecutor(workers, spawn) as pool:
-        yield pool
 
 
 def report(told: argparse.Namespace) -> None:

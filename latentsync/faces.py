@@ -27,6 +27,7 @@ LEFT_BROW = (70, 63, 105, 66, 107)  # left in the picture
 RIGHT_BROW = (336, 296, 334, 293, 300)
 NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
 MESH_POINTS = 468  # of a face; what a detector gives beyond them (irises) is not needed
+NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)  # where landmarks would be
 BROW_SHRINK = 0.045  # of each brow point's way to their midpoint
 
 # The original's AlignRestore: where the three points come to lie in the crop box, in units of px_per_unit px
@@ -228,8 +229,7 @@ def align(
         )
     tracked = [None if k is None else (p[k], b[k]) for p, b, k in zip(points, boxes, chosen, strict=True)]
     matrices = fill_gaps(_smooth(tracked, starts, resolution, warping), found)
-    nothing = np.full((MESH_POINTS, 2), np.nan, np.float32)
-    landmarks = np.stack([nothing if k is None else faces[k] for faces, k in zip(seen, chosen, strict=True)])
+    landmarks = np.stack([NO_FACE if k is None else faces[k] for faces, k in zip(seen, chosen, strict=True)])
     return AlignedFaces(matrices, found, resolution, frame_size, landmarks)
 
 

@@ -19,7 +19,7 @@ from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOption
 from latentsync.errors import OptionError, WeightsError
 from latentsync.files import whole_folder
 from latentsync.media import VIDEO_RATE_HZ
-from latentsync.tensor_files import Place, load_exactly, read_state_dict
+from latentsync.tensor_files import Place, load_built, load_exactly, read_state_dict
 from latentsync.unet import UNet3DConditionModel
 from latentsync.whisper_files import load_whisper, whisper_name_for
 
@@ -144,9 +144,7 @@ def load_network(kind: type[nn.Module], folder: Path, place: Place | None = None
     config = _config(folder / CONFIG_FILE)
     if (told := config.get("_class_name", kind.__name__)) != kind.__name__:
         raise WeightsError(f"{folder} holds {told}, and {kind.__name__} is needed; give the folder of that one")
-    with torch.device("meta"):
-        network = kind.from_config(config)
-    return load_exactly(network, read_state_dict(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE), place)
+    return load_built(lambda: kind.from_config(config), folder / WEIGHTS_FILE, place)
 
 
 def seeded(kind: type[nn.Module], config: dict, seed: int) -> nn.Module:

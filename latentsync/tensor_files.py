@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,7 @@ from torch import Tensor
 from latentsync.errors import WeightsError
 
 StateDict = dict[str, Tensor]
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 NAMES_IN_MESSAGE = 5
 REASON_LENGTH = 200
@@ -118,6 +120,21 @@ def renamed(state_dict: dict, rename: Callable[[str], str], source: str) -> dict
             raise WeightsError(f"{source} holds {new} twice, as {before[new]} and as {name}; take one of them out")
         result[new], before[new] = tensor, name
     return result
+
+
+def load_built(make: Callable[[], Network], path: str | Path, place: Place | None = None) -> Network:
+    """A network with the tensors of a file, ready for inference; its own start is never computed.
+
+    Args:
+        make: builds it; called on the meta device.
+        place: as of `load_exactly`.
+
+    Raises:
+        WeightsError: the file is absent or damaged, or holds another network.
+    """
+    with torch.device("meta"):
+        network = make()
+    return load_exactly(network, read_state_dict(path), str(path), place)
 
 
 def load_exactly(

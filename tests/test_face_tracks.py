@@ -17,7 +17,6 @@ from latentsync.metrics.face_tracks import (
     FaceTrack,
     crop_track,
     find_tracks,
-    follow_faces,
     landmark_boxes,
 )
 from latentsync.metrics.s3fd import S3FD, anchors, decode, face_scores, faces_of, load_s3fd, survivors
@@ -398,7 +397,7 @@ def test_a_face_is_found_followed_and_cut_out_in_its_place():
         rows, columns = np.flatnonzero(frame.any((1, 2))), np.flatnonzero(frame.any((0, 2)))
         return np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.97]], np.float64)
 
-    (track,) = follow_faces(frames(), find_square)
+    (track,) = find_tracks([find_square(frame) for frame in frames()])
     crops = np.stack(list(crop_track(frames(), track)))[6:-6]
     # The square is 2 of 2.8 half sides: from the upper edge on, and in the middle.
     assert (np.abs(crops[:, 2:158, 34:190].astype(int) - (250, 150, 50)) <= 1).all()

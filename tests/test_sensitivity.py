@@ -10,7 +10,7 @@ import torch
 from experiments.damage import DAMAGES, damaged, wrong_voice
 from experiments.figures import sensitivity_figure
 from experiments.schema import METRIC_SETS, MetricsConfig
-from experiments.sensitivity import UNDAMAGED, all_steps, badness, clip_values, effects, judged, speak_clip
+from experiments.sensitivity import UNDAMAGED, WholeClip, all_steps, badness, effects, judged, speak_clip
 from latentsync import media
 from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.masks import mouth_mask
@@ -70,9 +70,10 @@ def table(tmp_path_factory) -> pd.DataFrame:
         speak_clip(number, clip)
     found = []
     for clip, other in zip(clips, [*clips[1:], clips[0]], strict=True):
+        whole = WholeClip(clip, other, detector)
         for step in all_steps(strongest=True):
             families = METRIC_SETS["standard"] if step[0] == UNDAMAGED else families_of(step[0])
-            found.append(clip_values(clip, other, MetricsConfig.of(families), [step], detector))
+            found.append(whole.values(MetricsConfig.of(families), step))
         part = folder / f"part-{clip.name}"
         frames = list(media.read_frames(clip, 25, stop=VGG_FRAMES))
         with VideoWriter(part, 256, 256, sound=clip.with_suffix(".wav")) as writer:
@@ -80,7 +81,8 @@ def table(tmp_path_factory) -> pd.DataFrame:
                 writer.write(frame)
         shutil.copy(clip.with_suffix(".wav"), part.with_suffix(".wav"))
         steps = [step for step in all_steps(strongest=True) if step[0] in (UNDAMAGED, "blur")]
-        found.append(clip_values(part, other, MetricsConfig.of(["lpips_vgg"]), steps, detector))
+        short = WholeClip(part, other, detector)
+        found += [short.values(MetricsConfig.of(["lpips_vgg"]), step) for step in steps]
     values = pd.concat(found, ignore_index=True)
     return effects(values[values["metric"].map(judged)])
 

@@ -17,7 +17,7 @@ Source: the repository of SyncNet v2 (`syncnet_python`: `run_pipeline`), with th
 `eval/syncnet_detect` as the least length of a track.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -49,7 +49,6 @@ PROTOCOL = (
 )
 
 Faces = Float[np.ndarray, "n 5"]  # boxes of one frame and their scores, the surest first
-FaceFinder = Callable[[Frame], Faces]
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,6 @@ def landmark_boxes(faces: list[Landmarks]) -> Faces:
     roughly, but the two are not equal and neither are scores of crops made by them.
     """
     return np.array([[*bounds(face), 1.0] for face in faces]).reshape(-1, 5)
-
-
-def follow_faces(frames: Iterable[Frame], find_faces: FaceFinder, cuts: Sequence[int] = ()) -> list[FaceTrack]:
-    """The tracks of a video's faces; holds one frame at a time, and the boxes.
-
-    Args:
-        frames: of the whole video; read once.
-        find_faces: from a frame to its faces, for instance `partial(faces_of, network)`.
-        cuts, raises: as `find_tracks`.
-    """
-    return find_tracks([find_faces(frame) for frame in frames], cuts)
 
 
 def find_tracks(detections: Sequence[Faces], cuts: Sequence[int] = ()) -> list[FaceTrack]:

@@ -24,7 +24,7 @@ from torchvision.ops import nms
 
 from latentsync.errors import MediaError
 from latentsync.shapes import Frame
-from latentsync.tensor_files import Place, load_exactly, read_state_dict
+from latentsync.tensor_files import Place, load_built
 
 SCALE = 0.25  # of the frame, as the network sees it
 MEANS = (123.0, 117.0, 104.0)  # RGB
@@ -126,9 +126,7 @@ def load_s3fd(path: str | Path, device: str = "cpu") -> S3FD:
     Raises:
         WeightsError: the file is absent or damaged, or holds another network.
     """
-    with torch.device("meta"):
-        network = S3FD()
-    return load_exactly(network, read_state_dict(path), str(path), Place(device))
+    return load_built(S3FD, path, Place(device))
 
 
 # From the heads' numbers to boxes

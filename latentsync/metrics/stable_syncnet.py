@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate, normalize, pad, silu
 
 from latentsync.attention import Attention
 from latentsync.errors import OptionError
-from latentsync.tensor_files import Place, load_exactly, read_state_dict
+from latentsync.tensor_files import Place, load_built
 
 NORM_GROUPS = 32
 NORM_EPS = 1e-6
@@ -288,6 +288,4 @@ def load_stable_syncnet(path: str | Path, config: dict = PIXEL_ATTN, device: str
         WeightsError: the file is absent or damaged, or does not fit the configuration.
         OptionError: a key or value that the network cannot be built of.
     """
-    with torch.device("meta"):
-        network = StableSyncNet(config)
-    return load_exactly(network, read_state_dict(path), str(path), Place(device))
+    return load_built(lambda: StableSyncNet(config), path, Place(device))

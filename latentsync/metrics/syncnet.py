@@ -31,7 +31,7 @@ from latentsync.errors import MediaError
 from latentsync.metrics.speech_features import MFCC_COEFFICIENTS, Samples, mfcc
 from latentsync.metrics.stable_syncnet import LATENT, PIXEL, PIXEL_ATTN, StableSyncNet, load_stable_syncnet
 from latentsync.shapes import Frame
-from latentsync.tensor_files import Place, load_exactly, read_state_dict
+from latentsync.tensor_files import Place, load_built
 
 __all__ = [
     "LATENT",
@@ -153,9 +153,7 @@ def load_syncnet(path: str | Path, device: str = "cpu") -> SyncNet:
     Raises:
         WeightsError: the file is absent or damaged, or holds another network.
     """
-    with torch.device("meta"):
-        network = SyncNet()
-    return load_exactly(network, read_state_dict(path), str(path), Place(device))
+    return load_built(SyncNet, path, Place(device))
 
 
 # A clip
