@@ -5,13 +5,18 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-full-size setup lint clean
+.PHONY: demo test test-cluster test-full-size setup lint clean
 
 demo: setup
 	$(RUN) -m experiments.run experiment=quickstart
 
 test: setup
 	$(RUN) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
+
+# A sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge
+test-cluster: setup
+	$(RUN) -m pip install --disable-pip-version-check -q -c requirements/constraints.txt -e '.[cluster]'
+	$(RUN) -m pytest -m cluster -s tests/cluster
 
 # The published shapes in full with seeded weights: 5 GB in the temporary folder, 8 GB of memory, minutes
 test-full-size: setup

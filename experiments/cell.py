@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from experiments.devices import own_device
 from experiments.identity import identity, input_sha256, record_id
 from experiments.measuring import Made, is_own_voice, measured, own_sound
 from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs
@@ -80,7 +81,7 @@ def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, att
 def pipeline_of(config: RunConfig) -> LipsyncPipeline:
     """The model of a configuration."""
     runtime = config.options.runtime
-    return load_pipeline(config.model, runtime.device, runtime.dtype, config.attention.backend)
+    return load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, config.attention.backend)
 
 
 def options_for(pair: Pair, config: RunConfig) -> Options:
