@@ -13,7 +13,7 @@ LEVEL = 0.95
 ALPHA = 0.05
 DRAWS = 10_000  # of the bootstrap and of the tests
 FEW = 20  # clips below which a bootstrap interval is only approximate
-BLOCK = 4_000_000  # drawn values held at once
+BLOCK = 12_000_000  # drawn values held at once: 96 MB
 
 Interval = tuple[float, float]
 
