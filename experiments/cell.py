@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments.devices import own_device
 from experiments.identity import identity, input_sha256, record_id
 from experiments.measuring import Made, is_own_voice, measured, own_sound
-from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs
+from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs, read_pairs
 from experiments.progress import PairBar
 from experiments.record import (
     CURVES_FILE,
@@ -63,7 +63,9 @@ class Outcome:
 
 
 def pairs_of(data: DataConfig) -> Pairing:
-    """The pairs of the configured folder, or of the shipped clips."""
+    """The pairs of the configured list or folder, or of the shipped clips."""
+    if data.list is not None:
+        return read_pairs(data.list, data.split)
     return find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
 
 
@@ -184,6 +186,8 @@ def _content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: L
         "pair": {
             "name": pair.name,
             "gender": pair.gender,
+            "group": pair.group,
+            "split": pair.split,
             "clip": _input_facts(pair.clip),
             "voice": _input_facts(pair.voice),
         },

@@ -1,14 +1,17 @@
-"""A folder of clips and voices -> pairs, by the gender that file names begin with. Opens no file.
+"""A folder of clips and voices, or a CSV list -> pairs. Opens no clip and no voice.
 
-`g-*` is a woman, `m-*` a man. Every voice goes with every clip of its gender. What cannot be told apart or belongs to
-no gender is left out and reported, never guessed.
+In a folder `g-*` is a woman, `m-*` a man. Every voice goes with every clip of its gender. What cannot be told apart or belongs to
+no gender is left out and reported, never guessed. A list says itself what goes together, and is taken whole or not at
+all.
 """
 
+import csv
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentsync.config import GENDERS
 from latentsync.errors import MediaError, OptionError
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -16,16 +19,23 @@ VOICE_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac")
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
 OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
 PAIRINGS = ("all", "own")
+LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split")
 SHIPPED_DIR = Path(__file__).resolve().parents[1] / "latentsync" / "speakers" / "samples"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One clip with one voice of the same gender."""
+    """One clip with one voice, and the gender whose preset holds for it.
+
+    Attributes:
+        group, split: what a list says of it, such as the speaker, and train or test; no part of a record's identity.
+    """
 
     clip: Path
     voice: Path
     gender: str
+    group: str | None = None
+    split: str | None = None
 
     @property
     def name(self) -> str:
@@ -135,3 +145,89 @@ def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str
         for path in paths
         if path not in used
     ]
+
+
+def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
+    """The pairs of a CSV list, in its order: a header and a row per pair.
+
+    Columns are `clip` and `voice` (files, relative to the list's folder) and, where wanted, `gender` (female, male or
+    neutral; where it is empty the clip's prefix decides, and neutral holds without one), `group` and `split`. Others
+    are not looked at.
+
+    Args:
+        split: only pairs of this split; None takes all.
+
+    Raises:
+        MediaError: the list is missing or no such table, a file of it is missing, or two pairs are the same or would
+            have one name. The message says line, column and value.
+        OptionError: no pair has this split.
+    """
+    path = Path(path)
+    rows = _rows(path)
+    if split is not None:
+        splits = sorted({row["split"] for _, row in rows} - {None})
+        rows = [(line, row) for line, row in rows if row["split"] == split]
+        if not rows:
+            known = ", ".join(splits) or "none; add a column split"
+            raise OptionError(f"data.split is {split!r}, which no pair of {path} has; its splits: {known}")
+    if not rows:
+        raise MediaError(f"{path} has a header and no pair; add a row per pair")
+    pairs: list[Pair] = []
+    lines: dict[str, tuple[int, Pair]] = {}
+    for line, row in rows:
+        pair = _listed_pair(path, line, row)
+        before, other = lines.setdefault(pair.name.casefold(), (line, pair))
+        if other is not pair:
+            is_same = (other.clip, other.voice) == (pair.clip, pair.voice)
+            reason = "is the pair of" if is_same else "has other files but would be called as that of"
+            remedy = "take one out" if is_same else "rename a clip or voice"
+            raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
+        pairs.append(pair)
+    return Pairing(tuple(pairs), ())
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
+    """Line number and known columns of each row, empty cells as None; lines without any value are passed over."""
+    if not path.is_file():
+        raise MediaError(f"there is no list at {path}; give a CSV file with the columns {', '.join(LIST_KNOWS)}")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, restkey="(beyond the header)")
+            header = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            for name in LIST_NEEDS:
+                if name not in header:
+                    raise MediaError(
+                        f"{path}, line 1: there is no column {name} among {', '.join(header) or 'none'}; "
+                        f"the first line names the columns: {', '.join(LIST_KNOWS)}"
+                    )
+            rows = []
+            for row in reader:
+                if (extra := row.pop("(beyond the header)", None)) is not None:
+                    raise MediaError(
+                        f"{path}, line {reader.line_num}: {','.join(extra)!r} is beyond the last column "
+                        f"{header[-1]}; put quotes around values with commas"
+                    )
+                kept = {name: (row.get(name) or "").strip() or None for name in LIST_KNOWS}
+                if any(kept.values()):
+                    rows.append((reader.line_num, kept))
+            return rows
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MediaError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it as such") from error
+
+
+def _listed_pair(path: Path, line: int, row: dict[str, str | None]) -> Pair:
+    files = {}
+    for column in LIST_NEEDS:
+        if row[column] is None:
+            raise MediaError(f"{path}, line {line}: {column} is empty; give a file, relative to {path.parent}")
+        files[column] = path.parent / row[column]
+        if not files[column].is_file():
+            raise MediaError(
+                f"{path}, line {line}: {column} is {row[column]}, and there is no file at {files[column]}; "
+                f"paths are relative to the list"
+            )
+    gender = row["gender"] or gender_of(files["clip"]) or "neutral"
+    if gender not in GENDERS:
+        raise MediaError(f"{path}, line {line}: gender is {gender!r}; choose one of {', '.join(GENDERS)}")
+    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"])

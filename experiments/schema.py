@@ -30,10 +30,24 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pairs: a folder (None: the shipped clips), and how clips and voices are matched."""
+    """Which pairs: those of a folder (None: the shipped clips) or of a list.
+
+    Attributes:
+        pairing: how clips and voices of a folder are matched.
+        list: a CSV file of pairs, see `experiments.pairs.read_pairs`.
+        split: only the list's pairs of this split; None takes all.
+    """
 
     input_dir: str | None = None
     pairing: str = "own"
+    list: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.list is not None and self.input_dir is not None:
+            raise OptionError(f"data.list is {self.list} and data.input_dir is {self.input_dir}; give one of them")
+        if self.split is not None and self.list is None:
+            raise OptionError(f"data.split is {self.split} without a list that has splits; give data.list")
 
 
 @dataclass(frozen=True)
@@ -121,17 +135,25 @@ class MetricsConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Where finished records are published."""
+    """Where finished records are published.
+
+    Attributes:
+        timeout_s: after so long a sweep stops waiting for an online tracker; what is left is sent by the next one, or
+            by `experiments.publish`.
+    """
 
     kind: str = "wandb"
     mode: str = "offline"
     project: str = "latentsync"
     entity: str | None = None
+    timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", TRACKER_KINDS), ("mode", TRACKER_MODES)):
             if getattr(self, name) not in allowed:
                 raise OptionError(f"tracker.{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        if not 0 < self.timeout_s < float("inf"):
+            raise OptionError(f"tracker.timeout_s is {self.timeout_s}; it must be above 0 and finite")
 
 
 @dataclass(frozen=True)

@@ -107,5 +107,6 @@ def test_every_experiment_composes(path):
     ],
 )
 def test_every_choice_of_every_group_composes(choice):
-    given = ["data.input_dir=somewhere"] if choice == "data=folder" else []
+    needed = {"data=folder": ["data.input_dir=somewhere"], "data=list": ["data.list=pairs.csv"]}
+    given = needed.get(choice, [])
     assert read_config(composed(choice, *given))

@@ -1,8 +1,12 @@
 """Which clip goes with which voice, and what is left out."""
 
+import time
+
 import pytest
 
-from experiments.pairs import SHIPPED_DIR, find_pairs
+from experiments.cell import pairs_of
+from experiments.pairs import SHIPPED_DIR, find_pairs, read_pairs
+from experiments.schema import DataConfig
 from latentsync.errors import MediaError, OptionError
 
 
@@ -56,3 +60,63 @@ def test_a_folder_without_pairs_is_refused(tmp_path):
         find_pairs(fill(tmp_path, "anna.mp4"))
     with pytest.raises(OptionError, match="pairing 'some' is unknown"):
         find_pairs(tmp_path, "some")
+
+
+def listed(folder, *lines, header="clip,voice,gender,group,split"):
+    (folder / "pairs.csv").write_text("\n".join([header, *lines]) + "\n")
+    return folder / "pairs.csv"
+
+
+def test_a_list_says_its_pairs_with_gender_group_and_split(tmp_path):
+    (tmp_path / "b").mkdir()
+    fill(tmp_path, "g-a.mp4", "x.mov", "b/v.wav", "b/w, loud.wav")
+    path = listed(
+        tmp_path, "g-a.mp4,b/v.wav,,anna,test", "", "x.mov,b/v.wav,,,train", 'x.mov,"b/w, loud.wav",male,oskar,test'
+    )
+    assert [(p.name, p.gender, p.group, p.split) for p in read_pairs(path).pairs] == [
+        ("g-a__v", "female", "anna", "test"),
+        ("x__v", "neutral", None, "train"),
+        ("x__w, loud", "male", "oskar", "test"),
+    ]
+    assert read_pairs(path).pairs[0].voice == tmp_path / "b" / "v.wav"
+    assert names(pairs_of(DataConfig(list=str(path), split="test"))) == ["g-a__v", "x__w, loud"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "message"),
+    [
+        (["g-a.mp4,v.wav"], "clip,sound", "line 1: there is no column voice among clip, sound; .*clip, voice, gender"),
+        (["g-a.mp4,v.wav,,,", "g-b.mp4,v.wav,,,"], None, "line 3: clip is g-b.mp4, and there is no file at .*relative"),
+        (["g-a.mp4,,,,"], None, "line 2: voice is empty; give a file"),
+        (["g-a.mp4,v.wav,woman,,"], None, "line 2: gender is 'woman'; choose one of female, male, neutral"),
+        (["g-a.mp4,v.wav,,,", "", "g-a.mp4,v.wav,,,"], None, "line 4: g-a__v is the pair of line 2; take one out"),
+        (["g-a.mp4,v.wav,,,", "b/g-a.mp4,v.wav,,,"], None, "line 3: g-a__v has other files .* of line 2; rename"),
+        (["g-a.mp4,v.wav,,,,loud"], None, "line 2: 'loud' is beyond the last column split"),
+        ([], None, "has a header and no pair"),
+    ],
+)
+def test_a_list_that_is_wrong_is_refused_with_line_and_value(tmp_path, lines, header, message):
+    (tmp_path / "b").mkdir()
+    fill(tmp_path, "g-a.mp4", "b/g-a.mp4", "v.wav")
+    with pytest.raises(MediaError, match=message):
+        read_pairs(listed(tmp_path, *lines, **({"header": header} if header else {})))
+
+
+def test_a_split_that_no_pair_has_and_a_missing_list_are_refused(tmp_path):
+    fill(tmp_path, "g-a.mp4", "v.wav")
+    with pytest.raises(OptionError, match="data.split is 'val', which no pair of .* has; its splits: test"):
+        read_pairs(listed(tmp_path, "g-a.mp4,v.wav,,,test"), "val")
+    with pytest.raises(MediaError, match="there is no list at"):
+        read_pairs(tmp_path / "absent.csv")
+    with pytest.raises(OptionError, match="give one of them"):
+        DataConfig(input_dir="in", list="pairs.csv")
+    with pytest.raises(OptionError, match="data.split is test without a list"):
+        DataConfig(split="test")
+
+
+def test_thousands_of_pairs_are_read_at_once(tmp_path):
+    fill(tmp_path, *(f"c{i}.mp4" for i in range(100)), *(f"v{i}.wav" for i in range(100)))
+    path = listed(tmp_path, *(f"c{i % 100}.mp4,v{i // 100}.wav,,,test" for i in range(10_000)))
+    start = time.perf_counter()
+    assert len(read_pairs(path).pairs) == 10_000
+    assert time.perf_counter() - start < 5
