@@ -1,14 +1,46 @@
-"""Records -> one tidy table: a row per record, a column per parameter and metric."""
+"""Records -> tables: tidy, a row per record and metric, or wide, a row per record and a column per metric.
 
+    python -m experiments.collect RUNS [--sweep NAME] [--wide] --output table.csv|table.parquet
+
+`read_table` gives a written table back as it was.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from experiments.record import Record, RecordStore, read_json, sweep_folder
 from experiments.statistics import mean_interval
+from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.files import whole_file
 
 PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
 CELLS_DIR = "cells"
+TABLE_SUFFIXES = (".csv", ".parquet")
+TEXT = pd.StringDtype(na_value=np.nan)
+TEXT_COLUMNS = (
+    "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
+    "guidance_from", "mask", "reference", "dtype", "metric", "unit", "direction", "network", "weights", "protocol",
+    "reason",
+)  # fmt: skip
+WHOLE_COLUMNS = ("num_inference_steps", "seed", "num_frames", "size_px", "video_frames")
+COUNT_COLUMNS = ("version", "used", "left_out")  # may be missing
+ENTRY_COLUMNS = (
+    "value",
+    "unit",
+    "direction",
+    "network",
+    "weights",
+    "protocol",
+    "version",
+    "used",
+    "left_out",
+    "reason",
+)
 
 
 def sweep_cells(sweep_dir: Path) -> list[dict]:
@@ -45,27 +77,55 @@ def _order(record: Record) -> tuple:
 
 
 def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
-    """A tidy table of finished records.
+    """The tidy table of finished records.
 
     Args:
         runs_dir: as given to `experiments.run`.
         sweep: only the records of this sweep; None takes all.
 
     Returns:
-        One row per record, sorted by pair and parameters: `record`, `pair`, `gender`, `model`, `trained`, the resolved
-        options, `seconds` (of generation), a column per metric (NaN where it has no value) and `<metric>_reason`.
+        One row per record and metric, sorted by pair, parameters and metric. Of the record: `record` (its id), `pair`,
+        `clip` and `voice` (file names), `clip_sha256`, `voice_sha256`, `gender`, `group` and `split` (of a list),
+        `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames` and `seconds` (of
+        generation). Of the metric: `metric`, `value` (NaN where there is none) and what the record says of it: `unit`,
+        `direction`, `network`, `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out`
+        (frames or windows), `reason` (for no value). A record without metrics has no row.
     """
-    runs_dir = Path(runs_dir)
-    records = sorted(RecordStore(runs_dir).all(), key=_order) if sweep is None else sweep_records(runs_dir, sweep)
-    return pd.DataFrame([_row(record) for record in records])
+    rows = [
+        {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
+        for record in _records(Path(runs_dir), sweep)
+        for name, entry in sorted(record.metrics.items())
+    ]
+    return _typed(pd.DataFrame(rows))
 
 
-def _row(record: Record) -> dict:
+def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
+    """The wide table of finished records; arguments and the record's columns as of `collect`.
+
+    Returns:
+        One row per record, with a column per metric (NaN where it has no value) and `<metric>_reason` where one has
+        none.
+    """
+    return _typed(pd.DataFrame([_wide_row(record) for record in _records(Path(runs_dir), sweep)]))
+
+
+def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
+    return sorted(RecordStore(runs_dir).all(), key=_order) if sweep is None else sweep_records(runs_dir, sweep)
+
+
+def _facts(record: Record) -> dict:
     content = record.content
-    row = {
+    pair = content["pair"]
+    return {
         "record": record.id,
-        "pair": content["pair"]["name"],
-        "gender": content["pair"]["gender"],
+        "pair": pair["name"],
+        "clip": pair["clip"]["name"],
+        "voice": pair["voice"]["name"],
+        "clip_sha256": pair["clip"]["sha256"],
+        "voice_sha256": pair["voice"]["sha256"],
+        "gender": pair["gender"],
+        "group": pair.get("group"),
+        "split": pair.get("split"),
         "model": content["model"]["name"],
         "trained": content["model"]["trained"],
         "preset": content["preset"]["name"],
@@ -74,11 +134,68 @@ def _row(record: Record) -> dict:
         "video_frames": content["video"]["num_frames"],
         "seconds": content["timings_s"]["total"],
     }
+
+
+def _wide_row(record: Record) -> dict:
+    row = _facts(record)
     for name, entry in record.metrics.items():
         row[name] = float("nan") if entry["value"] is None else entry["value"]
         if entry["value"] is None:
             row[f"{name}_reason"] = entry["reason"]
     return row
+
+
+def _type_of(column: str) -> str | pd.StringDtype:
+    if column in TEXT_COLUMNS or column.endswith("_reason"):
+        return TEXT
+    if column == "trained":
+        return "bool"
+    return "int64" if column in WHOLE_COLUMNS else "Int64" if column in COUNT_COLUMNS else "float64"
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the types that its columns have however they were read; empty text is missing text."""
+    typed = table.astype({column: _type_of(column) for column in table.columns})
+    text = [column for column in typed.columns if typed[column].dtype == TEXT]
+    return typed.assign(**{column: typed[column].replace("", np.nan).astype(TEXT) for column in text})
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV or Parquet, by the file's suffix.
+
+    Raises:
+        OptionError: the suffix is neither.
+    """
+    write = _by_suffix(path, lambda part: table.to_csv(part, index=False), lambda part: table.to_parquet(part))
+    with whole_file(path) as part:
+        write(part)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A table that `write_table` wrote, equal to what was written.
+
+    Raises:
+        OptionError: the suffix is neither .csv nor .parquet.
+        MediaError: there is no such file.
+    """
+    path = Path(path)
+    read = _by_suffix(path, _read_csv, pd.read_parquet)
+    if not path.is_file():
+        raise MediaError(f"there is no table at {path}; python -m experiments.collect RUNS --output {path} writes it")
+    return read(path)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    types = {column: _type_of(column) for column in pd.read_csv(path, nrows=0).columns}
+    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
+
+
+def _by_suffix(path: Path, as_csv: Callable, as_parquet: Callable) -> Callable:
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise OptionError(
+            f"{path} is neither of {' and '.join(TABLE_SUFFIXES)}; give a name with one of these suffixes"
+        )
+    return as_csv if path.suffix.lower() == ".csv" else as_parquet
 
 
 def calibrated(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +205,7 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
     that gender does not know of it. Seeds are averaged within a pair, intervals go over pairs.
 
     Args:
-        table: as `collect` gives it.
+        table: as `collect_wide` gives it.
 
     Returns:
         One row a gender, guidance_scale, num_inference_steps and metric: `generated`, `real` and `minus_real` (means
@@ -108,3 +225,31 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
             rows.append((*key, name, *whole.mean(), low, high, *counts))
     columns = [*cell, "metric", "generated", "real", "minus_real", "low", "high", "pairs", "without"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.collect", description="Write the table of finished records."
+    )
+    parser.add_argument("runs_dir", type=Path, help="the folder given as runs_dir")
+    parser.add_argument("--sweep", help="only the records of this sweep")
+    parser.add_argument("--wide", action="store_true", help="a row per record instead of one per record and metric")
+    parser.add_argument("--output", type=Path, required=True, help="a .csv or .parquet file")
+    told = parser.parse_args(arguments)
+    try:
+        table = (collect_wide if told.wide else collect)(told.runs_dir, told.sweep)
+        if table.empty:
+            of = "" if told.sweep is None else f" of a sweep called {told.sweep!r}"
+            remedy = "" if told.wide else "; --wide takes records without metrics, too"
+            raise MediaError(f"{told.runs_dir} has no finished records with metrics{of}{remedy}")
+        write_table(table, told.output)
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{told.output} has {len(table)} rows of {table['record'].nunique()} records")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,7 +49,7 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
     """Each metric against guidance_scale, a column per pair (the first 8); lines are means of seeds, dots records.
 
     Args:
-        table: as `experiments.collect.collect` gives it.
+        table: as `experiments.collect.collect_wide` gives it.
     """
     metrics = [name for name in METRIC_LABELS if name in table and table[name].notna().any()] or ["seconds"]
     pairs = list(dict.fromkeys(table["pair"]))[:MAX_COLUMNS]

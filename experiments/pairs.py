@@ -1,8 +1,8 @@
 """A folder of clips and voices, or a CSV list -> pairs. Opens no clip and no voice.
 
-In a folder `g-*` is a woman, `m-*` a man. Every voice goes with every clip of its gender. What cannot be told apart or belongs to
-no gender is left out and reported, never guessed. A list says itself what goes together, and is taken whole or not at
-all.
+In a folder `g-*` is a woman, `m-*` a man. Every voice goes with every clip of its gender. What cannot be told apart or
+belongs to no gender is left out and reported, never guessed. A list says itself what goes together, and is taken whole
+or not at all.
 """
 
 import csv

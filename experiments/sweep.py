@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from experiments import figures
 from experiments.cell import Outcome, cell_label, header, pairs_of, pipeline_of, run_cell, say
-from experiments.collect import CELLS_DIR, calibrated, collect, sweep_failures, sweep_records
+from experiments.collect import CELLS_DIR, calibrated, collect_wide, sweep_failures, sweep_records
 from experiments.publish import publish
 from experiments.record import Record, write_json
 from experiments.schema import RunConfig, read_config, sweep_dir
@@ -111,7 +111,7 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
     Returns:
         How many pairs failed in this run.
     """
-    table = collect(run.runs_dir, run.name)
+    table = collect_wide(run.runs_dir, run.name)
     failures = sweep_failures(run.sweep_dir)
     now = [failure for failure in failures if failure["noted"] >= started]
     if not table.empty:

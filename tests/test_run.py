@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from test_pipeline import cut
 
-from experiments.collect import collect
+from experiments.collect import collect_wide
 from experiments.figures import UNTRAINED, sweep_figure
 from experiments.measure import main as measure_command
 from experiments.pairs import SHIPPED_DIR
@@ -90,7 +90,7 @@ def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, c
 
 
 def test_presets_and_settings_are_in_the_tidy_table(finished):
-    table = collect(finished[0], "test")
+    table = collect_wide(finished[0], "test")
     assert list(table["guidance_scale"]) == [1.8, 1.8, 1.3, 1.3]
     assert list(table["gender"]) == ["female", "female", "male", "male"]
     assert set(table["guidance_from"]) == {"preset"} and not table["trained"].any()
@@ -102,7 +102,7 @@ def test_presets_and_settings_are_in_the_tidy_table(finished):
 
 
 def test_tables_and_figures_say_that_a_model_is_untrained_and_only_then(finished):
-    table = collect(finished[0], "test")
+    table = collect_wide(finished[0], "test")
     assert "UNTRAINED" in table_text(table) and sweep_figure(table).get_suptitle() == UNTRAINED
     trained = table.assign(trained=True)
     assert "UNTRAINED" not in table_text(trained) and not sweep_figure(trained).get_suptitle()
@@ -199,7 +199,7 @@ def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_p
     runs = tmp_path / "runs"
     status, output = sweep(own, runs, "sampler.seed=1", "metrics=quick", model=untrained)
     assert status == 0, output
-    table = collect(runs, "test").set_index("pair")
+    table = collect_wide(runs, "test").set_index("pair")
     whole, other = table.loc["g-clara__g-clara"], table.loc["g-clara__g-other"]
     assert (whole["reference"], other["reference"]) == ("elsewhere", "same")
     assert 0.05 < whole["lpips_alex"] < 1 and 0.05 < other["change_lpips_alex"] < 1
@@ -223,7 +223,7 @@ def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_p
         assert os.stat(record.video_path).st_mtime_ns == made[record.id]
         assert record.metrics["mouth_sharpness_ratio"]["value"] > 0 and record.metrics["mouth_sharpness_ratio"]["model"]
         assert quick[record.id].items() <= record.metrics.items()
-    assert "window_boundary_ratio" in collect(runs, "test")
+    assert "window_boundary_ratio" in collect_wide(runs, "test")
     capsys.readouterr()
     assert measure_command(asked) == 0
     assert capsys.readouterr().out.count("has them all") == 2
