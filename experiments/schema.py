@@ -146,7 +146,7 @@ class TrackerConfig:
     mode: str = "offline"
     project: str = "latentsync"
     entity: str | None = None
-    timeout_s: float = 300.0
+    timeout_s: float = 120.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", TRACKER_KINDS), ("mode", TRACKER_MODES)):

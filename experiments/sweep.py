@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from experiments import figures
 from experiments.cell import Outcome, cell_label, header, pairs_of, pipeline_of, run_cell, say
 from experiments.collect import CELLS_DIR, calibrated, collect_wide, sweep_failures, sweep_records
-from experiments.publish import publish
+from experiments.publish import publish_in_time
 from experiments.record import Record, write_json
 from experiments.schema import RunConfig, read_config, sweep_dir
 from experiments.trackers import run_name
@@ -125,7 +125,7 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
         link_videos(records, run.sweep_dir / "videos")
         figures.save(figures.sweep_figure(table), run.sweep_dir / "figure.png")
         figures.save(figures.contact_sheet(records), run.sweep_dir / "contact_sheet.png")
-        count, stopped = publish(records, run.name, run.tracker, run.runs_dir)
+        count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
         if run.tracker.kind != "none":
             say(
                 f"W&B ({run.tracker.mode}): {count} records published now"

@@ -26,6 +26,7 @@ def content(record_id, name="g-a__g-v", gender="female", seed=1247, guidance_sca
     return {
         "id": record_id,
         "pair": {"name": name, "gender": gender, **files, **pair},
+        "attention": "sdpa",
         "model": {"name": "mini", "trained": True},
         "preset": {"name": "by_gender", "guidance_from": "preset"},
         "options": options,

@@ -1,10 +1,9 @@
-"""A sweep as a user runs it: resumed, killed, with a bad clip in it, its table and its W&B files."""
+"""A sweep as a user runs it: resumed, killed, with a bad clip in it, and its table."""
 
 import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -18,9 +17,7 @@ from experiments.collect import collect_wide
 from experiments.figures import UNTRAINED, sweep_figure
 from experiments.measure import main as measure_command
 from experiments.pairs import SHIPPED_DIR
-from experiments.publish import publish
 from experiments.record import RecordStore
-from experiments.schema import TrackerConfig
 from experiments.sweep import table_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,54 +137,6 @@ def test_a_name_cannot_leave_the_runs_folder(clips, tmp_path):
 def test_an_unknown_key_ends_at_once_with_its_name(clips, tmp_path):
     status, output = sweep(clips, tmp_path / "runs", "sampler.sed=1")
     assert status != 0 and "sed" in output and not (tmp_path / "runs" / "records").exists()
-
-
-def log_records(data: bytes):
-    """The records of a LevelDB log, which an offline run's file is behind a 7-byte header of its own."""
-    block_size, header_size, position, parts = 32768, 7, 7, []
-    while position + header_size <= len(data):
-        if block_size - position % block_size < header_size:  # the rest of a block is padding
-            position += block_size - position % block_size
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        parts.append(data[position + header_size : position + header_size + length])
-        position += header_size + length
-        if kind in (1, 4):  # a full record, or its last part
-            yield b"".join(parts)
-            parts = []
-
-
-def wandb_file(path: Path) -> dict:
-    """Configuration, history and run of an offline run's file, read with wandb's own messages."""
-    from wandb.proto import wandb_internal_pb2
-
-    content = {"config": {}, "history": {}, "run": None}
-    for data in log_records(path.read_bytes()):
-        message = wandb_internal_pb2.Record.FromString(data)
-        kind = message.WhichOneof("record_type")
-        if kind == "run":
-            content["run"] = message.run
-            content["config"] |= {item.key: json.loads(item.value_json) for item in message.run.config.update}
-        elif kind == "history":
-            items = message.history.item
-            content["history"] |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
-    return content
-
-
-def test_records_are_published_once_with_config_metrics_and_video(finished):
-    runs = finished[0]
-    record = RecordStore(runs).all()[0]
-    assert publish([record], "test", TrackerConfig(), runs) == (1, None)
-    assert publish([record], "test", TrackerConfig(), runs) == (0, None)
-    (path,) = (runs / "wandb").glob(f"offline-run-*-{record.id}/*.wandb")
-    content = wandb_file(path)
-    assert content["run"].run_id == record.id and content["run"].run_group == "test"
-    assert {"untrained", "by_gender", record.content["pair"]["gender"]} == set(content["run"].tags)
-    assert content["config"]["seed"] == record.content["options"]["seed"]
-    assert content["config"]["guidance_scale"] == record.content["options"]["guidance_scale"]
-    assert content["history"]["seconds"] == pytest.approx(record.content["timings_s"]["total"])
-    video = runs / "wandb" / path.parent.name / "files" / content["history"]["video.path"]
-    assert video.read_bytes() == record.video_path.read_bytes()
 
 
 def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_path, capsys):

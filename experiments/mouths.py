@@ -1,0 +1,83 @@
+"""The mouths of a record at equal times, the clip's above the result's: one picture that shows what became of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.figures import MOUTH_COLUMNS, MOUTH_ROWS, UNTRAINED, ShownFigure
+from experiments.identity import input_sha256
+from experiments.record import Record
+from latentsync import media
+from latentsync.errors import FaceNotFoundError, LatentSyncError
+from latentsync.faces import align
+from latentsync.geometry import warp_crop
+from latentsync.landmarks import LandmarkDetector
+from latentsync.shapes import Affine, Frame
+
+MOUTHS_A_STRIP = 8
+FACE_PX = 256
+
+
+def clip_of(record: Record) -> Path | None:
+    """Where a record's clip is; None where that file is gone or another one now."""
+    told = record.content["pair"]["clip"]
+    try:
+        path = Path(told["path"])
+        return path if input_sha256(path) == told["sha256"] else None
+    except (KeyError, OSError):
+        return None
+
+
+def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
+    """Mouths at equal times: a row of the clip's above a row of the result's, cut alike; times in s below.
+
+    Without the clip, which a record does not hold itself, there is the result's row alone. Frames without a face are
+    left out.
+
+    Raises:
+        MediaError: a video cannot be read.
+        FaceNotFoundError: none of the frames shows a face.
+    """
+    num_frames, clip = media.probe(record.video_path).num_frames, clip_of(record)
+    shown = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
+    rows = {"result": list(media.read_frames_in_order(record.video_path, shown))}
+    if clip is not None:
+        there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
+        order = media.ping_pong(num_frames, there)[shown]
+        rows = {"clip": list(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ)), **rows}
+    matrices = [_alignment(frame, detector) for frame in next(iter(rows.values()))]
+    kept = [i for i, matrix in enumerate(matrices) if matrix is not None]
+    if not kept:
+        raise FaceNotFoundError(f"none of {len(shown)} frames of {record.video_path} shows a face; look at the video")
+    times = [f"{shown[i] / media.VIDEO_RATE_HZ:.2f} s" for i in kept]
+    crops = {name: [_mouth(frames[i], matrices[i]) for i in kept] for name, frames in rows.items()}
+    return _drawn(crops, times, record.content["model"]["trained"])
+
+
+def _alignment(frame: Frame, detector: LandmarkDetector) -> Affine | None:
+    try:
+        return align(iter([frame]), detector, FACE_PX).matrices[0]
+    except LatentSyncError:
+        return None
+
+
+def _mouth(frame: Frame, matrix: Affine) -> Frame:
+    rows, columns = (slice(*(round(edge * FACE_PX) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
+    return warp_crop(frame, matrix, FACE_PX).numpy().transpose(1, 2, 0)[rows, columns]
+
+
+def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> ShownFigure:
+    figure = ShownFigure(figsize=(1.3 * len(times) + 0.6, 0.98 * len(crops) + (0.3 if trained else 0.55)))
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(len(crops), len(times), squeeze=False)
+    for row, (name, mouths) in zip(axes, crops.items(), strict=True):
+        for axis, mouth in zip(row, mouths, strict=True):
+            axis.imshow(mouth, interpolation="lanczos")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        row[0].set_ylabel(name, fontsize=9)
+    for axis, time in zip(axes[-1], times, strict=True):
+        axis.set_xlabel(time, fontsize=8)
+    if not trained:
+        figure.suptitle(UNTRAINED, fontsize=10, color="#B00020")
+    return figure

@@ -1,0 +1,163 @@
+"""Records as W&B gets them, read from the files of offline runs; servers that refuse or keep silent."""
+
+import json
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_collect import METRICS, content
+
+from experiments.collect import collect_wide, write_table
+from experiments.figures import save, sweep_figure
+from experiments.identity import input_sha256
+from experiments.pairs import SHIPPED_DIR
+from experiments.publish import main, publish, publish_in_time
+from experiments.record import (
+    CURVES_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    RESULT_FILE,
+    RecordStore,
+    read_json,
+    sweep_folder,
+    write_json,
+)
+from experiments.schema import TrackerConfig
+from experiments.trackers import run_id
+
+CLIP = SHIPPED_DIR / "g-clara.mp4"
+CURVES = {"sync_mini_by_window": [0.25, None, 0.5], "sync_mini_by_shift": [0.7, 0.2, 0.6], "lip_gap": [0.1, 0.2]}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A sweep with one record, whose result is its clip itself."""
+    told = content("a1", "g-clara__g-v", group="clara", split="test")
+    told["pair"]["clip"] = {"name": CLIP.name, "sha256": input_sha256(CLIP), "path": str(CLIP)}
+    with RecordStore(tmp_path).new("a1") as folder:
+        os.link(CLIP, folder / RESULT_FILE)
+        write_json(folder / METRICS_FILE, METRICS)
+        write_json(folder / CURVES_FILE, CURVES)
+        write_json(folder / RECORD_FILE, told)
+    sweep_dir = sweep_folder(tmp_path, "test")
+    outcomes = [{"record": "a1", "status": "done"}]
+    write_json(sweep_dir / "cells" / "1.json", {"overrides": [], "noted": 0.0, "outcomes": outcomes})
+    table = collect_wide(tmp_path, "test")
+    write_table(table, sweep_dir / "table.csv")
+    save(sweep_figure(table), sweep_dir / "figure.png")
+    return tmp_path
+
+
+def log_records(data: bytes):
+    """The records of a LevelDB log, which an offline run's file is behind a 7-byte header of its own."""
+    block_size, header_size, position, parts = 32768, 7, 7, []
+    while position + header_size <= len(data):
+        if block_size - position % block_size < header_size:  # the rest of a block is padding
+            position += block_size - position % block_size
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        parts.append(data[position + header_size : position + header_size + length])
+        position += header_size + length
+        if kind in (1, 4):  # a full record, or its last part
+            yield b"".join(parts)
+            parts = []
+
+
+def wandb_file(runs: Path, identifier: str) -> dict:
+    """What the file of the only offline run of that id holds, read with wandb's own messages; its folder, too."""
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = (runs / "wandb").glob(f"offline-run-*-{identifier}/*.wandb")
+    found = {"folder": path.parent / "files", "config": {}, "history": {}, "summary": {}, "run": None, "artifacts": {}}
+    for data in log_records(path.read_bytes()):
+        message = wandb_internal_pb2.Record.FromString(data)
+        kind = message.WhichOneof("record_type")
+        if kind == "run":
+            found["run"] = message.run
+            found["config"] |= {item.key: json.loads(item.value_json) for item in message.run.config.update}
+        elif kind in ("history", "summary"):
+            items = message.history.item if kind == "history" else message.summary.update
+            found[kind] |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+        elif kind == "artifact":
+            found["artifacts"][message.artifact.name] = {
+                entry.path: Path(entry.local_path) for entry in message.artifact.manifest.contents
+            }
+    return found
+
+
+def media(found: dict, name: str) -> Path:
+    """The file of a picture, video or table in a run."""
+    return found["folder"] / found["history"][f"{name}.path"]
+
+
+def test_a_record_is_a_run_with_flat_config_metrics_video_mouths_and_curves(runs):
+    (record,) = RecordStore(runs).all()
+    assert publish([record], "test", TrackerConfig(), runs) == (1, None)
+    found = wandb_file(runs, run_id("test", "a1"))
+    assert (found["run"].run_id, found["run"].run_group) == (run_id("test", "a1"), "test")
+    assert set(found["run"].tags) == {"trained", "by_gender", "female"}
+    wanted = {"record": "a1", "seed": 1247, "guidance_scale": 1.8, "group": "clara", "split": "test"}
+    assert wanted.items() <= found["config"].items()
+    assert found["summary"]["sync_mini_confidence"] == pytest.approx(1 / 3)
+    assert found["summary"]["lpips_alex_reason"] == "no frame shows a face"
+    assert media(found, "video").read_bytes() == record.video_path.read_bytes()
+    with Image.open(media(found, "mouths")) as strip:
+        assert strip.width > 3 * strip.height > 300
+    by_window = json.loads(media(found, "sync_mini_by_window_table").read_text())
+    assert by_window["data"] == [[0, 0.25], [2, 0.5]]
+    by_shift = json.loads(media(found, "sync_mini_by_shift_table").read_text())
+    assert by_shift["data"] == [[-1, 0.7], [0, 0.2], [1, 0.6]]
+
+
+def test_a_sweep_has_a_run_with_its_table_pictures_and_files(runs):
+    assert publish([], "test", TrackerConfig(), runs) == (0, None)
+    found = wandb_file(runs, run_id("test"))
+    assert found["run"].run_group == "test" and {"sweep", "trained", "female", "by_gender"} == set(found["run"].tags)
+    table = json.loads(media(found, "table").read_text())
+    assert len(table["data"]) == 1 and table["data"][0][table["columns"].index("seconds")] == 12.3
+    sweep_dir = sweep_folder(runs, "test")
+    assert media(found, "figure").read_bytes() == (sweep_dir / "figure.png").read_bytes()
+    files = found["artifacts"]["sweep-test"]
+    assert set(files) == {"table.csv", "figure.png"}
+    for name, path in files.items():
+        assert path.is_relative_to(runs) and path.read_bytes() == (sweep_dir / name).read_bytes()
+
+
+def test_only_what_changed_is_published_again_and_under_the_same_id(runs, capsys):
+    offline = [str(runs), "--mode", "offline"]
+    assert main(offline) == 0 and "test: published 1 of 1 records" in capsys.readouterr().out
+    before = sorted((runs / "wandb").glob("offline-run-*"))
+    assert len(before) == 2
+    assert main(offline) == 0 and "test: published 0 of 1 records" in capsys.readouterr().out
+    assert sorted((runs / "wandb").glob("offline-run-*")) == before
+    (record,) = RecordStore(runs).all()
+    more = {**METRICS, "seam_colour": METRICS["sync_mini_offset"] | {"value": 0.5}}
+    write_json(record.metrics_path, more)
+    time.sleep(1.1)  # the folders of runs are named by seconds
+    assert main(offline) == 0 and "test: published 1 of 1 records" in capsys.readouterr().out
+    assert wandb_file(runs, run_id("test", "a1"))["summary"]["seam_colour"] == 0.5
+    assert len(list((runs / "wandb").glob("offline-run-*"))) == 2
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refused", "silent"])
+def test_a_server_that_refuses_or_keeps_silent_costs_a_bounded_time_and_no_record(runs, answers, monkeypatch):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if answers:  # connections are taken, and nothing is ever said
+            server.listen()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        config, start = TrackerConfig(mode="online", timeout_s=10), time.perf_counter()
+        count, stopped = publish_in_time(RecordStore(runs).all(), "test", config, runs)
+    assert time.perf_counter() - start < 13
+    assert count == 0 and stopped
+    assert read_json(runs / "wandb" / "published.json") is None and len(RecordStore(runs).all()) == 1
+
+
+def test_nothing_is_published_where_there_is_no_sweep(tmp_path, capsys):
+    assert main([str(tmp_path), "--sweep", "absent", "--mode", "offline"]) == 1
+    assert "no finished records of a sweep called 'absent'" in capsys.readouterr().err
