@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 
 from experiments.cell import Outcome, attempt, header, pipeline_of, plan, produce, say
 from experiments.pairs import Pair, find_pairs
+from experiments.progress import PairBar
 from experiments.record import private_folder, read_json, write_json
 from experiments.schema import CONF_DIR, RunConfig, read_config
 from experiments.sweep import outcome_line
@@ -121,19 +122,19 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
     for line in header(config, pairing, pipeline):
         say(line)
     for number, pair in enumerate(pairing.pairs, start=1):
-        outcome = attempt(pair, config, lambda pair=pair: _make(pair, config, pipeline, output_dir))
+        outcome = attempt(pair, config, lambda bar, pair=pair: _make(pair, config, pipeline, output_dir, bar))
         say(f"[{number}/{len(pairing.pairs)}] {outcome_line(outcome, config)}")
         yield outcome
 
 
-def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: Path) -> Outcome:
+def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: Path, bar: PairBar) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
     if files.are_done(outcome.record):
         return outcome
     with private_folder(output_dir) as part:
         video, mask = part / files.video.name, part / files.mask.name
-        content, found = produce(pair, config, pipeline, video, mask, parts)
+        content, found = produce(pair, config, pipeline, video, mask, parts, bar)
         files.sidecar.unlink(missing_ok=True)  # while the videos change, nothing says what they are
         os.replace(video, files.video)
         os.replace(mask, files.mask)

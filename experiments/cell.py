@@ -1,20 +1,21 @@
 """One cell on its pairs: what is done already is found, the rest is generated, measured and stored.
 
-A failure is a result: it is kept with its reason and does not stop the other pairs.
+A failure is a result: it is kept with its stage and reason, does not stop the other pairs, and is left alone by the
+next run unless that is told to try failures again.
 """
 
 import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 from experiments.devices import own_device
-from experiments.identity import identity, input_sha256, record_id
+from experiments.identity import identity, input_sha256
 from experiments.measuring import Made, is_own_voice, measured, own_sound
 from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs, read_pairs
 from experiments.progress import PairBar
@@ -25,17 +26,18 @@ from experiments.record import (
     RECORD_FILE,
     RESULT_FILE,
     RecordStore,
+    record_id,
     write_json,
 )
 from experiments.schema import DataConfig, ModelConfig, RunConfig
 from latentsync import __version__, media
 from latentsync.audio import RATE_HZ
-from latentsync.config import Options, resolve_guidance
+from latentsync.config import Options, VideoOptions, resolve_guidance
 from latentsync.device import dtype_name
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.metrics import Evaluation
 from latentsync.metrics.definitions import Entry
-from latentsync.pipeline import LipsyncPipeline
+from latentsync.pipeline import LipsyncPipeline, num_output_frames
 from latentsync.references import GAP_FRAMES
 from latentsync.results import LipsyncOutput
 
@@ -47,9 +49,12 @@ class Outcome:
     """What became of one pair in one cell.
 
     Attributes:
-        status: "done" (now), "found" (finished earlier) or "failed".
+        status: "done" (now), "found" (finished earlier), "failed" (now), "left" (failed earlier, not tried again) or
+            "elsewhere" (another process is making it).
         record: id; None where the pair failed before it had one.
+        stage: that failed: read, align, denoise, measure or store.
         reason, trace: of a failure; the trace only where the failure was not the input's fault.
+        runtime: as told, of a failure: what no id covers and may yet mend it, such as less memory on another device.
     """
 
     pair: str
@@ -58,8 +63,10 @@ class Outcome:
     status: str
     record: str | None = None
     seconds: float = 0.0
+    stage: str | None = None
     reason: str | None = None
     trace: str | None = None
+    runtime: dict | None = None
 
 
 def pairs_of(data: DataConfig) -> Pairing:
@@ -116,43 +123,100 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
     return parts, Outcome(pair.name, pair.gender, resolved.guidance_scale, "found", record_id(parts))
 
 
-def run_cell(config: RunConfig, pairs: tuple[Pair, ...], report: Callable[[Outcome], None]) -> list[Outcome]:
-    """Makes the records of one cell that are not there yet; tells `report` of each pair as it ends."""
+@lru_cache(maxsize=1024)
+def num_frames_of(pair: Pair, video: VideoOptions) -> int:
+    """How many frames the video of a pair will have, by its voice.
+
+    Raises:
+        MediaError: the voice cannot be read.
+    """
+    return num_output_frames(len(media.read_sound(pair.voice, RATE_HZ)), video.length)
+
+
+def run_cell(
+    config: RunConfig,
+    pairs: tuple[Pair, ...],
+    report: Callable[[Outcome], None],
+    earlier: Iterable[Outcome] = (),
+    wait: bool = True,
+) -> list[Outcome]:
+    """Makes the records of one cell that are not there yet; tells `report` of each pair as it ends.
+
+    Args:
+        earlier: failures that are left alone while neither the record's id nor the runtime options have changed.
+        wait: for records that another process is making, so that each is there at the end; else they are "elsewhere".
+    """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
-    outcomes = []
-    for pair in pairs:
-        outcome = attempt(pair, config, lambda pair=pair: _make_record(pair, config, pipeline, store))
-        report(outcome)
-        outcomes.append(outcome)
-    return outcomes
+    known = {failure.record: failure for failure in earlier if failure.runtime == asdict(config.options.runtime)}
+    outcomes = {}
+    for is_last in (False, True):  # first what nobody is making
+        for pair in pairs:
+            if pair in outcomes:
+                continue
+            wait_now = wait and is_last
+
+            def make(bar: PairBar, pair: Pair = pair, wait_now: bool = wait_now) -> Outcome:
+                return _make_record(pair, config, pipeline, store, known, wait_now, bar)
+
+            outcome = attempt(pair, config, make)
+            if outcome.status != "elsewhere" or is_last:
+                report(outcome)
+                outcomes[pair] = outcome
+    return [outcomes[pair] for pair in pairs]
 
 
-def attempt(pair: Pair, config: RunConfig, make: Callable[[], Outcome]) -> Outcome:
-    """Calls `make`; an error becomes a failed outcome, so that the other pairs still finish."""
-    failed = Outcome(pair.name, pair.gender, options_for(pair, config).sampler.guidance_scale, "failed")
-    try:
-        return make()
-    except LatentSyncError as error:
-        return replace(failed, reason=str(error))
-    except Exception as error:  # a defect must not cost the pairs that come after it; it is kept with its trace
-        return replace(failed, reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
+    """Calls `make`, which moves the bar; an error becomes a failed outcome, so that the other pairs still finish."""
+    scale, runtime = options_for(pair, config).sampler.guidance_scale, asdict(config.options.runtime)
+    failed = Outcome(pair.name, pair.gender, scale, "failed", runtime=runtime)
+    with PairBar(pair.name) as bar:
+        try:
+            return make(bar)
+        except LatentSyncError as error:
+            return replace(failed, record=bar.record, stage=bar.stage, reason=str(error))
+        except Exception as error:  # a defect must not cost the pairs that come after it; it is kept with its trace
+            reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+            return replace(failed, record=bar.record, stage=bar.stage, reason=reason, trace=trace)
 
 
-def _make_record(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, store: RecordStore) -> Outcome:
+def _make_record(
+    pair: Pair,
+    config: RunConfig,
+    pipeline: LipsyncPipeline,
+    store: RecordStore,
+    known: dict[str | None, Outcome],
+    wait: bool,
+    bar: PairBar,
+) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
+    bar.record = outcome.record
     if store.find(outcome.record) is not None:
         return outcome
+    if outcome.record in known:
+        return replace(known[outcome.record], pair=pair.name, status="left")
     start = time.perf_counter()
-    with store.new(outcome.record) as folder:
-        content, found = produce(pair, config, pipeline, folder / RESULT_FILE, folder / MASK_FILE, parts)
-        write_json(folder / METRICS_FILE, found.entries)
-        write_json(folder / CURVES_FILE, found.curves)
-        write_json(folder / RECORD_FILE, content)
+    with store.claim(outcome.record, wait) as is_ours:
+        if not is_ours:
+            return replace(outcome, status="elsewhere")
+        if store.find(outcome.record) is not None:  # meanwhile
+            return outcome
+        with store.new(outcome.record) as folder:
+            content, found = produce(pair, config, pipeline, folder / RESULT_FILE, folder / MASK_FILE, parts, bar)
+            bar.say("store")
+            write_json(folder / METRICS_FILE, found.entries)
+            write_json(folder / CURVES_FILE, found.curves)
+            write_json(folder / RECORD_FILE, content)
     return replace(outcome, status="done", seconds=time.perf_counter() - start)
 
 
 def produce(
-    pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, video_path: Path, mask_path: Path, parts: dict
+    pair: Pair,
+    config: RunConfig,
+    pipeline: LipsyncPipeline,
+    video_path: Path,
+    mask_path: Path,
+    parts: dict,
+    bar: PairBar,
 ) -> tuple[dict, Evaluation]:
     """Generates and measures one pair.
 
@@ -160,18 +224,17 @@ def produce(
         What was run, for a record or a sidecar, and the metrics with their curves.
     """
     options = options_for(pair, config)
-    with PairBar(pair.name) as bar:
-        output = pipeline.run(pair.clip, pair.voice, video_path, mask_path, options, bar.on_progress)
-        bar.say("measure")
-        start = time.perf_counter()
-        try:
-            made = Made.of_output(output, pair.clip, pair.voice)
-            found = measured(made, config.metrics, pipeline.detector)
-            found.entries = labelled(found.entries, pipeline.settings.trained)
-        except Exception as error:  # a measure that fails must not cost the video that is finished
-            lost = {"value": None, "unit": "", "direction": "none", "protocol": "", "reason": repr(error)}
-            found = Evaluation({"measuring": lost})
-        output.timings["measure"] = time.perf_counter() - start
+    output = pipeline.run(pair.clip, pair.voice, video_path, mask_path, options, bar.on_progress)
+    bar.say("measure")
+    start = time.perf_counter()
+    try:
+        made = Made.of_output(output, pair.clip, pair.voice)
+        found = measured(made, config.metrics, pipeline.detector)
+        found.entries = labelled(found.entries, pipeline.settings.trained)
+    except Exception as error:  # a measure that fails must not cost the video that is finished
+        lost = {"value": None, "unit": "", "direction": "none", "protocol": "", "reason": repr(error)}
+        found = Evaluation({"measuring": lost})
+    output.timings["measure"] = time.perf_counter() - start
     return _content(pair, config, pipeline, output, parts), found
 
 

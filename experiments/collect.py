@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.record import Record, RecordStore, read_json, sweep_folder
+from experiments.record import Record, RecordStore, failures_of, sweep_cells, sweep_folder
 from experiments.statistics import mean_interval
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.files import whole_file
 
 PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
-CELLS_DIR = "cells"
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
 TEXT_COLUMNS = (
@@ -43,19 +42,9 @@ ENTRY_COLUMNS = (
 )
 
 
-def sweep_cells(sweep_dir: Path) -> list[dict]:
-    """What each cell of a sweep said when it ended: its overrides and the outcome of each pair."""
-    return [cell for path in sorted((sweep_dir / CELLS_DIR).glob("*.json")) if (cell := read_json(path)) is not None]
-
-
 def sweep_failures(sweep_dir: Path) -> list[dict]:
     """The failed pairs of a sweep, each with its cell's overrides."""
-    return [
-        {**outcome, "overrides": cell["overrides"], "noted": cell["noted"]}
-        for cell in sweep_cells(sweep_dir)
-        for outcome in cell["outcomes"]
-        if outcome["status"] == "failed"
-    ]
+    return failures_of(sweep_cells(sweep_dir))
 
 
 def sweep_records(runs_dir: Path, name: str) -> list[Record]:

@@ -5,8 +5,6 @@ and a hand-kept version of each stage. Not covered: paths, names, tracker, launc
 git.
 """
 
-import hashlib
-import json
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -15,8 +13,6 @@ from experiments.pairs import Pair
 from latentsync.config import Resolved
 from latentsync.pipeline import LANDMARK_REFINEMENTS, LipsyncPipeline
 from latentsync.weights import file_sha256
-
-ID_LENGTH = 16  # hex digits: 64 bits
 
 # Raise a stage's number when a change of its code changes its output.
 STAGE_VERSIONS = {"media": 1, "faces": 2, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
@@ -57,9 +53,3 @@ def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
         **device_draws,  # the original's numbers are drawn on the device, so they are other ones on another
         "stage_versions": STAGE_VERSIONS,
     }
-
-
-def record_id(parts: dict) -> str:
-    """The id of a record: the beginning of a SHA-256 of its identity as canonical JSON."""
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]

@@ -6,11 +6,17 @@ BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed
 
 
 class PairBar:
-    """A bar that shows the stage in hand: frames while aligning, steps while denoising."""
+    """A bar that shows the stage in hand: frames while aligning, steps while denoising.
+
+    Attributes:
+        stage: the one in hand; "read" before the first.
+        record: id of the record that is being made, once it is known.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._stage = ""
+        self.stage = "read"
+        self.record: str | None = None
         self._bar = tqdm(total=1, disable=None, leave=False, bar_format=BAR_FORMAT)
 
     def __enter__(self) -> "PairBar":
@@ -21,12 +27,12 @@ class PairBar:
 
     def say(self, stage: str) -> None:
         """Shows a stage that has no units to count."""
-        self._stage = stage
+        self.stage = stage
         self._bar.set_description_str(f"{self._name}: {stage}")
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
         """The pipeline's progress callback."""
-        if stage != self._stage:
+        if stage != self.stage:
             self._bar.reset(total)
             self.say(stage)
         self._bar.update(done - self._bar.n)

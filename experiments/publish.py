@@ -16,8 +16,17 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from experiments.collect import CELLS_DIR, collect_wide, sweep_records
-from experiments.record import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record, read_json, sweep_folder, write_json
+from experiments.collect import collect_wide, sweep_records
+from experiments.record import (
+    CELLS_DIR,
+    CURVES_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    Record,
+    read_json,
+    sweep_folder,
+    write_json,
+)
 from experiments.schema import TrackerConfig
 from experiments.trackers import make_tracker, run_id
 from latentsync.errors import LatentSyncError, MediaError

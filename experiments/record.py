@@ -1,21 +1,27 @@
 """Finished records on disk: one folder each, visible only when complete. Knows nothing of how they are made.
 
 runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json  curves.json
+runs/records/.claim-<id>                         locked by the process that makes the record
 runs/sweeps/<name>/cells/<cell>.json             which records and failures belong to a cell of a sweep
+runs/sweeps/<name>/plan.json                     which cells the sweep has
 """
 
+import hashlib
 import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
-from latentsync.errors import MediaError
+from filelock import FileLock, Timeout
+
+from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_text
 
 RESULT_FILE = "result.mp4"
@@ -24,11 +30,47 @@ RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.json"
 CURVES_FILE = "curves.json"
 PART_PREFIX = ".part-"
+CLAIM_PREFIX = ".claim-"
+CELLS_DIR = "cells"
+FAILED = ("failed", "left")  # the latter earlier, and not tried again
+ID_LENGTH = 16  # hex digits: 64 bits
+
+
+def record_id(parts: dict) -> str:
+    """The id of a record: the beginning of a SHA-256 of its identity as canonical JSON."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
 
 def sweep_folder(runs_dir: Path, name: str) -> Path:
     """Where a sweep's cells, table and pictures are."""
     return runs_dir / "sweeps" / name
+
+
+def plain_name(name: str) -> str:
+    """A sweep's name, which is a folder's: nothing in it may leave the runs folder.
+
+    Raises:
+        OptionError: it would.
+    """
+    if not name or name != Path(name).name or name.startswith("."):
+        raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
+    return name
+
+
+def sweep_cells(sweep_dir: Path) -> list[dict]:
+    """What each cell of a sweep said when it ended: its overrides and the outcome of each pair."""
+    return [cell for path in sorted((sweep_dir / CELLS_DIR).glob("*.json")) if (cell := read_json(path)) is not None]
+
+
+def failures_of(cells: list[dict]) -> list[dict]:
+    """The failed pairs of cells, each with its cell's overrides."""
+    return [
+        {**outcome, "overrides": cell["overrides"], "noted": cell["noted"]}
+        for cell in cells
+        for outcome in cell["outcomes"]
+        if outcome["status"] in FAILED
+    ]
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -104,6 +146,47 @@ class RecordStore:
         return [record for record in found if record is not None]
 
     @contextmanager
+    def claim(self, record_id: str, wait: bool) -> Iterator[bool]:
+        """Whether this process is the one that makes a record, as long as the block lasts.
+
+        The kernel holds the lock and frees it when a process ends, however it ends, so that no claim grows stale and no
+        clock is asked. Where a file system has no locks, every process is told True: they may make a record twice, and
+        the first wins.
+
+        Args:
+            wait: until the other process has ended or finished it; look for the record afterwards.
+        """
+        path = self._claim_path(record_id)
+        lock = FileLock(path, fallback_to_soft=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=wait)
+        except Timeout:
+            yield False
+            return
+        except (OSError, NotImplementedError):  # no locks there; that a folder cannot be written, `new` will tell
+            yield True
+            return
+        try:
+            _write_claim(path)
+            yield True
+        finally:
+            if self.find(record_id) is not None:  # whoever waits, or claims it anew, finds the record
+                path.unlink(missing_ok=True)
+            lock.release()
+
+    def claimant(self, record_id: str) -> dict | None:
+        """Who makes a record just now: `host`, `pid` and `since` (seconds since the epoch); None if nobody does."""
+        path = self._claim_path(record_id)
+        if not path.is_file():
+            return None
+        with self.claim(record_id, wait=False) as is_free:
+            return None if is_free else read_json(path) or {}
+
+    def _claim_path(self, record_id: str) -> Path:
+        return self.root / f"{CLAIM_PREFIX}{record_id}"
+
+    @contextmanager
     def new(self, record_id: str) -> Iterator[Path]:
         """A folder to make a record in; it becomes the record when the block ends well, and goes away when not."""
         with private_folder(self.root) as part:
@@ -116,6 +199,13 @@ class RecordStore:
             except OSError:
                 if self.find(record_id) is None:
                     raise
+
+
+def _write_claim(path: Path) -> None:
+    """Says in the locked file itself, which must stay the same one, whose it is; people and `status` read it."""
+    told = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+    with suppress(OSError):  # a full disk
+        path.write_text(json.dumps(told) + "\n")
 
 
 _in_use: set[str] = set()  # private folders of this process

@@ -2,21 +2,44 @@
 
 python -m experiments.run data=folder data.input_dir=DIR sampler.guidance_scale=1.8 sampler.seed=1247
 python -m experiments.run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0
+python -m experiments.run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 plan=true
 python -m experiments.run experiment=quickstart
 """
+
+import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.sweep import run_and_note
+from experiments import plan
+from latentsync.errors import LatentSyncError
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
     """Runs the composed cell; failures are noted and told at the end, by `experiments.sweep.SweepReport`."""
-    run_and_note(config, list(HydraConfig.get().overrides.task))
+    from experiments.sweep import run_and_note  # with the networks' libraries, which the planner may do without
+
+    job = HydraConfig.get()
+    run_and_note(config, list(job.overrides.task), wait=job.launcher._target_ != plan.BASIC_LAUNCHER)
+
+
+def command() -> int:
+    """The command line: what can be answered from the plan is, and Hydra's jobs do the rest."""
+    try:
+        asked = plan.read(sys.argv[1:])
+        status = None if asked is None else plan.answer(asked)
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if status is None:
+        main()  # which exits by itself where anything failed
+        status = 0
+        if asked is not None:
+            plan.note_reported(asked)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command())

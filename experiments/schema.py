@@ -8,7 +8,7 @@ from typing import TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.record import sweep_folder
+from experiments.record import plain_name, sweep_folder
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
 from latentsync.metrics.definitions import FAMILIES
@@ -205,7 +205,7 @@ def sweep_dir(config: DictConfig) -> Path:
     Raises:
         OptionError: a part of it is not given, or the name would leave the folder.
     """
-    return sweep_folder(Path(_top_level(config, "runs_dir")), _plain_name(_top_level(config, "name")))
+    return sweep_folder(Path(_top_level(config, "runs_dir")), plain_name(_top_level(config, "name")))
 
 
 def _top_level(config: DictConfig, key: str) -> str:
@@ -222,16 +222,9 @@ def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
     schema = OmegaConf.structured(kind)
     OmegaConf.set_readonly(schema, False)
     try:
-        for key in OmegaConf.missing_keys(config[name]):
-            raise OptionError(f"{name}.{key} is not given; add {name}.{key}=VALUE")
+        for key in sorted(f"{name}.{key.removeprefix(f'{name}.')}" for key in OmegaConf.missing_keys(config[name])):
+            raise OptionError(f"{key} is not given; add {key}=VALUE")
         return OmegaConf.to_object(OmegaConf.merge(schema, config[name]))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise OptionError(f"{name}.{error.full_key or error.key}: {reason}") from error
-
-
-def _plain_name(name: str) -> str:
-    """A sweep's name is a folder's: nothing in it may leave the runs folder."""
-    if not name or name != Path(name).name or name.startswith("."):
-        raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
-    return name

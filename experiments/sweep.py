@@ -3,12 +3,12 @@
 runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
 """
 
-import hashlib
 import os
 import shutil
 import time
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -17,21 +17,26 @@ from omegaconf import DictConfig
 
 from experiments import figures
 from experiments.cell import Outcome, cell_label, header, pairs_of, pipeline_of, run_cell, say
-from experiments.collect import CELLS_DIR, calibrated, collect_wide, sweep_failures, sweep_records
+from experiments.collect import calibrated, collect_wide, sweep_failures, sweep_records
+from experiments.plan import RETRY_HINT, PlannedCell, cell_key, cell_overrides
 from experiments.publish import publish_in_time
-from experiments.record import Record, write_json
+from experiments.record import CELLS_DIR, FAILED, Record, RecordStore, failures_of, read_json, write_json
 from experiments.schema import RunConfig, read_config, sweep_dir
 from experiments.trackers import run_name
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, OptionError
 
-# Overrides that change no record; cells that differ in nothing else are one cell.
-NOT_THE_CELLS = ("tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size")
+RETRIES = (None, "failed")
 
 _announced: set[tuple] = set()  # headers printed by this process
+_not_noted: list[dict] = []  # cells of this process whose notes could not be written
+_put_off: list[tuple[DictConfig, list[str]]] = []  # cells of this process that wait for records of another one
 
 
-def run_and_note(config: DictConfig, overrides: list[str]) -> None:
+def run_and_note(config: DictConfig, overrides: list[str], wait: bool = True) -> None:
     """Runs one cell and notes what became of each pair; an error of the whole cell is noted too.
+
+    Args:
+        wait: for records that another process is making; else the cell is put off to the end of the sweep.
 
     Raises:
         SystemExit: the sweep has no folder that the error could be noted in.
@@ -41,29 +46,51 @@ def run_and_note(config: DictConfig, overrides: list[str]) -> None:
     except LatentSyncError as error:
         raise SystemExit(f"error: {error}") from error
     try:
-        outcomes = _run(read_config(config))
+        outcomes = _run(read_config(config), _left_alone(config), wait)
     except LatentSyncError as error:
         say(f"error: {error}")
-        outcomes = [Outcome("(every pair)", "", float("nan"), "failed", reason=str(error))]
-    kept = sorted(o for o in overrides if not _is_beside_the_cell(o))
-    key = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
+        outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
+    if any(outcome.status == "elsewhere" for outcome in outcomes):
+        _put_off.append((config, overrides))
+    kept = cell_overrides(overrides)
     cell = {"overrides": kept, "noted": time.time(), "outcomes": [asdict(outcome) for outcome in outcomes]}
-    write_json(cell_dir / f"{key}.json", cell)
+    try:
+        write_json(cell_dir / f"{cell_key(kept)}.json", cell)
+    except OSError as error:  # a full disk; the records that are finished stay, and the next run finds them
+        say(f"error: the cell {', '.join(kept)} could not be noted in {cell_dir}: {error}")
+        _not_noted.append(cell)
 
 
-def _is_beside_the_cell(override: str) -> bool:
-    key = override.lstrip("+~").split("=")[0]
-    return any(key == name or key.startswith(f"{name}.") for name in NOT_THE_CELLS)
+def _left_alone(config: DictConfig) -> list[Outcome]:
+    """The failures of earlier runs that this one does not try again: those of a record whose id is known.
+
+    What failed before there was an id, for want of weights or by a wrong option, was refused before anything was
+    computed, and is tried at each start.
+
+    Raises:
+        OptionError: `retry` is something else than null or "failed".
+    """
+    if config.retry not in RETRIES:
+        raise OptionError(f"retry is {config.retry!r}; it is null, or failed to try again what failed in earlier runs")
+    return [] if config.retry == "failed" else _earlier_failures(sweep_dir(config))
 
 
-def _run(run: RunConfig) -> list[Outcome]:
+@lru_cache(maxsize=1)
+def _earlier_failures(folder: Path) -> list[Outcome]:
+    """The failures that a sweep's notes held when this run began, of records whose ids are known."""
+    known = {field.name for field in fields(Outcome)}
+    failures = [failure for failure in sweep_failures(folder) if failure["record"] is not None]
+    return [Outcome(**{key: value for key, value in failure.items() if key in known}) for failure in failures]
+
+
+def _run(run: RunConfig, earlier: list[Outcome], wait: bool) -> list[Outcome]:
     pairing, pipeline = pairs_of(run.data), pipeline_of(run)
     lines = tuple(header(run, pairing, pipeline))
     if lines not in _announced:
         _announced.add(lines)
         for line in lines:
             say(line)
-    return run_cell(run, pairing.pairs, lambda outcome: say(outcome_line(outcome, run)))
+    return run_cell(run, pairing.pairs, lambda outcome: say(outcome_line(outcome, run)), earlier, wait)
 
 
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
@@ -73,9 +100,34 @@ def outcome_line(outcome: Outcome, run: RunConfig) -> str:
     end = {
         "done": f"done in {outcome.seconds:.1f} s",
         "found": "found, nothing to do",
-        "failed": f"FAILED: {outcome.reason}",
+        "failed": f"FAILED ({outcome.stage}): {outcome.reason}",
+        "left": f"failed earlier, left alone: {outcome.reason}",
+        "elsewhere": "another process is making it",
     }[outcome.status]
     return f"{cell:<34} {outcome.pair:<28} {end}"
+
+
+def note_found(config: DictConfig, cells: list[PlannedCell]) -> None:
+    """Notes and reports a sweep whose records were all found before any of its cells had to be run.
+
+    Raises:
+        LatentSyncError: the configuration is not fit.
+    """
+    run, store = read_config(config), RecordStore(Path(config.runs_dir))
+    for cell in cells:
+        path = run.sweep_dir / CELLS_DIR / f"{cell_key(cell.overrides)}.json"
+        outcomes = (read_json(path) or {"outcomes": []})["outcomes"]
+        is_noted = {outcome["record"] for outcome in outcomes} == set(cell.records.values())
+        if is_noted and not any(outcome["status"] in FAILED for outcome in outcomes):
+            continue
+        found = [_found(store.find(i)) for i in cell.records.values()]
+        write_json(path, {"overrides": cell.overrides, "noted": time.time(), "outcomes": [asdict(o) for o in found]})
+    summarise(run, time.time())
+
+
+def _found(record: Record) -> Outcome:
+    pair, options = record.content["pair"], record.content["options"]
+    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "found", record.id)
 
 
 class SweepReport(Callback):
@@ -91,9 +143,15 @@ class SweepReport(Callback):
         self._report(config)
 
     def _report(self, config: DictConfig) -> None:
+        while _put_off:
+            run_and_note(*_put_off.pop(0))
+        _earlier_failures.cache_clear()
         try:
             failed = summarise(read_config(config), self._started)
         except LatentSyncError as error:  # said already, by the cell that it stopped
+            raise SystemExit(1) from error
+        except OSError as error:  # a full disk
+            say(f"error: the table and figures could not be written ({error}); the records are whole, start it again")
             raise SystemExit(1) from error
         except Exception:  # Hydra would make a warning of it, and success of the exit status
             traceback.print_exc()
@@ -109,10 +167,10 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
         started: seconds since the epoch; failures noted earlier are counted, but are not of this run.
 
     Returns:
-        How many pairs failed in this run.
+        How many pairs failed in this run, or failed earlier and were left alone by it.
     """
     table = collect_wide(run.runs_dir, run.name)
-    failures = sweep_failures(run.sweep_dir)
+    failures = sweep_failures(run.sweep_dir) + failures_of(_not_noted)
     now = [failure for failure in failures if failure["noted"] >= started]
     if not table.empty:
         say("\n" + table_text(table) + "\n")
@@ -133,6 +191,9 @@ def summarise(run: RunConfig, started: float = 0.0) -> int:
             )
     for failure in now:
         say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
+    left = sum(failure["status"] == "left" for failure in now)
+    if left:
+        say(f"{left} of the failures are of earlier runs and were left alone; {RETRY_HINT}")
     earlier = f" (and {len(failures) - len(now)} of earlier runs)" if len(failures) > len(now) else ""
     say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
     if not table.empty:

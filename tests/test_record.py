@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from experiments.collect import calibrated
-from experiments.identity import identity, record_id
+from experiments.identity import identity
 from experiments.pairs import SHIPPED_DIR, Pair
-from experiments.record import RECORD_FILE, RecordStore, write_json
+from experiments.record import RECORD_FILE, RecordStore, record_id, write_json
 from latentsync.config import Options, RuntimeOptions, SamplerOptions
 from latentsync.pipeline import LipsyncPipeline
 

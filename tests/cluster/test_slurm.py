@@ -14,9 +14,8 @@ import pytest
 from one_node import missing_programs, slurm
 from test_pipeline import cut
 
-from experiments.collect import sweep_cells
 from experiments.pairs import SHIPPED_DIR
-from experiments.record import RecordStore
+from experiments.record import RecordStore, sweep_cells
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_CELLS = 8

@@ -1,0 +1,504 @@
+"""What a sweep will do, told before any of its jobs starts: which records are there, which are not, and what they cost.
+
+The cells are expanded by Hydra's own parser and sweeper. The ids of their records are kept in the sweep's plan.json,
+with a fingerprint of all that they follow from; while it holds, a repeated sweep is answered without loading a network.
+
+runs/sweeps/<name>/plan.json
+"""
+
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.pairs import SHIPPED_DIR
+from experiments.record import (
+    METRICS_FILE,
+    RecordStore,
+    failures_of,
+    plain_name,
+    read_json,
+    sweep_cells,
+    sweep_folder,
+    write_json,
+)
+from latentsync.errors import LatentSyncError, OptionError
+from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
+
+PLAN_FILE = "plan.json"
+RETRY_HINT = "add retry=failed to try them again"
+ROOT = Path(__file__).resolve().parents[1]
+CONF_DIR = ROOT / "conf"
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
+OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
+
+# Overrides that change no record; cells that differ in nothing else are one cell.
+NOT_THE_CELLS = (
+    "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
+    "retry", "plan", "preview",
+)  # fmt: skip
+
+
+def cell_overrides(overrides: Iterable[str]) -> list[str]:
+    """Those overrides that make a cell what it is, in order."""
+    return sorted(o for o in overrides if not _is_beside_the_cell(o))
+
+
+def cell_key(kept: list[str]) -> str:
+    """The name of a cell's file."""
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
+
+
+def _is_beside_the_cell(override: str) -> bool:
+    key = override.lstrip("+~").split("=")[0]
+    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in NOT_THE_CELLS)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line comes to.
+
+    Attributes:
+        config: as composed, without the sweep's values.
+        cells: the overrides of each cell.
+        is_sweep: whether Hydra makes a job of each.
+    """
+
+    config: DictConfig
+    cells: list[list[str]]
+    is_sweep: bool
+
+    @property
+    def sweep_dir(self) -> Path:
+        return sweep_folder(Path(str(self.config.runs_dir)), plain_name(str(self.config.name)))
+
+    @property
+    def store(self) -> RecordStore:
+        return RecordStore(Path(str(self.config.runs_dir)))
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell before it is run.
+
+    Attributes:
+        overrides: that make it what it is.
+        records: id by pair; empty where the cell cannot be planned.
+        reason: why it cannot.
+    """
+
+    overrides: list[str]
+    records: dict[str, str] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def read(arguments: list[str]) -> Asked | None:
+    """The cells that a command line asks for; None where it asks Hydra for something else, such as its help.
+
+    Raises:
+        OptionError: a key, a group's choice or a value is unknown.
+    """
+    told = get_args_parser().parse_args(arguments)
+    others = (told.help, told.hydra_help, told.cfg, told.info, told.shell_completion, told.config_name,
+              told.config_path, told.config_dir, told.experimental_rerun)  # fmt: skip
+    if any(others):
+        return None
+    with composing():
+        try:
+            check_names(told.overrides)
+            config = composed(told.overrides)
+            for key in ("runs_dir", "name"):
+                if config[key] is None:
+                    raise OptionError(f"{key} is null; give a value")
+            is_sweep = bool(told.multirun) or config.hydra.mode == RunMode.MULTIRUN
+            return Asked(config, list(cells_of(config, is_sweep)), is_sweep)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise OptionError(f"{str(error).splitlines()[0]} (known keys: conf/config.yaml and its groups)") from error
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Lets configurations be composed from conf/ in the block."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        yield
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration with Hydra's own section; the values of a sweep are left out."""
+    return GlobalHydra.instance().hydra.compose_config(
+        "config", overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+
+
+def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
+    """The overrides of each job, as Hydra's sweeper makes them; one cell where there is no sweep or another sweeper."""
+    task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    if not is_sweep or config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        yield task
+        return
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    yield from (list(job) for job in BasicSweeper.split_arguments(_parsed([*params, *task]), None)[0])
+
+
+def check_names(overrides: list[str]) -> None:
+    """Refuses keys and choices that do not exist, with those that are most like them.
+
+    Raises:
+        OptionError: naming the key or choice, and the closest ones.
+    """
+    loader, parsed = GlobalHydra.instance().config_loader(), _parsed(overrides)
+    ours = [o for o in parsed if not (o.is_add() or o.is_force_add() or o.is_delete()) and _head(o) != "hydra"]
+    groups = [o for o in ours if loader.get_group_options(o.key_or_group)]
+    for override in groups:
+        for choice in _choices(override):
+            options = loader.get_group_options(override.key_or_group)
+            if choice not in (*options, "null"):
+                raise OptionError(f"{override.key_or_group}={choice} is unknown{_alike(choice, options)}")
+    known = composed([o.input_line for o in groups])
+    for override in ours:
+        if override in groups or _exists(known, override.key_or_group):
+            continue
+        keys = [*_leaves(known), *loader.list_groups("")]
+        raise OptionError(f"the key {override.key_or_group} is unknown{_alike(override.key_or_group, keys)}")
+
+
+def _head(override: Override) -> str:
+    return override.key_or_group.replace("/", ".").split(".")[0]
+
+
+def _choices(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    value = override.value()
+    return [str(part) for part in value] if isinstance(value, list) else ["null" if value is None else str(value)]
+
+
+def _exists(config: DictConfig, key: str) -> bool:
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and last in node.keys()  # noqa: SIM118  (`in` is False for ???)
+
+
+def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        if prefix or key != "hydra":
+            node = config._get_node(key)
+            if isinstance(node, DictConfig) and not node._is_none():
+                yield from _leaves(node, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    """The names closest to a mistaken one, also by their last parts: `seed` for `sampler.seed`."""
+    known = list(known)
+    ends = {key.rpartition(".")[2]: key for key in known}
+    close = get_close_matches(name, known, 3, 0.6)
+    close += [ends[end] for end in get_close_matches(name.rpartition(".")[2], list(ends), 2, 0.75)]
+    close = list(dict.fromkeys(close))
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the time of a record depends on.
+
+    Attributes:
+        kind: model, device, side of the crop in px, precision, DeepCache interval: times of others say nothing of it.
+        num_frames: of the video.
+        passes: of the network over each frame: steps, twice as many with guidance.
+    """
+
+    kind: tuple
+    num_frames: int
+    passes: int
+
+    @classmethod
+    def of(cls, model: str, device: str, options: dict, num_frames: int) -> "Work":
+        kind = (model, device, *(options[name] for name in ("size_px", "dtype", "deepcache_interval")))
+        return cls(kind, num_frames, options["num_inference_steps"] * (2 if options["guidance_scale"] > 1 else 1))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Medians over the records of one kind: seconds a frame and pass, seconds a frame beside that, bytes a frame."""
+
+    seconds_a_pass: float
+    seconds_a_frame: float
+    bytes_a_frame: float
+    number: int
+
+
+def costs(store: RecordStore) -> dict[tuple, Cost]:
+    """What finished records took, by kind; what was found of them on disk and in their own timings."""
+    measured: dict[tuple, list[tuple[float, float, float]]] = {}
+    for record in store.all():
+        try:
+            content, timings = record.content, record.content["timings_s"]
+            frames = content["video"]["num_frames"]
+            work = Work.of(content["model"]["name"], content["options"]["device"], content["options"], frames)
+            denoise, whole = timings["denoise"], timings["total"] + timings["measure"]
+        except (KeyError, TypeError):  # of another version, or edited
+            continue
+        size = sum(path.stat().st_size for path in record.folder.iterdir())
+        each = denoise / (frames * work.passes), (whole - denoise) / frames, size / frames
+        measured.setdefault(work.kind, []).append(each)
+    return {kind: Cost(*(median(c) for c in zip(*each, strict=True)), len(each)) for kind, each in measured.items()}
+
+
+def estimate(works: list[Work], known: dict[tuple, Cost]) -> str:
+    """The time and disk that records will take, by those of their kind; what none tells is said, not guessed."""
+    told = [(work, known[work.kind]) for work in works if work.kind in known]
+    lines = []
+    if told:
+        seconds = sum(w.num_frames * (w.passes * c.seconds_a_pass + c.seconds_a_frame) for w, c in told)
+        size = sum(w.num_frames * c.bytes_a_frame for w, c in told)
+        number = sum(known[kind].number for kind in {work.kind for work, _ in told})
+        lines.append(
+            f"{len(told)} records will take about {_duration(seconds)} one after the other and {size / 1e6:.1f} MB, "
+            f"going by {number} earlier ones of the same model, size, precision and device, with their metrics"
+        )
+    if len(told) < len(works):
+        lines.append(
+            f"{len(works) - len(told)} records: time and disk unknown, no earlier one of the same model, size, "
+            f"precision and device"
+        )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _tell_plan(asked: Asked) -> int:
+    """Prints each record of a sweep with its state, and the cost of those to be made."""
+    work: dict[str, Work] = {}
+    cells, store = resolved(asked, work), asked.store
+    failed = {o["record"]: o for o in failures_of(sweep_cells(asked.sweep_dir)) if o["record"] is not None}
+    missing = dict.fromkeys(i for _, i in _missing(cells, store) if i is not None)
+    left = [i for i in missing if i in failed and asked.config.retry != "failed"]
+    for cell in cells:
+        label = ", ".join(cell.overrides) or "(as configured)"
+        if cell.reason is not None:
+            print(f"unknown   {label}: {cell.reason}")
+        for pair, i in cell.records.items():
+            state = "found" if i not in missing else "failed" if i in left else "to make"
+            print(f"{state:<9} {i}  {pair:<28} {label}")
+    unknown = sum(cell.reason is not None for cell in cells)
+    number, to_make = len({i for cell in cells for i in cell.records.values()}), [i for i in missing if i not in left]
+    counts = f"{number - len(missing)} found, {len(to_make)} to make, {len(left)} failed in earlier runs"
+    counts += (f" ({RETRY_HINT})" if left else "") + (f"; {unknown} cells unknown" if unknown else "")
+    print(f"{len(cells)} cells, {number} records: {counts}")
+    if to_make:
+        print(estimate([work[i] for i in to_make], costs(store)))
+    return 0
+
+
+class CellConfigs:
+    """The configuration of each cell: composed once for all cells that choose the same of each group.
+
+    Plain values are put in as Hydra does it, without composing anew.
+    """
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple, DictConfig] = {}
+
+    def of(self, overrides: list[str]) -> DictConfig:
+        """As `hydra.compose` gives it for these overrides."""
+        parsed = _parsed(overrides)
+        plain = [override for override in parsed if self._is_plain(override)]
+        others = tuple(override.input_line for override in parsed if override not in plain)
+        if others not in self._bases:
+            base = composed(list(others))
+            del base._content["hydra"]
+            self._bases[others] = base
+        config = deepcopy(self._bases[others])
+        for override in plain:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        return config
+
+    @staticmethod
+    def _is_plain(override: Override) -> bool:
+        is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
+        return is_change and not _is_group(override.key_or_group) and _head(override) != "hydra"
+
+
+@lru_cache
+def _is_group(key: str) -> bool:
+    return bool(GlobalHydra.instance().config_loader().get_group_options(key))
+
+
+def answer(asked: Asked) -> int | None:
+    """What needs no job: the plan if it was asked for, or that nothing is left to do.
+
+    Returns:
+        The exit status; None where Hydra's jobs have to run.
+
+    Raises:
+        LatentSyncError: the plan was asked for and cannot be made.
+    """
+    is_plan = bool(asked.config.plan)
+    if not (asked.is_sweep or is_plan):
+        return None
+    print_, cells = fingerprint(asked), None
+    known = read_json(asked.sweep_dir / PLAN_FILE) or {}
+    if known.get("fingerprint") == print_:
+        cells = [PlannedCell(**cell) for cell in known["cells"]]
+        missing = _missing(cells, asked.store)
+        if not missing and (is_plan or (known.get("reported") and _report_is_fresh(asked, cells))):
+            return _nothing_to_do(asked, cells, is_plan)
+    if is_plan:
+        return _tell_plan(asked)
+    cells = resolved(asked)
+    write_json(
+        asked.sweep_dir / PLAN_FILE,
+        {"fingerprint": print_, "reported": False, "cells": [asdict(cell) for cell in cells]},
+    )
+    if _missing(cells, asked.store):
+        return None
+    from experiments.sweep import note_found
+
+    note_found(asked.config, cells)
+    note_reported(asked)
+    return _nothing_to_do(asked, cells, is_plan)
+
+
+def note_reported(asked: Asked) -> None:
+    """Notes that the table and figures of a sweep have been made of all that its plan has."""
+    path = asked.sweep_dir / PLAN_FILE
+    if asked.is_sweep and (known := read_json(path)) is not None:
+        write_json(path, {**known, "reported": True})
+
+
+def _missing(cells: list[PlannedCell], store: RecordStore) -> list[tuple[PlannedCell, str | None]]:
+    """Cells with the ids of their records that are not there; with None where the cell could not be planned."""
+    missing = [(cell, None) for cell in cells if not cell.records]
+    return missing + [(cell, i) for cell in cells for i in cell.records.values() if store.find(i) is None]
+
+
+def _report_is_fresh(asked: Asked, cells: list[PlannedCell]) -> bool:
+    """Whether the table is younger than all metrics, and nothing is waiting to be published."""
+    tracker, table = asked.config.tracker, asked.sweep_dir / "table.csv"
+    if tracker.kind != "none" and tracker.mode == "online":
+        return False
+    metrics = [asked.store.root / i / METRICS_FILE for cell in cells for i in cell.records.values()]
+    try:
+        return table.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in metrics)
+    except OSError:
+        return False
+
+
+def _nothing_to_do(asked: Asked, cells: list[PlannedCell], is_plan: bool) -> int:
+    number = len({i for cell in cells for i in cell.records.values()})
+    print(f"nothing to do: {len(cells)} cells, all {number} records are there")
+    if not is_plan:
+        print(f"their table, figure and videos: {asked.sweep_dir}")
+    return 0
+
+
+def fingerprint(asked: Asked) -> str:
+    """A hash of all that the ids of a sweep's records and its report follow from, without reading a network.
+
+    Options and cells by value; inputs, weights and this program's files by place, size and time; the machine by name,
+    since it chooses device and precision.
+    """
+    sections = {
+        name: OmegaConf.to_container(asked.config[name], resolve=True)
+        if isinstance(asked.config[name], DictConfig)
+        else asked.config[name]
+        for name in (*OF_THE_IDS, *OF_THE_REPORT)
+        if name != "data" or not OmegaConf.missing_keys(asked.config.data)
+    }
+    places = [SHIPPED_DIR, ROOT / "experiments", ROOT / "latentsync", CONF_DIR]
+    inputs = {v for o in asked.cells for v in _values(o, "data.input_dir")} | {
+        sections.get("data", {}).get("input_dir")
+    }
+    models = {v for o in asked.cells for v in _values(o, "model.")} | set(sections["model"].values())
+    parts = {
+        "sections": sections,
+        "cells": [cell_overrides(cell) for cell in asked.cells],
+        "files": sorted(
+            {stamp for place in [*places, *(Path(i) for i in inputs if i)] for stamp in _stamps(place, ())}
+            | {stamp for place in (cache_dir(), CHECKPOINTS_DIR) for stamp in _stamps(place, WEIGHT_SUFFIXES)}
+            | {stamp for model in models if isinstance(model, str) for stamp in _stamps(Path(model), ())}
+        ),
+        "machine": [socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getcwd(), sys.prefix],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _values(overrides: list[str], beginning: str) -> list[str]:
+    return [o.partition("=")[2].strip("'\"") for o in overrides if o.lstrip("+").startswith(beginning)]
+
+
+def _stamps(place: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of a file, or of all files below a folder."""
+    files = [place] if place.is_file() else place.rglob("*")
+    for path in files:
+        if path.suffix != ".pyc" and (not suffixes or path.suffix in suffixes) and path.is_file():
+            status = path.stat()
+            yield str(path.absolute()), status.st_size, status.st_mtime_ns
+
+
+def resolved(asked: Asked, work: dict[str, "Work"] | None = None) -> list[PlannedCell]:
+    """Every cell with the ids of its records; loads the networks, and hashes the inputs.
+
+    Args:
+        work: what each record takes, by id, is put in here.
+    """
+    if asked.config.hydra.launcher._target_ != BASIC_LAUNCHER:
+        reason = "it is planned by the process that runs it, whose device may be another"
+        return [PlannedCell(cell_overrides(cell), reason=reason) for cell in asked.cells]
+    with composing():
+        configs = CellConfigs()
+        return [_resolved_cell(cell, configs, work) for cell in asked.cells]
+
+
+def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, "Work"] | None) -> PlannedCell:
+    from experiments import cell as cells
+    from experiments.schema import read_config
+
+    kept = cell_overrides(overrides)
+    try:
+        run = read_config(configs.of(overrides))
+        pipeline = cells.pipeline_of(run)
+        records = {}
+        for pair in cells.pairs_of(run.data).pairs:
+            parts, outcome = cells.plan(pair, run, pipeline)
+            records[pair.name] = outcome.record
+            if work is not None:
+                place = pipeline.settings.name, str(pipeline.device)
+                work[outcome.record] = Work.of(*place, parts["options"], cells.num_frames_of(pair, run.options.video))
+        return PlannedCell(kept, records)
+    except (LatentSyncError, HydraException, OmegaConfBaseException) as error:
+        return PlannedCell(kept, reason=str(error).splitlines()[0])
