@@ -31,7 +31,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.pairs import SHIPPED_DIR
 from experiments.record import (
     METRICS_FILE,
     RecordStore,
@@ -53,6 +52,7 @@ BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
+OF_THE_FILES = ("data", "model", "experiment")
 OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 
 # Overrides that change no record; cells that differ in nothing else are one cell.
@@ -85,11 +85,13 @@ class Asked:
         config: as composed, without the sweep's values.
         cells: the overrides of each cell.
         is_sweep: whether Hydra makes a job of each.
+        places: the input files of all cells, and whatever their models name.
     """
 
     config: DictConfig
     cells: list[list[str]]
     is_sweep: bool
+    places: frozenset[str]
 
     @property
     def sweep_dir(self) -> Path:
@@ -134,7 +136,8 @@ def read(arguments: list[str]) -> Asked | None:
                 if config[key] is None:
                     raise OptionError(f"{key} is null; give a value")
             is_sweep = bool(told.multirun) or config.hydra.mode == RunMode.MULTIRUN
-            return Asked(config, list(cells_of(config, is_sweep)), is_sweep)
+            cells = list(cells_of(config, is_sweep))
+            return Asked(config, cells, is_sweep, places_of(cells))
         except (HydraException, OmegaConfBaseException) as error:
             raise OptionError(f"{str(error).splitlines()[0]} (known keys: conf/config.yaml and its groups)") from error
 
@@ -165,6 +168,18 @@ def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
         return
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     yield from (list(job) for job in BasicSweeper.split_arguments(_parsed([*params, *task]), None)[0])
+
+
+def places_of(cells: list[list[str]]) -> frozenset[str]:
+    """The input files of cells, and whatever their models name: files, folders or weights."""
+    configs, places = CellConfigs(), set()
+    for overrides in {tuple(o for o in cell if o.lstrip("+~").startswith(OF_THE_FILES)) for cell in cells}:
+        config = configs.of(list(overrides))
+        places |= {value for value in OmegaConf.to_container(config.model).values() if isinstance(value, str)}
+        folder = None if OmegaConf.is_missing(config.data, "input_dir") else config.data.input_dir
+        if folder is not None and Path(folder).is_dir():
+            places |= {str(path) for path in Path(folder).iterdir() if path.is_file()}
+    return frozenset(places)
 
 
 def check_names(overrides: list[str]) -> None:
@@ -370,9 +385,9 @@ def answer(asked: Asked) -> int | None:
     is_plan = bool(asked.config.plan)
     if not (asked.is_sweep or is_plan):
         return None
-    print_, cells = fingerprint(asked), None
+    stamp = fingerprint(asked)
     known = read_json(asked.sweep_dir / PLAN_FILE) or {}
-    if known.get("fingerprint") == print_:
+    if known.get("fingerprint") == stamp:
         cells = [PlannedCell(**cell) for cell in known["cells"]]
         missing = _missing(cells, asked.store)
         if not missing and (is_plan or (known.get("reported") and _report_is_fresh(asked, cells))):
@@ -382,7 +397,7 @@ def answer(asked: Asked) -> int | None:
     cells = resolved(asked)
     write_json(
         asked.sweep_dir / PLAN_FILE,
-        {"fingerprint": print_, "reported": False, "cells": [asdict(cell) for cell in cells]},
+        {"fingerprint": stamp, "reported": False, "cells": [asdict(cell) for cell in cells]},
     )
     if _missing(cells, asked.store):
         return None
@@ -439,26 +454,17 @@ def fingerprint(asked: Asked) -> str:
         for name in (*OF_THE_IDS, *OF_THE_REPORT)
         if name != "data" or not OmegaConf.missing_keys(asked.config.data)
     }
-    places = [SHIPPED_DIR, ROOT / "experiments", ROOT / "latentsync", CONF_DIR]
-    inputs = {v for o in asked.cells for v in _values(o, "data.input_dir")} | {
-        sections.get("data", {}).get("input_dir")
-    }
-    models = {v for o in asked.cells for v in _values(o, "model.")} | set(sections["model"].values())
+    places = [ROOT / "experiments", ROOT / "latentsync", CONF_DIR, *map(Path, asked.places)]
     parts = {
         "sections": sections,
         "cells": [cell_overrides(cell) for cell in asked.cells],
         "files": sorted(
-            {stamp for place in [*places, *(Path(i) for i in inputs if i)] for stamp in _stamps(place, ())}
+            {stamp for place in places for stamp in _stamps(place, ())}
             | {stamp for place in (cache_dir(), CHECKPOINTS_DIR) for stamp in _stamps(place, WEIGHT_SUFFIXES)}
-            | {stamp for model in models if isinstance(model, str) for stamp in _stamps(Path(model), ())}
         ),
         "machine": [socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getcwd(), sys.prefix],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _values(overrides: list[str], beginning: str) -> list[str]:
-    return [o.partition("=")[2].strip("'\"") for o in overrides if o.lstrip("+").startswith(beginning)]
 
 
 def _stamps(place: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:

@@ -33,6 +33,9 @@ def command() -> int:
     except LatentSyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, or a folder that cannot be written
+        print(f"error: the sweep's plan could not be written ({error}); choose another runs_dir", file=sys.stderr)
+        return 1
     if status is None:
         main()  # which exits by itself where anything failed
         status = 0

@@ -222,8 +222,9 @@ def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
     schema = OmegaConf.structured(kind)
     OmegaConf.set_readonly(schema, False)
     try:
-        for key in sorted(f"{name}.{key.removeprefix(f'{name}.')}" for key in OmegaConf.missing_keys(config[name])):
-            raise OptionError(f"{key} is not given; add {key}=VALUE")
+        for key in OmegaConf.missing_keys(config[name]):
+            whole = f"{name}.{key.removeprefix(f'{name}.')}"  # OmegaConf gives it whole or relative to the section
+            raise OptionError(f"{whole} is not given; add {whole}=VALUE")
         return OmegaConf.to_object(OmegaConf.merge(schema, config[name]))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]

@@ -1,0 +1,255 @@
+"""What is told before a sweep's jobs start, what is left alone, who makes what, and how far a sweep has come."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose
+from omegaconf import OmegaConf
+from test_pipeline import cut
+from test_run import ROOT, sweep
+
+from experiments import plan
+from experiments.pairs import SHIPPED_DIR
+from experiments.record import RecordStore, record_id, sweep_cells, write_json
+from experiments.status import main as status_command
+from experiments.sweep import SweepReport, run_and_note
+from latentsync.errors import OptionError
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A folder with one clip and half a second of voice."""
+    folder = tmp_path_factory.mktemp("clips")
+    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
+    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(clips, untrained):
+    """The overrides of a quick sweep below a runs folder, as `test_run.sweep` gives them."""
+
+    def overrides(runs, *more, inputs=clips):
+        return [
+            "data=folder", f"data.input_dir={inputs}", f"runs_dir={runs}", f"model.pretrained={untrained}", "name=test",
+            "sampler.num_inference_steps=1", "metrics=none", "tracker=none", *more,
+        ]  # fmt: skip
+
+    return overrides
+
+
+def run(overrides: list[str]) -> tuple[int, list[dict]]:
+    """One cell in this process: exit status, and outcomes as noted."""
+    report = SweepReport()
+    with plan.composing():
+        config = compose("config", overrides)
+    run_and_note(config, overrides)
+    key = plan.cell_key(plan.cell_overrides(overrides))
+    try:
+        report.on_run_end(config)
+    except SystemExit as end:
+        status = end.code
+    else:
+        status = 0
+    return status, json.loads((Path(config.runs_dir) / "sweeps/test/cells" / f"{key}.json").read_text())["outcomes"]
+
+
+@pytest.fixture(scope="module")
+def finished(told, tmp_path_factory) -> Path:
+    """A runs folder with one record, of seed 1."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert run(told(runs, "sampler.seed=1"))[0] == 0
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "closest"),
+    [
+        (["sampler.guidance_scal=2"], "sampler.guidance_scale"),
+        (["seed=1,2", "-m"], "sampler.seed"),
+        (["experiment=quickstrt"], "quickstart"),
+        (["model=mini,latentsync_1_7", "-m"], "latentsync_1_6"),
+        (["smapler=ddim"], "sampler"),
+    ],
+)
+def test_an_unknown_key_or_choice_is_told_with_the_closest_ones(overrides, closest):
+    with pytest.raises(OptionError, match=f"unknown; did you mean .*{closest}"):
+        plan.read(overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=quickstart"],
+        ["-m", "sampler.seed=range(0,3)", "model=mini,latentsync_1_6", "sampler.guidance_scale=null,1.5"],
+        ["-m", "data=folder", "data.input_dir='/a b/c'", "video.mask=mask,mask2", "+hydra.sweeper.max_batch_size=2"],
+    ],
+)
+def test_cells_are_composed_as_hydra_composes_them(overrides):
+    asked = plan.read(overrides)
+    assert len(asked.cells) > 1
+    with plan.composing():
+        configs = plan.CellConfigs()
+        for cell in asked.cells:
+            assert OmegaConf.to_container(configs.of(cell)) == OmegaConf.to_container(compose("config", cell))
+
+
+def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told, clips, tmp_path, capsys):
+    inputs, runs = tmp_path / "inputs", tmp_path / "runs"
+    shutil.copytree(clips, inputs)
+    whole = (inputs / "g-clara.mp4").read_bytes()
+    (inputs / "g-clara.mp4").write_bytes(whole[:5000])
+    overrides = told(runs, "sampler.seed=1", inputs=inputs)
+    status, (failure,) = run(overrides)
+    assert (status, failure["status"], failure["stage"]) == (1, "failed", "read")
+    assert "g-clara.mp4" in failure["reason"] and len(failure["record"]) == 16
+    capsys.readouterr()
+    status, (left,) = run(overrides)
+    assert (status, left) == (1, {**failure, "status": "left"})
+    assert "1 of the failures are of earlier runs and were left alone; add retry=failed" in capsys.readouterr().out
+    assert run([*overrides, "retry=failed"])[1][0]["status"] == "failed"
+    assert run(overrides)[1][0]["status"] == "left"
+    assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
+    (inputs / "g-clara.mp4").write_bytes(whole)
+    assert run(overrides)[1][0]["status"] == "done"
+    with plan.composing():
+        config = compose("config", [*overrides, "retry=all"])
+    run_and_note(config, overrides)
+    assert "retry is 'all'" in capsys.readouterr().out
+
+
+def test_a_full_disk_costs_no_finished_record(told, finished, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished, runs)
+    (record,) = RecordStore(runs).all()
+    before = {path.name: path.read_bytes() for path in record.folder.iterdir()}
+    answer = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "-m", *told(runs, "sampler.seed=1,2")],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384)),
+    )  # fmt: skip
+    assert answer.returncode == 1 and "Traceback" not in answer.stdout + answer.stderr
+    assert {path.name: path.read_bytes() for path in record.folder.iterdir()} == before
+    assert [path.name for path in RecordStore(runs).root.glob("[!.]*")] + list(
+        RecordStore(runs).root.glob(".part-*")
+    ) == [record.id]
+    failures = [o for cell in sweep_cells(runs / "sweeps/test") for o in cell["outcomes"] if o["status"] == "failed"]
+    assert [failure["stage"] for failure in failures] == ["denoise"] and "result.mp4" in failures[0]["reason"]
+    assert run(told(runs, "sampler.seed=2", "retry=failed"))[0] == 0
+
+
+def test_two_processes_of_one_sweep_make_each_record_once(clips, untrained, tmp_path):
+    runs = tmp_path / "runs"
+    both = [sweep(clips, runs, "sampler.seed=1,2,3", model=untrained, wait=False) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sum(output.count("done in") for output in outputs) == 3
+    assert all("3 records, 0 failures" in output or "all 3 records" in output for output in outputs)
+
+
+def test_a_claim_ends_with_the_process_that_has_it(tmp_path):
+    store = RecordStore(tmp_path)
+    held = "from experiments.record import RecordStore\nfrom pathlib import Path\nimport sys\n" \
+           "with RecordStore(Path(sys.argv[1])).claim('abc', False) as ours:\n" \
+           "    print(ours, flush=True); sys.stdin.read()"  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", held, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "True\n"
+    with store.claim("abc", wait=False) as is_ours:
+        assert not is_ours
+    assert store.claimant("abc")["pid"] == process.pid and store.claimant("def") is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with store.claim("abc", wait=False) as is_ours:
+        assert is_ours
+        with store.new("abc") as folder:
+            write_json(folder / "record.json", {})
+    assert [path.name for path in store.root.iterdir()] == ["abc"]
+
+
+def multiplied(runs: Path, seeds: int) -> None:
+    """Copies a record of a runs folder for other seeds, as if they had been made."""
+    store = RecordStore(runs)
+    (record,) = store.all()
+    for seed in range(seeds):
+        content = json.loads((record.folder / "record.json").read_text())
+        content["identity"]["options"]["seed"] = content["options"]["seed"] = seed
+        content["id"] = record_id(content["identity"])
+        if content["id"] != record.id:
+            shutil.copytree(record.folder, store.root / content["id"], copy_function=os.link)
+            write_json(store.root / content["id"] / "record.json", content)
+
+
+ANSWERED = """import sys
+from experiments import plan
+assert plan.answer(plan.read(sys.argv[1:])) == 0 and "torch" not in sys.modules"""
+
+
+def test_a_finished_sweep_is_answered_without_jobs_and_networks(told, finished, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished, runs)
+    multiplied(runs, 20)
+    command = ["-m", *told(runs, "sampler.seed=range(0,20)")]
+    assert plan.answer(plan.read(command)) == 0
+    assert "20 records, 0 failures" in capsys.readouterr().out
+    answer = subprocess.run([sys.executable, "-c", ANSWERED, *command], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("nothing to do: 20 cells, all 20 records are there\n")
+    shutil.rmtree(RecordStore(runs).all()[0].folder)
+    assert plan.answer(plan.read(command)) is None
+
+
+def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(told, finished, capsys):
+    command = ["-m", *told(finished, "sampler.seed=1,2", "plan=true")]
+    assert plan.answer(plan.read(command)) == 0
+    printed = capsys.readouterr().out
+    assert "2 cells, 2 records: 1 found, 1 to make, 0 failed" in printed
+    (record,) = RecordStore(finished).all()
+    timings = record.content["timings_s"]
+    size = sum(path.stat().st_size for path in record.folder.iterdir())
+    expected = f"about {timings['total'] + timings['measure']:.0f} s one after the other and {size / 1e6:.1f} MB"
+    assert f"1 records will take {expected}, going by 1 earlier" in printed
+    assert plan.answer(plan.read([*command, "video.width=64", "video.height=64"])) == 0
+    assert "2 records: time and disk unknown" in capsys.readouterr().out
+    assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / plan.PLAN_FILE).exists()
+
+
+def test_status_tells_what_is_missing_and_which_records_are_broken(told, finished, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished, runs)
+    assert plan.answer(plan.read(["-m", *told(runs, "sampler.seed=1,2,-1")])) is None
+    assert status_command([str(runs)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["test", "1", "0", "2", "0"]
+    assert run(told(runs, "sampler.seed=-1"))[0] == 1
+    capsys.readouterr()
+    (record,) = RecordStore(runs).all()
+    missing = next(i for c in json.loads((runs / "sweeps/test/plan.json").read_text())["cells"] for i in
+                   c["records"].values() if i != record.id)  # fmt: skip
+    with RecordStore(runs).claim(missing, wait=False):
+        assert status_command([str(runs), "--sweep", "test"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[1].split() == ["test", "1", "1", "0", "1"]
+    assert "seed is -1" in printed and f"by process {os.getpid()}" in printed and "BROKEN" not in printed
+
+    content = json.loads((record.folder / "record.json").read_text())
+    for edited, told_of in (
+        ({**content, "options": {**content["options"], "seed": 7}}, "options.seed"),
+        ({**content, "identity": {**content["identity"], "attention": "none"}}, "the identity"),
+        ({**content, "id": "0" * 16}, "is of 0000000000000000"),
+    ):
+        write_json(record.folder / "record.json", edited)
+        assert status_command([str(runs)]) == 1
+        assert told_of in capsys.readouterr().out
+    write_json(record.folder / "record.json", content)
+    record.video_path.write_bytes(b"")
+    assert status_command([str(runs)]) == 1
+    assert "BROKEN  " + f"{record.id}: result.mp4 is missing or empty" in capsys.readouterr().out
+    assert status_command([str(runs), "--sweep", "tset"]) == 1
