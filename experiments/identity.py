@@ -17,7 +17,14 @@ from latentsync.weights import file_sha256
 # Raise a stage's number when a change of its code changes its output.
 STAGE_VERSIONS = {"media": 1, "faces": 2, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
 NOT_PIXELS = ("device", "batch_size")
-LATER_OPTIONS = {"reference": "same"}  # what records made before an option came were made with; it is left unsaid
+# What records made before an option came were made with; it is left unsaid
+LATER_OPTIONS = {
+    "reference": "same",
+    "scheduler": "ddim",
+    "guidance_schedule": "constant",
+    "guidance_interval": None,
+    "guidance_mask": "uniform",
+}
 
 
 @cache

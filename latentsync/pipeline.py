@@ -25,7 +25,7 @@ from latentsync import media, model_files
 from latentsync.attention import set_backend
 from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, num_reference_windows, num_states
 from latentsync.composite import paint_hole, paste_kept, restore
-from latentsync.config import Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.config import GUIDANCE_INTERVAL, Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.denoise import Condition, denoise
 from latentsync.device import (
     dtype_name,
@@ -212,6 +212,10 @@ class LipsyncPipeline:
             dtype=dtype_name(self.unet.dtype),
             device=str(self.device),
             batch_size=resolve_batch_size(options.runtime.batch_size, self.unet.num_parameters()),
+            scheduler=sampler.scheduler,
+            guidance_schedule=sampler.guidance_schedule,
+            guidance_interval=sampler.guidance_interval if sampler.guidance_schedule == "interval" else None,
+            guidance_mask=sampler.guidance_mask,
         )
 
     def prepare(
@@ -344,6 +348,10 @@ class LipsyncPipeline:
                 options.num_inference_steps,
                 on_step,
                 options.deepcache_interval,
+                solver=options.scheduler,
+                guidance_schedule=options.guidance_schedule,
+                guidance_interval=options.guidance_interval,
+                guidance_mask=options.guidance_mask,
             )
         with watch.stage("decode"):
             decoded = decode(self.vae, rearrange(latents, "b c f h w -> (b f) c h w"))
@@ -369,6 +377,10 @@ class LipsyncPipeline:
         crf: int = 18,
         rng: str = "own",
         deepcache_interval: int = 1,
+        scheduler: str = "ddim",
+        guidance_schedule: str = "constant",
+        guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL,
+        guidance_mask: str = "uniform",
         length: str = "sound",
         geometry: str = "float32",
         rounding: str = "nearest",
@@ -386,7 +398,7 @@ class LipsyncPipeline:
             video_out_path: of the MP4; None keeps it in a temporary folder for as long as the returned object lives.
             video_mask_path: where to write the frames with the region to be generated painted grey.
             num_frames: of a window; None takes the model's own.
-            num_inference_steps: DDIM steps.
+            num_inference_steps: steps of the scheduler.
             guidance_scale: acts above 1.
             width, height: of the aligned crop in px; None takes the model's own.
             weight_dtype: moves the networks to this precision for good; None leaves them as they are.
@@ -395,7 +407,8 @@ class LipsyncPipeline:
             callback_on_step_end: called as (pipeline, step, timestep, {"latents", "frames"}) after each step.
             mask: which of the original's mouth masks.
             crf: of the H.264 output.
-            rng, deepcache_interval: see `config.SamplerOptions`.
+            rng, deepcache_interval, scheduler: see `config.SamplerOptions`.
+            guidance_schedule, guidance_interval, guidance_mask: see `config.SamplerOptions`.
             length, geometry, rounding, reference: see `config.VideoOptions`.
             on_progress: called as (stage, done, total).
 
@@ -403,7 +416,18 @@ class LipsyncPipeline:
             LatentSyncError: an option, a file or the memory is at fault; the message says which and what to do.
         """
         options = Options(
-            SamplerOptions(guidance_scale, num_inference_steps, seed, num_frames, rng, deepcache_interval),
+            SamplerOptions(
+                guidance_scale=guidance_scale,
+                num_inference_steps=num_inference_steps,
+                seed=seed,
+                num_frames=num_frames,
+                rng=rng,
+                deepcache_interval=deepcache_interval,
+                scheduler=scheduler,
+                guidance_schedule=guidance_schedule,
+                guidance_interval=guidance_interval,
+                guidance_mask=guidance_mask,
+            ),
             VideoOptions(width, height, mask, crf, length, geometry, rounding, reference),
             RuntimeOptions(batch_size=batch_size),
         )

@@ -26,6 +26,17 @@ def composed(*overrides):
         (lambda: SamplerOptions(num_frames=0), "num_frames is 0; .* at least 1"),
         (lambda: SamplerOptions(rng="global"), "rng 'global' is unknown; choose one of own, reference"),
         (lambda: SamplerOptions(deepcache_interval=0), "deepcache_interval is 0; .* at least 1"),
+        (
+            lambda: SamplerOptions(scheduler="euler"),
+            "scheduler 'euler' is unknown; choose one of ddim, dpmpp_2m, unipc",
+        ),
+        (lambda: SamplerOptions(guidance_schedule="sine"), "guidance_schedule 'sine' is unknown; .* constant, linear"),
+        (lambda: SamplerOptions(guidance_mask="lips"), "guidance_mask 'lips' is unknown; choose one of uniform, mouth"),
+        (
+            lambda: SamplerOptions(guidance_interval=(0.8, 0.2)),
+            r"guidance_interval is \[0.8, 0.2\]; .* low < high <= 1",
+        ),
+        (lambda: SamplerOptions(guidance_interval=(0.5,)), r"guidance_interval is \[0.5\]; .* two shares"),
         (lambda: VideoOptions(length="all"), "length 'all' is unknown; choose one of sound, reference"),
         (lambda: VideoOptions(geometry="float64"), "geometry 'float64' is unknown; choose one of float32, float16"),
         (lambda: VideoOptions(rounding="up"), "rounding 'up' is unknown; choose one of nearest, truncate"),

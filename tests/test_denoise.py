@@ -7,11 +7,16 @@ import torch
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
-from latentsync.denoise import Condition, denoise
-from latentsync.model_files import LATENTSYNC_SCHEDULER
+from latentsync.denoise import Condition, denoise, guidance_scales, solver_of
+from latentsync.model_files import LATENTSYNC_SCHEDULER, MODELS_DIR
 from latentsync.unet import UNet3DConditionModel, published_config
 
 TOLERANCE = 2e-4
+SMALL = {
+    "block_out_channels": (32, 64), "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"), "layers_per_block": 1, "norm_num_groups": 8,
+    "motion_module_resolutions": (1, 2),
+}  # fmt: skip
 ORIGINAL = {"reference": "the original, seeded small UNet"}
 
 
@@ -65,3 +70,105 @@ def test_deepcache_equals_the_originals(loop, agree):
     cached = io["final_20steps_cfg15_deepcache3"]
     agree("DeepCache every 3 of 20 steps, final latents", final, cached, within=TOLERANCE, **ORIGINAL)
     assert (final - io["final_20steps_cfg15"]).abs().max() > 1  # it is another result, and a cheaper one
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A seeded small network over two windows, the left half of which is to be generated.
+
+    Gives a run that returns the final latents, and for each call of the network the size of its batch and whether it
+    ran whole.
+    """
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(**SMALL).eval()
+    for conv in (unet.conv_in, unet.conv_out):
+        torch.nn.init.normal_(conv.weight, std=0.1)
+    mask = torch.ones(2, 1, 2, 8, 8)
+    mask[..., :4] = 0
+    condition = Condition(mask, torch.randn(2, 4, 2, 8, 8), torch.randn(2, 4, 2, 8, 8), torch.randn(2, 2, 5, 384))
+    noise, scheduler = torch.randn(2, 4, 2, 8, 8), DDIMScheduler.from_config(LATENTSYNC_SCHEDULER)
+    calls = []
+    unet.register_forward_hook(lambda module, given, output: calls.append((len(given[0]), given[3] is None)))
+
+    def run(guidance_scale: float, steps: int, deepcache_interval: int = 1, **options):
+        calls.clear()
+        final = denoise(unet, scheduler, noise, condition, guidance_scale, steps, None, deepcache_interval, **options)
+        return final, list(calls)
+
+    return run
+
+
+def test_rising_guidance_has_the_mean_of_the_constant_one_and_an_interval_its_steps():
+    shares = [1.0, 0.8, 0.6, 0.4, 0.2]
+    assert guidance_scales(1.8, "constant", shares, None) == [1.8] * 5
+    assert guidance_scales(1.8, "linear", shares, None) == pytest.approx([1, 1.4, 1.8, 2.2, 2.6])
+    assert guidance_scales(1.8, "cosine", shares, None) == pytest.approx([1, 1.23431, 1.8, 2.36569, 2.6], abs=1e-5)
+    assert guidance_scales(1.8, "interval", shares, (0.2, 0.8)) == [1, 1.8, 1.8, 1.8, 1]
+    assert guidance_scales(1.8, "linear", [1.0], None) == [1.8]
+    assert guidance_scales(0.5, "cosine", shares, None) == [0.5] * 5
+
+
+def test_a_step_without_guidance_runs_the_network_with_audio_only(small):
+    _, calls = small(1.8, 5, guidance_schedule="interval", guidance_interval=(0.3, 0.7))  # timesteps 801, 601 .. 1
+    assert calls == [(2, True), (4, True), (4, True), (2, True), (2, True)]
+    _, calls = small(1.8, 3, guidance_schedule="linear")
+    assert calls == [(2, True), (4, True), (4, True)]
+    guided, _ = small(1.8, 5, guidance_schedule="interval", guidance_interval=(0, 1))
+    assert torch.equal(guided, small(1.8, 5)[0])
+    unguided, _ = small(1.8, 5, guidance_schedule="interval", guidance_interval=(0.9, 1))
+    assert torch.equal(unguided, small(1.0, 5)[0])
+
+
+def test_deep_features_serve_an_unguided_step_and_a_guided_one_without_them_runs_whole(small):
+    interval = {"guidance_schedule": "interval", "guidance_interval": (0.3, 0.7)}
+    _, calls = small(1.8, 5, 3, **interval)
+    assert calls == [(2, True), (4, True), (4, False), (2, True), (2, False)]
+    _, calls = small(1.8, 5, 5, **interval)
+    assert calls == [(2, True), (4, True), (4, False), (2, False), (2, False)]
+    # features left by a guided step lead an unguided one as those of an unguided step do
+    almost_none, calls = small(1 + 1e-6, 2, 2, guidance_schedule="interval", guidance_interval=(0.4, 1))
+    assert calls == [(4, True), (2, False)]
+    torch.testing.assert_close(almost_none, small(1.0, 2, 2)[0], atol=1e-4, rtol=0)
+
+
+def test_guidance_of_the_mouth_leaves_what_is_kept_to_the_prediction_with_audio(small):
+    mouth, everywhere, unguided = (
+        small(g, 1, guidance_mask=m)[0] for g, m in ((3.0, "mouth"), (3.0, "uniform"), (1.0, "uniform"))
+    )
+    torch.testing.assert_close(mouth[..., 4:], unguided[..., 4:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(mouth[..., :4], everywhere[..., :4], atol=1e-4, rtol=0)
+    assert (everywhere - unguided)[..., 4:].abs().max() > 1e-3 < (everywhere - unguided)[..., :4].abs().max()
+
+
+def solved(config: dict, solver: str, steps: int, spread: float = 0.5) -> float:
+    """How far a solver's result of a unit of noise is off for normally distributed data, whose ODE has a known answer.
+
+    The network is the exact one for data of this standard deviation.
+    """
+    schedule = solver_of(DDIMScheduler.from_config(config), solver)
+    schedule.set_timesteps(steps)
+    x, is_v = torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), config.get("prediction_type") == "v_prediction"
+
+    def levels(timestep):
+        power = schedule.alphas_cumprod[int(timestep)].double()
+        return power.sqrt(), (1 - power).sqrt()
+
+    signal, noise = levels(schedule.timesteps[0])
+    start = (signal**2 * spread**2 + noise**2).sqrt()
+    for timestep in schedule.timesteps:
+        signal, noise = levels(timestep)
+        expected = x / (signal**2 * spread**2 + noise**2)
+        clean, eps = signal * spread**2 * expected, noise * expected
+        x = schedule.step(signal * eps - noise * clean if is_v else eps, timestep, x).prev_sample
+    signal, noise = levels(0)  # the least noise of the training, where all end
+    return abs(x.item() - ((signal**2 * spread**2 + noise**2).sqrt() / start).item())
+
+
+@pytest.mark.parametrize("model", ["published", "mini"])
+def test_solvers_of_second_order_come_closer_in_fifty_steps_than_ddim_in_a_hundred(model):
+    mini = DDIMScheduler.load_config(MODELS_DIR / "mini" / "scheduler")
+    config = mini if model == "mini" else LATENTSYNC_SCHEDULER
+    for solver in ("dpmpp_2m", "unipc"):
+        assert solved(config, solver, 20) < 0.65 * solved(config, "ddim", 20)
+        assert solved(config, solver, 50) < solved(config, "ddim", 100)
+        assert all(solved(config, solver, steps) < 1 for steps in (1, 2, 3, 700))  # finite, with and without signal

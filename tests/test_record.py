@@ -83,6 +83,10 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
         replace(OPTIONS, sampler=replace(sampler, num_frames=4)),
         replace(OPTIONS, sampler=replace(sampler, rng="reference")),
         replace(OPTIONS, sampler=replace(sampler, deepcache_interval=3)),
+        replace(OPTIONS, sampler=replace(sampler, scheduler="unipc")),
+        replace(OPTIONS, sampler=replace(sampler, guidance_mask="mouth")),
+        replace(OPTIONS, sampler=replace(sampler, guidance_schedule="interval")),
+        replace(OPTIONS, sampler=replace(sampler, guidance_schedule="interval", guidance_interval=(0.1, 0.5))),
         replace(OPTIONS, video=replace(OPTIONS.video, length="reference")),
         replace(OPTIONS, video=replace(OPTIONS.video, geometry="float16")),
         replace(OPTIONS, video=replace(OPTIONS.video, rounding="truncate")),
@@ -99,6 +103,16 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
     ids = [id_of(pipe, options=options) for options in changed]
     ids += [id_of(pipe, other_voice), id_of(other_precision), id_of(other_heads)]
     assert len({same, *ids}) == len(ids) + 1
+
+
+def test_options_that_came_later_leave_the_ids_of_earlier_records_as_they_were(pipe):
+    parts = identity(PAIR, pipe, pipe.resolve(OPTIONS))
+    assert set(parts["options"]) == {
+        "guidance_scale", "num_inference_steps", "seed", "num_frames", "rng", "deepcache_interval", "size_px", "mask",
+        "length", "geometry", "rounding", "crf", "dtype",
+    }  # fmt: skip
+    unused = replace(OPTIONS, sampler=replace(OPTIONS.sampler, guidance_interval=(0.1, 0.5)))
+    assert id_of(pipe, options=unused) == record_id(parts)
 
 
 def test_identity_does_not_cover_names_places_and_speed(pipe, tmp_path):
