@@ -116,7 +116,7 @@ def configure(told: argparse.Namespace) -> RunConfig:
 
 def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
     """Works off a folder gender by gender with the models loaded once; yields each pair's outcome."""
-    pairing = find_pairs(config.data.input_dir, config.data.pairing)
+    pairing = find_pairs(config.data.input_dir, config.data.pairing).first(config.data.max_pairs)
     _check_output_dir(output_dir, Path(config.data.input_dir))
     pipeline = pipeline_of(config)
     for line in header(config, pairing, pipeline):

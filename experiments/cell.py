@@ -70,10 +70,12 @@ class Outcome:
 
 
 def pairs_of(data: DataConfig) -> Pairing:
-    """The pairs of the configured list or folder, or of the shipped clips."""
+    """The pairs of the configured list or folder, or of the shipped clips; of each gender as many as wanted."""
     if data.list is not None:
-        return read_pairs(data.list, data.split)
-    return find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
+        found = read_pairs(data.list, data.split)
+    else:
+        found = find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
+    return found.first(data.max_pairs)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,8 @@ or not at all.
 import csv
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
 
 from latentsync.config import GENDERS
@@ -49,6 +50,11 @@ class Pairing:
 
     pairs: tuple[Pair, ...]
     left_out: tuple[tuple[str, str], ...]
+
+    def first(self, number: int | None) -> "Pairing":
+        """The first pairs of each gender, so many at most; None takes all."""
+        by_gender = groupby(sorted(self.pairs, key=lambda pair: pair.gender), lambda pair: pair.gender)
+        return replace(self, pairs=tuple(pair for _, pairs in by_gender for pair in islice(pairs, number)))
 
 
 def gender_of(path: Path) -> str | None:

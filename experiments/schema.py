@@ -36,18 +36,22 @@ class DataConfig:
         pairing: how clips and voices of a folder are matched.
         list: a CSV file of pairs, see `experiments.pairs.read_pairs`.
         split: only the list's pairs of this split; None takes all.
+        max_pairs: of each gender, the first ones; None takes all.
     """
 
     input_dir: str | None = None
     pairing: str = "own"
     list: str | None = None
     split: str | None = None
+    max_pairs: int | None = None
 
     def __post_init__(self) -> None:
         if self.list is not None and self.input_dir is not None:
             raise OptionError(f"data.list is {self.list} and data.input_dir is {self.input_dir}; give one of them")
         if self.split is not None and self.list is None:
             raise OptionError(f"data.split is {self.split} without a list that has splits; give data.list")
+        if self.max_pairs is not None and self.max_pairs < 1:
+            raise OptionError(f"data.max_pairs is {self.max_pairs}; it must be at least 1, or null for all pairs")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""Every experiment that ships composes, and runs at its debug size."""
+
+import math
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from test_pipeline import cut
+
+from experiments.collect import collect
+from experiments.pairs import SHIPPED_DIR, find_pairs
+from experiments.schema import CONF_DIR, read_config
+from latentsync.errors import OptionError
+
+SWEPT = {  # experiment: cells in its debug size, and in its full one, for each pair
+    "acceleration": (4, 24),
+    "full_factorial": (4, 72),
+    "gender_presets": (3, 9),
+    "guidance_schedule": (4, 48),
+    "guidance_sweep": (2, 24),
+    "quickstart": (4, 8),
+    "scheduler_comparison": (3, 36),
+    "seed_variance": (2, 16),
+    "steps_sweep": (2, 27),
+}
+
+
+def composed(experiment, *overrides):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("config", overrides=[f"experiment={experiment}", *overrides], return_hydra_config=True)
+
+
+def cells(experiment, *overrides) -> int:
+    """How many settings a sweep goes through."""
+    params = composed(experiment, *overrides).hydra.sweeper.params
+    parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    return math.prod(len(list(o.sweep_iterator())) for o in parsed if o.is_sweep_override())
+
+
+def test_every_sweep_is_known_here():
+    sweeping = {path.stem for path in CONF_DIR.glob("experiment/*.yaml") if "MULTIRUN" in path.read_text()}
+    assert sweeping == set(SWEPT)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A folder with one clip and a voice of 0.4 s per gender."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("g-clara", "m-oskar"):
+        shutil.copy(SHIPPED_DIR / f"{name}.mp4", folder)
+        cut(folder / f"{name[:2]}voice.wav", SHIPPED_DIR / f"{name}.wav", 1.0, 0.4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """One runs folder for all: a cell of several experiments is computed once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.mark.parametrize("name", sorted(SWEPT))
+def test_an_experiment_has_its_cells_in_both_sizes_and_runs_in_the_smaller(name, clips, runs, monkeypatch, capsys):
+    assert (cells(name, "size=debug"), cells(name)) == SWEPT[name]
+    given = [f"experiment={name}", "size=debug", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}"]
+    monkeypatch.setattr(sys, "argv", ["experiments.run", "-m", *given])
+    runpy.run_module("experiments.run", run_name="__main__")
+    output = capsys.readouterr().out
+    assert f"{len(collect(runs, name))} records, 0 failures" in output
+    pairs = output.count(" done in ") + output.count("found, nothing to do")
+    assert pairs == 2 * SWEPT[name][0]
+    assert (runs / "sweeps" / name / "contact_sheet.png").is_file()
+
+
+def test_a_swapped_preset_gives_each_gender_the_others_guidance():
+    own = read_config(composed("gender_presets", "preset=by_gender")).preset
+    swapped = read_config(composed("gender_presets", "preset=swapped")).preset
+    assert (swapped.female, swapped.male, swapped.neutral) == (own.male, own.female, own.neutral)
+
+
+def test_an_experiment_takes_the_first_pairs_of_each_gender():
+    pairing = find_pairs(SHIPPED_DIR)
+    assert [pair.name for pair in pairing.first(1).pairs] == ["g-clara__g-clara", "m-oskar__m-oskar"]
+    assert pairing.first(None) == pairing and len(pairing.pairs) == 4
+    with pytest.raises(OptionError, match="data.max_pairs is 0; .* at least 1"):
+        read_config(composed("seed_variance", "data.max_pairs=0"))
