@@ -15,18 +15,20 @@ import pandas as pd
 
 from experiments.record import Record, RecordStore, failures_of, sweep_cells, sweep_folder
 from experiments.statistics import mean_interval
+from latentsync.config import SamplerOptions
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.files import whole_file
 
 PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
+SAMPLING = ("deepcache_interval", "scheduler", "guidance_schedule", "guidance_mask")  # defaults in older records
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
 TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
-    "guidance_from", "mask", "reference", "dtype", "metric", "unit", "direction", "network", "weights", "protocol",
-    "reason",
+    "guidance_from", "mask", "reference", "dtype", "scheduler", "guidance_schedule", "guidance_mask", "metric", "unit",
+    "direction", "network", "weights", "protocol", "reason",
 )  # fmt: skip
-WHOLE_COLUMNS = ("num_inference_steps", "seed", "num_frames", "size_px", "video_frames")
+WHOLE_COLUMNS = ("num_inference_steps", "seed", "num_frames", "size_px", "deepcache_interval", "video_frames")
 COUNT_COLUMNS = ("version", "used", "left_out")  # may be missing
 ENTRY_COLUMNS = (
     "value",
@@ -120,6 +122,7 @@ def _facts(record: Record) -> dict:
         "preset": content["preset"]["name"],
         "guidance_from": content["preset"]["guidance_from"],
         **{name: content["options"][name] for name in PARAMETERS},
+        **{name: content["options"].get(name, getattr(SamplerOptions, name)) for name in SAMPLING},
         "video_frames": content["video"]["num_frames"],
         "seconds": content["timings_s"]["total"],
     }

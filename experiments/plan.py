@@ -31,6 +31,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.pairs import read_pairs
 from experiments.record import (
     METRICS_FILE,
     RecordStore,
@@ -53,6 +54,7 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
 OF_THE_FILES = ("data", "model", "experiment")
+INPUTS = ("input_dir", "list")  # in data
 OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 
 # Overrides that change no record; cells that differ in nothing else are one cell.
@@ -171,14 +173,20 @@ def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
 
 
 def places_of(cells: list[list[str]]) -> frozenset[str]:
-    """The input files of cells, and whatever their models name: files, folders or weights."""
+    """The input files of cells, and whatever their models name: files, folders or weights.
+
+    Raises:
+        MediaError: a list of pairs cannot be read.
+    """
     configs, places = CellConfigs(), set()
     for overrides in {tuple(o for o in cell if o.lstrip("+~").startswith(OF_THE_FILES)) for cell in cells}:
         config = configs.of(list(overrides))
         places |= {value for value in OmegaConf.to_container(config.model).values() if isinstance(value, str)}
-        folder = None if OmegaConf.is_missing(config.data, "input_dir") else config.data.input_dir
+        folder, pairs = (None if OmegaConf.is_missing(config.data, key) else config.data.get(key) for key in INPUTS)
         if folder is not None and Path(folder).is_dir():
             places |= {str(path) for path in Path(folder).iterdir() if path.is_file()}
+        if pairs is not None:
+            places |= {pairs, *(str(path) for pair in read_pairs(pairs).pairs for path in (pair.clip, pair.voice))}
     return frozenset(places)
 
 

@@ -101,6 +101,13 @@ def test_cells_are_composed_as_hydra_composes_them(overrides):
             assert OmegaConf.to_container(configs.of(cell)) == OmegaConf.to_container(compose("config", cell))
 
 
+def test_the_files_that_a_list_names_are_inputs(clips, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"clip,voice\n{clips}/g-clara.mp4,{clips}/g-voice.wav\n")
+    asked = plan.read(["-m", "data=list", f"data.list={pairs}", "sampler.seed=1,2"])
+    assert {str(pairs), f"{clips}/g-clara.mp4", f"{clips}/g-voice.wav"} <= asked.places
+
+
 def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told, clips, tmp_path, capsys):
     inputs, runs = tmp_path / "inputs", tmp_path / "runs"
     shutil.copytree(clips, inputs)
