@@ -85,7 +85,7 @@ def test_a_swapped_preset_gives_each_gender_the_others_guidance():
 
 def test_an_experiment_takes_the_first_pairs_of_each_gender():
     pairing = find_pairs(SHIPPED_DIR)
-    assert [pair.name for pair in pairing.first(1).pairs] == ["g-clara__g-clara", "m-oskar__m-oskar"]
+    assert [pair.name for pair in pairing.first(1).pairs] == ["g-clara__g-clara-weather", "m-oskar__m-oskar-weather"]
     assert pairing.first(None) == pairing and len(pairing.pairs) == 4
     with pytest.raises(OptionError, match="data.max_pairs is 0; .* at least 1"):
         read_config(composed("seed_variance", "data.max_pairs=0"))
