@@ -300,11 +300,6 @@ def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> It
         yield f"left out   {name}: {reason}"
 
 
-def cell_label(guidance_scale: float, num_inference_steps: int, seed: int) -> str:
-    """A cell's settings as people read them."""
-    return f"guidance {guidance_scale:g}, {num_inference_steps} steps, seed {seed}"
-
-
 def say(line: str) -> None:
     """Prints a line without tearing a progress bar."""
     from tqdm import tqdm

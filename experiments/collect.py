@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments.labels import sampling_of, varied
 from experiments.record import Record, RecordStore, failures_of, sweep_cells, sweep_folder
 from experiments.statistics import mean_interval
-from latentsync.config import SamplerOptions
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.files import whole_file
 
 PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
-SAMPLING = ("deepcache_interval", "scheduler", "guidance_schedule", "guidance_mask")  # defaults in older records
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
 TEXT_COLUMNS = (
@@ -122,7 +121,7 @@ def _facts(record: Record) -> dict:
         "preset": content["preset"]["name"],
         "guidance_from": content["preset"]["guidance_from"],
         **{name: content["options"][name] for name in PARAMETERS},
-        **{name: content["options"].get(name, getattr(SamplerOptions, name)) for name in SAMPLING},
+        **sampling_of(content["options"]),
         "video_frames": content["video"]["num_frames"],
         "seconds": content["timings_s"]["total"],
     }
@@ -200,11 +199,11 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
         table: as `collect_wide` gives it.
 
     Returns:
-        One row a gender, guidance_scale, num_inference_steps and metric: `generated`, `real` and `minus_real` (means
-        over the pairs that have all three), `low` and `high` (95 % of minus_real; NaN for a single pair), `pairs`, and
-        `without` (pairs that lack one of the three).
+        One row a gender, guidance_scale, num_inference_steps, whatever else of the sampler was varied, and metric:
+        `generated`, `real` and `minus_real` (means over the pairs that have all three), `low` and `high` (95 % of
+        minus_real; NaN for a single pair), `pairs`, and `without` (pairs that lack one of the three).
     """
-    cell = ["gender", "guidance_scale", "num_inference_steps"]
+    cell = ["gender", "guidance_scale", "num_inference_steps", *varied(table)]
     names = [column.removesuffix("_minus_real") for column in table.columns if column.endswith("_minus_real")]
     rows = []
     for key, part in table.groupby(cell):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.labels import departures, varied
 from experiments.record import Record
 from experiments.trackers import run_name
 from latentsync import media
@@ -52,13 +53,13 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
         table: as `experiments.collect.collect_wide` gives it.
     """
     metrics = [name for name in METRIC_LABELS if name in table and table[name].notna().any()] or ["seconds"]
-    pairs = list(dict.fromkeys(table["pair"]))[:MAX_COLUMNS]
+    pairs, others = list(dict.fromkeys(table["pair"]))[:MAX_COLUMNS], varied(table)
     figure = ShownFigure(figsize=(3.4 * len(pairs) + 1.2, 2.6 * len(metrics) + 0.9), layout="constrained")
     axes = figure.subplots(len(metrics), len(pairs), squeeze=False, sharex=True, sharey="row")
     for row, metric in enumerate(metrics):
         for column, pair in enumerate(pairs):
             axis = axes[row, column]
-            _draw_metric(axis, table[table["pair"] == pair], metric)
+            _draw_metric(axis, table[table["pair"] == pair], metric, others)
             if row == 0:
                 axis.set_title(pair_label(pair), fontsize=9)
             if row == len(metrics) - 1:
@@ -71,10 +72,12 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_metric(axis, table: pd.DataFrame, metric: str) -> None:
-    for colour, (steps, group) in zip(cycle(COLOURS), table.groupby("num_inference_steps"), strict=False):
+def _draw_metric(axis, table: pd.DataFrame, metric: str, others: list[str]) -> None:
+    lines = table.groupby(["num_inference_steps", *others])
+    for colour, ((steps, *_), group) in zip(cycle(COLOURS), lines, strict=False):
         means = group.groupby("guidance_scale")[metric].mean()
-        axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{steps} steps (mean of seeds)")
+        label = ", ".join([f"{steps} steps", *departures(group.iloc[0])])
+        axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{label} (mean of seeds)")
         axis.plot(group["guidance_scale"], group[metric], "o", color=colour, markersize=4, alpha=0.6)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)

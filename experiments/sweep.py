@@ -16,8 +16,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from experiments import figures
-from experiments.cell import Outcome, cell_label, header, pairs_of, pipeline_of, run_cell, say
+from experiments.cell import Outcome, header, pairs_of, pipeline_of, run_cell, say
 from experiments.collect import calibrated, collect_wide, sweep_failures, sweep_records
+from experiments.labels import SAMPLING, cell_label, departures
 from experiments.plan import RETRY_HINT, PlannedCell, cell_key, cell_overrides
 from experiments.publish import publish_in_time
 from experiments.record import CELLS_DIR, FAILED, Record, RecordStore, failures_of, read_json, write_json
@@ -96,7 +97,7 @@ def _run(run: RunConfig, earlier: list[Outcome], wait: bool) -> list[Outcome]:
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
     """One line for one pair as it ends."""
     sampler = run.options.sampler
-    cell = cell_label(outcome.guidance_scale, sampler.num_inference_steps, sampler.seed)
+    cell = cell_label(outcome.guidance_scale, sampler.num_inference_steps, sampler.seed, vars(sampler))
     end = {
         "done": f"done in {outcome.seconds:.1f} s",
         "found": "found, nothing to do",
@@ -207,7 +208,9 @@ def calibration_text(against_real: pd.DataFrame) -> str:
     shown = against_real[against_real["metric"] == "sync_mini_confidence"]
     lines = ["sync_mini confidence, results less real clips (95 % over pairs):"]
     for row in shown.itertuples():
-        label = f"{row.gender:<7} guidance {row.guidance_scale:g}, {row.num_inference_steps} steps"
+        told = {name: getattr(row, name) for name in SAMPLING if hasattr(row, name)}
+        settings = [f"guidance {row.guidance_scale:g}", f"{row.num_inference_steps} steps", *departures(told)]
+        label = f"{row.gender:<7} {', '.join(settings)}"
         if not row.pairs:
             lines.append(f"  {label}: no pair has both")
             continue
@@ -218,7 +221,9 @@ def calibration_text(against_real: pd.DataFrame) -> str:
 
 def table_text(table: pd.DataFrame) -> str:
     """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
-    cells = [cell_label(row.guidance_scale, row.num_inference_steps, row.seed) for row in table.itertuples()]
+    cells = [
+        cell_label(row["guidance_scale"], row["num_inference_steps"], row["seed"], row) for _, row in table.iterrows()
+    ]
     shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
     columns = {
         "lpips_alex_mouth": ("LPIPS", "{:.3f}"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from experiments.labels import departures
 from experiments.record import Record
 from experiments.schema import TrackerConfig
 
@@ -201,10 +202,8 @@ def artifact_name(sweep: str) -> str:
 def run_name(content: dict) -> str:
     """`g-clara__g-clara g1.8 s20 seed1247`."""
     options = content["options"]
-    return (
-        f"{content['pair']['name']} g{options['guidance_scale']:g} s{options['num_inference_steps']} "
-        f"seed{options['seed']}"
-    )
+    settings = f"g{options['guidance_scale']:g} s{options['num_inference_steps']} seed{options['seed']}"
+    return " ".join([content["pair"]["name"], settings, *departures(options)])
 
 
 def _training_tag(content: dict) -> str:

@@ -140,3 +140,5 @@ def test_results_are_held_against_the_real_clips_of_their_gender():
     assert men["minus_real"] == pytest.approx(0.1) and (men["pairs"], men["without"]) == (1, 1)
     assert pd.isna(men["low"])
     assert calibrated(pd.DataFrame(rows)[["pair", "gender", *told]]).empty
+    two = pd.concat([table_of := pd.DataFrame(rows[:1]).assign(scheduler="ddim"), table_of.assign(scheduler="unipc")])
+    assert calibrated(two)["scheduler"].tolist() == ["ddim", "unipc"]  # settings are not averaged over
