@@ -1,0 +1,56 @@
+"""The command that compares the settings of a sweep: what it prints agrees with what it writes and computes."""
+
+import pandas as pd
+import pytest
+from test_statistics import sweep_table
+
+from experiments.collect import write_table
+from experiments.compare import main, setting_of, swept_beside
+from experiments.comparisons import compare_all
+from latentsync.errors import OptionError
+
+SYNC = "sync_mini_confidence_minus_real"
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """A sweep of two settings of guidance over 16 women's and 8 men's clips, where only women gain."""
+    women = sweep_table(16, {1.0: -2.0, 2.0: -1.0})
+    men = sweep_table(8, {1.0: -2.0, 2.0: -2.0}, "male", seed=1)
+    both = pd.concat([women, men], ignore_index=True).rename(columns={"sync": SYNC})
+    both[SYNC] -= 5
+    seconds = both["guidance_scale"] * 4
+    return both.assign(num_inference_steps=20, scheduler="ddim", change_lpips_alex=0.1, seconds=seconds)
+
+
+def test_the_command_says_and_writes_what_the_comparison_finds(table, tmp_path, capsys):
+    write_table(table.astype({"num_inference_steps": int}), tmp_path / "table.csv")
+    arguments = [str(tmp_path / "table.csv"), "--baseline", "1", "--metrics", SYNC, "change_lpips_alex"]
+    assert main([*arguments, "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    found = compare_all(table, [SYNC, "change_lpips_alex"], "guidance_scale", 1.0)
+    written = pd.read_csv(tmp_path / "comparisons.csv")
+    pd.testing.assert_frame_equal(written, found, check_dtype=False)
+    assert all(verdict in said for verdict in found["verdict"]) and "more in female than in male" in said
+    front = pd.read_csv(tmp_path / "front.csv")
+    assert front["on_front"].tolist() == [True, True]  # 2 is nearer to the real clips, 1 is faster
+    assert f"Pareto front of {SYNC}, seconds:" in said  # a change has no better
+
+
+def test_records_are_compared_where_all_else_that_was_swept_agrees(table):
+    twice = pd.concat([table, table.assign(scheduler="unipc", num_inference_steps=10)])
+    assert swept_beside(table, "guidance_scale") == []
+    assert swept_beside(twice, "guidance_scale") == ["num_inference_steps", "scheduler"]
+    assert swept_beside(twice, "scheduler") == ["guidance_scale", "num_inference_steps"]
+    assert swept_beside(twice, "preset") == ["num_inference_steps", "scheduler"]  # a preset is a guidance
+
+
+def test_mistakes_are_told_with_what_there_is(table, tmp_path, capsys):
+    assert setting_of(table, "num_inference_steps", "20") == 20 and setting_of(table, "scheduler", "ddim") == "ddim"
+    with pytest.raises(OptionError, match="choose one of 1, 2"):
+        setting_of(table, "guidance_scale", "high")
+    write_table(table, tmp_path / "table.csv")
+    assert main([str(tmp_path / "table.csv"), "--baseline", "3"]) == 2
+    assert "guidance_scale=3.0" in capsys.readouterr().err
+    assert main([str(tmp_path), "--baseline", "1"]) == 2
+    assert "no finished record" in capsys.readouterr().err
