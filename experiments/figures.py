@@ -1,5 +1,7 @@
 """Figures of sweeps: tidy table or records in, matplotlib Figure out. One style, colour-blind safe, units on axes."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
@@ -30,6 +32,14 @@ DPI = 150
 LARGEST_EFFECT = 8.0  # that the colours of a sensitivity figure tell apart
 MOUTHS = range(25, 49, 2)  # frames of a mouth's row: a second of speech, after the silence that it begins with
 MOUTH_ROWS, MOUTH_COLUMNS = (0.5, 0.95), (0.2, 0.8)  # of an aligned face
+
+
+@dataclass(frozen=True)
+class PreviewWindow:
+    """One window of one pair: the aligned faces of the clip and of the result, uint8 (f, r, r, 3)."""
+
+    clip: np.ndarray
+    result: np.ndarray
 
 
 class ShownFigure(Figure):
@@ -138,6 +148,39 @@ def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
     return figure
 
 
+def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
+    """The mouths of one window of each cell, pair beside pair, the clip's own above them.
+
+    Args:
+        rows: cell -> pair -> window.
+    """
+    pairs = list(dict.fromkeys(name for row in rows.values() for name in row))
+    shown = {name: next(row[name] for row in rows.values() if name in row) for name in pairs}
+    height, width = (edges[1] - edges[0] for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
+    row_in = 0.52
+    widths = [row_in * len(window.clip) * width / height for window in shown.values()]
+    figure = ShownFigure(figsize=(sum(widths) + 3.2, (row_in + 0.06) * (len(rows) + 1) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows) + 1, len(pairs), squeeze=False, width_ratios=widths)
+    strips_of = [("the clip", {name: window.clip for name, window in shown.items()})]
+    strips_of += [(cell, {name: window.result for name, window in row.items()}) for cell, row in rows.items()]
+    for (label, faces), line in zip(strips_of, axes, strict=True):
+        for name, axis in zip(pairs, line, strict=True):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if name in faces:
+                axis.imshow(np.hstack([_mouth(face) for face in faces[name]]))
+        line[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=6)
+    for name, axis in zip(pairs, axes[0], strict=True):
+        axis.set_title(pair_label(name).replace("\n", ", "), fontsize=8)
+    return figure
+
+
+def _mouth(face: np.ndarray) -> np.ndarray:
+    """The part of an aligned face (r, r, 3) that `MOUTH_ROWS` and `MOUTH_COLUMNS` say."""
+    rows, columns = (slice(*(round(edge * len(face)) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
+    return face[rows, columns]
+
+
 def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
     """The mouth at the same moments of several videos of one clip, a labelled row each.
 
@@ -146,13 +189,12 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
         output: of one of them; knows where the face is.
     """
     size_px, shown = output.options.size_px, [i for i in MOUTHS if i < len(output.faces)]
-    rows, columns = (slice(*(round(edge * size_px) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
     figure = ShownFigure(figsize=(0.95 * len(shown), 1.05 * len(videos)), layout="constrained")
     axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
     for axis, (label, path) in zip(axes, videos.items(), strict=True):
         frames = media.read_frames_in_order(path, shown, output.fps)
         faces = [warp_crop(f, output.faces.matrices[i], size_px) for f, i in zip(frames, shown, strict=True)]
-        axis.imshow(np.hstack([face.numpy().transpose(1, 2, 0)[rows, columns] for face in faces]))
+        axis.imshow(np.hstack([_mouth(face.numpy().transpose(1, 2, 0)) for face in faces]))
         axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()
     return figure

@@ -3,6 +3,7 @@
 python -m experiments.run data=folder data.input_dir=DIR sampler.guidance_scale=1.8 sampler.seed=1247
 python -m experiments.run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0
 python -m experiments.run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 plan=true
+python -m experiments.run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 preview=true
 python -m experiments.run experiment=quickstart
 """
 
@@ -25,11 +26,18 @@ def main(config: DictConfig) -> None:
     run_and_note(config, list(job.overrides.task), wait=job.launcher._target_ != plan.BASIC_LAUNCHER)
 
 
+def previewed(asked: plan.Asked) -> int:
+    """Shows a window of each cell; makes no record."""
+    from experiments.preview import preview
+
+    return preview(asked)
+
+
 def command() -> int:
     """The command line: what can be answered from the plan is, and Hydra's jobs do the rest."""
     try:
         asked = plan.read(sys.argv[1:])
-        status = None if asked is None else plan.answer(asked)
+        status = None if asked is None else previewed(asked) if asked.config.preview else plan.answer(asked)
     except LatentSyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

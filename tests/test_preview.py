@@ -1,0 +1,67 @@
+"""What a sweep's cells look like, before they are run."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_pipeline import cut
+
+from experiments import plan
+from experiments.cell import options_for, pairs_of, pipeline_of
+from experiments.pairs import SHIPPED_DIR
+from experiments.preview import PREVIEW_FILE, labels_of, loudest_window, preview, preview_window
+from experiments.record import RecordStore
+from experiments.schema import read_config
+from latentsync import media
+from latentsync.audio import RATE_HZ
+from latentsync.masks import pixels_to_crops
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A folder with one clip and half a second of voice."""
+    folder = tmp_path_factory.mktemp("clips")
+    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
+    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.5)
+    return folder
+
+
+def test_the_loudest_window_begins_where_the_pipelines_do():
+    voice = np.zeros(16000, np.float32)
+    voice[9000:9100] = 1.0  # frame 14
+    assert loudest_window(voice, 25, 8) == (8, 16)
+    voice[15900:] = 2.0  # the last window, which is a short one
+    assert loudest_window(voice, 25, 8) == (24, 25)
+
+
+def test_a_cell_is_called_what_tells_it_from_the_others():
+    cells = [["data=shipped", f"sampler.seed={seed}", "size=debug"] for seed in (1, 2)]
+    assert labels_of(cells) == ["seed=1", "seed=2"]
+    assert labels_of(cells[:1]) == ["data=shipped, seed=1, size=debug"]
+
+
+def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path, capsys):
+    overrides = [
+        "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={tmp_path}", f"model.pretrained={untrained}",
+        "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "preview=true",
+    ]  # fmt: skip
+    asked = plan.read(overrides)
+    assert preview(asked) == 0
+    assert "2 cells, one window each" in capsys.readouterr().out
+    assert (tmp_path / "sweeps/test" / PREVIEW_FILE).is_file() and not RecordStore(tmp_path).all()
+
+    with plan.composing():
+        run = read_config(plan.CellConfigs().of(asked.cells[0]))
+    pipeline, (pair,) = pipeline_of(run), pairs_of(run.data).pairs
+    options = pipeline.resolve(options_for(pair, run))
+    window = preview_window(pipeline, pair, options)
+    prepared = pipeline.prepare(pair.clip, pair.voice, options)
+    whole = list(pipeline.generate(prepared, options))
+    first, stop = loudest_window(np.asarray(media.read_sound(pair.voice, RATE_HZ)), len(whole), options.num_frames)
+    crops = [made.crop.permute(1, 2, 0).numpy() for made in whole[first:stop]]
+    np.testing.assert_array_equal(window.clip, crops)
+    assert window.result.shape == window.clip.shape and not np.array_equal(window.result, window.clip)
+    assert first == 0  # where the noise is the record's own
+    made = pixels_to_crops(whole[0].generated.float()).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(window.result[0], made)
