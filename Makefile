@@ -15,7 +15,6 @@ test: setup
 
 # A sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge
 test-cluster: setup
-	$(RUN) -m pip install --disable-pip-version-check -q -c requirements/constraints.txt -e '.[cluster]'
 	$(RUN) -m pytest -m cluster -s tests/cluster
 
 # The published shapes in full with seeded weights: 5 GB in the temporary folder, 8 GB of memory, minutes
@@ -26,7 +25,7 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,train]'
+	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,train,cluster]'
 	$(RUN) -m experiments.weights fetch
 	@touch $@
 

@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_pipeline import cut
 
-from experiments.collect import collect
+from experiments.collect import collect_wide
 from experiments.pairs import SHIPPED_DIR, find_pairs
+from experiments.record import sweep_cells
 from experiments.schema import CONF_DIR, read_config
 from latentsync.errors import OptionError
 
@@ -67,13 +68,15 @@ def test_an_experiment_has_its_cells_in_both_sizes_and_runs_in_the_smaller(name,
     assert (cells(name, "size=debug"), cells(name)) == SWEPT[name]
     given = [f"experiment={name}", "size=debug", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}"]
     monkeypatch.setattr(sys, "argv", ["experiments.run", "-m", *given])
-    runpy.run_module("experiments.run", run_name="__main__")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("experiments.run", run_name="__main__")
+    assert end.value.code == 0
     output = capsys.readouterr().out
-    table = collect(runs, name)
+    table = collect_wide(runs, name)
     assert f"{len(table)} records, 0 failures" in output
     assert not table.drop(columns=["record", "preset", "seconds"]).duplicated().any()  # it tells the cells apart
-    pairs = output.count(" done in ") + output.count("found, nothing to do")
-    assert pairs == 2 * SWEPT[name][0]
+    outcomes = [outcome for cell in sweep_cells(runs / "sweeps" / name) for outcome in cell["outcomes"]]
+    assert len(outcomes) == 2 * SWEPT[name][0] and {o["status"] for o in outcomes} <= {"done", "found"}
     assert (runs / "sweeps" / name / "contact_sheet.png").is_file()
 
 
