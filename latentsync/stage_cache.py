@@ -1,0 +1,102 @@
+"""Tensors of a stage, kept on disk under a hash of what determines them, for several processes at once.
+
+One safetensors file per key. A file appears whole; whoever loses a race writes the same again. A file that is cut short
+or altered counts as missing, and a disk that is full costs the saving only.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latentsync.files import whole_file
+
+log = logging.getLogger(__name__)
+SUFFIX = ".safetensors"
+
+
+def stage_key(stage: str, version: int, depends_on: Mapping[str, object]) -> str:
+    """The SHA-256, in hex, of a stage's name, version and all that its output depends on (values of JSON)."""
+    content = {"stage": stage, "version": version, "depends_on": depends_on}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256, in hex, of tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@dataclass
+class StageCache:
+    """A folder of at most `max_bytes` bytes after each write; what was used longest ago goes first."""
+
+    folder: Path
+    max_bytes: int
+    write_failed: bool = False
+
+    def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors under a key, on the CPU when they were kept; computed, and kept, when they were not."""
+        tensors = self._load(key)
+        if tensors is None:
+            tensors = compute()
+            self._keep(key, tensors)
+        return tensors
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}{SUFFIX}"
+
+    def _load(self, key: str) -> dict[str, Tensor] | None:
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                told = (file.metadata() or {}).get("sha256")
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError) as error:
+            log.warning("%s cannot be read (%s); it is computed again.", path, error)
+            return None
+        if told != tensors_sha256(tensors):
+            log.warning("%s was altered; it is computed again.", path)
+            return None
+        with contextlib.suppress(OSError):  # evicted by another process, or not ours to touch
+            os.utime(path)
+        return tensors
+
+    def _keep(self, key: str, tensors: dict[str, Tensor]) -> None:
+        kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        try:
+            with whole_file(self._path(key)) as part:
+                save_file(kept, part, {"sha256": tensors_sha256(kept)})
+            self._evict()
+        except (OSError, SafetensorError) as error:
+            if not self.write_failed:
+                log.warning("%s cannot be written (%s); the run goes on without keeping.", self.folder, error)
+            self.write_failed = True
+
+    def _evict(self) -> None:
+        found = []
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            try:
+                found.append(((status := path.stat()).st_mtime_ns, status.st_size, path))
+            except FileNotFoundError:  # evicted by another process
+                continue
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= self.max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
