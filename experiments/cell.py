@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from experiments.devices import own_device
-from experiments.identity import identity, input_sha256
+from experiments.identity import identity
 from experiments.measuring import Made, is_own_voice, measured, own_sound
 from experiments.pairs import SHIPPED_DIR, Pair, Pairing, find_pairs, read_pairs
 from experiments.progress import PairBar
@@ -40,7 +40,9 @@ from latentsync.metrics.definitions import Entry
 from latentsync.pipeline import LipsyncPipeline, num_output_frames
 from latentsync.references import GAP_FRAMES
 from latentsync.results import LipsyncOutput
+from latentsync.stage_cache import StageCache, input_sha256
 
+CACHE_DIR = "cache"  # below runs_dir
 PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
 
 
@@ -90,9 +92,15 @@ def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, att
 
 
 def pipeline_of(config: RunConfig) -> LipsyncPipeline:
-    """The model of a configuration."""
-    runtime = config.options.runtime
-    return load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, config.attention.backend)
+    """The model of a configuration, which keeps what cells share below its `runs_dir`."""
+    runtime, max_bytes = config.options.runtime, int(config.cache.max_gb * 1e9)
+    pipeline = load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, config.attention.backend)
+    folder = config.runs_dir / CACHE_DIR
+    if max_bytes == 0:
+        pipeline.cache = None
+    elif pipeline.cache is None or (pipeline.cache.folder, pipeline.cache.max_bytes) != (folder, max_bytes):
+        pipeline.cache = StageCache(folder, max_bytes)
+    return pipeline
 
 
 def options_for(pair: Pair, config: RunConfig) -> Options:

@@ -6,16 +6,12 @@ git.
 """
 
 from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 
 from experiments.pairs import Pair
 from latentsync.config import Resolved
 from latentsync.pipeline import LANDMARK_REFINEMENTS, LipsyncPipeline
-from latentsync.weights import file_sha256
+from latentsync.stage_cache import STAGE_VERSIONS, input_sha256
 
-# Raise a stage's number when a change of its code changes its output.
-STAGE_VERSIONS = {"media": 1, "faces": 2, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
 NOT_PIXELS = ("device", "batch_size")
 # What records made before an option came were made with; it is left unsaid
 LATER_OPTIONS = {
@@ -25,17 +21,6 @@ LATER_OPTIONS = {
     "guidance_interval": None,
     "guidance_mask": "uniform",
 }
-
-
-@cache
-def _sha256_of(path: Path, size: int, changed_ns: int) -> str:
-    return file_sha256(path)
-
-
-def input_sha256(path: Path) -> str:
-    """The hash of an input file; computed once as long as its size and time stay the same."""
-    status = path.stat()
-    return _sha256_of(path.resolve(), status.st_size, status.st_mtime_ns)
 
 
 def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:

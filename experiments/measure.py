@@ -19,7 +19,6 @@ import pandas as pd
 from experiments.cell import labelled, say
 from experiments.collect import sweep_records
 from experiments.display import metrics_table
-from experiments.identity import input_sha256
 from experiments.measuring import Made, measured
 from experiments.pairs import SHIPPED_DIR
 from experiments.record import Record, RecordStore, write_json
@@ -29,6 +28,7 @@ from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.metrics import FAMILIES
 from latentsync.metrics.definitions import DEFINITIONS, base_name
 from latentsync.pipeline import LANDMARK_REFINEMENTS
+from latentsync.stage_cache import input_sha256
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from experiments.figures import MOUTH_COLUMNS, MOUTH_ROWS, UNTRAINED, ShownFigure
-from experiments.identity import input_sha256
 from experiments.record import Record
 from latentsync import media
 from latentsync.errors import FaceNotFoundError, LatentSyncError
@@ -13,6 +12,7 @@ from latentsync.faces import align
 from latentsync.geometry import warp_crop
 from latentsync.landmarks import LandmarkDetector
 from latentsync.shapes import Affine, Frame
+from latentsync.stage_cache import input_sha256
 
 MOUTHS_A_STRIP = 8
 FACE_PX = 256

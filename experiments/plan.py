@@ -60,7 +60,7 @@ OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 # Overrides that change no record; cells that differ in nothing else are one cell.
 NOT_THE_CELLS = (
     "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
-    "retry", "plan", "preview",
+    "retry", "plan", "preview", "cache",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The configuration of a run, typed: what Hydra composes becomes frozen dataclasses that check themselves."""
 
+import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -138,6 +139,17 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True)
+class CacheConfig:
+    """How much of what cells share is kept below `runs_dir`/cache, GB; 0: nothing."""
+
+    max_gb: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_gb) and self.max_gb >= 0):
+            raise OptionError(f"cache.max_gb is {self.max_gb}; it must be at least 0 (0 keeps nothing)")
+
+
+@dataclass(frozen=True)
 class TrackerConfig:
     """Where finished records are published.
 
@@ -173,6 +185,7 @@ class RunConfig:
     attention: AttentionConfig
     metrics: MetricsConfig
     tracker: TrackerConfig
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     @property
     def sweep_dir(self) -> Path:
@@ -200,6 +213,7 @@ def read_config(config: DictConfig) -> RunConfig:
         attention=_section(config, "attention", AttentionConfig),
         metrics=_section(config, "metrics", MetricsConfig),
         tracker=_section(config, "tracker", TrackerConfig),
+        cache=_section(config, "cache", CacheConfig),
     )
 
 

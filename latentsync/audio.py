@@ -5,6 +5,7 @@ as LatentSync was trained (arXiv 2412.09262 and its reference code; the mel is t
 """
 
 import math
+from collections.abc import Callable
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -153,14 +154,23 @@ class WindowReader:
         waveform: (n,) at 16 kHz, -1..1.
         fps: video frames per second.
         name: of the sound, for messages.
+        kept: gives a segment's states, by its number, from where they are kept; calls what it is given to compute them.
 
     Raises:
         MediaError: the sound is too short or silent.
     """
 
-    def __init__(self, whisper: WhisperStates, waveform: Waveform, fps: float, name: str = "the sound") -> None:
+    def __init__(
+        self,
+        whisper: WhisperStates,
+        waveform: Waveform,
+        fps: float,
+        name: str = "the sound",
+        kept: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
+    ) -> None:
         check_sound(waveform, name)
         self.fps = fps
+        self._kept = kept
         self._whisper = whisper
         self._mel = log_mel(waveform)
         self.num_states = num_states(len(waveform))
@@ -168,7 +178,8 @@ class WindowReader:
 
     def _compute_segment(self, index: int) -> Tensor:
         start = index * SEGMENT_FRAMES
-        return self._whisper.segment(self._mel[:, start : start + SEGMENT_FRAMES]).float().cpu()
+        mel = self._mel[:, start : start + SEGMENT_FRAMES]
+        return self._kept(index, lambda: self._whisper.segment(mel).float().cpu())
 
     def __call__(self, start: int, stop: int) -> Windows:
         """The windows of video frames start..stop-1: (stop - start, 10 * (layers + 1), width)."""

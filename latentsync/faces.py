@@ -6,7 +6,7 @@ networks that find them, of files, models' latents or masks.
 Coordinates are in px with (0, 0) at the centre of the top left pixel. An affine maps frame px to px of the crop box.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,17 @@ class AlignedFaces:
 
     def __len__(self) -> int:
         return len(self.matrices)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All of it as tensors, to be kept."""
+        return {name: torch.tensor(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "AlignedFaces":
+        """The inverse of `to_tensors`."""
+        height, width = tensors["frame_size"].tolist()
+        arrays = {name: tensors[name].numpy() for name in ("matrices", "found", "landmarks")}
+        return cls(resolution=int(tensors["resolution"]), frame_size=(height, width), **arrays)
 
 
 # --- one identity ---

@@ -1,6 +1,7 @@
 """Pixels <-> latents, and the seeded noise. Knows no frames of a video, no schedule."""
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL
@@ -87,6 +88,28 @@ def latent_shape(vae: AutoencoderKL, size_px: int) -> LatentShape:
     return vae.config.latent_channels, side, side
 
 
+@dataclass(frozen=True)
+class Posterior:
+    """What the VAE's encoder makes of aligned faces before a sample is drawn: mean and deviation, (f, c, h, w)."""
+
+    mean: FrameLatents
+    std: FrameLatents
+
+
+def posterior(vae: AutoencoderKL, pixels: Pixels) -> Posterior:
+    """The VAE's posterior of aligned faces, (f, 3, r, r) in -1..1, in its dtype."""
+    parts = [
+        vae.encode(part.to(vae.device, vae.dtype)).latent_dist
+        for part in pixels.split(frames_at_once(pixels.shape[-1]))
+    ]
+    return Posterior(torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts]))
+
+
+def sample(vae: AutoencoderKL, of: Posterior, noise: FrameLatents) -> FrameLatents:
+    """The posterior's sample that noise of unit variance, (f, c, h, w), takes, scaled to the UNet's range."""
+    return scaled(vae, of.mean + of.std * noise.to(of.mean))
+
+
 def encode(vae: AutoencoderKL, pixels: Pixels, noise: FrameLatents) -> FrameLatents:
     """Latents of aligned faces: a sample of the VAE's posterior, scaled to the UNet's range.
 
@@ -97,11 +120,7 @@ def encode(vae: AutoencoderKL, pixels: Pixels, noise: FrameLatents) -> FrameLate
     Returns:
         (f, c, h, w) in the VAE's dtype.
     """
-    parts, at_once = [], frames_at_once(pixels.shape[-1])
-    for part, drawn in zip(pixels.split(at_once), noise.split(at_once), strict=True):
-        posterior = vae.encode(part.to(vae.device, vae.dtype)).latent_dist
-        parts.append(posterior.mean + posterior.std * drawn.to(posterior.mean))
-    return scaled(vae, torch.cat(parts))
+    return sample(vae, posterior(vae, pixels), noise)
 
 
 def scaled(vae: AutoencoderKL, latents: FrameLatents) -> FrameLatents:

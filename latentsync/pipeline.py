@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -38,13 +38,23 @@ from latentsync.errors import OptionError, WeightsError
 from latentsync.faces import AlignedFaces, align
 from latentsync.geometry import Warping, warp_crop
 from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
-from latentsync.latents import OwnDraws, ReferenceDraws, decode, draws, encode, latent_shape
+from latentsync.latents import (
+    OwnDraws,
+    Posterior,
+    ReferenceDraws,
+    decode,
+    draws,
+    latent_shape,
+    posterior,
+    sample,
+)
 from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.model_files import ModelSettings
 from latentsync.references import frames_needed, reference_order
 from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stopwatch
 from latentsync.shapes import Affine, Crops, Frame, Latents, Mask, Pixels, Windows
+from latentsync.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.tensor_files import Place
 from latentsync.unet import UNet3DConditionModel
 from latentsync.weights import state_dict_sha256
@@ -85,6 +95,10 @@ class LipsyncPipeline:
         vae, unet, scheduler, audio: the networks; use `from_pretrained` or `from_checkpoint`.
         settings: what the model says of itself: crop size, window length, mask, whether it has been trained.
         detector: finds the landmarks of faces; MediaPipe's 468 points, refined in each frame, by default.
+
+    Attributes:
+        cache: keeps what several settings share of a pair: faces, the sound's states, the VAE's posteriors. None, the
+            default, keeps nothing.
     """
 
     def __init__(
@@ -109,7 +123,8 @@ class LipsyncPipeline:
         self.vae, self.unet, self.scheduler, self.audio = vae, unet, scheduler, audio
         self.settings = settings
         self.attention = "sdpa"
-        self._detector = detector
+        self.cache: StageCache | None = None
+        self._detector, self._own_detector = detector, detector is not None
         self._aligned: dict[tuple, AlignedFaces] = {}
 
     @classmethod
@@ -236,18 +251,56 @@ class LipsyncPipeline:
         info = media.probe(video_path, VIDEO_RATE_HZ)
         with watch.stage("audio"):
             waveform = media.read_sound(audio_path, RATE_HZ)
-            windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, audio_path.name)
+            kept = partial(self._kept_states, audio_path)
+            windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, audio_path.name, kept)
         num_out = num_output_frames(len(waveform), options.length)
         num_in = min(num_out, info.num_frames)
         num_aligned = min(frames_needed(num_in, options.reference), info.num_frames)
         with watch.stage("align"):
-            faces = self._align(video_path, num_aligned, options, on_progress)
+            faces_key = self._faces_key(video_path, num_aligned, options)
+            faces = self._align(video_path, num_aligned, options, on_progress, faces_key)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
         reference_order(order, faces.found, options.reference, video_path.name)
-        return PreparedPair(video_path, audio_path, info, order, faces, windows)
+        return PreparedPair(video_path, audio_path, info, order, faces, windows, faces_key)
+
+    def _kept_states(self, audio_path: Path, segment: int, compute: Callable[[], Tensor]) -> Tensor:
+        """A segment's Whisper states, from the cache where there is one."""
+        if self.cache is None:
+            return compute()
+        depends_on = {
+            "voice": input_sha256(audio_path),
+            "segment": segment,
+            "whisper": self.weight_hashes["whisper"],
+            "heads": self.audio.whisper.heads,
+            "device": self.device.type,
+        }
+        key = stage_key("whisper states", depends_on, "media", "audio")
+        return self.cache.get(key, lambda: {"states": compute()})["states"]
+
+    def _faces_key(self, video_path: Path, num_frames: int, options: Resolved) -> str | None:
+        """What the faces of a clip's first frames are kept under.
+
+        None without a cache, and with a detector of one's own, of which nothing is known.
+        """
+        if self.cache is None or self._own_detector:
+            return None
+        depends_on = {
+            "clip": input_sha256(video_path),
+            "frames": num_frames,
+            "refinements": LANDMARK_REFINEMENTS,
+            "size_px": options.size_px,
+            "geometry": options.geometry,
+            "rounding": options.rounding,
+        }
+        return stage_key("faces", depends_on, "media", "faces")
 
     def _align(
-        self, video_path: Path, num_frames: int, options: Resolved, on_progress: ProgressCallback | None
+        self,
+        video_path: Path,
+        num_frames: int,
+        options: Resolved,
+        on_progress: ProgressCallback | None,
+        cache_key: str | None,
     ) -> AlignedFaces:
         """The affines of a clip's first frames; those of the last few clips are remembered."""
         status = video_path.stat()
@@ -256,7 +309,12 @@ class LipsyncPipeline:
         if key not in self._aligned:
             frames = media.read_frames(video_path, VIDEO_RATE_HZ, stop=num_frames)
             counted = _counted(frames, "align", num_frames, on_progress)
-            faces = align(counted, self.detector, size_px, _warping(options))
+
+            def compute() -> dict[str, Tensor]:
+                return align(counted, self.detector, size_px, _warping(options)).to_tensors()
+
+            kept = compute() if cache_key is None else self.cache.get(cache_key, compute)
+            faces = AlignedFaces.from_tensors(kept)
             while len(self._aligned) >= ALIGNMENTS_KEPT:
                 del self._aligned[next(iter(self._aligned))]
             self._aligned[key] = faces
@@ -301,7 +359,8 @@ class LipsyncPipeline:
                 audio = pair.windows(start, stop)
             what = f"{stop - start} frames of {options.size_px} px in {options.dtype}"
             with memory_shortage_explained(what), torch.no_grad():
-                generated = self._windows(crops, references, mask, audio, len(windows), options, drawn, on_step, watch)
+                keys = [self._posterior_key(pair, options, others, window) for window in windows]
+                generated = self._windows(crops, references, mask, audio, keys, options, drawn, on_step, watch)
             for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
                 found = bool(pair.faces.found[pair.order[start + i]])
                 with watch.stage("composite"):
@@ -309,25 +368,68 @@ class LipsyncPipeline:
                 made = generated[i] if found else None
                 yield GeneratedFrame(frame, result, crops[i], references[i], made, matrix)
 
+    def _posterior_key(
+        self, pair: PreparedPair, options: Resolved, others: list[int], window: tuple[int, int]
+    ) -> str | None:
+        """What the VAE's posteriors of a window are kept under; None where they are not kept."""
+        if self.cache is None or pair.faces_key is None:
+            return None
+        start, stop = window
+        depends_on = {
+            "faces": pair.faces_key,
+            "frames": pair.order[start:stop],
+            "references": others[start:stop],
+            "mask": options.mask,
+            "vae": self.weight_hashes["vae"],
+            "vae_config": {name: value for name, value in self.vae.config.items() if not name.startswith("_")},
+            "dtype": options.dtype,
+            "device": self.device.type,
+        }
+        return stage_key("posteriors", depends_on, "media", "faces", "masks", "latents")
+
+    def _posteriors(
+        self, pixels: Pixels, references: Crops, mask: Mask, keys: list[str | None]
+    ) -> tuple[Posterior, Posterior]:
+        """The VAE's posteriors of masked and reference images, window by window, from the cache where they are kept."""
+        frames_each, found = len(pixels) // len(keys), []
+        for index, key in enumerate(keys):
+            part = slice(index * frames_each, (index + 1) * frames_each)
+
+            def compute(part: slice = part) -> dict[str, Tensor]:
+                of_masked = posterior(self.vae, masked_images(pixels[part], mask))
+                of_reference = posterior(self.vae, crops_to_pixels(references[part]))
+                named = {"masked": of_masked, "reference": of_reference}
+                return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
+
+            found.append(compute() if key is None else self.cache.get(key, compute))
+        together = {name: torch.cat([part[name].to(self.device) for part in found]) for name in found[0]}
+        return tuple(Posterior(together[f"{name}_mean"], together[f"{name}_std"]) for name in ("masked", "reference"))
+
     def _windows(
         self,
         crops: Crops,
         references: Crops,
         mask: Mask,
         audio: Windows,
-        windows: int,
+        keys: list[str | None],
         options: Resolved,
         drawn: OwnDraws | ReferenceDraws,
         on_step,
         watch: Stopwatch,
     ) -> Pixels:
-        """Generates the mouths of a batch of windows of one length; frames are in the order of the video."""
-        pixels, frames_each = crops_to_pixels(crops), len(crops) // windows
+        """Generates the mouths of a batch of windows of one length; frames are in the order of the video.
+
+        Args:
+            keys: for each window what its posteriors are kept under, or None.
+        """
+        windows, pixels = len(keys), crops_to_pixels(crops)
+        frames_each = len(crops) // windows
         place = {"device": self.device, "dtype": self.unet.dtype}
         with watch.stage("encode"):
             for_masked, for_reference = drawn.for_vae(windows, frames_each)
-            masked = encode(self.vae, masked_images(pixels, mask), for_masked)
-            reference = encode(self.vae, crops_to_pixels(references), for_reference)
+            of_masked, of_reference = self._posteriors(pixels, references, mask, keys)
+            masked = sample(self.vae, of_masked, for_masked)
+            reference = sample(self.vae, of_reference, for_reference)
 
         def side_by_side(frames: Tensor) -> Tensor:
             return rearrange(frames.to(**place), "(b f) c h w -> b c f h w", b=windows)

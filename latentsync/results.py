@@ -26,6 +26,7 @@ class PreparedPair:
         order: for each output frame the clip's frame (forward, backward, forward ... where the voice is longer).
         faces: the affines of the clip's frames; of more than `order` has where references lie elsewhere.
         windows: gives the audio windows of output frames.
+        faces_key: of the faces in a `StageCache`; None where they are not to be told again.
     """
 
     video_path: Path
@@ -34,6 +35,7 @@ class PreparedPair:
     order: list[int]
     faces: AlignedFaces
     windows: WindowReader
+    faces_key: str | None = None
 
     @property
     def num_frames(self) -> int:

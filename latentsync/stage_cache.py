@@ -8,25 +8,50 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from latentsync.files import whole_file
+from latentsync.weights import file_sha256
 
 log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
+LOOKS = 50  # the folder is looked through each time that this part of the bound was written
+ABANDONED_S = 24 * 3600
+
+# Raise a stage's number when a change of its code changes its output.
+STAGE_VERSIONS = {"media": 1, "faces": 2, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
 
 
-def stage_key(stage: str, version: int, depends_on: Mapping[str, object]) -> str:
-    """The SHA-256, in hex, of a stage's name, version and all that its output depends on (values of JSON)."""
-    content = {"stage": stage, "version": version, "depends_on": depends_on}
+@cache
+def _sha256_of(path: Path, size: int, changed_ns: int) -> str:
+    return file_sha256(path)
+
+
+def input_sha256(path: Path) -> str:
+    """The hash of an input file; computed once as long as its size and time stay the same."""
+    status = path.stat()
+    return _sha256_of(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+def stage_key(stage: str, depends_on: Mapping[str, object], *versions: str) -> str:
+    """The SHA-256, in hex, of a stage's name and all that its output depends on.
+
+    Args:
+        depends_on: values of JSON.
+        versions: the stages of `STAGE_VERSIONS` whose code has a part in it.
+    """
+    content = {"stage": stage, "versions": {name: STAGE_VERSIONS[name] for name in versions}, "depends_on": depends_on}
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
@@ -41,11 +66,12 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 @dataclass
 class StageCache:
-    """A folder of at most `max_bytes` bytes after each write; what was used longest ago goes first."""
+    """A folder of at most `max_bytes` and what was written since the last look; what is longest unused goes first."""
 
     folder: Path
     max_bytes: int
-    write_failed: bool = False
+    _written: float = field(default=math.inf, init=False, repr=False)  # bytes since the last look
+    _write_failed: bool = field(default=False, init=False, repr=False)
 
     def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors under a key, on the CPU when they were kept; computed, and kept, when they were not."""
@@ -80,14 +106,21 @@ class StageCache:
         kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         try:
             with whole_file(self._path(key)) as part:
-                save_file(kept, part, {"sha256": tensors_sha256(kept)})
-            self._evict()
+                part.write_bytes(save(kept, {"sha256": tensors_sha256(kept)}))
+            self._written += sum(tensor.nbytes for tensor in kept.values())
+            if self._written >= self.max_bytes / LOOKS:
+                self._evict()
+                self._written = 0
         except (OSError, SafetensorError) as error:
-            if not self.write_failed:
+            if not self._write_failed:
                 log.warning("%s cannot be written (%s); the run goes on without keeping.", self.folder, error)
-            self.write_failed = True
+            self._write_failed = True
 
     def _evict(self) -> None:
+        for part in self.folder.glob(f".*{SUFFIX}.*.tmp"):  # of a killed process
+            with contextlib.suppress(OSError):
+                if time.time() - part.stat().st_mtime > ABANDONED_S:
+                    part.unlink()
         found = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:

@@ -47,7 +47,7 @@ def requirements() -> dict[str, str]:
     """Every package that pyproject.toml asks for, with its range; extras included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["dev"], *extras["train"], *extras["gpu"]]
+    lines = [*project["dependencies"], *extras["dev"], *extras["train"], *extras["cluster"], *extras["gpu"]]
     return dict(re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in lines)
 
 

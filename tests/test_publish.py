@@ -13,7 +13,6 @@ from test_collect import METRICS, content
 
 from experiments.collect import collect_wide, write_table
 from experiments.figures import save, sweep_figure
-from experiments.identity import input_sha256
 from experiments.pairs import SHIPPED_DIR
 from experiments.publish import main, publish, publish_in_time
 from experiments.record import (
@@ -28,6 +27,7 @@ from experiments.record import (
 )
 from experiments.schema import TrackerConfig
 from experiments.trackers import run_id
+from latentsync.stage_cache import input_sha256
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 CURVES = {"sync_mini_by_window": [0.25, None, 0.5], "sync_mini_by_shift": [0.7, 0.2, 0.6], "lip_gap": [0.1, 0.2]}

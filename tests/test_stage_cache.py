@@ -1,13 +1,19 @@
-"""What a stage made is computed once, and never taken from a damaged file."""
+"""What a stage made is computed once, never taken from a damaged file, and shared by just those it is right for."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
+from test_pipeline import CLIP, FAST, SHIPPED_DIR, cut
 
-from latentsync.stage_cache import StageCache, stage_key
+from latentsync.config import RuntimeOptions
+from latentsync.pipeline import LipsyncPipeline
+from latentsync.stage_cache import STAGE_VERSIONS, StageCache, stage_key
 
 FULL = """
 import resource, signal, sys, torch
@@ -38,10 +44,13 @@ def test_a_kept_value_is_not_computed_again(tmp_path):
     assert same(StageCache(tmp_path, 10**6).get("a", never), value())
 
 
-def test_the_key_covers_stage_version_and_dependencies():
-    keys = {stage_key("a", 1, {"x": 1, "y": 2}), stage_key("b", 1, {"x": 1, "y": 2})}
-    keys |= {stage_key("a", 2, {"x": 1, "y": 2}), stage_key("a", 1, {"x": 1, "y": 3})}
-    assert len(keys) == 4 and stage_key("a", 1, {"y": 2, "x": 1}) in keys
+def test_the_key_covers_stage_version_and_dependencies(monkeypatch):
+    given = {"x": 1, "y": 2}
+    keys = {stage_key("a", given, "faces"), stage_key("b", given, "faces"), stage_key("a", given, "faces", "media")}
+    keys.add(stage_key("a", {"x": 1, "y": 3}, "faces"))
+    assert len(keys) == 4 and stage_key("a", {"y": 2, "x": 1}, "faces") in keys
+    monkeypatch.setitem(STAGE_VERSIONS, "faces", 1000)
+    assert stage_key("a", given, "faces") not in keys
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
@@ -70,3 +79,92 @@ def test_a_full_disk_costs_the_saving_only(tmp_path):
     done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cannot be written") == 1 and list(tmp_path.iterdir()) == []
+
+
+# --- in the pipeline ---
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory):
+    """Two voices of 0.5 s, 13 frames."""
+    folder = tmp_path_factory.mktemp("voices")
+    return [cut(folder / f"g-{start}.wav", SHIPPED_DIR / "g-clara.wav", start, 0.5) for start in (1.0, 2.0)]
+
+
+def made(pipe, voice, options=FAST, clip=CLIP):
+    resolved = pipe.resolve(options)
+    frames = pipe.generate(pipe.prepare(clip, voice, resolved), resolved)
+    return torch.stack([frame.generated for frame in frames])
+
+
+@pytest.fixture(scope="module")
+def new_pipe():
+    """Makes a pipeline that has seen nothing yet, since one remembers faces itself."""
+    return lambda: LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+
+
+def test_results_are_the_same_with_and_without_a_cache_and_whoever_filled_it(new_pipe, voices, tmp_path):
+    without = made(new_pipe(), voices[0])
+    for is_filled in (False, True):
+        pipe = new_pipe()
+        pipe.cache = StageCache(tmp_path, 10**9)
+        if is_filled:
+            pipe._detector = never  # called, it would fail
+        assert torch.equal(made(pipe, voices[0]), without)
+        assert count(tmp_path) == 4
+    made(pipe, voices[0], replace(FAST, runtime=RuntimeOptions(batch_size=1)))
+    assert count(tmp_path) == 4  # windows are kept one by one, however they are grouped
+
+
+def count(folder):
+    return len(list(folder.glob("*.safetensors")))
+
+
+def test_what_is_kept_is_shared_by_those_that_agree_in_what_it_depends_on(new_pipe, voices, tmp_path):
+    """Faces, a segment of the voice, two windows: 4 files; a change makes anew what depends on it and nothing else."""
+    pipe = new_pipe()
+    pipe.cache = StageCache(tmp_path, 10**9)
+    made(pipe, voices[0])
+    assert count(tmp_path) == 4
+    sampler, video = FAST.sampler, FAST.video
+    copy = shutil.copy(CLIP, tmp_path / "g-copy.mp4")
+    added = Counter()
+    changes = {
+        "seed": {"options": replace(FAST, sampler=replace(sampler, seed=7))},
+        "guidance": {"options": replace(FAST, sampler=replace(sampler, guidance_scale=2.0))},
+        "crf": {"options": replace(FAST, video=replace(video, crf=30))},
+        "name of the clip": {"clip": copy},
+        "voice": {"voice": voices[1]},
+        "mask": {"options": replace(FAST, video=replace(video, mask="mask2"))},
+        "reference": {"options": replace(FAST, video=replace(video, reference="elsewhere"))},
+        "geometry": {"options": replace(FAST, video=replace(video, geometry="lanczos"))},
+        "size": {"options": replace(FAST, video=replace(video, width=64))},
+        "window": {"options": replace(FAST, sampler=replace(sampler, num_frames=5))},
+    }
+    for name, change in changes.items():
+        before = count(tmp_path)
+        made(pipe, **{"voice": voices[0], **change})
+        added[name] = count(tmp_path) - before
+    assert added == {
+        "seed": 0, "guidance": 0, "crf": 0, "name of the clip": 0,
+        "voice": 1,  # its states
+        "mask": 2,  # both windows
+        "reference": 3,  # faces of more frames, both windows
+        "geometry": 3, "size": 3,  # faces, both windows
+        "window": 3,  # three shorter windows
+    }  # fmt: skip
+
+
+def test_processes_that_write_one_key_at_once_leave_it_whole(tmp_path):
+    write = (
+        "import sys, torch; from pathlib import Path; from latentsync.stage_cache import StageCache\n"
+        "sys.stdin.read(1)\n"
+        "for _ in range(30): StageCache(Path(sys.argv[1]), 10**9)._keep('a', {'x': torch.arange(10**5)})"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", write, tmp_path], stdin=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        process.stdin.write(b"x")
+        process.stdin.close()
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+    assert torch.equal(StageCache(tmp_path, 10**9).get("a", never)["x"], torch.arange(10**5))
