@@ -1,0 +1,72 @@
+"""The smallest guidance that reaches a score."""
+
+import shutil
+
+import pytest
+from test_pipeline import cut
+
+from experiments.autotune import Search, configured, main
+from experiments.pairs import SHIPPED_DIR
+from experiments.record import RecordStore
+from latentsync.errors import OptionError
+
+
+def search(score, target=0.5, low=1.0, high=3.0, tolerance=0.1):
+    return Search(low, high, tolerance, target, score)
+
+
+def test_bisection_finds_the_grids_smallest_value_in_few_scores():
+    for edge in (1.0, 1.04, 1.75, 2.95, 3.0):
+        one = search(lambda guidance, edge=edge: 1.0 if guidance >= edge else 0.0)
+        found = one.smallest()
+        assert found >= edge > found - 0.1 - 1e-9 and len(one.seen) <= 2 + 5  # of 21 points
+    assert search(lambda guidance: 0.4).smallest() is None
+    uneven = search(lambda guidance: guidance, target=2.0, high=2.25, tolerance=0.5)
+    assert uneven.smallest() == 2.0 and uneven.at(3) == 2.25  # the last step is shorter
+
+
+def test_a_score_that_falls_with_guidance_is_told():
+    scores = {1.0: 0.1, 2.0: 0.6, 1.5: 0.05, 3.0: 0.7}
+    one = search(scores.get, tolerance=0.5)
+    assert one.smallest() == 2.0
+    assert one.falls == [(1.0, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("told", "word"),
+    [
+        ({"low": 0.5}, "give 1 <= low < high"),
+        ({"low": 3.0}, "give 1 <= low < high"),
+        ({"tolerance": 0.0}, "tolerance is 0.0"),
+        ({"tolerance": 1e-9}, "at most 10000"),
+        ({"target": float("nan")}, "target is nan"),
+    ],
+)
+def test_a_search_without_sense_is_refused(told, word):
+    with pytest.raises(OptionError, match=word):
+        search(lambda guidance: 0.0, **told)
+
+
+def test_a_measure_that_is_not_better_when_higher_is_refused():
+    with pytest.raises(OptionError, match="higher values of lpips_alex are not better"):
+        configured([], "lpips_alex")
+    with pytest.raises(OptionError, match="did you mean sampler.seed"):
+        configured(["sampler.sed=1"], "sync_mini_confidence")
+
+
+def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, capsys):
+    clips, runs = tmp_path / "clips", tmp_path / "runs"
+    clips.mkdir()
+    shutil.copy(SHIPPED_DIR / "g-clara.mp4", clips)
+    cut(clips / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 0.5, 1.6)
+    given = ["--tolerance", "1", "--gender", "female", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}"]
+    given.append("sampler.num_inference_steps=1")
+    assert main(["--target", "100", *given]) == 1
+    assert "not reached up to guidance 3" in capsys.readouterr().out
+    made = {record.id for record in RecordStore(runs).all()}
+    assert len(made) == 2  # of guidance 1 and 3
+    assert main(["--target", "-1", *given]) == 0
+    assert "guidance 1 reaches sync_mini_confidence -1" in capsys.readouterr().out
+    assert {record.id for record in RecordStore(runs).all()} == made
+    assert main(["--target", "1", "--pair", "m-x__m-y", *given]) == 2
+    assert "no pair is female and m-x__m-y; there are g-clara__g-voice (female)" in capsys.readouterr().err
