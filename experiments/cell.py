@@ -8,7 +8,8 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -32,7 +33,7 @@ from experiments.record import (
 from experiments.schema import DataConfig, ModelConfig, RunConfig
 from latentsync import __version__, media
 from latentsync.audio import RATE_HZ
-from latentsync.config import Options, VideoOptions, resolve_guidance
+from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
 from latentsync.device import dtype_name
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.metrics import Evaluation
@@ -149,15 +150,21 @@ def run_cell(
     report: Callable[[Outcome], None],
     earlier: Iterable[Outcome] = (),
     wait: bool = True,
+    others: Sequence[RunConfig] = (),
 ) -> list[Outcome]:
     """Makes the records of one cell that are not there yet; tells `report` of each pair as it ends.
 
     Args:
         earlier: failures that are left alone while neither the record's id nor the runtime options have changed.
         wait: for records that another process is making, so that each is there at the end; else they are "elsewhere".
+        others: cells of the same sweep; up to `runtime.batch_cells` - 1 of those that differ in seed and guidance only
+            are made along with this one, where they are missing and nobody is making them.
     """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
     known = {failure.record: failure for failure in earlier if failure.runtime == asdict(config.options.runtime)}
+    kin = [
+        other for other in others if other != config and _but_seed_and_guidance(other) == _but_seed_and_guidance(config)
+    ]
     outcomes = {}
     for is_last in (False, True):  # first what nobody is making
         for pair in pairs:
@@ -166,13 +173,18 @@ def run_cell(
             wait_now = wait and is_last
 
             def make(bar: PairBar, pair: Pair = pair, wait_now: bool = wait_now) -> Outcome:
-                return _make_record(pair, config, pipeline, store, known, wait_now, bar)
+                return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin)
 
             outcome = attempt(pair, config, make)
             if outcome.status != "elsewhere" or is_last:
                 report(outcome)
                 outcomes[pair] = outcome
     return [outcomes[pair] for pair in pairs]
+
+
+def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
+    sampler = replace(config.options.sampler, seed=0, guidance_scale=None)
+    return replace(config, preset=Preset(), options=replace(config.options, sampler=sampler))
 
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
@@ -197,6 +209,7 @@ def _make_record(
     known: dict[str | None, Outcome],
     wait: bool,
     bar: PairBar,
+    kin: Sequence[RunConfig],
 ) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
@@ -210,12 +223,24 @@ def _make_record(
             return replace(outcome, status="elsewhere")
         if store.find(outcome.record) is not None:  # meanwhile
             return outcome
-        with store.new(outcome.record) as folder:
-            content, found = produce(pair, config, pipeline, folder / RESULT_FILE, folder / MASK_FILE, parts, bar)
-            bar.say("store")
-            write_json(folder / METRICS_FILE, found.entries)
-            write_json(folder / CURVES_FILE, found.curves)
-            write_json(folder / RECORD_FILE, content)
+        with ExitStack() as claims:
+            cells = {outcome.record: (config, parts)}
+            for other in kin:
+                if len(cells) == config.options.runtime.batch_cells:
+                    break
+                other_parts, found = plan(pair, other, pipeline)
+                is_open = found.record not in cells and found.record not in known and store.find(found.record) is None
+                if is_open and claims.enter_context(store.claim(found.record, wait=False)):
+                    cells[found.record] = other, other_parts
+            folders = [claims.enter_context(store.new(name)) for name in cells]
+            targets = [(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
+            for folder, (content, found) in zip(
+                folders, produce_together(pair, list(cells.values()), pipeline, targets, bar), strict=True
+            ):
+                bar.say("store")
+                write_json(folder / METRICS_FILE, found.entries)
+                write_json(folder / CURVES_FILE, found.curves)
+                write_json(folder / RECORD_FILE, content)
     return replace(outcome, status="done", seconds=time.perf_counter() - start)
 
 
@@ -233,9 +258,35 @@ def produce(
     Returns:
         What was run, for a record or a sidecar, and the metrics with their curves.
     """
-    options = options_for(pair, config)
-    output = pipeline.run(pair.clip, pair.voice, video_path, mask_path, options, bar.on_progress)
-    bar.say("measure")
+    return next(produce_together(pair, [(config, parts)], pipeline, [(video_path, mask_path)], bar))
+
+
+def produce_together(
+    pair: Pair,
+    cells: Sequence[tuple[RunConfig, dict]],
+    pipeline: LipsyncPipeline,
+    targets: Sequence[tuple[Path, Path]],
+    bar: PairBar,
+) -> Iterator[tuple[dict, Evaluation]]:
+    """Generates a pair for several cells side by side and measures one result after the other.
+
+    Args:
+        cells: configurations that differ in seed and guidance only, and what the ids of their records cover.
+        targets: of each cell, where the result and the painted frames go.
+
+    Yields:
+        For each cell as `produce` returns it.
+    """
+    options = [options_for(pair, config) for config, _ in cells]
+    outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress)
+    for output, (config, parts) in zip(outputs, cells, strict=True):
+        bar.say("measure")
+        found = _measured(pair, config, pipeline, output)
+        yield _content(pair, config, pipeline, output, parts) | ({"together": len(cells)} if cells[1:] else {}), found
+
+
+def _measured(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput) -> Evaluation:
+    """The wanted metrics of a result; the time is put among the output's timings."""
     start = time.perf_counter()
     try:
         made = Made.of_output(output, pair.clip, pair.voice)
@@ -245,7 +296,7 @@ def produce(
         lost = {"value": None, "unit": "", "direction": "none", "protocol": "", "reason": repr(error)}
         found = Evaluation({"measuring": lost})
     output.timings["measure"] = time.perf_counter() - start
-    return _content(pair, config, pipeline, output, parts), found
+    return found
 
 
 def labelled(entries: dict[str, Entry], trained: bool) -> dict[str, Entry]:

@@ -12,13 +12,14 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -45,6 +46,9 @@ from experiments.record import (
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
 
+if TYPE_CHECKING:
+    from experiments.schema import RunConfig
+
 PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +64,7 @@ OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 # Overrides that change no record; cells that differ in nothing else are one cell.
 NOT_THE_CELLS = (
     "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
-    "retry", "plan", "preview", "cache",
+    "runtime.batch_cells", "retry", "plan", "preview", "cache",
 )  # fmt: skip
 
 
@@ -414,6 +418,18 @@ def answer(asked: Asked) -> int | None:
     note_found(asked.config, cells)
     note_reported(asked)
     return _nothing_to_do(asked, cells, is_plan)
+
+
+def runs_of(asked: Asked) -> list["RunConfig"]:
+    """The configuration of each cell; one that cannot be read is left out, and told when it is run."""
+    from experiments.schema import read_config
+
+    with composing():
+        configs, found = CellConfigs(), []
+        for cell in asked.cells:
+            with suppress(LatentSyncError, HydraException, OmegaConfBaseException):
+                found.append(read_config(configs.of(cell)))
+    return found
 
 
 def note_reported(asked: Asked) -> None:

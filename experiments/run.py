@@ -45,6 +45,10 @@ def command() -> int:
         print(f"error: the sweep's plan could not be written ({error}); choose another runs_dir", file=sys.stderr)
         return 1
     if status is None:
+        if asked is not None and asked.is_sweep and asked.config.runtime.batch_cells != 1:
+            from experiments.sweep import expect
+
+            expect(plan.runs_of(asked))
         main()  # which exits by itself where anything failed
         status = 0
         if asked is not None:

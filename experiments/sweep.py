@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ RETRIES = (None, "failed")
 
 _announced: set[tuple] = set()  # headers printed by this process
 _not_noted: list[dict] = []  # cells of this process whose notes could not be written
+_siblings: list[RunConfig] = []  # all cells of this process's sweep, where some may be made together
 _put_off: list[tuple[DictConfig, list[str]]] = []  # cells of this process that wait for records of another one
 
 
@@ -62,6 +64,11 @@ def run_and_note(config: DictConfig, overrides: list[str], wait: bool = True) ->
         _not_noted.append(cell)
 
 
+def expect(runs: Iterable[RunConfig]) -> None:
+    """Tells this process the cells that it will be asked to run."""
+    _siblings[:] = runs
+
+
 def _left_alone(config: DictConfig) -> list[Outcome]:
     """The failures of earlier runs that this one does not try again: those of a record whose id is known.
 
@@ -91,7 +98,7 @@ def _run(run: RunConfig, earlier: list[Outcome], wait: bool) -> list[Outcome]:
         _announced.add(lines)
         for line in lines:
             say(line)
-    return run_cell(run, pairing.pairs, lambda outcome: say(outcome_line(outcome, run)), earlier, wait)
+    return run_cell(run, pairing.pairs, lambda outcome: say(outcome_line(outcome, run)), earlier, wait, _siblings)
 
 
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:

@@ -206,11 +206,13 @@ class RuntimeOptions:
         device: a torch device; None takes the GPU where there is one.
         dtype: float32, bfloat16 or float16; None takes what the device runs well.
         batch_size: windows denoised side by side; None chooses by device.
+        batch_cells: settings of a sweep that differ in seed or guidance only and are denoised side by side.
     """
 
     device: str | None = None
     dtype: str | None = None
     batch_size: int | None = None
+    batch_cells: int = 1
 
     def __post_init__(self) -> None:
         _require(
@@ -220,6 +222,10 @@ class RuntimeOptions:
         _require(
             self.batch_size is None or (is_whole(self.batch_size) and self.batch_size >= 1),
             f"batch_size is {self.batch_size}; it must be a whole number of at least 1, or null",
+        )
+        _require(
+            is_whole(self.batch_cells) and self.batch_cells >= 1,
+            f"batch_cells is {self.batch_cells}; it must be a whole number of at least 1 (1: one cell at a time)",
         )
 
 

@@ -1,7 +1,7 @@
 """The sampling loop: from noise to the latents of windows. Knows neither faces nor files."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,16 +104,23 @@ def _fitting(deep_features: Tensor | None, batch: int) -> Tensor | None:
     return deep_features[-batch:]  # the part with audio comes last
 
 
-def _guided(prediction: Tensor, guidance_scale: float, kept: Tensor | None) -> Tensor:
+def _guided(prediction: Tensor, scales: Sequence[float], kept: Tensor | None) -> Tensor:
     """Guidance on a prediction without and one with audio, on top of each other.
 
     Args:
+        scales: of each window; one that is not above 1 follows the prediction with audio.
         kept: where given, (b, 1, f, h, w): 1 follows the prediction with audio, 0 is guided.
     """
     without, with_audio = prediction.chunk(2)
+    if len(set(scales)) == 1:
+        scale = scales[0]
+    else:
+        scale = torch.tensor(scales, dtype=prediction.dtype, device=prediction.device).view(-1, 1, 1, 1, 1)
     if kept is None:
-        return without + guidance_scale * (with_audio - without)
-    return with_audio + (guidance_scale - 1) * (1 - kept) * (with_audio - without)
+        guided = without + scale * (with_audio - without)
+    else:
+        guided = with_audio + (scale - 1) * (1 - kept) * (with_audio - without)
+    return guided if isinstance(scale, float) else torch.where(scale > 1, guided, with_audio)
 
 
 @torch.no_grad()
@@ -122,7 +129,7 @@ def denoise(
     scheduler: DDIMScheduler,
     noise: Latents,
     condition: Condition,
-    guidance_scale: float,
+    guidance_scale: float | Sequence[float],
     num_inference_steps: int,
     on_step: StepCallback | None = None,
     deepcache_interval: int = 1,
@@ -137,6 +144,7 @@ def denoise(
     A step whose guidance is at most 1 runs the network with audio only.
 
     Args:
+        guidance_scale: of all windows, or of each.
         noise: (b, 4, f, h, w), unit variance. Windows side by side on the batch axis do not touch each other.
         scheduler: only its configuration is used; it is not changed.
         deepcache_interval: the whole network runs at every step of this many only; the steps between reuse its deep
@@ -152,15 +160,17 @@ def denoise(
     schedule = solver_of(scheduler, solver)
     schedule.set_timesteps(num_inference_steps, device=noise.device)
     shares = [(int(timestep) + 1) / schedule.config.num_train_timesteps for timestep in schedule.timesteps]
-    scales = guidance_scales(guidance_scale, guidance_schedule, shares, guidance_interval)
+    of_each = [guidance_scale] * len(noise) if isinstance(guidance_scale, float | int) else list(guidance_scale)
+    by_scale = {g: guidance_scales(g, guidance_schedule, shares, guidance_interval) for g in set(of_each)}
+    steps = [[float(by_scale[g][index]) for g in of_each] for index in range(len(shares))]
     doubled = None
-    if any(map(is_guided, scales)):
+    if any(is_guided(scale) for scales in steps for scale in scales):
         doubled = condition.repeated(torch.zeros_like(condition.audio))  # zero states, not those of silence
     kept = condition.mask if guidance_mask == "mouth" else None
     without_noise = {"eta": 0.0} if solver == "ddim" else {}
     latents, deep_features = noise * schedule.init_noise_sigma, None
-    for index, (timestep, scale) in enumerate(zip(schedule.timesteps, scales, strict=True)):
-        guided = is_guided(scale)
+    for index, (timestep, scales) in enumerate(zip(schedule.timesteps, steps, strict=True)):
+        guided = any(map(is_guided, scales))
         seen = doubled if guided else condition
         noisy = schedule.scale_model_input(latents, timestep)
         noisy = torch.cat([noisy, noisy]) if guided else noisy
@@ -170,7 +180,7 @@ def denoise(
         prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
         del output
         if guided:
-            prediction = _guided(prediction, scale, kept)
+            prediction = _guided(prediction, scales, kept)
         latents = schedule.step(prediction, timestep, latents, **without_noise).prev_sample
         if on_step is not None:
             on_step(index, int(timestep), latents)

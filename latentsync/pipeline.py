@@ -329,11 +329,32 @@ class LipsyncPipeline:
         watch: Stopwatch | None = None,
     ) -> Iterator[GeneratedFrame]:
         """The frames of the result one by one; only the windows denoised together are held in memory."""
-        watch = watch or Stopwatch()
+        for (frame,) in self.generate_together(pair, [options], on_progress, callback_on_step_end, watch):
+            yield frame
+
+    def generate_together(
+        self,
+        pair: PreparedPair,
+        settings: Sequence[Resolved],
+        on_progress: ProgressCallback | None = None,
+        callback_on_step_end: Callable | None = None,
+        watch: Stopwatch | None = None,
+    ) -> Iterator[tuple[GeneratedFrame, ...]]:
+        """The frames of several results of one pair, denoised side by side; a frame for each setting.
+
+        Results are those of `generate` within what floating point makes of another batch.
+
+        Raises:
+            OptionError: the settings differ in more than seed and guidance_scale.
+        """
+        if len({replace(one, seed=0, guidance_scale=0.0) for one in settings}) != 1:
+            raise OptionError("settings that are generated together may differ in seed and guidance_scale only")
+        options, watch = settings[0], watch or Stopwatch()
         mask, warping = mouth_mask(options.mask, options.size_px), _warping(options)
         shape = latent_shape(self.vae, options.size_px)
-        drawn = draws(options.rng, options.seed, shape, self.device, self.unet.dtype)
-        batches = window_batches(pair.num_frames, options.num_frames, options.batch_size)
+        drawn = [draws(one.rng, one.seed, shape, self.device, self.unet.dtype) for one in settings]
+        at_once = max(1, options.batch_size // len(settings))
+        batches = window_batches(pair.num_frames, options.num_frames, at_once)
         steps_done = 0
 
         def on_step(index: int, timestep: int, latents: Latents) -> None:
@@ -357,16 +378,19 @@ class LipsyncPipeline:
                 places = [pair.faces.matrices[i] for i in others[start:stop]]
                 references = crops if is_same else _crops(islice(other_stream, stop - start), places, options)
                 audio = pair.windows(start, stop)
-            what = f"{stop - start} frames of {options.size_px} px in {options.dtype}"
+            what = f"{len(settings) * (stop - start)} frames of {options.size_px} px in {options.dtype}"
             with memory_shortage_explained(what), torch.no_grad():
                 keys = [self._posterior_key(pair, options, others, window) for window in windows]
-                generated = self._windows(crops, references, mask, audio, keys, options, drawn, on_step, watch)
+                generated = self._windows(crops, references, mask, audio, keys, settings, drawn, on_step, watch)
             for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
                 found = bool(pair.faces.found[pair.order[start + i]])
+                made = [faces[i] if found else None for faces in generated]
                 with watch.stage("composite"):
-                    result = restore(frame, generated[i], matrix, warping) if found else frame
-                made = generated[i] if found else None
-                yield GeneratedFrame(frame, result, crops[i], references[i], made, matrix)
+                    results = [frame if face is None else restore(frame, face, matrix, warping) for face in made]
+                yield tuple(
+                    GeneratedFrame(frame, result, crops[i], references[i], face, matrix)
+                    for result, face in zip(results, made, strict=True)
+                )
 
     def _posterior_key(
         self, pair: PreparedPair, options: Resolved, others: list[int], window: tuple[int, int]
@@ -412,41 +436,45 @@ class LipsyncPipeline:
         mask: Mask,
         audio: Windows,
         keys: list[str | None],
-        options: Resolved,
-        drawn: OwnDraws | ReferenceDraws,
+        settings: Sequence[Resolved],
+        drawn: Sequence[OwnDraws | ReferenceDraws],
         on_step,
         watch: Stopwatch,
-    ) -> Pixels:
-        """Generates the mouths of a batch of windows of one length; frames are in the order of the video.
+    ) -> list[Pixels]:
+        """Generates the mouths of a batch of windows of one length for each setting; frames are in the video's order.
 
         Args:
             keys: for each window what its posteriors are kept under, or None.
+            drawn: the random numbers of each setting.
         """
-        windows, pixels = len(keys), crops_to_pixels(crops)
-        frames_each = len(crops) // windows
+        options, windows, pixels = settings[0], len(keys), crops_to_pixels(crops)
+        frames_each, batch = len(crops) // windows, windows * len(settings)
         place = {"device": self.device, "dtype": self.unet.dtype}
         with watch.stage("encode"):
-            for_masked, for_reference = drawn.for_vae(windows, frames_each)
-            of_masked, of_reference = self._posteriors(pixels, references, mask, keys)
-            masked = sample(self.vae, of_masked, for_masked)
-            reference = sample(self.vae, of_reference, for_reference)
+            of_both = self._posteriors(pixels, references, mask, keys)
+            for_both = zip(*(one.for_vae(windows, frames_each) for one in drawn), strict=True)
+            masked, reference = (
+                torch.cat([sample(self.vae, of, noise) for noise in noises])
+                for of, noises in zip(of_both, for_both, strict=True)
+            )
 
         def side_by_side(frames: Tensor) -> Tensor:
-            return rearrange(frames.to(**place), "(b f) c h w -> b c f h w", b=windows)
+            return rearrange(frames.to(**place), "(b f) c h w -> b c f h w", b=batch)
 
         condition = Condition(
-            mask=repeat(mask_to_latents(mask).to(**place), "c h w -> b c f h w", b=windows, f=frames_each),
+            mask=repeat(mask_to_latents(mask).to(**place), "c h w -> b c f h w", b=batch, f=frames_each),
             masked=side_by_side(masked),
             reference=side_by_side(reference),
-            audio=rearrange(audio.to(**place), "(b f) t d -> b f t d", b=windows),
+            audio=repeat(audio.to(**place), "(b f) t d -> (s b) f t d", b=windows, s=len(settings)),
         )
+        noise = torch.cat([one.noise.to(**place).expand(windows, -1, frames_each, -1, -1) for one in drawn])
         with watch.stage("denoise"):
             latents = denoise(
                 self.unet,
                 self.scheduler,
-                drawn.noise.to(**place).expand(windows, -1, frames_each, -1, -1),
+                noise,
                 condition,
-                options.guidance_scale,
+                [one.guidance_scale for one in settings for _ in range(windows)],
                 options.num_inference_steps,
                 on_step,
                 options.deepcache_interval,
@@ -457,7 +485,7 @@ class LipsyncPipeline:
             )
         with watch.stage("decode"):
             decoded = decode(self.vae, rearrange(latents, "b c f h w -> (b f) c h w"))
-        return paste_kept(decoded, pixels, mask)
+        return [paste_kept(faces, pixels, mask) for faces in decoded.chunk(len(settings))]
 
     def __call__(
         self,
@@ -556,49 +584,79 @@ class LipsyncPipeline:
         callback_on_step_end: Callable | None = None,
     ) -> LipsyncOutput:
         """As `__call__`, with the options as objects."""
-        resolved, watch = self.resolve(options), Stopwatch()
+        targets = [(Path(video_out_path), video_mask_path and Path(video_mask_path))]
+        (output,) = self.run_together(video_path, audio_path, targets, [options], on_progress, callback_on_step_end)
+        return output
+
+    def run_together(
+        self,
+        video_path: str | Path,
+        audio_path: str | Path,
+        targets: Sequence[tuple[Path, Path | None]],
+        options: Sequence[Options],
+        on_progress: ProgressCallback | None = None,
+        callback_on_step_end: Callable | None = None,
+    ) -> list[LipsyncOutput]:
+        """Results of one pair with several settings, denoised side by side; see `generate_together`.
+
+        Args:
+            targets: of each setting, where the result and the painted frames go.
+
+        Returns:
+            An output for each setting; timings are its share of the whole.
+        """
+        settings, watch = [self.resolve(one) for one in options], Stopwatch()
         with watch.stage("total"):
-            pair = self.prepare(video_path, audio_path, resolved, on_progress, watch)
-            frames = self.generate(pair, resolved, on_progress, callback_on_step_end, watch)
-            self._write(frames, pair, Path(video_out_path), video_mask_path and Path(video_mask_path), resolved, watch)
-        return LipsyncOutput(
-            video_path=Path(video_out_path),
-            mask_path=video_mask_path and Path(video_mask_path),
-            num_frames=pair.num_frames,
-            fps=VIDEO_RATE_HZ,
-            frames_without_face=sum(not pair.faces.found[i] for i in pair.order),
-            options=resolved,
-            timings=dict(watch.seconds),
-            faces=pair.faces,
-            order=pair.order,
-        )
+            pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
+            frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch)
+            self._write(frames, pair, targets, settings[0], watch)
+        return [
+            LipsyncOutput(
+                video_path=video,
+                mask_path=mask,
+                num_frames=pair.num_frames,
+                fps=VIDEO_RATE_HZ,
+                frames_without_face=sum(not pair.faces.found[i] for i in pair.order),
+                options=resolved,
+                timings={stage: seconds / len(settings) for stage, seconds in watch.seconds.items()},
+                faces=pair.faces,
+                order=pair.order,
+            )
+            for (video, mask), resolved in zip(targets, settings, strict=True)
+        ]
 
     def _write(
         self,
-        frames: Iterator[GeneratedFrame],
+        frames: Iterator[tuple[GeneratedFrame, ...]],
         pair: PreparedPair,
-        video: Path,
-        mask: Path | None,
+        targets: Sequence[tuple[Path, Path | None]],
         options: Resolved,
         watch: Stopwatch,
     ) -> None:
-        """Writes the result and, where asked for, the painted frames; both appear only when complete."""
+        """Writes each result and, where asked for, the painted frames; all appear only when complete."""
         notice = SYNTHETIC_NOTICE if self.settings.trained else f"{SYNTHETIC_NOTICE} {UNTRAINED_NOTICE}"
         size = {"width": pair.info.width, "height": pair.info.height, "rate_hz": VIDEO_RATE_HZ, "crf": options.crf}
         mouth = mouth_mask(options.mask, options.size_px)
         with ExitStack() as files:
-            writer = files.enter_context(media.VideoWriter(video, **size, sound=pair.audio_path, comment=notice))
-            mask_writer = (
+            writers = [
+                files.enter_context(media.VideoWriter(video, **size, sound=pair.audio_path, comment=notice))
+                for video, _ in targets
+            ]
+            mask_writers = [
                 files.enter_context(media.VideoWriter(mask, **size, comment=notice, preset="veryfast"))
-                if mask
-                else None
-            )
-            for made in frames:
+                for _, mask in targets
+                if mask is not None
+            ]
+            for results in frames:
                 with watch.stage("write"):
-                    writer.write(made.frame)
-                    if mask_writer is not None:
+                    for writer, made in zip(writers, results, strict=True):
+                        writer.write(made.frame)
+                    if mask_writers:
+                        made = results[0]  # what is painted is the same for all
                         found = made.generated is not None
-                        mask_writer.write(paint_hole(made.source, mouth, made.matrix) if found else made.source)
+                        painted = paint_hole(made.source, mouth, made.matrix) if found else made.source
+                    for writer in mask_writers:
+                        writer.write(painted)
 
     def describe(self) -> dict:
         """What the model is, for records and headers."""

@@ -96,6 +96,19 @@ def test_the_result_does_not_depend_on_batching(pipe, voice, frames):
     assert (alone - crops(frames)).abs().max() > 1e-3
 
 
+def test_settings_generated_together_are_those_generated_alone(pipe, voice, tmp_path):
+    first = pipe.resolve(FAST)
+    settings = [first, replace(first, seed=7), replace(first, guidance_scale=1.0), replace(first, guidance_scale=2.5)]
+    pair = pipe.prepare(CLIP, voice, first)
+    together = [crops(frames) for frames in zip(*pipe.generate_together(pair, settings), strict=True)]
+    for setting, made in zip(settings, together, strict=True):
+        alone = crops(list(pipe.generate(pair, setting)))
+        torch.testing.assert_close(made, alone, atol=1e-4, rtol=0)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
+    with pytest.raises(OptionError, match="seed and guidance_scale only"):
+        next(pipe.generate_together(pair, [first, replace(first, num_inference_steps=3)]))
+
+
 def test_sampler_options_and_voice_reach_the_pixels(pipe, voice, frames, tmp_path):
     other_voice = cut(tmp_path / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 1.0, VOICE_S)
     reference = crops(frames)
