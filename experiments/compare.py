@@ -35,7 +35,16 @@ def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
     table = read_table(source) if is_file else collect_wide(source, sweep)
     if table.empty:
         raise OptionError(f"{source} has no finished record" + (f" of the sweep {sweep}" if sweep else ""))
-    return table
+    return table.assign(**{kind: _told_apart(table, kind) for kind in ("clip", "voice")})
+
+
+def _told_apart(table: pd.DataFrame, kind: str) -> pd.Series:
+    """The names of clips or voices; where different files have one name, with the first digits of their hashes."""
+    if f"{kind}_sha256" not in table:
+        return table[kind]
+    hashes = table[f"{kind}_sha256"]
+    is_shared = hashes.groupby(table[kind]).transform("nunique") > 1
+    return table[kind].where(~is_shared, table[kind] + " " + hashes.str[:8])
 
 
 def swept_beside(table: pd.DataFrame, column: str) -> list[str]:

@@ -66,7 +66,7 @@ def sweep_cells(sweep_dir: Path) -> list[dict]:
 def failures_of(cells: list[dict]) -> list[dict]:
     """The failed pairs of cells, each with its cell's overrides."""
     return [
-        {**outcome, "overrides": cell["overrides"], "noted": cell["noted"]}
+        {**outcome, "overrides": cell["overrides"], "noted": cell["noted"], "run": cell.get("run")}
         for cell in cells
         for outcome in cell["outcomes"]
         if outcome["status"] in FAILED

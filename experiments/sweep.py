@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import pandas as pd
 from hydra.experimental.callback import Callback
@@ -28,6 +29,7 @@ from experiments.trackers import run_name
 from latentsync.errors import LatentSyncError, OptionError
 
 RETRIES = (None, "failed")
+RUN_VARIABLE = "LATENTSYNC_RUN"  # names the command that a cell is noted by
 
 _announced: set[tuple] = set()  # headers printed by this process
 _not_noted: list[dict] = []  # cells of this process whose notes could not be written
@@ -56,12 +58,17 @@ def run_and_note(config: DictConfig, overrides: list[str], wait: bool = True) ->
     if any(outcome.status == "elsewhere" for outcome in outcomes):
         _put_off.append((config, overrides))
     kept = cell_overrides(overrides)
-    cell = {"overrides": kept, "noted": time.time(), "outcomes": [asdict(outcome) for outcome in outcomes]}
+    cell = {"overrides": kept, **_noted(), "outcomes": [asdict(outcome) for outcome in outcomes]}
     try:
         write_json(cell_dir / f"{cell_key(kept)}.json", cell)
     except OSError as error:  # a full disk; the records that are finished stay, and the next run finds them
         say(f"error: the cell {', '.join(kept)} could not be noted in {cell_dir}: {error}")
         _not_noted.append(cell)
+
+
+def _noted() -> dict:
+    """When a cell was noted, for people, and in which run: clocks may jump, and workers' may differ."""
+    return {"noted": time.time(), "run": os.environ.get(RUN_VARIABLE, "")}
 
 
 def expect(runs: Iterable[RunConfig]) -> None:
@@ -129,8 +136,8 @@ def note_found(config: DictConfig, cells: list[PlannedCell]) -> None:
         if is_noted and not any(outcome["status"] in FAILED for outcome in outcomes):
             continue
         found = [_found(store.find(i)) for i in cell.records.values()]
-        write_json(path, {"overrides": cell.overrides, "noted": time.time(), "outcomes": [asdict(o) for o in found]})
-    summarise(run, time.time())
+        write_json(path, {"overrides": cell.overrides, **_noted(), "outcomes": [asdict(o) for o in found]})
+    summarise(run, this_run="")
 
 
 def _found(record: Record) -> Outcome:
@@ -142,7 +149,11 @@ class SweepReport(Callback):
     """At the end of a run or sweep: table, figures, links to the videos, publishing, exit status."""
 
     def __init__(self) -> None:
-        self._started = time.time()
+        self._run = uuid4().hex
+        os.environ[RUN_VARIABLE] = self._run
+
+    def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
+        os.environ[RUN_VARIABLE] = self._run  # in a worker, too, wherever a launcher starts it
 
     def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
         self._report(config)
@@ -155,7 +166,7 @@ class SweepReport(Callback):
             run_and_note(*_put_off.pop(0))
         _earlier_failures.cache_clear()
         try:
-            failed = summarise(read_config(config), self._started)
+            failed = summarise(read_config(config), self._run)
         except LatentSyncError as error:  # said already, by the cell that it stopped
             raise SystemExit(1) from error
         except OSError as error:  # a full disk
@@ -168,18 +179,18 @@ class SweepReport(Callback):
             raise SystemExit(1)
 
 
-def summarise(run: RunConfig, started: float = 0.0) -> int:
+def summarise(run: RunConfig, this_run: str | None = None) -> int:
     """Writes and prints what a sweep came to.
 
     Args:
-        started: seconds since the epoch; failures noted earlier are counted, but are not of this run.
+        this_run: failures noted by others are counted, but are not of this run; None takes all as of it.
 
     Returns:
         How many pairs failed in this run, or failed earlier and were left alone by it.
     """
     table = collect_wide(run.runs_dir, run.name)
     failures = sweep_failures(run.sweep_dir) + failures_of(_not_noted)
-    now = [failure for failure in failures if failure["noted"] >= started]
+    now = [failure for failure in failures if this_run in (None, failure["run"])]
     if not table.empty:
         say("\n" + table_text(table) + "\n")
         table.to_csv(run.sweep_dir / "table.csv", index=False)

@@ -366,29 +366,30 @@ class LipsyncPipeline:
                 callback_on_step_end(self, index, timestep, {"latents": latents, "frames": (start, stop)})
 
         stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
-        is_same = options.reference == "same"
         others = reference_order(pair.order, pair.faces.found, options.reference, pair.video_path.name)
-        other_stream = None if is_same else media.read_frames_in_order(pair.video_path, others, VIDEO_RATE_HZ)
+        references = _References(pair, others, options)
         for windows in batches:
             start, stop = windows[0][0], windows[-1][1]
             with watch.stage("read and crop"):
                 frames = list(islice(stream, stop - start))
                 matrices = [pair.faces.matrices[i] for i in pair.order[start:stop]]
                 crops = _crops(frames, matrices, options)
-                places = [pair.faces.matrices[i] for i in others[start:stop]]
-                references = crops if is_same else _crops(islice(other_stream, stop - start), places, options)
+                keys = [self._posterior_key(pair, options, others, window) for window in windows]
+                references.move_to(start, stop, crops)
+                if any(key is None or key not in self.cache for key in keys):
+                    references.read()
                 audio = pair.windows(start, stop)
             what = f"{len(settings) * (stop - start)} frames of {options.size_px} px in {options.dtype}"
             with memory_shortage_explained(what), torch.no_grad():
-                keys = [self._posterior_key(pair, options, others, window) for window in windows]
                 generated = self._windows(crops, references, mask, audio, keys, settings, drawn, on_step, watch)
             for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
                 found = bool(pair.faces.found[pair.order[start + i]])
                 made = [faces[i] if found else None for faces in generated]
                 with watch.stage("composite"):
                     results = [frame if face is None else restore(frame, face, matrix, warping) for face in made]
+                reference = None if references.crops is None else references.crops[i]
                 yield tuple(
-                    GeneratedFrame(frame, result, crops[i], references[i], face, matrix)
+                    GeneratedFrame(frame, result, crops[i], reference, face, matrix)
                     for result, face in zip(results, made, strict=True)
                 )
 
@@ -412,7 +413,7 @@ class LipsyncPipeline:
         return stage_key("posteriors", depends_on, "media", "faces", "masks", "latents")
 
     def _posteriors(
-        self, pixels: Pixels, references: Crops, mask: Mask, keys: list[str | None]
+        self, pixels: Pixels, references: "_References", mask: Mask, keys: list[str | None]
     ) -> tuple[Posterior, Posterior]:
         """The VAE's posteriors of masked and reference images, window by window, from the cache where they are kept."""
         frames_each, found = len(pixels) // len(keys), []
@@ -421,7 +422,7 @@ class LipsyncPipeline:
 
             def compute(part: slice = part) -> dict[str, Tensor]:
                 of_masked = posterior(self.vae, masked_images(pixels[part], mask))
-                of_reference = posterior(self.vae, crops_to_pixels(references[part]))
+                of_reference = posterior(self.vae, crops_to_pixels(references.read()[part]))
                 named = {"masked": of_masked, "reference": of_reference}
                 return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
 
@@ -432,7 +433,7 @@ class LipsyncPipeline:
     def _windows(
         self,
         crops: Crops,
-        references: Crops,
+        references: "_References",
         mask: Mask,
         audio: Windows,
         keys: list[str | None],
@@ -657,10 +658,42 @@ class LipsyncPipeline:
                         painted = paint_hole(made.source, mouth, made.matrix) if found else made.source
                     for writer in mask_writers:
                         writer.write(painted)
+            with watch.stage("write"):
+                files.close()  # the encoders' last frames, and the sound
 
     def describe(self) -> dict:
         """What the model is, for records and headers."""
         return {**asdict(self.settings), "weights_sha256": self.weight_hashes}
+
+
+class _References:
+    """The reference crops of consecutive output frames, read from the clip only when they are asked for.
+
+    Attributes:
+        crops: of the frames in hand; None while they have not been read.
+    """
+
+    def __init__(self, pair: PreparedPair, order: list[int], options: Resolved) -> None:
+        self._pair, self._order, self._options = pair, order, options
+        self._is_same = options.reference == "same"
+        self._span, self._next = (0, 0), -1
+        self._stream: Iterator[Frame] = iter(())
+        self.crops: Crops | None = None
+
+    def move_to(self, start: int, stop: int, own: Crops) -> None:
+        """Takes the output frames start..stop-1 in hand, whose own crops may be their references."""
+        self._span, self.crops = (start, stop), own if self._is_same else None
+
+    def read(self) -> Crops:
+        """The crops of the frames in hand."""
+        if self.crops is None:
+            start, stop = self._span
+            if start != self._next:  # some were not asked for
+                self._stream = media.read_frames_in_order(self._pair.video_path, self._order[start:], VIDEO_RATE_HZ)
+            places = [self._pair.faces.matrices[i] for i in self._order[start:stop]]
+            self.crops = _crops(islice(self._stream, stop - start), places, self._options)
+            self._next = stop
+        return self.crops
 
 
 def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[tuple[int, int]]]:

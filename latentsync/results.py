@@ -49,7 +49,8 @@ class GeneratedFrame:
     Attributes:
         source, frame: the clip's frame and the composited result.
         crop: the aligned face as it came in, uint8.
-        reference: the aligned face that showed the model what it looks like, uint8; see `references`.
+        reference: the aligned face that showed the model what it looks like, uint8; see `references`. None where it was
+            not read, since what the VAE makes of it was kept.
         generated: the aligned face as it went out, (3, r, r) in -1..1; None where no face was found.
         matrix: the affine of the crop.
     """
@@ -57,7 +58,7 @@ class GeneratedFrame:
     source: Frame
     frame: Frame
     crop: Crop
-    reference: Crop
+    reference: Crop | None
     generated: Float[Tensor, "3 r r"] | None
     matrix: Affine
 

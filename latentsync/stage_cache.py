@@ -81,6 +81,10 @@ class StageCache:
             self._keep(key, tensors)
         return tensors
 
+    def __contains__(self, key: str) -> bool:
+        """Whether something is kept under a key; it may still turn out to be damaged."""
+        return self._path(key).is_file()
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
 

@@ -5,7 +5,7 @@ import pytest
 from test_statistics import sweep_table
 
 from experiments.collect import write_table
-from experiments.compare import main, setting_of, swept_beside
+from experiments.compare import main, read_source, setting_of, swept_beside
 from experiments.comparisons import compare_all
 from latentsync.errors import OptionError
 
@@ -43,6 +43,15 @@ def test_records_are_compared_where_all_else_that_was_swept_agrees(table):
     assert swept_beside(twice, "guidance_scale") == ["num_inference_steps", "scheduler"]
     assert swept_beside(twice, "scheduler") == ["guidance_scale", "num_inference_steps"]
     assert swept_beside(twice, "preset") == ["num_inference_steps", "scheduler"]  # a preset is a guidance
+
+
+def test_different_clips_of_one_name_are_different_clips(table, tmp_path):
+    hashes = ["aa" * 32, *["bb" * 32] * (len(table) - 1)]
+    named = table.assign(clip=["g-a.mp4", "g-a.mp4", *table["clip"][2:]], clip_sha256=hashes, voice_sha256="cc" * 32)
+    write_table(named, tmp_path / "table.csv")
+    told = read_source(tmp_path / "table.csv", None)
+    assert told["clip"].tolist()[:3] == ["g-a.mp4 aaaaaaaa", "g-a.mp4 bbbbbbbb", table["clip"][2]]
+    assert (told["voice"] == table["voice"]).all()
 
 
 def test_mistakes_are_told_with_what_there_is(table, tmp_path, capsys):

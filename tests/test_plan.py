@@ -132,6 +132,16 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told
     assert "retry is 'all'" in capsys.readouterr().out
 
 
+def test_a_clock_that_jumps_back_hides_no_failure(told, tmp_path, monkeypatch):
+    (tmp_path / "clips").mkdir()
+    shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "clips")
+    (tmp_path / "clips" / "g-voice.wav").write_bytes(b"no sound")
+    times = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr("experiments.sweep.time.time", lambda: next(times))
+    status, (outcome,) = run(told(tmp_path / "runs", inputs=tmp_path / "clips"))
+    assert (status, outcome["status"]) == (1, "failed")
+
+
 def test_a_full_disk_costs_no_finished_record(told, finished, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(finished, runs)

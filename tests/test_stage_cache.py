@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_pipeline import CLIP, FAST, SHIPPED_DIR, cut
 
 from latentsync.config import RuntimeOptions
@@ -168,3 +169,25 @@ def test_processes_that_write_one_key_at_once_leave_it_whole(tmp_path):
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
     assert torch.equal(StageCache(tmp_path, 10**9).get("a", never)["x"], torch.arange(10**5))
+
+
+def test_references_are_read_only_where_their_posteriors_are_not_kept(new_pipe, voices, tmp_path):
+    elsewhere = replace(FAST, video=replace(FAST.video, reference="elsewhere"))
+
+    def made_with(damaged=()):
+        for path in damaged:
+            path.write_bytes(path.read_bytes()[:-1])
+        pipe = new_pipe()
+        pipe.cache = StageCache(tmp_path, 10**9)
+        resolved = pipe.resolve(replace(elsewhere, runtime=RuntimeOptions(batch_size=1)))
+        frames = list(pipe.generate(pipe.prepare(CLIP, voices[0], resolved), resolved))
+        return torch.stack([frame.generated for frame in frames]), [frame.reference is not None for frame in frames]
+
+    first, were_read = made_with()
+    assert all(were_read) and len(were_read) == 13
+    again, were_read = made_with()
+    assert torch.equal(again, first) and not any(were_read)
+    windows = [path for path in tmp_path.glob("*.safetensors") if "masked_mean" in load_file(path)]
+    assert len(windows) == 2
+    mended, were_read = made_with(damaged=windows[1:])
+    assert torch.equal(mended, first) and were_read in ([True] * 8 + [False] * 5, [False] * 8 + [True] * 5)
