@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.collect import TABLE_SUFFIXES, collect_wide, read_table, write_table
-from experiments.comparisons import GENDERS, Interaction, compare_all, gender_interaction
+from experiments.comparisons import GENDERS, Interaction, compare_all, gender_interaction, require_columns
 from experiments.labels import varied
 from experiments.pareto import pareto_front
 from latentsync.errors import LatentSyncError, OptionError
@@ -61,8 +61,7 @@ def setting_of(table: pd.DataFrame, column: str, told: str) -> float | str:
     Raises:
         OptionError: the table has no such column, or the column holds numbers and this is none.
     """
-    if column not in table:
-        raise OptionError(f"the table has no column {column}; it has {', '.join(table.columns)}")
+    require_columns(table, column)
     if not pd.api.types.is_numeric_dtype(table[column]):
         return told
     try:

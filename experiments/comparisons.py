@@ -136,6 +136,16 @@ def _said(difference: float, interval: Interval | None, p: float, counts: str, h
     return f"{higher if difference > 0 else lower} (p {p:.2g}, {counts})" + ("; the interval holds 0" * reaches)
 
 
+def require_columns(table: pd.DataFrame, *names: str) -> None:
+    """Refuses a table that lacks a column.
+
+    Raises:
+        OptionError: naming what is missing, and what is there.
+    """
+    if missing := [name for name in names if name not in table.columns]:
+        raise OptionError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+
+
 def per_clip(table: pd.DataFrame, columns: Sequence[str], within: Sequence[str] = ()) -> pd.DataFrame:
     """Means of columns by clip and `within`: over the seeds of a voice first, then over voices."""
     return table.groupby([*within, "clip", "voice"])[list(columns)].mean().groupby([*within, "clip"]).mean()
@@ -157,8 +167,7 @@ def clip_differences(
             setting, or a logarithm is asked of a value that is not above 0.
     """
     key = ["clip", "voice", *within, "seed"]
-    if missing := [name for name in (*key, column, metric) if name not in table.columns]:
-        raise OptionError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    require_columns(table, *key, column, metric)
     for value in (setting, baseline):
         if not (table[column] == value).any():
             there = ", ".join(str(v) for v in sorted(table[column].dropna().unique()))
@@ -221,8 +230,7 @@ def compare_all(
         which so many comparisons can show anything; not what a small effect needs), `approximate`, `unpaired`.
     """
     metrics = [metric] if isinstance(metric, str) else list(metric)
-    if column not in table.columns:
-        raise OptionError(f"the table has no column {column}; it has {', '.join(map(str, table.columns))}")
+    require_columns(table, column)
     settings = [value for value in sorted(table[column].dropna().unique()) if value != baseline]
     if not settings:
         raise OptionError(f"{column} has no value but {baseline}; compare a sweep of two settings or more")
@@ -266,8 +274,7 @@ def gender_interaction(
     Raises:
         OptionError: as `clip_differences`; a group has no clip with both settings, or a clip is in both groups.
     """
-    if "gender" not in table.columns:
-        raise OptionError(f"the table has no column gender; it has {', '.join(map(str, table.columns))}")
+    require_columns(table, "gender")
     parts = [table[table["gender"] == group] for group in groups]
     if shared := set(parts[0]["clip"]) & set(parts[1]["clip"]):
         raise OptionError(f"{', '.join(sorted(shared))} has records of both genders; give each clip one")

@@ -168,14 +168,14 @@ def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if name in faces:
-                axis.imshow(np.hstack([_mouth(face) for face in faces[name]]))
+                axis.imshow(np.hstack([mouth_of(face) for face in faces[name]]))
         line[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=6)
     for name, axis in zip(pairs, axes[0], strict=True):
         axis.set_title(pair_label(name).replace("\n", ", "), fontsize=8)
     return figure
 
 
-def _mouth(face: np.ndarray) -> np.ndarray:
+def mouth_of(face: np.ndarray) -> np.ndarray:
     """The part of an aligned face (r, r, 3) that `MOUTH_ROWS` and `MOUTH_COLUMNS` say."""
     rows, columns = (slice(*(round(edge * len(face)) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
     return face[rows, columns]
@@ -194,7 +194,7 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
     for axis, (label, path) in zip(axes, videos.items(), strict=True):
         frames = media.read_frames_in_order(path, shown, output.fps)
         faces = [warp_crop(f, output.faces.matrices[i], size_px) for f, i in zip(frames, shown, strict=True)]
-        axis.imshow(np.hstack([_mouth(face.numpy().transpose(1, 2, 0)) for face in faces]))
+        axis.imshow(np.hstack([mouth_of(face.numpy().transpose(1, 2, 0)) for face in faces]))
         axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()
     return figure

@@ -4,27 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.figures import MOUTH_COLUMNS, MOUTH_ROWS, UNTRAINED, ShownFigure
+from experiments.figures import UNTRAINED, ShownFigure, mouth_of
+from experiments.measure import input_file
 from experiments.record import Record
 from latentsync import media
-from latentsync.errors import FaceNotFoundError, LatentSyncError
+from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError
 from latentsync.faces import align
 from latentsync.geometry import warp_crop
 from latentsync.landmarks import LandmarkDetector
 from latentsync.shapes import Affine, Frame
-from latentsync.stage_cache import input_sha256
 
 MOUTHS_A_STRIP = 8
 FACE_PX = 256
 
 
 def clip_of(record: Record) -> Path | None:
-    """Where a record's clip is; None where that file is gone or another one now."""
-    told = record.content["pair"]["clip"]
+    """Where a record's clip is; None where it is not to be found, or has been changed."""
     try:
-        path = Path(told["path"])
-        return path if input_sha256(path) == told["sha256"] else None
-    except (KeyError, OSError):
+        return input_file(record, "clip", None)
+    except MediaError:
         return None
 
 
@@ -62,8 +60,7 @@ def _alignment(frame: Frame, detector: LandmarkDetector) -> Affine | None:
 
 
 def _mouth(frame: Frame, matrix: Affine) -> Frame:
-    rows, columns = (slice(*(round(edge * FACE_PX) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
-    return warp_crop(frame, matrix, FACE_PX).numpy().transpose(1, 2, 0)[rows, columns]
+    return mouth_of(warp_crop(frame, matrix, FACE_PX).numpy().transpose(1, 2, 0))
 
 
 def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> ShownFigure:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from experiments.comparisons import per_clip
+from experiments.comparisons import per_clip, require_columns
 from experiments.statistics import BLOCK, DRAWS, FEW
 from latentsync.errors import OptionError
 from latentsync.metrics.definitions import direction_of
@@ -46,8 +46,7 @@ def pareto_front(
     if wrong := [f"{name} ({way})" for name, way in objectives.items() if way not in COSTS]:
         raise OptionError(f"{', '.join(wrong)} cannot be better or worse; give one of {', '.join(COSTS)}")
     names = list(objectives)
-    if missing := [name for name in ("clip", "voice", *columns, *names) if name not in table.columns]:
-        raise OptionError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    require_columns(table, "clip", "voice", *columns, *names)
     means = per_clip(table, names, columns)
     settings = means.index.droplevel("clip").unique().sort_values()
     clips = means.index.unique("clip")

@@ -69,7 +69,7 @@ class WandbTracker:
         import wandb
 
         content = record.content
-        tags = [content["preset"]["name"], content["pair"]["gender"], _training_tag(content)]
+        tags = [content["preset"]["name"], content["pair"]["gender"], _training_tag(content["model"]["trained"])]
         told = {"name": run_name(content), "job_type": "record", "tags": tags, "config": flat_config(content)}
         with self._run(run_id(sweep, record.id), sweep, **told) as run:
             values = {name: entry["value"] for name, entry in record.metrics.items() if entry["value"] is not None}
@@ -89,8 +89,7 @@ class WandbTracker:
         """
         import wandb
 
-        trained = "trained" if table["trained"].all() else "untrained"
-        tags = ["sweep", *sorted({*table["preset"], *table["gender"]}), trained]
+        tags = ["sweep", *sorted({*table["preset"], *table["gender"]}), _training_tag(table["trained"].all())]
         told = {"name": sweep, "job_type": "sweep", "tags": tags, "config": {"sweep": sweep, "records": len(table)}}
         with self._run(run_id(sweep), sweep, **told) as run:
             pictures = {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
@@ -206,8 +205,8 @@ def run_name(content: dict) -> str:
     return " ".join([content["pair"]["name"], settings, *departures(options)])
 
 
-def _training_tag(content: dict) -> str:
-    return "trained" if content["model"]["trained"] else "untrained"
+def _training_tag(trained: bool) -> str:
+    return "trained" if trained else "untrained"
 
 
 def flat_config(content: dict) -> dict:

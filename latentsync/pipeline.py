@@ -290,7 +290,6 @@ class LipsyncPipeline:
             "refinements": LANDMARK_REFINEMENTS,
             "size_px": options.size_px,
             "geometry": options.geometry,
-            "rounding": options.rounding,
         }
         return stage_key("faces", depends_on, "media", "faces")
 
@@ -404,6 +403,7 @@ class LipsyncPipeline:
             "faces": pair.faces_key,
             "frames": pair.order[start:stop],
             "references": others[start:stop],
+            "rounding": options.rounding,
             "mask": options.mask,
             "vae": self.weight_hashes["vae"],
             "vae_config": {name: value for name, value in self.vae.config.items() if not name.startswith("_")},

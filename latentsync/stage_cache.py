@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from latentsync.files import whole_file
-from latentsync.weights import file_sha256
+from latentsync.weights import file_sha256, state_dict_sha256
 
 log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
@@ -53,15 +52,6 @@ def stage_key(stage: str, depends_on: Mapping[str, object], *versions: str) -> s
     """
     content = {"stage": stage, "versions": {name: STAGE_VERSIONS[name] for name in versions}, "depends_on": depends_on}
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256, in hex, of tensors with their names, types and shapes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 @dataclass
@@ -99,7 +89,7 @@ class StageCache:
         except (OSError, SafetensorError) as error:
             log.warning("%s cannot be read (%s); it is computed again.", path, error)
             return None
-        if told != tensors_sha256(tensors):
+        if told != state_dict_sha256(tensors):
             log.warning("%s was altered; it is computed again.", path)
             return None
         with contextlib.suppress(OSError):  # evicted by another process, or not ours to touch
@@ -110,7 +100,7 @@ class StageCache:
         kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         try:
             with whole_file(self._path(key)) as part:
-                part.write_bytes(save(kept, {"sha256": tensors_sha256(kept)}))
+                part.write_bytes(save(kept, {"sha256": state_dict_sha256(kept)}))
             self._written += sum(tensor.nbytes for tensor in kept.values())
             if self._written >= self.max_bytes / LOOKS:
                 self._evict()

@@ -137,6 +137,7 @@ def test_what_is_kept_is_shared_by_those_that_agree_in_what_it_depends_on(new_pi
         "name of the clip": {"clip": copy},
         "voice": {"voice": voices[1]},
         "mask": {"options": replace(FAST, video=replace(video, mask="mask2"))},
+        "rounding": {"options": replace(FAST, video=replace(video, rounding="truncate"))},
         "reference": {"options": replace(FAST, video=replace(video, reference="elsewhere"))},
         "geometry": {"options": replace(FAST, video=replace(video, geometry="lanczos"))},
         "size": {"options": replace(FAST, video=replace(video, width=64))},
@@ -149,7 +150,7 @@ def test_what_is_kept_is_shared_by_those_that_agree_in_what_it_depends_on(new_pi
     assert added == {
         "seed": 0, "guidance": 0, "crf": 0, "name of the clip": 0,
         "voice": 1,  # its states
-        "mask": 2,  # both windows
+        "mask": 2, "rounding": 2,  # both windows
         "reference": 3,  # faces of more frames, both windows
         "geometry": 3, "size": 3,  # faces, both windows
         "window": 3,  # three shorter windows
