@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.figures import UNTRAINED, ShownFigure, mouth_of
 from experiments.measure import input_file
 from experiments.record import Record
+from experiments.sheets import mouth_of
+from experiments.style import ShownFigure, mark_untrained
 from latentsync import media
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError
 from latentsync.faces import align
@@ -76,5 +77,5 @@ def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> Sh
     for axis, time in zip(axes[-1], times, strict=True):
         axis.set_xlabel(time, fontsize=8)
     if not trained:
-        figure.suptitle(UNTRAINED, fontsize=10, color="#B00020")
+        mark_untrained(figure)
     return figure

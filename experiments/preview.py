@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import figures
 from experiments.cell import options_for, pairs_of, pipeline_of
-from experiments.figures import PreviewWindow
 from experiments.pairs import Pair
 from experiments.plan import Asked, CellConfigs, composing
 from experiments.schema import RunConfig, read_config
+from experiments.sheets import PreviewWindow, preview_sheet
+from experiments.style import save
 from latentsync import media
 from latentsync.audio import RATE_HZ
 from latentsync.config import Resolved
@@ -83,7 +83,7 @@ def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
     if rows:
         path = asked.sweep_dir / PREVIEW_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        figures.save(figures.preview_sheet(rows), path)
+        save(preview_sheet(rows), path)
         say(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")
     return 1 if failed else 0
 

@@ -24,14 +24,15 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from experiments import figures
 from experiments.cell import say
 from experiments.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from experiments.evaluation.material import FIRST_SEED, GENDERS, default_workers
+from experiments.figures import sensitivity_figure
 from experiments.measure import wanted_of
 from experiments.measuring import Made, measured
 from experiments.record import read_json, write_json
 from experiments.schema import MetricsConfig
+from experiments.style import save
 from latentsync import media
 from latentsync.audio import RATE_HZ
 from latentsync.composite import restore
@@ -235,7 +236,7 @@ def report(told: argparse.Namespace) -> None:
     table = effects(values[values["metric"].map(judged)])
     write_text(told.output / "values.csv", values.to_csv(index=False))
     write_text(told.output / "sensitivity.csv", table.round(4).to_csv(index=False))
-    figures.save(figures.sensitivity_figure(table), told.output / "sensitivity.png")
+    save(sensitivity_figure(table), told.output / "sensitivity.png")
     strongest = table.loc[table.groupby(["metric", "damage"])["strength"].idxmax()]
     shown = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
     say(shown.round(1).reindex(list(dict.fromkeys(table["metric"]))).to_string())

@@ -17,14 +17,16 @@ import pandas as pd
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from experiments import figures
 from experiments.cell import Outcome, header, pairs_of, pipeline_of, run_cell, say
 from experiments.collect import calibrated, collect_wide, sweep_failures, sweep_records
+from experiments.figures import sweep_figure
 from experiments.labels import SAMPLING, cell_label, departures
 from experiments.plan import RETRY_HINT, PlannedCell, cell_key, cell_overrides
 from experiments.publish import publish_in_time
 from experiments.record import CELLS_DIR, FAILED, Record, RecordStore, failures_of, read_json, write_json
 from experiments.schema import RunConfig, read_config, sweep_dir
+from experiments.sheets import contact_sheet
+from experiments.style import save
 from experiments.trackers import run_name
 from latentsync.errors import LatentSyncError, OptionError
 
@@ -200,8 +202,8 @@ def summarise(run: RunConfig, this_run: str | None = None) -> int:
             say(calibration_text(against_real) + "\n")
         records = sweep_records(run.runs_dir, run.name)
         link_videos(records, run.sweep_dir / "videos")
-        figures.save(figures.sweep_figure(table), run.sweep_dir / "figure.png")
-        figures.save(figures.contact_sheet(records), run.sweep_dir / "contact_sheet.png")
+        save(sweep_figure(table), run.sweep_dir / "figure.png")
+        save(contact_sheet(records), run.sweep_dir / "contact_sheet.png")
         count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
         if run.tracker.kind != "none":
             say(

@@ -12,7 +12,7 @@ from PIL import Image
 from test_collect import METRICS, content
 
 from experiments.collect import collect_wide, write_table
-from experiments.figures import save, sweep_figure
+from experiments.figures import sweep_figure
 from experiments.pairs import SHIPPED_DIR
 from experiments.publish import main, publish, publish_in_time
 from experiments.record import (
@@ -26,6 +26,7 @@ from experiments.record import (
     write_json,
 )
 from experiments.schema import TrackerConfig
+from experiments.style import save
 from experiments.trackers import run_id
 from latentsync.stage_cache import input_sha256
 

@@ -14,10 +14,11 @@ import pytest
 from test_pipeline import cut
 
 from experiments.collect import collect_wide
-from experiments.figures import UNTRAINED, sweep_figure
+from experiments.figures import sweep_figure
 from experiments.measure import main as measure_command
 from experiments.pairs import SHIPPED_DIR
 from experiments.record import RecordStore
+from experiments.style import UNTRAINED
 from experiments.sweep import table_text
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,0 +1,30 @@
+"""One style for all figures: colour-blind safe, readable in print; and how a figure is shown and written."""
+
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
+UNTRAINED = "untrained model: plumbing only"
+WARNING = "#B00020"
+DPI = 150
+
+
+class ShownFigure(Figure):
+    """A figure that a notebook shows by itself, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG."""
+    figure.savefig(path, dpi=DPI)
+
+
+def mark_untrained(figure: Figure) -> None:
+    """Says above a figure that its model was not trained."""
+    figure.suptitle(UNTRAINED, fontsize=10, color=WARNING)
