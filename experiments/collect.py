@@ -99,6 +99,19 @@ def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.
     return _typed(pd.DataFrame([_wide_row(record) for record in _records(Path(runs_dir), sweep)]))
 
 
+def widen(table: pd.DataFrame) -> pd.DataFrame:
+    """The wide table of a tidy one; a wide one is returned as it is.
+
+    Returns:
+        One row per record with a column per metric, as `collect_wide`, without the reasons for missing values.
+    """
+    if "metric" not in table:
+        return table
+    facts = [name for name in table if name not in ("metric", *ENTRY_COLUMNS)]
+    values = table.pivot(index="record", columns="metric", values="value")
+    return table[facts].drop_duplicates("record").join(values, on="record").reset_index(drop=True)
+
+
 def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
     return sorted(RecordStore(runs_dir).all(), key=_order) if sweep is None else sweep_records(runs_dir, sweep)
 

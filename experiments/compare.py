@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.collect import TABLE_SUFFIXES, collect_wide, read_table, write_table
+from experiments.collect import TABLE_SUFFIXES, collect_wide, read_table, widen, write_table
 from experiments.comparisons import GENDERS, Interaction, compare_all, gender_interaction, require_columns
 from experiments.labels import varied
 from experiments.pareto import pareto_front
@@ -24,7 +24,7 @@ SETTINGS = ("guidance_scale", "num_inference_steps")
 
 
 def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
-    """The wide table of a runs folder, or of a file that `experiments.collect --wide` wrote.
+    """The wide table of a runs folder, or of a file that `experiments.collect` wrote.
 
     Raises:
         MediaError, OptionError: there is no such table, or it has no record.
@@ -32,7 +32,7 @@ def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
     is_file = source.suffix.lower() in TABLE_SUFFIXES
     if is_file and sweep is not None:
         raise OptionError(f"--sweep {sweep} goes with a runs folder; {source} is a table")
-    table = read_table(source) if is_file else collect_wide(source, sweep)
+    table = widen(read_table(source)) if is_file else collect_wide(source, sweep)
     if table.empty:
         raise OptionError(f"{source} has no finished record" + (f" of the sweep {sweep}" if sweep else ""))
     return table.assign(**{kind: _told_apart(table, kind) for kind in ("clip", "voice")})
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.compare", description="Compare the settings of a sweep over its clips."
     )
-    parser.add_argument("source", type=Path, help="a runs folder, or a wide table (.csv, .parquet)")
+    parser.add_argument("source", type=Path, help="a runs folder, or a table of one (.csv, .parquet)")
     parser.add_argument("--sweep", help="only the records of this sweep")
     parser.add_argument("--column", default="guidance_scale", help="the parameter (default: guidance_scale)")
     parser.add_argument("--baseline", required=True, help="the setting that the others are compared with")

@@ -3,9 +3,12 @@
 from io import BytesIO
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
+MARKERS = ("o", "s", "^", "D", "v", "P")  # so that colour is not alone in telling lines apart
+GREY = "#6B6B6B"
 UNTRAINED = "untrained model: plumbing only"
 WARNING = "#B00020"
 DPI = 150
@@ -28,3 +31,11 @@ def save(figure: Figure, path: Path) -> None:
 def mark_untrained(figure: Figure) -> None:
     """Says above a figure that its model was not trained."""
     figure.suptitle(UNTRAINED, fontsize=10, color=WARNING)
+
+
+def plain_axis(axis: Axes) -> None:
+    """Light grid, no frame where nothing is read off, small numbers."""
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from experiments.collect import collect, collect_wide, main, read_table
+from experiments.collect import collect, collect_wide, main, read_table, widen
 from experiments.record import METRICS_FILE, RECORD_FILE, RecordStore, write_json
 from latentsync.errors import OptionError
 from latentsync.metrics.definitions import entry
@@ -69,6 +69,14 @@ def test_the_wide_table_has_a_row_per_record_those_without_metrics_too(runs):
     assert list(table.index) == ["c3", "12345678", "b2"]
     assert list(table["sync_mini_offset"].fillna(0)) == [0, -2, -2] and table["lpips_alex"].isna().all()
     assert table.loc["b2", "lpips_alex_reason"] == "no frame shows a face" and table.loc["c3", "seconds"] == 12.3
+
+
+def test_a_tidy_table_made_wide_is_the_wide_one_of_records_with_metrics(runs):
+    tidy, wide = collect(runs), collect_wide(runs)
+    wanted = wide[wide["record"].isin(tidy["record"])]
+    wanted = wanted.drop(columns=[name for name in wide if name.endswith("_reason")]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(widen(tidy)[list(wanted)], wanted)
+    assert widen(wide) is wide
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -1,0 +1,94 @@
+"""Figures show what the tables say: means, intervals, what was told apart, and which models were not trained."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from test_statistics import sweep_table
+
+from experiments import figures
+from experiments.comparisons import compare_all, per_clip
+from experiments.pareto import pareto_front
+from experiments.statistics import mean_interval
+from experiments.style import COLOURS, UNTRAINED
+from latentsync.errors import OptionError
+
+SYNC = "sync_mini_confidence"
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two seeds of three settings of guidance over 12 clips, as a wide table; sync rises, LPIPS rises, 2 costs time."""
+    women = sweep_table(12, {1.0: 0.0, 1.5: 1.0, 2.0: 1.0})
+    table = women.rename(columns={"sync": SYNC})
+    return table.assign(
+        lpips_alex_mouth=table["guidance_scale"] / 10 + table[SYNC] / 1000,
+        sync_mini_confidence_real=3.0,
+        seconds=table["guidance_scale"] * 4,
+        video_frames=50,
+        trained=True,
+        num_inference_steps=20,
+        scheduler="ddim",
+        record=[f"r{i}" for i in range(len(table))],
+        pair=table["clip"] + "__" + table["voice"],
+    )
+
+
+def test_curves_draw_means_over_clips_and_their_intervals(table):
+    (axis,) = figures.curves(table, metrics=[SYNC]).axes
+    (bars,) = axis.containers
+    line, _, (segments,) = bars
+    clips = per_clip(table, [SYNC], ["guidance_scale"])[SYNC].groupby(level="guidance_scale")
+    assert list(line.get_xdata()) == [1.0, 1.5, 2.0]
+    np.testing.assert_allclose(line.get_ydata(), clips.mean())
+    drawn = [segment[:, 1] for segment in segments.get_segments()]
+    np.testing.assert_allclose(drawn, [mean_interval(clips.get_group(g)) for g in (1.0, 1.5, 2.0)])
+    assert [text.get_text() for text in axis.figure.legends[0].get_texts()] == ["real clips"]
+
+
+def test_a_tidy_table_gives_the_same_curves_and_groups_have_lines_of_their_own(table):
+    facts = [name for name in table if not name.startswith(("sync", "lpips"))]
+    both = pd.concat([table, table.assign(scheduler="unipc", record="u" + table["record"])])
+    tidy = both.melt(facts, [SYNC, "lpips_alex_mouth"], "metric").sort_values("record")
+    figure = figures.curves(tidy, metrics=[SYNC], by="scheduler")
+    lines = [container[0] for container in figure.axes[0].containers]
+    assert len(lines) == 2 and lines[0].get_color() != lines[1].get_color()
+    np.testing.assert_allclose(lines[0].get_ydata(), lines[1].get_ydata())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ddim", "unipc"]
+
+
+def test_full_marks_are_the_differences_that_the_tests_show(table):
+    found = compare_all(table, [SYNC], "guidance_scale", 1.5)
+    (axis,) = figures.differences(table, "guidance_scale", 1.5, [SYNC]).axes
+    marks = [line for line in axis.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose([mark.get_xdata()[0] for mark in marks], found["difference"])
+    assert [to_hex(mark.get_markerfacecolor()) == COLOURS[0].lower() for mark in marks] == (
+        found["p_holm"] <= 0.05
+    ).tolist()
+    assert {"white"} < {mark.get_markerfacecolor() for mark in marks}  # one of each kind
+
+
+def test_the_pareto_figure_marks_the_front(table):
+    front = pareto_front(table, ["guidance_scale"], ["lpips_alex_mouth", SYNC])
+    axis = figures.pareto(table, ["guidance_scale"]).axes[0]
+    full = [to_hex(line.get_markerfacecolor()) == COLOURS[0].lower() for line in axis.lines if line.get_marker() == "o"]
+    assert full == front["on_front"].tolist() and 0 < sum(full) < len(full)
+
+
+def test_time_and_seeds(table):
+    (axis,) = figures.against_seconds(table, SYNC, along="guidance_scale").axes
+    np.testing.assert_allclose(axis.containers[0][0].get_xdata(), [4 / 50, 6 / 50, 8 / 50])
+    some = table[table["guidance_scale"] == 1.0]
+    (axis,) = figures.seed_spread(some, [SYNC]).axes
+    within = np.sqrt(some.groupby("clip")[SYNC].var().mean())
+    assert f"{within:.2g} between seeds" in axis.get_title()
+    with pytest.raises(OptionError, match="no clip has two seeds"):
+        figures.seed_spread(some.drop_duplicates("clip"), [SYNC])
+
+
+def test_labels_have_unit_and_direction_and_an_untrained_model_is_named(table):
+    assert "higher is better" in figures.label_of(SYNC) and "lower is better" in figures.label_of("lpips_alex_mouth")
+    assert "(dB" in figures.label_of("psnr_mouth")
+    assert figures.curves(table.assign(trained=False), metrics=[SYNC]).get_suptitle() == UNTRAINED
+    with pytest.raises(OptionError, match="no column nonsense"):
+        figures.curves(table, metrics=["nonsense"])
