@@ -8,7 +8,9 @@ The method, and how far to trust it: docs/statistics.md.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +18,7 @@ from experiments.collect import TABLE_SUFFIXES, collect_wide, read_table, widen,
 from experiments.comparisons import GENDERS, Interaction, compare_all, gender_interaction, require_columns
 from experiments.labels import varied
 from experiments.pareto import pareto_front
+from experiments.statistics import ALPHA
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
@@ -85,9 +88,9 @@ def has_direction(metric: str) -> bool:
     return base_name(metric) in DEFINITIONS and direction_of(metric) != "none"
 
 
-def comparison_text(found: pd.DataFrame, column: str) -> str:
-    """The comparisons as a table for people."""
-    shown = pd.DataFrame(
+def comparison_frame(found: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The comparisons as a table for people, all of it text; * marks intervals that are approximate."""
+    return pd.DataFrame(
         {
             "metric": found["metric"],
             column: [f"{a} less {b}" for a, b in zip(found["setting"], found["baseline"], strict=True)],
@@ -98,12 +101,31 @@ def comparison_text(found: pd.DataFrame, column: str) -> str:
             "verdict": found["verdict"],
         }
     )
+
+
+def comparison_text(found: pd.DataFrame, column: str) -> str:
+    """`comparison_frame` with a note, as text."""
     note = "\n* approximate: fewer than 20 clips" if found["approximate"].any() else ""
-    return shown.to_string(index=False) + note
+    return comparison_frame(found, column).to_string(index=False) + note
 
 
 def _interval(low: float, high: float) -> str:
     return "-" if pd.isna(low) else f"{low:+.4f} .. {high:+.4f}"
+
+
+def conclusion(row: Any) -> str:
+    """One sentence for a row of `compare_all`: better or worse where the test shows it and the metric has a better.
+
+    Args:
+        row: as `DataFrame.itertuples` gives it.
+    """
+    what = f"{row.setting} less {row.baseline}, {row.metric.replace('_', ' ')}: {row.difference:+.4f}"
+    if not row.p_holm <= ALPHA:
+        return f"{what}; nothing is shown ({row.verdict})"
+    way = direction_of(row.metric) if base_name(row.metric) in DEFINITIONS else "none"
+    if way not in ("higher", "lower"):
+        return f"{what}; {row.verdict}"
+    return f"{what}; {'better' if (row.difference > 0) == (way == 'higher') else 'worse'} ({row.verdict})"
 
 
 def interaction_text(found: Interaction) -> str:
@@ -113,6 +135,21 @@ def interaction_text(found: Interaction) -> str:
     return (
         f"{found.setting} less {found.baseline}: {first} {found.differences[0]:+.4f}, {second} "
         f"{found.differences[1]:+.4f}, {found.difference:+.4f} apart{interval}: {found.verdict}"
+    )
+
+
+def interaction_frame(found: Sequence[Interaction]) -> pd.DataFrame:
+    """Interactions as a table for people, all of it text."""
+    return pd.DataFrame(
+        {
+            "metric": one.metric,
+            one.column: f"{one.setting} less {one.baseline}",
+            **{group: f"{difference:+.4f}" for group, difference in zip(one.groups, one.differences, strict=True)},
+            "apart": f"{one.difference:+.4f}",
+            "95 %": "-" if one.interval is None else _interval(*one.interval) + "*" * one.is_approximate,
+            "verdict": one.verdict,
+        }
+        for one in found
     )
 
 

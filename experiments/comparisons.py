@@ -28,6 +28,7 @@ from experiments.statistics import (
     needed_clips_of_two,
     sign_flip_p,
 )
+from latentsync.config import Preset
 from latentsync.errors import OptionError
 
 GENDERS = ("female", "male")
@@ -214,6 +215,30 @@ def paired_difference(
         student=mean_interval(values) if len(values) < FEW and np.count_nonzero(values) else None,
         p=float(sign_flip_p(values[None], draws_for(comparisons))[0]) if len(values) else None,
     )
+
+
+def as_presets(table: pd.DataFrame, presets: Sequence[Preset]) -> pd.DataFrame:
+    """The records of a wide table over guidance that presets would have made, once for each preset that asks for them.
+
+    Returns:
+        The table with `preset` set to the preset's name.
+
+    Raises:
+        OptionError: a gender of the table has no record with the guidance that a preset asks for.
+    """
+    require_columns(table, "gender", "guidance_scale")
+    parts = []
+    for preset in presets:
+        for gender, records in table.groupby("gender"):
+            wanted = preset.guidance_scale(gender)
+            part = records[np.isclose(records["guidance_scale"], wanted)]
+            if part.empty:
+                there = ", ".join(f"{value:g}" for value in sorted(records["guidance_scale"].unique()))
+                raise OptionError(
+                    f"preset {preset.name} asks for guidance {wanted:g} of {gender} clips; there is {there}"
+                )
+            parts.append(part.assign(preset=preset.name))
+    return pd.concat(parts, ignore_index=True)
 
 
 def compare_all(

@@ -48,7 +48,7 @@ def label_of(name: str) -> str:
         way
     )
     note = ", ".join(part for part in (unit, better) if part)
-    suffix = " less that of the real clip" if name.endswith("_minus_real") else ""
+    suffix = "\nless that of the real clip" if name.endswith("_minus_real") else ""
     plain = LABELS.get(name.removesuffix("_minus_real"), name.removesuffix("_minus_real").replace("_", " ")) + suffix
     return plain + (f"\n({note})" if note else "")
 
@@ -205,7 +205,7 @@ def pareto(
     clips = per_clip(wide, [x, y], columns).dropna()
     figure = ShownFigure(figsize=(5.6, 4.2), layout="constrained")
     axis = figure.subplots()
-    for row in front.to_dict("records"):
+    for number, row in enumerate(front.to_dict("records")):
         key = tuple(row[name] for name in columns)
         own = clips.xs(key if len(columns) > 1 else key[0], level=list(columns) if len(columns) > 1 else columns[0])
         colour = COLOURS[0] if row["on_front"] else GREY
@@ -215,7 +215,8 @@ def pareto(
         )
         text = ", ".join(_short(row[name]) for name in columns)
         share = "" if np.isnan(row["share"]) else f" ({row['share']:.0%})"
-        axis.annotate(text + share, (row[x], row[y]), xytext=(7, -11), textcoords="offset points", fontsize=8,
+        beside = (7, 6 if number % 2 else -12)
+        axis.annotate(text + share, (row[x], row[y]), xytext=beside, textcoords="offset points", fontsize=8,
                       color=colour)  # fmt: skip
     line = front[front["on_front"]].sort_values(x)
     if not also:

@@ -1,5 +1,6 @@
-"""The mouths of a record at equal times, the clip's above the result's: one picture that shows what became of them."""
+"""The mouths of records at equal times, the clip's above the results': one picture that shows what became of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from experiments.record import Record
 from experiments.sheets import mouth_of
 from experiments.style import ShownFigure, mark_untrained
 from latentsync import media
-from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError
+from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces import align
 from latentsync.geometry import warp_crop
 from latentsync.landmarks import LandmarkDetector
@@ -28,18 +29,31 @@ def clip_of(record: Record) -> Path | None:
 
 
 def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
-    """Mouths at equal times: a row of the clip's above a row of the result's, cut alike; times in s below.
+    """`mouth_sheet` of one record."""
+    return mouth_sheet({"result": record}, detector, count)
 
-    Without the clip, which a record does not hold itself, there is the result's row alone. Frames without a face are
+
+def mouth_sheet(records: Mapping[str, Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
+    """Mouths at equal times: a row of the clip's above a row of each record's, cut alike; times in s below.
+
+    Without the clip, which a record does not hold itself, there are the records' rows alone. Frames without a face are
     left out.
 
+    Args:
+        records: label -> record, all of one clip.
+
     Raises:
+        OptionError: the records are of several clips, or there is none.
         MediaError: a video cannot be read.
         FaceNotFoundError: none of the frames shows a face.
     """
-    num_frames, clip = media.probe(record.video_path).num_frames, clip_of(record)
+    clips = {record.content["pair"]["clip"]["sha256"] for record in records.values()}
+    if len(clips) != 1:
+        raise OptionError(f"the records are of {len(clips)} clips; give records of one")
+    clip = clip_of(next(iter(records.values())))
+    num_frames = min(media.probe(record.video_path).num_frames for record in records.values())
     shown = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
-    rows = {"result": list(media.read_frames_in_order(record.video_path, shown))}
+    rows = {label: list(media.read_frames_in_order(record.video_path, shown)) for label, record in records.items()}
     if clip is not None:
         there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
         order = media.ping_pong(num_frames, there)[shown]
@@ -47,10 +61,10 @@ def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_
     matrices = [_alignment(frame, detector) for frame in next(iter(rows.values()))]
     kept = [i for i, matrix in enumerate(matrices) if matrix is not None]
     if not kept:
-        raise FaceNotFoundError(f"none of {len(shown)} frames of {record.video_path} shows a face; look at the video")
+        raise FaceNotFoundError(f"none of {len(shown)} frames of {clip or 'the results'} shows a face; look at it")
     times = [f"{shown[i] / media.VIDEO_RATE_HZ:.2f} s" for i in kept]
     crops = {name: [_mouth(frames[i], matrices[i]) for i in kept] for name, frames in rows.items()}
-    return _drawn(crops, times, record.content["model"]["trained"])
+    return _drawn(crops, times, all(record.content["model"]["trained"] for record in records.values()))
 
 
 def _alignment(frame: Frame, detector: LandmarkDetector) -> Affine | None:
@@ -65,7 +79,9 @@ def _mouth(frame: Frame, matrix: Affine) -> Frame:
 
 
 def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> ShownFigure:
-    figure = ShownFigure(figsize=(1.3 * len(times) + 0.6, 0.98 * len(crops) + (0.3 if trained else 0.55)))
+    figure = ShownFigure(
+        figsize=(1.3 * len(times) + 0.3 + 0.07 * max(map(len, crops)), 0.98 * len(crops) + (0.3 if trained else 0.55))
+    )
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     axes = figure.subplots(len(crops), len(times), squeeze=False)
     for row, (name, mouths) in zip(axes, crops.items(), strict=True):
@@ -73,7 +89,7 @@ def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> Sh
             axis.imshow(mouth, interpolation="lanczos")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        row[0].set_ylabel(name, fontsize=9)
+        row[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     for axis, time in zip(axes[-1], times, strict=True):
         axis.set_xlabel(time, fontsize=8)
     if not trained:

@@ -5,8 +5,18 @@ import pytest
 from test_statistics import sweep_table
 
 from experiments.collect import write_table
-from experiments.compare import main, read_source, setting_of, swept_beside
-from experiments.comparisons import compare_all
+from experiments.compare import (
+    comparison_frame,
+    conclusion,
+    interaction_frame,
+    interactions,
+    main,
+    read_source,
+    setting_of,
+    swept_beside,
+)
+from experiments.comparisons import as_presets, compare_all
+from latentsync.config import Preset
 from latentsync.errors import OptionError
 
 SYNC = "sync_mini_confidence_minus_real"
@@ -63,3 +73,22 @@ def test_mistakes_are_told_with_what_there_is(table, tmp_path, capsys):
     assert "guidance_scale=3.0" in capsys.readouterr().err
     assert main([str(tmp_path), "--baseline", "1"]) == 2
     assert "no finished record" in capsys.readouterr().err
+
+
+def test_presets_are_read_off_a_sweep_over_guidance_and_a_conclusion_goes_with_its_test(table):
+    presets = [Preset("own", female=2.0, male=1.0), Preset("neutral", female=1.0, male=1.0)]
+    by_preset = as_presets(table, presets)
+    assert len(by_preset) == len(table) and set(by_preset["preset"]) == {"own", "neutral"}
+    own = by_preset[by_preset["preset"] == "own"]
+    assert own.groupby("gender")["guidance_scale"].unique().map(list).to_dict() == {"female": [2.0], "male": [1.0]}
+    with pytest.raises(OptionError, match="preset own asks for guidance 3 of female clips; there is 1, 2"):
+        as_presets(table, [Preset("own", female=3.0)])
+    rows = by_preset.rename(columns={SYNC: "sync_mini_confidence"})
+    rows["lpips_alex"] = (rows["guidance_scale"] == 2) + rows["sync_mini_confidence"] / 100
+    found = compare_all(rows, ["sync_mini_confidence", "lpips_alex", "change_lpips_alex"], "preset", "neutral")
+    better, worse, equal = (conclusion(row) for row in found.itertuples())
+    assert "; better (higher" in better and "; worse (higher" in worse and "nothing is shown (equal" in equal
+    shown = comparison_frame(found, "preset")
+    assert shown["verdict"].tolist() == found["verdict"].tolist()
+    genders = interactions(table, SYNC, "guidance_scale", 1.0, [])
+    assert interaction_frame(genders)["verdict"].tolist() == [one.verdict for one in genders]

@@ -1,0 +1,129 @@
+"""A row of a table made once more: whether what a table says is what the pipeline gives here and now."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.cell import run_cell
+from experiments.collect import widen
+from experiments.labels import SAMPLING
+from experiments.pairs import SHIPPED_DIR, Pair, find_pairs
+from experiments.record import Record, RecordStore
+from experiments.schema import AttentionConfig, DataConfig, MetricsConfig, ModelConfig, RunConfig, TrackerConfig
+from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.errors import MediaError, OptionError
+from latentsync.stage_cache import input_sha256
+
+SAMPLED = ("guidance_scale", "num_inference_steps", "seed", "num_frames", *SAMPLING)
+TOLERANCE = 0.02
+DEFAULT_FAMILIES = ("lpips", "sync_mini")
+
+
+def shipped_rows(table: pd.DataFrame, input_dir: str | Path = SHIPPED_DIR) -> pd.DataFrame:
+    """The records of a table whose clip and voice lie in a folder, those of the shipped clips by default; wide."""
+    wide = widen(table)
+    return wide[[_pair_of(row, Path(input_dir)) is not None for row in wide.to_dict("records")]]
+
+
+def run_again(
+    row: pd.Series,
+    runs_dir: str | Path,
+    input_dir: str | Path = SHIPPED_DIR,
+    families: Sequence[str] = DEFAULT_FAMILIES,
+    model: ModelConfig | None = None,
+) -> Record:
+    """Makes the record of a row of a wide table below another runs folder, and measures it.
+
+    Args:
+        input_dir: a folder with the row's clip and voice, which are known by their hashes.
+        families: of metrics, see `latentsync.metrics.definitions`.
+        model: None takes the one of the row's name, shipped with the project or a folder.
+
+    Raises:
+        MediaError: the inputs are not in the folder.
+        OptionError: it failed, with the reason.
+    """
+    pair = _pair_of(row.to_dict(), Path(input_dir))
+    if pair is None:
+        raise MediaError(f"the clip {row['clip']} and voice {row['voice']} of record {row['record']} are not in "
+                         f"{input_dir}; give the folder that they are in as input_dir")  # fmt: skip
+    kept = {name: row[name] for name in SAMPLED if name in row}
+    sampler = SamplerOptions(**{name: value.item() if isinstance(value, np.generic) else value
+                                for name, value in kept.items()})  # fmt: skip
+    size_px = int(row["size_px"])
+    run = RunConfig(
+        name="again",
+        runs_dir=Path(runs_dir),
+        data=DataConfig(),
+        preset=Preset(),
+        model=model or ModelConfig(pretrained=row["model"]),
+        options=Options(
+            sampler=sampler,
+            video=replace(VideoOptions(), width=size_px, height=size_px, mask=row["mask"], reference=row["reference"]),
+            runtime=RuntimeOptions(dtype=row["dtype"]),
+        ),
+        attention=AttentionConfig(),
+        metrics=MetricsConfig.of(families),
+        tracker=TrackerConfig(kind="none"),
+    )
+    (outcome,) = run_cell(run, (pair,), lambda _: None)
+    if outcome.status == "failed":
+        raise OptionError(f"record {row['record']} could not be made again ({outcome.stage}): {outcome.reason}")
+    return RecordStore(run.runs_dir).find(outcome.record)
+
+
+def _pair_of(row: dict[str, Any], folder: Path) -> Pair | None:
+    for pair in find_pairs(folder).pairs:
+        is_named = (pair.clip.name, pair.voice.name) == (row["clip"], row["voice"])
+        if is_named and (input_sha256(pair.clip), input_sha256(pair.voice)) == (
+            row["clip_sha256"],
+            row["voice_sha256"],
+        ):
+            return pair
+    return None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a machine takes, in s: `once` for each frame, and `step` for each frame and step of sampling."""
+
+    once: float
+    step: float
+
+    def seconds(self, table: pd.DataFrame) -> pd.Series:
+        """What the records of a wide table would take, of those that are guided, or unguided, as the measured ones."""
+        return table["video_frames"] * (self.once + self.step * table["num_inference_steps"])
+
+
+def pace_of(records: Sequence[Record]) -> Pace:
+    """The pace at which some records were made, of one model and guided alike."""
+    contents = [record.content for record in records]
+    frames = [content["video"]["num_frames"] for content in contents]
+    steps = [content["options"]["num_inference_steps"] for content in contents]
+    denoise = sum(content["timings_s"]["denoise"] for content in contents)
+    rest = sum(content["timings_s"]["total"] for content in contents) - denoise
+    return Pace(rest / sum(frames), denoise / sum(map(math.prod, zip(frames, steps, strict=True))))
+
+
+def agreement(rows: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
+    """The metrics of records beside those of the rows that they were made again from.
+
+    Returns:
+        By `pair` and `metric`: `table`, `again`, `difference`, and whether it `agrees`: by 0.02, or by a frame where
+        frames are counted, since processors differ in the last digits of bfloat16.
+    """
+    found = []
+    for (_, row), record in zip(rows.iterrows(), records, strict=True):
+        for name, entry in record.metrics.items():
+            if entry["value"] is not None and name in row and pd.notna(row[name]):
+                reach = 1 if entry["unit"] == "frames" else TOLERANCE
+                found.append((row["pair"], name, row[name], entry["value"], reach))
+    both = pd.DataFrame(found, columns=["pair", "metric", "table", "again", "reach"])
+    both["difference"] = both["again"] - both["table"]
+    both["agrees"] = both["difference"].abs() <= both.pop("reach")
+    return both.set_index(["pair", "metric"])

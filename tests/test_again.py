@@ -1,0 +1,68 @@
+"""A row of a table made again is the same record, and what differs is told."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_pipeline import cut
+
+from experiments import plan
+from experiments.again import agreement, pace_of, run_again, shipped_rows
+from experiments.cell import pairs_of, run_cell
+from experiments.collect import collect, collect_wide
+from experiments.pairs import SHIPPED_DIR
+from experiments.record import RecordStore
+from latentsync.errors import MediaError
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A folder with one clip and half a second of voice."""
+    folder = tmp_path_factory.mktemp("clips")
+    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
+    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(clips, tmp_path_factory) -> Path:
+    """The records of a sweep over steps, with LPIPS."""
+    runs = tmp_path_factory.mktemp("runs")
+    asked = plan.read([
+        "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=test", "metrics=none", "tracker=none",
+        "metrics.lpips=true", "sampler.num_inference_steps=1,2", "sampler.guidance_scale=1.4",
+        "sampler.guidance_schedule=linear",
+    ])  # fmt: skip
+    for config in plan.runs_of(asked):
+        run_cell(config, pairs_of(config.data).pairs, lambda outcome: None)
+    return runs
+
+
+def test_a_row_made_again_is_the_same_record_with_the_same_values(clips, runs, tmp_path):
+    rows = shipped_rows(collect(runs), clips)
+    assert len(rows) == 2
+    records = [run_again(row, tmp_path, clips, ["lpips"]) for _, row in rows.iterrows()]
+    assert [record.id for record in records] == rows["record"].tolist()
+    both = agreement(rows, records)
+    assert both.index.unique("metric").tolist() == [name for name in collect_wide(runs) if name in records[0].metrics]
+    assert both["agrees"].all() and (both["difference"].abs() < 1e-6).all()
+    changed = rows.assign(**{both.index[0][1]: 9.0})
+    assert agreement(changed, records)["agrees"].sum() == len(both) - 2
+
+
+def test_a_row_whose_files_are_elsewhere_is_refused(clips, runs, tmp_path):
+    assert shipped_rows(collect_wide(runs)).empty  # the voice is not a shipped one
+    other = tmp_path / "other"
+    shutil.copytree(clips, other)
+    cut(other / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 0.5, 0.5)
+    row = collect_wide(runs).iloc[0]
+    with pytest.raises(MediaError, match="g-voice.wav of record .* give the folder"):
+        run_again(row, tmp_path, other)
+
+
+def test_a_pace_adds_up_to_what_was_measured(runs):
+    records, table = RecordStore(runs).all(), collect_wide(runs)
+    pace = pace_of(records)
+    assert pace.seconds(table).sum() == pytest.approx(table["seconds"].sum())
+    denoise = sum(record.content["timings_s"]["denoise"] for record in records)
+    assert pace.step * 13 * (1 + 2) == pytest.approx(denoise)
