@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-cluster test-full-size setup lint clean
+.PHONY: demo pictures test test-cluster test-full-size setup lint clean
 
 demo: setup
 	$(RUN) -m experiments.run experiment=quickstart
@@ -20,6 +20,10 @@ test-cluster: setup
 # The published shapes in full with seeded weights: 5 GB in the temporary folder, 8 GB of memory, minutes
 test-full-size: setup
 	$(RUN) -m pytest -m full_size -s tests/test_full_size.py
+
+# What README and docs show
+pictures: setup
+	$(RUN) -m experiments.pictures --output docs --shots tests/browser/shots
 
 setup: $(VENV)/.ready
 

@@ -215,8 +215,8 @@ def pareto(
         )
         text = ", ".join(_short(row[name]) for name in columns)
         share = "" if np.isnan(row["share"]) else f" ({row['share']:.0%})"
-        beside = (7, 6 if number % 2 else -12)
-        axis.annotate(text + share, (row[x], row[y]), xytext=beside, textcoords="offset points", fontsize=8,
+        beside, side = ((-6, 6), "right") if number % 2 else ((7, -12), "left")
+        axis.annotate(text + share, (row[x], row[y]), xytext=beside, textcoords="offset points", ha=side, fontsize=8,
                       color=colour)  # fmt: skip
     line = front[front["on_front"]].sort_values(x)
     if not also:
