@@ -17,13 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from experiments.cell import Outcome, pairs_of, pipeline_of, run_cell, say
+from experiments.compose import configured
 from experiments.measure import lacking, measure_record
 from experiments.pairs import Pair
-from experiments.plan import check_names, composed, composing
 from experiments.record import RecordStore
 from experiments.schema import MetricsConfig, RunConfig, read_config
 from latentsync.config import GENDERS
@@ -151,7 +148,7 @@ def chosen_pairs(run: RunConfig, gender: str | None, name: str | None) -> tuple[
     return found
 
 
-def configured(overrides: list[str], metric: str) -> RunConfig:
+def configure(overrides: list[str], metric: str) -> RunConfig:
     """The configuration with just the family of metrics that is asked for, and no tracker.
 
     Raises:
@@ -161,12 +158,7 @@ def configured(overrides: list[str], metric: str) -> RunConfig:
         raise OptionError(f"metric {metric} is unknown; one of sync is sync_mini_confidence, docs/metrics.md has all")
     if direction_of(metric) != "higher":
         raise OptionError(f"higher values of {metric} are not better; a target is for measures where they are")
-    with composing():
-        try:
-            check_names(overrides)
-            run = read_config(composed([*overrides, "tracker=none"]))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise OptionError(str(error).splitlines()[0]) from error
+    run = read_config(configured([*overrides, "tracker=none"]))
     return replace(run, metrics=MetricsConfig.of([DEFINITIONS[base_name(metric)].family]))
 
 
@@ -185,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     told = parser.parse_intermixed_args(arguments)
     try:
         seeds = _seeds(told.seeds)
-        run = configured(told.overrides, told.metric)
+        run = configure(told.overrides, told.metric)
         pairs = chosen_pairs(run, told.gender, told.pair)
         search = Search(told.low, told.high, told.tolerance, told.target, Scorer(run, pairs, seeds, told.metric))
         found = search.smallest()

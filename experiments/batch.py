@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-
 from experiments.cell import Outcome, attempt, header, pipeline_of, plan, produce, say
+from experiments.compose import configured
 from experiments.pairs import Pair, find_pairs
 from experiments.progress import PairBar
 from experiments.record import private_folder, read_json, write_json
-from experiments.schema import CONF_DIR, RunConfig, read_config
+from experiments.schema import RunConfig, read_config
 from experiments.sweep import outcome_line
 from latentsync.config import Preset
 from latentsync.errors import LatentSyncError, MediaError, OptionError
@@ -90,14 +88,7 @@ def configure(told: argparse.Namespace) -> RunConfig:
     overrides = ["data=folder", "data.input_dir=told", *told.overrides]
     if told.inference_ckpt_path is not None:
         overrides += ["model.pretrained=null", "model.inference_ckpt_path=told"]
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            composed = compose("config", overrides=overrides)
-    except HydraException as error:
-        raise OptionError(
-            f"{str(error).splitlines()[0]} (known keys: {CONF_DIR.name}/config.yaml and its groups)"
-        ) from error
-    config = read_config(composed)
+    config = read_config(configured(overrides))
     sampler = config.options.sampler
     if told.guidance_scale is not None:
         sampler = replace(sampler, guidance_scale=told.guidance_scale)

@@ -12,26 +12,18 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from copy import deepcopy
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
-from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from experiments import CONF_DIR, ROOT
+from experiments.compose import CellConfigs, cells_of, check_names, composed, composing
+from experiments.costs import Work, costs, estimate
 from experiments.pairs import read_pairs
 from experiments.record import (
     METRICS_FILE,
@@ -51,10 +43,7 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
-ROOT = Path(__file__).resolve().parents[1]
-CONF_DIR = ROOT / "conf"
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
 OF_THE_FILES = ("data", "model", "experiment")
@@ -135,45 +124,14 @@ def read(arguments: list[str]) -> Asked | None:
     if any(others):
         return None
     with composing():
-        try:
-            check_names(told.overrides)
-            config = composed(told.overrides)
-            for key in ("runs_dir", "name"):
-                if config[key] is None:
-                    raise OptionError(f"{key} is null; give a value")
-            is_sweep = bool(told.multirun) or config.hydra.mode == RunMode.MULTIRUN
-            cells = list(cells_of(config, is_sweep))
-            return Asked(config, cells, is_sweep, places_of(cells))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise OptionError(f"{str(error).splitlines()[0]} (known keys: conf/config.yaml and its groups)") from error
-
-
-@contextmanager
-def composing() -> Iterator[None]:
-    """Lets configurations be composed from conf/ in the block."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        yield
-
-
-def composed(overrides: list[str]) -> DictConfig:
-    """The configuration with Hydra's own section; the values of a sweep are left out."""
-    return GlobalHydra.instance().hydra.compose_config(
-        "config", overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
-    )
-
-
-def _parsed(overrides: list[str]) -> list[Override]:
-    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
-
-
-def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
-    """The overrides of each job, as Hydra's sweeper makes them; one cell where there is no sweep or another sweeper."""
-    task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    if not is_sweep or config.hydra.sweeper._target_ != BASIC_SWEEPER:
-        yield task
-        return
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    yield from (list(job) for job in BasicSweeper.split_arguments(_parsed([*params, *task]), None)[0])
+        check_names(told.overrides)
+        config = composed(told.overrides)
+        for key in ("runs_dir", "name"):
+            if config[key] is None:
+                raise OptionError(f"{key} is null; give a value")
+        is_sweep = bool(told.multirun) or config.hydra.mode == RunMode.MULTIRUN
+        cells = list(cells_of(config, is_sweep))
+        return Asked(config, cells, is_sweep, places_of(cells))
 
 
 def places_of(cells: list[list[str]]) -> frozenset[str]:
@@ -192,139 +150,6 @@ def places_of(cells: list[list[str]]) -> frozenset[str]:
         if pairs is not None:
             places |= {pairs, *(str(path) for pair in read_pairs(pairs).pairs for path in (pair.clip, pair.voice))}
     return frozenset(places)
-
-
-def check_names(overrides: list[str]) -> None:
-    """Refuses keys and choices that do not exist, with those that are most like them.
-
-    Raises:
-        OptionError: naming the key or choice, and the closest ones.
-    """
-    loader, parsed = GlobalHydra.instance().config_loader(), _parsed(overrides)
-    ours = [o for o in parsed if not (o.is_add() or o.is_force_add() or o.is_delete()) and _head(o) != "hydra"]
-    groups = [o for o in ours if loader.get_group_options(o.key_or_group)]
-    for override in groups:
-        for choice in _choices(override):
-            options = loader.get_group_options(override.key_or_group)
-            if choice not in (*options, "null"):
-                raise OptionError(f"{override.key_or_group}={choice} is unknown{_alike(choice, options)}")
-    known = composed([o.input_line for o in groups])
-    for override in ours:
-        if override in groups or _exists(known, override.key_or_group):
-            continue
-        keys = [*_leaves(known), *loader.list_groups("")]
-        raise OptionError(f"the key {override.key_or_group} is unknown{_alike(override.key_or_group, keys)}")
-
-
-def _head(override: Override) -> str:
-    return override.key_or_group.replace("/", ".").split(".")[0]
-
-
-def _choices(override: Override) -> list[str]:
-    if override.is_sweep_override():
-        return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
-    value = override.value()
-    return [str(part) for part in value] if isinstance(value, list) else ["null" if value is None else str(value)]
-
-
-def _exists(config: DictConfig, key: str) -> bool:
-    parent, _, last = key.rpartition(".")
-    node = OmegaConf.select(config, parent) if parent else config
-    return isinstance(node, DictConfig) and last in node.keys()  # noqa: SIM118  (`in` is False for ???)
-
-
-def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in config:
-        if prefix or key != "hydra":
-            node = config._get_node(key)
-            if isinstance(node, DictConfig) and not node._is_none():
-                yield from _leaves(node, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}"
-
-
-def _alike(name: str, known: Iterable[str]) -> str:
-    """The names closest to a mistaken one, also by their last parts: `seed` for `sampler.seed`."""
-    known = list(known)
-    ends = {key.rpartition(".")[2]: key for key in known}
-    close = get_close_matches(name, known, 3, 0.6)
-    close += [ends[end] for end in get_close_matches(name.rpartition(".")[2], list(ends), 2, 0.75)]
-    close = list(dict.fromkeys(close))
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(sorted(known))}"
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the time of a record depends on.
-
-    Attributes:
-        kind: model, device, side of the crop in px, precision, DeepCache interval: times of others say nothing of it.
-        num_frames: of the video.
-        passes: of the network over each frame: steps, twice as many with guidance.
-    """
-
-    kind: tuple
-    num_frames: int
-    passes: int
-
-    @classmethod
-    def of(cls, model: str, device: str, options: dict, num_frames: int) -> "Work":
-        kind = (model, device, *(options[name] for name in ("size_px", "dtype", "deepcache_interval")))
-        return cls(kind, num_frames, options["num_inference_steps"] * (2 if options["guidance_scale"] > 1 else 1))
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Medians over the records of one kind: seconds a frame and pass, seconds a frame beside that, bytes a frame."""
-
-    seconds_a_pass: float
-    seconds_a_frame: float
-    bytes_a_frame: float
-    number: int
-
-
-def costs(store: RecordStore) -> dict[tuple, Cost]:
-    """What finished records took, by kind; what was found of them on disk and in their own timings."""
-    measured: dict[tuple, list[tuple[float, float, float]]] = {}
-    for record in store.all():
-        try:
-            content, timings = record.content, record.content["timings_s"]
-            frames = content["video"]["num_frames"]
-            work = Work.of(content["model"]["name"], content["options"]["device"], content["options"], frames)
-            denoise, whole = timings["denoise"], timings["total"] + timings["measure"]
-        except (KeyError, TypeError):  # of another version, or edited
-            continue
-        size = sum(path.stat().st_size for path in record.folder.iterdir())
-        each = denoise / (frames * work.passes), (whole - denoise) / frames, size / frames
-        measured.setdefault(work.kind, []).append(each)
-    return {kind: Cost(*(median(c) for c in zip(*each, strict=True)), len(each)) for kind, each in measured.items()}
-
-
-def estimate(works: list[Work], known: dict[tuple, Cost]) -> str:
-    """The time and disk that records will take, by those of their kind; what none tells is said, not guessed."""
-    told = [(work, known[work.kind]) for work in works if work.kind in known]
-    lines = []
-    if told:
-        seconds = sum(w.num_frames * (w.passes * c.seconds_a_pass + c.seconds_a_frame) for w, c in told)
-        size = sum(w.num_frames * c.bytes_a_frame for w, c in told)
-        number = sum(known[kind].number for kind in {work.kind for work, _ in told})
-        lines.append(
-            f"{len(told)} records will take about {_duration(seconds)} one after the other and {size / 1e6:.1f} MB, "
-            f"going by {number} earlier ones of the same model, size, precision and device, with their metrics"
-        )
-    if len(told) < len(works):
-        lines.append(
-            f"{len(works) - len(told)} records: time and disk unknown, no earlier one of the same model, size, "
-            f"precision and device"
-        )
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _tell_plan(asked: Asked) -> int:
@@ -349,40 +174,6 @@ def _tell_plan(asked: Asked) -> int:
     if to_make:
         print(estimate([work[i] for i in to_make], costs(store)))
     return 0
-
-
-class CellConfigs:
-    """The configuration of each cell: composed once for all cells that choose the same of each group.
-
-    Plain values are put in as Hydra does it, without composing anew.
-    """
-
-    def __init__(self) -> None:
-        self._bases: dict[tuple, DictConfig] = {}
-
-    def of(self, overrides: list[str]) -> DictConfig:
-        """As `hydra.compose` gives it for these overrides."""
-        parsed = _parsed(overrides)
-        plain = [override for override in parsed if self._is_plain(override)]
-        others = tuple(override.input_line for override in parsed if override not in plain)
-        if others not in self._bases:
-            base = composed(list(others))
-            del base._content["hydra"]
-            self._bases[others] = base
-        config = deepcopy(self._bases[others])
-        for override in plain:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        return config
-
-    @staticmethod
-    def _is_plain(override: Override) -> bool:
-        is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
-        return is_change and not _is_group(override.key_or_group) and _head(override) != "hydra"
-
-
-@lru_cache
-def _is_group(key: str) -> bool:
-    return bool(GlobalHydra.instance().config_loader().get_group_options(key))
 
 
 def answer(asked: Asked) -> int | None:
@@ -427,7 +218,7 @@ def runs_of(asked: Asked) -> list["RunConfig"]:
     with composing():
         configs, found = CellConfigs(), []
         for cell in asked.cells:
-            with suppress(LatentSyncError, HydraException, OmegaConfBaseException):
+            with suppress(LatentSyncError):
                 found.append(read_config(configs.of(cell)))
     return found
 
@@ -500,7 +291,7 @@ def _stamps(place: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, 
             yield str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
-def resolved(asked: Asked, work: dict[str, "Work"] | None = None) -> list[PlannedCell]:
+def resolved(asked: Asked, work: dict[str, Work] | None = None) -> list[PlannedCell]:
     """Every cell with the ids of its records; loads the networks, and hashes the inputs.
 
     Args:
@@ -514,7 +305,7 @@ def resolved(asked: Asked, work: dict[str, "Work"] | None = None) -> list[Planne
         return [_resolved_cell(cell, configs, work) for cell in asked.cells]
 
 
-def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, "Work"] | None) -> PlannedCell:
+def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, Work] | None) -> PlannedCell:
     from experiments import cell as cells
     from experiments.schema import read_config
 
@@ -528,7 +319,7 @@ def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, "
             records[pair.name] = outcome.record
             if work is not None:
                 place = pipeline.settings.name, str(pipeline.device)
-                work[outcome.record] = Work.of(*place, parts["options"], cells.num_frames_of(pair, run.options.video))
+                work[outcome.record] = Work.of(*place, parts, cells.num_frames_of(pair, run.options.video))
         return PlannedCell(kept, records)
-    except (LatentSyncError, HydraException, OmegaConfBaseException) as error:
+    except LatentSyncError as error:
         return PlannedCell(kept, reason=str(error).splitlines()[0])

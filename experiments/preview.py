@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cell import options_for, pairs_of, pipeline_of
+from experiments.compose import CellConfigs, composing
 from experiments.pairs import Pair
-from experiments.plan import Asked, CellConfigs, composing
+from experiments.plan import Asked
 from experiments.schema import RunConfig, read_config
 from experiments.sheets import PreviewWindow, preview_sheet
 from experiments.style import save
@@ -77,7 +77,7 @@ def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
         for cell, label in zip(asked.cells, labels_of(asked.cells), strict=True):
             try:
                 rows[label] = _shown(read_config(configs.of(cell)))
-            except (LatentSyncError, OmegaConfBaseException) as error:
+            except LatentSyncError as error:
                 failed += 1
                 say(f"error: {label}: {str(error).splitlines()[0]}")
     if rows:

@@ -9,13 +9,13 @@ from typing import TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments import CONF_DIR
 from experiments.record import plain_name, sweep_folder
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
 from latentsync.metrics.definitions import FAMILIES
 from latentsync.weights import CATALOGUE
 
-CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 TRACKER_KINDS = ("wandb", "none")
 TRACKER_MODES = ("offline", "online")
 METRIC_SETS = {  # as conf/metrics has them

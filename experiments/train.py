@@ -21,9 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch.utils.data import Dataset
 
+from experiments import CONF_DIR
 from experiments.cell import say
 from experiments.record import read_json, write_json
-from experiments.schema import CONF_DIR, TrackerConfig
+from experiments.schema import TrackerConfig
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.media import VideoWriter
 from latentsync.training.ema import trained_weights

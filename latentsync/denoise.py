@@ -71,6 +71,26 @@ def guidance_scales(
     return [1 + (guidance_scale - 1) * rising(s) for s in progress]
 
 
+def num_passes(
+    scheduler: DDIMScheduler,
+    num_inference_steps: int,
+    guidance_scale: float,
+    *,
+    solver: str = "ddim",
+    guidance_schedule: str = "constant",
+    guidance_interval: tuple[float, float] | None = None,
+) -> int:
+    """How often the network is run over each frame by `denoise`: once a step, twice where the step is guided."""
+    schedule = solver_of(scheduler, solver)
+    schedule.set_timesteps(num_inference_steps)
+    scales = guidance_scales(guidance_scale, guidance_schedule, _noise_shares(schedule), guidance_interval)
+    return len(scales) + sum(map(is_guided, scales))
+
+
+def _noise_shares(schedule: SchedulerMixin) -> list[float]:
+    return [(int(timestep) + 1) / schedule.config.num_train_timesteps for timestep in schedule.timesteps]
+
+
 def solver_of(scheduler: DDIMScheduler, name: str) -> SchedulerMixin:
     """The solver "ddim", "dpmpp_2m" or "unipc" for the noise that the model was trained with.
 
@@ -159,7 +179,7 @@ def denoise(
     """
     schedule = solver_of(scheduler, solver)
     schedule.set_timesteps(num_inference_steps, device=noise.device)
-    shares = [(int(timestep) + 1) / schedule.config.num_train_timesteps for timestep in schedule.timesteps]
+    shares = _noise_shares(schedule)
     of_each = [guidance_scale] * len(noise) if isinstance(guidance_scale, float | int) else list(guidance_scale)
     by_scale = {g: guidance_scales(g, guidance_schedule, shares, guidance_interval) for g in set(of_each)}
     steps = [[float(by_scale[g][index]) for g in of_each] for index in range(len(shares))]

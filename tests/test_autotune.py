@@ -5,7 +5,7 @@ import shutil
 import pytest
 from test_pipeline import cut
 
-from experiments.autotune import Search, configured, main
+from experiments.autotune import Search, configure, main
 from experiments.pairs import SHIPPED_DIR
 from experiments.record import RecordStore
 from latentsync.errors import OptionError
@@ -49,9 +49,14 @@ def test_a_search_without_sense_is_refused(told, word):
 
 def test_a_measure_that_is_not_better_when_higher_is_refused():
     with pytest.raises(OptionError, match="higher values of lpips_alex are not better"):
-        configured([], "lpips_alex")
+        configure([], "lpips_alex")
     with pytest.raises(OptionError, match="did you mean sampler.seed"):
-        configured(["sampler.sed=1"], "sync_mini_confidence")
+        configure(["sampler.sed=1"], "sync_mini_confidence")
+
+
+def test_a_sweep_of_values_is_refused():
+    with pytest.raises(OptionError, match="sampler.num_inference_steps=5,20 holds several values"):
+        configure(["sampler.num_inference_steps=5,20"], "sync_mini_confidence")
 
 
 def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, capsys):

@@ -6,9 +6,10 @@ import shutil
 import pytest
 from test_pipeline import cut
 
+from experiments import CONF_DIR
 from experiments.batch import configure, main, parse
 from experiments.pairs import SHIPPED_DIR
-from experiments.schema import CONF_DIR, ModelConfig
+from experiments.schema import ModelConfig
 from latentsync import media
 
 QUICK = ("sampler.num_inference_steps=1", "metrics=none")

@@ -4,7 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from experiments.schema import CONF_DIR, read_config
+from experiments import CONF_DIR
+from experiments.schema import read_config
 from latentsync.checkpoints import read_unet_config
 from latentsync.config import Preset, RuntimeOptions, SamplerOptions, VideoOptions, resolve_guidance
 from latentsync.errors import OptionError

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
-from latentsync.denoise import Condition, denoise, guidance_scales, solver_of
+from latentsync.denoise import Condition, denoise, guidance_scales, num_passes, solver_of
 from latentsync.model_files import LATENTSYNC_SCHEDULER, MODELS_DIR
 from latentsync.unet import UNet3DConditionModel, published_config
 
@@ -117,6 +117,22 @@ def test_a_step_without_guidance_runs_the_network_with_audio_only(small):
     assert torch.equal(guided, small(1.8, 5)[0])
     unguided, _ = small(1.8, 5, guidance_schedule="interval", guidance_interval=(0.9, 1))
     assert torch.equal(unguided, small(1.0, 5)[0])
+
+
+@pytest.mark.parametrize(
+    ("guidance_scale", "options"),
+    [
+        (1.0, {}),
+        (2.0, {}),
+        (2.0, {"guidance_schedule": "linear"}),
+        (2.0, {"guidance_schedule": "interval", "guidance_interval": (0.3, 0.7)}),
+        (2.0, {"guidance_schedule": "interval", "guidance_interval": (0.3, 0.7), "solver": "unipc"}),
+    ],
+)
+def test_passes_are_counted_as_they_are_made(small, guidance_scale, options):
+    _, calls = small(guidance_scale, 8, **options)
+    passes = num_passes(DDIMScheduler.from_config(LATENTSYNC_SCHEDULER), 8, guidance_scale, **options)
+    assert 2 * passes == sum(batch for batch, _ in calls)  # of two windows
 
 
 def test_deep_features_serve_an_unguided_step_and_a_guided_one_without_them_runs_whole(small):

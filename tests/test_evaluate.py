@@ -9,11 +9,12 @@ import pytest
 import torch
 import yaml
 
+from experiments import CONF_DIR
 from experiments.measure import main as measure_command
 from experiments.measure import wanted_of
 from experiments.measure_sets import main as measure_sets
 from experiments.pairs import SHIPPED_DIR
-from experiments.schema import CONF_DIR, METRIC_SETS, MetricsConfig
+from experiments.schema import METRIC_SETS, MetricsConfig
 from latentsync import media, weights
 from latentsync.errors import OptionError
 from latentsync.faces import align

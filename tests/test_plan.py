@@ -16,11 +16,14 @@ from test_pipeline import cut
 from test_run import ROOT, sweep
 
 from experiments import plan
+from experiments.compose import CellConfigs, composing
+from experiments.costs import Work
 from experiments.pairs import SHIPPED_DIR
 from experiments.record import RecordStore, record_id, sweep_cells, write_json
 from experiments.status import main as status_command
 from experiments.sweep import SweepReport, run_and_note
 from latentsync.errors import OptionError
+from latentsync.model_files import LATENTSYNC_SCHEDULER
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def told(clips, untrained):
 def run(overrides: list[str]) -> tuple[int, list[dict]]:
     """One cell in this process: exit status, and outcomes as noted."""
     report = SweepReport()
-    with plan.composing():
+    with composing():
         config = compose("config", overrides)
     run_and_note(config, overrides)
     key = plan.cell_key(plan.cell_overrides(overrides))
@@ -95,8 +98,8 @@ def test_an_unknown_key_or_choice_is_told_with_the_closest_ones(overrides, close
 def test_cells_are_composed_as_hydra_composes_them(overrides):
     asked = plan.read(overrides)
     assert len(asked.cells) > 1
-    with plan.composing():
-        configs = plan.CellConfigs()
+    with composing():
+        configs = CellConfigs()
         for cell in asked.cells:
             assert OmegaConf.to_container(configs.of(cell)) == OmegaConf.to_container(compose("config", cell))
 
@@ -126,7 +129,7 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told
     assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
     (inputs / "g-clara.mp4").write_bytes(whole)
     assert run(overrides)[1][0]["status"] == "done"
-    with plan.composing():
+    with composing():
         config = compose("config", [*overrides, "retry=all"])
     run_and_note(config, overrides)
     assert "retry is 'all'" in capsys.readouterr().out
@@ -238,6 +241,18 @@ def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(told, fini
     assert plan.answer(plan.read([*command, "video.width=64", "video.height=64"])) == 0
     assert "2 records: time and disk unknown" in capsys.readouterr().out
     assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / plan.PLAN_FILE).exists()
+
+
+def test_the_steps_without_guidance_cost_half():
+    options = {"size_px": 128, "dtype": "bfloat16", "deepcache_interval": 1, "num_inference_steps": 20}
+
+    def passes(**told):
+        parts = {"options": options | told, "networks": {"scheduler": LATENTSYNC_SCHEDULER}}
+        return Work.of("mini", "cpu", parts, 25).passes
+
+    assert (passes(guidance_scale=1.0), passes(guidance_scale=1.5)) == (20, 40)
+    of_an_interval = {"guidance_schedule": "interval", "guidance_interval": [0.5, 0.8]}  # as a record holds it
+    assert passes(guidance_scale=1.5, **of_an_interval) == 20 + 6
 
 
 def test_status_tells_what_is_missing_and_which_records_are_broken(told, finished, tmp_path, capsys):

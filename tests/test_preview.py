@@ -9,6 +9,7 @@ from test_pipeline import cut
 
 from experiments import plan
 from experiments.cell import options_for, pairs_of, pipeline_of
+from experiments.compose import CellConfigs, composing
 from experiments.pairs import SHIPPED_DIR
 from experiments.preview import PREVIEW_FILE, labels_of, loudest_window, preview, preview_window
 from experiments.record import RecordStore
@@ -51,8 +52,8 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
     assert "2 cells, one window each" in capsys.readouterr().out
     assert (tmp_path / "sweeps/test" / PREVIEW_FILE).is_file() and not RecordStore(tmp_path).all()
 
-    with plan.composing():
-        run = read_config(plan.CellConfigs().of(asked.cells[0]))
+    with composing():
+        run = read_config(CellConfigs().of(asked.cells[0]))
     pipeline, (pair,) = pipeline_of(run), pairs_of(run.data).pairs
     options = pipeline.resolve(options_for(pair, run))
     window = preview_window(pipeline, pair, options)

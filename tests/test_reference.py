@@ -7,10 +7,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from experiments import CONF_DIR
 from experiments.cell import options_for
 from experiments.identity import identity
 from experiments.pairs import SHIPPED_DIR, Pair
-from experiments.schema import CONF_DIR, read_config
+from experiments.schema import read_config
 from latentsync import media
 from latentsync.config import Options, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError

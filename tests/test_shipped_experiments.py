@@ -11,10 +11,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_pipeline import cut
 
+from experiments import CONF_DIR
 from experiments.collect import collect_wide
 from experiments.pairs import SHIPPED_DIR, find_pairs
 from experiments.record import sweep_cells
-from experiments.schema import CONF_DIR, read_config
+from experiments.schema import read_config
 from latentsync.errors import OptionError
 
 SWEPT = {  # experiment: cells in its debug size, and in its full one, for each pair

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from test_training_loop import OPTIONS, FrequencyTask, Waves, curve
 
+from experiments import CONF_DIR
 from experiments import train as train_command
-from experiments.schema import CONF_DIR
 from latentsync.errors import OptionError
 from latentsync.media import probe
 from latentsync.training.options import LoopOptions

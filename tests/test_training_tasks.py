@@ -11,9 +11,9 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from hydra import compose, initialize_config_dir
 
+from experiments import CONF_DIR
 from experiments.assemble import assemble
 from experiments.pairs import SHIPPED_DIR
-from experiments.schema import CONF_DIR
 from experiments.train import KINDS, make_task, read_config, run_training
 from latentsync import weights
 from latentsync.errors import OptionError, WeightsError
