@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from short_clips import clip_folder
 
 from latentsync.model_files import INDEX_FILE, MODELS_DIR
 
@@ -21,6 +22,12 @@ def untrained(tmp_path_factory) -> Path:
     index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}
     (folder / INDEX_FILE).write_text(json.dumps(index))
     return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> Path:
+    """A folder with one clip and half a second of voice; for reading only."""
+    return clip_folder(tmp_path_factory.mktemp("clips"), 0.5)
 
 
 @pytest.fixture(scope="session")

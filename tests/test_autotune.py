@@ -1,12 +1,9 @@
 """The smallest guidance that reaches a score."""
 
-import shutil
-
 import pytest
-from test_pipeline import cut
+from short_clips import clip_folder
 
 from experiments.autotune import Search, configure, main
-from experiments.pairs import SHIPPED_DIR
 from experiments.record import RecordStore
 from latentsync.errors import OptionError
 
@@ -60,10 +57,7 @@ def test_a_sweep_of_values_is_refused():
 
 
 def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, capsys):
-    clips, runs = tmp_path / "clips", tmp_path / "runs"
-    clips.mkdir()
-    shutil.copy(SHIPPED_DIR / "g-clara.mp4", clips)
-    cut(clips / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 0.5, 1.6)
+    clips, runs = clip_folder(tmp_path / "clips", 1.6, start_s=0.5), tmp_path / "runs"
     given = ["--tolerance", "1", "--gender", "female", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}"]
     given.append("sampler.num_inference_steps=1")
     assert main(["--target", "100", *given]) == 1

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from test_pipeline import cut
+from short_clips import clip_folder, cut
 
 from experiments import CONF_DIR
 from experiments.batch import configure, main, parse
@@ -18,12 +18,7 @@ QUICK = ("sampler.num_inference_steps=1", "metrics=none")
 @pytest.fixture
 def folder(tmp_path):
     """One clip and a short voice per gender, in a folder with a space in its name."""
-    source = tmp_path / "my clips"
-    source.mkdir()
-    for name in ("g-clara", "m-oskar"):
-        shutil.copy(SHIPPED_DIR / f"{name}.mp4", source)
-        cut(source / f"{name[:2]}voice.wav", SHIPPED_DIR / f"{name}.wav", 1.0, 0.5)
-    return source
+    return clip_folder(tmp_path / "my clips", 0.5, ("g-clara", "m-oskar"))
 
 
 def run(folder, out, *more):

@@ -1,26 +1,13 @@
 """Cells of a sweep that are denoised side by side make the records that each would have made alone."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
-import pytest
-from test_pipeline import cut
 
 from experiments import plan
 from experiments.cell import pairs_of, run_cell
-from experiments.pairs import SHIPPED_DIR
 from experiments.record import RecordStore
 from latentsync import media
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    """A folder with one clip and half a second of voice."""
-    folder = tmp_path_factory.mktemp("clips")
-    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
-    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.5)
-    return folder
 
 
 def cells(clips, runs, batch_cells):

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from short_clips import cut
 
 from experiments.pairs import SHIPPED_DIR
 from latentsync import media
@@ -18,15 +19,6 @@ from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline, num_output_frame
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 VOICE_S = 0.83  # 21 frames: two whole windows of 8 and a shorter one
 FAST = Options(SamplerOptions(guidance_scale=1.5, num_inference_steps=2))
-
-
-def cut(path, source, start_s, duration_s):
-    """A piece of a voice as a 16 kHz wav file."""
-    import scipy.io.wavfile
-
-    rate_hz, samples = scipy.io.wavfile.read(source)
-    scipy.io.wavfile.write(path, rate_hz, samples[int(start_s * rate_hz) : int((start_s + duration_s) * rate_hz)])
-    return path
 
 
 @pytest.fixture(scope="module")

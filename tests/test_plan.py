@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from hydra import compose
 from omegaconf import OmegaConf
-from test_pipeline import cut
 from test_run import ROOT, sweep
 
 from experiments import plan
@@ -24,15 +23,6 @@ from experiments.status import main as status_command
 from experiments.sweep import SweepReport, run_and_note
 from latentsync.errors import OptionError
 from latentsync.model_files import LATENTSYNC_SCHEDULER
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    """A folder with one clip and half a second of voice."""
-    folder = tmp_path_factory.mktemp("clips")
-    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
-    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.5)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,16 @@
 """What a sweep's cells look like, before they are run."""
 
-import shutil
-from pathlib import Path
-
 import numpy as np
-import pytest
-from test_pipeline import cut
 
 from experiments import plan
 from experiments.cell import options_for, pairs_of, pipeline_of
 from experiments.compose import CellConfigs, composing
-from experiments.pairs import SHIPPED_DIR
 from experiments.preview import PREVIEW_FILE, labels_of, loudest_window, preview, preview_window
 from experiments.record import RecordStore
 from experiments.schema import read_config
 from latentsync import media
 from latentsync.audio import RATE_HZ
 from latentsync.masks import pixels_to_crops
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    """A folder with one clip and half a second of voice."""
-    folder = tmp_path_factory.mktemp("clips")
-    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
-    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.5)
-    return folder
 
 
 def test_the_loudest_window_begins_where_the_pipelines_do():

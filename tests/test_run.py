@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_pipeline import cut
+from short_clips import clip_folder, cut
 
 from experiments.collect import collect_wide
 from experiments.figures import sweep_figure
@@ -27,11 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     """A folder with one clip and a short voice per gender."""
-    folder = tmp_path_factory.mktemp("clips")
-    for name in ("g-clara", "m-oskar"):
-        shutil.copy(SHIPPED_DIR / f"{name}.mp4", folder)
-        cut(folder / f"{name[:2]}voice.wav", SHIPPED_DIR / f"{name}.wav", 1.0, 1.2)
-    return folder
+    return clip_folder(tmp_path_factory.mktemp("clips"), 1.2, ("g-clara", "m-oskar"))
 
 
 def sweep(clips, runs, *overrides, model="mini", wait=True):

@@ -2,14 +2,13 @@
 
 import math
 import runpy
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from test_pipeline import cut
+from short_clips import clip_folder
 
 from experiments import CONF_DIR
 from experiments.collect import collect_wide
@@ -51,11 +50,7 @@ def test_every_sweep_is_known_here():
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     """A folder with one clip and a voice of 0.3 s per gender."""
-    folder = tmp_path_factory.mktemp("clips")
-    for name in ("g-clara", "m-oskar"):
-        shutil.copy(SHIPPED_DIR / f"{name}.mp4", folder)
-        cut(folder / f"{name[:2]}voice.wav", SHIPPED_DIR / f"{name}.wav", 1.0, 0.3)
-    return folder
+    return clip_folder(tmp_path_factory.mktemp("clips"), 0.3, ("g-clara", "m-oskar"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_pipeline import CLIP, FAST, SHIPPED_DIR, cut
+from short_clips import cut
+from test_pipeline import CLIP, FAST, SHIPPED_DIR
 
 from latentsync.config import RuntimeOptions
 from latentsync.pipeline import LipsyncPipeline

@@ -1,7 +1,6 @@
 """A sweep on a real SLURM of one node, one of whose tasks is killed in the middle (`make test-cluster`)."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from one_node import missing_programs, slurm
-from test_pipeline import cut
+from short_clips import clip_folder
 
-from experiments.pairs import SHIPPED_DIR
 from experiments.record import RecordStore, sweep_cells
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,10 +35,8 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
-    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 1.2)
-    return folder
+    """A folder with one clip and 1.2 s of voice."""
+    return clip_folder(tmp_path_factory.mktemp("clips"), 1.2)
 
 
 def start(clips: Path, runs: Path, environment: dict[str, str], log: Path) -> subprocess.Popen:
