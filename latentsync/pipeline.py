@@ -2,14 +2,14 @@
 
 sound -> windows of Whisper states     (audio)
 frames -> one affine a frame           (media, faces)
-crops -> latents, mask                 (faces, masks, latents)
+crops -> latents, mask                 (crops, masks, latents)
 noise -> latents of the mouth          (denoise)
 latents -> crop -> frame -> file       (latents, composite, media)
 """
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -26,6 +26,7 @@ from latentsync.attention import set_backend
 from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, num_reference_windows, num_states
 from latentsync.composite import paint_hole, paste_kept, restore
 from latentsync.config import GUIDANCE_INTERVAL, Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.crops import References, aligned_crops, warping_of
 from latentsync.denoise import Condition, denoise
 from latentsync.device import (
     dtype_name,
@@ -36,7 +37,6 @@ from latentsync.device import (
 )
 from latentsync.errors import OptionError, WeightsError
 from latentsync.faces import AlignedFaces, align
-from latentsync.geometry import Warping, warp_crop
 from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.latents import (
     OwnDraws,
@@ -53,7 +53,7 @@ from latentsync.media import VIDEO_RATE_HZ
 from latentsync.model_files import ModelSettings
 from latentsync.references import frames_needed, reference_order
 from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stopwatch
-from latentsync.shapes import Affine, Crops, Frame, Latents, Mask, Pixels, Windows
+from latentsync.shapes import Crops, Frame, Latents, Mask, Pixels, Windows
 from latentsync.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.tensor_files import Place
 from latentsync.unet import UNet3DConditionModel
@@ -69,10 +69,6 @@ MULTILINGUAL = {name: file for name, file in WHISPER_FILES.items() if not name.e
 
 # Called with (stage, units done, units in all); stages are "align" (frames) and "denoise" (steps).
 ProgressCallback = Callable[[str, int, int], None]
-
-
-def _warping(options: Resolved) -> Warping:
-    return Warping(options.geometry, options.rounding)
 
 
 def _place(device: str | None, dtype: str | None) -> Place:
@@ -310,7 +306,7 @@ class LipsyncPipeline:
             counted = _counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:
-                return align(counted, self.detector, size_px, _warping(options)).to_tensors()
+                return align(counted, self.detector, size_px, warping_of(options)).to_tensors()
 
             kept = compute() if cache_key is None else self.cache.get(cache_key, compute)
             faces = AlignedFaces.from_tensors(kept)
@@ -349,7 +345,7 @@ class LipsyncPipeline:
         if len({replace(one, seed=0, guidance_scale=0.0) for one in settings}) != 1:
             raise OptionError("settings that are generated together may differ in seed and guidance_scale only")
         options, watch = settings[0], watch or Stopwatch()
-        mask, warping = mouth_mask(options.mask, options.size_px), _warping(options)
+        mask, warping = mouth_mask(options.mask, options.size_px), warping_of(options)
         shape = latent_shape(self.vae, options.size_px)
         drawn = [draws(one.rng, one.seed, shape, self.device, self.unet.dtype) for one in settings]
         at_once = max(1, options.batch_size // len(settings))
@@ -366,13 +362,13 @@ class LipsyncPipeline:
 
         stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
         others = reference_order(pair.order, pair.faces.found, options.reference, pair.video_path.name)
-        references = _References(pair, others, options)
+        references = References(pair, others, options)
         for windows in batches:
             start, stop = windows[0][0], windows[-1][1]
             with watch.stage("read and crop"):
                 frames = list(islice(stream, stop - start))
                 matrices = [pair.faces.matrices[i] for i in pair.order[start:stop]]
-                crops = _crops(frames, matrices, options)
+                crops = aligned_crops(frames, matrices, options.size_px, warping)
                 keys = [self._posterior_key(pair, options, others, window) for window in windows]
                 references.move_to(start, stop, crops)
                 if any(key is None or key not in self.cache for key in keys):
@@ -413,7 +409,7 @@ class LipsyncPipeline:
         return stage_key("posteriors", depends_on, "media", "faces", "masks", "latents")
 
     def _posteriors(
-        self, pixels: Pixels, references: "_References", mask: Mask, keys: list[str | None]
+        self, pixels: Pixels, references: References, mask: Mask, keys: list[str | None]
     ) -> tuple[Posterior, Posterior]:
         """The VAE's posteriors of masked and reference images, window by window, from the cache where they are kept."""
         frames_each, found = len(pixels) // len(keys), []
@@ -433,7 +429,7 @@ class LipsyncPipeline:
     def _windows(
         self,
         crops: Crops,
-        references: "_References",
+        references: References,
         mask: Mask,
         audio: Windows,
         keys: list[str | None],
@@ -666,36 +662,6 @@ class LipsyncPipeline:
         return {**asdict(self.settings), "weights_sha256": self.weight_hashes}
 
 
-class _References:
-    """The reference crops of consecutive output frames, read from the clip only when they are asked for.
-
-    Attributes:
-        crops: of the frames in hand; None while they have not been read.
-    """
-
-    def __init__(self, pair: PreparedPair, order: list[int], options: Resolved) -> None:
-        self._pair, self._order, self._options = pair, order, options
-        self._is_same = options.reference == "same"
-        self._span, self._next = (0, 0), -1
-        self._stream: Iterator[Frame] = iter(())
-        self.crops: Crops | None = None
-
-    def move_to(self, start: int, stop: int, own: Crops) -> None:
-        """Takes the output frames start..stop-1 in hand, whose own crops may be their references."""
-        self._span, self.crops = (start, stop), own if self._is_same else None
-
-    def read(self) -> Crops:
-        """The crops of the frames in hand."""
-        if self.crops is None:
-            start, stop = self._span
-            if start != self._next:  # some were not asked for
-                self._stream = media.read_frames_in_order(self._pair.video_path, self._order[start:], VIDEO_RATE_HZ)
-            places = [self._pair.faces.matrices[i] for i in self._order[start:stop]]
-            self.crops = _crops(islice(self._stream, stop - start), places, self._options)
-            self._next = stop
-        return self.crops
-
-
 def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[tuple[int, int]]]:
     """Windows (start, stop) of a video grouped into batches; a shorter last window is a batch of its own."""
     windows = [(start, min(start + window, num_frames)) for start in range(0, num_frames, window)]
@@ -703,12 +669,6 @@ def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[t
     rest = windows[len(whole) :]
     batches = [whole[i : i + batch_size] for i in range(0, len(whole), batch_size)]
     return batches + [[w] for w in rest]
-
-
-def _crops(frames: Iterable[Frame], matrices: Sequence[Affine], options: Resolved) -> Crops:
-    """The aligned faces of frames by their affines."""
-    warping, pairs = _warping(options), zip(frames, matrices, strict=True)
-    return torch.stack([warp_crop(frame, matrix, options.size_px, warping) for frame, matrix in pairs])
 
 
 def _counted(frames: Iterator[Frame], stage: str, total: int, on_progress: ProgressCallback | None) -> Iterator[Frame]:
