@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_pipeline import cut
+from short_clips import cut
 
 from experiments import plan
 from experiments.again import agreement, pace_of, run_again, shipped_rows
@@ -13,15 +13,6 @@ from experiments.collect import collect, collect_wide
 from experiments.pairs import SHIPPED_DIR
 from experiments.record import RecordStore
 from latentsync.errors import MediaError
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    """A folder with one clip and half a second of voice."""
-    folder = tmp_path_factory.mktemp("clips")
-    shutil.copy(SHIPPED_DIR / "g-clara.mp4", folder)
-    cut(folder / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.5)
-    return folder
 
 
 @pytest.fixture(scope="module")
