@@ -1,8 +1,29 @@
-"""The progress bar of one pair; silent where the output is not a terminal."""
+"""The progress bar of one pair; silent where the output is not a terminal. Whoever listens is told the same."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+Listener = Callable[[str, int, int], None]
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tells `listener` what bars of this process show in the block: (stage, done, total), total 0 where unknown."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def _tell(stage: str, done: int, total: int) -> None:
+    for listener in _listeners:
+        listener(stage, done, total)
 
 
 class PairBar:
@@ -29,6 +50,7 @@ class PairBar:
         """Shows a stage that has no units to count."""
         self.stage = stage
         self._bar.set_description_str(f"{self._name}: {stage}")
+        _tell(stage, 0, 0)
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
         """The pipeline's progress callback."""
@@ -36,3 +58,4 @@ class PairBar:
             self._bar.reset(total)
             self.say(stage)
         self._bar.update(done - self._bar.n)
+        _tell(stage, done, total)

@@ -1,0 +1,147 @@
+"""The explorer over a small store of real records: it filters, finds what is there, and makes what is missing."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from short_clips import cut
+
+from experiments.cell import pairs_of, run_cell
+from experiments.collect import collect_wide
+from experiments.compose import configured
+from experiments.explorer import Explorer, filtered, find_records, render
+from experiments.pairs import SHIPPED_DIR
+from experiments.record import RecordStore
+from experiments.schema import read_config
+from experiments.view import compare_view
+from latentsync.errors import MediaError, OptionError
+
+PAIR = "g-clara__g-voice"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Two records of one pair, of one step and 1.2 s, that differ in guidance."""
+    folder = tmp_path_factory.mktemp("store")
+    clips = folder / "clips"
+    clips.mkdir()
+    shutil.copy(SHIPPED_DIR / "g-clara.mp4", clips)
+    cut(clips / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 1.2)
+    for guidance in (1.0, 2.0):
+        config = read_config(configured([
+            "data=folder", f"data.input_dir={clips}", f"runs_dir={folder / 'runs'}", "metrics=none", "tracker=none",
+            "metrics.landmark_sync=true", "sampler.num_inference_steps=1", f"sampler.guidance_scale={guidance}",
+        ]))  # fmt: skip
+        run_cell(config, pairs_of(config.data).pairs, lambda outcome: None)
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def table(runs):
+    return collect_wide(runs)
+
+
+@pytest.fixture
+def explorer(runs):
+    shown = Explorer(runs)
+    yield shown
+    shown.close()
+
+
+def test_records_are_found_by_settings_and_by_an_expression(runs, table):
+    first, second = table["record"]
+    assert [r.id for r in find_records(table, runs_dir=runs)] == [first, second]
+    assert [r.id for r in find_records(table, runs_dir=runs, guidance_scale=2.0, pair=PAIR)] == [second]
+    assert [r.id for r in find_records(table, "guidance_scale < 1.5 and gender == 'female'", runs)] == [first]
+    assert list(filtered(table, f"seconds < {table['seconds'].max()}")["record"]) != [first, second]
+    assert find_records(table, runs_dir=runs, seed=[7, 8]) == []
+
+
+@pytest.mark.parametrize("where", ["sync > 1", "seed ==", "seed", "(seed", "@x > 1", "gender > 3", "print(1)"])
+def test_an_expression_that_cannot_be_read_names_the_columns(table, where):
+    with pytest.raises(OptionError, match=r"guidance_scale.*landmark_sync_peak"):
+        filtered(table, where)
+
+
+def test_a_setting_that_is_no_column_is_refused(table):
+    with pytest.raises(OptionError, match=r"no column guidance; it has .*guidance_scale"):
+        find_records(table, guidance=1.0)
+
+
+def test_a_cell_is_rendered_for_plain_calls_and_interact(runs, table):
+    shown = render(1.0, 1, 1247, PAIR, runs)
+    assert shown.data.count("data:video/mp4") == 2 and table["record"][0] in shown.data  # source and result
+    missing = render(1.7, 1, 1247, PAIR, runs).data
+    assert "guidance 1.7, 1 steps, seed 1247" in missing and "guidance 1, 2" in missing and "video/mp4" not in missing
+
+
+def test_mouths_are_shown_where_they_are_asked_for_and_a_lost_clip_is_done_without(runs, table, tmp_path):
+    (record,) = find_records(table, runs_dir=runs, guidance_scale=1.0)
+    assert compare_view([record], mouth=True).data.count("canvas data-video") == 2
+    lost = shutil.copytree(record.folder, tmp_path / record.id)
+    text = (lost / "record.json").read_text().replace("g-clara.mp4", "g-lost.mp4")
+    (lost / "record.json").write_text(text)
+    assert compare_view([type(record)(lost)]).data.count("data:video/mp4") == 1
+
+
+def test_sliders_show_a_record_that_is_there_and_offer_one_that_is_not(explorer, table):
+    first, second = table["record"]
+    assert explorer.record.id == first and explorer.make_button.disabled
+    explorer.sliders["guidance_scale"].value = 2.0
+    assert explorer.record.id == second and second in explorer.status.value
+    entry = explorer.record.metrics["landmark_sync_peak"]
+    explorer.picked.value = (first,)
+    assert explorer.view.value.count("data:video/mp4") == 3 and entry is not None
+    explorer.entries["guidance_scale"].value = "1.7"
+    assert explorer.record is None and not explorer.make_button.disabled and "Missing" in explorer.status.value
+    assert explorer.settings == {"guidance_scale": 1.7, "num_inference_steps": 1, "seed": 1247}
+
+
+def test_what_is_not_allowed_is_told_and_the_widget_goes_on(explorer):
+    explorer.where.value = "nonsense > 1"
+    assert "landmark_sync_peak" in explorer.status.value
+    explorer.where.value = "guidance_scale > 1.5"
+    assert explorer.count.value.startswith("1 of 2 records") and len(explorer.picked.options) == 1
+    explorer.entries["num_inference_steps"].value = "many"
+    assert "whole number" in explorer.status.value
+    explorer.entries["num_inference_steps"].value = "0"
+    assert "from 1 to 999" in explorer.status.value and explorer.settings["num_inference_steps"] == 1
+
+
+def test_a_missing_record_is_made_or_cancelled_and_its_failure_told(explorer, runs):
+    before = {record.id for record in RecordStore(runs).all()}
+    explorer.choose(num_inference_steps=900)
+    explorer.launch()
+    deadline = time.time() + 120
+    while not explorer.stage.value.startswith("denoise") and time.time() < deadline:
+        assert not explorer.wait(0.01), explorer.status.value
+    explorer.cancel()
+    assert explorer.wait(60) and "Cancelled" in explorer.status.value
+    assert {record.id for record in RecordStore(runs).all()} == before and explorer.record is None
+    assert not list((runs / "records").glob(".part-*")) and not explorer.make_button.disabled
+
+    explorer.choose(num_inference_steps=1, seed=3)
+    explorer.launch()
+    assert explorer.make_button.disabled and explorer.wait(120)
+    assert explorer.record is not None and explorer.record.id not in before, explorer.status.value
+    made = explorer.record.content
+    assert made["options"]["seed"] == 3 and made["options"] | {"seed": 1247} == _options(runs, before, 1.0)
+    assert explorer.record.id in explorer.view.value and "3" in [label for label, _ in explorer.sliders["seed"].options]
+    assert set(explorer.record.metrics) == set(RecordStore(runs).find(min(before)).metrics)
+
+    explorer._overrides = ("model.pretrained=/nowhere",)
+    explorer.choose(seed=4)
+    explorer.launch()
+    assert explorer.wait(60) and "nowhere" in explorer.status.value
+    assert explorer.record is None and not explorer.make_button.disabled
+
+
+def _options(runs, ids, guidance_scale):
+    records = [RecordStore(runs).find(i).content["options"] for i in ids]
+    return next(options for options in records if options["guidance_scale"] == guidance_scale)
+
+
+def test_an_empty_store_is_refused(tmp_path):
+    with pytest.raises(MediaError, match=r"no finished record; make some"):
+        Explorer(tmp_path)
