@@ -290,7 +290,7 @@ def _measured(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: 
     start = time.perf_counter()
     try:
         made = Made.of_output(output, pair.clip, pair.voice)
-        found = measured(made, config.metrics, pipeline.detector)
+        found = measured(made, config.metrics, pipeline.detector, kept=pipeline.cache)
         found.entries = labelled(found.entries, pipeline.settings.trained)
     except Exception as error:  # a measure that fails must not cost the video that is finished
         lost = {"value": None, "unit": "", "direction": "none", "protocol": "", "reason": repr(error)}

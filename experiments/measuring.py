@@ -1,22 +1,24 @@
 """A result's frames beside the clip's, as metrics need them: decoded once, cropped alike, landmarks found meanwhile."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from experiments.schema import MetricsConfig
 from latentsync import media, weights
 from latentsync.audio import RATE_HZ
+from latentsync.crops import FramesOnDemand, aligned_crops
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces import MESH_POINTS, NO_FACE, AlignedFaces, align
-from latentsync.geometry import Warping, apply_affine, crop_box_size, warp_crop
+from latentsync.geometry import Warping, apply_affine, crop_box_size
 from latentsync.landmarks import LandmarkDetector
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics import Batch, Evaluation, Networks, Subject, evaluate, needed_parts, same_speech
@@ -28,7 +30,8 @@ from latentsync.metrics.stable_syncnet import load_stable_syncnet
 from latentsync.metrics.syncnet import load_syncnet
 from latentsync.references import frames_needed
 from latentsync.results import LipsyncOutput
-from latentsync.shapes import Affine, Frame, Landmarks, Waveform
+from latentsync.shapes import Affine, Crops, Frame, Landmarks, Waveform
+from latentsync.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.syncnet_files import has_trained_syncnet, load_trained_syncnet
 from latentsync.weights import state_dict_sha256
 
@@ -135,11 +138,18 @@ def is_own_voice(sound: Waveform | None, voice: Waveform) -> bool:
     return sound is not None and same_speech(sound, voice, RATE_HZ)
 
 
-def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector, relation: str | None = None) -> Evaluation:
+def measured(
+    made: Made,
+    wanted: MetricsConfig,
+    detector: LandmarkDetector,
+    relation: str | None = None,
+    kept: StageCache | None = None,
+) -> Evaluation:
     """The wanted measures of a result.
 
     Args:
         relation: see `Subject`; None: by whether the voice is the clip's own.
+        kept: keeps what results of one clip or voice share: the clip's crops, embeddings of its lips and of speech.
 
     Raises:
         MediaError: a file cannot be read.
@@ -159,9 +169,16 @@ def measured(made: Made, wanted: MetricsConfig, detector: LandmarkDetector, rela
         controls=wanted.controls,
         frames_again=lambda: media.read_frames(made.result, VIDEO_RATE_HZ),
         source_again=lambda: media.read_frames(made.clip, VIDEO_RATE_HZ),
+        keep=None if kept is None else partial(_from, kept),
     )
-    batches = ahead(_batches(made, needed_parts(wanted.families), detector))
+    batches = ahead(_batches(made, needed_parts(wanted.families), detector, kept))
     return evaluate(subject, batches, wanted.families)
+
+
+def _from(
+    kept: StageCache, stage: str, depends_on: Mapping[str, object], compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    return kept.get(stage_key(stage, depends_on), compute)
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
@@ -174,13 +191,14 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
             yield item
 
 
-def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector) -> Iterator[Batch]:
+def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector, kept: StageCache | None) -> Iterator[Batch]:
     results = media.read_frames(made.result, VIDEO_RATE_HZ, stop=len(made.order))
-    clip = media.read_frames_in_order(made.clip, made.order, VIDEO_RATE_HZ)
+    clip = FramesOnDemand(made.clip, made.order)
     resolution = made.faces.resolution
     for start in range(0, len(made.order), BATCH_FRAMES):
         order = made.order[start : start + BATCH_FRAMES]
-        frames, sources = list(islice(results, len(order))), list(islice(clip, len(order)))
+        frames = list(islice(results, len(order)))
+        sources = list(clip.read(start, start + len(order))) if "source_frames" in parts else None
         if len(frames) < len(order):
             raise MediaError(
                 f"{made.result} has {start + len(frames)} frames where {len(made.order)} are expected; make it again"
@@ -198,8 +216,8 @@ def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector) -> I
             ])  # fmt: skip
         yield Batch(
             found=found,
-            crops=_crops(frames, matrices, resolution) if "crops" in parts else None,
-            source_crops=_crops(sources, given, resolution) if "source_crops" in parts else None,
+            crops=aligned_crops(frames, matrices, resolution) if "crops" in parts else None,
+            source_crops=_source_crops(made, start, clip, sources, kept) if "source_crops" in parts else None,
             landmarks=landmarks,
             source_landmarks=made.faces.landmarks[order],
             frames=frames,
@@ -208,8 +226,26 @@ def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector) -> I
         )
 
 
-def _crops(frames: list[Frame], matrices: np.ndarray, size_px: int) -> torch.Tensor:
-    return torch.stack([warp_crop(*pair, size_px) for pair in zip(frames, matrices, strict=True)])
+def _source_crops(
+    made: Made, start: int, clip: FramesOnDemand, sources: list[Frame] | None, kept: StageCache | None
+) -> Crops:
+    """The clip's crops of a batch: kept ones, or else of its frames, which are read where they are not at hand."""
+    order, size_px = made.order[start : start + BATCH_FRAMES], made.faces.resolution
+    matrices = made.faces.matrices[order]
+
+    def compute() -> dict[str, Tensor]:
+        frames = clip.read(start, start + len(order)) if sources is None else sources
+        return {"crops": aligned_crops(frames, matrices, size_px)}
+
+    if kept is None:
+        return compute()["crops"]
+    depends_on = {
+        "clip": input_sha256(made.clip),
+        "frames": order,
+        "matrices": state_dict_sha256({"": torch.from_numpy(matrices)}),
+        "size_px": size_px,
+    }
+    return kept.get(stage_key("source crops", depends_on, "media", "faces"), compute)["crops"]
 
 
 def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: int) -> np.ndarray:

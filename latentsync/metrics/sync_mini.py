@@ -18,7 +18,7 @@ section 3.3, at another size.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -36,6 +36,14 @@ from latentsync.shapes import Crop, Crops, Waveform
 MAX_SHIFT = 15  # frames either way
 LEAST_WINDOWS = 10  # at every shift, for a mean to say something
 BATCH_WINDOWS = 64  # embedded at once
+
+# Called with all that some embeddings depend on beside the network, and what computes them; gives the embeddings.
+KeepEmbeddings = Callable[[Tensor, Callable[[], Tensor]], Tensor]
+
+
+def not_kept(given: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+    """Computes embeddings each time."""
+    return compute()
 
 
 @dataclass(frozen=True)
@@ -89,10 +97,11 @@ class LipEmbedder:
 
     Args:
         network: in evaluation mode.
+        keep: may have the embeddings of a part already.
     """
 
-    def __init__(self, network: StableSyncNet) -> None:
-        self.network, self.window = network, num_frames(network)
+    def __init__(self, network: StableSyncNet, keep: KeepEmbeddings = not_kept) -> None:
+        self.network, self.window, self._keep = network, num_frames(network), keep
         self._before: Tensor | None = None
         self._embedded: list[Tensor] = []
 
@@ -104,9 +113,12 @@ class LipEmbedder:
             lower = lower_halves(self.network, crops_to_pixels(part)[None])[0]
             frames = lower if frames is None else torch.cat([frames, lower])
             if len(frames) >= self.window:
-                windows = frames.unfold(0, self.window, 1).movedim(-1, 1)
-                pictures = on_channels(windows).to(encoder.conv_in.weight.device)
-                self._embedded.append(_embedded(encoder, pictures))
+
+                def compute(frames: Tensor = frames) -> Tensor:
+                    windows = frames.unfold(0, self.window, 1).movedim(-1, 1)
+                    return _embedded(encoder, on_channels(windows).to(encoder.conv_in.weight.device))
+
+                self._embedded.append(self._keep(frames, compute))
             self._before = frames = frames[max(0, len(frames) - self.window + 1) :]
 
     def result(self) -> Float[Tensor, "n d"]:
@@ -134,8 +146,11 @@ def embed_lips(network: StableSyncNet, crops: Iterable[Crop]) -> Float[Tensor, "
 
 
 @torch.inference_mode()
-def embed_speech(network: StableSyncNet, waveform: Waveform) -> Float[Tensor, "m d"]:
+def embed_speech(network: StableSyncNet, waveform: Waveform, keep: KeepEmbeddings = not_kept) -> Float[Tensor, "m d"]:
     """The half of `embed` that hears.
+
+    Args:
+        keep: may have the embeddings already.
 
     Raises:
         MediaError: less sound than a window.
@@ -144,8 +159,12 @@ def embed_speech(network: StableSyncNet, waveform: Waveform) -> Float[Tensor, "m
     heard = waveform.size * VIDEO_HZ // 16_000
     if heard < window:
         raise MediaError(f"there is sound for {heard} frames; a window has {window}")
-    parts = mel_windows(wav2lip_mel(waveform), window).split(BATCH_WINDOWS)
-    return torch.cat([_embedded(network.audio_encoder, part[:, None].to(device)) for part in parts])
+
+    def compute() -> Tensor:
+        parts = mel_windows(wav2lip_mel(waveform), window).split(BATCH_WINDOWS)
+        return torch.cat([_embedded(network.audio_encoder, part[:, None].to(device)) for part in parts])
+
+    return keep(torch.from_numpy(np.array(waveform)), compute)
 
 
 def _embedded(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:

@@ -4,12 +4,13 @@ A result goes by in batches of consecutive frames beside the clip that it was ma
 once for all measures and memory does not depend on its length.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from latentsync.metrics.definitions import DEFINITIONS, Entry, entry
 from latentsync.metrics.s3fd import S3FD
@@ -74,6 +75,20 @@ class Networks:
     missing: dict[str, str] = field(default_factory=dict)
 
 
+class Keep(Protocol):
+    """Gives what was computed before, and computes what was not."""
+
+    def __call__(
+        self, stage: str, depends_on: Mapping[str, object], compute: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The tensors of a stage.
+
+        Args:
+            depends_on: all that they are determined by, as values of JSON.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Subject:
     """One result: all that is known of it beside its frames.
@@ -90,6 +105,7 @@ class Subject:
         controls: whether measures of sync are repeated with a shuffled and a delayed voice.
         frames_again, source_again: the frames of result and clip once more from the first on, for measures that must
             know all faces before they cut one out; None: such measures have no value.
+        keep: keeps what the clip or a voice alone determines, for the next result of it; None: nothing is kept.
         device: where networks of this room run.
 
     Raises:
@@ -107,6 +123,7 @@ class Subject:
     controls: bool = False
     frames_again: Callable[[], Iterable[Frame]] | None = None
     source_again: Callable[[], Iterable[Frame]] | None = None
+    keep: Keep | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:

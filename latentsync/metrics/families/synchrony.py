@@ -14,6 +14,9 @@ from latentsync.metrics.families.lips import NO_CLIP_SOUND, NO_VOICE, with_real
 from latentsync.metrics.speech_features import to_int16
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.shapes import Frame, Waveform
+from latentsync.weights import state_dict_sha256
+
+EMBEDDING_VERSION = 1  # raise it when a change of the code changes a StableSyncNet's embeddings
 
 
 class WindowedSync(Family):
@@ -26,7 +29,7 @@ class WindowedSync(Family):
         super().__init__(subject)
         network = self.network
         self.lips = None if network is None else sync_mini.LipEmbedder(network)
-        self.source_lips = None if network is None else sync_mini.LipEmbedder(network)
+        self.source_lips = None if network is None else sync_mini.LipEmbedder(network, self._kept)
         self.found: list[np.ndarray] = []
         self.natural = 0
         self._heard: tuple[Waveform | None, Tensor | None] = (None, None)
@@ -34,6 +37,19 @@ class WindowedSync(Family):
     @property
     def network(self) -> StableSyncNet | None:
         return getattr(self.subject.networks, self.name)
+
+    def _kept(self, given: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+        """Embeddings of the clip's lips or of speech, which other results share."""
+        weights = self.subject.networks.hashes.get(self.name)
+        if self.subject.keep is None or weights is None:
+            return compute()
+        depends_on = {
+            "given": state_dict_sha256({"": given}),
+            "weights": weights,
+            "device": next(self.network.parameters()).device.type,
+            "version": EMBEDDING_VERSION,
+        }
+        return self.subject.keep("sync embeddings", depends_on, lambda: {"embeddings": compute()})["embeddings"]
 
     def add(self, batch: Batch) -> None:
         if self.lips is None:
@@ -66,7 +82,7 @@ class WindowedSync(Family):
             MediaError: there are fewer frames or less sound than a window.
         """
         if self._heard[0] is not voice:
-            self._heard = voice, sync_mini.embed_speech(self.network, voice)
+            self._heard = voice, sync_mini.embed_speech(self.network, voice, self._kept)
         lips = embedder.result()
         return lips, self._heard[1], self.seen_windows(lips)
 

@@ -1,0 +1,93 @@
+"""What results of one clip or voice share is measured once: the clip's crops, embeddings of its lips and of speech."""
+
+import shutil
+from collections import Counter
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from experiments import measuring
+from experiments.measuring import Made, measured
+from experiments.pairs import SHIPPED_DIR
+from experiments.schema import MetricsConfig
+from latentsync import media
+from latentsync.faces import align
+from latentsync.landmarks import MediaPipeLandmarks
+from latentsync.stage_cache import StageCache
+
+FRAMES = 50  # four batches
+WANTED = MetricsConfig.of(["sync_mini", "seam"])
+FIRST = {"source crops": 4, "lips": 4, "speech": 2}  # of the clip's own sound and of the voice
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return MediaPipeLandmarks()
+
+
+@pytest.fixture(scope="module")
+def made(detector) -> Made:
+    """A shipped clip beside another one, as if it had been made from that for another sentence."""
+    clip = SHIPPED_DIR / "g-clara.mp4"
+    faces = align(media.read_frames(clip, stop=FRAMES), detector, 128)
+    return Made(SHIPPED_DIR / "m-oskar.mp4", clip, SHIPPED_DIR / "g-clara-weather.wav", list(range(FRAMES)), faces)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often the SyncNet's halves run and the clip is decoded."""
+    calls, network = Counter(), measuring._embedded_syncnet()[0]
+    read = media.read_frames_in_order
+    monkeypatch.setattr(media, "read_frames_in_order", lambda *args: (calls.update(["clip"]), read(*args))[1])
+    halves = {"lips": network.visual_encoder, "speech": network.audio_encoder}
+    hooks = [half.register_forward_hook(lambda *_, name=name: calls.update([name])) for name, half in halves.items()]
+    yield calls
+    for hook in hooks:
+        hook.remove()
+
+
+def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(made, detector, counted, tmp_path):
+    without = measured(made, WANTED, detector)
+    assert without.entries["sync_mini_confidence_real"]["value"] is not None
+    found = {}
+    for run in ("first", "second"):
+        counted.clear()
+        assert measured(made, WANTED, detector, kept=StageCache(tmp_path, 10**9)) == without
+        found[run] = dict(counted)
+    first = {"clip": 1, "lips": 4 + 4, "speech": 2 + 2}  # lips of result and clip; both sounds in two parts
+    assert found == {"first": first, "second": {"lips": 4}}
+
+
+def test_a_change_measures_anew_what_depends_on_it_and_nothing_else(made, detector, monkeypatch, tmp_path):
+    kept = StageCache(tmp_path / "kept", 10**9)
+
+    def added(changed: Made) -> int:
+        before = len(list(kept.folder.glob("*")))
+        measured(changed, WANTED, detector, kept=kept)
+        return len(list(kept.folder.glob("*"))) - before
+
+    assert added(made) == sum(FIRST.values())
+    forward_and_back = [*range(40), *range(38, 28, -1)]
+    moved = replace(made.faces, matrices=made.faces.matrices + 0.5)
+    changes = {
+        "result": replace(made, result=made.clip),
+        "name of the clip": replace(made, clip=shutil.copy(made.clip, tmp_path / "g-copy.mp4")),
+        "voice": replace(made, voice=SHIPPED_DIR / "m-oskar-weather.wav"),
+        "order": replace(made, order=forward_and_back),
+        "faces": replace(made, faces=moved),
+        "clip": replace(made, clip=SHIPPED_DIR / "m-oskar.mp4"),
+    }
+    assert {name: added(changed) for name, changed in changes.items()} == {
+        "result": 0, "name of the clip": 0,
+        "voice": 1,
+        "order": 2 + 1,  # crops of two batches, and of the lips those that are not backwards
+        "faces": 4 + 4,
+        "clip": 4 + 4 + 1,
+    }  # fmt: skip
+    other = deepcopy(measuring._embedded_syncnet()[0])
+    with torch.no_grad():
+        other.visual_encoder.conv_in.weight.mul_(0.5)
+    monkeypatch.setattr(measuring, "_embedded_syncnet", lambda: (other, "another"))
+    assert added(made) == FIRST["lips"] + FIRST["speech"]
