@@ -205,11 +205,10 @@ class Explorer:
     # Widgets
 
     def _build(self) -> None:
-        narrow, style = widgets.Layout(width="86px"), {"description_width": "72px"}
-        wide = widgets.Layout(width="360px")
+        style = {"description_width": "72px"}
         self.where = widgets.Text(
             description="filter", placeholder='sync_mini_confidence > 0.4 and gender == "female"', style=style,
-            continuous_update=False, layout=widgets.Layout(width="460px"),
+            continuous_update=False, layout=_wide(460),
         )  # fmt: skip
         numbers = [
             name for name in self.table.select_dtypes("number") if name not in (*SETTINGS, *VARIANT, "video_frames")
@@ -217,37 +216,35 @@ class Explorer:
         first = next((name for name in self._metrics if name in numbers), None)
         self.sorting = widgets.Dropdown(
             options=[("pair and settings", None), *((name, name) for name in numbers)], value=first,
-            description="sort by", style=style, layout=widgets.Layout(width="320px"),
+            description="sort by", style=style, layout=_wide(320),
         )  # fmt: skip
         self.again = widgets.Button(
-            description="Refresh", icon="refresh", layout=narrow, tooltip="read the store again"
+            description="Refresh", icon="refresh", layout=_wide(96), tooltip="read the store again"
         )
         self.count = widgets.HTML()
-        self.picked = widgets.SelectMultiple(rows=ROWS, layout=widgets.Layout(width="540px"))
+        self.picked = widgets.SelectMultiple(rows=ROWS, layout=_wide(540))
         pairs = list(dict.fromkeys(self.table["pair"]))
         self.pair = widgets.Dropdown(
             options=[(_plain(pair), pair) for pair in pairs],
             value=pairs[0],
             description="pair",
             style=style,
-            layout=wide,
+            layout=_wide(360),
         )
-        self.variant = widgets.Dropdown(description="variant", style=style, layout=wide)
+        self.variant = widgets.Dropdown(description="variant", style=style, layout=_wide(360))
         self.sliders = {
             name: widgets.SelectionSlider(
-                options=[0], description=NAMES[name], style=style, continuous_update=False, layout=wide
+                options=[0], description=NAMES[name], style=style, continuous_update=False, layout=_wide(360)
             )
             for name in SETTINGS
         }
         self.entries = {
-            name: widgets.Text(placeholder="other", continuous_update=False, layout=narrow) for name in SETTINGS
+            name: widgets.Text(placeholder="other", continuous_update=False, layout=_wide(96)) for name in SETTINGS
         }
-        self.mouth = widgets.Checkbox(
-            value=False, description="mouths", indent=False, layout=widgets.Layout(width="90px")
-        )
+        self.mouth = widgets.Checkbox(value=False, description="mouths", indent=False, layout=_wide(90))
         self.make_button = widgets.Button(description="Make this record", icon="play", button_style="primary")
-        self.cancel_button = widgets.Button(description="Cancel", icon="stop", layout=narrow)
-        self.progress = widgets.IntProgress(layout=widgets.Layout(width="220px"))
+        self.cancel_button = widgets.Button(description="Cancel", icon="stop", layout=_wide(96))
+        self.progress = widgets.IntProgress(layout=_wide(220))
         self.stage = widgets.HTML()
         self.status, self.view = widgets.HTML(), widgets.HTML()
         self._making = widgets.HBox([self.progress, self.stage, self.cancel_button])
@@ -311,9 +308,7 @@ class Explorer:
         self._is_filling = True
         self.picked.options, self.picked.value = options, kept
         self._is_filling = False
-        self.count.value = (
-            f"{len(rows)} of {len(self.table)} records; pick some (Ctrl or Shift: several) stand beside the sliders'"
-        )
+        self.count.value = f"{len(rows)} of {len(self.table)} records. Those picked (Ctrl or Shift: several) stand beside the sliders'."
         self._show()
 
     def _enter(self, name: str, text: str) -> None:
@@ -447,6 +442,11 @@ class Explorer:
             )
         except LatentSyncError as error:
             self.view.value, self.status.value = "", _warning(str(error))
+
+
+def _wide(width_px: int) -> widgets.Layout:
+    """A layout of one widget's own: one that is shared would be hidden with any of them."""
+    return widgets.Layout(width=f"{width_px}px")
 
 
 def _plain(pair: str) -> str:

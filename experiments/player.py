@@ -58,6 +58,8 @@ def player(
     sound: np.ndarray | None = None,
     heard: int | None = 0,
     width_px: int = 256,
+    keys: Mapping[str, str] | None = None,
+    takes_focus: bool = False,
 ) -> HTML:
     """The tracks in one row under one play button, with their mouths, the sound's waveform and a panel per curve.
 
@@ -67,8 +69,11 @@ def player(
         sound: mono samples of 16 kHz in -1..1 to draw; None draws none.
         heard: which track is heard at first; None is silence.
         width_px: of each video.
+        keys: key -> CSS class of the button around the player that it presses.
+        takes_focus: whether keys are heard before the player is clicked on.
     """
-    return HTML(in_frame(_page(tracks, sound, heard, width_px), _height_px(tracks, sound, width_px)))
+    around = {"keys": dict(keys or {}), "takes_focus": takes_focus}
+    return HTML(in_frame(_page(tracks, sound, heard, width_px, around), _height_px(tracks, sound, width_px)))
 
 
 def in_frame(page: str, height_px: int) -> str:
@@ -79,7 +84,7 @@ def in_frame(page: str, height_px: int) -> str:
     )
 
 
-def _page(tracks: Sequence[Track], sound: np.ndarray | None, heard: int | None, width_px: int) -> str:
+def _page(tracks: Sequence[Track], sound: np.ndarray | None, heard: int | None, width_px: int, around: dict) -> str:
     colours = colours_of(tracks)
     figures = "".join(_figure(i, track, colours[i], width_px) for i, track in enumerate(tracks))
     sounds = "".join(
@@ -88,6 +93,7 @@ def _page(tracks: Sequence[Track], sound: np.ndarray | None, heard: int | None, 
     )
     plot, curves, length_s = _plot(tracks, colours, sound)
     facts = {
+        **around,
         "fps": media.VIDEO_RATE_HZ,
         "mouth_step": MOUTH_STEP,
         "mouths": [_as_canvas(track.mouth) for track in tracks],
