@@ -308,7 +308,8 @@ class Explorer:
         self._is_filling = True
         self.picked.options, self.picked.value = options, kept
         self._is_filling = False
-        self.count.value = f"{len(rows)} of {len(self.table)} records. Those picked (Ctrl or Shift: several) stand beside the sliders'."
+        hint = "Those picked (Ctrl or Shift: several) stand beside the sliders'."
+        self.count.value = f"{len(rows)} of {len(self.table)} records. {hint}"
         self._show()
 
     def _enter(self, name: str, text: str) -> None:
