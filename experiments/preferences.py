@@ -225,14 +225,12 @@ def rating_figure(fitted: pd.DataFrame) -> Figure:
     axis.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axis.set_yticks(range(len(fitted)), [_setting_label(first["by"], value) for value in fitted["setting"]])
     axis.set_ylim(-0.6, len(fitted) - 0.4)
-    axis.set_xlabel("strength (Bradley-Terry, log odds; higher is preferred)", fontsize=9)
+    told = f"95 % intervals: {first['interval']}; {fitted['votes'].sum() // 2} votes"
+    axis.set_xlabel(f"strength (Bradley-Terry, log odds; higher is preferred)\n{told}", fontsize=9)
     axis.annotate(
         f"preferred to {_setting_label(first['by'], first['baseline'])}", (1.02, 1.02), xycoords="axes fraction",
         va="bottom", fontsize=9, color="#555555",
     )  # fmt: skip
-    axis.set_title(
-        f"95 %: {first['interval']}; {fitted['votes'].sum() // 2} votes", fontsize=8, loc="left", color="#555555"
-    )
     axis.grid(axis="x", alpha=0.25)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(labelsize=9, left=False)

@@ -130,5 +130,5 @@ def test_the_figure_names_settings_and_says_how_its_intervals_were_made():
     fitted = fit(votes_of((1.0, 2.0, RIGHT, 30), (1.0, 2.0, LEFT, 10)))
     axis = rating_figure(fitted).axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["guidance 1", "guidance 2"]
-    assert "bootstrap over clips (20 clips and 1 rater); 40 votes" in axis.get_title(loc="left")
+    assert "bootstrap over clips (20 clips and 1 rater); 40 votes" in axis.get_xlabel()
     assert any(text.get_text().startswith("75%") for text in axis.texts)
