@@ -5,13 +5,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo pictures test test-cluster test-full-size setup lint clean
+.PHONY: demo pictures test test-browser test-cluster test-full-size setup lint clean
 
 demo: setup
 	$(RUN) -m experiments.run experiment=quickstart
 
 test: setup
 	$(RUN) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
+
+# The notebooks in JupyterLab in a real Chromium (Debian's chromium, or the one that $CHROMIUM names)
+test-browser: $(VENV)/.browser-ready
+	$(RUN) -m pytest -m browser tests/browser
 
 # A sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge
 test-cluster: setup
@@ -31,6 +35,10 @@ $(VENV)/.ready: pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,train,cluster]'
 	$(RUN) -m experiments.weights fetch
+	@touch $@
+
+$(VENV)/.browser-ready: $(VENV)/.ready
+	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[browser]'
 	@touch $@
 
 lint: setup

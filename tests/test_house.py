@@ -17,6 +17,7 @@ FORBIDDEN = {
     "latentsync": {"hydra", "omegaconf", "wandb", "experiments", "notebooks"},
     "experiments": {"notebooks", "tests"},
 }
+CHECKED_EXTRAS = ("dev", "train", "cluster", "browser", "gpu")
 CONDA_NAMES = {"torch": "pytorch"}
 NAMED_BY_THE_USER = (
     "jupyterlab", "torch", "diffusers", "transformers", "xformers", "hydra-core", "wandb", "matplotlib", "lpips",
@@ -47,7 +48,7 @@ def requirements() -> dict[str, str]:
     """Every package that pyproject.toml asks for, with its range; extras included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["dev"], *extras["train"], *extras["cluster"], *extras["gpu"]]
+    lines = [*project["dependencies"], *(line for name in CHECKED_EXTRAS for line in extras[name])]
     return dict(re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in lines)
 
 
