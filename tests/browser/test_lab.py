@@ -67,9 +67,11 @@ def test_the_quickstart_runs_to_its_end_and_shows_its_pictures_and_videos(lab, p
     for source in ("strips({", "mouths({"):
         picture = cell_with(page, source).locator(".jp-OutputArea-output img")
         assert picture.evaluate("image => image.naturalWidth") > 400
-    videos = cell_with(page, "videos_side_by_side({").locator("video")
+    videos = cell_with(page, "videos_side_by_side({").frame_locator("iframe").locator("video")
     assert videos.count() == 3
-    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
+    videos.first.evaluate(
+        "video => new Promise(resolve => video.readyState >= 2 ? resolve() : video.onloadeddata = resolve)"
+    )
     assert videos.evaluate_all("all => all.every(video => video.videoWidth > 0 && video.duration > 1)")
     for name, source in {"pictures": "strips({", "mouths": "mouths({", "videos": "videos_side"}.items():
         cell_with(page, source).scroll_into_view_if_needed()
