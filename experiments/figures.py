@@ -30,6 +30,9 @@ LABELS = {
     "seconds": "time of generation (s)",
     "lpips_alex": "LPIPS of faces (AlexNet)",
     "lpips_alex_mouth": "LPIPS of mouths (AlexNet)",
+    "psnr": "PSNR of faces",
+    "psnr_mouth": "PSNR of mouths",
+    "ssim_mouth": "SSIM of mouths",
     "sync_mini_confidence": "confidence of sync_mini",
     "landmark_sync_peak": "lip gap against loudness,\npeak correlation",
 }
@@ -43,7 +46,7 @@ def label_of(name: str) -> str:
     if base_name(name) not in DEFINITIONS:
         return LABELS.get(name, name.replace("_", " "))
     known, way = definition_of(name), direction_of(name)
-    unit = known.unit if name not in LABELS and known.unit not in ("", "distance", "correlation") else ""
+    unit = known.unit if known.unit not in ("", "distance", "correlation") else ""
     better = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best", "one": "1 is best"}.get(
         way
     )
@@ -242,18 +245,22 @@ def against_seconds(
     wide = wide.assign(pace=wide["seconds"] / wide["video_frames"])
     figure = ShownFigure(figsize=(5.6, 3.9), layout="constrained")
     axis = figure.subplots()
-    for number, (value, part) in enumerate(wide.groupby(by, sort=False)):
+    groups = sorted(wide.groupby(by), key=lambda group: -group[1][along].nunique())  # the one with most settings first
+    for number, (value, part) in enumerate(groups):
         clips = per_clip(part, ["pace", metric], [along]).groupby(level=along)
         means, colour = clips.mean(), COLOURS[number % len(COLOURS)]
         reach = [_reach(clips.get_group(step)[metric].dropna()) for step in means.index]
+        pace = means["pace"].to_numpy() * (1 + 2 * DODGE * number)
         axis.errorbar(
-            means["pace"].to_numpy(), means[metric].to_numpy(), yerr=reach, color=colour, label=str(value),
-            marker=MARKERS[number % len(MARKERS)], markersize=5, linewidth=1.6, capsize=3,
+            pace, means[metric].to_numpy(), yerr=reach, color=colour, label=str(value),
+            marker=MARKERS[number % len(MARKERS)], markersize=5, linewidth=1.6, elinewidth=1, capsize=2,
         )  # fmt: skip
-        for step, row in means.iterrows():
-            axis.annotate(_short(step), (row["pace"], row[metric]), xytext=(5, 5), textcoords="offset points",
-                          fontsize=8, color=colour)  # fmt: skip
+        if number == 0:
+            for step, x, y in zip(means.index, pace, means[metric], strict=True):
+                axis.annotate(_short(step), (x, y), xytext=(5, 6), textcoords="offset points", fontsize=8, color=colour)
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
     axis.set_xlabel(f"time of generation (s for each frame); numbers: {label_of(along)}", fontsize=9)
     axis.set_ylabel(label_of(metric), fontsize=9)
     plain_axis(axis)
@@ -282,6 +289,7 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
         axis.set_title(f"standard deviation: {within:.2g} between seeds,\n{means.std():.2g} between clips", fontsize=8)
         axis.set_yticks(range(names), [name.rsplit(".", 1)[0] for name in means.index])
         axis.set_xlabel(label_of(metric), fontsize=9)
+        axis.locator_params(axis="x", nbins=5)
         plain_axis(axis)
         axis.tick_params(axis="y", labelsize=6)
     _legend(figure)

@@ -38,4 +38,4 @@ def plain_axis(axis: Axes) -> None:
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)
+    axis.tick_params(labelsize=8, which="both")

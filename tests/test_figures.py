@@ -78,6 +78,7 @@ def test_the_pareto_figure_marks_the_front(table):
 def test_time_and_seeds(table):
     (axis,) = figures.against_seconds(table, SYNC, along="guidance_scale").axes
     np.testing.assert_allclose(axis.containers[0][0].get_xdata(), [4 / 50, 6 / 50, 8 / 50])
+    assert [text.get_text() for text in axis.texts] == ["1", "1.5", "2"]
     some = table[table["guidance_scale"] == 1.0]
     (axis,) = figures.seed_spread(some, [SYNC]).axes
     within = np.sqrt(some.groupby("clip")[SYNC].var().mean())
