@@ -1,6 +1,7 @@
 """The mouths of records at equal times, the clip's above the results': one picture that shows what became of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,57 @@ def clip_of(record: Record) -> Path | None:
         return None
 
 
+@dataclass(frozen=True)
+class MouthRows:
+    """Mouths of one clip and of results made of it, all cut alike at the same times.
+
+    Attributes:
+        times_s: of the frames.
+        clip: a uint8 (h, w, 3) mouth for each time; None where the clip is not to be found.
+        results: the same of each record, in order.
+    """
+
+    times_s: list[float]
+    clip: list[Frame] | None
+    results: list[list[Frame]]
+
+
+def mouth_rows(
+    records: Sequence[Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP, face_px: int = FACE_PX
+) -> MouthRows:
+    """Mouths at equal times of records of one pair; faces are sought once, in the clip where it is there.
+
+    Frames without a face are left out. Where results differ in length, the shortest one tells the times.
+
+    Args:
+        face_px: side of the aligned faces that the mouths are cut from.
+
+    Raises:
+        OptionError: the records are of several clips, or there is none.
+        MediaError: a video cannot be read.
+        FaceNotFoundError: none of the frames shows a face.
+    """
+    clips = {record.content["pair"]["clip"]["sha256"] for record in records}
+    if len(clips) != 1:
+        raise OptionError(f"the records are of {len(clips)} clips; give records of one")
+    num_frames = min(media.probe(record.video_path).num_frames for record in records)
+    clip = clip_of(records[0])
+    shown = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
+    rows = [list(media.read_frames_in_order(record.video_path, shown)) for record in records]
+    if clip is not None:
+        there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
+        order = media.ping_pong(num_frames, there)[shown]
+        rows = [list(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ)), *rows]
+    matrices = [_alignment(frame, detector, face_px) for frame in rows[0]]
+    kept = [i for i, matrix in enumerate(matrices) if matrix is not None]
+    if not kept:
+        path = records[0].video_path
+        raise FaceNotFoundError(f"none of {len(shown)} frames of {path} shows a face; look at the video")
+    times_s = [float(shown[i] / media.VIDEO_RATE_HZ) for i in kept]
+    mouths = [[_mouth(frames[i], matrices[i], face_px) for i in kept] for frames in rows]
+    return MouthRows(times_s, None, mouths) if clip is None else MouthRows(times_s, mouths[0], mouths[1:])
+
+
 def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
     """`mouth_sheet` of one record."""
     return mouth_sheet({"result": record}, detector, count)
@@ -36,46 +88,27 @@ def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_
 def mouth_sheet(records: Mapping[str, Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
     """Mouths at equal times: a row of the clip's above a row of each record's, cut alike; times in s below.
 
-    Without the clip, which a record does not hold itself, there are the records' rows alone. Frames without a face are
-    left out.
+    Without the clip, which a record does not hold itself, there are the records' rows alone. Raises as `mouth_rows`.
 
     Args:
         records: label -> record, all of one clip.
-
-    Raises:
-        OptionError: the records are of several clips, or there is none.
-        MediaError: a video cannot be read.
-        FaceNotFoundError: none of the frames shows a face.
     """
-    clips = {record.content["pair"]["clip"]["sha256"] for record in records.values()}
-    if len(clips) != 1:
-        raise OptionError(f"the records are of {len(clips)} clips; give records of one")
-    clip = clip_of(next(iter(records.values())))
-    num_frames = min(media.probe(record.video_path).num_frames for record in records.values())
-    shown = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
-    rows = {label: list(media.read_frames_in_order(record.video_path, shown)) for label, record in records.items()}
-    if clip is not None:
-        there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
-        order = media.ping_pong(num_frames, there)[shown]
-        rows = {"clip": list(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ)), **rows}
-    matrices = [_alignment(frame, detector) for frame in next(iter(rows.values()))]
-    kept = [i for i, matrix in enumerate(matrices) if matrix is not None]
-    if not kept:
-        raise FaceNotFoundError(f"none of {len(shown)} frames of {clip or 'the results'} shows a face; look at it")
-    times = [f"{shown[i] / media.VIDEO_RATE_HZ:.2f} s" for i in kept]
-    crops = {name: [_mouth(frames[i], matrices[i]) for i in kept] for name, frames in rows.items()}
-    return _drawn(crops, times, all(record.content["model"]["trained"] for record in records.values()))
+    found = mouth_rows(list(records.values()), detector, count)
+    crops = {} if found.clip is None else {"clip": found.clip}
+    crops |= zip(records, found.results, strict=True)
+    trained = all(record.content["model"]["trained"] for record in records.values())
+    return _drawn(crops, [f"{time:.2f} s" for time in found.times_s], trained)
 
 
-def _alignment(frame: Frame, detector: LandmarkDetector) -> Affine | None:
+def _alignment(frame: Frame, detector: LandmarkDetector, face_px: int) -> Affine | None:
     try:
-        return align(iter([frame]), detector, FACE_PX).matrices[0]
+        return align(iter([frame]), detector, face_px).matrices[0]
     except LatentSyncError:
         return None
 
 
-def _mouth(frame: Frame, matrix: Affine) -> Frame:
-    return mouth_of(warp_crop(frame, matrix, FACE_PX).numpy().transpose(1, 2, 0))
+def _mouth(frame: Frame, matrix: Affine, face_px: int) -> Frame:
+    return mouth_of(warp_crop(frame, matrix, face_px).numpy().transpose(1, 2, 0))
 
 
 def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> ShownFigure:

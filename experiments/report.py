@@ -1,0 +1,420 @@
+"""One page that shows a sweep: a single HTML file that opens from disk and asks nothing of the network.
+
+    python -m experiments.report RUNS [--sweep NAME] [--output report.html] [--videos embed|link] [--baseline VALUE]
+
+What was run, means over clips with intervals, comparisons with a baseline, the Pareto front, figures, mouths and videos
+side by side, failures, versions and hashes. With `--videos embed` (the default) as many videos are put into the page as
+keep it below 30 MB, pair by pair, and the others are linked; `link` puts none in.
+"""
+
+import argparse
+import base64
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.collect import collect, sweep_failures, sweep_records
+from experiments.compare import METRICS, has_direction, read_source, setting_of, swept_beside
+from experiments.comparisons import compare_all, per_clip
+from experiments.figures import sweep_figure
+from experiments.labels import varied
+from experiments.page_media import PAGE_BYTES, PairMedia, embed_videos, figure_source, link_videos, pair_media
+from experiments.pareto import pareto_front
+from experiments.plan import cell_key
+from experiments.record import Record, sweep_folder
+from experiments.statistics import mean_interval
+from experiments.status import COLUMNS, SweepStatus, status_of
+from experiments.style import UNTRAINED
+from latentsync.errors import LatentSyncError, OptionError
+from latentsync.files import write_text
+from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
+from latentsync.metrics.definitions import DEFINITIONS, PREFIXES, SUFFIXES, base_name
+from latentsync.pipeline import LANDMARK_REFINEMENTS
+
+REPORT_FILE = "report.html"
+PAGES_DIR = Path(__file__).with_name("pages")
+VIDEO_CHOICES = ("embed", "link")
+HEADLINES = (
+    "lse_c", "lse_d", "stable_syncnet_cosine", "sync_mini_confidence_minus_real", "sync_mini_confidence",
+    "landmark_sync_peak", "lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "mouth_sharpness_ratio",
+    "landmark_jitter_ratio", "seconds",
+)  # fmt: skip
+SHOWN_WITH_A_VIDEO = ("lse_c", "sync_mini_confidence", "lpips_alex_mouth")
+OPTIONS_OF_A_CELL = ("num_inference_steps", "size_px", "num_frames", "mask", "dtype", "model")
+DEFAULT_BASELINES = {"guidance_scale": 1.5, "preset": "by_gender"}
+WORDS = {
+    "guidance_scale": "guidance", "num_inference_steps": "steps", "size_px": "size (px)", "num_frames": "window",
+    "deepcache_interval": "DeepCache", "guidance_schedule": "schedule", "guidance_mask": "guided",
+}  # fmt: skip
+BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
+SECONDS = {"unit": "s", "direction": "lower"}  # of generation, which is no metric
+
+
+@dataclass(frozen=True)
+class MeanRow:
+    """A metric at one setting: mean and 95 % interval over `clips`; low, high and middle also in % of the metric's
+    own axis, None for a single clip."""
+
+    metric: str
+    setting: tuple
+    mean: float
+    low: float | None
+    high: float | None
+    clips: int
+    unit: str
+    better: str
+    is_headline: bool
+    bar: tuple[float, float, float] | None = None
+
+
+@dataclass
+class Page:
+    """What the page of a sweep shows; the template has no other source."""
+
+    sweep: str
+    status: SweepStatus
+    facts: dict[str, str]
+    swept: dict[str, list[str]]
+    is_trained: bool
+    columns: list[str] = field(default_factory=list)
+    means: list[MeanRow] = field(default_factory=list)
+    column: str = ""
+    baseline: str = ""
+    comparisons: list[dict] = field(default_factory=list)
+    not_compared: str = ""
+    front: list[dict] = field(default_factory=list)
+    objectives: list[str] = field(default_factory=list)
+    front_note: str = ""
+    figures: dict[str, str] = field(default_factory=dict)
+    pairs: list[PairMedia] = field(default_factory=list)
+    failures: list[dict] = field(default_factory=list)
+    record_metrics: list[str] = field(default_factory=list)
+    records: list[dict] = field(default_factory=list)
+    protocols: list[dict] = field(default_factory=list)
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    weights: dict[str, list[str]] = field(default_factory=dict)
+    videos_note: str = ""
+
+    def setting_values(self, place: int) -> list[str]:
+        """The values of one of `columns`, as they are shown."""
+        values = dict.fromkeys(row.setting[place] for row in self.means)
+        return [shown(value) for value in sorted(values)]
+
+
+def figures_of(tidy: pd.DataFrame, wide: pd.DataFrame) -> dict[str, Figure]:
+    """The figures of a page, by what each shows, which is its caption and its alternative text.
+
+    Args:
+        tidy, wide: the sweep's tables, as `experiments.collect` gives them.
+    """
+    return {
+        "Metrics against guidance_scale, a column a pair; lines are means of seeds, dots records": sweep_figure(wide)
+    }
+
+
+def settings_of(table: pd.DataFrame) -> list[str]:
+    """The columns that tell the settings of a sweep apart: guidance, or the preset where it chose it, and others."""
+    first = "preset" if (table["guidance_from"] == "preset").all() else "guidance_scale"
+    others = [name for name in OPTIONS_OF_A_CELL if table[name].nunique() > 1]
+    return [first, *others, *varied(table)]
+
+
+def metrics_of(table: pd.DataFrame) -> list[str]:
+    """The metrics of results with a value, the headline ones first; of controls and real clips none."""
+    known = [name for name in table.columns if base_name(name) in DEFINITIONS or name == "seconds"]
+    known = [name for name in known if table[name].notna().any()]
+    known = [name for name in known if name.endswith("_minus_real") or not name.endswith(SUFFIXES)]
+    return [*filter(is_headline, known), *(name for name in known if not is_headline(name))]
+
+
+def is_headline(metric: str) -> bool:
+    """Whether a metric is shown at first; as a measure of change (`change_`) or of a leak (`leaky_`), too."""
+    for prefix in PREFIXES:
+        metric = metric.removeprefix(prefix)
+    return metric in HEADLINES
+
+
+def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> list[MeanRow]:
+    """Each metric at each setting: the mean over clips with Student's interval; seeds and voices averaged within."""
+    clips = per_clip(table, metrics, columns)
+    rows = []
+    for metric in metrics:
+        told = SECONDS if metric == "seconds" else vars(DEFINITIONS[base_name(metric)])
+        better = "zero" if metric.endswith("_minus_real") else told["direction"]
+        of_metric = []
+        for setting, part in clips[metric].groupby(list(columns)):
+            values = part.dropna().to_numpy()
+            if len(values):
+                low, high = mean_interval(values) or (None, None)
+                of_metric.append(
+                    MeanRow(metric, setting, float(values.mean()), low, high, len(values), told["unit"],
+                            BETTER[better], is_headline(metric))
+                )  # fmt: skip
+        rows += _with_bars(of_metric)
+    return rows
+
+
+def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
+    """The rows of one metric with the places of low, mean and high in % of what they span together."""
+    edges = [value for row in rows for value in (row.low, row.mean, row.high) if value is not None]
+    start, span = min(edges, default=0.0), max(edges, default=0.0) - min(edges, default=0.0)
+    if not span:
+        return rows
+
+    def place(value: float) -> float:
+        return round(100 * (value - start) / span, 2)
+
+    return [
+        MeanRow(**{**vars(row), "bar": (place(row.low), place(row.mean), place(row.high))}) if row.low is not None
+        else MeanRow(**{**vars(row), "bar": (place(row.mean),) * 3})
+        for row in rows
+    ]  # fmt: skip
+
+
+def compared(table: pd.DataFrame, column: str, baseline: str | None, page: Page) -> None:
+    """Puts the comparisons with a baseline and the Pareto front on the page, or why there are none.
+
+    Raises:
+        OptionError: the given baseline is no setting.
+    """
+    metrics = [name for name in METRICS if name in table and table[name].notna().any()]
+    within = swept_beside(table, column)
+    try:
+        chosen = _baseline(table, column) if baseline is None else setting_of(table, column, baseline)
+        page.column, page.baseline = column, f"{chosen}"
+        if not metrics:
+            raise OptionError(f"no record has a value of {' or '.join(METRICS)}")
+        page.comparisons = compare_all(table, metrics, column, chosen, within).to_dict("records")
+    except OptionError as error:
+        if baseline is not None:
+            raise
+        page.not_compared = str(error)
+    page.objectives = [*filter(has_direction, metrics), "seconds"]
+    try:
+        front = pareto_front(table, [column, *within], page.objectives)
+    except OptionError as error:
+        page.front_note = str(error)
+        return
+    page.front = [
+        {**row, "setting": _setting_words([column, *within], [row[name] for name in (column, *within)])}
+        for row in front.to_dict("records")
+    ]
+
+
+def _baseline(table: pd.DataFrame, column: str) -> Any:
+    there = sorted(table[column].dropna().unique().tolist())
+    wanted = DEFAULT_BASELINES.get(column)
+    return wanted if wanted in there else there[0]
+
+
+def _setting_words(columns: Sequence[str], values: Iterable[Any]) -> str:
+    return ", ".join(f"{WORDS.get(name, name)} {shown(value)}" for name, value in zip(columns, values, strict=True))
+
+
+def shown(value: Any) -> str:
+    """A value for people: four significant digits, a dash for none."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def video_labels(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """Record -> what a result is called beside others of its pair: its setting, and the seed where there are several."""
+    columns = [*columns, *(["seed"] if table["seed"].nunique() > 1 else [])]
+    return {row["record"]: _setting_words(columns, [row[name] for name in columns]) for row in table.to_dict("records")}
+
+
+def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
+    """The failures that no later run has mended, each with pair, cell, stage and reason."""
+    return [
+        {**failure, "cell": ", ".join(failure["overrides"])}
+        for failure in sweep_failures(sweep_folder(runs_dir, status.name))
+        if status.states.get((cell_key(failure["overrides"]), failure["pair"]), "failed") == "failed"
+    ]
+
+
+def protocols_of(tidy: pd.DataFrame) -> list[dict]:
+    """What made each metric's numbers: one row for each network and version of the protocol."""
+    columns = ["metric", "unit", "direction", "network", "weights", "version", "protocol"]
+    if tidy.empty:
+        return []
+    counted = tidy.groupby(columns, dropna=False).agg(records=("value", "size"), without=("value", _missing))
+    return counted.reset_index().to_dict("records")
+
+
+def _missing(values: pd.Series) -> int:
+    return int(values.isna().sum())
+
+
+def told_by(records: Sequence[Record], *keys: str) -> dict[str, list[str]]:
+    """The entries below keys of the records' contents, each with all values that it has in any record."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        entries = record.content
+        for key in keys:
+            entries = entries.get(key) or {}
+        for name, value in entries.items():
+            if str(value) not in found.setdefault(name, []):
+                found[name].append(str(value))
+    return found
+
+
+def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseline: str | None = None) -> Page:
+    """All that the page of a sweep shows, but for its videos, which are not yet embedded or linked.
+
+    Args:
+        detector: for the mouths; None takes the project's own.
+
+    Raises:
+        OptionError: there is no such sweep, it has neither records nor failures, or the baseline is no setting of it.
+    """
+    sweep_in(runs_dir, sweep)
+    status, records = status_of(runs_dir, sweep), sweep_records(runs_dir, sweep)
+    failures = failures_of_sweep(runs_dir, status)
+    if not records and not failures:
+        raise OptionError(f"sweep {sweep} in {runs_dir} has neither records nor failures; run it first")
+    is_trained = all(record.content["model"]["trained"] for record in records)
+    page = Page(sweep, status, {}, {}, is_trained, failures=failures)
+    if not records:
+        page.facts = {"records": _counts(status)}
+        return page
+    table, tidy = read_source(runs_dir, sweep), collect(runs_dir, sweep)
+    columns, metrics = settings_of(table), metrics_of(table)
+    page.facts, page.swept = facts_of(table, records, status), swept_of(table, columns)
+    page.columns = [WORDS.get(name, name) for name in columns]
+    page.means = means_over_clips(table, columns, metrics)
+    compared(table, columns[0], baseline, page)
+    page.figures = {caption: figure_source(figure) for caption, figure in figures_of(tidy, table).items()}
+    page.record_metrics = [name for name in metrics if is_headline(name)]
+    labels = video_labels(table, columns)
+    page.records = [{**row, "label": labels[row["record"]]} for row in table.to_dict("records")]
+    page.protocols = protocols_of(tidy)
+    page.versions, page.weights = told_by(records, "versions"), told_by(records, "model", "weights_sha256")
+    values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
+    details = {row["record"]: {name: shown(row[name]) for name in values} for row in page.records}
+    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    page.pairs = pair_media(records, labels, details, detector)
+    return page
+
+
+def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus) -> dict[str, str]:
+    """What was run, in a few words each."""
+    made = sorted(record.content["made"] for record in records if "made" in record.content)
+    days = f"{made[0][:10]} to {made[-1][:10]}" if made and made[0][:10] != made[-1][:10] else "".join(made[:1])[:10]
+    genders = ", ".join(f"{number} {name}" for name, number in table.groupby("gender")["clip"].nunique().items())
+    models = sorted(set(table["model"] + np.where(table["trained"], "", f" ({UNTRAINED})")))
+    facts = {
+        "model": ", ".join(models),
+        "records": _counts(status),
+        "clips": f"{table['clip'].nunique()} ({genders})",
+        "pairs": f"{table['pair'].nunique()} of clip and voice",
+        "seeds": ", ".join(map(str, sorted(table["seed"].unique()))),
+        "steps": ", ".join(map(str, sorted(table["num_inference_steps"].unique()))),
+        "solver": ", ".join(sorted(table["scheduler"].unique())),
+        "size": ", ".join(f"{size} px" for size in sorted(table["size_px"].unique())),
+        "generation": f"{table['seconds'].mean():.3g} s a record, {table['seconds'].sum() / 60:.3g} min in all",
+        "made": days,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _counts(status: SweepStatus) -> str:
+    return ", ".join(f"{status.count(state)} {state}" for state in COLUMNS if state == "done" or status.count(state))
+
+
+def swept_of(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The parameters with several values, and these."""
+    names = [name for name in (*columns, "seed") if table[name].nunique() > 1]
+    return {name: [shown(value) for value in sorted(table[name].dropna().unique().tolist())] for name in names}
+
+
+def rendered(page: Page) -> str:
+    """The page as HTML; every name in it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGES_DIR), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["shown"] = shown
+    css, js = ((PAGES_DIR / f"report.{kind}").read_text() for kind in ("css", "js"))
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        words=WORDS,
+        untrained=UNTRAINED,
+        css=css,
+        js=js,
+        js_sha256=base64.b64encode(hashlib.sha256(js.encode()).digest()).decode(),
+    )
+
+
+def write_report(
+    runs_dir: Path, sweep: str, output: Path | None = None, videos: str = "embed", baseline: str | None = None,
+    detector: LandmarkDetector | None = None, max_bytes: int = PAGE_BYTES,
+) -> Path:  # fmt: skip
+    """Writes the page of a sweep.
+
+    Args:
+        output: the file; by default report.html in the sweep's folder.
+        videos: "embed" puts as many into the page as keep it below `max_bytes`, and links the others; "link" links all.
+        baseline, detector: as `gather`.
+
+    Raises:
+        OptionError: as `gather`; or `videos` is neither.
+    """
+    if videos not in VIDEO_CHOICES:
+        raise OptionError(f"videos is {videos!r}; choose one of {', '.join(VIDEO_CHOICES)}")
+    page = gather(runs_dir, sweep, detector, baseline)
+    path = sweep_folder(runs_dir, sweep) / REPORT_FILE if output is None else output
+    link_videos(page.pairs, path.parent)
+    if videos == "embed":
+        page.videos_note = embed_videos(page.pairs, max_bytes - len(rendered(page).encode()))
+    else:
+        page.videos_note = "The videos are not in this page but linked: keep it where it is beside them."
+    write_text(path, rendered(page))
+    return path
+
+
+def sweep_in(runs_dir: Path, name: str | None) -> str:
+    """The name of a sweep that is there; without a name, that of the only one.
+
+    Raises:
+        OptionError: there is no such sweep, none at all, or several to choose from.
+    """
+    names = sorted(path.name for path in (runs_dir / "sweeps").glob("[!.]*") if path.is_dir())
+    if not names:
+        raise OptionError(f"{runs_dir} has no sweep; give the folder that runs_dir named (by default runs)")
+    if name is None and len(names) > 1:
+        raise OptionError(f"{runs_dir} has {len(names)} sweeps; choose one with --sweep: {', '.join(names)}")
+    if name is not None and name not in names:
+        raise OptionError(f"{runs_dir} has no sweep {name}; it has {', '.join(names)}")
+    return names[0] if name is None else name
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="a runs folder")
+    parser.add_argument("--sweep", help="its name; may be left out where there is only one")
+    parser.add_argument("--output", type=Path, help=f"default: {REPORT_FILE} in the sweep's folder")
+    parser.add_argument("--videos", choices=VIDEO_CHOICES, default="embed", help="default: %(default)s, below 30 MB")
+    parser.add_argument("--baseline", help="the setting that the others are compared with")
+    told = parser.parse_args(arguments)
+    try:
+        sweep = sweep_in(told.runs, told.sweep)
+        path = write_report(told.runs, sweep, told.output, told.videos, told.baseline)
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{path} has {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
