@@ -115,9 +115,7 @@ def figures_of(tidy: pd.DataFrame, wide: pd.DataFrame) -> dict[str, Figure]:
     Args:
         tidy, wide: the sweep's tables, as `experiments.collect` gives them.
     """
-    return {
-        "Metrics against guidance_scale, a column a pair; lines are means of seeds, dots records": sweep_figure(wide)
-    }
+    return {"Metrics against guidance_scale, a column a pair; lines are means of seeds": sweep_figure(wide)}
 
 
 def settings_of(table: pd.DataFrame) -> list[str]:
@@ -132,14 +130,18 @@ def metrics_of(table: pd.DataFrame) -> list[str]:
     known = [name for name in table.columns if base_name(name) in DEFINITIONS or name == "seconds"]
     known = [name for name in known if table[name].notna().any()]
     known = [name for name in known if name.endswith("_minus_real") or not name.endswith(SUFFIXES)]
-    return [*filter(is_headline, known), *(name for name in known if not is_headline(name))]
+    return sorted(known, key=lambda name: HEADLINES.index(_plain(name)) if is_headline(name) else len(HEADLINES))
 
 
 def is_headline(metric: str) -> bool:
     """Whether a metric is shown at first; as a measure of change (`change_`) or of a leak (`leaky_`), too."""
+    return _plain(metric) in HEADLINES
+
+
+def _plain(metric: str) -> str:
     for prefix in PREFIXES:
         metric = metric.removeprefix(prefix)
-    return metric in HEADLINES
+    return metric
 
 
 def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> list[MeanRow]:
@@ -227,7 +229,7 @@ def shown(value: Any) -> str:
 
 
 def video_labels(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
-    """Record -> what a result is called beside others of its pair: its setting, and the seed where there are several."""
+    """Record -> what a result is called beside others of its pair: its setting, and the seed where it varies."""
     columns = [*columns, *(["seed"] if table["seed"].nunique() > 1 else [])]
     return {row["record"]: _setting_words(columns, [row[name] for name in columns]) for row in table.to_dict("records")}
 
@@ -316,14 +318,17 @@ def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus
         "records": _counts(status),
         "clips": f"{table['clip'].nunique()} ({genders})",
         "pairs": f"{table['pair'].nunique()} of clip and voice",
-        "seeds": ", ".join(map(str, sorted(table["seed"].unique()))),
+        "seed": ", ".join(map(str, sorted(table["seed"].unique()))),
         "steps": ", ".join(map(str, sorted(table["num_inference_steps"].unique()))),
-        "solver": ", ".join(sorted(table["scheduler"].unique())),
-        "size": ", ".join(f"{size} px" for size in sorted(table["size_px"].unique())),
+        "scheduler": ", ".join(sorted(table["scheduler"].unique())),
+        "size (px)": ", ".join(map(str, sorted(table["size_px"].unique()))),
         "generation": f"{table['seconds'].mean():.3g} s a record, {table['seconds'].sum() / 60:.3g} min in all",
         "made": days,
     }
-    return {name: value for name, value in facts.items() if value}
+    swept = swept_of(table, settings_of(table))
+    return {
+        name: value for name, value in facts.items() if value and name not in [WORDS.get(key, key) for key in swept]
+    }
 
 
 def _counts(status: SweepStatus) -> str:
@@ -342,7 +347,7 @@ def rendered(page: Page) -> str:
         loader=jinja2.FileSystemLoader(PAGES_DIR), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters["shown"] = shown
+    environment.filters |= {"shown": shown, "signed": lambda value: shown(value) if pd.isna(value) else f"{value:+.4g}"}
     css, js = ((PAGES_DIR / f"report.{kind}").read_text() for kind in ("css", "js"))
     return environment.get_template("report.html.j2").render(
         page=page,
