@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments import figures
 from experiments.collect import collect, sweep_failures, sweep_records
 from experiments.compare import METRICS, has_direction, read_source, setting_of, swept_beside
 from experiments.comparisons import compare_all, per_clip
-from experiments.figures import sweep_figure
 from experiments.labels import varied
 from experiments.page_media import PAGE_BYTES, PairMedia, embed_videos, figure_source, link_videos, pair_media
 from experiments.pareto import pareto_front
@@ -49,6 +49,7 @@ HEADLINES = (
 )  # fmt: skip
 SHOWN_WITH_A_VIDEO = ("lse_c", "sync_mini_confidence", "lpips_alex_mouth")
 OPTIONS_OF_A_CELL = ("num_inference_steps", "size_px", "num_frames", "mask", "dtype", "model")
+FRONT_AXES = ("lpips_alex_mouth", "sync_mini_confidence")
 DEFAULT_BASELINES = {"guidance_scale": 1.5, "preset": "by_gender"}
 WORDS = {
     "guidance_scale": "guidance", "num_inference_steps": "steps", "size_px": "size (px)", "num_frames": "window",
@@ -109,13 +110,31 @@ class Page:
         return [shown(value) for value in sorted(values)]
 
 
-def figures_of(tidy: pd.DataFrame, wide: pd.DataFrame) -> dict[str, Figure]:
+def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[str, Figure]:
     """The figures of a page, by what each shows, which is its caption and its alternative text.
 
     Args:
-        tidy, wide: the sweep's tables, as `experiments.collect` gives them.
+        table: wide.
+        columns: what tells the settings apart.
+        page: with its comparisons and front.
     """
-    return {"Metrics against guidance_scale, a column a pair; lines are means of seeds": sweep_figure(wide)}
+    there = [name for name in figures.HEADLINES if name in table and table[name].notna().any()]
+    first, within, made = columns[0], swept_beside(table, columns[0]), {}
+    if there and table[first].nunique() > 1:
+        caption = "Means over clips with 95 % intervals; faint lines are clips, dashed the real clips' score"
+        made[caption] = figures.curves(table, first, there, by=within[0] if within else None)
+    if there and page.comparisons:
+        baseline = setting_of(table, first, page.baseline)
+        caption = "Differences within each clip, BCa intervals; full marks are differences that the tests show"
+        made[caption] = figures.differences(table, first, baseline, there, within)
+    if page.front and set(FRONT_AXES) <= set(there):
+        made["Settings by two objectives, and how often each is on the Pareto front"] = figures.pareto(
+            table, [first, *within], *FRONT_AXES
+        )
+    if there and table.groupby("clip")["seed"].nunique().max() > 1:
+        made["Seeds of each clip"] = figures.seed_spread(table, there)
+    made["Records of each pair; lines are means of seeds"] = figures.sweep_figure(table)
+    return made
 
 
 def settings_of(table: pd.DataFrame) -> list[str]:
@@ -294,7 +313,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     page.columns = [WORDS.get(name, name) for name in columns]
     page.means = means_over_clips(table, columns, metrics)
     compared(table, columns[0], baseline, page)
-    page.figures = {caption: figure_source(figure) for caption, figure in figures_of(tidy, table).items()}
+    page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
     page.record_metrics = [name for name in metrics if is_headline(name)]
     labels = video_labels(table, columns)
     page.records = [{**row, "label": labels[row["record"]]} for row in table.to_dict("records")]
