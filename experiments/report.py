@@ -123,10 +123,11 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
     if there and table[first].nunique() > 1:
         caption = "Means over clips with 95 % intervals; faint lines are clips, dashed the real clips' score"
         made[caption] = figures.curves(table, first, there, by=within[0] if within else None)
-    if there and page.comparisons:
+    if page.comparisons:
         baseline = setting_of(table, first, page.baseline)
         caption = "Differences within each clip, BCa intervals; full marks are differences that the tests show"
-        made[caption] = figures.differences(table, first, baseline, there, within)
+        compared_metrics = list(dict.fromkeys(row["metric"] for row in page.comparisons))  # one family of tests
+        made[caption] = figures.differences(table, first, baseline, compared_metrics, within)
     if page.front and set(FRONT_AXES) <= set(there):
         made["Settings by two objectives, and how often each is on the Pareto front"] = figures.pareto(
             table, [first, *within], *FRONT_AXES
