@@ -4,7 +4,7 @@
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from tokenize import TokenError
@@ -104,7 +104,11 @@ def render(
 
 
 def _listed(table: pd.DataFrame, column: str) -> str:
-    return ", ".join(f"{value:g}" for value in _values(table, column)) or "none"
+    return ", ".join(map(_text, _values(table, column))) or "none"
+
+
+def _text(value: float | str) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _values(table: pd.DataFrame, column: str) -> list:
@@ -150,12 +154,12 @@ class Explorer:
         self._store, self._maker = RecordStore(self.runs_dir), Maker()
         self._made: list[str] = []
         self._work: threading.Thread | None = None
-        self._is_filling = False
+        self._is_filling = self._is_making = False
         self.record: Record | None = None
         self._read()
         self._build()
-        self._fill()
-        self.refresh()
+        self._fill(keep=False)
+        self._fill_list()
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict:
         return self.widget._repr_mimebundle_(**kwargs)
@@ -198,9 +202,9 @@ class Explorer:
 
     def _kin(self) -> pd.DataFrame:
         """All records of the pair and variant in hand, those of other sweeps, too."""
-        of_pair = self.table[self.table["pair"] == self.pair.value].iloc[0]
-        values = dict(zip(VARIANT, self.variant.value, strict=True)) | {name: of_pair[name] for name in SAME_INPUTS}
-        return filtered(self._all, None, **values)
+        first = self.table[self.table["pair"] == self.pair.value].iloc[0]
+        inputs = {name: first[name] for name in SAME_INPUTS}
+        return filtered(self._all, None, **inputs, **dict(zip(VARIANT, self.variant.value, strict=True)))
 
     # Widgets
 
@@ -248,29 +252,17 @@ class Explorer:
         self.stage = widgets.HTML()
         self.status, self.view = widgets.HTML(), widgets.HTML()
         self._making = widgets.HBox([self.progress, self.stage, self.cancel_button])
-        left = widgets.VBox(
-            [
-                self.where,
-                widgets.HBox([self.sorting, self.again]),
-                self.count,
-                self.picked,
-            ]
-        )
-        right = widgets.VBox(
-            [
-                self.pair,
-                self.variant,
-                *(widgets.HBox([self.sliders[name], self.entries[name]]) for name in SETTINGS),
-                widgets.HBox([self.mouth, self.make_button]),
-                self._making,
-            ]
-        )
+        left = widgets.VBox([self.where, widgets.HBox([self.sorting, self.again]), self.count, self.picked])
+        rows = [widgets.HBox([self.sliders[name], self.entries[name]]) for name in SETTINGS]
+        buttons = widgets.HBox([self.mouth, self.make_button])
+        right = widgets.VBox([self.pair, self.variant, *rows, buttons, self._making])
         top = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap", grid_gap="8px 28px"))
         self.widget = widgets.VBox([top, self.status, self.view])
         self.where.observe(lambda _: self._list(), "value")
         self.sorting.observe(lambda _: self._list(), "value")
-        self.pair.observe(lambda _: self._fill(), "value")
-        for shown in (self.picked, self.mouth, self.variant, *self.sliders.values()):
+        for chosen in (self.pair, self.variant):
+            chosen.observe(lambda _: None if self._is_filling else self._fill(keep=False), "value")
+        for shown in (self.picked, self.mouth, *self.sliders.values()):
             shown.observe(lambda _: self._show(), "value")
         for name, entry in self.entries.items():
             entry.observe(lambda change, name=name: self._enter(name, change["new"]), "value")
@@ -278,21 +270,24 @@ class Explorer:
         self.make_button.on_click(lambda _: self.launch())
         self.cancel_button.on_click(lambda _: self.cancel())
 
-    def _fill(self) -> None:
-        """Gives the sliders the values of the pair in hand, and keeps where they are if they can."""
+    def _fill(self, keep: bool) -> None:
+        """Gives the sliders the values of the pair and variant in hand.
+
+        Args:
+            keep: where the sliders are, also if nothing is there.
+        """
         self._is_filling = True
         variants, before = self._variants(), self.variant.value
         self.variant.options = variants
         self.variant.value = before if before in [value for _, value in variants] else variants[0][1]
-        self.variant.layout.display = None if len(self.variant.options) > 1 else "none"
-        of_pair = self.table[self.table["pair"] == self.pair.value]
-        first = of_pair.iloc[0]
-        at = {name: slider.value for name, slider in self.sliders.items()}
-        is_there = not filtered(self._kin(), None, **at).empty
+        self.variant.layout.display = None if len(variants) > 1 else "none"
+        kin = self._kin()
+        in_view = kin[kin["record"].isin(self.table["record"])].iloc[0]
+        keep = keep or not filtered(kin, None, **self.settings).empty
         for name, slider in self.sliders.items():
-            chosen = at[name] if is_there else first[name].item()
-            values = sorted({*_values(self._kin(), name), chosen})
-            slider.options, slider.value = [(f"{value:g}", value) for value in values], chosen
+            chosen = slider.value if keep else in_view[name].item()
+            values = sorted({*_values(kin, name), chosen})
+            slider.options, slider.value = [(_text(value), value) for value in values], chosen
         self._is_filling = False
         self._show()
 
@@ -318,7 +313,7 @@ class Explorer:
             self._try(self.choose, **{name: text})
             self.entries[name].value = ""
 
-    def _try(self, action, **told: object) -> None:
+    def _try(self, action: Callable[..., None], **told: object) -> None:
         """Does what a control asks for; an error is shown and leaves the widget usable."""
         try:
             action(**told)
@@ -346,7 +341,7 @@ class Explorer:
         for name, value in checked.items():
             slider = self.sliders[name]
             values = sorted({*(known for _, known in slider.options), value})
-            slider.options = [(f"{known:g}", known) for known in values]
+            slider.options = [(_text(known), known) for known in values]
             slider.value = value
         self._is_filling = False
         self._show()
@@ -359,6 +354,7 @@ class Explorer:
     def refresh(self) -> None:
         """Reads the store again, for what has been made meanwhile."""
         self._read()
+        self._fill(keep=True)
         self._fill_list()
 
     def render(self, guidance_scale: float, num_inference_steps: int, seed: int, pair: str | None = None) -> HTML:
@@ -367,7 +363,7 @@ class Explorer:
 
     def launch(self) -> None:
         """Starts to make the record that the sliders are at; `wait` waits for it."""
-        if self._work is not None and self._work.is_alive():
+        if self._is_making:
             return
         try:
             like = self._store.find(self._kin().iloc[0]["record"])
@@ -375,7 +371,7 @@ class Explorer:
         except LatentSyncError as error:
             self.status.value = _warning(str(error))
             return
-        self._is_at_work(True)
+        self._set_making(True)
         self._work = threading.Thread(target=self._make, args=(job, self.pair.value, self.settings), daemon=True)
         self._work.start()
 
@@ -397,12 +393,15 @@ class Explorer:
 
     def _make(self, job: Job, pair: str, settings: dict[str, Any]) -> None:
         told = f"{_plain(pair)}, {cell_label(**settings, options={})}"
-        answer = self._maker.make(job, self._on_progress)
+        try:
+            answer = self._maker.make(job, self._on_progress)
+        except OSError as error:
+            answer = Answer(reason=f"no process could be started ({error})")
         if answer.record is not None:
             self._made.append(answer.record)
-            self.refresh()
-        self._is_at_work(False)
+            self._try(self.refresh)
         self._show()
+        self._set_making(False)
         self._tell(answer, told)
 
     def _tell(self, answer: Answer, told: str) -> None:
@@ -415,10 +414,15 @@ class Explorer:
         self.progress.max, self.progress.value = max(1, total), done
         self.stage.value = f"{escape(stage)}, {done} of {total}" if total else escape(stage)
 
-    def _is_at_work(self, value: bool) -> None:
+    def _set_making(self, value: bool) -> None:
+        self._is_making = value
         self.progress.value, self.stage.value = 0, ""
-        self._making.layout.display = None if value else "none"
-        self.make_button.disabled = value or self.record is not None
+        self._offer()
+
+    def _offer(self) -> None:
+        """Shows what can be done: make what is missing, or cancel what is being made."""
+        self._making.layout.display = None if self._is_making else "none"
+        self.make_button.disabled = self._is_making or self.record is not None
 
     def _show(self) -> None:
         """Shows the sliders' record and those that are picked."""
@@ -426,8 +430,7 @@ class Explorer:
             return
         rows = filtered(self._kin(), None, **self.settings)
         self.record = None if rows.empty else self._store.find(rows.iloc[0]["record"])
-        is_at_work = self._work is not None and self._work.is_alive()
-        self._is_at_work(False) if not is_at_work else None
+        self._offer()
         label = f"{_plain(self.pair.value)}, {cell_label(**self.settings, options={})}"
         if self.record is None:
             self.status.value = f"<b>Missing:</b> {escape(label)}. No record of the store has these settings."

@@ -19,7 +19,7 @@ from latentsync.config import SamplerOptions, VideoOptions
 from latentsync.errors import LatentSyncError, OptionError
 
 if TYPE_CHECKING:
-    from experiments.schema import RunConfig
+    from experiments.schema import MetricsConfig, RunConfig
 
 Progress = Callable[[str, int, int], None]
 IDLE_S = 300.0  # until a process that nothing is asked of ends, and gives back its memory
@@ -96,7 +96,8 @@ def job_like(
     return Job(config, Pair(*files, pair["gender"], pair.get("group"), pair.get("split")), weights)
 
 
-def _metrics_of(record: Record):
+def _metrics_of(record: Record) -> "MetricsConfig":
+    """The families that a record was measured by."""
     from experiments.schema import MetricsConfig
     from latentsync.metrics.definitions import DEFINITIONS, base_name
 

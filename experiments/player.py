@@ -6,7 +6,7 @@ exported HTML, needs no network, and shares no names with what is around it. Its
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -238,7 +238,7 @@ def _panel(title: str, lines: list[tuple[str, Sequence[float | None]]], top: flo
     return "".join(parts)
 
 
-def _runs(curve: Sequence[float | None], length_s: float, y) -> list[str]:
+def _runs(curve: Sequence[float | None], length_s: float, y: Callable[[float], float]) -> list[str]:
     """The points of a line, one run for each stretch without gaps; a frame's value stands at its middle."""
     runs: list[list[str]] = [[]]
     for frame, value in enumerate(curve):
