@@ -336,17 +336,43 @@ def sensitivity_figure(table: pd.DataFrame) -> Figure:
         table: as `experiments.sensitivity.effects` gives it.
     """
     table = table[table.groupby("metric")["effect"].transform(lambda effects: effects.notna().any())]
+    texts = [f"{effect:.0f}" if abs(effect) >= 10 else f"{effect:.1f}" for effect in table["effect"]]
+    shown = table.assign(text=texts, colour=table["effect"] / LARGEST_EFFECT)
+    return _damage_grid(shown, "worse by standard deviations of undamaged clips", LARGEST_EFFECT, cell_in=0.47)
+
+
+def changes_figure(table: pd.DataFrame) -> Figure:
+    """What each damage does to each metric: the change in the metric's own unit, coloured by how much worse that is.
+
+    Colours compare within a row: 1 is the most that any damage does to that metric, below 0 it calls the damage better.
+
+    Args:
+        table: as `experiments.sensitivity.changes` gives it.
+    """
+    table = table[table.groupby("metric")["share"].transform(lambda shares: shares.notna().any())]
+    shown = table.assign(
+        text=[f"{change:+.2g}" if change else "0" for change in table["change"]], colour=table["share"]
+    )
+    return _damage_grid(shown, "worse, as a share of the metric's largest change", 1.0, cell_in=0.62)
+
+
+def _damage_grid(table: pd.DataFrame, label: str, limit: float, cell_in: float) -> Figure:
+    """A coloured cell with a text for each metric, damage and strength.
+
+    Args:
+        table: with columns `text` and `colour` (-1..1, beyond it is cut off; NaN: no value, shown as "-").
+        label, limit: of the colour bar; what a colour of 1 stands for.
+        cell_in: width of a cell, inches.
+    """
     metrics = list(dict.fromkeys(table["metric"]))
     steps = list(dict.fromkeys(zip(table["damage"], table["strength"], strict=True)))
-    grid = table.pivot(index="metric", columns=["damage", "strength"], values="effect").reindex(metrics)[steps]
-    figure = ShownFigure(figsize=(0.47 * len(steps) + 3.2, 0.31 * len(metrics) + 1.6), layout="constrained")
+    grid = table.pivot(index="metric", columns=["damage", "strength"], values=["colour", "text"]).reindex(metrics)
+    colours, texts = grid["colour"][steps].to_numpy(float), grid["text"][steps].to_numpy()
+    figure = ShownFigure(figsize=(cell_in * len(steps) + 3.2, 0.31 * len(metrics) + 1.6), layout="constrained")
     axis = figure.subplots()
-    values = grid.to_numpy()
-    image = axis.imshow(np.clip(values, -LARGEST_EFFECT, LARGEST_EFFECT), cmap="PuOr_r", aspect="auto",
-                        vmin=-LARGEST_EFFECT, vmax=LARGEST_EFFECT)  # fmt: skip
-    for (row, column), value in np.ndenumerate(values):
-        text = "-" if np.isnan(value) else f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}"
-        dark = abs(value) > 0.7 * LARGEST_EFFECT
+    image = axis.imshow(limit * np.clip(colours, -1, 1), cmap="PuOr_r", aspect="auto", vmin=-limit, vmax=limit)
+    for (row, column), colour in np.ndenumerate(colours):
+        text, dark = "-" if np.isnan(colour) else texts[row, column], abs(colour) > 0.7
         axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
     axis.set_yticks(range(len(metrics)), metrics, fontsize=7)
     axis.set_xticks(range(len(steps)), [f"{strength:g}" for _, strength in steps], fontsize=6)
@@ -357,7 +383,7 @@ def sensitivity_figure(table: pd.DataFrame) -> Figure:
             axis.axvline(first - 0.5, color="black", linewidth=0.8)
         axis.text(first + (number - 1) / 2, -0.8, damage, ha="center", va="bottom", fontsize=8)
     axis.tick_params(length=0)
-    bar = figure.colorbar(image, ax=axis, shrink=0.6, extend="both")
-    bar.set_label("worse by standard deviations of undamaged clips", fontsize=7)
+    bar = figure.colorbar(image, ax=axis, shrink=0.6, extend="both" if (np.abs(colours) > 1).any() else "neither")
+    bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=7)
     return figure

@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,7 @@ LEAST_CLIPS = 2
 UNDAMAGED = "none"
 ROUNDING_DEVIATION = 12**-0.5  # of whole frames: the least standard deviation that a number of frames is held to
 COLUMNS = ["clip", "damage", "strength", "metric", "value"]
+SEEN, UNSEEN = 0.25, 0.05  # of the largest change: from there on, or below it, in `verdicts`
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -112,20 +113,47 @@ class WholeClip:
             One row a value: clip, damage, strength, metric, value (NaN where there is none).
         """
         name, strength = step
-        damage = DAMAGES.get(name, Damage("", (0, 0, 0)))
-        height, width = self.faces.frame_size
         with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
             sound, video = Path(folder) / "voice.wav", Path(folder) / "damaged.mp4"
+            damage = damage_of(name)
             heard = self.voice if damage.voice is None else damage.voice(self.voice, self.wrong, strength)
             sound.write_bytes(wav_bytes(np.round(heard * 32767).astype(np.int16)))
-            pixels = crops_to_pixels(damaged(self.crops, damage, strength))
-            with VideoWriter(video, width, height, crf=round(strength) if damage.crf else CRF) as writer:
-                for frame, face, matrix in zip(self.frames, pixels, self.faces.matrices, strict=True):
-                    writer.write(restore(frame, face, matrix))
+            self._write(video, step)
             made = Made(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
             found = measured(made, wanted, self.detector, relation="own").entries
         rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in found.items()]
         return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
+
+    def faces_with(self, step: tuple[str, float]) -> np.ndarray:
+        """Its aligned faces with a damage, as they come back from composite and codec, uint8 (f, 128, 128, 3)."""
+        with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
+            self._write(video := Path(folder) / "damaged.mp4", step)
+            pairs = zip(media.read_frames(video, VIDEO_RATE_HZ), self.faces.matrices, strict=True)
+            return np.stack([warp_crop(*pair, SIZE_PX).numpy().transpose(1, 2, 0) for pair in pairs])
+
+    def _write(self, target: Path, step: tuple[str, float]) -> None:
+        (name, strength), (height, width) = step, self.faces.frame_size
+        pixels = crops_to_pixels(damaged(self.crops, damage_of(name), strength))
+        with VideoWriter(target, width, height, crf=round(strength) if damage_of(name).crf else CRF) as writer:
+            for frame, face, matrix in zip(self.frames, pixels, self.faces.matrices, strict=True):
+                writer.write(restore(frame, face, matrix))
+
+
+def damage_of(name: str) -> Damage:
+    """The damage of that name; of "none", one that does nothing."""
+    return Damage("", (0, 0, 0)) if name == UNDAMAGED else DAMAGES[name]
+
+
+def side_by_side(clips: Sequence[WholeClip], wanted: MetricsConfig, steps: Sequence[tuple[str, float]]) -> pd.DataFrame:
+    """The values of several clips with each damage, a thread a clip; rows as `WholeClip.values` has them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the clips share the cores
+    try:
+        with ThreadPoolExecutor(len(clips)) as pool:
+            tables = pool.map(lambda clip: pd.concat([clip.values(wanted, step) for step in steps]), clips)
+            return pd.concat(tables, ignore_index=True)
+    finally:
+        torch.set_num_threads(before)
 
 
 def all_steps(strongest: bool = False) -> list[tuple[str, float]]:
@@ -165,6 +193,58 @@ def effects(values: pd.DataFrame) -> pd.DataFrame:
                          int(hurt.isna().sum())))  # fmt: skip
     names = ["metric", "damage", "strength", "effect", "undamaged", "damaged", "deviation", "clips", "lost"]
     return pd.DataFrame(rows, columns=names)
+
+
+def changes(values: pd.DataFrame) -> pd.DataFrame:
+    """What each damage does to each metric, beside the most that any of them does to it; for few clips, too.
+
+    Returns:
+        One row a metric, damage and strength: `undamaged`, `damaged` (means over clips that have both), `worse` (how
+        much worse it became, mean over clips), `change` (damaged less undamaged; of metrics that should be 0 or 1 it
+        is `worse`, since offsets of different signs would cancel out) and `share` (`worse` as a part of the metric's
+        largest one of either sign; NaN where no damage moves it).
+    """
+    table = values[values["metric"].map(judged)].pivot(index=["damage", "strength", "metric"], columns="clip")["value"]
+    rows = []
+    for (damage, strength, metric), hurt in table.iterrows():
+        whole = table.loc[UNDAMAGED, 0.0, metric]
+        known = whole.notna() & hurt.notna()
+        whole, hurt = whole[known], hurt[known]
+        worse = (badness(metric, hurt) - badness(metric, whole)).mean()
+        change = worse if direction_of(metric) in ("zero", "one") else hurt.mean() - whole.mean()
+        rows.append((metric, damage, strength, whole.mean(), hurt.mean(), change, worse))
+    names = ["metric", "damage", "strength", "undamaged", "damaged", "change", "worse"]
+    found = pd.DataFrame(rows, columns=names)
+    largest = found.groupby("metric")["worse"].transform(lambda worse: worse.abs().max())
+    found["share"] = (found["worse"] / largest).where(largest > 0)
+    order = {name: place for place, name in enumerate(dict.fromkeys(values["metric"]))}
+    steps = {step: place for place, step in enumerate(zip(values["damage"], values["strength"], strict=True))}
+    places = [(order[row.metric], steps[row.damage, row.strength]) for row in found.itertuples()]
+    kept = found.iloc[sorted(range(len(found)), key=places.__getitem__)]
+    return kept[kept["damage"] != UNDAMAGED].reset_index(drop=True)
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """Which damages each metric sees and which it does not, each at the strongest that was tried.
+
+    Args:
+        table: as `changes` gives it.
+
+    Returns:
+        One row a metric: `most` (the damage that makes it worst), `sees` (others that make it worse by a quarter of
+        that or more), `calls better` (the same with the other sign), `blind to` (less than a twentieth, of any sign).
+    """
+    strongest = table.loc[table.groupby(["metric", "damage"], sort=False)["strength"].idxmax()]
+    rows = {}
+    for metric, of_metric in strongest.dropna(subset="share").groupby("metric", sort=False):
+        share = of_metric.set_index("damage")["share"].sort_values(ascending=False)
+        rows[metric] = {
+            "most": share.index[0],
+            "sees": ", ".join(share.index[1:][share[1:] >= SEEN]),
+            "calls better": ", ".join(share.index[share <= -SEEN]),
+            "blind to": ", ".join(share.index[share.abs() < UNSEEN]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
 def badness(metric: str, values: pd.Series) -> pd.Series:

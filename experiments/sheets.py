@@ -133,3 +133,20 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
         axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()
     return figure
+
+
+def mouth_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+    """The mouths of aligned faces side by side, a labelled row each.
+
+    Args:
+        rows: label -> faces, uint8 (f, r, r, 3), as many in each row.
+    """
+    length = max(len(faces) for faces in rows.values())
+    figure = ShownFigure(figsize=(0.95 * length + 1.2, 0.72 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axis, (label, faces) in zip(axes, rows.items(), strict=True):
+        axis.imshow(np.hstack([mouth_of(face) for face in faces]))
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    return figure

@@ -8,9 +8,19 @@ import pytest
 import torch
 
 from experiments.damage import DAMAGES, damaged, wrong_voice
-from experiments.figures import sensitivity_figure
+from experiments.figures import changes_figure, sensitivity_figure
 from experiments.schema import METRIC_SETS, MetricsConfig
-from experiments.sensitivity import UNDAMAGED, WholeClip, all_steps, badness, effects, judged, speak_clip
+from experiments.sensitivity import (
+    UNDAMAGED,
+    WholeClip,
+    all_steps,
+    badness,
+    changes,
+    effects,
+    judged,
+    speak_clip,
+    verdicts,
+)
 from latentsync import media
 from latentsync.landmarks import MediaPipeLandmarks
 from latentsync.masks import mouth_mask
@@ -146,3 +156,32 @@ def test_effects_are_in_deviations_of_the_undamaged_and_positive_where_it_is_wor
     assert np.isnan(found.loc[sharp, "effect"]) and found.loc[sharp, "lost"] == 1
     assert badness(sharp, pd.Series([0.5, 1.5, 1])).tolist() == [0.5, 0.5, 0]
     assert judged("psnr") and not judged("sync_mini_offset_real") and not judged("sync_mini_offset_minus_real")
+
+
+def test_changes_and_verdicts_compare_damages_within_a_metric():
+    offset, steps = "sync_mini_offset", [(UNDAMAGED, 0), ("blur", 1), ("blur", 2), ("shift", 5), ("codec", 35)]
+    known = {
+        "psnr": ([30, 25, 20, 33, 29.9], [34, 29, 24, 37, 33.9]),
+        offset: ([0, 0, 0, -5, 0], [1, 1, 1, -4, None]),
+    }
+    rows = [
+        (clip, *step, metric, value)
+        for metric, by_clip in known.items()
+        for clip, values in zip("ab", by_clip, strict=True)
+        for step, value in zip(steps, values, strict=True)
+    ]
+    values = pd.DataFrame(rows, columns=["clip", "damage", "strength", "metric", "value"]).astype({"value": float})
+    table = changes(values)
+    found = table.set_index(["metric", "damage", "strength"])
+    assert list(zip(table["damage"], table["strength"], strict=True)) == 2 * steps[1:]
+    assert found.loc[("psnr", "blur", 1), ["undamaged", "damaged", "change", "worse", "share"]].tolist() == [
+        32, 27, -5, 5, 0.5,
+    ]  # fmt: skip
+    assert found.loc[("psnr", "shift", 5), "share"] == pytest.approx(-0.3)
+    assert found.loc[(offset, "shift", 5), ["change", "worse"]].tolist() == [4, 4]
+    assert found.loc[(offset, "codec", 35), "undamaged"] == 0
+    told = verdicts(table)
+    assert told.loc["psnr"].tolist() == ["blur", "", "shift", "codec"]
+    assert told.loc[offset, ["most", "blind to"]].tolist() == ["shift", "blur, codec"]
+    texts = [text.get_text() for text in changes_figure(table).axes[0].texts]
+    assert {"-5", "-10", "+3", "-0.1", "+4", "0", "blur", "shift", "codec"} == set(texts)
