@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -138,6 +140,31 @@ def _take_in(piece: Piece, folder: Path) -> None:
     part = piece.video.with_name(facts.name)
     part.write_text(json.dumps(piece.facts) + "\n", encoding="utf-8")
     os.replace(part, facts)
+
+
+def pieces_table(folder: Path) -> pd.DataFrame:
+    """The pieces of a prepared folder, a row each.
+
+    Returns:
+        By name: `source`, `start_s`, `seconds`, `face_px` (mean height of what the crops show, in the
+        source), `with_face` (share of frames), `sync_peak` and `sync_lag` (frames) of lips and loudness.
+    """
+    rows = {}
+    for path in sorted(folder.glob(f"*{FACTS_END}")):
+        facts = read_json(path) or {}
+        if "matrices" not in facts:  # the report
+            continue
+        scales = np.sqrt(np.abs(np.linalg.det(np.array(facts["matrices"])[:, :, :2])))
+        rows[facts["name"]] = {
+            "source": facts["source"]["video"],
+            "start_s": facts["start_s"],
+            "seconds": facts["frames"] / facts["fps"],
+            "face_px": round(float((facts["crop_box_px"][1] / scales).mean())),
+            "with_face": 1 - len(facts["frames_without_face"]) / facts["frames"],
+            "sync_peak": facts["landmark_sync"]["peak"],
+            "sync_lag": facts["landmark_sync"]["lag_frames"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("piece")
 
 
 # --- one source ---

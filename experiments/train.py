@@ -16,6 +16,8 @@ from typing import Any
 
 import hydra
 import numpy as np
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -81,6 +83,20 @@ def read_config(config: DictConfig) -> TrainConfig:
         return OmegaConf.to_object(OmegaConf.merge(schema, config))
     except OmegaConfBaseException as error:
         raise OptionError(f"{error.full_key or error.key}: {str(error).splitlines()[0]}") from error
+
+
+def configure(overrides: list[str]) -> TrainConfig:
+    """The configuration that the command line and `conf/` come to.
+
+    Raises:
+        OptionError: an override is unknown, missing or out of range.
+    """
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            composed = compose("train_config", overrides=overrides)
+    except HydraException as error:
+        raise OptionError(f"{str(error).splitlines()[0]} (known keys: {CONF_DIR.name}/train)") from error
+    return read_config(composed)
 
 
 def make_task(config: TrainConfig) -> tuple[Task, Dataset, Dataset]:

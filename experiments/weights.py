@@ -14,9 +14,13 @@ cache. HF_ENDPOINT names a mirror of the hub, HF_TOKEN a token for it, HF_HUB_OF
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync import weights
 from latentsync.errors import LatentSyncError, WeightsError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 ROW = "{:<44} {:>12}  {:<11}  {:<14}  {}"
@@ -30,6 +34,14 @@ def list_weights() -> int:
     print(f"\ncheckpoints: {weights.CHECKPOINTS_DIR.resolve()}\ncache:       {weights.cache_dir()}")
     print(f"versions:    {', '.join(weights.GROUPS)} (fetch VERSION brings its UNet, Whisper and the VAE)")
     return 0
+
+
+def known_weights() -> "pd.DataFrame":
+    """Every known weight as a table, by name: size, where it is ("not here" where it is not), licence, source."""
+    import pandas as pd  # the commands do without
+
+    rows = [(w.name, w.size, _where(w), w.licence, str(w.sources[0])) for w in weights.CATALOGUE.values()]
+    return pd.DataFrame(rows, columns=["name", "size", "where", "licence", "source"]).set_index("name")
 
 
 def _where(weight: weights.WeightFile) -> str:

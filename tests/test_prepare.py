@@ -168,6 +168,17 @@ def test_a_piece_is_what_inference_sees(raw, clips):
     assert (10 * torch.log10(255**2 / (clip.frames()[1:].float() - expected[:-1].float()).square().mean())) < 36
 
 
+def test_the_pieces_come_as_a_table(raw, prepared):
+    table = command.pieces_table(prepared[1])
+    assert table.index.tolist() == ["g-clara-000", "m-oskar-000"]
+    clara = table.loc["g-clara-000"]
+    assert (clara["source"], clara["start_s"], clara["with_face"]) == ("g-clara.mp4", 0, 1)
+    assert clara["seconds"] == pytest.approx(FRAMES / 25, abs=0.05)
+    face = align(read_frames(raw / "g-clara.mp4"), MediaPipeLandmarks(refinements=4), SIZE).landmarks[0]
+    height = face[:, 1].max() - face[:, 1].min()
+    assert height < clara["face_px"] < 2 * height
+
+
 def test_the_sound_is_the_sources_to_the_sample(raw, clips):
     given = read_sound(raw / "g-clara.wav")
     np.testing.assert_array_equal(clips["g-clara-000"].waveform(), given[: FRAMES * 640])

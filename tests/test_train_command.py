@@ -59,6 +59,13 @@ def test_a_wrong_training_configuration_is_refused_by_key(overrides, message):
         train_command.read_config(composed(*overrides))
 
 
+def test_the_configuration_can_be_had_without_the_command_line():
+    config = train_command.configure(["train=vae", "data_dir=d", "loop.steps=3"])
+    assert (config.kind, config.data_dir, config.loop.steps) == ("vae", "d", 3)
+    with pytest.raises(OptionError, match="known keys: conf/train"):
+        train_command.configure(["train=gan", "data_dir=d"])
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
     """Runs the command line in this process with the tiny task: (overrides) -> exit status, stdout, stderr."""

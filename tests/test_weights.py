@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.weights import main
+from experiments.weights import known_weights, main
 from latentsync import weights
 from latentsync.errors import WeightsError
 from latentsync.weights import HubFile, Member, WeightFile, hashes
@@ -349,6 +349,14 @@ def test_every_unet_names_its_configuration():
         model = yaml.safe_load((folder / "model" / f"latentsync_{version}.yaml").read_text())
         assert named[model["inference_ckpt_path"]] == model["unet_config_path"]
         assert (folder / "unet" / f"{model['unet_config_path']}.yaml").is_file()
+
+
+def test_what_is_known_comes_as_a_table_too(here):
+    put(here / "cache" / "whisper" / "tiny.pt", b"damaged")
+    table = known_weights()
+    assert table.index.tolist() == list(weights.CATALOGUE)
+    assert table.loc["whisper/tiny.pt", "where"] == "DAMAGED"
+    assert table.loc["latentsync-1.6/latentsync_unet.pt", ["size", "where"]].tolist() == ["5.1 GB", "not here"]
 
 
 def test_list_is_a_table_of_all_that_is_known(here, capsys):
