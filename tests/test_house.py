@@ -112,3 +112,20 @@ def test_the_table_of_agreement_is_whole(request):
                 for part in parts:
                     if isinstance(part, ast.Constant):
                         assert part.value in table, f"{path.name}: {part.value}"
+
+
+PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def named_files(page: Path) -> set[Path]:
+    """What a page names: the modules of its commands, and what its relative links and pictures lead to."""
+    text = page.read_text()
+    modules = set(re.findall(r"python -m (experiments[.\w]+)", text, re.ASCII))
+    links = re.findall(r"\]\(([^)\s#]+)", text)
+    relative = {page.parent / link for link in links if not re.match(r"[a-z]+:", link)}
+    return relative | {ROOT / f"{module.rstrip('.').replace('.', '/')}.py" for module in modules}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_pages_name_is_there(page):
+    assert sorted(str(path) for path in named_files(page) if not path.exists()) == []
