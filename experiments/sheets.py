@@ -135,7 +135,7 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
     return figure
 
 
-def mouth_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+def face_mouths(rows: Mapping[str, np.ndarray]) -> Figure:
     """The mouths of aligned faces side by side, a labelled row each.
 
     Args:
