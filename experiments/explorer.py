@@ -376,7 +376,8 @@ class Explorer:
         self._work.start()
 
     def cancel(self) -> None:
-        """Stops what is being made."""
+        """Stops what is being made; what of it is written already is removed first, which may take a few seconds."""
+        self.cancel_button.disabled, self.status.value = self._is_making, "Stopping."
         self._maker.cancel()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -416,6 +417,7 @@ class Explorer:
 
     def _set_making(self, value: bool) -> None:
         self._is_making = value
+        self.cancel_button.disabled = False
         self.progress.value, self.stage.value = 0, ""
         self._offer()
 
