@@ -201,14 +201,17 @@ def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
     ]  # fmt: skip
 
 
-def compared(table: pd.DataFrame, column: str, baseline: str | None, page: Page) -> None:
+def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, page: Page) -> None:
     """Puts the comparisons with a baseline and the Pareto front on the page, or why there are none.
+
+    What is compared is the first of the columns that has several values.
 
     Raises:
         OptionError: the given baseline is no setting.
     """
     metrics = [name for name in METRICS if name in table and table[name].notna().any()]
-    within = swept_beside(table, column)
+    column = next((name for name in columns if table[name].nunique() > 1), columns[0])
+    within = [name for name in swept_beside(table, column) if name in columns]
     try:
         chosen = _baseline(table, column) if baseline is None else setting_of(table, column, baseline)
         page.column, page.baseline = column, f"{chosen}"
@@ -313,7 +316,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     page.facts, page.swept = facts_of(table, records, status), swept_of(table, columns)
     page.columns = [WORDS.get(name, name) for name in columns]
     page.means = means_over_clips(table, columns, metrics)
-    compared(table, columns[0], baseline, page)
+    compared(table, columns, baseline, page)
     page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
     page.record_metrics = [name for name in metrics if is_headline(name)]
     labels = video_labels(table, columns)

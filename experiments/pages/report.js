@@ -171,8 +171,8 @@ function player() {
       const away = document.createElement("p");
       away.className = "away";
       away.textContent = "This video is not in the page, and its file is not beside it.";
-      video.replaceWith(away);
-      videos = videos.filter((other) => other !== video);
+      video.hidden = true;
+      video.before(away);
       tell();
     });
     video.addEventListener("click", () => (isPlaying ? pause() : start()));
