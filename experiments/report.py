@@ -12,7 +12,7 @@ import base64
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from experiments.style import UNTRAINED
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.files import write_text
 from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
-from latentsync.metrics.definitions import DEFINITIONS, PREFIXES, SUFFIXES, base_name
+from latentsync.metrics.definitions import DEFINITIONS, PREFIXES, SUFFIXES, base_name, direction_of
 from latentsync.pipeline import LANDMARK_REFINEMENTS
 
 REPORT_FILE = "report.html"
@@ -56,13 +56,14 @@ WORDS = {
     "deepcache_interval": "DeepCache", "guidance_schedule": "schedule", "guidance_mask": "guided",
 }  # fmt: skip
 BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
-SECONDS = {"unit": "s", "direction": "lower"}  # of generation, which is no metric
 
 
 @dataclass(frozen=True)
 class MeanRow:
-    """A metric at one setting: mean and 95 % interval over `clips`; low, high and middle also in % of the metric's
-    own axis, None for a single clip."""
+    """A metric at one setting: mean and 95 % interval over `clips`; no interval for a single clip.
+
+    `bar` has the places of low, mean and high in % of what the metric's settings span together.
+    """
 
     metric: str
     setting: tuple
@@ -169,17 +170,15 @@ def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Seque
     clips = per_clip(table, metrics, columns)
     rows = []
     for metric in metrics:
-        told = SECONDS if metric == "seconds" else vars(DEFINITIONS[base_name(metric)])
-        better = "zero" if metric.endswith("_minus_real") else told["direction"]
+        unit = "s" if metric == "seconds" else DEFINITIONS[base_name(metric)].unit
+        better = BETTER["lower" if metric == "seconds" else direction_of(metric)]
         of_metric = []
         for setting, part in clips[metric].groupby(list(columns)):
             values = part.dropna().to_numpy()
             if len(values):
                 low, high = mean_interval(values) or (None, None)
-                of_metric.append(
-                    MeanRow(metric, setting, float(values.mean()), low, high, len(values), told["unit"],
-                            BETTER[better], is_headline(metric))
-                )  # fmt: skip
+                told = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
+                of_metric.append(MeanRow(metric, setting, *told))
         rows += _with_bars(of_metric)
     return rows
 
@@ -194,11 +193,11 @@ def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
     def place(value: float) -> float:
         return round(100 * (value - start) / span, 2)
 
+    lows_and_highs = [(row.mean, row.mean) if row.low is None else (row.low, row.high) for row in rows]
     return [
-        MeanRow(**{**vars(row), "bar": (place(row.low), place(row.mean), place(row.high))}) if row.low is not None
-        else MeanRow(**{**vars(row), "bar": (place(row.mean),) * 3})
-        for row in rows
-    ]  # fmt: skip
+        replace(row, bar=(place(low), place(row.mean), place(high)))
+        for row, (low, high) in zip(rows, lows_and_highs, strict=True)
+    ]
 
 
 def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, page: Page) -> None:

@@ -28,7 +28,7 @@ SEEDS = (7, 42)
 def write_sweep(runs, name: str, trained: bool = True) -> None:
     """A record for each of two clips, guidance scales and seeds, whose results are the clips themselves, and a
     failure."""
-    outcomes = []
+    cells = {(scale, seed): [] for scale in GUIDANCE for seed in SEEDS}
     for i, clip in enumerate(CLIPS):
         for scale in GUIDANCE:
             for seed in SEEDS:
@@ -46,7 +46,7 @@ def write_sweep(runs, name: str, trained: bool = True) -> None:
                     metrics = {"lpips_alex_mouth": entry("lpips_alex_mouth", value, network="LPIPS v0.1 alex")}
                     write_json(folder / METRICS_FILE, metrics | {"psnr": entry("psnr", 30 + value)})
                     write_json(folder / RECORD_FILE, told)
-                outcomes.append({"record": record, "status": "done", "pair": f"{clip}__{clip}"})
+                cells[scale, seed].append({"record": record, "status": "done", "pair": f"{clip}__{clip}"})
     failed = {
         "record": None,
         "status": "failed",
@@ -55,8 +55,11 @@ def write_sweep(runs, name: str, trained: bool = True) -> None:
         "reason": HOSTILE,
         "trace": None,
     }
-    cell = {"overrides": [], "noted": 0.0, "outcomes": [*outcomes, {**failed, "gender": "female"}]}
-    write_json(sweep_folder(runs, name) / "cells/1.json", cell)
+    cells[GUIDANCE[0], SEEDS[0]].append(failed)
+    for (scale, seed), outcomes in cells.items():
+        overrides = [f"sampler.guidance_scale={scale}", f"sampler.seed={seed}"]
+        cell = {"overrides": overrides, "noted": 0.0, "outcomes": outcomes}
+        write_json(sweep_folder(runs, name) / f"cells/{scale}_{seed}.json", cell)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,9 @@ def test_the_page_is_one_file_that_asks_nothing_of_the_network(html):
     assert html.count('src="data:video/mp4') == len(CLIPS) * (1 + len(GUIDANCE) * len(SEEDS))
     assert html.count('src="data:image/webp') == html.count('src="data:video/mp4') and 'src="data:image/png' in html
     assert '<html lang="en">' in html and "<main" in html and "untrained" not in html.lower()
-    assert all(text in html for text in ("2026-11-25", "2.14.1", "ead3d2ca", "LPIPS v0.1 alex", "0107"))
+    assert all(
+        text in html for text in ("2026-11-25", "2.14.1", "ead3d2ca", "LPIPS v0.1 alex", "0107", "8 done, 1 failed")
+    )
 
 
 def test_names_and_reasons_stay_text_and_failures_are_told(html):
