@@ -120,7 +120,8 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
         page: with its comparisons and front.
     """
     there = [name for name in figures.HEADLINES if name in table and table[name].notna().any()]
-    first, within, made = columns[0], swept_beside(table, columns[0]), {}
+    first, made = page.column, {}
+    within = [name for name in swept_beside(table, first) if name in columns]
     if there and table[first].nunique() > 1:
         caption = "Means over clips with 95 % intervals; faint lines are clips, dashed the real clips' score"
         made[caption] = figures.curves(table, first, there, by=within[0] if within else None)
