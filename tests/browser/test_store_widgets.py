@@ -6,6 +6,7 @@ from test_lab import cell_with, run_all_cells
 pytestmark = pytest.mark.browser
 
 TIMES = "all => all.map(video => video.currentTime)"
+WHOLE = {"width": 1500, "height": 1500}  # px, so that the explorer fits
 IN_STEP_S = 0.12  # two frames of drift, and what reading the clocks takes
 
 
@@ -21,6 +22,7 @@ def test_the_explorer_follows_its_slider_and_a_vote_brings_the_next_pair(lab, pa
     assert player.get_by_text("guidance 1,").count() >= 1
     explorer.locator(".widget-slider .noUi-handle").first.press("ArrowRight")
     player.get_by_text("guidance 2,").first.wait_for()
+    page.set_viewport_size(WHOLE)
     explorer.scroll_into_view_if_needed()
     shot(explorer, "explorer")
 
