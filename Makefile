@@ -3,6 +3,8 @@
 #   make test   sets everything up and runs the tests, notebooks included
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# Processes that run the tests, a core each
+JOBS ?= 2
 RUN := $(VENV)/bin/python
 
 .PHONY: demo pictures test test-browser test-cluster test-full-size setup lint clean
@@ -11,7 +13,7 @@ demo: setup
 	$(RUN) -m experiments.run experiment=quickstart
 
 test: setup
-	$(RUN) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --nbmake --nbmake-timeout=300 tests notebooks
 
 # The notebooks in JupyterLab in a real Chromium (Debian's chromium, or the one that $CHROMIUM names)
 test-browser: $(VENV)/.browser-ready

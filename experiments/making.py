@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from experiments.compose import configured
 from experiments.pairs import Pair
-from experiments.record import Record
+from experiments.record import Record, RecordStore, remove_abandoned
 from latentsync.config import SamplerOptions, VideoOptions
 from latentsync.errors import LatentSyncError, OptionError
 
@@ -138,6 +138,7 @@ class Maker:
             code = self._process.exitcode
             self.close()
             if self._is_cancelled:
+                remove_abandoned(RecordStore(job.config.runs_dir).root)
                 return Answer(is_cancelled=True)
             remedy = (
                 "it may have run out of memory" if code == -signal.SIGKILL else "the server's log has its last words"

@@ -223,7 +223,7 @@ def private_folder(root: Path) -> Iterator[Path]:
     part = root / f"{PART_PREFIX}{uuid4().hex[:12]}-{socket.gethostname()}-{os.getpid()}"
     _in_use.add(part.name)
     try:
-        _remove_abandoned(root)
+        remove_abandoned(root)
         part.mkdir(parents=True)
     except OSError as error:
         raise MediaError(f"{root} cannot be written ({error.strerror}); choose another folder for results") from error
@@ -234,7 +234,8 @@ def private_folder(root: Path) -> Iterator[Path]:
         _in_use.discard(part.name)
 
 
-def _remove_abandoned(root: Path) -> None:
+def remove_abandoned(root: Path) -> None:
+    """Removes the private folders below `root` that killed processes of this machine left behind."""
     for part in root.glob(f"{PART_PREFIX}*-{socket.gethostname()}-*"):
         pid = part.name.rsplit("-", 1)[-1]
         if pid.isdigit() and part.name not in _in_use and not (int(pid) != os.getpid() and _is_alive(int(pid))):

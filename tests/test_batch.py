@@ -56,7 +56,7 @@ def test_outputs_skipping_and_changed_settings(folder, untrained, tmp_path, caps
 
 
 def test_a_measure_that_fails_does_not_cost_the_video(folder, tmp_path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr("experiments.cell.measured", broken)
