@@ -64,7 +64,7 @@ def study_figures(study: Path) -> dict[str, Figure]:
         MediaError, OptionError: there is no such table, or it has not what is drawn.
     """
     table = read_source(study, None)
-    guidance = table.query("num_inference_steps == 20 and scheduler == 'ddim'")
+    guidance = table.query("num_inference_steps == 20 and scheduler == 'ddim' and seed == 1247")
     steps = table.query("guidance_scale == 1.5 and scheduler == 'ddim' and seed == 1247")
     return {
         "guidance": figures.curves(guidance, "guidance_scale", METRICS, by="gender"),
