@@ -3,7 +3,7 @@
     python -m experiments.pictures [--output docs] [--study notebooks/study.parquet] [--shots FOLDER]
 
 OUTPUT/result.png result.gif mouths.png guidance.png differences.png pareto.png steps.png
-OUTPUT/report.png explorer.png  of the browser tests' screenshots, where --shots has them
+OUTPUT/explorer.png  of the browser tests' screenshots, where --shots has it
 """
 
 import argparse
@@ -30,7 +30,7 @@ STEPS, GUIDANCE = 20, 1.8
 GIF_S, GIF_HZ, GIF_PX = (0.4, 2.6), 12.5, 168
 COLOURS, GIF_COLOURS = 256, 64  # of a picture: a third of the size and hardly seen
 METRICS = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
-SHOTS = ("report", "explorer")
+SHOTS = ("explorer",)
 SHOT_PX = 1000  # wide
 
 
