@@ -16,6 +16,7 @@ from PIL import Image
 
 from experiments.mouths import clip_of, mouth_rows
 from experiments.record import Record
+from experiments.style import png_bytes
 from latentsync.errors import LatentSyncError
 from latentsync.landmarks import LandmarkDetector
 
@@ -65,9 +66,7 @@ def data_uri(data: bytes, kind: str) -> str:
 
 def figure_source(figure: Figure) -> str:
     """A figure as a PNG in a data URI."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=FIGURE_DPI)
-    return data_uri(buffer.getvalue(), "image/png")
+    return data_uri(png_bytes(figure, FIGURE_DPI), "image/png")
 
 
 def webp_source(image: np.ndarray) -> str:

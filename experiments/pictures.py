@@ -9,6 +9,7 @@ OUTPUT/explorer.png  of the browser tests' screenshots, where --shots has it
 import argparse
 import sys
 import tempfile
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from experiments.cell import say
 from experiments.compare import read_source
 from experiments.pairs import SHIPPED_DIR
 from experiments.sheets import mouths, strips
-from experiments.style import DPI
+from experiments.style import png_bytes
 from latentsync import LipsyncPipeline, media
 from latentsync.errors import LatentSyncError, MediaError
 
@@ -90,10 +91,8 @@ def result_pictures(output: Path) -> None:
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Writes a figure as a small PNG."""
-    with tempfile.TemporaryDirectory() as folder:
-        figure.savefig(Path(folder) / "figure.png", dpi=DPI)
-        with Image.open(Path(folder) / "figure.png") as image:
-            write_image(image.convert("RGB"), path)
+    with Image.open(BytesIO(png_bytes(figure))) as image:
+        write_image(image.convert("RGB"), path)
 
 
 def write_image(image: Image.Image, path: Path) -> None:

@@ -18,9 +18,14 @@ class ShownFigure(Figure):
     """A figure that a notebook shows by itself, without pyplot and its global state."""
 
     def _repr_png_(self) -> bytes:
-        buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue()
+        return png_bytes(self, 100)
+
+
+def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
+    """A figure as the content of a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:

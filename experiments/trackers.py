@@ -147,14 +147,14 @@ class WandbTracker:
         from PIL import Image
 
         from experiments.mouths import mouth_strip
+        from experiments.style import png_bytes
         from latentsync.errors import LatentSyncError
 
         try:
-            figure, buffer = mouth_strip(record, self._detector), BytesIO()
+            figure = mouth_strip(record, self._detector)
         except LatentSyncError:
             return None
-        figure.savefig(buffer, format="png", dpi=120)
-        return wandb.Image(Image.open(buffer), caption="clip above result")
+        return wandb.Image(Image.open(BytesIO(png_bytes(figure, 120))), caption="clip above result")
 
     def close(self) -> None:
         """Ends wandb's service, which writes the files of runs behind the back of `finish`."""
