@@ -22,27 +22,31 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments import CONF_DIR
 from latentsync.errors import OptionError
 
+KNOWN_KEYS = "config.yaml and its groups"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 @contextmanager
-def composing() -> Iterator[None]:
+def composing(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
     """Lets configurations be composed from conf/ in the block.
+
+    Args:
+        known_keys: where in conf/ they are; told with what is refused.
 
     Raises:
         OptionError: whatever Hydra or OmegaConf refused in the block.
     """
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals_told():
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals_told(known_keys):
         yield
 
 
 @contextmanager
-def _refusals_told() -> Iterator[None]:
+def _refusals_told(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         reason = str(error).splitlines()[0]
-        raise OptionError(f"{reason} (known keys: {CONF_DIR.name}/config.yaml and its groups)") from error
+        raise OptionError(f"{reason} (known keys: {CONF_DIR.name}/{known_keys})") from error
 
 
 def configured(overrides: list[str]) -> DictConfig:

@@ -17,7 +17,7 @@ from experiments.comparisons import compare_all, per_clip, require_columns
 from experiments.labels import departures, varied
 from experiments.pareto import pareto_front
 from experiments.sheets import pair_label
-from experiments.statistics import mean_interval
+from experiments.statistics import ALPHA, mean_interval
 from experiments.style import COLOURS, GREY, MARKERS, ShownFigure, mark_untrained, plain_axis
 from latentsync.errors import OptionError
 from latentsync.metrics.definitions import DEFINITIONS, base_name, definition_of, direction_of
@@ -171,7 +171,7 @@ def differences(
             y = settings.index(row.setting)
             if not np.isnan(row.low):
                 axis.plot([row.low, row.high], [y, y], color=COLOURS[0], linewidth=1.8, solid_capstyle="butt")
-            is_shown = row.p_holm <= 0.05
+            is_shown = row.p_holm <= ALPHA
             axis.plot(
                 row.difference,
                 y,

@@ -16,8 +16,7 @@ from typing import Any
 
 import hydra
 import numpy as np
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra import compose
 from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,6 +24,7 @@ from torch.utils.data import Dataset
 
 from experiments import CONF_DIR
 from experiments.cell import say
+from experiments.compose import composing
 from experiments.record import read_json, write_json
 from experiments.schema import TrackerConfig
 from latentsync.errors import LatentSyncError, OptionError
@@ -91,11 +91,8 @@ def configure(overrides: list[str]) -> TrainConfig:
     Raises:
         OptionError: an override is unknown, missing or out of range.
     """
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            composed = compose("train_config", overrides=overrides)
-    except HydraException as error:
-        raise OptionError(f"{str(error).splitlines()[0]} (known keys: {CONF_DIR.name}/train)") from error
+    with composing("train"):
+        composed = compose("train_config", overrides=overrides)
     return read_config(composed)
 
 
