@@ -1,8 +1,8 @@
 """A row of a table made once more: whether what a table says is what the pipeline gives here and now."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,29 @@ import pandas as pd
 
 from experiments.cell import run_cell
 from experiments.collect import widen
-from experiments.labels import SAMPLING
 from experiments.pairs import SHIPPED_DIR, Pair, find_pairs
 from experiments.record import Record, RecordStore
-from experiments.schema import AttentionConfig, DataConfig, MetricsConfig, ModelConfig, RunConfig, TrackerConfig
-from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
+from experiments.schema import (
+    AttentionConfig,
+    DataConfig,
+    MetricsConfig,
+    ModelConfig,
+    RunConfig,
+    TrackerConfig,
+    options_like,
+)  # fmt: skip
+from latentsync.config import Preset, RuntimeOptions
 from latentsync.errors import MediaError, OptionError
 from latentsync.stage_cache import input_sha256
 
-SAMPLED = ("guidance_scale", "num_inference_steps", "seed", "num_frames", *SAMPLING)
 TOLERANCE = 0.02
 DEFAULT_FAMILIES = ("lpips", "sync_mini")
 
 
 def shipped_rows(table: pd.DataFrame, input_dir: str | Path = SHIPPED_DIR) -> pd.DataFrame:
     """The records of a table whose clip and voice lie in a folder, those of the shipped clips by default; wide."""
-    wide = widen(table)
-    return wide[[_pair_of(row, Path(input_dir)) is not None for row in wide.to_dict("records")]]
+    wide, there = widen(table), _pairs_in(input_dir)
+    return wide[[_files_of(row) in there for row in wide.to_dict("records")]]
 
 
 def run_again(
@@ -48,25 +54,18 @@ def run_again(
         MediaError: the inputs are not in the folder.
         OptionError: it failed, with the reason.
     """
-    pair = _pair_of(row.to_dict(), Path(input_dir))
+    pair = _pairs_in(input_dir).get(_files_of(row))
     if pair is None:
         raise MediaError(f"the clip {row['clip']} and voice {row['voice']} of record {row['record']} are not in "
                          f"{input_dir}; give the folder that they are in as input_dir")  # fmt: skip
-    kept = {name: row[name] for name in SAMPLED if name in row}
-    sampler = SamplerOptions(**{name: value.item() if isinstance(value, np.generic) else value
-                                for name, value in kept.items()})  # fmt: skip
-    size_px = int(row["size_px"])
+    told = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
     run = RunConfig(
         name="again",
         runs_dir=Path(runs_dir),
         data=DataConfig(),
         preset=Preset(),
         model=model or ModelConfig(pretrained=row["model"]),
-        options=Options(
-            sampler=sampler,
-            video=replace(VideoOptions(), width=size_px, height=size_px, mask=row["mask"], reference=row["reference"]),
-            runtime=RuntimeOptions(dtype=row["dtype"]),
-        ),
+        options=options_like(told, RuntimeOptions()),
         attention=AttentionConfig(),
         metrics=MetricsConfig.of(families),
         tracker=TrackerConfig(kind="none"),
@@ -77,15 +76,16 @@ def run_again(
     return RecordStore(run.runs_dir).find(outcome.record)
 
 
-def _pair_of(row: dict[str, Any], folder: Path) -> Pair | None:
-    for pair in find_pairs(folder).pairs:
-        is_named = (pair.clip.name, pair.voice.name) == (row["clip"], row["voice"])
-        if is_named and (input_sha256(pair.clip), input_sha256(pair.voice)) == (
-            row["clip_sha256"],
-            row["voice_sha256"],
-        ):
-            return pair
-    return None
+def _files_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("clip", "voice", "clip_sha256", "voice_sha256"))
+
+
+def _pairs_in(folder: str | Path) -> dict[tuple[str, ...], Pair]:
+    """The pairs of a folder by what `_files_of` tells of a row that was made of them."""
+    return {
+        (pair.clip.name, pair.voice.name, input_sha256(pair.clip), input_sha256(pair.voice)): pair
+        for pair in find_pairs(folder).pairs
+    }
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from experiments.compose import configured
 from experiments.pairs import Pair
 from experiments.record import Record, RecordStore, remove_abandoned
-from latentsync.config import SamplerOptions, VideoOptions
 from latentsync.errors import LatentSyncError, OptionError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def job_like(
         MediaError: the clip or the voice is not to be found.
     """
     from experiments.measure import input_file
-    from experiments.schema import AttentionConfig, read_config
+    from experiments.schema import AttentionConfig, options_like, read_config
 
     content, options = record.content, record.content["options"]
     told = [f"model={model}" if model in MODEL_CHOICES else f"model.pretrained={Path(model).resolve()}"]
@@ -80,13 +79,9 @@ def job_like(
     run = read_config(configured([*told, f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
     changed = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
     known = {name: value for name, value in options.items() if value is not None} | changed
-    sampler = SamplerOptions(**{one.name: known[one.name] for one in fields(SamplerOptions) if one.name in known})
-    size = {"width": options["size_px"], "height": options["size_px"]}
-    video = VideoOptions(**{one.name: known[one.name] for one in fields(VideoOptions) if one.name in known}, **size)
-    runtime = replace(run.options.runtime, dtype=options["dtype"])
     config = replace(
         run,
-        options=replace(run.options, sampler=sampler, video=video, runtime=runtime),
+        options=options_like(known, run.options.runtime),
         attention=AttentionConfig(content["attention"]),
         metrics=_metrics_of(record),
     )

@@ -1,10 +1,10 @@
 """The configuration of a run, typed: what Hydra composes becomes frozen dataclasses that check themselves."""
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -190,6 +190,28 @@ class RunConfig:
     @property
     def sweep_dir(self) -> Path:
         return sweep_folder(self.runs_dir, self.name)
+
+
+def options_like(told: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
+    """The options that a record's resolved ones, or a row of a table, tell; what they do not tell is the default.
+
+    Args:
+        told: by name, with `size_px` and `dtype`.
+        runtime: where it is to run.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+    size = {"width": told["size_px"], "height": told["size_px"]}
+    sampler, video = (
+        {one.name: told[one.name] for one in fields(kind) if one.name in told}
+        for kind in (SamplerOptions, VideoOptions)
+    )
+    return Options(
+        sampler=SamplerOptions(**sampler),
+        video=VideoOptions(**video | size),
+        runtime=replace(runtime, dtype=told["dtype"]),
+    )
 
 
 def read_config(config: DictConfig) -> RunConfig:
