@@ -22,7 +22,7 @@ import pandas as pd
 
 from experiments.collect import collect_wide
 from experiments.comparisons import require_columns
-from experiments.explorer import SAME_INPUTS, SETTINGS, VARIANT
+from experiments.find import SAME_INPUTS, SETTINGS, VARIANT
 from experiments.player import Track, player
 from experiments.preferences import LEFT, NEITHER, RIGHT, VOTES
 from experiments.record import RecordStore, plain_name, sweep_folder
