@@ -22,7 +22,7 @@ def runs(clips, tmp_path_factory) -> Path:
     asked = plan.read([
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=test", "metrics=none", "tracker=none",
         "metrics.lpips=true", "sampler.num_inference_steps=1,2", "sampler.guidance_scale=1.4",
-        "sampler.guidance_schedule=linear",
+        "sampler.guidance_schedule=linear", "video.width=96", "video.height=96",
     ])  # fmt: skip
     for config in plan.runs_of(asked):
         run_cell(config, pairs_of(config.data).pairs, lambda outcome: None)
