@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 .PHONY: demo pictures test test-browser test-cluster test-full-size setup lint clean
 
 demo: setup
-	$(RUN) -m experiments.run experiment=quickstart
+	$(RUN) -m latentsync run experiment=quickstart
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --nbmake --nbmake-timeout=300 tests notebooks
@@ -29,14 +29,14 @@ test-full-size: setup
 
 # What README and docs show
 pictures: setup
-	$(RUN) -m experiments.pictures --output docs --shots tests/browser/shots
+	$(RUN) -m latentsync pictures --output docs --shots tests/browser/shots
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,train,cluster]'
-	$(RUN) -m experiments.weights fetch
+	$(RUN) -m latentsync weights fetch
 	@touch $@
 
 $(VENV)/.browser-ready: $(VENV)/.ready

@@ -21,24 +21,22 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from einops import rearrange, repeat
 from torch import Tensor
 
-from latentsync import media, model_files
-from latentsync.attention import set_backend
-from latentsync.audio import RATE_HZ, Audio2Feature, WindowReader, num_reference_windows, num_states
-from latentsync.composite import paint_hole, paste_kept, restore
+from latentsync import media
+from latentsync.audio.features import RATE_HZ, Audio2Feature, WindowReader, num_reference_windows, num_states
+from latentsync.audio.whisper_files import WHISPER_FILES
+from latentsync.checkpoints import model as model_files
+from latentsync.checkpoints.model import ModelSettings
 from latentsync.config import GUIDANCE_INTERVAL, Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
-from latentsync.crops import References, aligned_crops, warping_of
-from latentsync.denoise import Condition, denoise
-from latentsync.device import (
-    dtype_name,
-    memory_shortage_explained,
-    resolve_batch_size,
-    resolve_device,
-    resolve_dtype,
-)
+from latentsync.device import dtype_name, memory_shortage_explained, resolve_batch_size, resolve_device, resolve_dtype
 from latentsync.errors import OptionError, WeightsError
-from latentsync.faces import AlignedFaces, align
-from latentsync.landmarks import LandmarkDetector, MediaPipeLandmarks
-from latentsync.latents import (
+from latentsync.faces.composite import paint_hole, paste_kept, restore
+from latentsync.faces.crops import aligned_crops, warping_of
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
+from latentsync.faces.track import AlignedFaces, align
+from latentsync.generation.denoise import Condition, denoise
+from latentsync.generation.kept import ALIGNMENTS_KEPT, counted
+from latentsync.generation.latents import (
     OwnDraws,
     Posterior,
     ReferenceDraws,
@@ -48,27 +46,19 @@ from latentsync.latents import (
     posterior,
     sample,
 )
-from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
+from latentsync.generation.references import References, frames_needed, reference_order
+from latentsync.generation.results import GeneratedFrame, LipsyncOutput, PreparedPair, ProgressCallback, Stopwatch
+from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
+from latentsync.generation.windows import window_batches
+from latentsync.generation.write import SYNTHETIC_NOTICE, UNTRAINED_NOTICE
 from latentsync.media import VIDEO_RATE_HZ
-from latentsync.model_files import ModelSettings
-from latentsync.references import frames_needed, reference_order
-from latentsync.results import GeneratedFrame, LipsyncOutput, PreparedPair, Stopwatch
-from latentsync.shapes import Crops, Frame, Latents, Mask, Pixels, Windows
-from latentsync.stage_cache import StageCache, input_sha256, stage_key
-from latentsync.tensor_files import Place
-from latentsync.unet import UNet3DConditionModel
+from latentsync.shapes import Crops, Latents, Mask, Pixels, Windows
+from latentsync.unet.attention import set_backend
+from latentsync.unet.model import UNet3DConditionModel
 from latentsync.weights import state_dict_sha256
-from latentsync.whisper_files import WHISPER_FILES
-
-LANDMARK_REFINEMENTS = 4  # 0.7 instead of 7.7 px rms of trembling on a face 14 px wide to the detector (docs/log.md)
-ALIGNMENTS_KEPT = 16  # clips
-SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
-UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
+from latentsync.weights.tensors import Place
 
 MULTILINGUAL = {name: file for name, file in WHISPER_FILES.items() if not name.endswith(".en")}
-
-# Called with (stage, units done, units in all); stages are "align" (frames) and "denoise" (steps).
-ProgressCallback = Callable[[str, int, int], None]
 
 
 def _place(device: str | None, dtype: str | None) -> Place:
@@ -303,10 +293,10 @@ class LipsyncPipeline:
         key = (video_path.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px, geometry)
         if key not in self._aligned:
             frames = media.read_frames(video_path, VIDEO_RATE_HZ, stop=num_frames)
-            counted = _counted(frames, "align", num_frames, on_progress)
+            frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:
-                return align(counted, self.detector, size_px, warping_of(options)).to_tensors()
+                return align(frames, self.detector, size_px, warping_of(options)).to_tensors()
 
             kept = compute() if cache_key is None else self.cache.get(cache_key, compute)
             faces = AlignedFaces.from_tensors(kept)
@@ -660,19 +650,3 @@ class LipsyncPipeline:
     def describe(self) -> dict:
         """What the model is, for records and headers."""
         return {**asdict(self.settings), "weights_sha256": self.weight_hashes}
-
-
-def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[tuple[int, int]]]:
-    """Windows (start, stop) of a video grouped into batches; a shorter last window is a batch of its own."""
-    windows = [(start, min(start + window, num_frames)) for start in range(0, num_frames, window)]
-    whole = [w for w in windows if w[1] - w[0] == window]
-    rest = windows[len(whole) :]
-    batches = [whole[i : i + batch_size] for i in range(0, len(whole), batch_size)]
-    return batches + [[w] for w in rest]
-
-
-def _counted(frames: Iterator[Frame], stage: str, total: int, on_progress: ProgressCallback | None) -> Iterator[Frame]:
-    for done, frame in enumerate(frames, start=1):
-        yield frame
-        if on_progress is not None:
-            on_progress(stage, done, total)

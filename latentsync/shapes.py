@@ -5,9 +5,10 @@ t states per video frame, w width.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int16, UInt8
 from torch import Tensor
 
+Samples = Int16[np.ndarray, " n"]
 Frame = UInt8[np.ndarray, "h w 3"]  # one decoded video frame, RGB, 0..255
 Crop = UInt8[Tensor, "3 r r"]  # one aligned face, RGB, 0..255
 Crops = UInt8[Tensor, "f 3 r r"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from short_clips import clip_folder
 
-from latentsync.model_files import INDEX_FILE, MODELS_DIR
+from latentsync.checkpoints.model import INDEX_FILE, MODELS_DIR
 
 pytest_plugins = ["fidelity"]
 
@@ -57,9 +57,9 @@ def recipe(golden: Path):
 @pytest.fixture(scope="session")
 def whisper_with():
     """Makes a Whisper encoder with given tensors under OpenAI's names: (state_dict, width, heads, layers) -> states."""
-    from latentsync.tensor_files import load_exactly
-    from latentsync.whisper import WhisperStates
-    from latentsync.whisper_files import whisper_from_openai
+    from latentsync.audio.whisper import WhisperStates
+    from latentsync.audio.whisper_files import whisper_from_openai
+    from latentsync.weights.tensors import load_exactly
 
     def make(state_dict, width: int, heads: int, layers: int) -> WhisperStates:
         states = WhisperStates.from_dims(width, heads, layers)

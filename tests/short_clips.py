@@ -6,7 +6,7 @@ from pathlib import Path
 
 import scipy.io.wavfile
 
-from experiments.pairs import SHIPPED_DIR
+from latentsync.lab.options.pairs import SHIPPED_DIR
 
 
 def cut(path: Path, source: Path, start_s: float, duration_s: float) -> Path:

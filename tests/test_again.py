@@ -6,20 +6,21 @@ from pathlib import Path
 import pytest
 from short_clips import cut
 
-from experiments import plan
-from experiments.again import agreement, pace_of, run_again, shipped_rows
-from experiments.cell import pairs_of, run_cell
-from experiments.collect import collect, collect_wide
-from experiments.pairs import SHIPPED_DIR
-from experiments.record import RecordStore
 from latentsync.errors import MediaError
+from latentsync.lab.cells.cell import run_cell
+from latentsync.lab.jobs.remake import agreement, run_again, shipped_rows
+from latentsync.lab.options.pairs import SHIPPED_DIR, pairs_of
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.sweeps import plan, request
+from latentsync.lab.sweeps.costs import pace_of
+from latentsync.lab.tables.tidy import collect, collect_wide
 
 
 @pytest.fixture(scope="module")
 def runs(clips, tmp_path_factory) -> Path:
     """The records of a sweep over steps, with LPIPS."""
     runs = tmp_path_factory.mktemp("runs")
-    asked = plan.read([
+    asked = request.read([
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=test", "metrics=none", "tracker=none",
         "metrics.lpips=true", "sampler.num_inference_steps=1,2", "sampler.guidance_scale=1.4",
         "sampler.guidance_schedule=linear", "video.width=96", "video.height=96",

@@ -8,13 +8,21 @@ import torch
 from aligned_clips import write_clip
 from diffusers import AutoencoderKL
 
-from experiments import assemble as command
-from latentsync.masks import crops_to_pixels
-from latentsync.model_files import CONFIG_FILE, INDEX_FILE, MODELS_DIR, WEIGHTS_FILE, load_folder, save_network, seeded
-from latentsync.syncnet_files import load_own_syncnet
+from latentsync.checkpoints.model import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    MODELS_DIR,
+    WEIGHTS_FILE,
+    load_folder,
+    save_network,
+    seeded,
+)
+from latentsync.faces.masks import crops_to_pixels
+from latentsync.lab.commands import assemble as command
+from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.training.clips import find_clips
 from latentsync.training.syncnet import SyncNetSettings, SyncNetTask
-from latentsync.unet import UNet3DConditionModel
+from latentsync.unet.model import UNet3DConditionModel
 
 MINI = MODELS_DIR / "mini"
 

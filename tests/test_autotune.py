@@ -3,9 +3,10 @@
 import pytest
 from short_clips import clip_folder
 
-from experiments.autotune import Search, configure, main
-from experiments.record import RecordStore
 from latentsync.errors import OptionError
+from latentsync.lab.commands.autotune import configure, main
+from latentsync.lab.jobs.search import Search
+from latentsync.lab.records.store import RecordStore
 
 
 def search(score, target=0.5, low=1.0, high=3.0, tolerance=0.1):

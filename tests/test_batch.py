@@ -6,11 +6,11 @@ import shutil
 import pytest
 from short_clips import clip_folder, cut
 
-from experiments import CONF_DIR
-from experiments.batch import configure, main, parse
-from experiments.pairs import SHIPPED_DIR
-from experiments.schema import ModelConfig
 from latentsync import media
+from latentsync.lab.commands.batch import configure, main, parse
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.options.schema import ModelConfig
 
 QUICK = ("sampler.num_inference_steps=1", "metrics=none")
 
@@ -59,7 +59,7 @@ def test_a_measure_that_fails_does_not_cost_the_video(folder, tmp_path, monkeypa
     def broken(*_, **__):
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("experiments.cell.measured", broken)
+    monkeypatch.setattr("latentsync.lab.cells.cell.measured", broken)
     (folder / "m-oskar.mp4").unlink()
     assert run(folder, tmp_path / "out") == 0
     assert "no such luck" in sidecars(tmp_path / "out")["g-clara__g-voice"]["metrics"]["measuring"]["reason"]

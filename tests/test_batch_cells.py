@@ -4,15 +4,16 @@ import shutil
 
 import numpy as np
 
-from experiments import plan
-from experiments.cell import pairs_of, run_cell
-from experiments.record import RecordStore
 from latentsync import media
+from latentsync.lab.cells.cell import run_cell
+from latentsync.lab.options.pairs import pairs_of
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.sweeps import plan, request
 
 
 def cells(clips, runs, batch_cells):
-    """The cells of a sweep over seed, guidance and steps, as `experiments.run` reads them."""
-    asked = plan.read([
+    """The cells of a sweep over seed, guidance and steps, as `latentsync run` reads them."""
+    asked = request.read([
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=test", "metrics=none", "tracker=none",
         "sampler.num_inference_steps=1,2", "sampler.seed=1,2", "sampler.guidance_scale=1.0,2.0",
         "runtime.dtype=float32", "video.crf=0", f"runtime.batch_cells={batch_cells}",
@@ -57,8 +58,8 @@ def test_what_others_are_making_is_left_to_them(clips, tmp_path):
 
 
 def _id(config) -> str:
-    from experiments.cell import pipeline_of
-    from experiments.cell import plan as planned
+    from latentsync.lab.cells.cell import plan as planned
+    from latentsync.lab.cells.loading import pipeline_of
 
     (pair,) = pairs_of(config.data).pairs
     return planned(pair, config, pipeline_of(config))[1].record

@@ -7,15 +7,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from latentsync import model_files
-from latentsync.checkpoints import detect_unet, load_unet, modern_vae_names, read_unet_config, rename_1_0
+from latentsync.checkpoints import model as model_files
+from latentsync.checkpoints.model import SD_VAE, load_folder, load_published, seeded
+from latentsync.checkpoints.unet import detect_unet, load_unet, modern_vae_names, read_unet_config, rename_1_0
 from latentsync.config import ATTENTION_BACKENDS
 from latentsync.errors import LatentSyncError, OptionError, WeightsError
-from latentsync.model_files import SD_VAE, load_folder, load_published, seeded
 from latentsync.pipeline import LipsyncPipeline
-from latentsync.tensor_files import Place, read_state_dict
-from latentsync.unet import UNet3DConditionModel, published_config
+from latentsync.unet.model import UNet3DConditionModel, published_config
 from latentsync.weights import locate
+from latentsync.weights.tensors import Place, read_state_dict
 
 CONFIG = {
     "block_out_channels": [32, 64],
@@ -235,7 +235,7 @@ def test_an_unknown_model_is_refused_with_what_there_is(tmp_path):
 
 
 def test_xformers_is_refused_in_a_sentence_where_it_cannot_run():
-    from latentsync.attention import check_backend
+    from latentsync.unet.attention import check_backend
 
     assert ATTENTION_BACKENDS == ("sdpa", "xformers")
     with pytest.raises(LatentSyncError, match="needs an NVIDIA GPU and the device is cpu; use attention=sdpa"):

@@ -3,9 +3,11 @@
 import pandas as pd
 import pytest
 
-from experiments.collect import collect, collect_wide, main, read_table, widen
-from experiments.record import METRICS_FILE, RECORD_FILE, RecordStore, write_json
 from latentsync.errors import OptionError
+from latentsync.files import write_json
+from latentsync.lab.commands.collect import main
+from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RecordStore
+from latentsync.lab.tables.tidy import collect, collect_wide, read_table, widen
 from latentsync.metrics.definitions import entry
 
 METRICS = {

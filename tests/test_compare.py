@@ -4,20 +4,19 @@ import pandas as pd
 import pytest
 from test_statistics import sweep_table
 
-from experiments.collect import write_table
-from experiments.compare import (
+from latentsync.config import Preset
+from latentsync.errors import OptionError
+from latentsync.lab.analysis.comparisons import as_presets, compare_all
+from latentsync.lab.analysis.conclusions import (
     comparison_frame,
     conclusion,
     interaction_frame,
     interactions,
-    main,
-    read_source,
     setting_of,
     swept_beside,
 )
-from experiments.comparisons import as_presets, compare_all
-from latentsync.config import Preset
-from latentsync.errors import OptionError
+from latentsync.lab.commands.compare import main
+from latentsync.lab.tables.tidy import read_source, write_table
 
 SYNC = "sync_mini_confidence_minus_real"
 

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync import composite
-from latentsync.composite import HOLE_LEVEL, face_region, paint_hole, paste_face, paste_kept, restore
-from latentsync.geometry import GEOMETRIES, Warping, apply_affine, crop_box_size
-from latentsync.masks import crops_to_pixels, mouth_mask
+from latentsync.config import GEOMETRIES
+from latentsync.faces import composite
+from latentsync.faces.composite import HOLE_LEVEL, face_region, paint_hole, paste_face, paste_kept, restore
+from latentsync.faces.geometry import Warping, apply_affine, crop_box_size
+from latentsync.faces.masks import crops_to_pixels, mouth_mask
 
 HEIGHT, WIDTH = 300, 240
 ALL_WAYS = [Warping(geometry) for geometry in GEOMETRIES]

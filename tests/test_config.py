@@ -4,11 +4,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from experiments import CONF_DIR
-from experiments.schema import read_config
-from latentsync.checkpoints import read_unet_config
+from latentsync.checkpoints.unet import read_unet_config
 from latentsync.config import Preset, RuntimeOptions, SamplerOptions, VideoOptions, resolve_guidance
 from latentsync.errors import OptionError
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.schema import read_config
 from latentsync.weights import CATALOGUE
 
 

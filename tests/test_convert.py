@@ -7,10 +7,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from experiments.weights import main
-from latentsync import convert
-from latentsync.convert import to_safetensors
+from latentsync.checkpoints import convert
+from latentsync.checkpoints.convert import to_safetensors
 from latentsync.errors import OptionError, WeightsError
+from latentsync.lab.commands.weights import main
 from latentsync.weights import state_dict_sha256
 
 TENSORS = {

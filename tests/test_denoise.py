@@ -7,9 +7,9 @@ import torch
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
-from latentsync.denoise import Condition, denoise, guidance_scales, num_passes, solver_of
-from latentsync.model_files import LATENTSYNC_SCHEDULER, MODELS_DIR
-from latentsync.unet import UNet3DConditionModel, published_config
+from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, MODELS_DIR
+from latentsync.generation.denoise import Condition, denoise, guidance_scales, num_passes, solver_of
+from latentsync.unet.model import UNet3DConditionModel, published_config
 
 TOLERANCE = 2e-4
 SMALL = {

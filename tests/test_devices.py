@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
-from experiments.devices import claim_place, own_device
+from latentsync.lab.cells.devices import claim_place, own_device
 
 CLAIM = (
-    "import sys; from pathlib import Path; from experiments.devices import claim_place; "
+    "import sys; from pathlib import Path; from latentsync.lab.cells.devices import claim_place; "
     "print(claim_place(2, Path(sys.argv[1])), flush=True); sys.stdin.read()"
 )
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 import yaml
 
-from experiments import CONF_DIR
-from experiments.measure import main as measure_command
-from experiments.measure import wanted_of
-from experiments.measure_sets import main as measure_sets
-from experiments.pairs import SHIPPED_DIR
-from experiments.schema import METRIC_SETS, MetricsConfig
 from latentsync import media, weights
 from latentsync.errors import OptionError
-from latentsync.faces import align
-from latentsync.geometry import warp_crop
-from latentsync.landmarks import MediaPipeLandmarks
-from latentsync.masks import mouth_mask
+from latentsync.faces.geometry import warp_crop
+from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.faces.masks import mouth_mask
+from latentsync.faces.track import align
+from latentsync.lab.commands.measure import main as measure_command
+from latentsync.lab.commands.measure_sets import main as measure_sets
+from latentsync.lab.measuring.records import wanted_of
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
 from latentsync.metrics import (
     FAMILIES,
     Batch,
@@ -37,10 +37,10 @@ from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction
 from latentsync.metrics.face_tracks import crop_track, find_tracks, landmark_boxes
 from latentsync.metrics.families.base import Family
 from latentsync.metrics.families.pictures import bounding_box
+from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.speech_features import to_int16
 from latentsync.metrics.syncnet import SyncNet, clip_embeddings, window_distances
 from latentsync.metrics.syncnet import scores as syncnet_scores
-from latentsync.syncnet_files import load_trained_syncnet
 
 SIZE_PX = 64
 

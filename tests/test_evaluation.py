@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy import stats
 
-from experiments import evaluate_mini
-from experiments.evaluation.material import FIRST_SEED, pieces_of
-from experiments.evaluation.rows import PARTS, Bar, Row, verdict
-from experiments.statistics import difference_interval, mean_interval, ratio_interval, share_interval
 from latentsync.errors import MediaError
+from latentsync.lab.analysis.intervals import difference_interval, mean_interval, ratio_interval, share_interval
+from latentsync.lab.commands import evaluate
+from latentsync.lab.evaluation.material import FIRST_SEED, pieces_of
+from latentsync.lab.evaluation.rows import PARTS, Bar, Row, verdict
 from latentsync.metrics.articulation import (
     LIPS,
     gap_correlation,
@@ -144,7 +144,7 @@ def test_a_bar_that_a_baseline_reaches_is_told():
 
 
 def test_no_training_can_draw_a_held_out_person():
-    drawn = np.random.SeedSequence([0, 0]).generate_state(1)  # as experiments.speakers draws a person's seed
+    drawn = np.random.SeedSequence([0, 0]).generate_state(1)  # as latentsync speakers draws a person's seed
     assert np.iinfo(drawn.dtype).max < FIRST_SEED
 
 
@@ -185,7 +185,7 @@ def table_of(folder) -> str:
 @pytest.mark.skipif(MISSING is not None, reason=f"speech is missing: {MISSING}")
 def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsys):
     arguments = ["--quick", "--workers", "1", "--output", str(tmp_path)]
-    assert evaluate_mini.main(arguments) == 0
+    assert evaluate.main(arguments) == 0
     content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     rows = {row["name"]: row for row in content["rows"]}
     assert [row["part"] for row in content["rows"]] == sorted(
@@ -206,11 +206,11 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
     table = table_of(tmp_path)
     assert table in capsys.readouterr().out
     assert all(f"| {name} |" in table for name in rows)
-    assert evaluate_mini.main([*arguments, "--rows", "vae"]) == 0  # the other rows stay
+    assert evaluate.main([*arguments, "--rows", "vae"]) == 0  # the other rows stay
     again = json.loads((tmp_path / "evaluation.json").read_text())
     assert {row["name"]: row["value"] for row in again["rows"]} == {name: row["value"] for name, row in rows.items()}
 
 
 def test_an_unknown_row_is_refused(tmp_path, capsys):
-    assert evaluate_mini.main(["--rows", "vae,lips", "--output", str(tmp_path)]) == 1
+    assert evaluate.main(["--rows", "vae,lips", "--output", str(tmp_path)]) == 1
     assert "--rows names lips; choose some of vae, sync, lip" in capsys.readouterr().err

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments.excerpt import excerpt
-from experiments.pairs import SHIPPED_DIR
 from latentsync import media
 from latentsync.errors import OptionError
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.media.excerpt import excerpt
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 from short_clips import cut
 
-from experiments import making
-from experiments.cell import pairs_of, run_cell
-from experiments.collect import collect_wide
-from experiments.compose import configured
-from experiments.explorer import Explorer, filtered, find_records, render
-from experiments.pairs import SHIPPED_DIR
-from experiments.record import RecordStore
-from experiments.schema import read_config
-from experiments.view import compare_view
 from latentsync.errors import MediaError, OptionError
+from latentsync.lab.cells.cell import run_cell
+from latentsync.lab.jobs import maker
+from latentsync.lab.options.compose import configured
+from latentsync.lab.options.pairs import SHIPPED_DIR, pairs_of
+from latentsync.lab.options.schema import read_config
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.tables.filter import filtered, find_records
+from latentsync.lab.tables.tidy import collect_wide
+from latentsync.lab.widgets.comparison import compare_view
+from latentsync.lab.widgets.explorer import Explorer, render
 
 PAIR = "g-clara__g-voice"
 
@@ -130,8 +131,8 @@ def test_a_missing_record_is_made_or_its_failure_told_or_cancelled(explorer, run
 
     explorer._overrides, before = (), {record.id for record in store.all()}
     explorer.choose(num_inference_steps=900)
-    for grace_s in (making.GRACE_S, 0):  # time to tidy up, and none
-        monkeypatch.setattr(making, "GRACE_S", grace_s)
+    for grace_s in (maker.GRACE_S, 0):  # time to tidy up, and none
+        monkeypatch.setattr(maker, "GRACE_S", grace_s)
         explorer.launch()
         while not explorer.stage.value.startswith("denoise"):
             assert not explorer.wait(0.01), explorer.status.value

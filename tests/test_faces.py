@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from latentsync.errors import FaceNotFoundError
-from latentsync.faces import (
+from latentsync.faces.geometry import Warping
+from latentsync.faces.track import (
     BROW_SHRINK,
     LEFT_BROW,
     LOST_FRAMES,
@@ -18,7 +19,6 @@ from latentsync.faces import (
     follow,
     template_points,
 )
-from latentsync.geometry import Warping
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 WARPING, LANCZOS = Warping(), Warping("lanczos")

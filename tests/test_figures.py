@@ -6,12 +6,12 @@ import pytest
 from matplotlib.colors import to_hex
 from test_statistics import sweep_table
 
-from experiments import figures
-from experiments.comparisons import compare_all, per_clip
-from experiments.pareto import pareto_front
-from experiments.statistics import mean_interval
-from experiments.style import COLOURS, UNTRAINED
 from latentsync.errors import OptionError
+from latentsync.lab.analysis.comparisons import compare_all, per_clip
+from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.figures import curves
+from latentsync.lab.figures.style import COLOURS, UNTRAINED
 
 SYNC = "sync_mini_confidence"
 
@@ -35,7 +35,7 @@ def table() -> pd.DataFrame:
 
 
 def test_curves_draw_means_over_clips_and_their_intervals(table):
-    (axis,) = figures.curves(table, metrics=[SYNC]).axes
+    (axis,) = curves.curves(table, metrics=[SYNC]).axes
     (bars,) = axis.containers
     line, _, (segments,) = bars
     clips = per_clip(table, [SYNC], ["guidance_scale"])[SYNC].groupby(level="guidance_scale")
@@ -50,7 +50,7 @@ def test_a_tidy_table_gives_the_same_curves_and_groups_have_lines_of_their_own(t
     facts = [name for name in table if not name.startswith(("sync", "lpips"))]
     both = pd.concat([table, table.assign(scheduler="unipc", record="u" + table["record"])])
     tidy = both.melt(facts, [SYNC, "lpips_alex_mouth"], "metric").sort_values("record")
-    figure = figures.curves(tidy, metrics=[SYNC], by="scheduler")
+    figure = curves.curves(tidy, metrics=[SYNC], by="scheduler")
     lines = [container[0] for container in figure.axes[0].containers]
     assert len(lines) == 2 and lines[0].get_color() != lines[1].get_color()
     np.testing.assert_allclose(lines[0].get_ydata(), lines[1].get_ydata())
@@ -59,7 +59,7 @@ def test_a_tidy_table_gives_the_same_curves_and_groups_have_lines_of_their_own(t
 
 def test_full_marks_are_the_differences_that_the_tests_show(table):
     found = compare_all(table, [SYNC], "guidance_scale", 1.5)
-    (axis,) = figures.differences(table, "guidance_scale", 1.5, [SYNC]).axes
+    (axis,) = curves.differences(table, "guidance_scale", 1.5, [SYNC]).axes
     marks = [line for line in axis.lines if line.get_marker() == "o"]
     np.testing.assert_allclose([mark.get_xdata()[0] for mark in marks], found["difference"])
     assert [to_hex(mark.get_markerfacecolor()) == COLOURS[0].lower() for mark in marks] == (
@@ -70,26 +70,26 @@ def test_full_marks_are_the_differences_that_the_tests_show(table):
 
 def test_the_pareto_figure_marks_the_front(table):
     front = pareto_front(table, ["guidance_scale"], ["lpips_alex_mouth", SYNC])
-    axis = figures.pareto(table, ["guidance_scale"]).axes[0]
+    axis = curves.pareto(table, ["guidance_scale"]).axes[0]
     full = [to_hex(line.get_markerfacecolor()) == COLOURS[0].lower() for line in axis.lines if line.get_marker() == "o"]
     assert full == front["on_front"].tolist() and 0 < sum(full) < len(full)
 
 
 def test_time_and_seeds(table):
-    (axis,) = figures.against_seconds(table, SYNC, along="guidance_scale").axes
+    (axis,) = curves.against_seconds(table, SYNC, along="guidance_scale").axes
     np.testing.assert_allclose(axis.containers[0][0].get_xdata(), [4 / 50, 6 / 50, 8 / 50])
     assert [text.get_text() for text in axis.texts] == ["1", "1.5", "2"]
     some = table[table["guidance_scale"] == 1.0]
-    (axis,) = figures.seed_spread(some, [SYNC]).axes
+    (axis,) = curves.seed_spread(some, [SYNC]).axes
     within = np.sqrt(some.groupby("clip")[SYNC].var().mean())
     assert f"{within:.2g} between seeds" in axis.get_title()
     with pytest.raises(OptionError, match="no clip has two seeds"):
-        figures.seed_spread(some.drop_duplicates("clip"), [SYNC])
+        curves.seed_spread(some.drop_duplicates("clip"), [SYNC])
 
 
 def test_labels_have_unit_and_direction_and_an_untrained_model_is_named(table):
-    assert "higher is better" in figures.label_of(SYNC) and "lower is better" in figures.label_of("lpips_alex_mouth")
-    assert "(dB" in figures.label_of("psnr_mouth")
-    assert figures.curves(table.assign(trained=False), metrics=[SYNC]).get_suptitle() == UNTRAINED
+    assert "higher is better" in curves.label_of(SYNC) and "lower is better" in curves.label_of("lpips_alex_mouth")
+    assert "(dB" in curves.label_of("psnr_mouth")
+    assert curves.curves(table.assign(trained=False), metrics=[SYNC]).get_suptitle() == UNTRAINED
     with pytest.raises(OptionError, match="no column nonsense"):
-        figures.curves(table, metrics=["nonsense"])
+        curves.curves(table, metrics=["nonsense"])

@@ -15,9 +15,9 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
+from latentsync.checkpoints.model import SD_VAE
 from latentsync.media import probe
-from latentsync.model_files import SD_VAE
-from latentsync.unet_blocks import PositionalEncoding
+from latentsync.unet.blocks import PositionalEncoding
 
 pytestmark = pytest.mark.full_size
 SEED = 1247
@@ -101,7 +101,7 @@ def test_one_window_through_the_folder_command(checkpoints, shared, tmp_path, co
     (folder / "g-demo1.mp4").symlink_to(shared / "media" / "g-demo1.mp4")
     rate_hz, sound = scipy.io.wavfile.read(shared / "media" / "g-demo1.wav")
     scipy.io.wavfile.write(folder / "g-voice.wav", rate_hz, sound[: int(WINDOW_S * rate_hz)])
-    command = [sys.executable, "-m", "experiments.batch", "--input_dir", folder, "--output_dir", out]
+    command = [sys.executable, "-m", "latentsync", "batch", "--input_dir", folder, "--output_dir", out]
     command += ["--inference_ckpt_path", checkpoints / "latentsync_unet.pt", "--unet_config_path", config]
     command += [f"model.vae={checkpoints / 'vae.safetensors'}", f"model.whisper={checkpoints / 'whisper.pt'}"]
     command += ["sampler.num_inference_steps=2", "runtime.dtype=bfloat16", "runtime.device=cpu", "metrics=none"]

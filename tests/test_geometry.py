@@ -4,18 +4,9 @@ import pytest
 import torch
 from einops import rearrange
 
+from latentsync.config import GEOMETRIES, ROUNDINGS
 from latentsync.errors import OptionError
-from latentsync.geometry import (
-    FILL_LEVEL,
-    GEOMETRIES,
-    ROUNDINGS,
-    Warping,
-    crop_box_size,
-    inverse_affine,
-    places,
-    sample,
-    warp_crop,
-)
+from latentsync.faces.geometry import FILL_LEVEL, Warping, crop_box_size, inverse_affine, places, sample, warp_crop
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.weights import main
 from latentsync import weights
 from latentsync.errors import WeightsError
+from latentsync.lab.commands.weights import main
 from latentsync.weights import HubFile, WebFile, WeightFile
 from latentsync.weights.addresses import shown
 
@@ -24,7 +24,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 NAME = "model/unet.pt"
 SOURCE = HubFile("owner/repository", REVISION, "unet.pt")
 RESOLVE = f"/owner/repository/resolve/{REVISION}/unet.pt"
-COMMAND = f"`python -m experiments.weights fetch {NAME}`"
+COMMAND = f"`latentsync weights fetch {NAME}`"
 CUT = 300_000
 
 

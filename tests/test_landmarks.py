@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from latentsync.errors import OptionError, WeightsError
-from latentsync.faces import alignment_points
-from latentsync.geometry import apply_affine
-from latentsync.landmarks import MediaPipeLandmarks, _Region
+from latentsync.faces.geometry import apply_affine
+from latentsync.faces.landmarks import MediaPipeLandmarks, _Region
+from latentsync.faces.track import alignment_points
 
 
 def decoded(path, numbers):

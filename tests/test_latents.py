@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from latentsync.latents import decode, draws, encode, frames_at_once, latent_shape
-from latentsync.model_files import load_folder
+from latentsync.checkpoints.model import load_folder
+from latentsync.generation.latents import decode, draws, encode, frames_at_once, latent_shape
 
 SHAPE = (4, 8, 8)
 CPU = torch.device("cpu")

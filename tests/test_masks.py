@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from latentsync.errors import OptionError
-from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
+from latentsync.faces.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
 
 ORIGINAL = {"reference": "the original 1.6"}
 

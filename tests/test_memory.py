@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from experiments.memory import peak_bytes, published_memory
-from experiments.schema import CONF_DIR
-from latentsync.checkpoints import read_unet_config
-from latentsync.model_files import SD_VAE
+from latentsync.checkpoints.model import SD_VAE
+from latentsync.checkpoints.unet import read_unet_config
+from latentsync.lab.commands.memory import peak_bytes, published_memory
+from latentsync.lab.options import CONF_DIR
 
 SMALL = {"block_out_channels": [32, 64], "down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"]} | {
     "up_block_types": ["UpBlock3D", "CrossAttnUpBlock3D"]
@@ -17,7 +17,9 @@ SMALL = {"block_out_channels": [32, 64], "down_block_types": ["CrossAttnDownBloc
 @pytest.fixture
 def config(monkeypatch) -> dict:
     """A narrow UNet's, beside a narrow VAE."""
-    monkeypatch.setattr("experiments.memory.SD_VAE", SD_VAE | {"block_out_channels": [32] * 4, "layers_per_block": 1})
+    monkeypatch.setattr(
+        "latentsync.lab.commands.memory.SD_VAE", SD_VAE | {"block_out_channels": [32] * 4, "layers_per_block": 1}
+    )
     return read_unet_config(CONF_DIR / "unet" / "stage2_512.yaml")["model"] | SMALL
 
 

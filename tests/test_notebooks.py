@@ -5,7 +5,7 @@ from pathlib import Path
 
 import papermill
 
-from experiments.pairs import SHIPPED_DIR
+from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.media import probe_sound
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"

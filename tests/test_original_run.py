@@ -7,14 +7,14 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from safetensors.torch import load_file
 
-from latentsync.audio import RATE_HZ, Audio2Feature
-from latentsync.composite import paste_kept
-from latentsync.denoise import Condition, denoise
-from latentsync.latents import decode, draws, encode, latent_shape
-from latentsync.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
+from latentsync.audio.features import RATE_HZ, Audio2Feature
+from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER
+from latentsync.faces.composite import paste_kept
+from latentsync.faces.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask
+from latentsync.generation.denoise import Condition, denoise
+from latentsync.generation.latents import decode, draws, encode, latent_shape
 from latentsync.media import VIDEO_RATE_HZ, read_sound
-from latentsync.model_files import LATENTSYNC_SCHEDULER
-from latentsync.unet import UNet3DConditionModel, published_config
+from latentsync.unet.model import UNet3DConditionModel, published_config
 
 ORIGINAL = {"reference": "the original's own run, seeded small networks"}
 WINDOW = 16

@@ -4,10 +4,9 @@ import time
 
 import pytest
 
-from experiments.cell import pairs_of
-from experiments.pairs import SHIPPED_DIR, find_pairs, read_pairs
-from experiments.schema import DataConfig
 from latentsync.errors import MediaError, OptionError
+from latentsync.lab.options.pairs import SHIPPED_DIR, find_pairs, pairs_of, read_pairs
+from latentsync.lab.options.schema import DataConfig
 
 
 def fill(folder, *names):

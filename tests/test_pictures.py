@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.collect import read_table
-from experiments.mouths import mouth_sheet
-from experiments.pairs import SHIPPED_DIR
-from experiments.pictures import GIF_PX, study_figures, write_figure, write_gif
-from experiments.record import Record, write_json
 from latentsync.errors import MediaError, OptionError
+from latentsync.files import write_json
+from latentsync.lab.commands.pictures import GIF_PX, study_figures, write_figure, write_gif
+from latentsync.lab.figures.mouths import mouth_sheet
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.records.store import Record
+from latentsync.lab.tables.tidy import read_table
 
 STUDY = Path(__file__).resolve().parents[1] / "notebooks" / "study.parquet"
 

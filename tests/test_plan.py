@@ -14,15 +14,17 @@ from hydra import compose
 from omegaconf import OmegaConf
 from test_run import ROOT, sweep
 
-from experiments import plan
-from experiments.compose import CellConfigs, composing
-from experiments.costs import Work
-from experiments.pairs import SHIPPED_DIR
-from experiments.record import RecordStore, record_id, sweep_cells, write_json
-from experiments.status import main as status_command
-from experiments.sweep import SweepReport, run_and_note
+from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER
 from latentsync.errors import OptionError
-from latentsync.model_files import LATENTSYNC_SCHEDULER
+from latentsync.files import write_json
+from latentsync.lab.commands.status import main as status_command
+from latentsync.lab.options.compose import CellConfigs, composing
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.records.store import RecordStore, record_id
+from latentsync.lab.records.sweeps import sweep_cells
+from latentsync.lab.sweeps import plan, request
+from latentsync.lab.sweeps.costs import Work
+from latentsync.lab.sweeps.sweep import SweepReport, run_and_note
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def run(overrides: list[str]) -> tuple[int, list[dict]]:
     with composing():
         config = compose("config", overrides)
     run_and_note(config, overrides)
-    key = plan.cell_key(plan.cell_overrides(overrides))
+    key = request.cell_key(request.cell_overrides(overrides))
     try:
         report.on_run_end(config)
     except SystemExit as end:
@@ -74,7 +76,7 @@ def finished(told, tmp_path_factory) -> Path:
 )
 def test_an_unknown_key_or_choice_is_told_with_the_closest_ones(overrides, closest):
     with pytest.raises(OptionError, match=f"unknown; did you mean .*{closest}"):
-        plan.read(overrides)
+        request.read(overrides)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_an_unknown_key_or_choice_is_told_with_the_closest_ones(overrides, close
     ],
 )
 def test_cells_are_composed_as_hydra_composes_them(overrides):
-    asked = plan.read(overrides)
+    asked = request.read(overrides)
     assert len(asked.cells) > 1
     with composing():
         configs = CellConfigs()
@@ -97,7 +99,7 @@ def test_cells_are_composed_as_hydra_composes_them(overrides):
 def test_the_files_that_a_list_names_are_inputs(clips, tmp_path):
     pairs = tmp_path / "pairs.csv"
     pairs.write_text(f"clip,voice\n{clips}/g-clara.mp4,{clips}/g-voice.wav\n")
-    asked = plan.read(["-m", "data=list", f"data.list={pairs}", "sampler.seed=1,2"])
+    asked = request.read(["-m", "data=list", f"data.list={pairs}", "sampler.seed=1,2"])
     assert {str(pairs), f"{clips}/g-clara.mp4", f"{clips}/g-voice.wav"} <= asked.places
 
 
@@ -130,7 +132,7 @@ def test_a_clock_that_jumps_back_hides_no_failure(told, tmp_path, monkeypatch):
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "clips")
     (tmp_path / "clips" / "g-voice.wav").write_bytes(b"no sound")
     times = iter(range(10**9, 0, -3600))
-    monkeypatch.setattr("experiments.sweep.time.time", lambda: next(times))
+    monkeypatch.setattr("latentsync.lab.sweeps.notes.time.time", lambda: next(times))
     status, (outcome,) = run(told(tmp_path / "runs", inputs=tmp_path / "clips"))
     assert (status, outcome["status"]) == (1, "failed")
 
@@ -141,7 +143,7 @@ def test_a_full_disk_costs_no_finished_record(told, finished, tmp_path):
     (record,) = RecordStore(runs).all()
     before = {path.name: path.read_bytes() for path in record.folder.iterdir()}
     answer = subprocess.run(
-        [sys.executable, "-m", "experiments.run", "-m", *told(runs, "sampler.seed=1,2")],
+        [sys.executable, "-m", "latentsync", "run", "-m", *told(runs, "sampler.seed=1,2")],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384)),
     )  # fmt: skip
@@ -167,7 +169,7 @@ def test_two_processes_of_one_sweep_make_each_record_once(clips, untrained, tmp_
 
 def test_a_claim_ends_with_the_process_that_has_it(tmp_path):
     store = RecordStore(tmp_path)
-    held = "from experiments.record import RecordStore\nfrom pathlib import Path\nimport sys\n" \
+    held = "from latentsync.lab.records.store import RecordStore\nfrom pathlib import Path\nimport sys\n" \
            "with RecordStore(Path(sys.argv[1])).claim('abc', False) as ours:\n" \
            "    print(ours, flush=True); sys.stdin.read()"  # fmt: skip
     process = subprocess.Popen(
@@ -200,8 +202,8 @@ def multiplied(runs: Path, seeds: int) -> None:
 
 
 ANSWERED = """import sys
-from experiments import plan
-assert plan.answer(plan.read(sys.argv[1:])) == 0 and "torch" not in sys.modules"""
+from latentsync.lab.sweeps import plan, request
+assert plan.answer(request.read(sys.argv[1:])) == 0 and "torch" not in sys.modules"""
 
 
 def test_a_finished_sweep_is_answered_without_jobs_and_networks(told, finished, tmp_path, capsys):
@@ -209,18 +211,18 @@ def test_a_finished_sweep_is_answered_without_jobs_and_networks(told, finished, 
     shutil.copytree(finished, runs)
     multiplied(runs, 20)
     command = ["-m", *told(runs, "sampler.seed=range(0,20)")]
-    assert plan.answer(plan.read(command)) == 0
+    assert plan.answer(request.read(command)) == 0
     assert "20 records, 0 failures" in capsys.readouterr().out
     answer = subprocess.run([sys.executable, "-c", ANSWERED, *command], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith("nothing to do: 20 cells, all 20 records are there\n")
     shutil.rmtree(RecordStore(runs).all()[0].folder)
-    assert plan.answer(plan.read(command)) is None
+    assert plan.answer(request.read(command)) is None
 
 
 def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(told, finished, capsys):
     command = ["-m", *told(finished, "sampler.seed=1,2", "plan=true")]
-    assert plan.answer(plan.read(command)) == 0
+    assert plan.answer(request.read(command)) == 0
     printed = capsys.readouterr().out
     assert "2 cells, 2 records: 1 found, 1 to make, 0 failed" in printed
     (record,) = RecordStore(finished).all()
@@ -228,9 +230,9 @@ def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(told, fini
     size = sum(path.stat().st_size for path in record.folder.iterdir())
     expected = f"about {timings['total'] + timings['measure']:.0f} s one after the other and {size / 1e6:.1f} MB"
     assert f"1 records will take {expected}, going by 1 earlier" in printed
-    assert plan.answer(plan.read([*command, "video.width=64", "video.height=64"])) == 0
+    assert plan.answer(request.read([*command, "video.width=64", "video.height=64"])) == 0
     assert "2 records: time and disk unknown" in capsys.readouterr().out
-    assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / plan.PLAN_FILE).exists()
+    assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / request.PLAN_FILE).exists()
 
 
 def test_the_steps_without_guidance_cost_half():
@@ -248,7 +250,7 @@ def test_the_steps_without_guidance_cost_half():
 def test_status_tells_what_is_missing_and_which_records_are_broken(told, finished, tmp_path, capsys):
     runs = tmp_path / "runs"
     shutil.copytree(finished, runs)
-    assert plan.answer(plan.read(["-m", *told(runs, "sampler.seed=1,2,-1")])) is None
+    assert plan.answer(request.read(["-m", *told(runs, "sampler.seed=1,2,-1")])) is None
     assert status_command([str(runs)]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == ["test", "1", "0", "2", "0"]
     assert run(told(runs, "sampler.seed=-1"))[0] == 1

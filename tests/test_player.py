@@ -8,11 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from experiments.display import videos_side_by_side
-from experiments.pairs import SHIPPED_DIR
-from experiments.player import LEFT, RIGHT, WIDTH, Track, player
-from experiments.view import by_frame, source_video
 from latentsync import media
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.pages.player import LEFT, RIGHT, WIDTH, Track, player
+from latentsync.lab.widgets.comparison import by_frame, source_video, videos_side_by_side
 
 
 def page_of(shown) -> str:

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.preferences import LEFT, NEITHER, RIGHT, fit, rating_figure
 from latentsync.errors import OptionError
+from latentsync.lab.analysis.preferences import LEFT, NEITHER, RIGHT, fit
+from latentsync.lab.figures.ratings import rating_figure
 
 
 def votes_of(*counted, clips=20, raters=1) -> pd.DataFrame:

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import prepare as command
 from latentsync.errors import MediaError, OptionError
-from latentsync.faces import LEFT_BROW, NOSE, RIGHT_BROW, align
-from latentsync.geometry import apply_affine, crop_box_size, warp_crop
-from latentsync.landmarks import MediaPipeLandmarks
+from latentsync.faces.geometry import apply_affine, crop_box_size, warp_crop
+from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.faces.track import LEFT_BROW, NOSE, RIGHT_BROW, align
+from latentsync.lab.commands import prepare as command
+from latentsync.lab.training import prepare
 from latentsync.media import VideoWriter, read_frames, read_sound
+from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.sync_mini import SyncMiniScores
 from latentsync.metrics.syncnet import SyncScores
 from latentsync.speakers import samples
-from latentsync.syncnet_files import load_own_syncnet
 from latentsync.training import prepare as room
 from latentsync.training import sound as sound_room
 from latentsync.training.clips import check_clips, find_clips
@@ -169,7 +170,7 @@ def test_a_piece_is_what_inference_sees(raw, clips):
 
 
 def test_the_pieces_come_as_a_table(raw, prepared):
-    table = command.pieces_table(prepared[1])
+    table = prepare.pieces_table(prepared[1])
     assert table.index.tolist() == ["g-clara-000", "m-oskar-000"]
     clara = table.loc["g-clara-000"]
     assert (clara["source"], clara["start_s"], clara["with_face"]) == ("g-clara.mp4", 0, 1)
@@ -348,14 +349,14 @@ def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained
     network, config = load_own_syncnet(untrained)
     SyncNetTask(network, config, SyncNetSettings(num_frames=8)).export(tmp_path / "exported")
     shutil.copytree(tmp_path / "exported" / "syncnet", model / "syncnet", dirs_exist_ok=True)
-    judge, strict = (command.load_judge(str(model), limit) for limit in (None, 0.3))
+    judge, strict = (prepare.load_judge(str(model), limit) for limit in (None, 0.3))
     assert (judge.min_confidence, strict.min_confidence) == (0.05, 0.3)
     assert not judge.network.training
     tools = [room.Tools(None, None, network) for network in (None, judge, strict)]
     assert tools[0].identity == {"cuts": None, "syncnet": None}  # as before there was another judge
     assert tools[1].identity != tools[2].identity != tools[0].identity
     with pytest.raises(OptionError, match="min_confidence is 1.5; .* not comparable with SyncNet v2's 3"):
-        command.load_judge(str(model), 1.5)
+        prepare.load_judge(str(model), 1.5)
     crops = torch.zeros(25, 3, 128, 128, dtype=torch.uint8)
     with pytest.raises(MediaError, match="at least 10 are needed"):
         sound_room.sync_mini.sync_mini(judge.network, crops, np.zeros(25 * 640, np.float32))

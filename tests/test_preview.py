@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from experiments import plan
-from experiments.cell import options_for, pairs_of, pipeline_of
-from experiments.compose import CellConfigs, composing
-from experiments.preview import PREVIEW_FILE, labels_of, loudest_window, preview, preview_window
-from experiments.record import RecordStore
-from experiments.schema import read_config
 from latentsync import media
-from latentsync.audio import RATE_HZ
-from latentsync.masks import pixels_to_crops
+from latentsync.audio.features import RATE_HZ
+from latentsync.faces.masks import pixels_to_crops
+from latentsync.lab.cells.cell import options_for
+from latentsync.lab.cells.loading import pipeline_of
+from latentsync.lab.options.compose import CellConfigs, composing
+from latentsync.lab.options.pairs import pairs_of
+from latentsync.lab.options.schema import read_config
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.sweeps import request
+from latentsync.lab.sweeps.preview import PREVIEW_FILE, labels_of, loudest_window, preview, preview_window
 
 
 def test_the_loudest_window_begins_where_the_pipelines_do():
@@ -32,7 +34,7 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={tmp_path}", f"model.pretrained={untrained}",
         "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "preview=true",
     ]  # fmt: skip
-    asked = plan.read(overrides)
+    asked = request.read(overrides)
     assert preview(asked) == 0
     assert "2 cells, one window each" in capsys.readouterr().out
     assert (tmp_path / "sweeps/test" / PREVIEW_FILE).is_file() and not RecordStore(tmp_path).all()

@@ -11,24 +11,17 @@ import pytest
 from PIL import Image
 from test_collect import METRICS, content
 
-from experiments.collect import collect_wide, write_table
-from experiments.figures import sweep_figure
-from experiments.pairs import SHIPPED_DIR
-from experiments.publish import main, publish, publish_in_time
-from experiments.record import (
-    CURVES_FILE,
-    METRICS_FILE,
-    RECORD_FILE,
-    RESULT_FILE,
-    RecordStore,
-    read_json,
-    sweep_folder,
-    write_json,
-)
-from experiments.schema import TrackerConfig
-from experiments.style import save
-from experiments.trackers import run_id
-from latentsync.stage_cache import input_sha256
+from latentsync.files import read_json, write_json
+from latentsync.generation.stage_cache import input_sha256
+from latentsync.lab.commands.publish import main
+from latentsync.lab.figures.curves import sweep_figure
+from latentsync.lab.figures.style import save
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
+from latentsync.lab.tables.tidy import collect_wide, write_table
+from latentsync.lab.tracking.publish import publish, publish_in_time
+from latentsync.lab.tracking.trackers import run_id
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 CURVES = {"sync_mini_by_window": [0.25, None, 0.5], "sync_mini_by_shift": [0.7, 0.2, 0.6], "lip_gap": [0.1, 0.2]}

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from test_collect import content
 
-from experiments.collect import collect_wide
-from experiments.preferences import LEFT, NEITHER, RIGHT, fit
-from experiments.rating import COLUMNS, BlindRating, comparisons_of, read_votes
-from experiments.record import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, write_json
 from latentsync import media
 from latentsync.errors import OptionError
+from latentsync.files import write_json
+from latentsync.lab.analysis.preferences import LEFT, NEITHER, RIGHT, fit
+from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
+from latentsync.lab.tables.tidy import collect_wide
+from latentsync.lab.widgets.rating import COLUMNS, BlindRating, comparisons_of, read_votes
 
 GUIDANCE = (1.0, 1.5, 2.0)
 CLIPS = tuple(f"g-clip{i}" for i in range(4))

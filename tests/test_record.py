@@ -8,11 +8,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from experiments.collect import calibrated
-from experiments.identity import identity
-from experiments.pairs import SHIPPED_DIR, Pair
-from experiments.record import RECORD_FILE, RecordStore, record_id, write_json
 from latentsync.config import Options, RuntimeOptions, SamplerOptions
+from latentsync.files import write_json
+from latentsync.lab.analysis.calibration import calibrated
+from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
+from latentsync.lab.records.identity import identity
+from latentsync.lab.records.store import RECORD_FILE, RecordStore, record_id
 from latentsync.pipeline import LipsyncPipeline
 
 PAIR = Pair(SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav", "female")

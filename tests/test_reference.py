@@ -7,17 +7,17 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments import CONF_DIR
-from experiments.cell import options_for
-from experiments.identity import identity
-from experiments.pairs import SHIPPED_DIR, Pair
-from experiments.schema import read_config
 from latentsync import media
 from latentsync.config import Options, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
-from latentsync.geometry import warp_crop
+from latentsync.faces.geometry import warp_crop
+from latentsync.generation.references import GAP_FRAMES, frames_needed, reference_order
+from latentsync.lab.cells.cell import options_for
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
+from latentsync.lab.options.schema import read_config
+from latentsync.lab.records.identity import identity
 from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline
-from latentsync.references import GAP_FRAMES, frames_needed, reference_order
 
 CLIP, VOICE = SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav"
 FAST = Options(SamplerOptions(guidance_scale=1.0, num_inference_steps=1))

@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 from test_collect import content
 
-from experiments.collect import collect_wide
-from experiments.comparisons import compare_all, per_clip
-from experiments.page_media import PageVideo, PairMedia, embed_videos
-from experiments.pairs import SHIPPED_DIR
-from experiments.record import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, sweep_folder, write_json
-from experiments.report import gather, main, means_over_clips, rendered, shown, write_report
-from experiments.statistics import mean_interval
 from latentsync.errors import OptionError
+from latentsync.files import write_json
+from latentsync.generation.stage_cache import input_sha256
+from latentsync.lab.analysis.comparisons import compare_all, per_clip
+from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.commands.report import main
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.pages.contents import gather, means_over_clips, shown
+from latentsync.lab.pages.media import PageVideo, PairMedia, embed_videos
+from latentsync.lab.pages.write import rendered, write_report
+from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
+from latentsync.lab.tables.tidy import collect_wide
 from latentsync.metrics.definitions import entry
-from latentsync.stage_cache import input_sha256
 
 HOSTILE = "<script>alert(1)</script>"
 CLIPS = ("g-clara", "m-oskar")

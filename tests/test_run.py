@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from short_clips import clip_folder, cut
 
-from experiments.collect import collect_wide
-from experiments.figures import sweep_figure
-from experiments.measure import main as measure_command
-from experiments.pairs import SHIPPED_DIR
-from experiments.record import RecordStore
-from experiments.style import UNTRAINED
-from experiments.sweep import table_text
+from latentsync.lab.commands.measure import main as measure_command
+from latentsync.lab.figures.curves import sweep_figure
+from latentsync.lab.figures.style import UNTRAINED
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.sweeps.summary import table_text
+from latentsync.lab.tables.tidy import collect_wide
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,9 +31,9 @@ def clips(tmp_path_factory) -> Path:
 
 
 def sweep(clips, runs, *overrides, model="mini", wait=True):
-    """`python -m experiments.run -m` over two seeds, quick and without tracker unless told otherwise."""
+    """`latentsync run -m` over two seeds, quick and without tracker unless told otherwise."""
     command = [
-        sys.executable, "-m", "experiments.run", "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
+        sys.executable, "-m", "latentsync", "run", "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
         f"model.pretrained={model}", "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "metrics=none",
         "tracker=none", *overrides,
     ]  # fmt: skip

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.damage import DAMAGES, damaged, wrong_voice
-from experiments.figures import changes_figure, sensitivity_figure
-from experiments.schema import METRIC_SETS, MetricsConfig
-from experiments.sensitivity import (
+from latentsync import media
+from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.faces.masks import mouth_mask
+from latentsync.lab.evaluation.damage import DAMAGES, damaged, wrong_voice
+from latentsync.lab.evaluation.sensitivity import (
     UNDAMAGED,
     WholeClip,
     all_steps,
@@ -21,9 +22,8 @@ from experiments.sensitivity import (
     speak_clip,
     verdicts,
 )
-from latentsync import media
-from latentsync.landmarks import MediaPipeLandmarks
-from latentsync.masks import mouth_mask
+from latentsync.lab.figures.curves import changes_figure, sensitivity_figure
+from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
 from latentsync.media import VideoWriter
 from latentsync.metrics.definitions import DEFINITIONS, definition_of
 

@@ -3,9 +3,9 @@
 import numpy as np
 import scipy.io.wavfile
 
-from experiments.pairs import SHIPPED_DIR
-from experiments.sheets import mouth_of, mouths
 from latentsync import LipsyncPipeline
+from latentsync.lab.figures.mouths import mouth_of, mouths
+from latentsync.lab.options.pairs import SHIPPED_DIR
 
 
 def test_mouths_of_a_result_that_is_shorter_than_its_clip(tmp_path):

@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from short_clips import clip_folder
 
-from experiments import CONF_DIR
-from experiments.collect import collect_wide
-from experiments.pairs import SHIPPED_DIR, find_pairs
-from experiments.record import sweep_cells
-from experiments.schema import read_config
 from latentsync.errors import OptionError
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.pairs import SHIPPED_DIR, find_pairs
+from latentsync.lab.options.schema import read_config
+from latentsync.lab.records.sweeps import sweep_cells
+from latentsync.lab.tables.tidy import collect_wide
 
 SWEPT = {  # experiment: cells in its debug size, and in its full one, for each pair
     "acceleration": (4, 24),
@@ -63,9 +63,9 @@ def runs(tmp_path_factory) -> Path:
 def test_an_experiment_has_its_cells_in_both_sizes_and_runs_in_the_smaller(name, clips, runs, monkeypatch, capsys):
     assert (cells(name, "size=debug"), cells(name)) == SWEPT[name]
     given = [f"experiment={name}", "size=debug", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}"]
-    monkeypatch.setattr(sys, "argv", ["experiments.run", "-m", *given])
+    monkeypatch.setattr(sys, "argv", ["latentsync", "run", "-m", *given])
     with pytest.raises(SystemExit) as end:
-        runpy.run_module("experiments.run", run_name="__main__")
+        runpy.run_module("latentsync", run_name="__main__")
     assert end.value.code == 0
     output = capsys.readouterr().out
     table = collect_wide(runs, name)

@@ -14,16 +14,16 @@ import av
 import numpy as np
 import pytest
 
-from experiments import speakers as command
 from latentsync.errors import LatentSyncError, OptionError
-from latentsync.landmarks import MediaPipeLandmarks
+from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.lab.commands import speakers as command
 from latentsync.speakers import samples
-from latentsync.speakers.clip import FPS, LIVELY_LIMITS, blink_track, head_motion, render_clip, truth_json, write_clip
+from latentsync.speakers.clip import LIVELY_LIMITS, blink_track, head_motion, render_clip, truth_json, write_clip
 from latentsync.speakers.identity import BEARDS, GLASSES, Identity, random_identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import Expression, Painter, Pose, random_framing, view_top
 from latentsync.speakers.surface import CHIN_Y, MOUTH_Y, PUPIL_X
-from latentsync.speakers.visemes import SHAPES, VISEMES, MouthShape, frame_phones, mouth_track
+from latentsync.speakers.visemes import FPS, SHAPES, VISEMES, MouthShape, frame_phones, mouth_track
 from latentsync.speakers.voice import Phone, Voice
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="the speech synthesiser flite is not installed")
@@ -393,7 +393,7 @@ def test_shipped_files_are_small() -> None:
 @needs_flite
 @pytest.mark.parametrize("name", samples.IDENTITIES)
 def test_shipped_truth_is_what_the_code_makes(name: str) -> None:
-    """The samples are of this version of the code; `python -m experiments.speakers samples` makes them again."""
+    """The samples are of this version of the code; `latentsync speakers samples` makes them again."""
     clip = render_clip(
         samples.IDENTITIES[name], samples.SENTENCES[name], samples.VOICES[name], samples.SEEDS[name], samples.SIZE_PX
     )

@@ -14,8 +14,8 @@ from short_clips import cut
 from test_pipeline import CLIP, FAST, SHIPPED_DIR
 
 from latentsync.config import RuntimeOptions
+from latentsync.generation.stage_cache import STAGE_VERSIONS, StageCache, stage_key
 from latentsync.pipeline import LipsyncPipeline
-from latentsync.stage_cache import STAGE_VERSIONS, StageCache, stage_key
 
 FULL = """
 import resource, signal, sys, torch

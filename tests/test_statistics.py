@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.comparisons import compare_all, gender_interaction, paired_difference
-from experiments.pareto import pareto_front
-from experiments.statistics import (
+from latentsync.errors import OptionError
+from latentsync.lab.analysis.comparisons import compare_all, gender_interaction, paired_difference
+from latentsync.lab.analysis.intervals import (
     bca_interval_of_two,
     bca_intervals,
     draws_for,
@@ -19,7 +19,7 @@ from experiments.statistics import (
     needed_clips_of_two,
     sign_flip_p,
 )
-from latentsync.errors import OptionError
+from latentsync.lab.analysis.pareto import pareto_front
 
 SIMULATIONS = 5000
 DRAWS = 2000

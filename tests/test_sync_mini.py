@@ -8,12 +8,12 @@ import torch
 from torch.nn.functional import normalize
 
 from latentsync.errors import MediaError
-from latentsync.masks import crops_to_pixels
+from latentsync.faces.masks import crops_to_pixels
 from latentsync.metrics import Batch, Networks, Subject, evaluate, sync_mini
+from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.speech_features import wav2lip_mel
 from latentsync.metrics.stable_syncnet import StableSyncNet, lower_halves, on_channels
 from latentsync.metrics.sync_mini import embed, mel_windows, num_frames, scores, shift_distances, whole_windows
-from latentsync.syncnet_files import load_own_syncnet
 
 
 @pytest.fixture(scope="module")

@@ -22,19 +22,8 @@ from latentsync.errors import MediaError, OptionError, WeightsError
 from latentsync.media import read_frames, read_sound
 from latentsync.metrics import speech_features
 from latentsync.metrics.speech_features import mel_window, mfcc, to_int16, wav2lip_mel
-from latentsync.metrics.syncnet import (
-    LATENT,
-    PIXEL,
-    PIXEL_ATTN,
-    StableSyncNet,
-    SyncNet,
-    SyncScores,
-    clip_embeddings,
-    load_stable_syncnet,
-    load_syncnet,
-    scores,
-    window_distances,
-)
+from latentsync.metrics.stable_syncnet import LATENT, PIXEL, PIXEL_ATTN, StableSyncNet, load_stable_syncnet
+from latentsync.metrics.syncnet import SyncNet, SyncScores, clip_embeddings, load_syncnet, scores, window_distances
 
 STORED = json.loads((Path(__file__).parent / "golden" / "syncnet.json").read_text())
 ORIGINAL = "the original, seeded weights"

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from latentsync.audio.whisper_files import load_whisper
 from latentsync.errors import WeightsError
-from latentsync.tensor_files import Place, load_exactly, read_state_dict, renamed
-from latentsync.whisper_files import load_whisper
+from latentsync.weights.tensors import Place, load_exactly, read_state_dict, renamed
 
 
 def tensors():

@@ -11,9 +11,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from test_training_loop import OPTIONS, FrequencyTask, Waves, curve
 
-from experiments import CONF_DIR
-from experiments import train as train_command
 from latentsync.errors import OptionError
+from latentsync.lab.commands import train as train_command
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.training import options as options_module
 from latentsync.media import probe
 from latentsync.training.options import LoopOptions
 from latentsync.training.settings import read_settings
@@ -33,12 +34,12 @@ def composed(*overrides):
 
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_training_composes(path):
-    config = train_command.read_config(composed(f"train={path.stem}", "data_dir=clips"))
+    config = options_module.read_config(composed(f"train={path.stem}", "data_dir=clips"))
     assert config.kind == config.name == path.stem and config.folder == Path("runs/training") / path.stem
     assert set(OmegaConf.load(path).loop) == set(LoopOptions.names())  # a reader finds every option
     kind, module = SETTINGS[path.stem]
     assert read_settings(getattr(import_module(f"latentsync.training.{module}"), kind), config.task)
-    assert {path.stem for path in (CONF_DIR / "train").glob("*.yaml")} == set(train_command.KINDS)
+    assert {path.stem for path in (CONF_DIR / "train").glob("*.yaml")} == set(options_module.KINDS)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +57,14 @@ def test_every_training_composes(path):
 )
 def test_a_wrong_training_configuration_is_refused_by_key(overrides, message):
     with pytest.raises(OptionError, match=message):
-        train_command.read_config(composed(*overrides))
+        options_module.read_config(composed(*overrides))
 
 
 def test_the_configuration_can_be_had_without_the_command_line():
-    config = train_command.configure(["train=vae", "data_dir=d", "loop.steps=3"])
+    config = options_module.configure(["train=vae", "data_dir=d", "loop.steps=3"])
     assert (config.kind, config.data_dir, config.loop.steps) == ("vae", "d", 3)
     with pytest.raises(OptionError, match="known keys: conf/train"):
-        train_command.configure(["train=gan", "data_dir=d"])
+        options_module.configure(["train=gan", "data_dir=d"])
 
 
 @pytest.fixture

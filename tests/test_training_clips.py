@@ -9,16 +9,16 @@ from aligned_clips import SIZE, write_clip
 from diffusers import AutoencoderKL
 from torch.utils.data import DataLoader
 
-from latentsync.audio import Audio2Feature
+from latentsync.audio.features import Audio2Feature
+from latentsync.audio.whisper import WhisperStates
+from latentsync.checkpoints.model import seeded
 from latentsync.errors import MediaError, OptionError
-from latentsync.masks import crops_to_pixels, masked_images, mouth_mask
+from latentsync.faces.masks import crops_to_pixels, masked_images, mouth_mask
 from latentsync.metrics.speech_features import mel_columns, mel_window, wav2lip_mel
-from latentsync.model_files import seeded
 from latentsync.training import windows as room
 from latentsync.training.clips import check_clips, find_clips, split
 from latentsync.training.features import LatentFiles, cache_states, read_windows, states_path
 from latentsync.training.windows import WindowSet, reference_starts
-from latentsync.whisper import WhisperStates
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_what_is_no_whole_clip_is_left_out_with_the_reason(tmp_path):
 
 
 def test_a_folder_without_clips_is_told(tmp_path):
-    with pytest.raises(MediaError, match="it is empty.*experiments.prepare"):
+    with pytest.raises(MediaError, match="it is empty.*latentsync prepare"):
         find_clips(tmp_path)
     with pytest.raises(MediaError, match="there is no folder"):
         find_clips(tmp_path / "none")

@@ -22,7 +22,8 @@ from latentsync.errors import MemoryShortageError, OptionError, WeightsError
 from latentsync.training import checkpoint, loop
 from latentsync.training.ema import UPDATES, MovingAverage
 from latentsync.training.journal import Journal
-from latentsync.training.loop import DivergedError, LoopOptions, last_step, train
+from latentsync.training.loop import DivergedError, last_step, train
+from latentsync.training.options import LoopOptions
 from latentsync.training.order import Batches, item_at, seeded_generator
 
 ROOT = Path(__file__).resolve().parents[1]

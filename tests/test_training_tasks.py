@@ -11,19 +11,20 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from hydra import compose, initialize_config_dir
 
-from experiments import CONF_DIR
-from experiments.assemble import assemble
-from experiments.pairs import SHIPPED_DIR
-from experiments.train import KINDS, make_task, read_config, run_training
 from latentsync import weights
+from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, load_folder
+from latentsync.checkpoints.model import seeded as seeded_network
 from latentsync.errors import OptionError, WeightsError
-from latentsync.masks import crops_to_pixels, mouth_mask
+from latentsync.faces.masks import crops_to_pixels, mouth_mask
+from latentsync.lab.commands.assemble import assemble
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.training.job import make_task, run_training
+from latentsync.lab.training.options import KINDS, read_config
+from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.perceptual import lpips_network, lpips_state_dict, read_arrays
 from latentsync.metrics.speech_features import mel_columns
 from latentsync.metrics.stable_syncnet import StableSyncNet
-from latentsync.model_files import LATENTSYNC_SCHEDULER, load_folder
-from latentsync.model_files import seeded as seeded_network
-from latentsync.syncnet_files import load_own_syncnet
 from latentsync.training.journal import Journal
 from latentsync.training.loop import LOG_FILE
 from latentsync.training.losses import (
@@ -391,7 +392,7 @@ def test_unknown_and_odd_settings_are_refused():
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """The shipped speakers as aligned clips of 128 px."""
-    from experiments.prepare import main
+    from latentsync.lab.commands.prepare import main
 
     folder = tmp_path_factory.mktemp("clips")
     told = ["--input_dir", str(SHIPPED_DIR), "--output_dir", str(folder), "--size", "128", "--max_seconds", "2"]

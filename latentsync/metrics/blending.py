@@ -21,7 +21,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from latentsync.geometry import crop_box_size
+from latentsync.faces.geometry import crop_box_size
 from latentsync.shapes import Affine, Crops, Frame, Mask
 
 SECTORS = 16  # of the ring around the mask's edge

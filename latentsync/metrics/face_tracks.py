@@ -27,7 +27,7 @@ from jaxtyping import Float, UInt8
 from scipy.signal import medfilt
 
 from latentsync.errors import FaceNotFoundError, MediaError
-from latentsync.landmarks import Box, bounds, overlaps
+from latentsync.faces.landmarks import Box, bounds, overlaps
 from latentsync.metrics.speech_features import VIDEO_HZ
 from latentsync.metrics.syncnet import FACE_PX
 from latentsync.shapes import Frame, Landmarks

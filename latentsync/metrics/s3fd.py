@@ -24,7 +24,7 @@ from torchvision.ops import nms
 
 from latentsync.errors import MediaError
 from latentsync.shapes import Frame
-from latentsync.tensor_files import Place, load_built
+from latentsync.weights.tensors import Place, load_built
 
 SCALE = 0.25  # of the frame, as the network sees it
 MEANS = (123.0, 117.0, 104.0)  # RGB

@@ -15,25 +15,23 @@ from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int16
+from jaxtyping import Float, Float32, Float64
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import dct
 from scipy.signal.windows import hann
 from transformers.audio_utils import mel_filter_bank
 
-from latentsync.shapes import Waveform
+from latentsync.shapes import Samples, Waveform
 
 RATE_HZ = 16_000
 PREEMPHASIS = 0.97  # of both features
 BLOCK_WINDOWS = 2048  # transformed at once
-
 MFCC_WINDOW = 400  # 25 ms
 MFCC_HOP = 160  # 10 ms
 MFCC_N_FFT = 512
 MFCC_FILTERS = 26
 MFCC_COEFFICIENTS = 13
 CEPSTRAL_LIFTER = 22
-
 MEL_WINDOW = 800  # 50 ms, also the length of the transform
 MEL_HOP = 200  # 12.5 ms
 MELS = 80
@@ -42,12 +40,9 @@ MEL_FLOOR = 1e-5  # -100 dB
 MEL_REFERENCE_DB = 20.0
 MEL_DEPTH_DB = 100.0  # below the reference, where the scale ends
 MEL_PEAK = 4.0  # the scale runs from -4 to 4
-
 MEL_HZ = 80  # columns a second
 VIDEO_HZ = 25  # frames a second
 WINDOW_COLUMNS = 52  # ceil(16 frames * 80 / 25)
-
-Samples = Int16[np.ndarray, " n"]
 
 
 def to_int16(waveform: Waveform) -> Samples:

@@ -20,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize, pad, silu
 
-from latentsync.attention import Attention
 from latentsync.errors import OptionError
-from latentsync.tensor_files import Place, load_built
+from latentsync.unet.attention import Attention
+from latentsync.weights.tensors import Place, load_built
 
 NORM_GROUPS = 32
 NORM_EPS = 1e-6

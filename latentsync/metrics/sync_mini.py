@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from latentsync.errors import MediaError
-from latentsync.masks import crops_to_pixels
+from latentsync.faces.masks import crops_to_pixels
 from latentsync.metrics.speech_features import MEL_HZ, VIDEO_HZ, mel_columns, mel_start, wav2lip_mel
 from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet, embedding, lower_halves, on_channels
 from latentsync.shapes import Crop, Crops, Waveform

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, pairwise_distance
 
 from latentsync.errors import MediaError
-from latentsync.metrics.speech_features import MFCC_COEFFICIENTS, Samples, mfcc
+from latentsync.metrics.speech_features import MFCC_COEFFICIENTS, mfcc
 from latentsync.metrics.stable_syncnet import LATENT, PIXEL, PIXEL_ATTN, StableSyncNet, load_stable_syncnet
-from latentsync.shapes import Frame
-from latentsync.tensor_files import Place, load_built
+from latentsync.shapes import Frame, Samples
+from latentsync.weights.tensors import Place, load_built
 
 __all__ = [
     "LATENT",

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentsync.errors import WeightsError
-from latentsync.tensor_files import DAMAGE, read_state_dict
+from latentsync.weights.tensors import DAMAGE, read_state_dict
 
 KEPT = 2  # checkpoints: should the last be damaged, the one before it serves
 PART_PREFIX = ".part-"

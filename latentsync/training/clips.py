@@ -1,6 +1,6 @@
 """Folders of aligned clips -> windows of frames, references and sound to train on. Knows nothing of Hydra or networks.
 
-A clip is three files that `experiments.prepare` made: NAME.mp4 (aligned crops, 25 frames/s), NAME.wav (16 kHz mono, 16
+A clip is three files that `latentsync prepare` made: NAME.mp4 (aligned crops, 25 frames/s), NAME.wav (16 kHz mono, 16
 bit) and NAME.json (facts). What frozen networks make of it lies beside it, see `features`.
 
 A sample depends on the seed, the epoch and its index alone: not on the number of workers, the order of access, or
@@ -21,7 +21,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 
-from latentsync.audio import RATE_HZ
+from latentsync.audio.features import RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.media import VIDEO_RATE_HZ, read_frames
 from latentsync.metrics.syncnet import SAMPLES_PER_FRAME
@@ -39,7 +39,7 @@ BULKY_FACTS = ("matrices", "truth")  # tens of kB a clip, read when they are ask
 
 @dataclass(frozen=True)
 class AlignedClip:
-    """One piece that `experiments.prepare` made.
+    """One piece that `latentsync prepare` made.
 
     Attributes:
         facts: the content of its JSON file, but for BULKY_FACTS.
@@ -112,7 +112,7 @@ def check_clips(folder: Path | str) -> tuple[list[AlignedClip], dict[str, str]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise MediaError(f"there is no folder at {folder}; give one that experiments.prepare wrote")
+        raise MediaError(f"there is no folder at {folder}; give one that latentsync prepare wrote")
     names = {
         path.stem
         for path in folder.iterdir()
@@ -140,7 +140,7 @@ def find_clips(folder: Path | str) -> list[AlignedClip]:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:3])
         raise MediaError(
             f"{folder} holds no aligned clip ({reasons or 'it is empty'}); make some with "
-            "python -m experiments.prepare --input_dir RAW --output_dir CLIPS"
+            "latentsync prepare --input_dir RAW --output_dir CLIPS"
         )
     return clips
 

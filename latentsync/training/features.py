@@ -24,17 +24,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from latentsync.audio import Audio2Feature, num_states, window_indices
+from latentsync.audio.features import Audio2Feature, num_states, window_indices
+from latentsync.audio.whisper import WhisperStates
 from latentsync.errors import MediaError, OptionError
+from latentsync.faces.masks import crops_to_pixels, masked_images, mouth_mask
 from latentsync.files import whole_file
-from latentsync.latents import frames_at_once, scaled
-from latentsync.masks import crops_to_pixels, masked_images, mouth_mask
+from latentsync.generation.latents import frames_at_once, scaled
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics.syncnet import SAMPLES_PER_FRAME
 from latentsync.shapes import Crops, Pixels, Windows
 from latentsync.training.clips import AlignedClip
 from latentsync.weights import state_dict_sha256
-from latentsync.whisper import WhisperStates
 
 DIGITS = 12  # of a hash in a file's name
 LATENTS_VERSION = 1  # raise it when the same clip and network give other latents

@@ -20,25 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from latentsync.audio import MIN_DURATION_S, SILENCE_PEAK
+from latentsync.audio.features import MIN_DURATION_S, SILENCE_PEAK
 from latentsync.errors import MediaError, OptionError
-from latentsync.geometry import crop_box_size, warp_crop
-from latentsync.landmarks import LandmarkDetector
+from latentsync.faces.geometry import crop_box_size, warp_crop
+from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.media import VIDEO_RATE_HZ, VideoWriter, probe, read_frames
-from latentsync.media.sound import SOUND_RATE_HZ
-from latentsync.metrics.speech_features import Samples
+from latentsync.media.sound import SOUND_RATE_HZ, write_wav
 from latentsync.metrics.syncnet import SAMPLES_PER_FRAME, SyncNet
+from latentsync.shapes import Samples
 from latentsync.training.clips import SOUND_END, VIDEO_END
 from latentsync.training.shots import CutDetector, Dropped, Track, cut_detector_name, tracks
-from latentsync.training.sound import (
-    Placement,
-    SyncMini,
-    is_silent,
-    landmark_sync,
-    place_sound,
-    spooled_sound,
-    write_wav,
-)
+from latentsync.training.sound import Placement, SyncMini, is_silent, landmark_sync, place_sound, spooled_sound
 from latentsync.weights import file_sha256, state_dict_sha256
 
 PREPARE_VERSION = 1  # raise it when the same input and options give other pieces
@@ -169,7 +161,7 @@ def _stretches(track: Track, options: PrepareOptions) -> Iterator[Track | Droppe
 def read_sidecar(path: Path | None) -> dict[str, Any]:
     """The known facts of a JSON file beside a video: identity, sentence, voice, and per-frame truth at 25 Hz.
 
-    `experiments.speakers` writes such files; of one's own, `{"identity": "a name"}` is enough to keep all videos of a
+    `latentsync speakers` writes such files; of one's own, `{"identity": "a name"}` is enough to keep all videos of a
     person on one side of a held-out split. Anything else, or a file that is no JSON, tells nothing.
 
     Returns:

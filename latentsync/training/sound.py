@@ -3,7 +3,6 @@
 A whole source's sound lies in a file of the work folder, not in memory.
 """
 
-import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,25 +15,17 @@ import torch
 from jaxtyping import Float
 from scipy.signal import medfilt
 
-from latentsync.audio import SILENCE_PEAK
+from latentsync.audio.features import SILENCE_PEAK
 from latentsync.errors import MediaError, OptionError
-from latentsync.geometry import warp_crop
+from latentsync.faces.geometry import warp_crop
 from latentsync.media import VIDEO_RATE_HZ, read_frames
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
 from latentsync.media.sound import SOUND_RATE_HZ, resampled
 from latentsync.metrics import sync_mini
-from latentsync.metrics.speech_features import Samples
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import lip_energy_correlation, log_energy
-from latentsync.metrics.syncnet import (
-    FACE_PX,
-    SAMPLES_PER_FRAME,
-    SyncNet,
-    clip_embeddings,
-    scores,
-    window_distances,
-)
-from latentsync.shapes import Frame
+from latentsync.metrics.syncnet import FACE_PX, SAMPLES_PER_FRAME, SyncNet, clip_embeddings, scores, window_distances
+from latentsync.shapes import Frame, Samples
 from latentsync.training.shots import Track
 from latentsync.weights import state_dict_sha256
 
@@ -74,15 +65,6 @@ def spooled_sound(path: Path, work: Path) -> Samples:
 def is_silent(samples: Samples) -> bool:
     peak = max(int(samples.max()), -int(samples.min())) / 32768
     return peak < SILENCE_PEAK
-
-
-def write_wav(path: Path, samples: Samples) -> None:
-    """Mono int16 samples at 16 kHz as a WAV file."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SOUND_RATE_HZ)
-        file.writeframes(samples.astype("<i2").tobytes())
 
 
 # --- where SyncNet says that it belongs ---

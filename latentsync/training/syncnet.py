@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from latentsync.checkpoints.model import CONFIG_FILE, WEIGHTS_FILE, plain_tensors
 from latentsync.errors import OptionError
-from latentsync.masks import crops_to_pixels, pixels_to_crops
+from latentsync.faces.masks import crops_to_pixels, pixels_to_crops
+from latentsync.metrics.own_syncnet import SYNCNET_FOLDER, UntrainedError, load_own_syncnet, load_trained_syncnet
 from latentsync.metrics.stable_syncnet import StableSyncNet, lower_halves, on_channels
-from latentsync.model_files import CONFIG_FILE, WEIGHTS_FILE, plain_tensors
 from latentsync.shapes import Crops
-from latentsync.syncnet_files import SYNCNET_FOLDER, UntrainedError, load_own_syncnet, load_trained_syncnet
 from latentsync.training.clips import find_clips, split
 from latentsync.training.losses import Faces, sync_loss
 from latentsync.training.settings import read_settings

@@ -19,12 +19,12 @@ from torch.nn.functional import mse_loss
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
+from latentsync.audio.whisper import WhisperStates
+from latentsync.checkpoints.model import load_folder, save_network
 from latentsync.config import MASKS
-from latentsync.denoise import Condition, denoise
 from latentsync.device import resolve_device
 from latentsync.errors import OptionError
-from latentsync.latents import decode, encode, frames_at_once, latent_shape, unscaled
-from latentsync.masks import (
+from latentsync.faces.masks import (
     LATENT_FACTOR,
     crops_to_pixels,
     mask_to_latents,
@@ -32,9 +32,10 @@ from latentsync.masks import (
     mouth_mask,
     pixels_to_crops,
 )
+from latentsync.generation.denoise import Condition, denoise
+from latentsync.generation.latents import decode, encode, frames_at_once, latent_shape, unscaled
+from latentsync.generation.references import GAP_FRAMES
 from latentsync.metrics.perceptual import LPIPS_NETS, lpips_network
-from latentsync.model_files import load_folder, save_network
-from latentsync.references import GAP_FRAMES
 from latentsync.shapes import Latents, Pixels
 from latentsync.training.clips import AlignedClip, find_clips, split
 from latentsync.training.features import LatentFiles, cache_states, read_windows
@@ -50,8 +51,7 @@ from latentsync.training.losses import (
 from latentsync.training.settings import read_settings
 from latentsync.training.syncnet import SyncJudge, load_judge
 from latentsync.training.windows import WindowSet, reference_starts
-from latentsync.unet import UNet3DConditionModel
-from latentsync.whisper import WhisperStates
+from latentsync.unet.model import UNet3DConditionModel
 
 STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as the original
 VIDEO_FRAMES = 50  # of a sample video, in whole windows; 2 s
@@ -338,7 +338,7 @@ def make(
 
     Args:
         settings: fields of `UNetSettings`.
-        data_dir: aligned clips, as `experiments.prepare` writes them.
+        data_dir: aligned clips, as `latentsync prepare` writes them.
         model_dir: whose VAE, Whisper, schedule and UNet, with its weights where it has some, training starts from.
 
     Raises:

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.data import Dataset
 
+from latentsync.checkpoints.model import load_folder, save_network
 from latentsync.errors import MediaError, OptionError
-from latentsync.masks import crops_to_pixels, pixels_to_crops
+from latentsync.faces.masks import crops_to_pixels, pixels_to_crops
 from latentsync.metrics.perceptual import lpips_network
-from latentsync.model_files import load_folder, save_network
 from latentsync.shapes import Pixels
 from latentsync.training.clips import AlignedClip, find_clips, split
 from latentsync.training.losses import perceptual_distance
@@ -177,7 +177,7 @@ def bring_to_unit(vae: AutoencoderKL, clips: Sequence[AlignedClip]) -> None:
     if vae.quant_conv is None or vae.post_quant_conv is None:
         raise OptionError("the VAE has no quant_conv or no post_quant_conv; its latents keep their scaling factor")
     if not clips:
-        raise MediaError("there are no clips to measure latents on; give a folder that experiments.prepare wrote")
+        raise MediaError("there are no clips to measure latents on; give a folder that latentsync prepare wrote")
     chosen = clips[:: math.ceil(len(clips) / UNIT_CLIPS)]
     places = [[round((i + 0.5) * clip.num_frames / UNIT_FACES - 0.5) for i in range(UNIT_FACES)] for clip in chosen]
     means = []
@@ -226,7 +226,7 @@ def make(
 
     Args:
         settings: fields of `VaeSettings`.
-        data_dir: aligned clips, as `experiments.prepare` writes them.
+        data_dir: aligned clips, as `latentsync prepare` writes them.
         model_dir: whose VAE's architecture, and weights where it has some, training starts from.
 
     Raises:

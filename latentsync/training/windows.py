@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from latentsync.audio.whisper import WhisperStates
 from latentsync.errors import MediaError, OptionError
+from latentsync.generation.references import GAP_FRAMES
 from latentsync.metrics.speech_features import mel_columns, mel_start, wav2lip_mel
-from latentsync.references import GAP_FRAMES
 from latentsync.shapes import Crops
 from latentsync.training.clips import AlignedClip, read_wav
 from latentsync.training.features import Augmentation, LatentFiles, cache_states, read_windows
-from latentsync.whisper import WhisperStates
 
 MEMORY_BUDGET_BYTES = 4 << 30
 WANTED = ("frames", "reference", "mel", "reference_mel")

@@ -255,7 +255,7 @@ class _Transfer:
         )
 
     def _command(self) -> str:
-        return f"`python -m experiments.weights fetch {self.weight.name}`"
+        return f"`latentsync weights fetch {self.weight.name}`"
 
 
 def _refuse_plain_http(request: httpx.Request) -> None:

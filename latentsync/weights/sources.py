@@ -29,7 +29,7 @@ def locate(name: str) -> Path:
     weight = known(name)
     if not any(isinstance(source, Member) for source in weight.sources):
         raise WeightsError(
-            f"{_not_here(weight)}{_not_taken(weight)}; run `python -m experiments.weights fetch {name}` to download "
+            f"{_not_here(weight)}{_not_taken(weight)}; run `latentsync weights fetch {name}` to download "
             f"{shown(hub.address(weight.sources[0]))} ({weight.size})"
         )
     return fetch(name)
@@ -52,7 +52,7 @@ def fetch(name: str, progress: Progress = terminal_bar) -> Path:
     if is_offline():
         raise WeightsError(
             f"{_not_here(weight)} and the network is switched off by {' or '.join(OFFLINE_VARIABLES)}"
-            f"{_not_taken(weight)}; with network, run `python -m experiments.weights fetch {name}`"
+            f"{_not_taken(weight)}; with network, run `latentsync weights fetch {name}`"
         )
     reasons = []
     for source in weight.sources:

@@ -12,8 +12,8 @@ RUN_S = 300  # until the last cell has ended
 ERROR_OUTPUT = '[data-mime-type="application/vnd.jupyter.error"]'
 SLIDER_CELL = """
 from ipywidgets import IntSlider, interact
-from experiments.pairs import SHIPPED_DIR
-from experiments.sheets import strips
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.figures.sheets import strips
 
 frames = IntSlider(value=3, min=2, max=6, description="frames")
 interact(lambda frames: strips({"source": SHIPPED_DIR / "g-clara.mp4"}, count=frames), frames=frames);

@@ -5,7 +5,7 @@ import time
 import pytest
 from test_report import write_sweep
 
-from experiments.report import write_report
+from latentsync.lab.pages.write import write_report
 
 pytestmark = pytest.mark.browser
 

@@ -13,7 +13,8 @@ import pytest
 from one_node import missing_programs, slurm
 from short_clips import clip_folder
 
-from experiments.record import RecordStore, sweep_cells
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.records.sweeps import sweep_cells
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_CELLS = 8
@@ -43,7 +44,7 @@ def start(clips: Path, runs: Path, environment: dict[str, str], log: Path) -> su
     """The command that a user gives: 8 cells, two at once."""
     seeds = ",".join(str(seed) for seed in range(NUM_CELLS))
     command = [
-        sys.executable, "-m", "experiments.run", "-m", "launch=slurm", "launch.n=2", "launch.gpus=null",
+        sys.executable, "-m", "latentsync", "run", "-m", "launch=slurm", "launch.n=2", "launch.gpus=null",
         "launch.cpus=1", "launch.mem_gb=null", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
         "name=test", "sampler.num_inference_steps=1", f"sampler.seed={seeds}", "metrics=none", "tracker=none",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from latentsync.masks import mouth_mask
+from latentsync.faces.masks import mouth_mask
 from latentsync.metrics import blending, perceptual, reconstruction, temporal
 from latentsync.metrics.definitions import Entry, entry
 from latentsync.metrics.families.base import VIDEO_HZ, Batch, Family, Subject, mean_entry, rounded

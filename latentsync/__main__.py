@@ -1,0 +1,21 @@
+"""The command line: `latentsync NAME ...`, or `python -m latentsync NAME ...`."""
+
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one of the laboratory's commands; without a name it lists them.
+
+    Args:
+        arguments: the command's name and its arguments; None takes those of the process.
+
+    Returns:
+        The exit status: 0, or what the command says; 2 for an unknown name.
+    """
+    from latentsync.lab import commands
+
+    return commands.run(sys.argv[1:] if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Waveform -> log-mel -> Whisper encoder states -> one window of states per video frame. Knows nothing of video files.
+
+The states kept are the input of the first encoder block and the output of every block, all before the final layer norm,
+as LatentSync was trained (arXiv 2412.09262 and its reference code; the mel is that of openai/whisper).
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+from transformers.audio_utils import mel_filter_bank
+
+from latentsync.audio.whisper import N_MELS, SEGMENT_FRAMES, WhisperStates
+from latentsync.audio.whisper_files import load_whisper
+from latentsync.errors import MediaError, OptionError
+from latentsync.media import read_sound
+from latentsync.shapes import Waveform, Windows
+
+RATE_HZ = 16_000
+N_FFT = 400  # 25 ms
+HOP_SAMPLES = 160  # 10 ms
+STATES_HZ = 50  # encoder states per second of sound
+CONTEXT_FRAMES = (2, 2)  # video frames of context to the left and right of a window's centre
+MIN_DURATION_S = 0.2
+SILENCE_PEAK = 1e-4  # -80 dBFS
+
+
+@cache
+def _mel_filters() -> Tensor:
+    """Whisper's 80 triangular filters, (80, 201)."""
+    filters = mel_filter_bank(
+        num_frequency_bins=N_FFT // 2 + 1,
+        num_mel_filters=N_MELS,
+        min_frequency=0.0,
+        max_frequency=RATE_HZ / 2,
+        sampling_rate=RATE_HZ,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.from_numpy(filters.T).float()
+
+
+def check_sound(waveform: Waveform, name: str = "the sound") -> None:
+    """Refuses sound that no lips can follow.
+
+    Raises:
+        MediaError: shorter than 0.2 s, or silent throughout.
+    """
+    duration_s = len(waveform) / RATE_HZ
+    if duration_s < MIN_DURATION_S:
+        raise MediaError(f"{name} holds {duration_s:.2f} s of sound; at least {MIN_DURATION_S} s is needed")
+    peak = float(np.abs(waveform).max())
+    if peak < SILENCE_PEAK:
+        raise MediaError(
+            f"{name} is silent: its peak is {peak:.1e} of full scale and at least {SILENCE_PEAK:.0e} is needed; "
+            f"check the recording"
+        )
+
+
+def log_mel(waveform: Waveform) -> Tensor:
+    """Whisper's log-mel spectrogram of the whole sound, unpadded.
+
+    Args:
+        waveform: (n,) at 16 kHz, -1..1.
+
+    Returns:
+        (80, n // 160), about -1..1, 100 frames per second.
+    """
+    samples = torch.from_numpy(np.asarray(waveform, dtype=np.float32))
+    spectrum = torch.stft(samples, N_FFT, HOP_SAMPLES, window=torch.hann_window(N_FFT), return_complex=True)
+    power = spectrum[:, :-1].abs() ** 2
+    log_power = torch.clamp(_mel_filters() @ power, min=1e-10).log10()
+    log_power = torch.maximum(log_power, log_power.max() - 8.0)
+    return (log_power + 4.0) / 4.0
+
+
+def num_states(num_samples: int) -> int:
+    """How many encoder states so many samples of 16 kHz sound give."""
+    segments, rest = divmod(num_samples // HOP_SAMPLES, SEGMENT_FRAMES)
+    return segments * (SEGMENT_FRAMES // 2) + rest // 2
+
+
+def window_indices(frame: int, rate_hz: float, num_states: int) -> list[int]:
+    """The encoder states around one video frame, at the ends held."""
+    left, right = CONTEXT_FRAMES
+    centre = int(frame * STATES_HZ / rate_hz)
+    return [min(max(i, 0), num_states - 1) for i in range(centre - 2 * left, centre + 2 * (right + 1))]
+
+
+def num_reference_windows(num_states: int, rate_hz: float) -> int:
+    """How many windows the original makes of so many states: one or two more than the sound has video frames."""
+    return math.floor(num_states * rate_hz / STATES_HZ) + 2
+
+
+class Audio2Feature:
+    """From a sound to the audio windows that condition the UNet.
+
+    Args:
+        whisper: the encoder; its width must be the UNet's `cross_attention_dim`.
+    """
+
+    def __init__(self, whisper: WhisperStates) -> None:
+        self.whisper = whisper
+
+    @classmethod
+    def from_pretrained(cls, whisper: str | Path = "tiny.en", device: str = "cpu") -> "Audio2Feature":
+        """With the named Whisper ("tiny.en", "tiny", "small"), or one from a file."""
+        return cls(load_whisper(whisper).to(device))
+
+    def features(self, waveform: Waveform, name: str = "the sound") -> Tensor:
+        """Encoder states of a 16 kHz mono waveform: (50 a second, layers + 1, width), float32 on the CPU.
+
+        Raises:
+            MediaError: the sound is too short or silent.
+        """
+        check_sound(waveform, name)
+        return self.whisper(log_mel(waveform)).float().cpu()
+
+    def audio2feat(self, audio_path: str | Path) -> Tensor:
+        """Encoder states of a sound file, or of a video's sound; see `features`."""
+        return self.features(read_sound(audio_path, RATE_HZ), Path(audio_path).name)
+
+    def feature2chunks(self, feature_array: Tensor, fps: float, num_frames: int | None = None) -> Windows:
+        """One window of states per video frame.
+
+        Args:
+            feature_array: (n, layers + 1, width).
+            fps: video frames per second.
+            num_frames: how many windows; the original's count (one or two more than the sound) by default.
+
+        Returns:
+            (frames, 10 * (layers + 1), width): time outer, layer inner; states at the ends repeat.
+        """
+        if fps <= 0:
+            raise OptionError(f"fps is {fps}; it must be above 0 (the model knows 25)")
+        if num_frames is None:
+            num_frames = num_reference_windows(len(feature_array), fps)
+        indices = torch.tensor([window_indices(i, fps, len(feature_array)) for i in range(num_frames)])
+        return rearrange(feature_array[indices], "f t s d -> f (t s) d")
+
+
+class WindowReader:
+    """The windows of one sound, computed segment by segment as they are asked for.
+
+    Only the states of two segments (60 s) are held at a time, so memory stays small however long the sound is.
+
+    Args:
+        whisper: the encoder.
+        waveform: (n,) at 16 kHz, -1..1.
+        fps: video frames per second.
+        name: of the sound, for messages.
+        kept: gives a segment's states, by its number, from where they are kept; calls what it is given to compute them.
+
+    Raises:
+        MediaError: the sound is too short or silent.
+    """
+
+    def __init__(
+        self,
+        whisper: WhisperStates,
+        waveform: Waveform,
+        fps: float,
+        name: str = "the sound",
+        kept: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
+    ) -> None:
+        check_sound(waveform, name)
+        self.fps = fps
+        self._kept = kept
+        self._whisper = whisper
+        self._mel = log_mel(waveform)
+        self.num_states = num_states(len(waveform))
+        self._segment = lru_cache(maxsize=2)(self._compute_segment)
+
+    def _compute_segment(self, index: int) -> Tensor:
+        start = index * SEGMENT_FRAMES
+        mel = self._mel[:, start : start + SEGMENT_FRAMES]
+        return self._kept(index, lambda: self._whisper.segment(mel).float().cpu())
+
+    def __call__(self, start: int, stop: int) -> Windows:
+        """The windows of video frames start..stop-1: (stop - start, 10 * (layers + 1), width)."""
+        return torch.stack([self._window(frame) for frame in range(start, stop)])
+
+    def _window(self, frame: int) -> Tensor:
+        per_segment = SEGMENT_FRAMES // 2
+        indices = window_indices(frame, self.fps, self.num_states)
+        states = torch.stack([self._segment(i // per_segment)[i % per_segment] for i in indices])
+        return rearrange(states, "t s d -> (t s) d")

@@ -1,0 +1,1 @@
+"""Files to networks, exactly or not at all."""

@@ -1,0 +1,289 @@
+"""A whole model <-> a folder in the diffusers layout, or the published files. Knows no video.
+
+model_index.json  unet/  vae/  scheduler/  whisper/  (whisper/ only where the model does not use a named Whisper)
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+from safetensors.torch import save_file
+from torch import nn
+
+from latentsync import weights
+from latentsync.audio.features import Audio2Feature
+from latentsync.audio.whisper_files import load_whisper, whisper_name_for
+from latentsync.checkpoints.unet import load_unet, modern_vae_names, read_unet_config, recognise_unet
+from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOptions, VideoOptions
+from latentsync.errors import OptionError, WeightsError
+from latentsync.files import whole_folder
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.unet.model import UNet3DConditionModel
+from latentsync.weights.tensors import Place, load_built, load_exactly, read_state_dict
+
+MODELS_DIR = Path(__file__).resolve().parents[1] / "models"  # the models that the project ships
+INDEX_FILE = "model_index.json"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+WHISPER_FILE = "whisper/model.safetensors"
+UNTRAINED_GAIN = 0.5  # of the layers that are zero at construction, so that an untrained network answers to its input
+
+# stabilityai/sd-vae-ft-mse, with the factors that LatentSync's code sets
+SD_VAE = {
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "sample_size": 256,
+    "scaling_factor": 0.18215,
+    "shift_factor": 0.0,
+}
+
+# The `data` part of every published configuration; another value would need another network
+PUBLISHED_DATA = {"audio_sample_rate": 16_000, "video_fps": VIDEO_RATE_HZ, "audio_feat_length": [2, 2]}
+PUBLISHED_NUM_FRAMES = 16
+
+# configs/scheduler_config.json of the original
+LATENTSYNC_SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a model says of itself.
+
+    Attributes:
+        name: "mini", "latentsync", ...
+        size_px: side of the aligned crop it was made for.
+        num_frames: of a window.
+        mask: which of the original's mouth masks.
+        whisper: a named Whisper, or "own" for the one in the model's folder.
+        trained: False for a network with seeded weights, whose output is plumbing only.
+        untrained_seed: of those weights where they are not stored.
+    """
+
+    name: str
+    size_px: int = DEFAULT_SIZE_PX
+    num_frames: int = DEFAULT_NUM_FRAMES
+    mask: str = "mask"
+    whisper: str = "tiny"
+    trained: bool = True
+    untrained_seed: int | None = None
+
+
+def model_folder(model: str | Path) -> Path:
+    """The folder of an embedded model, by name, or the folder itself."""
+    shipped = MODELS_DIR / str(model)
+    return shipped if (shipped / INDEX_FILE).is_file() else Path(model)
+
+
+def load_folder(model: str | Path, place: Place | None = None) -> dict:
+    """The parts of an embedded model (by name) or of a model folder, as the pipeline's arguments.
+
+    Args:
+        place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
+
+    Raises:
+        WeightsError: no such model, or a part of it is missing or does not fit.
+    """
+    folder = model_folder(model)
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        shipped = ", ".join(sorted(path.name for path in MODELS_DIR.iterdir() if path.is_dir()))
+        raise WeightsError(f"there is no model at {folder} ({INDEX_FILE} is absent); shipped models: {shipped}")
+    content = _config(index)
+    known = {f.name for f in fields(ModelSettings)}
+    try:
+        settings = ModelSettings(**{key: value for key, value in content.items() if key in known})
+    except TypeError as error:
+        raise WeightsError(
+            f"{index} is not of this project's models ({error}); save one with save_pretrained"
+        ) from error
+    whisper = folder / WHISPER_FILE if settings.whisper == "own" else settings.whisper
+    return {
+        "vae": _load_network(AutoencoderKL, folder / "vae", settings, place),
+        "unet": _load_network(UNet3DConditionModel, folder / "unet", settings, place),
+        "scheduler": DDIMScheduler.from_config(_config(folder / "scheduler" / "scheduler_config.json")),
+        "audio": Audio2Feature(load_whisper(whisper)),
+        "settings": settings,
+    }
+
+
+def _config(path: Path) -> dict:
+    if not path.is_file():
+        raise WeightsError(f"the model has no {path}; save it again with save_pretrained")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise WeightsError(f"{path} is damaged ({error}); save the model again with save_pretrained") from error
+
+
+def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings, place: Place | None) -> nn.Module:
+    if settings.untrained_seed is not None and not (folder / WEIGHTS_FILE).exists():
+        return seeded(kind, _config(folder / CONFIG_FILE), settings.untrained_seed)
+    return load_network(kind, folder, place)
+
+
+def load_network(kind: type[nn.Module], folder: Path, place: Place | None = None) -> nn.Module:
+    """One network out of its folder, ready for use; weights stored in half precision become exactly those numbers.
+
+    Raises:
+        WeightsError: configuration or weights are missing, damaged, or do not fit each other.
+    """
+    config = _config(folder / CONFIG_FILE)
+    if (told := config.get("_class_name", kind.__name__)) != kind.__name__:
+        raise WeightsError(f"{folder} holds {told}, and {kind.__name__} is needed; give the folder of that one")
+    return load_built(lambda: kind.from_config(config), folder / WEIGHTS_FILE, place)
+
+
+def seeded(kind: type[nn.Module], config: dict, seed: int) -> nn.Module:
+    """A network of the configuration with seeded random weights; the same on every machine."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = kind.from_config(config)
+        for parameter in network.parameters():
+            if parameter.ndim > 1 and not parameter.any():  # zero at construction
+                nn.init.normal_(parameter, std=UNTRAINED_GAIN / parameter[0].numel() ** 0.5)
+    return network.eval().requires_grad_(False)
+
+
+def load_published(
+    inference_ckpt_path: str | Path,
+    unet_config_path: str | Path | None = None,
+    vae: str | Path | None = None,
+    whisper: str | Path | None = None,
+    place: Place | None = None,
+) -> dict:
+    """The parts of a published LatentSync as the pipeline's arguments.
+
+    Args:
+        inference_ckpt_path: a UNet of 1.0, 1.5 or 1.6, or one fine-tuned from it: a file, or a name of
+            `weights.CATALOGUE` such as "latentsync-1.6/latentsync_unet.pt".
+        unet_config_path: its configuration in the original's schema; `data` gives crop size, window and mask. None
+            takes the published one that the tensors belong to, at 256 px (1.6 was trained at 512: its tensors do not
+            tell).
+        vae: a file of the SD-VAE's shape; None takes stabilityai/sd-vae-ft-mse.
+        whisper: a file of the multilingual Whisper it was trained with; None takes the named one of its width.
+        place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
+
+    Raises:
+        WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
+    """
+    config = {} if unet_config_path is None else read_unet_config(unet_config_path)
+    data = _published_data(config.get("data"), unet_config_path)
+    checkpoint = _checkpoint_file(inference_ckpt_path)
+    named_whisper = whisper_name_for(recognise_unet(checkpoint).cross_attention_dim)
+    return {  # the small files first: what is missing is told before gigabytes are read
+        "audio": Audio2Feature(load_whisper(whisper or named_whisper)),
+        "vae": load_sd_vae(vae, place),
+        "unet": load_unet(checkpoint, config.get("model"), place),
+        "scheduler": DDIMScheduler.from_config(LATENTSYNC_SCHEDULER),
+        "settings": ModelSettings(
+            name=f"latentsync:{checkpoint.parent.name}/{checkpoint.name}", whisper=named_whisper, **data
+        ),
+    }
+
+
+def _checkpoint_file(told: str | Path) -> Path:
+    """The file of a UNet that was told by its path or by its name in the catalogue."""
+    if Path(told).is_file():
+        return Path(told)
+    if str(told) in weights.CATALOGUE:
+        return weights.locate(str(told))
+    names = ", ".join(name for name in weights.CATALOGUE if name.endswith("unet.pt"))
+    raise WeightsError(f"there is no weight file at {told}; check the path, or give one of {names}")
+
+
+def _published_data(data: dict | None, source: str | Path | None) -> dict:
+    """Crop size, window and mask out of the `data` part of a published configuration.
+
+    Raises:
+        OptionError: it asks for another frame rate or audio context than the published networks have.
+    """
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise OptionError(f"the `data:` part of {source} is {data!r}; `resolution: 256` and the like are read from it")
+    for name, published in PUBLISHED_DATA.items():
+        if data.get(name, published) != published:
+            raise OptionError(f"{source} says {name} {data[name]}; the published networks have {published}")
+    size_px = data.get("resolution", DEFAULT_SIZE_PX)
+    num_frames = data.get("num_frames", PUBLISHED_NUM_FRAMES)
+    mask_path = data.get("mask_image_path", "mask.png")
+    if not isinstance(mask_path, str):
+        raise OptionError(f"the `data:` part of {source} says mask_image_path {mask_path!r}; a file name is needed")
+    found = {"size_px": size_px, "num_frames": num_frames, "mask": Path(mask_path).stem}
+    for make in (
+        lambda: VideoOptions(width=size_px),
+        lambda: VideoOptions(mask=found["mask"]),
+        lambda: SamplerOptions(num_frames=num_frames),
+    ):
+        try:
+            make()
+        except OptionError as error:
+            raise OptionError(
+                f"the `data:` part of {source} has resolution {size_px!r}, num_frames {num_frames!r} and mask "
+                f"{found['mask']!r}: {error}"
+            ) from error
+    return found
+
+
+def load_sd_vae(source: str | Path | None = None, place: Place | None = None) -> AutoencoderKL:
+    """An autoencoder of stabilityai/sd-vae-ft-mse's shape; that one, from `checkpoints/` or the cache, by default.
+
+    Raises:
+        WeightsError: it is not on this machine; says where to get it.
+    """
+    path = Path(source) if source is not None else weights.locate("vae/diffusion_pytorch_model.safetensors")
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(SD_VAE)
+    return load_exactly(vae, modern_vae_names(read_state_dict(path), str(path)), str(path), place)
+
+
+def save_folder(
+    folder: str | Path,
+    vae: AutoencoderKL,
+    unet: UNet3DConditionModel,
+    scheduler: DDIMScheduler,
+    audio: Audio2Feature,
+    settings: ModelSettings,
+) -> None:
+    """Writes a model in the diffusers layout, every tensor as it is; a seeded model becomes one with stored weights.
+
+    The folder appears when it is complete, in place of one that was there.
+    """
+    with whole_folder(Path(folder)) as part:
+        for name, network in (("vae", vae), ("unet", unet)):
+            save_network(network, part / name)
+        scheduler.save_config(part / "scheduler")
+        (part / "whisper").mkdir()
+        encoder = {f"model.encoder.{name}": tensor for name, tensor in plain_tensors(audio.whisper.encoder).items()}
+        save_file(encoder, part / WHISPER_FILE)
+        content = {"_class_name": "LipsyncPipeline", **asdict(settings), "whisper": "own", "untrained_seed": None}
+        (part / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def save_network(network: nn.Module, folder: Path) -> None:
+    """Writes one network's configuration and weights, every tensor as it is."""
+    network.save_config(folder)
+    save_file(plain_tensors(network), folder / WEIGHTS_FILE)
+
+
+def plain_tensors(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A network's tensors as a file takes them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def cast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Moves a network, without diffusers' notice about modules kept in float32 (these have none)."""
+    nn.Module.to(network, device=device, dtype=dtype)

@@ -1,0 +1,57 @@
+"""Aligned crops of a clip's faces, and those that show the model the face; decoded only where they are asked for."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from latentsync import media
+from latentsync.config import Resolved
+from latentsync.faces.geometry import DEFAULT_WARPING, Warping, warp_crop
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.shapes import Affine, Crops, Frame
+
+
+def warping_of(options: Resolved) -> Warping:
+    """How crops are read from frames, and put back, under these options."""
+    return Warping(options.geometry, options.rounding)
+
+
+def aligned_crops(
+    frames: Iterable[Frame], matrices: Iterable[Affine], size_px: int, warping: Warping = DEFAULT_WARPING
+) -> Crops:
+    """The aligned faces of frames by their affines, (f, 3, size_px, size_px) uint8; frames are read one by one.
+
+    Raises:
+        ValueError: there are not as many frames as affines.
+    """
+    pairs = zip(frames, matrices, strict=True)
+    return torch.stack([warp_crop(frame, matrix, size_px, warping) for frame, matrix in pairs])
+
+
+class FramesOnDemand:
+    """The frames `order` of a clip in parts; what nobody asks for is not decoded.
+
+    Args:
+        order: for each frame that may be asked for its number in the clip, at 25 frames/s.
+    """
+
+    def __init__(self, path: Path, order: Sequence[int]) -> None:
+        self._path, self._order = path, order
+        self._next = -1
+        self._stream: Iterator[Frame] = iter(())
+
+    def read(self, start: int, stop: int) -> Iterator[Frame]:
+        """The frames `order[start:stop]`; part after part is streamed, a part that is skipped costs a new start.
+
+        Raises:
+            MediaError: the clip cannot be read.
+            OptionError: it has no such frame.
+        """
+        if start != self._next:
+            self._stream = media.read_frames_in_order(self._path, self._order[start:], VIDEO_RATE_HZ)
+            self._next = start
+        for frame in islice(self._stream, stop - start):
+            self._next += 1
+            yield frame

@@ -1,0 +1,269 @@
+"""One face through a video: which one it is in each frame, and the affine that stands it upright in a square crop.
+
+Works on one frame after the other and keeps a few numbers of each. Knows landmarks as points only; nothing of the
+networks that find them, of files, models' latents or masks.
+
+Coordinates are in px with (0, 0) at the centre of the top left pixel. An affine maps frame px to px of the crop box.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from latentsync.errors import FaceNotFoundError
+from latentsync.faces.geometry import DEFAULT_WARPING, Warping, px_per_unit
+from latentsync.faces.landmarks import Box, LandmarkDetector, bounds, overlaps
+from latentsync.shapes import Affine, Found, Frame, Landmarks, Points
+
+# The three alignment points of the published models are means over dlib's 68 points: 17-21, 22-26 and 27-35. These are
+# the corresponding points of the mesh, measured against dlib's on 21 frames of a frontal clip, in units of the distance
+# between the two brow points: dlib's brows lie 1.045 (sd 0.019) times closer, hence the shrinking; the nose differs by
+# (-0.002, +0.003), under 0.3 px in a 256 px crop, and is left as it is. Measure again before changing any of them.
+LEFT_BROW = (70, 63, 105, 66, 107)  # left in the picture
+RIGHT_BROW = (336, 296, 334, 293, 300)
+NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
+MESH_POINTS = 468  # of a face; what a detector gives beyond them (irises) is not needed
+NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)  # where landmarks would be
+BROW_SHRINK = 0.045  # of each brow point's way to their midpoint
+
+# The original's AlignRestore: where the three points come to lie in the crop box, in units of px_per_unit px
+TEMPLATE = ((17.0, 20.0), (58.0, 20.0), (37.5, 40.0))
+BIAS_OLD, BIAS_NEW = 0.2, 0.8  # weights of the nose's offset in the last frame and in this one
+STILLNESS = 0.3  # px: a point's squared way over the face's width at which 1.0 lets it follow by 1 - 1/e
+
+LOST_FRAMES = 12  # how long a face may be missing while another is in view before that one is followed (0.5 s at 25 Hz)
+
+
+@dataclass(frozen=True)
+class AlignedFaces:
+    """The geometry of one face through a video; crops are cut from the frames when they are needed.
+
+    Attributes:
+        matrices: for each frame the affine, frame px -> crop box px, float64.
+        found: False where no face was found and the matrix is interpolated.
+        resolution: side of the crops in px.
+        frame_size: height and width of the frames in px.
+        landmarks: of the face in each frame, px, float32; NaN where it was not found. 3.7 kB a frame.
+    """
+
+    matrices: Float[np.ndarray, "f 2 3"]
+    found: Found
+    resolution: int
+    frame_size: tuple[int, int]
+    landmarks: Float[np.ndarray, "f 468 2"]
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All of it as tensors, to be kept."""
+        return {name: torch.tensor(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "AlignedFaces":
+        """The inverse of `to_tensors`."""
+        height, width = tensors["frame_size"].tolist()
+        arrays = {name: tensors[name].numpy() for name in ("matrices", "found", "landmarks")}
+        return cls(resolution=int(tensors["resolution"]), frame_size=(height, width), **arrays)
+
+
+# --- one identity ---
+
+
+def _best_match(box: Box | None, boxes: Float[np.ndarray, "n 4"]) -> int | None:
+    """Which of the boxes overlaps the box most; None where none does."""
+    if box is None:
+        return None
+    shares = overlaps(box, boxes)
+    return int(shares.argmax()) if shares.any() else None
+
+
+def follow(boxes: Sequence[Float[np.ndarray, "n 4"]]) -> tuple[list[int | None], list[bool]]:
+    """One identity through a video: in each frame the box that overlaps the followed face's last one most.
+
+    It starts with the largest face. Where other faces are in view but none overlaps, the followed face counts as
+    missing if it is seen again within LOST_FRAMES; else the scene was cut, and the largest face is followed from here.
+
+    Args:
+        boxes: of the faces in each frame, px; a frame without a face has none.
+
+    Returns:
+        For each frame the number of the followed face (None: missing), and whether a new track starts there.
+    """
+    chosen: list[int | None] = []
+    starts: list[bool] = []
+    last: Box | None = None
+    for i, faces in enumerate(boxes):
+        index = _best_match(last, faces)
+        cut = index is None and len(faces) > 0 and not _returns(last, boxes[i + 1 : i + 1 + LOST_FRAMES])
+        if cut:
+            index = int(np.prod(faces[:, 2:] - faces[:, :2], axis=1).argmax())
+        if index is not None:
+            last = faces[index]
+        chosen.append(index)
+        starts.append(cut)
+    return chosen, starts
+
+
+def _returns(box: Box | None, upcoming: Sequence[Float[np.ndarray, "n 4"]]) -> bool:
+    return any(_best_match(box, faces) is not None for faces in upcoming)
+
+
+# --- alignment ---
+
+
+def alignment_points(landmarks: Landmarks) -> Points:
+    """Left brow, right brow (as seen in the picture) and nose, px: the points the published models were aligned by."""
+    left, right, nose = (landmarks[list(indices), :2].mean(0) for indices in (LEFT_BROW, RIGHT_BROW, NOSE))
+    middle = (left + right) / 2
+    return np.stack([p + BROW_SHRINK * (middle - p) for p in (left, right)] + [nose])
+
+
+def template_points(resolution: int) -> Points:
+    """Where the three points come to lie in the crop box of a crop of resolution px."""
+    return np.array(TEMPLATE) * px_per_unit(resolution)
+
+
+def _normalise(points: Tensor, correction: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Points with mean 0 and deviation 1 over all six numbers, and the centre and deviation taken out."""
+    centre = points.mean(0)
+    deviation = (points - centre).std(correction=correction)
+    if not deviation > 0:
+        raise FaceNotFoundError(
+            f"the face's three alignment points coincide at {centre.numpy().round(1).tolist()} px; they must span an "
+            "area, so cut the video to where a face is plainly visible"
+        )
+    return (points - centre) / deviation, centre, deviation
+
+
+def align_points(
+    points: Points, resolution: int, warping: Warping = DEFAULT_WARPING
+) -> tuple[Affine, Float[np.ndarray, " 2"]]:
+    """The similarity that lays the three points on the template, and the offset of the nose.
+
+    Rotation by SVD, scale by the points' deviations; the original's `AlignRestore`, reckoned with torch in float32 as
+    there, so that its numbers are met to the last digit. The offset is the template's nose less the face's, each
+    normalised but not rotated; the original adds it to the affine as if it were px. Points in mirrored order are
+    turned, not mirrored, as since 1.5. Geometry "lanczos", the original's 1.0, reckons in float64, mirrors them, and
+    normalises by the deviation of a population instead of a sample.
+
+    Raises:
+        FaceNotFoundError: the points coincide.
+    """
+    is_first = warping.geometry == "lanczos"
+    dtype, correction = (torch.float64, 0) if is_first else (torch.float32, 1)
+    source, source_centre, source_scale = _normalise(torch.tensor(points, dtype=dtype), correction)
+    target, target_centre, target_scale = _normalise(torch.tensor(template_points(resolution), dtype=dtype), correction)
+    u, _, vt = torch.linalg.svd(source.T @ target)
+    if torch.linalg.det(vt.T @ u.T) < 0 and not is_first:
+        vt[-1] *= -1
+    rotation, scale = vt.T @ u.T, target_scale / source_scale
+    translation = target_centre - scale * (rotation @ source_centre)
+    return torch.column_stack([scale * rotation, translation]).numpy(), (target[2] - source[2]).numpy()
+
+
+class PointHolder:
+    """Points held still against small movements, as the original's 1.0 does with its 68 landmarks.
+
+    The only state is the last frame's points, as held; `restart` forgets them, at a gap or a cut.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self._last: Float[np.ndarray, "k 2"] | None = None
+
+    def __call__(self, points: Float[np.ndarray, "k 2"], face_width_px: float) -> Float[np.ndarray, "k 2"]:
+        if self._last is not None:
+            squared_way = ((points - self._last) ** 2).sum(1, keepdims=True)
+            share = np.exp(-squared_way / (STILLNESS * face_width_px))
+            points = share * self._last + (1 - share) * points
+        self._last = points
+        return points
+
+
+class AffineSmoother:
+    """Affines of consecutive frames, with the nose's offset smoothed over time as the original does.
+
+    The only state is the last frame's offset; `restart` forgets it, at a gap or a cut.
+    """
+
+    def __init__(self, resolution: int, warping: Warping = DEFAULT_WARPING) -> None:
+        self.resolution = resolution
+        self.warping = warping
+        self.restart()
+
+    def restart(self) -> None:
+        self._offset: Float[np.ndarray, " 2"] | None = None
+
+    def __call__(self, points: Points) -> Affine:
+        matrix, offset = align_points(points, self.resolution, self.warping)
+        if self._offset is not None:
+            offset = self._offset * offset.dtype.type(BIAS_OLD) + offset * offset.dtype.type(BIAS_NEW)
+        self._offset = offset
+        matrix[:, 2] += offset
+        return matrix.astype(np.float64)
+
+
+def align(
+    frames: Iterable[Frame], detector: LandmarkDetector, resolution: int, warping: Warping = DEFAULT_WARPING
+) -> AlignedFaces:
+    """Follows one face through the frames and aligns it in each; missing frames are interpolated.
+
+    Frames are taken one by one and forgotten, so they may be a stream, and the caller may wrap them in a progress bar.
+    Geometry "lanczos" holds the three points still (`PointHolder`), for want of the 68 that the original's 1.0 holds.
+
+    Raises:
+        FaceNotFoundError: no frame shows a face.
+    """
+    boxes: list[Float[np.ndarray, "n 4"]] = []
+    points: list[Float[np.ndarray, "n 3 2"]] = []
+    seen: list[Float[np.ndarray, "n 468 2"]] = []
+    frame_size = (0, 0)
+    for frame in frames:
+        frame_size = frame.shape[:2]
+        faces = detector(frame)
+        boxes.append(np.array([bounds(face) for face in faces]).reshape(-1, 4))
+        points.append(np.array([alignment_points(face) for face in faces]).reshape(-1, 3, 2))
+        seen.append(np.array([face[:MESH_POINTS, :2] for face in faces], np.float32).reshape(-1, MESH_POINTS, 2))
+    chosen, starts = follow(boxes)
+    found = np.array([index is not None for index in chosen], dtype=bool)
+    if not found.any():
+        raise FaceNotFoundError(
+            f"no face was found in any of the {len(boxes)} frames; at least one frame must show a face from the front "
+            "that fills a tenth of the picture's longer side, so crop or rotate the video, or choose another"
+        )
+    tracked = [None if k is None else (p[k], b[k]) for p, b, k in zip(points, boxes, chosen, strict=True)]
+    matrices = fill_gaps(_smooth(tracked, starts, resolution, warping), found)
+    landmarks = np.stack([NO_FACE if k is None else faces[k] for faces, k in zip(seen, chosen, strict=True)])
+    return AlignedFaces(matrices, found, resolution, frame_size, landmarks)
+
+
+def _smooth(
+    tracked: Sequence[tuple[Points, Box] | None], starts: Sequence[bool], resolution: int, warping: Warping
+) -> Float[np.ndarray, "f 2 3"]:
+    """An affine for each frame, 0 where the face is missing; smoothing restarts after a gap and at a new track."""
+    holder, smoother = PointHolder(), AffineSmoother(resolution, warping)
+    matrices = np.zeros((len(tracked), 2, 3))
+    for i, (face, start) in enumerate(zip(tracked, starts, strict=True)):
+        if face is None or start:
+            holder.restart()
+            smoother.restart()
+        if face is not None:
+            points, (left, _, right, _) = face
+            held = holder(points, right - left) if warping.geometry == "lanczos" else points
+            matrices[i] = smoother(held)
+    return matrices
+
+
+def fill_gaps(matrices: Float[np.ndarray, "f 2 3"], found: Found) -> Float[np.ndarray, "f 2 3"]:
+    """Matrices of missing frames interpolated linearly between their neighbours, and held at both ends."""
+    known = np.flatnonzero(found)
+    columns = matrices.reshape(len(matrices), -1)[known].T
+    filled = [np.interp(np.arange(len(matrices)), known, column) for column in columns]
+    return np.stack(filled, axis=1).reshape(-1, 2, 3)

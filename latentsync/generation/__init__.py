@@ -1,0 +1,1 @@
+"""The stages between aligned crops and a written video."""

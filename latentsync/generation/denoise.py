@@ -1,0 +1,207 @@
+"""The sampling loop: from noise to the latents of windows. Knows neither faces nor files."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
+from jaxtyping import Float
+from torch import Tensor
+
+from latentsync.config import GUIDANCE_INTERVAL
+from latentsync.shapes import Latents
+from latentsync.unet.model import UNet3DConditionModel
+
+# Called after each step with (index of the step, timestep, latents so far (b, c, f, h, w)).
+StepCallback = Callable[[int, int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the UNet sees of windows beside the noisy latents, all in its dtype and on its device.
+
+    Attributes:
+        mask: (b, 1, f, h, w): 1 keep, 0 generate.
+        masked: (b, 4, f, h, w): latents of the masked images.
+        reference: (b, 4, f, h, w): latents of the reference images.
+        audio: (b, f, t, d): one window of Whisper states per frame.
+    """
+
+    mask: Latents
+    masked: Latents
+    reference: Latents
+    audio: Float[Tensor, "b f t d"]
+
+    def repeated(self, silent: Tensor) -> "Condition":
+        """The batch twice: first with the audio that guidance leads away from, then as it is."""
+        return Condition(
+            *(torch.cat([part, part]) for part in (self.mask, self.masked, self.reference)),
+            audio=torch.cat([silent, self.audio]),
+        )
+
+
+def is_guided(guidance_scale: float) -> bool:
+    """Guidance acts above 1; at 1 and below only the conditional prediction is used, as in the original."""
+    return guidance_scale > 1.0
+
+
+def guidance_scales(
+    guidance_scale: float, schedule: str, shares: list[float], interval: tuple[float, float] | None
+) -> list[float]:
+    """The guidance of each step.
+
+    "linear" and "cosine" rise, and their mean over the steps is guidance_scale g, after arXiv 2404.13040: with s going
+    from 0 (first step) to 1 (last), linear is 1 + (g - 1) * 2 * s and cosine 1 + (g - 1) * (1 - cos(pi * s)), both from
+    1 to 2 * g - 1. "interval" (arXiv 2404.07724) is g where low < share <= high, and 1 elsewhere. A scale of at most 1
+    is no guidance under any schedule.
+
+    Args:
+        shares: of the noise at each step, 1 the most.
+        interval: (low, high) of "interval"; the others do not look at it.
+    """
+    last = len(shares) - 1
+    progress = [index / last if last else 0.5 for index in range(len(shares))]
+    if schedule == "constant" or not is_guided(guidance_scale):
+        return [guidance_scale] * len(shares)
+    if schedule == "interval":
+        low, high = interval or GUIDANCE_INTERVAL
+        return [guidance_scale if low < share <= high else 1.0 for share in shares]
+    rising = {"linear": lambda s: 2 * s, "cosine": lambda s: 1 - math.cos(math.pi * s)}[schedule]
+    return [1 + (guidance_scale - 1) * rising(s) for s in progress]
+
+
+def num_passes(
+    scheduler: DDIMScheduler,
+    num_inference_steps: int,
+    guidance_scale: float,
+    *,
+    solver: str = "ddim",
+    guidance_schedule: str = "constant",
+    guidance_interval: tuple[float, float] | None = None,
+) -> int:
+    """How often the network is run over each frame by `denoise`: once a step, twice where the step is guided."""
+    schedule = solver_of(scheduler, solver)
+    schedule.set_timesteps(num_inference_steps)
+    scales = guidance_scales(guidance_scale, guidance_schedule, _noise_shares(schedule), guidance_interval)
+    return len(scales) + sum(map(is_guided, scales))
+
+
+def _noise_shares(schedule: SchedulerMixin) -> list[float]:
+    return [(int(timestep) + 1) / schedule.config.num_train_timesteps for timestep in schedule.timesteps]
+
+
+def solver_of(scheduler: DDIMScheduler, name: str) -> SchedulerMixin:
+    """The solver "ddim", "dpmpp_2m" or "unipc" for the noise that the model was trained with.
+
+    All end at the noise that DDIM ends at: none, or with `set_alpha_to_one` false the least of the training. A model
+    without terminal signal (`rescale_betas_zero_snr`) begins at a signal of 2^-12 in the two solvers of second order,
+    whose steps are in the logarithm of signal to noise. "leading" spacing would begin well below the noise that they
+    are given (timestep 901 at 100 steps, 501 at 500); "linspace" begins at the last timestep. DPM-Solver++ makes its
+    last step, by far its longest in that logarithm, with first order, as UniPC does: for normally distributed data
+    second order there doubles the error at 20 steps.
+    """
+    config = scheduler.config
+    if name == "ddim":
+        return DDIMScheduler.from_config(config)
+    kind, own = {
+        "dpmpp_2m": (DPMSolverMultistepScheduler, {"euler_at_final": True}),
+        "unipc": (UniPCMultistepScheduler, {}),
+    }[name]
+    return kind.from_config(
+        config,
+        **own,
+        solver_order=2,
+        final_sigmas_type="zero" if config.set_alpha_to_one else "sigma_min",
+        timestep_spacing="linspace" if config.timestep_spacing == "leading" else config.timestep_spacing,
+    )
+
+
+def _fitting(deep_features: Tensor | None, batch: int) -> Tensor | None:
+    """Deep features of an earlier step for a batch of this size; None where they lack the part without audio."""
+    if deep_features is None or len(deep_features) < batch:
+        return None
+    return deep_features[-batch:]  # the part with audio comes last
+
+
+def _guided(prediction: Tensor, scales: Sequence[float], kept: Tensor | None) -> Tensor:
+    """Guidance on a prediction without and one with audio, on top of each other.
+
+    Args:
+        scales: of each window; one that is not above 1 follows the prediction with audio.
+        kept: where given, (b, 1, f, h, w): 1 follows the prediction with audio, 0 is guided.
+    """
+    without, with_audio = prediction.chunk(2)
+    if len(set(scales)) == 1:
+        scale = scales[0]
+    else:
+        scale = torch.tensor(scales, dtype=prediction.dtype, device=prediction.device).view(-1, 1, 1, 1, 1)
+    if kept is None:
+        guided = without + scale * (with_audio - without)
+    else:
+        guided = with_audio + (scale - 1) * (1 - kept) * (with_audio - without)
+    return guided if isinstance(scale, float) else torch.where(scale > 1, guided, with_audio)
+
+
+@torch.no_grad()
+def denoise(
+    unet: UNet3DConditionModel,
+    scheduler: DDIMScheduler,
+    noise: Latents,
+    condition: Condition,
+    guidance_scale: float | Sequence[float],
+    num_inference_steps: int,
+    on_step: StepCallback | None = None,
+    deepcache_interval: int = 1,
+    *,
+    solver: str = "ddim",
+    guidance_schedule: str = "constant",
+    guidance_interval: tuple[float, float] | None = None,
+    guidance_mask: str = "uniform",
+) -> Latents:
+    """A deterministic solver with classifier-free guidance: eps = u + guidance * (c - u), u without audio.
+
+    A step whose guidance is at most 1 runs the network with audio only.
+
+    Args:
+        guidance_scale: of all windows, or of each.
+        noise: (b, 4, f, h, w), unit variance. Windows side by side on the batch axis do not touch each other.
+        scheduler: only its configuration is used; it is not changed.
+        deepcache_interval: the whole network runs at every step of this many only; the steps between reuse its deep
+            features (DeepCache, arXiv 2312.00858, branch 0). 1 is without; the original's `--enable_deepcache` is 3.
+            A guided step after an unguided one runs the whole network, too: the features without audio are not there.
+        solver: see `solver_of`.
+        guidance_schedule, guidance_interval: see `guidance_scales`.
+        guidance_mask: "uniform" guides everywhere, "mouth" only where the condition's mask is 0.
+
+    Returns:
+        (b, 4, f, h, w) in the dtype of the noise.
+    """
+    schedule = solver_of(scheduler, solver)
+    schedule.set_timesteps(num_inference_steps, device=noise.device)
+    shares = _noise_shares(schedule)
+    of_each = [guidance_scale] * len(noise) if isinstance(guidance_scale, float | int) else list(guidance_scale)
+    by_scale = {g: guidance_scales(g, guidance_schedule, shares, guidance_interval) for g in set(of_each)}
+    steps = [[float(by_scale[g][index]) for g in of_each] for index in range(len(shares))]
+    doubled = None
+    if any(is_guided(scale) for scales in steps for scale in scales):
+        doubled = condition.repeated(torch.zeros_like(condition.audio))  # zero states, not those of silence
+    kept = condition.mask if guidance_mask == "mouth" else None
+    without_noise = {"eta": 0.0} if solver == "ddim" else {}
+    latents, deep_features = noise * schedule.init_noise_sigma, None
+    for index, (timestep, scales) in enumerate(zip(schedule.timesteps, steps, strict=True)):
+        guided = any(map(is_guided, scales))
+        seen = doubled if guided else condition
+        noisy = schedule.scale_model_input(latents, timestep)
+        noisy = torch.cat([noisy, noisy]) if guided else noisy
+        sample = torch.cat([noisy, seen.mask, seen.masked, seen.reference], dim=1)
+        cached = _fitting(deep_features, len(sample)) if index % deepcache_interval else None
+        output = unet(sample, timestep, seen.audio, cached)
+        prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
+        del output
+        if guided:
+            prediction = _guided(prediction, scales, kept)
+        latents = schedule.step(prediction, timestep, latents, **without_noise).prev_sample
+        if on_step is not None:
+            on_step(index, int(timestep), latents)
+    return latents

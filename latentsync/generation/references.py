@@ -1,0 +1,89 @@
+"""Which frame of a clip shows the model what the face looks like: the very one to be filled, or one from elsewhere.
+
+The published pipeline takes the frame itself, which leaks the true mouth where a clip gets its own voice back. Training
+takes a window at least a second away; "elsewhere" does the same. Knows numbers of frames only.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from latentsync.config import Resolved
+from latentsync.errors import OptionError
+from latentsync.faces.crops import FramesOnDemand, aligned_crops, warping_of
+from latentsync.generation.results import PreparedPair
+from latentsync.shapes import Crops, Found
+
+GAP_FRAMES = 25  # 1 s, the least in training
+
+
+class References:
+    """The crops that show the model the face, for consecutive output frames.
+
+    Args:
+        order: for each output frame the clip's frame that is its reference, see `references.reference_order`.
+
+    Attributes:
+        crops: of the frames in hand; None while they have not been read.
+    """
+
+    def __init__(self, pair: PreparedPair, order: list[int], options: Resolved) -> None:
+        self._matrices, self._order, self._options = pair.faces.matrices, order, options
+        self._frames = FramesOnDemand(pair.video_path, order)
+        self._span = (0, 0)
+        self.crops: Crops | None = None
+
+    def move_to(self, start: int, stop: int, own: Crops) -> None:
+        """Takes the output frames start..stop-1 in hand, whose own crops may be their references."""
+        self._span, self.crops = (start, stop), own if self._options.reference == "same" else None
+
+    def read(self) -> Crops:
+        """The crops of the frames in hand, (f, 3, r, r) uint8.
+
+        Raises:
+            MediaError: the clip cannot be read.
+        """
+        if self.crops is None:
+            matrices = self._matrices[self._order[slice(*self._span)]]
+            options = self._options
+            self.crops = aligned_crops(self._frames.read(*self._span), matrices, options.size_px, warping_of(options))
+        return self.crops
+
+
+def frames_needed(num_shown: int, reference: str) -> int:
+    """How many of a clip's frames have to be known so that each of the first num_shown has a reference."""
+    return num_shown if reference == "same" else max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
+
+
+def reference_order(order: Sequence[int], found: Found, reference: str, name: str = "the clip") -> list[int]:
+    """For each output frame the clip's frame that is its reference.
+
+    "same" is the frame that it is made from. "elsewhere" is the first frame with a face at least 25 frames after that
+    one, and where there is none the last at least 25 before: consecutive frames have consecutive references, but for
+    one jump near the clip's end. A frame without a face, which is passed through, may have itself.
+
+    Args:
+        order: for each output frame the clip's frame that it is made from.
+        found: of each known frame of the clip, whether it shows a face.
+        name: of the clip, for messages.
+
+    Raises:
+        OptionError: a frame has no reference that is far enough away.
+    """
+    if reference == "same":
+        return list(order)
+    known = np.flatnonzero(found)
+    shown = np.arange(max(order, default=-1) + 1)
+    after = np.searchsorted(known, shown + GAP_FRAMES)
+    before = np.searchsorted(known, shown - GAP_FRAMES, side="right") - 1
+    chosen = np.where(after < known.size, after, before)
+    far = chosen >= 0
+    if (found[: shown.size] & ~far).any():
+        lonely = int(np.flatnonzero(found[: shown.size] & ~far)[0])
+        raise OptionError(
+            f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / 25:g} s) from each frame, "
+            f"and frame {lonely} of {name} has none in {len(found)} frames; give a clip of at least "
+            f"{frames_needed(shown.size, reference)} frames with a face, or reference=same"
+        )
+    shown[far] = known[chosen[far]]
+    return [int(shown[i]) for i in order]

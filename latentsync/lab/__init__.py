@@ -1,0 +1,1 @@
+"""The laboratory around `latentsync`: sweeps, records, tables, statistics, figures, reports and widgets."""

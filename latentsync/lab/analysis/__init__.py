@@ -1,0 +1,1 @@
+"""Statistics over clips: intervals, tests, comparisons, calibration, Pareto front, preferences, conclusions."""

@@ -1,0 +1,125 @@
+"""Comparisons in words and as tables: differences, verdicts, interactions, the Pareto front."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from latentsync.errors import OptionError
+from latentsync.lab.analysis.comparisons import GENDERS, Interaction, gender_interaction
+from latentsync.lab.analysis.intervals import ALPHA
+from latentsync.lab.records.labels import varied
+from latentsync.lab.tables.tidy import require_columns
+from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
+
+METRICS = ("sync_mini_confidence_minus_real", "lpips_alex_mouth")
+SETTINGS = ("guidance_scale", "num_inference_steps")
+
+
+def swept_beside(table: pd.DataFrame, column: str) -> list[str]:
+    """The other parameters that were swept: two records are compared where they agree in these."""
+    swept = [name for name in SETTINGS if table[name].nunique() > 1]
+    if column == "preset":  # which is a guidance_scale for each gender
+        swept = [name for name in swept if name != "guidance_scale"]
+    return [name for name in (*swept, *varied(table)) if name != column]
+
+
+def setting_of(table: pd.DataFrame, column: str, told: str) -> float | str:
+    """A setting as the table has it.
+
+    Raises:
+        OptionError: the table has no such column, or the column holds numbers and this is none.
+    """
+    require_columns(table, column)
+    if not pd.api.types.is_numeric_dtype(table[column]):
+        return told
+    try:
+        return table[column].dtype.type(told).item()
+    except ValueError:
+        there = ", ".join(f"{value:g}" for value in sorted(table[column].unique()))
+        raise OptionError(f"{column}={told} is no number; choose one of {there}") from None
+
+
+def interactions(table: pd.DataFrame, metric: str, column: str, baseline, within: list[str]) -> list[Interaction]:
+    """Whether each other setting does more for one gender; none where only one gender has the baseline."""
+    if column == "preset" or any(table.loc[table["gender"] == gender].empty for gender in GENDERS):
+        return []
+    others = [value for value in sorted(table[column].unique()) if value != baseline]
+    told = {"within": within, "comparisons": len(others)}
+    return [gender_interaction(table, metric, column, value, baseline, **told) for value in others]
+
+
+def has_direction(metric: str) -> bool:
+    """Whether one value of a measure is better than another; measures of change have no better."""
+    return base_name(metric) in DEFINITIONS and direction_of(metric) != "none"
+
+
+def comparison_frame(found: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The comparisons as a table for people, all of it text; * marks intervals that are approximate."""
+    return pd.DataFrame(
+        {
+            "metric": found["metric"],
+            column: [f"{a} less {b}" for a, b in zip(found["setting"], found["baseline"], strict=True)],
+            "difference": found["difference"].map("{:+.4f}".format),
+            "95 %": [_interval(row.low, row.high) + ("*" if row.approximate else "") for row in found.itertuples()],
+            "Student's t": [_interval(row.student_low, row.student_high) for row in found.itertuples()],
+            "p (Holm)": found["p_holm"].map("{:.3g}".format),
+            "verdict": found["verdict"],
+        }
+    )
+
+
+def comparison_text(found: pd.DataFrame, column: str) -> str:
+    """`comparison_frame` with a note, as text."""
+    note = "\n* approximate: fewer than 20 clips" if found["approximate"].any() else ""
+    return comparison_frame(found, column).to_string(index=False) + note
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if pd.isna(low) else f"{low:+.4f} .. {high:+.4f}"
+
+
+def conclusion(row: Any) -> str:
+    """One sentence for a row of `compare_all`: better or worse where the test shows it and the metric has a better.
+
+    Args:
+        row: as `DataFrame.itertuples` gives it.
+    """
+    what = f"{row.setting} less {row.baseline}, {row.metric.replace('_', ' ')}: {row.difference:+.4f}"
+    if not row.p_holm <= ALPHA:
+        return f"{what}; nothing is shown ({row.verdict})"
+    way = direction_of(row.metric) if base_name(row.metric) in DEFINITIONS else "none"
+    if way not in ("higher", "lower"):
+        return f"{what}; {row.verdict}"
+    return f"{what}; {'better' if (row.difference > 0) == (way == 'higher') else 'worse'} ({row.verdict})"
+
+
+def interaction_text(found: Interaction) -> str:
+    """One line: how a setting's effect differs between the genders."""
+    first, second = found.groups
+    interval = "" if found.interval is None else f" ({_interval(*found.interval)}{'*' * found.is_approximate})"
+    return (
+        f"{found.setting} less {found.baseline}: {first} {found.differences[0]:+.4f}, {second} "
+        f"{found.differences[1]:+.4f}, {found.difference:+.4f} apart{interval}: {found.verdict}"
+    )
+
+
+def interaction_frame(found: Sequence[Interaction]) -> pd.DataFrame:
+    """Interactions as a table for people, all of it text."""
+    return pd.DataFrame(
+        {
+            "metric": one.metric,
+            one.column: f"{one.setting} less {one.baseline}",
+            **{group: f"{difference:+.4f}" for group, difference in zip(one.groups, one.differences, strict=True)},
+            "apart": f"{one.difference:+.4f}",
+            "95 %": "-" if one.interval is None else _interval(*one.interval) + "*" * one.is_approximate,
+            "verdict": one.verdict,
+        }
+        for one in found
+    )
+
+
+def front_text(front: pd.DataFrame) -> str:
+    """The settings that no other one beats in all objectives, and how sure that is."""
+    shown = front.rename(columns={"on_front": "on the front", "share": "share of draws"})
+    return shown.drop(columns=["clips", "without", "approximate"]).to_string(index=False, float_format="{:.4g}".format)

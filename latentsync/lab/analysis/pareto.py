@@ -1,0 +1,87 @@
+"""Which settings no other setting beats in every objective at once, and how sure that is over clips."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from latentsync.errors import OptionError
+from latentsync.lab.analysis.comparisons import per_clip
+from latentsync.lab.analysis.intervals import BLOCK, DRAWS, FEW
+from latentsync.lab.tables.tidy import require_columns
+from latentsync.metrics.definitions import direction_of
+
+COSTS = {"higher": np.negative, "lower": np.positive, "zero": np.abs, "one": lambda value: np.abs(value - 1)}
+
+
+def on_front(costs: np.ndarray) -> np.ndarray:
+    """Which settings of (..., settings, objectives) costs no other one dominates: nowhere above and somewhere below."""
+    one, other = costs[..., :, None, :], costs[..., None, :, :]
+    return ~((other <= one).all(axis=-1) & (other < one).any(axis=-1)).any(axis=-1)
+
+
+def pareto_front(
+    table: pd.DataFrame, columns: Sequence[str], objectives: Sequence[str] | Mapping[str, str], draws: int = DRAWS
+) -> pd.DataFrame:
+    """The Pareto front of settings, e.g. by sync, fidelity and seconds, with its share over drawn clips.
+
+    Means go over the clips that have every setting and objective, so that all settings are seen on the same clips. In
+    each draw of the bootstrap the same clips are drawn for all.
+
+    Args:
+        table: a row per record with `clip`, `voice`, the columns and the objectives. Seconds of different machines
+            do not compare.
+        columns: what makes a setting, e.g. guidance_scale and num_inference_steps.
+        objectives: columns, or columns with the direction that is better: higher, lower, zero or one. Without it a
+            metric has its own, `seconds` lower.
+
+    Returns:
+        One row a setting: the columns, the mean of each objective, `on_front`, `share` of the draws in which it is on
+        the front (NaN for a single clip), `clips`, `without` (clips left out), `approximate` (below 20 clips).
+
+    Raises:
+        OptionError: a column is missing, an objective has no direction, or no clip has every setting and objective.
+    """
+    if not isinstance(objectives, Mapping):
+        objectives = {name: "lower" if name == "seconds" else direction_of(name) for name in objectives}
+    if wrong := [f"{name} ({way})" for name, way in objectives.items() if way not in COSTS]:
+        raise OptionError(f"{', '.join(wrong)} cannot be better or worse; give one of {', '.join(COSTS)}")
+    names = list(objectives)
+    require_columns(table, "clip", "voice", *columns, *names)
+    means = per_clip(table, names, columns)
+    settings = means.index.droplevel("clip").unique().sort_values()
+    clips = means.index.unique("clip")
+    wanted = pd.MultiIndex.from_tuples(
+        [(*(s if isinstance(s, tuple) else (s,)), clip) for clip in clips for s in settings], names=means.index.names
+    )
+    values = means.reindex(wanted).to_numpy(float).reshape(len(clips), len(settings), len(names))
+    whole = values[np.isfinite(values).all(axis=(1, 2))]
+    if not len(whole):
+        raise OptionError(f"none of {len(clips)} clips has all {len(settings)} settings with {', '.join(names)}")
+    mean = whole.mean(axis=0)
+    return settings.to_frame(index=False).assign(
+        **{name: mean[:, i] for i, name in enumerate(names)},
+        on_front=on_front(_costs(mean, objectives)),
+        share=_shares(whole, objectives, draws) if len(whole) > 1 else np.nan,
+        clips=len(whole),
+        without=len(clips) - len(whole),
+        approximate=len(whole) < FEW,
+    )
+
+
+def _costs(means: np.ndarray, objectives: Mapping[str, str]) -> np.ndarray:
+    return np.stack([COSTS[way](means[..., i]) for i, way in enumerate(objectives.values())], axis=-1)
+
+
+def _shares(values: np.ndarray, objectives: Mapping[str, str], draws: int) -> np.ndarray:
+    """The share of draws in which each setting of (clips, settings, objectives) is on the front."""
+    clips, settings, number = values.shape
+    generator = np.random.default_rng(0)
+    size = max(1, BLOCK // (settings * max(clips, settings) * number))
+    found = np.zeros(settings)
+    for start in range(0, draws, size):
+        drawn = generator.integers(clips, size=(min(size, draws - start), clips))
+        counts = np.stack([(drawn == clip).sum(axis=1) for clip in range(clips)], axis=1)
+        means = np.tensordot(counts / clips, values, axes=1)
+        found += on_front(_costs(means, objectives)).sum(axis=0)
+    return found / draws

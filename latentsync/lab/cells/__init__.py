@@ -1,0 +1,1 @@
+"""Cells: one setting, made for each of its pairs."""

@@ -1,0 +1,56 @@
+"""The model of a configuration, loaded once in a process, and the lines that say what will run."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from latentsync.config import resolve_guidance
+from latentsync.device import dtype_name
+from latentsync.generation.stage_cache import StageCache
+from latentsync.lab.cells.devices import own_device
+from latentsync.lab.options.pairs import Pairing
+from latentsync.lab.options.schema import ModelConfig, RunConfig
+from latentsync.pipeline import LipsyncPipeline
+
+CACHE_DIR = "cache"  # below runs_dir
+
+
+@lru_cache(maxsize=1)
+def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, attention: str) -> LipsyncPipeline:
+    """The configured model; it stays loaded for the next cell of the same process."""
+    place = {"device": device, "dtype": dtype, "attention": attention}
+    if model.pretrained is not None:
+        return LipsyncPipeline.from_pretrained(model.pretrained, **place)
+    return LipsyncPipeline.from_checkpoint(
+        model.inference_ckpt_path, model.unet_config_file, vae=model.vae, whisper=model.whisper, **place
+    )
+
+
+def pipeline_of(config: RunConfig) -> LipsyncPipeline:
+    """The model of a configuration, which keeps what cells share below its `runs_dir`."""
+    runtime, max_bytes = config.options.runtime, int(config.cache.max_gb * 1e9)
+    pipeline = load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, config.attention.backend)
+    folder = config.runs_dir / CACHE_DIR
+    if max_bytes == 0:
+        pipeline.cache = None
+    elif pipeline.cache is None or (pipeline.cache.folder, pipeline.cache.max_bytes) != (folder, max_bytes):
+        pipeline.cache = StageCache(folder, max_bytes)
+    return pipeline
+
+
+def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> Iterator[str]:
+    """What is about to run, line by line: the model, the precision, and which guidance is in effect."""
+    settings, runtime = pipeline.settings, config.options.runtime
+    label = "" if settings.trained else "  ** UNTRAINED: seeded weights, the videos show the plumbing only **"
+    size_px = config.options.video.size_px or settings.size_px
+    num_frames = config.options.sampler.num_frames or settings.num_frames
+    yield f"model      {settings.name}, crops of {size_px} px, windows of {num_frames} frames{label}"
+    dtype = dtype_name(pipeline.unet.dtype)
+    yield f"runs on    {pipeline.device} in {dtype}{'' if runtime.dtype else ' (chosen for this machine)'}"
+    sampler, preset = config.options.sampler, config.preset
+    for gender in sorted({pair.gender for pair in pairing.pairs}):
+        scale = resolve_guidance(sampler, preset, gender).guidance_scale
+        origin = f"preset {preset.name}" if sampler.guidance_scale is None else "given"
+        number = sum(pair.gender == gender for pair in pairing.pairs)
+        yield f"{gender:<10} {number} pair{'s' if number > 1 else ''}, guidance_scale {scale:g} ({origin})"
+    for name, reason in pairing.left_out:
+        yield f"left out   {name}: {reason}"

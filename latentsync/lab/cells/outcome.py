@@ -1,0 +1,45 @@
+"""The outcome of one pair in one cell, and the line that reports it."""
+
+from dataclasses import dataclass
+
+from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.labels import cell_label
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pair in one cell.
+
+    Attributes:
+        status: "done" (now), "found" (finished earlier), "failed" (now), "left" (failed earlier, not tried again) or
+            "elsewhere" (another process is making it).
+        record: id; None where the pair failed before it had one.
+        stage: that failed: read, align, denoise, measure or store.
+        reason, trace: of a failure; the trace only where the failure was not the input's fault.
+        runtime: as told, of a failure: what no id covers and may yet mend it, such as less memory on another device.
+    """
+
+    pair: str
+    gender: str
+    guidance_scale: float
+    status: str
+    record: str | None = None
+    seconds: float = 0.0
+    stage: str | None = None
+    reason: str | None = None
+    trace: str | None = None
+    runtime: dict | None = None
+
+
+def outcome_line(outcome: Outcome, run: RunConfig) -> str:
+    """One line for one pair as it ends."""
+    sampler = run.options.sampler
+    cell = cell_label(outcome.guidance_scale, sampler.num_inference_steps, sampler.seed, vars(sampler))
+    end = {
+        "done": f"done in {outcome.seconds:.1f} s",
+        "found": "found, nothing to do",
+        "failed": f"FAILED ({outcome.stage}): {outcome.reason}",
+        "left": f"failed earlier, left alone: {outcome.reason}",
+        "elsewhere": "another process is making it",
+    }[outcome.status]
+    return f"{cell:<34} {outcome.pair:<28} {end}"

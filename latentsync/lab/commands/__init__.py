@@ -1,0 +1,51 @@
+"""The commands: arguments in, a library call, an exit status out. One module a command."""
+
+import ast
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+
+USAGE = "usage: latentsync NAME ...   (latentsync NAME --help tells more)"
+
+
+def names() -> list[str]:
+    """The commands, by name."""
+    return sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def summary(name: str) -> str:
+    """The first line of a command's docstring; its module is read, not imported, so that the list is there at once."""
+    source = (Path(__file__).parent / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
+
+
+def listing() -> str:
+    """What `latentsync --help` prints."""
+    known = names()
+    width = max(map(len, known))
+    return "\n".join([USAGE, "", *(f"  {name:<{width}}  {summary(name)}" for name in known)])
+
+
+def run(arguments: list[str]) -> int:
+    """Runs the command that the first argument names with the others.
+
+    Returns:
+        Its exit status; 2 for a name that is unknown.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(listing())
+        return 0
+    name, *rest = arguments
+    if name == "--version":
+        from latentsync import __version__
+
+        print(__version__)
+        return 0
+    if name.replace("_", "-") not in names():
+        close = get_close_matches(name, names(), 1)
+        hint = f"; did you mean {close[0]}?" if close else f"; choose one of {', '.join(names())}"
+        print(f"error: there is no command {name!r}{hint}", file=sys.stderr)
+        return 2
+    sys.argv = [f"latentsync {name}", *rest]  # Hydra's commands read it
+    return import_module(f"{__name__}.{name.replace('-', '_')}").main(rest) or 0

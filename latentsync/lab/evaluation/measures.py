@@ -1,0 +1,301 @@
+"""Runs the model on held-out cases and measures what comes out; a few numbers of each case are kept, no pictures."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from latentsync import media
+from latentsync.audio.features import RATE_HZ
+from latentsync.config import Options, Resolved, SamplerOptions, VideoOptions
+from latentsync.faces.composite import paste_kept, restore
+from latentsync.faces.geometry import warp_crop
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
+from latentsync.generation.latents import decode, encode, latent_shape
+from latentsync.generation.results import GeneratedFrame
+from latentsync.lab.evaluation.material import SAMPLES_PER_FRAME, Case, HeldOutClip, Material
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.metrics.articulation import gap_correlation, lip_motion
+from latentsync.metrics.perceptual import lpips_distance
+from latentsync.metrics.reconstruction import psnr_db
+from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.metrics.sync import LEAST_FRAMES, lip_gap
+from latentsync.metrics.sync_mini import embed_lips, embed_speech, scores, shift_distances
+from latentsync.pipeline import LipsyncPipeline
+from latentsync.shapes import Crops, Frame, Waveform
+from latentsync.speakers import samples
+
+SPEED_CLIP, SPEED_VOICE = samples.FOLDER / "g-clara.mp4", samples.FOLDER / "g-clara-weather.wav"
+GUIDANCE_SCALE = 1.5
+VAE_EVERY, LPIPS_EVERY = 8, 2  # frames: neighbours are alike
+LANDMARK_THREADS = 2  # a detector keeps one core busy
+MAX_INJECTED = 10  # frames either way
+OFFSET_TOLERANCE = 1  # frames
+
+Gaps = Float[np.ndarray, " f"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured; `QUICK` shows that everything runs and says nothing of quality.
+
+    Attributes:
+        cases, self_cases, silent_cases, real_cases: how many are dubbed with another voice, with their own, with
+            silence, and with real recordings (None: all that there are).
+        seconds: least and most length of a sentence.
+        steps, guidance_steps: DDIM steps; of the guidance row.
+        guidance_cases, guidance_seeds, guidance_scales, guidance_frames: what the guidance row generates.
+        speed_calls: of the pipeline, the last of which counts.
+    """
+
+    cases: int = 24
+    self_cases: int = 16
+    silent_cases: int = 12
+    real_cases: int | None = None
+    seconds: tuple[float, float] = (2.8, 4.2)
+    steps: int = 20
+    guidance_steps: int = 10
+    guidance_cases: int = 20
+    guidance_seeds: tuple[int, ...] = (1247, 7, 42)
+    guidance_scales: tuple[float, ...] = (1.0, 1.5, 2.0)
+    guidance_frames: int = 48
+    speed_calls: int = 2
+
+
+QUICK = Plan(
+    cases=2,
+    self_cases=1,
+    silent_cases=1,
+    real_cases=1,
+    seconds=(2.2, 2.6),
+    steps=1,
+    guidance_steps=1,
+    guidance_cases=2,
+    guidance_seeds=(1247,),
+    guidance_frames=40,
+    speed_calls=1,
+)
+
+
+@dataclass(frozen=True)
+class Dub:
+    """One case, dubbed: numbers by what they were measured on.
+
+    Attributes:
+        lips: correlation of the lip gap with the drawn truth of the voice: "generated", "true" (the drawn clip: the
+            ceiling), "wrong" (generated, with the truth of the sentence that the input clip speaks), and the baselines
+            "input" and "frozen".
+        confidence: sync_mini_confidence of the same; "wrong" is generated lips with the input clip's own sound. None
+            are measured with real recordings.
+        motion: `lip_motion` of "generated" and "input".
+    """
+
+    lips: dict[str, float]
+    confidence: dict[str, float]
+    motion: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SelfDub:
+    """One clip with its own voice: PSNR in the hole and LPIPS of "generated", "reference" (its mouth) and "frozen"."""
+
+    psnr: dict[str, float]
+    lpips: dict[str, float]
+
+
+class Bench:
+    """A model, its SyncNet and the material; what several rows need is measured once."""
+
+    def __init__(
+        self, pipe: LipsyncPipeline, syncnet: StableSyncNet, is_syncnet_trained: bool, material: Material, plan: Plan
+    ) -> None:
+        self.pipe, self.material, self.plan = pipe, material, plan
+        self.syncnet, self.is_syncnet_trained = syncnet.eval(), is_syncnet_trained
+        self._dubs: dict[str, Dub] = {}
+        self._true_crops: dict[Path, Crops] = {}
+        self._true_gaps: dict[Path, Gaps] = {}
+        self._detectors: SimpleQueue[LandmarkDetector] = SimpleQueue()
+        for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
+            self._detectors.put(MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS))
+
+    def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Resolved:
+        """Resolved options of a generation."""
+        sampler = SamplerOptions(guidance_scale, steps, seed)
+        return self.pipe.resolve(Options(sampler, VideoOptions(**video)))
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """The model's mouth mask: 1 keep, 0 generate."""
+        return mouth_mask(self.pipe.settings.mask, self.pipe.settings.size_px)
+
+    # --- what comes out ---
+
+    def generate(self, video: Path, sound: Path, options: Resolved) -> tuple[list[GeneratedFrame], list[int]]:
+        """The frames of a result, and which frame of the clip each was made from."""
+        pair = self.pipe.prepare(video, sound, options)
+        return list(self.pipe.generate(pair, options)), pair.order
+
+    def true_crops(self, clip: HeldOutClip) -> Crops:
+        """The aligned faces of a rendered clip."""
+        if clip.video not in self._true_crops:
+            faces = self.pipe.prepare(clip.video, clip.sound, self.options(1)).faces
+            pairs = zip(media.read_frames(clip.video, VIDEO_RATE_HZ), faces.matrices, strict=False)
+            self._true_crops[clip.video] = torch.stack([warp_crop(*pair, faces.resolution) for pair in pairs])
+        return self._true_crops[clip.video]
+
+    def true_gaps(self, clip: HeldOutClip) -> Gaps:
+        """The measured lip gaps of a rendered clip."""
+        if clip.video not in self._true_gaps:
+            self._true_gaps[clip.video] = self.gaps(media.read_frames(clip.video, VIDEO_RATE_HZ))
+        return self._true_gaps[clip.video]
+
+    def dub(self, case: Case) -> Dub:
+        """A case dubbed and measured."""
+        if case.name not in self._dubs:
+            self._dubs[case.name] = self._measured(case)
+        return self._dubs[case.name]
+
+    def _measured(self, case: Case) -> Dub:
+        made, order = self.generate(case.shown.video, case.wanted.sound, self.options(self.plan.steps))
+        frozen_crops, frozen_frames = self.pasted(made, [made[0].crop] * len(made))
+        with ThreadPoolExecutor(LANDMARK_THREADS) as threads:
+            videos = ((frame.frame for frame in made), frozen_frames)
+            measured = [threads.submit(self.gaps, frames) for frames in videos]
+            measured += [threads.submit(self.true_gaps, clip) for clip in (case.wanted, case.shown)]
+            generated, frozen, true, shown = (gaps.result() for gaps in measured)
+        gaps = {"generated": generated, "frozen": frozen, "true": true, "input": shown[order]}
+        lips = {name: _correlation(gap, case.wanted.gaps) for name, gap in gaps.items()}
+        lips["wrong"] = _correlation(generated, case.shown.gaps[order])
+        motion = {name: _motion(gaps[name]) for name in ("generated", "input")}
+        if case.voice_kind == "real":
+            return Dub(lips, {}, motion)
+        crops = {"generated": _outcome(made), "frozen": frozen_crops, "true": self.true_crops(case.wanted)}
+        crops["input"] = torch.stack([frame.crop for frame in made])
+        return Dub(lips, self._confidences(crops, case), motion)
+
+    def _confidences(self, crops: dict[str, Crops], case: Case) -> dict[str, float]:
+        heard, other = (embed_speech(self.syncnet, self.sound(clip)) for clip in (case.wanted, case.shown))
+        seen = {name: embed_lips(self.syncnet, part) for name, part in crops.items()}
+        return {name: _confidence(lips, heard) for name, lips in seen.items()} | {
+            "wrong": _confidence(seen["generated"], other)
+        }
+
+    def silent_motion(self, case: Case) -> float:
+        """`lip_motion` of a case dubbed with the sound of a quiet room as long as its voice."""
+        sound = self.material.silence(len(self.sound(case.wanted)))
+        made, _ = self.generate(case.shown.video, sound, self.options(self.plan.steps))
+        return _motion(self.gaps(frame.frame for frame in made))
+
+    def self_dub(self, case: Case) -> SelfDub:
+        """The input clip with its own voice, its references elsewhere."""
+        made, _ = self.generate(
+            case.shown.video, case.shown.sound, self.options(self.plan.steps, reference="elsewhere")
+        )
+        made = [frame for frame in made if frame.generated is not None]
+        true, hole = torch.stack([frame.crop for frame in made]), self.mask[0] < 0.5
+        found = {
+            "generated": _outcome(made),
+            "reference": self.pasted(made, [frame.reference for frame in made])[0],
+            "frozen": self.pasted(made, [made[0].crop] * len(made))[0],
+        }
+        return SelfDub(
+            psnr={name: psnr_db(crops, true, hole) for name, crops in found.items()},
+            lpips={
+                name: float(lpips_distance(crops[::LPIPS_EVERY], true[::LPIPS_EVERY]).mean())
+                for name, crops in found.items()
+            },
+        )
+
+    def pasted(self, made: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
+        """Crops with other crops' mouths in the mask's hole, and their frames, made when they are asked for."""
+        pixels, others = (crops_to_pixels(torch.stack(crops)) for crops in ([f.crop for f in made], mouths))
+        both = paste_kept(others, pixels, self.mask)
+        frames = (restore(frame.source, face, frame.matrix) for frame, face in zip(made, both, strict=True))
+        return pixels_to_crops(both), frames
+
+    # --- what is measured of it ---
+
+    def gaps(self, frames: Iterable[Frame]) -> Gaps:
+        """`lip_gaps`, with a detector that no other thread has."""
+        detector = self._detectors.get()
+        try:
+            return lip_gaps(detector, frames)
+        finally:
+            self._detectors.put(detector)
+
+    def sound(self, clip: HeldOutClip) -> Waveform:
+        """The sound of a rendered clip."""
+        return media.read_sound(clip.sound, RATE_HZ)
+
+    def offsets(self, clip: HeldOutClip) -> dict[int, int]:
+        """For each injected offset of -10..10 frames the one that is found; positive where the lips come later.
+
+        Frames or sound are cut at the beginning, so that all that is compared is real.
+        """
+        lips, sound, found = embed_lips(self.syncnet, self.true_crops(clip)), self.sound(clip), {}
+        for cut in range(MAX_INJECTED + 1):
+            speech = embed_speech(self.syncnet, sound[cut * SAMPLES_PER_FRAME :])
+            found[cut] = scores(shift_distances(lips, speech)).sync_mini_offset
+            if cut == 0:
+                later = {-i: shift_distances(lips[i:], speech) for i in range(1, MAX_INJECTED + 1)}
+                found |= {offset: scores(distances).sync_mini_offset for offset, distances in later.items()}
+        return found
+
+    def round_trip_psnr(self, clip: HeldOutClip) -> float:
+        """PSNR in dB of every eighth crop of a clip through the mean of the VAE's posterior and back."""
+        crops, vae = self.true_crops(clip)[::VAE_EVERY], self.pipe.vae
+        with torch.no_grad():
+            nothing = torch.zeros(len(crops), *latent_shape(vae, crops.shape[-1]))
+            decoded = decode(vae, encode(vae, crops_to_pixels(crops), nothing))
+        return psnr_db(pixels_to_crops(decoded), crops)
+
+    def guidance_confidences(self, case: Case) -> Float[np.ndarray, "scales seeds"]:
+        """sync_mini_confidence of the first frames of a case, for each guidance scale and seed."""
+        plan = self.plan
+        pair = self.pipe.prepare(case.shown.video, case.wanted.sound, self.options(1))
+        pair = replace(pair, order=pair.order[: plan.guidance_frames])
+        heard = embed_speech(self.syncnet, self.sound(case.wanted)[: pair.num_frames * SAMPLES_PER_FRAME])
+
+        def one(scale: float, seed: int) -> float:
+            options = self.options(plan.guidance_steps, scale, seed)
+            return _confidence(embed_lips(self.syncnet, _outcome(list(self.pipe.generate(pair, options)))), heard)
+
+        return np.array([[one(scale, seed) for seed in plan.guidance_seeds] for scale in plan.guidance_scales])
+
+    def frames_per_second(self) -> float:
+        """Of the whole pipeline, from files to a file, on the shipped clip; the last of some calls."""
+        settings = {"num_inference_steps": self.plan.steps, "guidance_scale": GUIDANCE_SCALE}
+        results = [self.pipe(SPEED_CLIP, SPEED_VOICE, **settings) for _ in range(self.plan.speed_calls)]
+        return results[-1].num_frames / results[-1].timings["total"]
+
+
+def _outcome(made: list[GeneratedFrame]) -> Crops:
+    """The aligned faces as they went out; as they came in where no face was found."""
+    return torch.stack([frame.crop if frame.generated is None else pixels_to_crops(frame.generated) for frame in made])
+
+
+def _confidence(lips: torch.Tensor, speech: torch.Tensor) -> float:
+    """sync_mini_confidence of embedded lips and speech."""
+    return scores(shift_distances(lips, speech)).sync_mini_confidence
+
+
+def _correlation(gap: Gaps, truth: Gaps) -> float:
+    """`gap_correlation`; 0 for a result in which hardly a face is seen: no lips, nothing that follows."""
+    return gap_correlation(gap, truth) if np.isfinite(gap).sum() >= LEAST_FRAMES else 0.0
+
+
+def _motion(gap: Gaps) -> float:
+    """`lip_motion`; NaN for a result in which hardly a face is seen."""
+    return lip_motion(gap) if np.isfinite(gap).sum() >= LEAST_FRAMES else np.nan
+
+
+def lip_gaps(detector: LandmarkDetector, frames: Iterable[Frame]) -> Gaps:
+    """Lip gaps of the surest face of each frame, NaN where none is seen."""
+    return np.array([lip_gap(faces[0][None])[0] if (faces := detector(frame)) else np.nan for frame in frames])

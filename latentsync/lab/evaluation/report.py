@@ -1,0 +1,112 @@
+"""The evaluation as files: evaluation.json with everything, evaluation.md with the table."""
+
+import json
+import math
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentsync.files import read_json, write_json, write_text
+from latentsync.lab.evaluation.measures import Bench
+from latentsync.lab.evaluation.rows import Row
+from latentsync.weights import state_dict_sha256
+
+JSON_FILE, TABLE_FILE = "evaluation.json", "evaluation.md"
+PROTOCOL_VERSION = 2  # raise it when the same model and clips give other numbers
+VERDICTS = {True: "pass", False: "FAIL", None: ""}
+
+
+def identity(bench: Bench) -> dict:
+    """What rows of two runs must have in common to stand in one table."""
+    hashes = {**bench.pipe.weight_hashes, "syncnet": state_dict_sha256(bench.syncnet.state_dict())}
+    parts = {"protocol_version": PROTOCOL_VERSION, "weights_sha256": hashes, "plan": asdict(bench.plan)}
+    return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).dtype}
+
+
+def earlier_rows(folder: Path, wanted: dict) -> list[dict]:
+    """The rows of an earlier run in the folder, if they were measured on the same things."""
+    content = read_json(folder / JSON_FILE) or {}
+    return content.get("rows", []) if content.get("identity") == _as_read(wanted) else []
+
+
+def _as_read(content: dict) -> dict:
+    """As JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(content))
+
+
+def entry(row: Row, seconds: float) -> dict:
+    """A row for evaluation.json.
+
+    Args:
+        seconds: that its whole part took.
+    """
+    kept = {key: value for key, value in asdict(row).items() if key not in ("bar", "number")}
+    more = {"bar": None if row.bar is None else str(row.bar), "n": row.number, "passed": row.passed}
+    return _plain({**kept, **more, "idle_baselines": row.idle_baselines, "part_seconds": round(seconds, 1)})
+
+
+def _plain(content: Any) -> Any:
+    """The same with null for numbers that are not finite, which JSON does not know."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def not_measured(part: str, reason: str) -> Row:
+    """The line of a part that could not be measured."""
+    return Row(part, part, "not measured", "", None, None, 0, reason=reason)
+
+
+def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
+    """Writes both files, whole or not at all.
+
+    Returns:
+        The table.
+    """
+    settings = bench.pipe.settings
+    content = {
+        "model": settings.name,
+        "trained": settings.trained,
+        "syncnet_trained": bench.is_syncnet_trained,
+        "identity": identity(bench),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": {"threads": torch.get_num_threads(), "device": str(bench.pipe.device), "cpu": platform.processor()},
+        "versions": {name: version(name) for name in ("torch", "diffusers", "numpy")},
+        "rows": rows,
+    }
+    write_json(folder / JSON_FILE, content)
+    text = table(content)
+    write_text(folder / TABLE_FILE, text)
+    return text
+
+
+def table(content: dict) -> str:
+    """The rows in Markdown, with what the reader has to know before reading them."""
+    lines = [f"# Evaluation of {content['model']}", ""]
+    if not content["trained"]:
+        lines += ["**The model is UNTRAINED: the figures show that everything runs, and nothing else.**", ""]
+    if not content["syncnet_trained"]:
+        lines += ["**The SyncNet is UNTRAINED: the rows that it judges are void.**", ""]
+    lines += ["| row | what | bar | value | 95 % interval | baselines | n | verdict |", "|" + " --- |" * 8]
+    lines += [_line(row) for row in content["rows"]]
+    told = [f"- {row['name']}: {row['note']}" for row in content["rows"] if row["note"]]
+    idle = [f"{name} ({row['name']})" for row in content["rows"] for name in row["idle_baselines"]]
+    warning = f"**Baselines that reach their bar: {', '.join(idle)}.**" if idle else "No baseline reaches its bar."
+    return "\n".join([*lines, "", *told, "", warning, ""])
+
+
+def _line(row: dict) -> str:
+    interval = "" if row["interval"] is None else "{:.3g} .. {:.3g}".format(*row["interval"])
+    value = row["reason"] if row["value"] is None else f"{row['value']:.4g}"
+    baselines = ", ".join(f"{name} {number:.3g}" for name, number in row["baselines"].items())
+    bar, verdict = row["bar"] or "", "void" if row["is_void"] else VERDICTS[row["passed"]]
+    if row["n"] == 0:
+        verdict = "not measured"
+    return f"| {row['name']} | {row['what']} | {bar} | {value} | {interval} | {baselines} | {row['n']} | {verdict} |"

@@ -1,0 +1,274 @@
+"""How strongly each metric answers to damage of known kind and strength, on painted clips."""
+
+import multiprocessing
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from latentsync import media
+from latentsync.audio.features import RATE_HZ
+from latentsync.faces.composite import restore
+from latentsync.faces.geometry import warp_crop
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.masks import crops_to_pixels
+from latentsync.faces.track import align
+from latentsync.files import read_json, write_json
+from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
+from latentsync.lab.evaluation.material import FIRST_SEED
+from latentsync.lab.measuring.result import Made, measured
+from latentsync.lab.options.schema import MetricsConfig
+from latentsync.media import VIDEO_RATE_HZ, VideoWriter
+from latentsync.metrics.definitions import definition_of, direction_of
+from latentsync.speakers.clip import render_clip, write_clip
+from latentsync.speakers.identity import GENDERS, random_identity
+from latentsync.speakers.painter import random_framing
+from latentsync.speakers.sentences import fit_rested_speech
+from latentsync.speakers.voice import random_voice, wav_bytes
+
+SIZE_PX = 128
+CLIP_PX, SECONDS, REST_S = 256, 1.6, 1.4  # of speech at least, and of a rest at most
+LEAST_CLIPS = 2
+UNDAMAGED = "none"
+ROUNDING_DEVIATION = 12**-0.5  # of whole frames: the least standard deviation that a number of frames is held to
+COLUMNS = ["clip", "damage", "strength", "metric", "value"]
+SEEN, UNSEEN = 0.25, 0.05  # of the largest change: from there on, or below it, in `verdicts`
+
+
+# --- one clip ---
+
+
+def speak_clip(number: int, target: Path) -> None:
+    """A person who says a sentence or two and rests before, after or between them; nothing where it is there."""
+    if target.is_file():
+        return
+    seed, gender = FIRST_SEED + number, GENDERS[number % len(GENDERS)]
+    voice = random_voice(seed, gender)
+    sentence, speech = fit_rested_speech(voice, SECONDS, REST_S, seed)
+    identity, view_mm = random_identity(seed, gender), random_framing(seed)
+    clip = render_clip(
+        identity, sentence, voice, seed, CLIP_PX, view_mm=view_mm, liveliness=1.0, speech=speech
+    )  # the other defaults are those of plain speech, cleanly recorded
+    write_clip(clip, target)
+
+
+class WholeClip:
+    """A clip that is its own reference, read and aligned once for all that is done to it.
+
+    Args:
+        clip, other: videos with their sound beside them (.wav); the other one's is the wrong voice.
+    """
+
+    def __init__(self, clip: Path, other: Path, detector: MediaPipeLandmarks | None = None) -> None:
+        self.clip, self.detector = clip, detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        self.frames = list(media.read_frames(clip, VIDEO_RATE_HZ))
+        self.faces = align(self.frames, self.detector, SIZE_PX)
+        pairs = zip(self.frames, self.faces.matrices, strict=True)
+        self.crops = torch.stack([warp_crop(*pair, SIZE_PX) for pair in pairs])
+        self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), RATE_HZ) for path in (clip, other))
+
+    def values(self, wanted: MetricsConfig, step: tuple[str, float]) -> pd.DataFrame:
+        """Its metrics with a damage.
+
+        Args:
+            step: damage and strength; ("none", 0) is undamaged, but for what composite and codec do.
+
+        Returns:
+            One row a value: clip, damage, strength, metric, value (NaN where there is none).
+        """
+        name, strength = step
+        with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
+            sound, video = Path(folder) / "voice.wav", Path(folder) / "damaged.mp4"
+            damage = damage_of(name)
+            heard = self.voice if damage.voice is None else damage.voice(self.voice, self.wrong, strength)
+            sound.write_bytes(wav_bytes(np.round(heard * 32767).astype(np.int16)))
+            self._write(video, step)
+            made = Made(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
+            found = measured(made, wanted, self.detector, relation="own").entries
+        rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in found.items()]
+        return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
+
+    def faces_with(self, step: tuple[str, float]) -> np.ndarray:
+        """Its aligned faces with a damage, as they come back from composite and codec, uint8 (f, 128, 128, 3)."""
+        with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
+            self._write(video := Path(folder) / "damaged.mp4", step)
+            pairs = zip(media.read_frames(video, VIDEO_RATE_HZ), self.faces.matrices, strict=True)
+            return np.stack([warp_crop(*pair, SIZE_PX).numpy().transpose(1, 2, 0) for pair in pairs])
+
+    def _write(self, target: Path, step: tuple[str, float]) -> None:
+        (name, strength), (height, width) = step, self.faces.frame_size
+        pixels = crops_to_pixels(damaged(self.crops, damage_of(name), strength))
+        with VideoWriter(target, width, height, crf=round(strength) if damage_of(name).crf else CRF) as writer:
+            for frame, face, matrix in zip(self.frames, pixels, self.faces.matrices, strict=True):
+                writer.write(restore(frame, face, matrix))
+
+
+def damage_of(name: str) -> Damage:
+    """The damage of that name; of "none", one that does nothing."""
+    return Damage("", (0, 0, 0)) if name == UNDAMAGED else DAMAGES[name]
+
+
+def side_by_side(clips: Sequence[WholeClip], wanted: MetricsConfig, steps: Sequence[tuple[str, float]]) -> pd.DataFrame:
+    """The values of several clips with each damage, a thread a clip; rows as `WholeClip.values` has them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the clips share the cores
+    try:
+        with ThreadPoolExecutor(len(clips)) as pool:
+            tables = pool.map(lambda clip: pd.concat([clip.values(wanted, step) for step in steps]), clips)
+            return pd.concat(tables, ignore_index=True)
+    finally:
+        torch.set_num_threads(before)
+
+
+def all_steps(strongest: bool = False) -> list[tuple[str, float]]:
+    """Undamaged, and each damage with each of its strengths."""
+    first = len(next(iter(DAMAGES.values())).strengths) - 1 if strongest else 0
+    damages = [(name, strength) for name, damage in DAMAGES.items() for strength in damage.strengths[first:]]
+    return [(UNDAMAGED, 0.0), *damages]
+
+
+# --- effects ---
+
+
+def effects(values: pd.DataFrame) -> pd.DataFrame:
+    """How much worse each metric becomes by each damage, in standard deviations of the undamaged clips.
+
+    Worse is lower or higher as the metric says, or farther from 0 or 1. A clip counts where it has both values.
+
+    Returns:
+        One row a metric, damage and strength: `effect` (above 0 is worse; NaN where fewer than 2 clips have a value),
+        `undamaged`, `damaged` (means), `deviation`, `clips`, and `lost`: clips whose value the damage took away.
+    """
+    table = values.set_index(["metric", "damage", "strength", "clip"])["value"].sort_index()
+    damaged_rows = values[values["damage"] != UNDAMAGED]
+    steps, rows = list(dict.fromkeys(zip(damaged_rows["damage"], damaged_rows["strength"], strict=True))), []
+    for metric in dict.fromkeys(values["metric"]):
+        whole = table[metric, UNDAMAGED, 0.0].dropna()
+        least = ROUNDING_DEVIATION if definition_of(metric).unit == "frames" else 0.0
+        deviation = max(whole.std(), least) if len(whole) > 1 else np.nan
+        for damage, strength in steps:
+            if (metric, damage, strength) not in table.index.droplevel("clip"):
+                continue
+            hurt = table[metric, damage, strength].reindex(whole.index)
+            both = hurt.dropna()
+            worse = badness(metric, both) - badness(metric, whole.reindex(both.index))
+            effect = worse.mean() / deviation if len(both) > 1 and deviation > 0 else np.nan
+            rows.append((metric, damage, strength, effect, whole.mean(), both.mean(), deviation, len(both),
+                         int(hurt.isna().sum())))  # fmt: skip
+    names = ["metric", "damage", "strength", "effect", "undamaged", "damaged", "deviation", "clips", "lost"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def changes(values: pd.DataFrame) -> pd.DataFrame:
+    """What each damage does to each metric, beside the most that any of them does to it; for few clips, too.
+
+    Returns:
+        One row a metric, damage and strength: `undamaged`, `damaged` (means over clips that have both), `worse` (how
+        much worse it became, mean over clips), `change` (damaged less undamaged; of metrics that should be 0 or 1 it
+        is `worse`, since offsets of different signs would cancel out) and `share` (`worse` as a part of the metric's
+        largest one of either sign; NaN where no damage moves it).
+    """
+    table = values[values["metric"].map(judged)].pivot(index=["damage", "strength", "metric"], columns="clip")["value"]
+    rows = []
+    for (damage, strength, metric), hurt in table.iterrows():
+        whole = table.loc[UNDAMAGED, 0.0, metric]
+        known = whole.notna() & hurt.notna()
+        whole, hurt = whole[known], hurt[known]
+        worse = (badness(metric, hurt) - badness(metric, whole)).mean()
+        change = worse if direction_of(metric) in ("zero", "one") else hurt.mean() - whole.mean()
+        rows.append((metric, damage, strength, whole.mean(), hurt.mean(), change, worse))
+    names = ["metric", "damage", "strength", "undamaged", "damaged", "change", "worse"]
+    found = pd.DataFrame(rows, columns=names)
+    largest = found.groupby("metric")["worse"].transform(lambda worse: worse.abs().max())
+    found["share"] = (found["worse"] / largest).where(largest > 0)
+    order = {name: place for place, name in enumerate(dict.fromkeys(values["metric"]))}
+    steps = {step: place for place, step in enumerate(zip(values["damage"], values["strength"], strict=True))}
+    places = [(order[row.metric], steps[row.damage, row.strength]) for row in found.itertuples()]
+    kept = found.iloc[sorted(range(len(found)), key=places.__getitem__)]
+    return kept[kept["damage"] != UNDAMAGED].reset_index(drop=True)
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """Which damages each metric sees and which it does not, each at the strongest that was tried.
+
+    Args:
+        table: as `changes` gives it.
+
+    Returns:
+        One row a metric: `most` (the damage that makes it worst), `sees` (others that make it worse by a quarter of
+        that or more), `calls better` (the same with the other sign), `blind to` (less than a twentieth, of any sign).
+    """
+    strongest = table.loc[table.groupby(["metric", "damage"], sort=False)["strength"].idxmax()]
+    rows = {}
+    for metric, of_metric in strongest.dropna(subset="share").groupby("metric", sort=False):
+        share = of_metric.set_index("damage")["share"].sort_values(ascending=False)
+        rows[metric] = {
+            "most": share.index[0],
+            "sees": ", ".join(share.index[1:][share[1:] >= SEEN]),
+            "calls better": ", ".join(share.index[share <= -SEEN]),
+            "blind to": ", ".join(share.index[share.abs() < UNSEEN]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+
+def badness(metric: str, values: pd.Series) -> pd.Series:
+    """The values so that larger is worse."""
+    direction = direction_of(metric)
+    if direction in ("zero", "one"):
+        return (values - (direction == "one")).abs()
+    return values if direction == "lower" else -values
+
+
+def judged(metric: str) -> bool:
+    """Whether a metric belongs into the table: those of the real clip and of controls are not of the damage."""
+    return direction_of(metric) != "none" and not metric.endswith("_minus_real")
+
+
+# --- the command ---
+
+
+def known_values(path: Path) -> pd.DataFrame:
+    """What was measured of a clip before."""
+    rows = (read_json(path) or {"rows": []})["rows"]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
+
+
+def _add_values(clip: Path, other: Path, wanted: MetricsConfig, steps: Sequence[tuple[str, float]]) -> None:
+    """Measures what a clip's file does not have, step by step; the file is whole after each."""
+    torch.set_num_threads(1)  # the workers share the cores
+    target, whole = _values_path(clip), None
+    values = known_values(target)
+    for step in steps:
+        done = values[(values["damage"] == step[0]) & (values["strength"] == step[1])]
+        families = {definition_of(metric).family for metric in done["metric"]}
+        if missing := [name for name in wanted.families if name not in families]:
+            whole = whole or WholeClip(clip, other)
+            found = whole.values(MetricsConfig.of(missing), step)
+            values = found if values.empty else pd.concat([values, found], ignore_index=True)
+            write_json(target, {"rows": values.astype(object).where(values.notna(), None).values.tolist()})
+
+
+def _values_path(clip: Path) -> Path:
+    return clip.with_suffix(".values.json")
+
+
+def measure_clips(
+    folder: Path, count: int, wanted: MetricsConfig, steps: Sequence[tuple[str, float]], workers: int
+) -> pd.DataFrame:
+    """Makes the clips and their values, as far as they are not there; the next clip's voice is the wrong one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = [folder / f"{GENDERS[number % len(GENDERS)][0]}-{number:02d}.mp4" for number in range(count)]
+    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
+    with ProcessPoolExecutor(workers, spawn) as pool:
+        list(pool.map(speak_clip, range(count), clips))
+        jobs = [
+            pool.submit(_add_values, *two, wanted, steps) for two in zip(clips, [*clips[1:], clips[0]], strict=True)
+        ]
+        for done in tqdm(as_completed(jobs), total=len(jobs), unit="clip"):
+            done.result()
+    return pd.concat([known_values(_values_path(clip)) for clip in clips], ignore_index=True)

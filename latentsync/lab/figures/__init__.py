@@ -1,0 +1,1 @@
+"""Tables and videos as matplotlib figures, in one style."""

@@ -1,0 +1,388 @@
+"""Figures of sweeps: table in, matplotlib Figure out; tables are tidy (`latentsync.lab.collect`) or wide.
+
+Intervals are 95 % of the mean over clips (Student's t), after the seeds of a voice and the voices of a clip have been
+averaged; faint marks are single clips or records.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latentsync.errors import OptionError
+from latentsync.lab.analysis.comparisons import compare_all, per_clip
+from latentsync.lab.analysis.intervals import ALPHA, mean_interval
+from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, ShownFigure, mark_untrained, plain_axis
+from latentsync.lab.records.labels import departures, pair_label, varied
+from latentsync.lab.tables.tidy import require_columns, widen
+from latentsync.metrics.definitions import DEFINITIONS, base_name, definition_of, direction_of
+
+REAL = "real clips"
+HEADLINES = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
+LABELS = {
+    "guidance_scale": "guidance scale",
+    "num_inference_steps": "sampling steps",
+    "seconds": "time of generation (s)",
+    "lpips_alex": "LPIPS of faces (AlexNet)",
+    "lpips_alex_mouth": "LPIPS of mouths (AlexNet)",
+    "psnr": "PSNR of faces",
+    "psnr_mouth": "PSNR of mouths",
+    "ssim_mouth": "SSIM of mouths",
+    "sync_mini_confidence": "confidence of sync_mini",
+    "landmark_sync_peak": "lip gap against loudness,\npeak correlation",
+}
+DODGE = 0.012  # of the axis, between the lines of a figure, so that their intervals do not hide each other
+MAX_COLUMNS = 8  # pairs; the table has them all
+LARGEST_EFFECT = 8.0  # that the colours of a sensitivity figure tell apart
+
+
+def label_of(name: str) -> str:
+    """A column's name for an axis: metrics with their unit and which direction is better."""
+    if base_name(name) not in DEFINITIONS:
+        return LABELS.get(name, name.replace("_", " "))
+    known, way = definition_of(name), direction_of(name)
+    unit = known.unit if known.unit not in ("", "distance", "correlation") else ""
+    better = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best", "one": "1 is best"}.get(
+        way
+    )
+    note = ", ".join(part for part in (unit, better) if part)
+    suffix = "\nless that of the real clip" if name.endswith("_minus_real") else ""
+    plain = LABELS.get(name.removesuffix("_minus_real"), name.removesuffix("_minus_real").replace("_", " ")) + suffix
+    return plain + (f"\n({note})" if note else "")
+
+
+def curves(
+    table: pd.DataFrame, x: str = "guidance_scale", metrics: Sequence[str] = HEADLINES, by: str | None = None
+) -> Figure:
+    """Each metric against a parameter: means over clips with intervals, a line a value of `by`, faint lines the clips.
+
+    A dashed line with its band is the real clips' own score, where the metric has one.
+
+    Raises:
+        OptionError: a column is missing.
+    """
+    wide = widen(table)
+    require_columns(wide, x, *metrics, *([by] if by else []))
+    figure = ShownFigure(figsize=(3.5 * len(metrics) + 0.4, 3.1 + 0.25 * bool(by)), layout="constrained")
+    for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        positions = _positions(axis, wide[x])
+        _draw_real(axis, wide, metric)
+        parts = _parts(wide, by)
+        apart = DODGE * (np.ptp(list(positions.values())) or 1)
+        for number, (value, part) in enumerate(parts):
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            here = {at: x + apart * (number - (len(parts) - 1) / 2) for at, x in positions.items()}
+            clips = per_clip(part, [metric], [x])[metric]
+            for _, line in clips.groupby(level="clip"):
+                axis.plot([here[i] for i in line.index.get_level_values(x)], line, color=colour, alpha=0.16, lw=0.8)
+            _draw_means(axis, clips.groupby(level=x), here, colour, marker, value)
+        axis.set_xlabel(label_of(x), fontsize=9)
+        axis.set_ylabel(label_of(metric), fontsize=9)
+        plain_axis(axis)
+    _legend(figure)
+    return _marked(figure, wide)
+
+
+def _parts(wide: pd.DataFrame, by: str | None) -> list[tuple[str | None, pd.DataFrame]]:
+    if by is None:
+        return [(None, wide)]
+    return [(f"{value:g} {LABELS.get(by, by)}" if isinstance(value, float | int) else str(value), part)
+            for value, part in wide.groupby(by, sort=False)]  # fmt: skip
+
+
+def _positions(axis: Axes, values: pd.Series) -> dict:
+    """Where each value of a parameter stands on the x axis: numbers where they are, words one beside the other."""
+    there = sorted(values.dropna().unique())
+    if pd.api.types.is_numeric_dtype(values):
+        axis.set_xticks(there, [f"{value:g}" for value in there])
+        return {value: value for value in there}
+    there = list(dict.fromkeys(values.dropna()))
+    axis.set_xticks(range(len(there)), there)
+    axis.set_xlim(-0.5, len(there) - 0.5)
+    return {value: position for position, value in enumerate(there)}
+
+
+def _draw_means(axis: Axes, groups, positions: dict, colour: str, marker: str, label: str | None) -> None:
+    means = groups.mean().dropna()
+    reach = [_reach(groups.get_group(value).dropna()) for value in means.index]
+    axis.errorbar(
+        [positions[value] for value in means.index], means.to_numpy(), yerr=reach, color=colour, marker=marker,
+        markersize=5, linewidth=1.8, capsize=3, label=label,
+    )  # fmt: skip
+
+
+def _reach(values: Sequence[float]) -> float:
+    """Half of the interval of a mean; NaN, which draws nothing, for a single value."""
+    interval = mean_interval(values)
+    return float("nan") if interval is None else (interval[1] - interval[0]) / 2
+
+
+def _draw_real(axis: Axes, wide: pd.DataFrame, metric: str) -> None:
+    if f"{metric}_real" not in wide or wide[f"{metric}_real"].isna().all():
+        return
+    real = per_clip(wide, [f"{metric}_real"])[f"{metric}_real"].dropna()
+    axis.axhline(real.mean(), color=GREY, linestyle="--", linewidth=1.2, label=REAL, zorder=1)
+    if interval := mean_interval(real):
+        axis.axhspan(*interval, color=GREY, alpha=0.13, linewidth=0)
+
+
+def _legend(figure: Figure) -> None:
+    """One legend below all axes, each label once; none where there is nothing to tell apart."""
+    handles = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if REAL in handles:
+        handles[REAL] = handles.pop(REAL)  # last
+    if handles:
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False, fontsize=9
+        )
+
+
+def _marked(figure: Figure, wide: pd.DataFrame) -> Figure:
+    if not wide["trained"].all():
+        mark_untrained(figure)
+    return figure
+
+
+def differences(
+    table: pd.DataFrame, column: str, baseline: float | str, metrics: Sequence[str] = HEADLINES,
+    within: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """Paired differences of each setting to the baseline with BCa intervals, an axis a metric; full marks: told apart.
+
+    Arguments and errors as of `analysis.comparisons.compare_all`, whose rows are drawn: hollow marks are differences
+    that Holm's test over all of them does not show.
+    """
+    wide = widen(table)
+    found = compare_all(wide, metrics, column, baseline, within)
+    settings = list(dict.fromkeys(found["setting"]))
+    size = (3.5 * len(metrics) + 0.4, 0.42 * len(settings) + 1.3)
+    figure = ShownFigure(figsize=size, layout="constrained")
+    for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0], metrics, strict=True):
+        axis.axvline(0, color=GREY, linewidth=1)
+        for row in found[found["metric"] == metric].itertuples():
+            y = settings.index(row.setting)
+            if not np.isnan(row.low):
+                axis.plot([row.low, row.high], [y, y], color=COLOURS[0], linewidth=1.8, solid_capstyle="butt")
+            is_shown = row.p_holm <= ALPHA
+            axis.plot(
+                row.difference,
+                y,
+                "o",
+                color=COLOURS[0],
+                markersize=6,
+                markerfacecolor=COLOURS[0] if is_shown else "white",
+            )
+        axis.set_yticks(range(len(settings)), [_short(value) for value in settings])
+        axis.set_ylim(len(settings) - 0.5, -0.5)
+        axis.set_xlabel(label_of(metric), fontsize=9)
+        axis.locator_params(axis="x", nbins=5)
+        plain_axis(axis)
+    figure.axes[0].set_ylabel(label_of(column), fontsize=9)
+    figure.suptitle(f"difference to {label_of(column)} {_short(baseline)}", fontsize=10)
+    return figure
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def pareto(
+    table: pd.DataFrame, columns: Sequence[str], x: str = "lpips_alex_mouth", y: str = "sync_mini_confidence",
+    also: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """Settings by two objectives with intervals; full marks are on the Pareto front of x, y and `also`.
+
+    The number beside a setting is the share of the bootstrap's draws in which it is on the front. Arguments and errors
+    as of `analysis.pareto.pareto_front`.
+    """
+    wide = widen(table)
+    front = pareto_front(wide, columns, [x, y, *also])
+    clips = per_clip(wide, [x, y], columns).dropna()
+    figure = ShownFigure(figsize=(5.6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for number, row in enumerate(front.to_dict("records")):
+        key = tuple(row[name] for name in columns)
+        own = clips.xs(key if len(columns) > 1 else key[0], level=list(columns) if len(columns) > 1 else columns[0])
+        colour = COLOURS[0] if row["on_front"] else GREY
+        axis.errorbar(row[x], row[y], xerr=_reach(own[x]), yerr=_reach(own[y]), color=colour, alpha=0.35, linewidth=1)
+        axis.plot(
+            row[x], row[y], "o", color=colour, markersize=7, markerfacecolor=colour if row["on_front"] else "white"
+        )
+        text = ", ".join(_short(row[name]) for name in columns)
+        share = "" if np.isnan(row["share"]) else f" ({row['share']:.0%})"
+        beside, side = ((-6, 6), "right") if number % 2 else ((7, -12), "left")
+        axis.annotate(text + share, (row[x], row[y]), xytext=beside, textcoords="offset points", ha=side, fontsize=8,
+                      color=colour)  # fmt: skip
+    line = front[front["on_front"]].sort_values(x)
+    if not also:
+        axis.plot(line[x], line[y], color=COLOURS[0], linewidth=1, alpha=0.5, zorder=1)
+    axis.set_xlabel(label_of(x), fontsize=9)
+    axis.set_ylabel(label_of(y), fontsize=9)
+    over = ", ".join(name.replace("_", " ") for name in (x, y, *also))
+    axis.set_title(f"full: on the Pareto front of {over}\n(and the share of drawn clips in which it is)", fontsize=8)
+    plain_axis(axis)
+    return _marked(figure, wide)
+
+
+def against_seconds(
+    table: pd.DataFrame, metric: str, along: str = "num_inference_steps", by: str = "scheduler"
+) -> Figure:
+    """A metric against the seconds that it took, a line a value of `by`, a mark a value of `along`; over clips.
+
+    Raises:
+        OptionError: a column is missing.
+    """
+    wide = widen(table)
+    require_columns(wide, metric, along, by, "seconds", "video_frames")
+    wide = wide.assign(pace=wide["seconds"] / wide["video_frames"])
+    figure = ShownFigure(figsize=(5.6, 3.9), layout="constrained")
+    axis = figure.subplots()
+    groups = sorted(wide.groupby(by), key=lambda group: -group[1][along].nunique())  # the one with most settings first
+    for number, (value, part) in enumerate(groups):
+        clips = per_clip(part, ["pace", metric], [along]).groupby(level=along)
+        means, colour = clips.mean(), COLOURS[number % len(COLOURS)]
+        reach = [_reach(clips.get_group(step)[metric].dropna()) for step in means.index]
+        pace = means["pace"].to_numpy() * (1 + 2 * DODGE * number)
+        axis.errorbar(
+            pace, means[metric].to_numpy(), yerr=reach, color=colour, label=str(value),
+            marker=MARKERS[number % len(MARKERS)], markersize=5, linewidth=1.6, elinewidth=1, capsize=2,
+        )  # fmt: skip
+        if number == 0:
+            for step, x, y in zip(means.index, pace, means[metric], strict=True):
+                axis.annotate(_short(step), (x, y), xytext=(5, 6), textcoords="offset points", fontsize=8, color=colour)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
+    axis.set_xlabel(f"time of generation (s for each frame); numbers: {label_of(along)}", fontsize=9)
+    axis.set_ylabel(label_of(metric), fontsize=9)
+    plain_axis(axis)
+    _legend(figure)
+    return _marked(figure, wide)
+
+
+def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figure:
+    """Each clip's records of several seeds in one row, ordered by their mean; the title compares the two spreads.
+
+    Raises:
+        OptionError: a column is missing, or no clip has two seeds.
+    """
+    wide = widen(table)
+    require_columns(wide, "clip", "seed", *metrics)
+    if wide.groupby("clip")["seed"].nunique().max() < 2:
+        raise OptionError("no clip has two seeds; give a sweep of several, such as experiment=seed_variance")
+    names = wide["clip"].nunique()
+    figure = ShownFigure(figsize=(3.5 * len(metrics) + 0.4, 0.2 * names + 1.5), layout="constrained")
+    for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        means = wide.groupby("clip")[metric].mean().sort_values()
+        for colour, marker, (seed, part) in zip(cycle(COLOURS), cycle(MARKERS), wide.groupby("seed"), strict=False):
+            rows = means.index.get_indexer(part["clip"])
+            axis.plot(part[metric], rows, marker, color=colour, markersize=4, alpha=0.8, label=f"seed {seed}")
+        within = np.sqrt(wide.groupby("clip")[metric].var().mean())
+        axis.set_title(f"standard deviation: {within:.2g} between seeds,\n{means.std():.2g} between clips", fontsize=8)
+        axis.set_yticks(range(names), [name.rsplit(".", 1)[0] for name in means.index])
+        axis.set_xlabel(label_of(metric), fontsize=9)
+        axis.locator_params(axis="x", nbins=5)
+        plain_axis(axis)
+        axis.tick_params(axis="y", labelsize=6)
+    _legend(figure)
+    return _marked(figure, wide)
+
+
+def sweep_figure(table: pd.DataFrame) -> Figure:
+    """Each metric against what was swept, a column per pair (the first 8); lines are means of seeds, dots records."""
+    wide = widen(table)
+    metrics = [name for name in HEADLINES if name in wide and wide[name].notna().any()] or ["seconds"]
+    x = next((name for name in ("guidance_scale", "num_inference_steps") if wide[name].nunique() > 1), "guidance_scale")
+    lines = ["num_inference_steps" if x == "guidance_scale" else "guidance_scale", *varied(wide)]
+    pairs = list(dict.fromkeys(wide["pair"]))[:MAX_COLUMNS]
+    figure = ShownFigure(figsize=(2.6 * len(pairs) + 1.4, 2.3 * len(metrics) + 0.9), layout="constrained")
+    axes = figure.subplots(len(metrics), len(pairs), squeeze=False, sharex=True, sharey="row")
+    for metric, row in zip(metrics, axes, strict=True):
+        for pair, axis in zip(pairs, row, strict=True):
+            _draw_records(axis, wide[wide["pair"] == pair], x, metric, lines)
+        row[0].set_ylabel(label_of(metric), fontsize=8)
+    for pair, first, last in zip(pairs, axes[0], axes[-1], strict=True):
+        first.set_title(pair_label(pair), fontsize=9)
+        last.set_xlabel(label_of(x), fontsize=9)
+    _legend(figure)
+    return _marked(figure, wide)
+
+
+def _draw_records(axis: Axes, table: pd.DataFrame, x: str, metric: str, lines: list[str]) -> None:
+    for number, ((value, *_), group) in enumerate(table.groupby(lines)):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        means = group.groupby(x)[metric].mean()
+        told = f"{value:g} steps" if lines[0] == "num_inference_steps" else f"guidance {value:g}"
+        label = ", ".join([told, *departures(group.iloc[0])])
+        axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{label} (mean of seeds)")
+        axis.plot(group[x], group[metric], marker, color=colour, markersize=4, alpha=0.6)
+    plain_axis(axis)
+
+
+def sensitivity_figure(table: pd.DataFrame) -> Figure:
+    """How much worse each metric becomes by each damage: one cell a metric and damage strength.
+
+    Metrics without any effect to show, for want of a value, have no row.
+
+    Args:
+        table: as `evaluation.sensitivity.effects` gives it.
+    """
+    table = table[table.groupby("metric")["effect"].transform(lambda effects: effects.notna().any())]
+    texts = [f"{effect:.0f}" if abs(effect) >= 10 else f"{effect:.1f}" for effect in table["effect"]]
+    shown = table.assign(text=texts, colour=table["effect"] / LARGEST_EFFECT)
+    return _damage_grid(shown, "worse by standard deviations of undamaged clips", LARGEST_EFFECT, cell_in=0.47)
+
+
+def changes_figure(table: pd.DataFrame) -> Figure:
+    """What each damage does to each metric: the change in the metric's own unit, coloured by how much worse that is.
+
+    Colours compare within a row: 1 is the most that any damage does to that metric, below 0 it calls the damage better.
+
+    Args:
+        table: as `evaluation.sensitivity.changes` gives it.
+    """
+    table = table[table.groupby("metric")["share"].transform(lambda shares: shares.notna().any())]
+    shown = table.assign(
+        text=[f"{change:+.2g}" if change else "0" for change in table["change"]], colour=table["share"]
+    )
+    return _damage_grid(shown, "worse, as a share of the metric's largest change", 1.0, cell_in=0.62)
+
+
+def _damage_grid(table: pd.DataFrame, label: str, limit: float, cell_in: float) -> Figure:
+    """A coloured cell with a text for each metric, damage and strength.
+
+    Args:
+        table: with columns `text` and `colour` (-1..1, beyond it is cut off; NaN: no value, shown as "-").
+        label, limit: of the colour bar; what a colour of 1 stands for.
+        cell_in: width of a cell, inches.
+    """
+    metrics = list(dict.fromkeys(table["metric"]))
+    steps = list(dict.fromkeys(zip(table["damage"], table["strength"], strict=True)))
+    grid = table.pivot(index="metric", columns=["damage", "strength"], values=["colour", "text"]).reindex(metrics)
+    colours, texts = grid["colour"][steps].to_numpy(float), grid["text"][steps].to_numpy()
+    figure = ShownFigure(figsize=(cell_in * len(steps) + 3.2, 0.31 * len(metrics) + 1.6), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(limit * np.clip(colours, -1, 1), cmap="PuOr_r", aspect="auto", vmin=-limit, vmax=limit)
+    for (row, column), colour in np.ndenumerate(colours):
+        text, dark = "-" if np.isnan(colour) else texts[row, column], abs(colour) > 0.7
+        axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+    axis.set_yticks(range(len(metrics)), metrics, fontsize=7)
+    axis.set_xticks(range(len(steps)), [f"{strength:g}" for _, strength in steps], fontsize=6)
+    damages = [damage for damage, _ in steps]
+    for damage in dict.fromkeys(damages):
+        first, number = damages.index(damage), damages.count(damage)
+        if first:
+            axis.axvline(first - 0.5, color="black", linewidth=0.8)
+        axis.text(first + (number - 1) / 2, -0.8, damage, ha="center", va="bottom", fontsize=8)
+    axis.tick_params(length=0)
+    bar = figure.colorbar(image, ax=axis, shrink=0.6, extend="both" if (np.abs(colours) > 1).any() else "neither")
+    bar.set_label(label, fontsize=7)
+    bar.ax.tick_params(labelsize=7)
+    return figure

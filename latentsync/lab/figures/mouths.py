@@ -1,0 +1,168 @@
+"""The mouths of records at equal times, the clip's above the results': one picture that shows what became of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from latentsync import media
+from latentsync.errors import FaceNotFoundError, LatentSyncError, OptionError
+from latentsync.faces.geometry import warp_crop
+from latentsync.faces.landmarks import LandmarkDetector
+from latentsync.faces.track import align
+from latentsync.generation.results import LipsyncOutput
+from latentsync.lab.figures.style import ShownFigure, mark_untrained
+from latentsync.lab.records.inputs import clip_of
+from latentsync.lab.records.store import Record
+from latentsync.shapes import Affine, Frame
+
+MOUTHS_A_STRIP = 8
+FACE_PX = 256
+MOUTHS = range(25, 49, 2)  # frames of a mouth's row: a second of speech, after the silence that it begins with
+MOUTH_ROWS, MOUTH_COLUMNS = (0.5, 0.95), (0.2, 0.8)  # of an aligned face
+
+
+@dataclass(frozen=True)
+class MouthRows:
+    """Mouths of one clip and of results made of it, all cut alike at the same times.
+
+    Attributes:
+        times_s: of the frames.
+        clip: a uint8 (h, w, 3) mouth for each time; None where the clip is not to be found.
+        results: the same of each record, in order.
+    """
+
+    times_s: list[float]
+    clip: list[Frame] | None
+    results: list[list[Frame]]
+
+
+def mouth_rows(
+    records: Sequence[Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP, face_px: int = FACE_PX
+) -> MouthRows:
+    """Mouths at equal times of records of one pair; faces are sought once, in the clip where it is there.
+
+    Frames without a face are left out. Where results differ in length, the shortest one tells the times.
+
+    Args:
+        face_px: side of the aligned faces that the mouths are cut from.
+
+    Raises:
+        OptionError: the records are of several clips, or there is none.
+        MediaError: a video cannot be read.
+        FaceNotFoundError: none of the frames shows a face.
+    """
+    clips = {record.content["pair"]["clip"]["sha256"] for record in records}
+    if len(clips) != 1:
+        raise OptionError(f"the records are of {len(clips)} clips; give records of one")
+    num_frames = min(media.probe(record.video_path).num_frames for record in records)
+    clip = clip_of(records[0])
+    shown = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
+    rows = [list(media.read_frames_in_order(record.video_path, shown)) for record in records]
+    if clip is not None:
+        there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
+        order = media.ping_pong(num_frames, there)[shown]
+        rows = [list(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ)), *rows]
+    matrices = [_alignment(frame, detector, face_px) for frame in rows[0]]
+    kept = [i for i, matrix in enumerate(matrices) if matrix is not None]
+    if not kept:
+        path = records[0].video_path
+        raise FaceNotFoundError(f"none of {len(shown)} frames of {path} shows a face; look at the video")
+    times_s = [float(shown[i] / media.VIDEO_RATE_HZ) for i in kept]
+    mouths = [[_mouth(frames[i], matrices[i], face_px) for i in kept] for frames in rows]
+    return MouthRows(times_s, None, mouths) if clip is None else MouthRows(times_s, mouths[0], mouths[1:])
+
+
+def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
+    """`mouth_sheet` of one record."""
+    return mouth_sheet({"result": record}, detector, count)
+
+
+def mouth_sheet(records: Mapping[str, Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
+    """Mouths at equal times: a row of the clip's above a row of each record's, cut alike; times in s below.
+
+    Without the clip, which a record does not hold itself, there are the records' rows alone. Raises as `mouth_rows`.
+
+    Args:
+        records: label -> record, all of one clip.
+    """
+    found = mouth_rows(list(records.values()), detector, count)
+    crops = {} if found.clip is None else {"clip": found.clip}
+    crops |= zip(records, found.results, strict=True)
+    trained = all(record.content["model"]["trained"] for record in records.values())
+    return _drawn(crops, [f"{time:.2f} s" for time in found.times_s], trained)
+
+
+def _alignment(frame: Frame, detector: LandmarkDetector, face_px: int) -> Affine | None:
+    try:
+        return align(iter([frame]), detector, face_px).matrices[0]
+    except LatentSyncError:
+        return None
+
+
+def _mouth(frame: Frame, matrix: Affine, face_px: int) -> Frame:
+    return mouth_of(warp_crop(frame, matrix, face_px).numpy().transpose(1, 2, 0))
+
+
+def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> ShownFigure:
+    figure = ShownFigure(
+        figsize=(1.3 * len(times) + 0.3 + 0.07 * max(map(len, crops)), 0.98 * len(crops) + (0.3 if trained else 0.55))
+    )
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(len(crops), len(times), squeeze=False)
+    for row, (name, mouths) in zip(axes, crops.items(), strict=True):
+        for axis, mouth in zip(row, mouths, strict=True):
+            axis.imshow(mouth, interpolation="lanczos")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        row[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+    for axis, time in zip(axes[-1], times, strict=True):
+        axis.set_xlabel(time, fontsize=8)
+    if not trained:
+        mark_untrained(figure)
+    return figure
+
+
+def mouth_of(face: np.ndarray) -> np.ndarray:
+    """The part of an aligned face (r, r, 3) that `MOUTH_ROWS` and `MOUTH_COLUMNS` say."""
+    rows, columns = (slice(*(round(edge * len(face)) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
+    return face[rows, columns]
+
+
+def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
+    """The mouth at the same moments of several videos of one clip, a labelled row each.
+
+    Args:
+        videos: label -> file: the clip, or what was made of it, frame for frame.
+        output: of one of them; knows where the face is.
+    """
+    size_px, last = output.options.size_px, min(output.num_frames, len(output.faces)) - 1
+    shown = [i for i in MOUTHS if i <= last] or range(0, last + 1, 2)
+    figure = ShownFigure(figsize=(0.95 * len(shown), 1.05 * len(videos)), layout="constrained")
+    axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
+    for axis, (label, path) in zip(axes, videos.items(), strict=True):
+        frames = media.read_frames_in_order(path, shown, output.fps)
+        faces = [warp_crop(f, output.faces.matrices[i], size_px) for f, i in zip(frames, shown, strict=True)]
+        axis.imshow(np.hstack([mouth_of(face.numpy().transpose(1, 2, 0)) for face in faces]))
+        axis.set_title(label, loc="left", fontsize=9)
+        axis.set_axis_off()
+    return figure
+
+
+def face_mouths(rows: Mapping[str, np.ndarray]) -> Figure:
+    """The mouths of aligned faces side by side, a labelled row each.
+
+    Args:
+        rows: label -> faces, uint8 (f, r, r, 3), as many in each row.
+    """
+    length = max(len(faces) for faces in rows.values())
+    figure = ShownFigure(figsize=(0.95 * length + 1.2, 0.72 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axis, (label, faces) in zip(axes, rows.items(), strict=True):
+        axis.imshow(np.hstack([mouth_of(face) for face in faces]))
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    return figure

@@ -1,0 +1,101 @@
+"""Pictures of videos: frames and mouths side by side, on one sheet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from latentsync import media
+from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS, mouth_of
+from latentsync.lab.figures.style import ShownFigure, mark_untrained
+from latentsync.lab.records.labels import pair_label, run_name
+from latentsync.lab.records.store import Record
+
+FRAMES_A_ROW = 6
+THUMB_PX = 150
+MAX_ROWS = 24
+
+
+@dataclass(frozen=True)
+class PreviewWindow:
+    """One window of one pair: the aligned faces of the clip and of the result, uint8 (f, r, r, 3)."""
+
+    clip: np.ndarray
+    result: np.ndarray
+
+
+def contact_sheet(records: list[Record]) -> Figure:
+    """Frames at equal times, a row per record; at most 24 rows, chosen evenly."""
+    chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, min(len(records), MAX_ROWS)).astype(int))]
+    height = 0.98 * len(chosen) + 0.35
+    figure = ShownFigure(figsize=(0.9 * FRAMES_A_ROW + 1.2, height), layout="constrained")
+    axes = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
+    for axis, record in zip(axes, chosen, strict=True):
+        axis.imshow(frame_strip(record.video_path))
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_ylabel(_row_label(record), rotation=0, ha="right", va="center", fontsize=7)
+    if not all(record.content["model"]["trained"] for record in chosen):
+        mark_untrained(figure)
+    return figure
+
+
+def _row_label(record: Record) -> str:
+    pair, settings = run_name(record.content).split(" ", 1)
+    return f"{pair_label(pair)}\n{settings}"
+
+
+def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = THUMB_PX) -> np.ndarray:
+    """Frames at equal times side by side, uint8 (height_px, w, 3)."""
+    import cv2
+
+    wanted = np.linspace(0, media.probe(video_path).num_frames - 1, count).astype(int)
+    thumbs = []
+    for frame in media.read_frames_in_order(video_path, wanted):
+        width = round(frame.shape[1] * height_px / frame.shape[0])
+        thumbs.append(cv2.resize(frame, (width, height_px), interpolation=cv2.INTER_AREA))
+    return np.hstack(thumbs)
+
+
+def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
+    """Frames at equal times of several videos, a labelled row each.
+
+    Args:
+        videos: label -> file.
+    """
+    figure = ShownFigure(figsize=(1.7 * count, 1.95 * len(videos)), layout="constrained")
+    axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
+    for axis, (label, path) in zip(axes, videos.items(), strict=True):
+        axis.imshow(frame_strip(path, count, height_px=256))
+        axis.set_title(label, loc="left", fontsize=10)
+        axis.set_axis_off()
+    return figure
+
+
+def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
+    """The mouths of one window of each cell, pair beside pair, the clip's own above them.
+
+    Args:
+        rows: cell -> pair -> window.
+    """
+    pairs = list(dict.fromkeys(name for row in rows.values() for name in row))
+    shown = {name: next(row[name] for row in rows.values() if name in row) for name in pairs}
+    height, width = (edges[1] - edges[0] for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
+    row_in = 0.52
+    widths = [row_in * len(window.clip) * width / height for window in shown.values()]
+    figure = ShownFigure(figsize=(sum(widths) + 3.2, (row_in + 0.06) * (len(rows) + 1) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows) + 1, len(pairs), squeeze=False, width_ratios=widths)
+    strips_of = [("the clip", {name: window.clip for name, window in shown.items()})]
+    strips_of += [(cell, {name: window.result for name, window in row.items()}) for cell, row in rows.items()]
+    for (label, faces), line in zip(strips_of, axes, strict=True):
+        for name, axis in zip(pairs, line, strict=True):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if name in faces:
+                axis.imshow(np.hstack([mouth_of(face) for face in faces[name]]))
+        line[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=6)
+    for name, axis in zip(pairs, axes[0], strict=True):
+        axis.set_title(pair_label(name).replace("\n", ", "), fontsize=8)
+    return figure

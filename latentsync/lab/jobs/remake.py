@@ -1,0 +1,105 @@
+"""A row of a table made once more: whether what a table says is what the pipeline gives here and now."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from latentsync.config import Preset, RuntimeOptions
+from latentsync.errors import MediaError, OptionError
+from latentsync.generation.stage_cache import input_sha256
+from latentsync.lab.cells.cell import run_cell
+from latentsync.lab.options.pairs import SHIPPED_DIR, Pair, find_pairs
+from latentsync.lab.options.schema import (
+    AttentionConfig,
+    DataConfig,
+    MetricsConfig,
+    ModelConfig,
+    RunConfig,
+    TrackerConfig,
+    options_like,
+)
+from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.tables.tidy import widen
+
+TOLERANCE = 0.02
+DEFAULT_FAMILIES = ("lpips", "sync_mini")
+
+
+def shipped_rows(table: pd.DataFrame, input_dir: str | Path = SHIPPED_DIR) -> pd.DataFrame:
+    """The records of a table whose clip and voice lie in a folder, those of the shipped clips by default; wide."""
+    wide, there = widen(table), _pairs_in(input_dir)
+    return wide[[_files_of(row) in there for row in wide.to_dict("records")]]
+
+
+def run_again(
+    row: pd.Series,
+    runs_dir: str | Path,
+    input_dir: str | Path = SHIPPED_DIR,
+    families: Sequence[str] = DEFAULT_FAMILIES,
+    model: ModelConfig | None = None,
+) -> Record:
+    """Makes the record of a row of a wide table below another runs folder, and measures it.
+
+    Args:
+        input_dir: a folder with the row's clip and voice, which are known by their hashes.
+        families: of metrics, see `latentsync.metrics.definitions`.
+        model: None takes the one of the row's name, shipped with the project or a folder.
+
+    Raises:
+        MediaError: the inputs are not in the folder.
+        OptionError: it failed, with the reason.
+    """
+    pair = _pairs_in(input_dir).get(_files_of(row))
+    if pair is None:
+        raise MediaError(f"the clip {row['clip']} and voice {row['voice']} of record {row['record']} are not in "
+                         f"{input_dir}; give the folder that they are in as input_dir")  # fmt: skip
+    told = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    run = RunConfig(
+        name="again",
+        runs_dir=Path(runs_dir),
+        data=DataConfig(),
+        preset=Preset(),
+        model=model or ModelConfig(pretrained=row["model"]),
+        options=options_like(told, RuntimeOptions()),
+        attention=AttentionConfig(),
+        metrics=MetricsConfig.of(families),
+        tracker=TrackerConfig(kind="none"),
+    )
+    (outcome,) = run_cell(run, (pair,), lambda _: None)
+    if outcome.status == "failed":
+        raise OptionError(f"record {row['record']} could not be made again ({outcome.stage}): {outcome.reason}")
+    return RecordStore(run.runs_dir).find(outcome.record)
+
+
+def _files_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("clip", "voice", "clip_sha256", "voice_sha256"))
+
+
+def _pairs_in(folder: str | Path) -> dict[tuple[str, ...], Pair]:
+    """The pairs of a folder by what `_files_of` tells of a row that was made of them."""
+    return {
+        (pair.clip.name, pair.voice.name, input_sha256(pair.clip), input_sha256(pair.voice)): pair
+        for pair in find_pairs(folder).pairs
+    }
+
+
+def agreement(rows: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
+    """The metrics of records beside those of the rows that they were made again from.
+
+    Returns:
+        By `pair` and `metric`: `table`, `again`, `difference`, and whether it `agrees`: by 0.02, or by a frame where
+        frames are counted, since processors differ in the last digits of bfloat16.
+    """
+    found = []
+    for (_, row), record in zip(rows.iterrows(), records, strict=True):
+        for name, entry in record.metrics.items():
+            if entry["value"] is not None and name in row and pd.notna(row[name]):
+                reach = 1 if entry["unit"] == "frames" else TOLERANCE
+                found.append((row["pair"], name, row[name], entry["value"], reach))
+    both = pd.DataFrame(found, columns=["pair", "metric", "table", "again", "reach"])
+    both["difference"] = both["again"] - both["table"]
+    both["agrees"] = both["difference"].abs() <= both.pop("reach")
+    return both.set_index(["pair", "metric"])

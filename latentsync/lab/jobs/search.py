@@ -1,0 +1,137 @@
+"""A search by bisection for the smallest guidance whose results reach a target score."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import mean
+
+from latentsync.errors import OptionError
+from latentsync.lab.cells.cell import run_cell
+from latentsync.lab.cells.loading import pipeline_of
+from latentsync.lab.cells.outcome import Outcome
+from latentsync.lab.console import say
+from latentsync.lab.measuring.records import lacking, measure_record
+from latentsync.lab.options.pairs import Pair, pairs_of
+from latentsync.lab.options.schema import MetricsConfig, RunConfig
+from latentsync.lab.records.store import RecordStore
+
+MAX_STEPS = 10_000  # of the grid
+
+
+@dataclass
+class Search:
+    """A bisection over the grid low, low + tolerance ... high.
+
+    Attributes:
+        score: of a guidance; costs records.
+        seen: guidance -> score, in the order of asking.
+    """
+
+    low: float
+    high: float
+    tolerance: float
+    target: float
+    score: Callable[[float], float]
+    seen: dict[float, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and 1 <= self.low < self.high):
+            raise OptionError(f"low is {self.low} and high {self.high}; give 1 <= low < high (1 is no guidance)")
+        if not 0 < self.tolerance <= self.high - self.low:
+            raise OptionError(f"tolerance is {self.tolerance}; give one above 0 and at most {self.high - self.low:g}")
+        if self.num_steps > MAX_STEPS:
+            raise OptionError(f"tolerance is {self.tolerance}, {self.num_steps} steps; give one of at most {MAX_STEPS}")
+        if not math.isfinite(self.target):
+            raise OptionError(f"target is {self.target}; give a finite score")
+
+    @property
+    def num_steps(self) -> int:
+        return math.ceil((self.high - self.low) / self.tolerance - 1e-9)
+
+    def at(self, step: int) -> float:
+        """The guidance of a grid point; the last one is `high`."""
+        return self.high if step == self.num_steps else round(self.low + step * self.tolerance, 6)
+
+    def reaches(self, step: int) -> bool:
+        """Whether the score of a grid point is at least the target."""
+        guidance = self.at(step)
+        if guidance not in self.seen:
+            self.seen[guidance] = self.score(guidance)
+        return self.seen[guidance] >= self.target
+
+    def smallest(self) -> float | None:
+        """The smallest guidance that reaches the target; None where `high` does not."""
+        if self.reaches(0):
+            return self.at(0)
+        if not self.reaches(self.num_steps):
+            return None
+        below, reached = 0, self.num_steps
+        while reached - below > 1:
+            middle = (below + reached) // 2
+            if self.reaches(middle):
+                reached = middle
+            else:
+                below = middle
+        return self.at(reached)
+
+    @property
+    def falls(self) -> list[tuple[float, float]]:
+        """Neighbours among what was seen between which the score falls: bisection is not sure there."""
+        points = sorted(self.seen)
+        return [(a, b) for a, b in pairwise(points) if self.seen[b] < self.seen[a]]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The mean score of pairs at a guidance: over seeds within a pair, then over pairs; makes the records it lacks."""
+
+    run: RunConfig
+    pairs: tuple[Pair, ...]
+    seeds: tuple[int, ...]
+    metric: str
+    report: Callable[[str], None] = say
+
+    def __call__(self, guidance: float) -> float:
+        """The score.
+
+        Raises:
+            OptionError: a pair failed, or has no value; the message has the reason.
+        """
+        values = [mean(seeds) for seeds in zip(*(self._values(guidance, seed) for seed in self.seeds), strict=True)]
+        self.report(f"guidance {guidance:g}: {self.metric} {mean(values):.4f} ({len(values)} pairs)")
+        return mean(values)
+
+    def _values(self, guidance: float, seed: int) -> list[float]:
+        sampler = replace(self.run.options.sampler, guidance_scale=guidance, seed=seed)
+        run = replace(self.run, options=replace(self.run.options, sampler=sampler))
+        return [self._value(outcome, run) for outcome in run_cell(run, self.pairs, lambda outcome: None)]
+
+    def _value(self, outcome: Outcome, run: RunConfig) -> float:
+        if outcome.status == "failed":
+            raise OptionError(f"{outcome.pair} failed at guidance {outcome.guidance_scale:g}: {outcome.reason}")
+        record = RecordStore(run.runs_dir).find(outcome.record)
+        if missing := lacking(record, run.metrics).families:  # of a record that was made without
+            measure_record(record, MetricsConfig.of(missing), pipeline_of(run).detector)
+        entry = record.metrics.get(self.metric)
+        if entry is None:
+            raise OptionError(
+                f"{outcome.pair} has no {self.metric}; its record has {', '.join(sorted(record.metrics))}"
+            )
+        if entry["value"] is None:
+            raise OptionError(f"{outcome.pair} has no value of {self.metric}: {entry['reason']}")
+        return entry["value"]
+
+
+def chosen_pairs(run: RunConfig, gender: str | None, name: str | None) -> tuple[Pair, ...]:
+    """The pairs of a configuration, of one gender or one name where wanted.
+
+    Raises:
+        OptionError: there is none.
+    """
+    pairs = pairs_of(run.data).pairs
+    found = tuple(p for p in pairs if gender in (None, p.gender) and name in (None, p.name))
+    if not found:
+        wanted = " and ".join(filter(None, (gender, name)))
+        raise OptionError(f"no pair is {wanted}; there are {', '.join(f'{p.name} ({p.gender})' for p in pairs)}")
+    return found

@@ -1,0 +1,1 @@
+"""Measuring one result, or one finished record."""

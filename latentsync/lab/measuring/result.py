@@ -1,0 +1,326 @@
+"""A result's frames beside the clip's, as metrics need them: decoded once, cropped alike, landmarks found meanwhile."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync import media, weights
+from latentsync.audio.features import RATE_HZ
+from latentsync.errors import MediaError, OptionError
+from latentsync.faces.crops import FramesOnDemand, aligned_crops
+from latentsync.faces.geometry import Warping, apply_affine, crop_box_size
+from latentsync.faces.landmarks import LandmarkDetector
+from latentsync.faces.track import MESH_POINTS, NO_FACE, AlignedFaces, align
+from latentsync.generation.references import frames_needed
+from latentsync.generation.results import LipsyncOutput
+from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
+from latentsync.lab.options.schema import MetricsConfig
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.metrics import Batch, Evaluation, Networks, Subject, evaluate, needed_parts, same_speech
+from latentsync.metrics.definitions import Entry
+from latentsync.metrics.families.base import BATCH_FRAMES
+from latentsync.metrics.identity import WEIGHTS as IDENTITY_WEIGHTS
+from latentsync.metrics.identity import load_recogniser
+from latentsync.metrics.own_syncnet import has_trained_syncnet, load_trained_syncnet
+from latentsync.metrics.s3fd import load_s3fd
+from latentsync.metrics.stable_syncnet import load_stable_syncnet
+from latentsync.metrics.syncnet import load_syncnet
+from latentsync.shapes import Affine, Crops, Frame, Landmarks, Waveform
+from latentsync.weights import state_dict_sha256
+
+SYNC_MINI_MODEL = "mini"
+SYNCNET, S3FD_FACES = "auxiliary/syncnet_v2.model", "auxiliary/sfd_face.pth"
+STABLE_SYNCNETS = ("latentsync-1.6/stable_syncnet.pt", "latentsync-1.5/stable_syncnet.pt")
+HASH_DIGITS = 12
+DEFAULT_SIZE_PX = 256
+Item = TypeVar("Item")
+
+
+def labelled(entries: dict[str, Entry], trained: bool) -> dict[str, Entry]:
+    """The entries, each with a label where the network that made the video was not trained."""
+    return entries if trained else {name: {**entry, "model": "untrained"} for name, entry in entries.items()}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A result on disk and what it was made from.
+
+    Attributes:
+        order: for each frame of the result the clip's frame that it shows.
+        faces: of the clip's frames, in crops of their `resolution`.
+        result_faces: of the result's frames, where these are of another size than the clip's; None: as `faces`.
+        reference: which frames showed the model the face, see `config.VideoOptions`; None: unknown.
+        window: frames that the network makes together; None: unknown.
+    """
+
+    result: Path
+    clip: Path
+    voice: Path
+    order: list[int]
+    faces: AlignedFaces
+    result_faces: AlignedFaces | None = None
+    reference: str | None = None
+    window: int | None = None
+    mask: str = "mask"
+
+    @classmethod
+    def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Made":
+        """What the pipeline has just made."""
+        told = output.options
+        return cls(
+            output.video_path, clip, voice, output.order, output.faces,
+            reference=told.reference, window=told.num_frames, mask=told.mask,
+        )  # fmt: skip
+
+    @classmethod
+    def of_options(cls, result: Path, clip: Path, voice: Path, options: dict, detector: LandmarkDetector) -> "Made":
+        """What a record of these resolved options holds; the clip's faces are found anew, as they were then.
+
+        Raises:
+            MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
+        """
+        num_out, num_there = media.probe(result).num_frames, media.probe(clip, VIDEO_RATE_HZ).num_frames
+        num_in = min(num_out, num_there)
+        order = [int(i) for i in media.ping_pong(num_out, num_in)]
+        warping = Warping(options["geometry"], options["rounding"])
+        num_aligned = min(frames_needed(num_in, options["reference"]), num_there)
+        frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_aligned)
+        faces = align(frames, detector, options["size_px"], warping)
+        told = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
+        return cls(result, clip, voice, order, faces, **told)
+
+    @classmethod
+    def of_files(cls, video: Path, reference: Path, audio: Path, detector: LandmarkDetector) -> "Made":
+        """Any video beside the one that it should look like, frame by frame from the first on.
+
+        Raises:
+            MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
+        """
+        infos = [media.probe(path, VIDEO_RATE_HZ) for path in (video, reference)]
+        count = min(info.num_frames for info in infos)
+
+        def aligned(path: Path) -> AlignedFaces:
+            return align(media.read_frames(path, VIDEO_RATE_HZ, stop=count), detector, DEFAULT_SIZE_PX)
+
+        faces = aligned(reference)
+        count = min(count, len(faces))
+        is_as_large = len({(info.width, info.height) for info in infos}) == 1
+        result_faces = None if is_as_large else aligned(video)
+        return cls(video, reference, audio, list(range(count)), faces, result_faces)
+
+    @property
+    def num_natural(self) -> int:
+        """So many frames from the beginning show the clip in its own order."""
+        turned = (i for i, index in enumerate(self.order) if i != index)
+        return next(turned, len(self.order))
+
+    @cached_property
+    def clip_sound(self) -> Waveform | None:
+        """See `own_sound`."""
+        return own_sound(self.clip)
+
+    def relation(self, voice: Waveform) -> str:
+        """See `Subject.relation`."""
+        if not is_own_voice(self.clip_sound, voice):
+            return "change"
+        return "leaky" if self.reference == "same" else "own"
+
+
+def own_sound(clip: Path) -> Waveform | None:
+    """A clip's own sound, 16 kHz mono; None where it has none."""
+    return media.read_sound(clip, RATE_HZ) if media.probe(clip).has_sound else None
+
+
+def is_own_voice(sound: Waveform | None, voice: Waveform) -> bool:
+    """Whether a voice is the sound that a clip has itself."""
+    return sound is not None and same_speech(sound, voice, RATE_HZ)
+
+
+def measured(
+    made: Made,
+    wanted: MetricsConfig,
+    detector: LandmarkDetector,
+    relation: str | None = None,
+    kept: StageCache | None = None,
+) -> Evaluation:
+    """The wanted measures of a result.
+
+    Args:
+        relation: see `Subject`; None: by whether the voice is the clip's own.
+        kept: keeps what results of one clip or voice share: the clip's crops, embeddings of its lips and of speech.
+
+    Raises:
+        MediaError: a file cannot be read.
+    """
+    if not wanted.families:
+        return Evaluation()
+    voice = media.read_sound(made.voice, RATE_HZ)
+    subject = Subject(
+        size_px=made.faces.resolution,
+        voice=voice,
+        clip_sound=made.clip_sound,
+        relation=relation or made.relation(voice),
+        num_natural=made.num_natural,
+        window=made.window,
+        mask=made.mask,
+        networks=networks(wanted),
+        controls=wanted.controls,
+        frames_again=lambda: media.read_frames(made.result, VIDEO_RATE_HZ),
+        source_again=lambda: media.read_frames(made.clip, VIDEO_RATE_HZ),
+        keep=None if kept is None else partial(_from, kept),
+    )
+    batches = ahead(_batches(made, needed_parts(wanted.families), detector, kept))
+    return evaluate(subject, batches, wanted.families)
+
+
+def _from(
+    kept: StageCache, stage: str, depends_on: Mapping[str, object], compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    return kept.get(stage_key(stage, depends_on), compute)
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items of an iterator, each computed in a thread of its own while the one before it is in use."""
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks keep one core busy, networks the others
+        coming = beside.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = beside.submit(next, items, end)
+            yield item
+
+
+def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector, kept: StageCache | None) -> Iterator[Batch]:
+    results = media.read_frames(made.result, VIDEO_RATE_HZ, stop=len(made.order))
+    clip = FramesOnDemand(made.clip, made.order)
+    resolution = made.faces.resolution
+    for start in range(0, len(made.order), BATCH_FRAMES):
+        order = made.order[start : start + BATCH_FRAMES]
+        frames = list(islice(results, len(order)))
+        sources = list(clip.read(start, start + len(order))) if "source_frames" in parts else None
+        if len(frames) < len(order):
+            raise MediaError(
+                f"{made.result} has {start + len(frames)} frames where {len(made.order)} are expected; make it again"
+            )
+        given, found = made.faces.matrices[order], made.faces.found[order]
+        own, here = made.result_faces, slice(start, start + len(order))
+        matrices = given if own is None else own.matrices[here]
+        landmarks = None
+        if own is not None:
+            landmarks, found = own.landmarks[here], found & own.found[here]
+        elif "landmarks" in parts:
+            landmarks = np.stack([
+                followed(detector, frame, matrix, resolution) if is_found else NO_FACE
+                for frame, matrix, is_found in zip(frames, matrices, found, strict=True)
+            ])  # fmt: skip
+        yield Batch(
+            found=found,
+            crops=aligned_crops(frames, matrices, resolution) if "crops" in parts else None,
+            source_crops=_source_crops(made, start, clip, sources, kept) if "source_crops" in parts else None,
+            landmarks=landmarks,
+            source_landmarks=made.faces.landmarks[order],
+            frames=frames,
+            source_frames=sources,
+            matrices=list(matrices),
+        )
+
+
+def _source_crops(
+    made: Made, start: int, clip: FramesOnDemand, sources: list[Frame] | None, kept: StageCache | None
+) -> Crops:
+    """The clip's crops of a batch: kept ones, or else of its frames, which are read where they are not at hand."""
+    order, size_px = made.order[start : start + BATCH_FRAMES], made.faces.resolution
+    matrices = made.faces.matrices[order]
+
+    def compute() -> dict[str, Tensor]:
+        frames = clip.read(start, start + len(order)) if sources is None else sources
+        return {"crops": aligned_crops(frames, matrices, size_px)}
+
+    if kept is None:
+        return compute()["crops"]
+    depends_on = {
+        "clip": input_sha256(made.clip),
+        "frames": order,
+        "matrices": state_dict_sha256({"": torch.from_numpy(matrices)}),
+        "size_px": size_px,
+    }
+    return kept.get(stage_key("source crops", depends_on, "media", "faces"), compute)["crops"]
+
+
+def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: int) -> np.ndarray:
+    """Landmarks, px, of the face whose middle is nearest to the crop's, (468, 2); NaN where there is none."""
+    faces: list[Landmarks] = detector(frame)
+    if not faces:
+        return NO_FACE
+    middles = np.array([face[:, :2].mean(axis=0) for face in faces])
+    in_box = apply_affine(matrix, middles[:, 0], middles[:, 1])
+    box_middle = np.array(crop_box_size(size_px))[:, None] / 2
+    nearest = int(np.argmin(np.linalg.norm(in_box - box_middle, axis=0)))
+    return faces[nearest][:MESH_POINTS, :2].astype(np.float32)
+
+
+def networks(wanted: MetricsConfig) -> Networks:
+    """The networks that the wanted measures need and that this machine has."""
+    found = Networks()
+    if wanted.sync_mini:
+        found = _with(found, "sync_mini", *_embedded_syncnet())
+    if wanted.stable_syncnet:
+        found = _with(found, "stable_syncnet", *_stable_syncnet())
+    if wanted.syncnet:
+        found = _with(found, "syncnet", *_published(SYNCNET, load_syncnet))
+        found = _with(found, "s3fd", *_published(S3FD_FACES, load_s3fd))
+    if wanted.identity:
+        found = _with(found, "identity", *_recogniser())
+    return found
+
+
+def _with(found: Networks, name: str, network: torch.nn.Module | None, told: str) -> Networks:
+    """`told` is a hash where there is a network, and a reason where there is none."""
+    if network is None:
+        return replace(found, missing={**found.missing, name: told})
+    return replace(found, **{name: network}, hashes={**found.hashes, name: told})
+
+
+@cache
+def _embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
+    """The SyncNet of the model that comes with the project, which judges every model's lips under its own name."""
+    if not has_trained_syncnet(SYNC_MINI_MODEL):
+        return None, f"the model {SYNC_MINI_MODEL} has no trained SyncNet"
+    network = load_trained_syncnet(SYNC_MINI_MODEL)
+    return network, _sha256(network)[:HASH_DIGITS]
+
+
+def _stable_syncnet() -> tuple[torch.nn.Module | None, str]:
+    """Of 1.6, or where that is not there of 1.5."""
+    there = next((name for name in STABLE_SYNCNETS if weights.find(name) is not None), STABLE_SYNCNETS[0])
+    return _published(there, load_stable_syncnet)
+
+
+def _recogniser() -> tuple[Any | None, str]:
+    """dlib's, whose tensors cannot be seen: its hash is the file's."""
+    try:
+        return _published(IDENTITY_WEIGHTS, load_recogniser, lambda _: weights.known(IDENTITY_WEIGHTS).sha256)
+    except OptionError as error:
+        return None, str(error)
+
+
+def _sha256(network: torch.nn.Module) -> str:
+    return state_dict_sha256(network.state_dict())
+
+
+@cache
+def _published(
+    name: str, load: Callable[[Path], Any], sha256: Callable[[Any], str] = _sha256
+) -> tuple[Any | None, str]:
+    """A published network if its weights are on this machine; nothing is fetched."""
+    if (path := weights.find(name)) is None:
+        return None, f"{name} is not on this machine; `latentsync weights fetch {name}` brings it"
+    network = load(path)
+    return network, sha256(network)[:HASH_DIGITS]

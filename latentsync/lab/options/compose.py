@@ -1,0 +1,187 @@
+"""Configurations from conf/ and overrides, as Hydra composes them: one, or one for each cell of a sweep.
+
+What Hydra and OmegaConf refuse is told as an `OptionError`, unknown keys and choices with those most like them.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from difflib import get_close_matches
+from functools import lru_cache
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from latentsync.errors import OptionError
+from latentsync.lab.options import CONF_DIR
+
+KNOWN_KEYS = "config.yaml and its groups"
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+@contextmanager
+def composing(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
+    """Lets configurations be composed from conf/ in the block.
+
+    Args:
+        known_keys: where in conf/ they are; told with what is refused.
+
+    Raises:
+        OptionError: whatever Hydra or OmegaConf refused in the block.
+    """
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals_told(known_keys):
+        yield
+
+
+@contextmanager
+def _refusals_told(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"{reason} (known keys: {CONF_DIR.name}/{known_keys})") from error
+
+
+def configured(overrides: list[str]) -> DictConfig:
+    """The configuration of one cell.
+
+    Raises:
+        OptionError: a key, a group's choice or a value is unknown, or one holds several values, as for a sweep.
+    """
+    with composing():
+        check_names(overrides)
+        for override in _parsed(overrides):
+            if override.is_sweep_override():
+                raise OptionError(
+                    f"{override.input_line} holds several values, and one is taken here; give one "
+                    f"(`latentsync run -m` sweeps over several)"
+                )
+        return compose("config", overrides)
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration with Hydra's own section; the values of a sweep are left out."""
+    return GlobalHydra.instance().hydra.compose_config(
+        "config", overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+
+
+def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
+    """The overrides of each job, as Hydra's sweeper makes them; one cell where there is no sweep or another sweeper."""
+    task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    if not is_sweep or config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        yield task
+        return
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    yield from (list(job) for job in BasicSweeper.split_arguments(_parsed([*params, *task]), None)[0])
+
+
+def check_names(overrides: list[str]) -> None:
+    """Refuses keys and choices that do not exist, with those that are most like them.
+
+    Raises:
+        OptionError: naming the key or choice, and the closest ones.
+    """
+    loader, parsed = GlobalHydra.instance().config_loader(), _parsed(overrides)
+    ours = [o for o in parsed if not (o.is_add() or o.is_force_add() or o.is_delete()) and _head(o) != "hydra"]
+    groups = [o for o in ours if loader.get_group_options(o.key_or_group)]
+    for override in groups:
+        for choice in _choices(override):
+            options = loader.get_group_options(override.key_or_group)
+            if choice not in (*options, "null"):
+                raise OptionError(f"{override.key_or_group}={choice} is unknown{_alike(choice, options)}")
+    known = composed([o.input_line for o in groups])
+    for override in ours:
+        if override in groups or _exists(known, override.key_or_group):
+            continue
+        keys = [*_leaves(known), *loader.list_groups("")]
+        raise OptionError(f"the key {override.key_or_group} is unknown{_alike(override.key_or_group, keys)}")
+
+
+def _head(override: Override) -> str:
+    return override.key_or_group.replace("/", ".").split(".")[0]
+
+
+def _choices(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    value = override.value()
+    return [str(part) for part in value] if isinstance(value, list) else ["null" if value is None else str(value)]
+
+
+def _exists(config: DictConfig, key: str) -> bool:
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and last in node.keys()  # noqa: SIM118  (`in` is False for ???)
+
+
+def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        if prefix or key != "hydra":
+            node = config._get_node(key)
+            if isinstance(node, DictConfig) and not node._is_none():
+                yield from _leaves(node, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    """The names closest to a mistaken one, also by their last parts: `seed` for `sampler.seed`."""
+    known = list(known)
+    ends = {key.rpartition(".")[2]: key for key in known}
+    close = get_close_matches(name, known, 3, 0.6)
+    close += [ends[end] for end in get_close_matches(name.rpartition(".")[2], list(ends), 2, 0.75)]
+    close = list(dict.fromkeys(close))
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+class CellConfigs:
+    """The configuration of each cell: composed once for all cells that choose the same of each group.
+
+    Plain values are put in as Hydra does it, without composing anew.
+    """
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple, DictConfig] = {}
+
+    def of(self, overrides: list[str]) -> DictConfig:
+        """As `hydra.compose` gives it for these overrides.
+
+        Raises:
+            OptionError: a key, a choice or a value does not fit.
+        """
+        with _refusals_told():
+            return self._composed(_parsed(overrides))
+
+    def _composed(self, parsed: list[Override]) -> DictConfig:
+        plain = [override for override in parsed if self._is_plain(override)]
+        others = tuple(override.input_line for override in parsed if override not in plain)
+        if others not in self._bases:
+            base = composed(list(others))
+            del base._content["hydra"]
+            self._bases[others] = base
+        config = deepcopy(self._bases[others])
+        for override in plain:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        return config
+
+    @staticmethod
+    def _is_plain(override: Override) -> bool:
+        is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
+        return is_change and not _is_group(override.key_or_group) and _head(override) != "hydra"
+
+
+@lru_cache
+def _is_group(key: str) -> bool:
+    return bool(GlobalHydra.instance().config_loader().get_group_options(key))

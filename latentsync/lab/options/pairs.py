@@ -1,0 +1,250 @@
+"""A folder of clips and voices, or a CSV list -> pairs. Opens no clip and no voice.
+
+In a folder `g-*` is a woman, `m-*` a man. Every voice goes with every clip of its gender. What cannot be told apart or
+belongs to no gender is left out and reported, never guessed. A list says itself what goes together, and is taken whole
+or not at all.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from pathlib import Path
+
+import latentsync
+from latentsync.config import GENDERS
+from latentsync.errors import MediaError, OptionError
+from latentsync.lab.options.schema import DataConfig
+
+CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+VOICE_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac")
+GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
+OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
+PAIRINGS = ("all", "own")
+LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split")
+SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One clip with one voice, and the gender whose preset holds for it.
+
+    Attributes:
+        group, split: what a list says of it, such as the speaker, and train or test; no part of a record's identity.
+    """
+
+    clip: Path
+    voice: Path
+    gender: str
+    group: str | None = None
+    split: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the pair's outputs are called: `{clip}__{voice}`."""
+        return f"{self.clip.stem}__{self.voice.stem}"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs of a folder, gender by gender, and what was left out, with the reason."""
+
+    pairs: tuple[Pair, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    def first(self, number: int | None) -> "Pairing":
+        """The first pairs of each gender, so many at most; None takes all."""
+        by_gender = groupby(sorted(self.pairs, key=lambda pair: pair.gender), lambda pair: pair.gender)
+        return replace(self, pairs=tuple(pair for _, pairs in by_gender for pair in islice(pairs, number)))
+
+
+def pairs_of(data: DataConfig) -> Pairing:
+    """The pairs of the configured list or folder, or of the shipped clips; of each gender as many as wanted."""
+    if data.list is not None:
+        found = read_pairs(data.list, data.split)
+    else:
+        found = find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
+    return found.first(data.max_pairs)
+
+
+def gender_of(path: Path) -> str | None:
+    """The gender that a file name begins with, or None."""
+    return GENDER_OF_PREFIX.get(path.name[:2].lower())
+
+
+def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
+    """The pairs of a folder (not of its subfolders).
+
+    Args:
+        pairing: "all" matches every voice with every clip of its gender, "own" only clips and voices of one name.
+
+    Raises:
+        MediaError: the folder is missing, or holds no pair.
+        OptionError: no such pairing.
+    """
+    folder = Path(input_dir)
+    if pairing not in PAIRINGS:
+        raise OptionError(f"pairing {pairing!r} is unknown; choose one of {', '.join(PAIRINGS)}")
+    if not folder.is_dir():
+        raise MediaError(f"there is no folder at {folder}; give a folder of g-* and m-* clips and voices")
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be read ({error.strerror}); check its permissions") from error
+    clips, left_clips = _by_gender(path for path in files if path.suffix.lower() in CLIP_SUFFIXES)
+    voices, left_voices = _by_gender(path for path in files if path.suffix.lower() in VOICE_SUFFIXES)
+    pairs = [
+        Pair(clip, voice, gender)
+        for gender in GENDER_OF_PREFIX.values()
+        for clip in clips[gender]
+        for voice in voices[gender]
+        if pairing == "all" or clip.stem == voice.stem
+    ]
+    pairs, collisions = _without_collisions(pairs)
+    unmatched = _unmatched(clips, voices, pairs, collisions) if pairing == "all" or not pairs else []
+    foreign = [
+        (path.name, f"{path.suffix} is not among {', '.join(CLIP_SUFFIXES + VOICE_SUFFIXES)}; convert it")
+        for path in files
+        if path.suffix.lower() in OTHER_MEDIA_SUFFIXES
+    ]
+    left_out = (*left_clips, *left_voices, *foreign, *collisions, *unmatched)
+    if not pairs:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:5]) or "it holds no clips and voices"
+        raise MediaError(
+            f"{folder} gives no pair ({reasons}); put clips ({', '.join(CLIP_SUFFIXES)}) and voices "
+            f"({', '.join(VOICE_SUFFIXES)}) there whose names begin with g- or m-"
+        )
+    return Pairing(tuple(pairs), left_out)
+
+
+def _by_gender(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[tuple[str, str]]]:
+    """Files of one kind grouped by gender; files of no gender, or of one name but for the ending, are left out."""
+    stems: dict[str, list[Path]] = defaultdict(list)
+    left_out = []
+    for path in paths:
+        if gender_of(path) is None:
+            left_out.append((path.name, "its name begins with neither g- nor m-"))
+        else:
+            stems[path.stem.casefold()].append(path)
+    grouped: dict[str, list[Path]] = defaultdict(list)
+    for same in stems.values():
+        if len(same) == 1:
+            grouped[gender_of(same[0])].append(same[0])
+        else:
+            names = ", ".join(path.name for path in same)
+            left_out += [(path.name, f"{names} would give one output name; rename all but one") for path in same]
+    return grouped, left_out
+
+
+def _without_collisions(pairs: list[Pair]) -> tuple[list[Pair], list[tuple[str, str]]]:
+    """Takes out pairs that would write to one name, as `g-a__b` with `g-c` and `g-a` with `b__g-c` do."""
+    by_name: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_name[pair.name.casefold()].append(pair)
+    kept = [pair for pair in pairs if len(by_name[pair.name.casefold()]) == 1]
+    lost = [
+        (f"{pair.clip.name} with {pair.voice.name}", f"another pair would be called {pair.name} too; rename a file")
+        for pair in pairs
+        if len(by_name[pair.name.casefold()]) > 1
+    ]
+    return kept, lost
+
+
+def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    if collisions:
+        return []
+    used = {path for pair in pairs for path in (pair.clip, pair.voice)}
+    return [
+        (path.name, f"there is no {wanted} to go with it")
+        for files, wanted in ((clips, "voice"), (voices, "clip"))
+        for paths in files.values()
+        for path in paths
+        if path not in used
+    ]
+
+
+def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
+    """The pairs of a CSV list, in its order: a header and a row per pair.
+
+    Columns are `clip` and `voice` (files, relative to the list's folder) and, where wanted, `gender` (female, male or
+    neutral; where it is empty the clip's prefix decides, and neutral holds without one), `group` and `split`. Others
+    are not looked at.
+
+    Args:
+        split: only pairs of this split; None takes all.
+
+    Raises:
+        MediaError: the list is missing or no such table, a file of it is missing, or two pairs are the same or would
+            have one name. The message says line, column and value.
+        OptionError: no pair has this split.
+    """
+    path = Path(path)
+    rows = _rows(path)
+    if split is not None:
+        splits = sorted({row["split"] for _, row in rows} - {None})
+        rows = [(line, row) for line, row in rows if row["split"] == split]
+        if not rows:
+            known = ", ".join(splits) or "none; add a column split"
+            raise OptionError(f"data.split is {split!r}, which no pair of {path} has; its splits: {known}")
+    if not rows:
+        raise MediaError(f"{path} has a header and no pair; add a row per pair")
+    pairs: list[Pair] = []
+    lines: dict[str, tuple[int, Pair]] = {}
+    for line, row in rows:
+        pair = _listed_pair(path, line, row)
+        before, other = lines.setdefault(pair.name.casefold(), (line, pair))
+        if other is not pair:
+            is_same = (other.clip, other.voice) == (pair.clip, pair.voice)
+            reason = "is the pair of" if is_same else "has other files but would be called as that of"
+            remedy = "take one out" if is_same else "rename a clip or voice"
+            raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
+        pairs.append(pair)
+    return Pairing(tuple(pairs), ())
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
+    """Line number and known columns of each row, empty cells as None; lines without any value are passed over."""
+    if not path.is_file():
+        raise MediaError(f"there is no list at {path}; give a CSV file with the columns {', '.join(LIST_KNOWS)}")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, restkey="(beyond the header)")
+            header = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            for name in LIST_NEEDS:
+                if name not in header:
+                    raise MediaError(
+                        f"{path}, line 1: there is no column {name} among {', '.join(header) or 'none'}; "
+                        f"the first line names the columns: {', '.join(LIST_KNOWS)}"
+                    )
+            rows = []
+            for row in reader:
+                if (extra := row.pop("(beyond the header)", None)) is not None:
+                    raise MediaError(
+                        f"{path}, line {reader.line_num}: {','.join(extra)!r} is beyond the last column "
+                        f"{header[-1]}; put quotes around values with commas"
+                    )
+                kept = {name: (row.get(name) or "").strip() or None for name in LIST_KNOWS}
+                if any(kept.values()):
+                    rows.append((reader.line_num, kept))
+            return rows
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MediaError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it as such") from error
+
+
+def _listed_pair(path: Path, line: int, row: dict[str, str | None]) -> Pair:
+    files = {}
+    for column in LIST_NEEDS:
+        if row[column] is None:
+            raise MediaError(f"{path}, line {line}: {column} is empty; give a file, relative to {path.parent}")
+        files[column] = path.parent / row[column]
+        if not files[column].is_file():
+            raise MediaError(
+                f"{path}, line {line}: {column} is {row[column]}, and there is no file at {files[column]}; "
+                f"paths are relative to the list"
+            )
+    gender = row["gender"] or gender_of(files["clip"]) or "neutral"
+    if gender not in GENDERS:
+        raise MediaError(f"{path}, line {line}: gender is {gender!r}; choose one of {', '.join(GENDERS)}")
+    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"])

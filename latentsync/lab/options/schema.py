@@ -1,0 +1,286 @@
+"""The configuration of a run, typed: what Hydra composes becomes frozen dataclasses that check themselves."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.errors import OptionError
+from latentsync.lab.options import CONF_DIR
+from latentsync.metrics.definitions import FAMILIES
+from latentsync.weights import CATALOGUE
+
+TRACKER_KINDS = ("wandb", "none")
+TRACKER_MODES = ("offline", "online")
+METRIC_SETS = {  # as conf/metrics has them
+    "quick": ("lpips", "landmark_sync", "sync_mini", "jitter", "seam"),
+    "standard": (
+        "lpips", "reconstruction", "sync_mini", "landmark_sync", "mouth", "silence", "jitter", "window_boundary",
+        "seam", "sharpness", "residual",
+    ),
+    "full": FAMILIES,
+}  # fmt: skip
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pairs: those of a folder (None: the shipped clips) or of a list.
+
+    Attributes:
+        pairing: how clips and voices of a folder are matched.
+        list: a CSV file of pairs, see `latentsync.lab.options.pairs.read_pairs`.
+        split: only the list's pairs of this split; None takes all.
+        max_pairs: of each gender, the first ones; None takes all.
+    """
+
+    input_dir: str | None = None
+    pairing: str = "own"
+    list: str | None = None
+    split: str | None = None
+    max_pairs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.list is not None and self.input_dir is not None:
+            raise OptionError(f"data.list is {self.list} and data.input_dir is {self.input_dir}; give one of them")
+        if self.split is not None and self.list is None:
+            raise OptionError(f"data.split is {self.split} without a list that has splits; give data.list")
+        if self.max_pairs is not None and self.max_pairs < 1:
+            raise OptionError(f"data.max_pairs is {self.max_pairs}; it must be at least 1, or null for all pairs")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model: a shipped one or a folder, or a published checkpoint with its configuration.
+
+    Attributes:
+        inference_ckpt_path: a file, or the name of a weight in `latentsync.weights`.
+        unet_config_path: a file, or the name of one in `conf/unet`; None takes the named weight's own, or for a file
+            the published configuration that its tensors belong to, at 256 px.
+        vae: a file of the SD-VAE's shape; None takes the one that the published networks were trained with.
+        whisper: a file of the Whisper that the checkpoint was trained with; None takes the named one of its width.
+    """
+
+    pretrained: str | None = "mini"
+    inference_ckpt_path: str | None = None
+    unet_config_path: str | None = None
+    vae: str | None = None
+    whisper: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.pretrained is None) == (self.inference_ckpt_path is None):
+            raise OptionError(
+                f"model.pretrained is {self.pretrained} and model.inference_ckpt_path is {self.inference_ckpt_path}; "
+                f"give exactly one of them"
+            )
+        for name in ("unet_config_path", "vae", "whisper"):
+            if self.pretrained is not None and getattr(self, name) is not None:
+                raise OptionError(f"model.{name} goes with model.inference_ckpt_path; {self.pretrained} has its own")
+
+    @property
+    def unet_config_file(self) -> Path | None:
+        """The UNet's configuration as a file; None where only the checkpoint's tensors can tell."""
+        told = self.unet_config_path
+        if told is None and self.inference_ckpt_path in CATALOGUE:
+            told = CATALOGUE[self.inference_ckpt_path].unet_config
+        if not told:
+            return None
+        named = CONF_DIR / "unet" / f"{told}.yaml"
+        return named if named.is_file() else Path(told)
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """The attention backend: sdpa or xformers."""
+
+    backend: str = "sdpa"
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """Which families of metrics (see `latentsync.metrics.definitions`) are computed for each record.
+
+    Attributes:
+        controls: whether measures of sync are repeated with a shuffled and a delayed voice.
+    """
+
+    lpips: bool = True
+    lpips_vgg: bool = False
+    reconstruction: bool = True
+    syncnet: bool = False
+    stable_syncnet: bool = False
+    sync_mini: bool = True
+    landmark_sync: bool = True
+    mouth: bool = True
+    silence: bool = True
+    jitter: bool = True
+    window_boundary: bool = True
+    seam: bool = True
+    sharpness: bool = True
+    residual: bool = True
+    identity: bool = False
+    controls: bool = False
+
+    @classmethod
+    def of(cls, families: Collection[str], controls: bool = False) -> "MetricsConfig":
+        """These families and no other."""
+        return cls(**{name: name in families for name in FAMILIES}, controls=controls)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The wanted ones."""
+        return tuple(name for name in FAMILIES if getattr(self, name))
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """How much of what cells share is kept below `runs_dir`/cache, GB; 0: nothing."""
+
+    max_gb: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_gb) and self.max_gb >= 0):
+            raise OptionError(f"cache.max_gb is {self.max_gb}; it must be at least 0 (0 keeps nothing)")
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Where finished records are published.
+
+    Attributes:
+        timeout_s: after so long a sweep stops waiting for an online tracker; what is left is sent by the next one, or
+            by `latentsync publish`.
+    """
+
+    kind: str = "wandb"
+    mode: str = "offline"
+    project: str = "latentsync"
+    entity: str | None = None
+    timeout_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("kind", TRACKER_KINDS), ("mode", TRACKER_MODES)):
+            if getattr(self, name) not in allowed:
+                raise OptionError(f"tracker.{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        if not 0 < self.timeout_s < float("inf"):
+            raise OptionError(f"tracker.timeout_s is {self.timeout_s}; it must be above 0 and finite")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One cell: everything that `latentsync run` was told."""
+
+    name: str
+    runs_dir: Path
+    data: DataConfig
+    preset: Preset
+    model: ModelConfig
+    options: Options
+    attention: AttentionConfig
+    metrics: MetricsConfig
+    tracker: TrackerConfig
+    cache: CacheConfig = field(default_factory=CacheConfig)
+
+    @property
+    def sweep_dir(self) -> Path:
+        return sweep_folder(self.runs_dir, self.name)
+
+
+def options_like(told: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
+    """The options that a record's resolved ones, or a row of a table, tell; what they do not tell is the default.
+
+    Args:
+        told: by name, with `size_px` and `dtype`.
+        runtime: where it is to run.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+    size = {"width": told["size_px"], "height": told["size_px"]}
+    sampler, video = (
+        {one.name: told[one.name] for one in fields(kind) if one.name in told}
+        for kind in (SamplerOptions, VideoOptions)
+    )
+    return Options(
+        sampler=SamplerOptions(**sampler),
+        video=VideoOptions(**video | size),
+        runtime=replace(runtime, dtype=told["dtype"]),
+    )
+
+
+def read_config(config: DictConfig) -> RunConfig:
+    """The composed configuration as checked dataclasses.
+
+    Raises:
+        OptionError: a key is unknown, or a value is missing, of the wrong type or out of range.
+    """
+    options = Options(
+        sampler=_section(config, "sampler", SamplerOptions),
+        video=_section(config, "video", VideoOptions),
+        runtime=_section(config, "runtime", RuntimeOptions),
+    )
+    return RunConfig(
+        name=sweep_dir(config).name,
+        runs_dir=Path(_top_level(config, "runs_dir")),
+        data=_section(config, "data", DataConfig),
+        preset=_section(config, "preset", Preset),
+        model=_section(config, "model", ModelConfig),
+        options=options,
+        attention=_section(config, "attention", AttentionConfig),
+        metrics=_section(config, "metrics", MetricsConfig),
+        tracker=_section(config, "tracker", TrackerConfig),
+        cache=_section(config, "cache", CacheConfig),
+    )
+
+
+def sweep_dir(config: DictConfig) -> Path:
+    """Where a sweep's table, figures and notes go, `runs_dir`/sweeps/`name`, checked.
+
+    Raises:
+        OptionError: a part of it is not given, or the name would leave the folder.
+    """
+    return sweep_folder(Path(_top_level(config, "runs_dir")), plain_name(_top_level(config, "name")))
+
+
+def _top_level(config: DictConfig, key: str) -> str:
+    try:
+        value = config[key]
+    except OmegaConfBaseException as error:
+        raise OptionError(f"{key}: {str(error).splitlines()[0]}") from error
+    if value is None:
+        raise OptionError(f"{key} is null; give a value")
+    return str(value)
+
+
+def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
+    schema = OmegaConf.structured(kind)
+    OmegaConf.set_readonly(schema, False)
+    try:
+        for key in OmegaConf.missing_keys(config[name]):
+            whole = f"{name}.{key.removeprefix(f'{name}.')}"  # OmegaConf gives it whole or relative to the section
+            raise OptionError(f"{whole} is not given; add {whole}=VALUE")
+        return OmegaConf.to_object(OmegaConf.merge(schema, config[name]))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"{name}.{error.full_key or error.key}: {reason}") from error
+
+
+def sweep_folder(runs_dir: Path, name: str) -> Path:
+    """Where a sweep's cells, table and pictures are."""
+    return runs_dir / "sweeps" / name
+
+
+def plain_name(name: str) -> str:
+    """A sweep's name, which is a folder's: nothing in it may leave the runs folder.
+
+    Raises:
+        OptionError: it would.
+    """
+    if not name or name != Path(name).name or name.startswith("."):
+        raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
+    return name

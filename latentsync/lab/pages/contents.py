@@ -1,0 +1,349 @@
+"""The contents of a sweep's report: its tables, figures, labels and facts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from latentsync.errors import OptionError
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.lab.analysis.comparisons import compare_all, per_clip
+from latentsync.lab.analysis.conclusions import METRICS, has_direction, setting_of, swept_beside
+from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.figures import curves
+from latentsync.lab.figures.style import UNTRAINED
+from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
+from latentsync.lab.records.labels import varied
+from latentsync.lab.records.store import Record
+from latentsync.lab.records.sweeps import sweep_in
+from latentsync.lab.sweeps.request import cell_key
+from latentsync.lab.sweeps.status import COLUMNS, SweepStatus, status_of
+from latentsync.lab.tables.tidy import collect, read_source, sweep_failures, sweep_records
+from latentsync.metrics.definitions import DEFINITIONS, PREFIXES, SUFFIXES, base_name, direction_of
+
+HEADLINES = (
+    "lse_c", "lse_d", "stable_syncnet_cosine", "sync_mini_confidence_minus_real", "sync_mini_confidence",
+    "landmark_sync_peak", "lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "mouth_sharpness_ratio",
+    "landmark_jitter_ratio", "seconds",
+)  # fmt: skip
+SHOWN_WITH_A_VIDEO = ("lse_c", "sync_mini_confidence", "lpips_alex_mouth")
+OPTIONS_OF_A_CELL = ("num_inference_steps", "size_px", "num_frames", "mask", "dtype", "model")
+FRONT_AXES = ("lpips_alex_mouth", "sync_mini_confidence")
+DEFAULT_BASELINES = {"guidance_scale": 1.5, "preset": "by_gender"}
+WORDS = {
+    "guidance_scale": "guidance", "num_inference_steps": "steps", "size_px": "size (px)", "num_frames": "window",
+    "deepcache_interval": "DeepCache", "guidance_schedule": "schedule", "guidance_mask": "guided",
+}  # fmt: skip
+BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
+
+
+def is_headline(metric: str) -> bool:
+    """Whether a metric is shown at first; as a measure of change (`change_`) or of a leak (`leaky_`), too."""
+    return _plain(metric) in HEADLINES
+
+
+@dataclass(frozen=True)
+class MeanRow:
+    """A metric at one setting: mean and 95 % interval over `clips`; no interval for a single clip.
+
+    `bar` has the places of low, mean and high in % of what the metric's settings span together.
+    """
+
+    metric: str
+    setting: tuple
+    mean: float
+    low: float | None
+    high: float | None
+    clips: int
+    unit: str
+    better: str
+    is_headline: bool
+    bar: tuple[float, float, float] | None = None
+
+
+@dataclass
+class Page:
+    """What the page of a sweep shows; the template has no other source."""
+
+    sweep: str
+    status: SweepStatus
+    facts: dict[str, str]
+    swept: dict[str, list[str]]
+    is_trained: bool
+    columns: list[str] = field(default_factory=list)
+    means: list[MeanRow] = field(default_factory=list)
+    column: str = ""
+    baseline: str = ""
+    comparisons: list[dict] = field(default_factory=list)
+    not_compared: str = ""
+    front: list[dict] = field(default_factory=list)
+    objectives: list[str] = field(default_factory=list)
+    front_note: str = ""
+    figures: dict[str, str] = field(default_factory=dict)
+    pairs: list[PairMedia] = field(default_factory=list)
+    failures: list[dict] = field(default_factory=list)
+    record_metrics: list[str] = field(default_factory=list)
+    records: list[dict] = field(default_factory=list)
+    protocols: list[dict] = field(default_factory=list)
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    weights: dict[str, list[str]] = field(default_factory=dict)
+    videos_note: str = ""
+
+    def setting_values(self, place: int) -> list[str]:
+        """The values of one of `columns`, as they are shown."""
+        values = dict.fromkeys(row.setting[place] for row in self.means)
+        return [shown(value) for value in sorted(values)]
+
+
+def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[str, Figure]:
+    """The curves of a page, by what each shows, which is its caption and its alternative text.
+
+    Args:
+        table: wide.
+        columns: what tells the settings apart.
+        page: with its comparisons and front.
+    """
+    there = [name for name in curves.HEADLINES if name in table and table[name].notna().any()]
+    first, made = page.column, {}
+    within = [name for name in swept_beside(table, first) if name in columns]
+    if there and table[first].nunique() > 1:
+        caption = "Means over clips with 95 % intervals; faint lines are clips, dashed the real clips' score"
+        made[caption] = curves.curves(table, first, there, by=within[0] if within else None)
+    if page.comparisons:
+        baseline = setting_of(table, first, page.baseline)
+        caption = "Differences within each clip, BCa intervals; full marks are differences that the tests show"
+        compared_metrics = list(dict.fromkeys(row["metric"] for row in page.comparisons))  # one family of tests
+        made[caption] = curves.differences(table, first, baseline, compared_metrics, within)
+    if page.front and set(FRONT_AXES) <= set(there):
+        made["Settings by two objectives, and how often each is on the Pareto front"] = curves.pareto(
+            table, [first, *within], *FRONT_AXES
+        )
+    if there and table.groupby("clip")["seed"].nunique().max() > 1:
+        made["Seeds of each clip"] = curves.seed_spread(table, there)
+    made["Records of each pair; lines are means of seeds"] = curves.sweep_figure(table)
+    return made
+
+
+def settings_of(table: pd.DataFrame) -> list[str]:
+    """The columns that tell the settings of a sweep apart: guidance, or the preset where it chose it, and others."""
+    first = "preset" if (table["guidance_from"] == "preset").all() else "guidance_scale"
+    others = [name for name in OPTIONS_OF_A_CELL if table[name].nunique() > 1]
+    return [first, *others, *varied(table)]
+
+
+def metrics_of(table: pd.DataFrame) -> list[str]:
+    """The metrics of results with a value, the headline ones first; of controls and real clips none."""
+    known = [name for name in table.columns if base_name(name) in DEFINITIONS or name == "seconds"]
+    known = [name for name in known if table[name].notna().any()]
+    known = [name for name in known if name.endswith("_minus_real") or not name.endswith(SUFFIXES)]
+    return sorted(known, key=lambda name: HEADLINES.index(_plain(name)) if is_headline(name) else len(HEADLINES))
+
+
+def _plain(metric: str) -> str:
+    for prefix in PREFIXES:
+        metric = metric.removeprefix(prefix)
+    return metric
+
+
+def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> list[MeanRow]:
+    """Each metric at each setting: the mean over clips with Student's interval; seeds and voices averaged within."""
+    clips = per_clip(table, metrics, columns)
+    rows = []
+    for metric in metrics:
+        unit = "s" if metric == "seconds" else DEFINITIONS[base_name(metric)].unit
+        better = BETTER["lower" if metric == "seconds" else direction_of(metric)]
+        of_metric = []
+        for setting, part in clips[metric].groupby(list(columns)):
+            values = part.dropna().to_numpy()
+            if len(values):
+                low, high = mean_interval(values) or (None, None)
+                told = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
+                of_metric.append(MeanRow(metric, setting, *told))
+        rows += _with_bars(of_metric)
+    return rows
+
+
+def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
+    """The rows of one metric with the places of low, mean and high in % of what they span together."""
+    edges = [value for row in rows for value in (row.low, row.mean, row.high) if value is not None]
+    start, span = min(edges, default=0.0), max(edges, default=0.0) - min(edges, default=0.0)
+    if not span:
+        return rows
+
+    def place(value: float) -> float:
+        return round(100 * (value - start) / span, 2)
+
+    lows_and_highs = [(row.mean, row.mean) if row.low is None else (row.low, row.high) for row in rows]
+    return [
+        replace(row, bar=(place(low), place(row.mean), place(high)))
+        for row, (low, high) in zip(rows, lows_and_highs, strict=True)
+    ]
+
+
+def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, page: Page) -> None:
+    """Puts the comparisons with a baseline and the Pareto front on the page, or why there are none.
+
+    What is compared is the first of the columns that has several values.
+
+    Raises:
+        OptionError: the given baseline is no setting.
+    """
+    metrics = [name for name in METRICS if name in table and table[name].notna().any()]
+    column = next((name for name in columns if table[name].nunique() > 1), columns[0])
+    within = [name for name in swept_beside(table, column) if name in columns]
+    try:
+        chosen = _baseline(table, column) if baseline is None else setting_of(table, column, baseline)
+        page.column, page.baseline = column, f"{chosen}"
+        if not metrics:
+            raise OptionError(f"no record has a value of {' or '.join(METRICS)}")
+        page.comparisons = compare_all(table, metrics, column, chosen, within).to_dict("records")
+    except OptionError as error:
+        if baseline is not None:
+            raise
+        page.not_compared = str(error)
+    page.objectives = [*filter(has_direction, metrics), "seconds"]
+    try:
+        front = pareto_front(table, [column, *within], page.objectives)
+    except OptionError as error:
+        page.front_note = str(error)
+        return
+    page.front = [
+        {**row, "setting": _setting_words([column, *within], [row[name] for name in (column, *within)])}
+        for row in front.to_dict("records")
+    ]
+
+
+def _baseline(table: pd.DataFrame, column: str) -> Any:
+    there = sorted(table[column].dropna().unique().tolist())
+    wanted = DEFAULT_BASELINES.get(column)
+    return wanted if wanted in there else there[0]
+
+
+def _setting_words(columns: Sequence[str], values: Iterable[Any]) -> str:
+    return ", ".join(f"{WORDS.get(name, name)} {shown(value)}" for name, value in zip(columns, values, strict=True))
+
+
+def shown(value: Any) -> str:
+    """A value for people: four significant digits, a dash for none."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def video_labels(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """Record -> what a result is called beside others of its pair: its setting, and the seed where it varies."""
+    columns = [*columns, *(["seed"] if table["seed"].nunique() > 1 else [])]
+    return {row["record"]: _setting_words(columns, [row[name] for name in columns]) for row in table.to_dict("records")}
+
+
+def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
+    """The failures that no later run has mended, each with pair, cell, stage and reason."""
+    return [
+        {**failure, "cell": ", ".join(failure["overrides"])}
+        for failure in sweep_failures(sweep_folder(runs_dir, status.name))
+        if status.states.get((cell_key(failure["overrides"]), failure["pair"]), "failed") == "failed"
+    ]
+
+
+def protocols_of(tidy: pd.DataFrame) -> list[dict]:
+    """What made each metric's numbers: one row for each network and version of the protocol."""
+    columns = ["metric", "unit", "direction", "network", "weights", "version", "protocol"]
+    if tidy.empty:
+        return []
+    counted = tidy.groupby(columns, dropna=False).agg(records=("value", "size"), without=("value", _missing))
+    return counted.reset_index().to_dict("records")
+
+
+def _missing(values: pd.Series) -> int:
+    return int(values.isna().sum())
+
+
+def told_by(records: Sequence[Record], *keys: str) -> dict[str, list[str]]:
+    """The entries below keys of the records' contents, each with all values that it has in any record."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        entries = record.content
+        for key in keys:
+            entries = entries.get(key) or {}
+        for name, value in entries.items():
+            if str(value) not in found.setdefault(name, []):
+                found[name].append(str(value))
+    return found
+
+
+def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseline: str | None = None) -> Page:
+    """All that the page of a sweep shows, but for its videos, which are not yet embedded or linked.
+
+    Args:
+        detector: for the mouths; None takes the project's own.
+
+    Raises:
+        OptionError: there is no such sweep, it has neither records nor failures, or the baseline is no setting of it.
+    """
+    sweep_in(runs_dir, sweep)
+    status, records = status_of(runs_dir, sweep), sweep_records(runs_dir, sweep)
+    failures = failures_of_sweep(runs_dir, status)
+    if not records and not failures:
+        raise OptionError(f"sweep {sweep} in {runs_dir} has neither records nor failures; run it first")
+    is_trained = all(record.content["model"]["trained"] for record in records)
+    page = Page(sweep, status, {}, {}, is_trained, failures=failures)
+    if not records:
+        page.facts = {"records": _counts(status)}
+        return page
+    table, tidy = read_source(runs_dir, sweep), collect(runs_dir, sweep)
+    columns, metrics = settings_of(table), metrics_of(table)
+    page.facts, page.swept = facts_of(table, records, status), swept_of(table, columns)
+    page.columns = [WORDS.get(name, name) for name in columns]
+    page.means = means_over_clips(table, columns, metrics)
+    compared(table, columns, baseline, page)
+    page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
+    page.record_metrics = [name for name in metrics if is_headline(name)]
+    labels = video_labels(table, columns)
+    page.records = [{**row, "label": labels[row["record"]]} for row in table.to_dict("records")]
+    page.protocols = protocols_of(tidy)
+    page.versions, page.weights = told_by(records, "versions"), told_by(records, "model", "weights_sha256")
+    values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
+    details = {row["record"]: {name: shown(row[name]) for name in values} for row in page.records}
+    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    page.pairs = pair_media(records, labels, details, detector)
+    return page
+
+
+def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus) -> dict[str, str]:
+    """What was run, in a few words each."""
+    made = sorted(record.content["made"] for record in records if "made" in record.content)
+    days = f"{made[0][:10]} to {made[-1][:10]}" if made and made[0][:10] != made[-1][:10] else "".join(made[:1])[:10]
+    genders = ", ".join(f"{number} {name}" for name, number in table.groupby("gender")["clip"].nunique().items())
+    models = sorted(set(table["model"] + np.where(table["trained"], "", f" ({UNTRAINED})")))
+    facts = {
+        "model": ", ".join(models),
+        "records": _counts(status),
+        "clips": f"{table['clip'].nunique()} ({genders})",
+        "pairs": f"{table['pair'].nunique()} of clip and voice",
+        "seed": ", ".join(map(str, sorted(table["seed"].unique()))),
+        "steps": ", ".join(map(str, sorted(table["num_inference_steps"].unique()))),
+        "scheduler": ", ".join(sorted(table["scheduler"].unique())),
+        "size (px)": ", ".join(map(str, sorted(table["size_px"].unique()))),
+        "generation": f"{table['seconds'].mean():.3g} s a record, {table['seconds'].sum() / 60:.3g} min in all",
+        "made": days,
+    }
+    swept = swept_of(table, settings_of(table))
+    return {
+        name: value for name, value in facts.items() if value and name not in [WORDS.get(key, key) for key in swept]
+    }
+
+
+def _counts(status: SweepStatus) -> str:
+    return ", ".join(f"{status.count(state)} {state}" for state in COLUMNS if state == "done" or status.count(state))
+
+
+def swept_of(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The parameters with several values, and these."""
+    names = [name for name in (*columns, "seed") if table[name].nunique() > 1]
+    return {name: [shown(value) for value in sorted(table[name].dropna().unique().tolist())] for name in names}

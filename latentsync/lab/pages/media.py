@@ -1,0 +1,171 @@
+"""Pictures and videos for a page that is one file: as data in it, or as links beside it."""
+
+import base64
+import mimetypes
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import zip_longest
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from latentsync.errors import LatentSyncError
+from latentsync.faces.landmarks import LandmarkDetector
+from latentsync.lab.figures.mouths import mouth_rows
+from latentsync.lab.figures.style import png_bytes
+from latentsync.lab.records.inputs import clip_of
+from latentsync.lab.records.store import Record
+
+PAGE_BYTES = 30_000_000  # that a page may have
+MOUTHS_BYTES = 6_000_000  # of these, for mouths
+MOUTH_FACE_PX = 192
+WEBP_QUALITY = 82
+FIGURE_DPI = 110
+
+
+@dataclass
+class PageVideo:
+    """One video of a pair: the clip, or a result with its record's id and a few of its metrics."""
+
+    label: str
+    path: Path
+    record: str | None = None
+    details: dict[str, str] = field(default_factory=dict)
+    mouths: str = ""
+    source: str = ""
+    is_embedded: bool = False
+
+    @property
+    def embedded_bytes(self) -> int:
+        return 4 * -(-self.path.stat().st_size // 3) + 64
+
+
+@dataclass
+class PairMedia:
+    """The videos of a pair, the clip first where it is there; `note` says what could not be shown and why."""
+
+    name: str
+    gender: str
+    videos: list[PageVideo]
+    times_s: list[float] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def is_embedded(self) -> bool:
+        return all(video.is_embedded for video in self.videos)
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes as a URI that needs no file."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def figure_source(figure: Figure) -> str:
+    """A figure as a PNG in a data URI."""
+    return data_uri(png_bytes(figure, FIGURE_DPI), "image/png")
+
+
+def webp_source(image: np.ndarray) -> str:
+    """A uint8 (h, w, 3) picture as a WebP in a data URI."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "webp", quality=WEBP_QUALITY, method=4)
+    return data_uri(buffer.getvalue(), "image/webp")
+
+
+def pair_media(
+    records: Sequence[Record], labels: Mapping[str, str], details: Mapping[str, dict[str, str]],
+    detector: LandmarkDetector, mouths_bytes: int = MOUTHS_BYTES,
+) -> list[PairMedia]:  # fmt: skip
+    """The clip, the results and the mouths of each pair, the genders in turns.
+
+    Args:
+        labels, details: record -> what its result is called, and what is told of it.
+        mouths_bytes: pairs whose mouths would exceed it have none, and say so.
+    """
+    of_pair: dict[str, list[Record]] = {}
+    for record in records:
+        of_pair.setdefault(record.content["pair"]["name"], []).append(record)
+    made = []
+    for name in _in_turns(of_pair):
+        pair = _pair(name, of_pair[name], labels, details)
+        if mouths_bytes > 0:
+            mouths_bytes -= _add_mouths(pair, of_pair[name], detector)
+        else:
+            pair.note += " Its mouths are left out to keep the page small."
+        made.append(pair)
+    return made
+
+
+def _in_turns(of_pair: Mapping[str, list[Record]]) -> list[str]:
+    """Names of pairs, one of each gender after the other."""
+    genders: dict[str, list[str]] = {}
+    for name, records in of_pair.items():
+        genders.setdefault(records[0].content["pair"]["gender"], []).append(name)
+    return [name for names in zip_longest(*genders.values()) for name in names if name is not None]
+
+
+def _pair(name: str, records: Sequence[Record], labels: Mapping, details: Mapping) -> PairMedia:
+    clip = clip_of(records[0])
+    videos = [] if clip is None else [PageVideo("source clip", clip)]
+    videos += [PageVideo(labels[r.id], r.video_path, r.id, details[r.id]) for r in records if r.video_path.is_file()]
+    note = "The clip is not where it was, or has been changed; its results are shown alone." if clip is None else ""
+    return PairMedia(name, records[0].content["pair"]["gender"], videos, note=note)
+
+
+def _add_mouths(pair: PairMedia, records: Sequence[Record], detector: LandmarkDetector) -> int:
+    """Puts mouths beside the videos of a pair; returns how many bytes they take."""
+    try:
+        found = mouth_rows(records, detector, face_px=MOUTH_FACE_PX)
+    except LatentSyncError as error:
+        pair.note += f" No mouths: {error}"
+        return 0
+    pair.times_s = found.times_s
+    rows = found.results if found.clip is None else [found.clip, *found.results]
+    for video, mouths in zip(pair.videos, rows, strict=True):
+        video.mouths = webp_source(np.hstack(mouths))
+    return sum(len(video.mouths) for video in pair.videos)
+
+
+def link_videos(pairs: Sequence[PairMedia], folder: Path) -> None:
+    """Gives every video a link that holds from a page in that folder."""
+    for pair in pairs:
+        for video in pair.videos:
+            video.source = quote(Path(os.path.relpath(video.path.resolve(), folder.resolve())).as_posix())
+
+
+def embed_videos(pairs: Sequence[PairMedia], max_bytes: int) -> str:
+    """Puts the videos of whole pairs into the page, as many as fit; of the first pair at least what fits.
+
+    Returns:
+        What was embedded and what is linked only, for the reader.
+    """
+    for pair in pairs:
+        needed = sum(video.embedded_bytes for video in pair.videos)
+        if needed <= max_bytes:
+            max_bytes -= needed
+            for video in pair.videos:
+                _embed(video)
+    if pairs and not any(pair.is_embedded for pair in pairs):
+        for video in pairs[0].videos:
+            if video.embedded_bytes <= max_bytes:
+                max_bytes -= video.embedded_bytes
+                _embed(video)
+    every = [video for pair in pairs for video in pair.videos]
+    number = sum(video.is_embedded for video in every)
+    if number == len(every):
+        return f"All {number} videos are in this page."
+    return (
+        f"{number} of {len(every)} videos are in this page, of {sum(pair.is_embedded for pair in pairs)} of "
+        f"{len(pairs)} pairs all; the others would make it larger than it may be and are linked: they play where the "
+        "page lies beside its runs folder."
+    )
+
+
+def _embed(video: PageVideo) -> None:
+    kind = mimetypes.guess_type(video.path.name)[0] or "video/mp4"
+    video.source, video.is_embedded = data_uri(video.path.read_bytes(), kind), True

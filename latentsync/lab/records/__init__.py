@@ -1,0 +1,1 @@
+"""What is kept: finished records, their identity, their labels, the notes of sweeps."""

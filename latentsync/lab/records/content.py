@@ -1,0 +1,53 @@
+"""The content of record.json: pair, model, options, timings and versions."""
+
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from latentsync import __version__
+from latentsync.generation.results import LipsyncOutput
+from latentsync.generation.stage_cache import input_sha256
+from latentsync.lab.options.pairs import Pair
+from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.store import record_id
+from latentsync.pipeline import LipsyncPipeline
+
+PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
+
+
+def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:
+    return {
+        "id": record_id(parts),
+        "pair": {
+            "name": pair.name,
+            "gender": pair.gender,
+            "group": pair.group,
+            "split": pair.split,
+            "clip": _input_facts(pair.clip),
+            "voice": _input_facts(pair.voice),
+        },
+        "model": pipeline.describe(),
+        "preset": {
+            "name": config.preset.name,
+            "guidance_from": "preset" if config.options.sampler.guidance_scale is None else "given",
+        },
+        "options": asdict(output.options),
+        "attention": pipeline.attention,
+        "video": {
+            "num_frames": output.num_frames,
+            "fps": output.fps,
+            "frames_without_face": output.frames_without_face,
+        },
+        "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
+        "identity": parts,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": {"latentsync": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in PACKAGES},
+    }
+
+
+def _input_facts(path: Path) -> dict:
+    """What a record says of an input; its place is for `latentsync measure`, and part of no identity."""
+    return {"name": path.name, "sha256": input_sha256(path), "path": str(path.resolve())}

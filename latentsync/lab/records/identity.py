@@ -1,0 +1,48 @@
+"""What makes two records the same: a hash of all that determines the pixels, and of nothing else.
+
+Covered: the input files' bytes, the networks' tensors and configurations, the resolved options and precision, the seed,
+and a hand-kept version of each stage. Not covered: paths, names, tracker, launcher, metrics, batching, device, threads,
+git.
+"""
+
+from dataclasses import asdict
+
+from latentsync.config import Resolved
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
+from latentsync.generation.stage_cache import STAGE_VERSIONS, input_sha256
+from latentsync.lab.options.pairs import Pair
+from latentsync.pipeline import LipsyncPipeline
+
+NOT_PIXELS = ("device", "batch_size")
+# What records made before an option came were made with; it is left unsaid
+LATER_OPTIONS = {
+    "reference": "same",
+    "scheduler": "ddim",
+    "guidance_schedule": "constant",
+    "guidance_interval": None,
+    "guidance_mask": "uniform",
+}
+
+
+def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
+    """Everything that the id of a record covers, readable."""
+    device_draws = {"rng_device": pipeline.device.type} if options.rng == "reference" else {}
+    return {
+        "clip_sha256": input_sha256(pair.clip),
+        "voice_sha256": input_sha256(pair.voice),
+        "weights_sha256": pipeline.weight_hashes,
+        "networks": {
+            name: {key: value for key, value in sorted(network.config.items()) if not key.startswith("_")}
+            for name, network in (("unet", pipeline.unet), ("vae", pipeline.vae), ("scheduler", pipeline.scheduler))
+        },
+        "whisper_heads": pipeline.audio.whisper.heads,
+        "options": {
+            name: value
+            for name, value in asdict(options).items()
+            if name not in NOT_PIXELS and (name, value) not in LATER_OPTIONS.items()
+        },
+        "attention": pipeline.attention,
+        "landmark_refinements": LANDMARK_REFINEMENTS,
+        **device_draws,  # the original's numbers are drawn on the device, so they are other ones on another
+        "stage_versions": STAGE_VERSIONS,
+    }

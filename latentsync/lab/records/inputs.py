@@ -1,0 +1,35 @@
+"""The inputs of a record, found again: its clip and its voice."""
+
+from pathlib import Path
+
+from latentsync.errors import MediaError
+from latentsync.generation.stage_cache import input_sha256
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.records.store import Record
+
+
+def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
+    """The very clip or voice of a record: where it was, in the given folder, or among the shipped ones.
+
+    Raises:
+        MediaError: it is in none of these places, or has been changed.
+    """
+    told = record.content["pair"][kind]
+    places = [Path(told["path"])] if "path" in told else []
+    places += sorted(inputs.rglob(told["name"])) if inputs is not None else []
+    places.append(SHIPPED_DIR / told["name"])
+    for place in places:
+        if place.is_file() and input_sha256(place) == told["sha256"]:
+            return place
+    raise MediaError(
+        f"the {kind} {told['name']} of record {record.id} (SHA-256 {told['sha256'][:12]}...) is not at "
+        f"{', '.join(map(str, places))}; give its folder with --inputs"
+    )
+
+
+def clip_of(record: Record) -> Path | None:
+    """Where a record's clip is; None where it is not to be found, or has been changed."""
+    try:
+        return input_file(record, "clip", None)
+    except MediaError:
+        return None

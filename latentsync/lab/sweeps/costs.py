@@ -1,0 +1,135 @@
+"""What records cost: time by the passes of the network and the frames, and disk, by what finished ones took."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import median
+
+import pandas as pd
+
+from latentsync.lab.records.store import Record, RecordStore
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a machine takes, in s: `once` for each frame, and `step` for each frame and step of sampling."""
+
+    once: float
+    step: float
+
+    def seconds(self, table: pd.DataFrame) -> pd.Series:
+        """What the records of a wide table would take, of those that are guided, or unguided, as the measured ones."""
+        return table["video_frames"] * (self.once + self.step * table["num_inference_steps"])
+
+
+def pace_of(records: Sequence[Record]) -> Pace:
+    """The pace at which some records were made, of one model and guided alike."""
+    contents = [record.content for record in records]
+    frames = [content["video"]["num_frames"] for content in contents]
+    steps = [content["options"]["num_inference_steps"] for content in contents]
+    denoise = sum(content["timings_s"]["denoise"] for content in contents)
+    rest = sum(content["timings_s"]["total"] for content in contents) - denoise
+    return Pace(rest / sum(frames), denoise / sum(map(math.prod, zip(frames, steps, strict=True))))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the time of a record depends on.
+
+    Attributes:
+        kind: model, device, side of the crop in px, precision, DeepCache interval: times of others say nothing of it.
+        num_frames: of the video.
+        passes: of the network over each frame: one a step, two where the step is guided.
+    """
+
+    kind: tuple
+    num_frames: int
+    passes: int
+
+    @classmethod
+    def of(cls, model: str, device: str, parts: dict, num_frames: int) -> "Work":
+        """The work of a record by all that its id covers, see `records.identity`."""
+        options = parts["options"]
+        kind = (model, device, *(options[name] for name in ("size_px", "dtype", "deepcache_interval")))
+        return cls(kind, num_frames, _num_passes(parts["networks"]["scheduler"], options))
+
+
+def _num_passes(scheduler: dict, options: dict) -> int:
+    names = ("num_inference_steps", "guidance_scale", "scheduler", "guidance_schedule", "guidance_interval")
+    told = {name: options[name] for name in names if name in options}
+    return _counted_passes(json.dumps(scheduler, sort_keys=True), json.dumps(told, sort_keys=True))
+
+
+@lru_cache(maxsize=1024)  # cells that differ in their seeds are many
+def _counted_passes(scheduler: str, options: str) -> int:
+    from diffusers import DDIMScheduler  # with torch, which the planner may do without
+
+    from latentsync.generation.denoise import num_passes
+    from latentsync.lab.records.identity import LATER_OPTIONS
+
+    told = LATER_OPTIONS | json.loads(options)
+    return num_passes(
+        DDIMScheduler.from_config(json.loads(scheduler)),
+        told["num_inference_steps"],
+        told["guidance_scale"],
+        solver=told["scheduler"],
+        guidance_schedule=told["guidance_schedule"],
+        guidance_interval=told["guidance_interval"],
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Medians over the records of one kind: seconds a frame and pass, seconds a frame beside that, bytes a frame."""
+
+    seconds_a_pass: float
+    seconds_a_frame: float
+    bytes_a_frame: float
+    number: int
+
+
+def costs(store: RecordStore) -> dict[tuple, Cost]:
+    """What finished records took, by kind; what was found of them on disk and in their own timings."""
+    measured: dict[tuple, list[tuple[float, float, float]]] = {}
+    for record in store.all():
+        try:
+            content, timings = record.content, record.content["timings_s"]
+            frames = content["video"]["num_frames"]
+            work = Work.of(content["model"]["name"], content["options"]["device"], content["identity"], frames)
+            denoise, whole = timings["denoise"], timings["total"] + timings["measure"]
+        except (KeyError, TypeError):  # of another version, or edited
+            continue
+        size = sum(path.stat().st_size for path in record.folder.iterdir())
+        each = denoise / (frames * work.passes), (whole - denoise) / frames, size / frames
+        measured.setdefault(work.kind, []).append(each)
+    return {kind: Cost(*(median(c) for c in zip(*each, strict=True)), len(each)) for kind, each in measured.items()}
+
+
+def estimate(works: list[Work], known: dict[tuple, Cost]) -> str:
+    """The time and disk that records will take, by those of their kind; what none tells is said, not guessed."""
+    told = [(work, known[work.kind]) for work in works if work.kind in known]
+    lines = []
+    if told:
+        seconds = sum(w.num_frames * (w.passes * c.seconds_a_pass + c.seconds_a_frame) for w, c in told)
+        size = sum(w.num_frames * c.bytes_a_frame for w, c in told)
+        number = sum(known[kind].number for kind in {work.kind for work, _ in told})
+        lines.append(
+            f"{len(told)} records will take about {duration_text(seconds)} one after the other and "
+            f"{size / 1e6:.1f} MB, going by {number} earlier ones of the same model, size, precision and device, "
+            f"with their metrics"
+        )
+    if len(told) < len(works):
+        lines.append(
+            f"{len(works) - len(told)} records: time and disk unknown, no earlier one of the same model, size, "
+            f"precision and device"
+        )
+    return "\n".join(lines)
+
+
+def duration_text(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,98 @@
+"""`preview=true`: one window of every cell of a sweep as a contact sheet, before the whole of it is paid for.
+
+The window is the loudest of the voice, and the pair the first of each gender. No record is made; the noise is that of a
+first window, so a mouth may differ from the record's as it would by another seed.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from latentsync import media
+from latentsync.audio.features import RATE_HZ
+from latentsync.config import Resolved
+from latentsync.errors import LatentSyncError
+from latentsync.faces.masks import pixels_to_crops
+from latentsync.lab.cells.cell import options_for
+from latentsync.lab.cells.loading import pipeline_of
+from latentsync.lab.figures.sheets import PreviewWindow, preview_sheet
+from latentsync.lab.figures.style import save
+from latentsync.lab.options.compose import CellConfigs, composing
+from latentsync.lab.options.pairs import Pair, pairs_of
+from latentsync.lab.options.schema import RunConfig, read_config
+from latentsync.lab.sweeps.request import Asked
+from latentsync.pipeline import LipsyncPipeline
+from latentsync.shapes import Waveform
+
+PREVIEW_FILE = "preview.png"
+
+
+def loudest_window(voice: Waveform, num_frames: int, window: int) -> tuple[int, int]:
+    """The frames (start, stop) of the window with the most energy; a window begins where the pipeline's do."""
+    samples = round(RATE_HZ / media.VIDEO_RATE_HZ * window)
+    energies = [float(np.square(voice[i * samples : (i + 1) * samples]).sum()) for i in range(-(-num_frames // window))]
+    start = int(np.argmax(energies)) * window
+    return start, min(start + window, num_frames)
+
+
+def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Resolved) -> PreviewWindow:
+    """Generates the loudest window of a pair.
+
+    Raises:
+        LatentSyncError: the pair is not fit for lip sync.
+    """
+    prepared = pipeline.prepare(pair.clip, pair.voice, options)
+    voice = np.asarray(media.read_sound(pair.voice, RATE_HZ))
+    start, stop = loudest_window(voice, prepared.num_frames, options.num_frames)
+    part = replace(
+        prepared,
+        order=prepared.order[start:stop],
+        windows=lambda first, last: prepared.windows(start + first, start + last),
+    )
+    made = list(pipeline.generate(part, options))
+    crops = [frame.crop for frame in made]
+    results = [
+        frame.crop if frame.generated is None else pixels_to_crops(frame.generated.float().cpu()) for frame in made
+    ]
+    return PreviewWindow(*(np.stack([face.permute(1, 2, 0).numpy() for face in faces]) for faces in (crops, results)))
+
+
+def labels_of(cells: list[list[str]]) -> list[str]:
+    """What tells each cell from the others: its overrides but for those that all have, without the group's name."""
+    common = set.intersection(*map(set, cells)) if len(cells) > 1 else set()
+    return [", ".join(o.removeprefix("sampler.") for o in cell if o not in common) or "as configured" for cell in cells]
+
+
+def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
+    """Writes the contact sheet of a sweep into its folder.
+
+    Returns:
+        The exit status: 1 where a cell could not be shown.
+    """
+    start = time.perf_counter()
+    rows, failed = {}, 0
+    with composing():
+        configs = CellConfigs()
+        for cell, label in zip(asked.cells, labels_of(asked.cells), strict=True):
+            try:
+                rows[label] = _shown(read_config(configs.of(cell)))
+            except LatentSyncError as error:
+                failed += 1
+                say(f"error: {label}: {str(error).splitlines()[0]}")
+    if rows:
+        path = asked.sweep_dir / PREVIEW_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(preview_sheet(rows), path)
+        say(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")
+    return 1 if failed else 0
+
+
+def _shown(run: RunConfig) -> dict[str, PreviewWindow]:
+    """The window of the first pair of each gender, by the pair's name."""
+    pipeline = pipeline_of(run)
+    return {
+        pair.name: preview_window(pipeline, pair, pipeline.resolve(options_for(pair, run)))
+        for pair in pairs_of(run.data).first(1).pairs
+    }

@@ -1,0 +1,124 @@
+"""What a command line asks for: the cells of a sweep, their keys and the files that they depend on."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra._internal.utils import get_args_parser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from latentsync.errors import OptionError
+from latentsync.lab.options.compose import CellConfigs, cells_of, check_names, composed, composing
+from latentsync.lab.options.pairs import read_pairs
+from latentsync.lab.options.schema import plain_name, sweep_folder
+from latentsync.lab.records.store import RecordStore
+
+PLAN_FILE = "plan.json"
+RETRY_HINT = "add retry=failed to try them again"
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
+OF_THE_FILES = ("data", "model", "experiment")
+INPUTS = ("input_dir", "list")  # in data
+OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
+# Overrides that change no record; cells that differ in nothing else are one cell.
+NOT_THE_CELLS = (
+    "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
+    "runtime.batch_cells", "retry", "plan", "preview", "cache",
+)  # fmt: skip
+
+
+def cell_overrides(overrides: Iterable[str]) -> list[str]:
+    """Those overrides that make a cell what it is, in order."""
+    return sorted(o for o in overrides if not _is_beside_the_cell(o))
+
+
+def cell_key(kept: list[str]) -> str:
+    """The name of a cell's file."""
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
+
+
+def _is_beside_the_cell(override: str) -> bool:
+    key = override.lstrip("+~").split("=")[0]
+    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in NOT_THE_CELLS)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line comes to.
+
+    Attributes:
+        config: as composed, without the sweep's values.
+        cells: the overrides of each cell.
+        is_sweep: whether Hydra makes a job of each.
+        places: the input files of all cells, and whatever their models name.
+    """
+
+    config: DictConfig
+    cells: list[list[str]]
+    is_sweep: bool
+    places: frozenset[str]
+
+    @property
+    def sweep_dir(self) -> Path:
+        return sweep_folder(Path(str(self.config.runs_dir)), plain_name(str(self.config.name)))
+
+    @property
+    def store(self) -> RecordStore:
+        return RecordStore(Path(str(self.config.runs_dir)))
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell before it is run.
+
+    Attributes:
+        overrides: that make it what it is.
+        records: id by pair; empty where the cell cannot be planned.
+        reason: why it cannot.
+    """
+
+    overrides: list[str]
+    records: dict[str, str] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def read(arguments: list[str]) -> Asked | None:
+    """The cells that a command line asks for; None where it asks Hydra for something else, such as its help.
+
+    Raises:
+        OptionError: a key, a group's choice or a value is unknown.
+    """
+    told = get_args_parser().parse_args(arguments)
+    others = (told.help, told.hydra_help, told.cfg, told.info, told.shell_completion, told.config_name,
+              told.config_path, told.config_dir, told.experimental_rerun)  # fmt: skip
+    if any(others):
+        return None
+    with composing():
+        check_names(told.overrides)
+        config = composed(told.overrides)
+        for key in ("runs_dir", "name"):
+            if config[key] is None:
+                raise OptionError(f"{key} is null; give a value")
+        is_sweep = bool(told.multirun) or config.hydra.mode == RunMode.MULTIRUN
+        cells = list(cells_of(config, is_sweep))
+        return Asked(config, cells, is_sweep, places_of(cells))
+
+
+def places_of(cells: list[list[str]]) -> frozenset[str]:
+    """The input files of cells, and whatever their models name: files, folders or weights.
+
+    Raises:
+        MediaError: a list of pairs cannot be read.
+    """
+    configs, places = CellConfigs(), set()
+    for overrides in {tuple(o for o in cell if o.lstrip("+~").startswith(OF_THE_FILES)) for cell in cells}:
+        config = configs.of(list(overrides))
+        places |= {value for value in OmegaConf.to_container(config.model).values() if isinstance(value, str)}
+        folder, pairs = (None if OmegaConf.is_missing(config.data, key) else config.data.get(key) for key in INPUTS)
+        if folder is not None and Path(folder).is_dir():
+            places |= {str(path) for path in Path(folder).iterdir() if path.is_file()}
+        if pairs is not None:
+            places |= {pairs, *(str(path) for pair in read_pairs(pairs).pairs for path in (pair.clip, pair.voice))}
+    return frozenset(places)

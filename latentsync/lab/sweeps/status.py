@@ -1,0 +1,99 @@
+"""How far a sweep has come, and whether its records are whole."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latentsync.files import read_json
+from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, record_id
+from latentsync.lab.records.sweeps import FAILED, sweep_cells
+from latentsync.lab.sweeps.request import PLAN_FILE, cell_key
+
+COLUMNS = ("done", "failed", "missing", "running")
+UNPLANNED = "(every pair)"
+
+
+@dataclass
+class SweepStatus:
+    """What has become of the records that a sweep plans or has noted.
+
+    Attributes:
+        states: by (cell's key, pair): one of `COLUMNS`.
+        lines: what there is to tell of those that are not done.
+        records: ids of all of them that have one.
+    """
+
+    name: str
+    states: dict[tuple[str, str], str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    records: set[str] = field(default_factory=set)
+
+    def count(self, state: str) -> int:
+        return sum(found == state for found in self.states.values())
+
+
+def status_of(runs: Path, name: str) -> SweepStatus:
+    """Compares a sweep's plan and notes with the records that are there."""
+    store, folder, status = RecordStore(runs), sweep_folder(runs, name), SweepStatus(name)
+    noted = {cell_key(cell["overrides"]): cell for cell in sweep_cells(folder)}
+    planned = {cell_key(cell["overrides"]): cell for cell in (read_json(folder / PLAN_FILE) or {}).get("cells", [])}
+    for key in {**planned, **noted}:
+        outcomes = {outcome["pair"]: outcome for outcome in noted.get(key, {}).get("outcomes", [])}
+        records = {pair: outcome["record"] for pair, outcome in outcomes.items()}
+        if key in planned and (planned[key]["records"] or not records):
+            records = planned[key]["records"] or {UNPLANNED: None}  # an older note may be of other inputs
+            if (whole := outcomes.get(UNPLANNED)) is not None:
+                outcomes |= dict.fromkeys(records, whole)
+        label = ", ".join((planned.get(key) or noted[key])["overrides"])
+        for pair, i in records.items():
+            state, line = _state(store, i, outcomes.get(pair))
+            status.states[key, pair] = state
+            status.records |= {i} - {None}
+            if line is not None:
+                status.lines.append(f"{state:<8} {pair} ({label}){line}")
+    return status
+
+
+def _state(store: RecordStore, record: str | None, outcome: dict | None) -> tuple[str, str | None]:
+    """The state of a record, and what there is to tell of it; None where it is done or not begun."""
+    if record is not None and store.find(record) is not None:
+        return "done", None
+    if record is not None and (claimant := store.claimant(record)) is not None:
+        return "running", f": by process {claimant.get('pid', '?')} on {claimant.get('host', '?')}"
+    if outcome is not None and outcome["status"] in FAILED and outcome["record"] in (None, record):
+        return "failed", f": {outcome.get('stage') or 'failed'}: {outcome['reason']}"
+    return "missing", None
+
+
+def faults(store: RecordStore, ids: set[str] | None = None) -> Iterator[str]:
+    """What is wrong with records: cut or missing files, content that was edited or is another record's.
+
+    Args:
+        ids: only of these; None looks at every folder of the store.
+    """
+    for folder in sorted(store.root.glob("[!.]*")):
+        if ids is not None and folder.name not in ids:
+            continue
+        content = read_json(folder / RECORD_FILE)
+        if content is None:
+            yield f"{folder.name}: {RECORD_FILE} is missing or not whole; the next run makes the record anew"
+            continue
+        if content.get("id") != folder.name:
+            yield f"{folder.name}: {RECORD_FILE} is of {content.get('id')}; remove the folder"
+        elif record_id(content.get("identity", {})) != folder.name:
+            yield f"{folder.name}: the identity in {RECORD_FILE} was edited, it gives another id; remove the folder"
+        elif _edited(content):
+            yield f"{folder.name}: {', '.join(_edited(content))} in {RECORD_FILE} was edited; remove the folder"
+        for name in (RESULT_FILE, MASK_FILE):
+            path = folder / name
+            if not path.is_file() or not path.stat().st_size:
+                yield f"{folder.name}: {name} is missing or empty; remove the folder to make it anew"
+        if read_json(folder / METRICS_FILE) is None:
+            yield f"{folder.name}: {METRICS_FILE} is missing or not whole; `latentsync measure` writes it"
+
+
+def _edited(content: dict) -> list[str]:
+    """Options that a record tells otherwise than its identity."""
+    options, told = content["identity"].get("options", {}), content.get("options", {})
+    return [f"options.{name}" for name, value in options.items() if told.get(name) != value]

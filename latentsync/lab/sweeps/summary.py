@@ -1,0 +1,123 @@
+"""What is made of a sweep at its end: tables, figures, links to the videos, publishing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from latentsync.lab.analysis.calibration import calibrated
+from latentsync.lab.console import say
+from latentsync.lab.figures.curves import sweep_figure
+from latentsync.lab.figures.sheets import contact_sheet
+from latentsync.lab.figures.style import save
+from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.labels import SAMPLING, cell_label, departures, run_name
+from latentsync.lab.records.store import Record
+from latentsync.lab.records.sweeps import failures_of
+from latentsync.lab.sweeps.notes import not_noted
+from latentsync.lab.sweeps.request import RETRY_HINT
+from latentsync.lab.tables.tidy import collect_wide, sweep_failures, sweep_records
+from latentsync.lab.tracking.publish import publish_in_time
+
+
+def summarise(run: RunConfig, this_run: str | None = None) -> int:
+    """Writes and prints what a sweep came to.
+
+    Args:
+        this_run: failures noted by others are counted, but are not of this run; None takes all as of it.
+
+    Returns:
+        How many pairs failed in this run, or failed earlier and were left alone by it.
+    """
+    table = collect_wide(run.runs_dir, run.name)
+    failures = sweep_failures(run.sweep_dir) + failures_of(not_noted)
+    now = [failure for failure in failures if this_run in (None, failure["run"])]
+    if not table.empty:
+        say("\n" + table_text(table) + "\n")
+        table.to_csv(run.sweep_dir / "table.csv", index=False)
+        against_real = calibrated(table)
+        if not against_real.empty:
+            against_real.to_csv(run.sweep_dir / "calibration.csv", index=False)
+            say(calibration_text(against_real) + "\n")
+        records = sweep_records(run.runs_dir, run.name)
+        link_videos(records, run.sweep_dir / "videos")
+        save(sweep_figure(table), run.sweep_dir / "figure.png")
+        save(contact_sheet(records), run.sweep_dir / "contact_sheet.png")
+        count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
+        if run.tracker.kind != "none":
+            say(
+                f"W&B ({run.tracker.mode}): {count} records published now"
+                + (f"; stopped: {stopped}" if stopped else "")
+            )
+    for failure in now:
+        say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
+    left = sum(failure["status"] == "left" for failure in now)
+    if left:
+        say(f"{left} of the failures are of earlier runs and were left alone; {RETRY_HINT}")
+    earlier = f" (and {len(failures) - len(now)} of earlier runs)" if len(failures) > len(now) else ""
+    say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
+    if not table.empty:
+        say("there: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
+        say(f"the records are in {run.runs_dir / 'records'}")
+    return len(now)
+
+
+def calibration_text(against_real: pd.DataFrame) -> str:
+    """The embedded SyncNet's confidence of results less that of the real clips, by gender and setting."""
+    shown = against_real[against_real["metric"] == "sync_mini_confidence"]
+    lines = ["sync_mini confidence, results less real clips (95 % over pairs):"]
+    for row in shown.itertuples():
+        told = {name: getattr(row, name) for name in SAMPLING if hasattr(row, name)}
+        settings = [f"guidance {row.guidance_scale:g}", f"{row.num_inference_steps} steps", *departures(told)]
+        label = f"{row.gender:<7} {', '.join(settings)}"
+        if not row.pairs:
+            lines.append(f"  {label}: no pair has both")
+            continue
+        interval = "" if pd.isna(row.low) else f" ({row.low:+.3f} .. {row.high:+.3f})"
+        lines.append(f"  {label}: {row.minus_real:+.3f}{interval}, real {row.real:.3f}, n={row.pairs}")
+    return "\n".join(lines)
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
+    cells = [
+        cell_label(row["guidance_scale"], row["num_inference_steps"], row["seed"], row) for _, row in table.iterrows()
+    ]
+    shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
+    columns = {
+        "lpips_alex_mouth": ("LPIPS", "{:.3f}"),
+        "sync_mini_confidence": ("sync_mini", "{:.3f}"),
+        "sync_mini_offset": ("offset", "{:+.0f}"),
+        "landmark_sync_peak": ("sync", "{:.2f}"),
+        "landmark_sync_lag": ("lag", "{:+.0f}"),
+        "seconds": ("seconds", "{:.1f}"),
+    }
+    for name, (title, form) in columns.items():
+        if name in table:
+            shown[title] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
+    text = shown.to_string(index=False)
+    if not table["trained"].all():
+        text = f"UNTRAINED MODEL: these numbers check the plumbing, they say nothing of lip sync\n{text}"
+    reasons = sorted(
+        {
+            f"{column.removesuffix('_reason')}: {reason}"
+            for column in table.columns
+            if column.endswith("_reason")
+            for reason in table[column].dropna()
+        }
+    )
+    return "\n".join([text, *(f"- where {reason}" for reason in reasons)])
+
+
+def link_videos(records: list[Record], folder: Path) -> None:
+    """Readable names for the videos of a sweep; links into the records where the file system has links."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        link = folder / f"{run_name(record.content).replace(' ', '_')}_{record.id}.mp4"
+        if link.exists():
+            continue
+        try:
+            link.symlink_to(os.path.relpath(record.video_path, folder))
+        except OSError:
+            shutil.copyfile(record.video_path, link)

@@ -1,0 +1,1 @@
+"""Records as tables: tidy and wide, written, read and filtered."""

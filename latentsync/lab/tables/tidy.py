@@ -1,0 +1,233 @@
+"""Records to tables: tidy, a row per record and metric, or wide, a row per record and a column per metric.
+
+`read_table` gives a written table back as it was.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from latentsync.errors import MediaError, OptionError
+from latentsync.files import whole_file
+from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.records.labels import sampling_of
+from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.records.sweeps import failures_of, sweep_cells
+
+PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
+TABLE_SUFFIXES = (".csv", ".parquet")
+TEXT = pd.StringDtype(na_value=np.nan)
+TEXT_COLUMNS = (
+    "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
+    "guidance_from", "mask", "reference", "dtype", "scheduler", "guidance_schedule", "guidance_mask", "metric", "unit",
+    "direction", "network", "weights", "protocol", "reason",
+)  # fmt: skip
+WHOLE_COLUMNS = ("num_inference_steps", "seed", "num_frames", "size_px", "deepcache_interval", "video_frames")
+COUNT_COLUMNS = ("version", "used", "left_out")  # may be missing
+ENTRY_COLUMNS = (
+    "value",
+    "unit",
+    "direction",
+    "network",
+    "weights",
+    "protocol",
+    "version",
+    "used",
+    "left_out",
+    "reason",
+)
+
+
+def require_columns(table: pd.DataFrame, *names: str) -> None:
+    """Refuses a table that lacks a column.
+
+    Raises:
+        OptionError: naming what is missing, and what is there.
+    """
+    if missing := [name for name in names if name not in table.columns]:
+        raise OptionError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+
+
+def sweep_failures(sweep_dir: Path) -> list[dict]:
+    """The failed pairs of a sweep, each with its cell's overrides."""
+    return failures_of(sweep_cells(sweep_dir))
+
+
+def sweep_records(runs_dir: Path, name: str) -> list[Record]:
+    """The finished records of a sweep, each once, in the order of the table."""
+    store = RecordStore(runs_dir)
+    cells = sweep_cells(sweep_folder(runs_dir, name))
+    ids = dict.fromkeys(o["record"] for cell in cells for o in cell["outcomes"] if o["record"] is not None)
+    return sorted((record for i in ids if (record := store.find(i)) is not None), key=_order)
+
+
+def _order(record: Record) -> tuple:
+    content = record.content
+    return (
+        content["pair"]["gender"],
+        content["pair"]["name"],
+        *(content["options"][n] for n in PARAMETERS[:3]),
+        record.id,
+    )
+
+
+def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
+    """The tidy table of finished records.
+
+    Args:
+        runs_dir: as given to `latentsync run`.
+        sweep: only the records of this sweep; None takes all.
+
+    Returns:
+        One row per record and metric, sorted by pair, parameters and metric. Of the record: `record` (its id), `pair`,
+        `clip` and `voice` (file names), `clip_sha256`, `voice_sha256`, `gender`, `group` and `split` (of a list),
+        `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames` and `seconds` (of
+        generation). Of the metric: `metric`, `value` (NaN where there is none) and what the record says of it: `unit`,
+        `direction`, `network`, `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out`
+        (frames or windows), `reason` (for no value). A record without metrics has no row.
+    """
+    rows = [
+        {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
+        for record in _records(Path(runs_dir), sweep)
+        for name, entry in sorted(record.metrics.items())
+    ]
+    return _typed(pd.DataFrame(rows))
+
+
+def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
+    """The wide table of finished records; arguments and the record's columns as of `collect`.
+
+    Returns:
+        One row per record, with a column per metric (NaN where it has no value) and `<metric>_reason` where one has
+        none.
+    """
+    return _typed(pd.DataFrame([_wide_row(record) for record in _records(Path(runs_dir), sweep)]))
+
+
+def widen(table: pd.DataFrame) -> pd.DataFrame:
+    """The wide table of a tidy one; a wide one is returned as it is.
+
+    Returns:
+        One row per record with a column per metric, as `collect_wide`, without the reasons for missing values.
+    """
+    if "metric" not in table:
+        return table
+    facts = [name for name in table if name not in ("metric", *ENTRY_COLUMNS)]
+    values = table.pivot(index="record", columns="metric", values="value")
+    return table[facts].drop_duplicates("record").join(values, on="record").reset_index(drop=True)
+
+
+def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
+    return sorted(RecordStore(runs_dir).all(), key=_order) if sweep is None else sweep_records(runs_dir, sweep)
+
+
+def _facts(record: Record) -> dict:
+    content = record.content
+    pair = content["pair"]
+    return {
+        "record": record.id,
+        "pair": pair["name"],
+        "clip": pair["clip"]["name"],
+        "voice": pair["voice"]["name"],
+        "clip_sha256": pair["clip"]["sha256"],
+        "voice_sha256": pair["voice"]["sha256"],
+        "gender": pair["gender"],
+        "group": pair.get("group"),
+        "split": pair.get("split"),
+        "model": content["model"]["name"],
+        "trained": content["model"]["trained"],
+        "preset": content["preset"]["name"],
+        "guidance_from": content["preset"]["guidance_from"],
+        **{name: content["options"][name] for name in PARAMETERS},
+        **sampling_of(content["options"]),
+        "video_frames": content["video"]["num_frames"],
+        "seconds": content["timings_s"]["total"],
+    }
+
+
+def _wide_row(record: Record) -> dict:
+    row = _facts(record)
+    for name, entry in record.metrics.items():
+        row[name] = float("nan") if entry["value"] is None else entry["value"]
+        if entry["value"] is None:
+            row[f"{name}_reason"] = entry["reason"]
+    return row
+
+
+def _type_of(column: str) -> str | pd.StringDtype:
+    if column in TEXT_COLUMNS or column.endswith("_reason"):
+        return TEXT
+    if column == "trained":
+        return "bool"
+    return "int64" if column in WHOLE_COLUMNS else "Int64" if column in COUNT_COLUMNS else "float64"
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the types that its columns have however they were read; empty text is missing text."""
+    typed = table.astype({column: _type_of(column) for column in table.columns})
+    text = [column for column in typed.columns if typed[column].dtype == TEXT]
+    return typed.assign(**{column: typed[column].replace("", np.nan).astype(TEXT) for column in text})
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV or Parquet, by the file's suffix.
+
+    Raises:
+        OptionError: the suffix is neither.
+    """
+    write = _by_suffix(path, lambda part: table.to_csv(part, index=False), lambda part: table.to_parquet(part))
+    with whole_file(path) as part:
+        write(part)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A table that `write_table` wrote, equal to what was written.
+
+    Raises:
+        OptionError: the suffix is neither .csv nor .parquet.
+        MediaError: there is no such file.
+    """
+    path = Path(path)
+    read = _by_suffix(path, _read_csv, pd.read_parquet)
+    if not path.is_file():
+        raise MediaError(f"there is no table at {path}; latentsync collect RUNS --output {path} writes it")
+    return read(path)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    types = {column: _type_of(column) for column in pd.read_csv(path, nrows=0).columns}
+    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
+
+
+def _by_suffix(path: Path, as_csv: Callable, as_parquet: Callable) -> Callable:
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise OptionError(
+            f"{path} is neither of {' and '.join(TABLE_SUFFIXES)}; give a name with one of these suffixes"
+        )
+    return as_csv if path.suffix.lower() == ".csv" else as_parquet
+
+
+def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
+    """The wide table of a runs folder, or of a file that `latentsync collect` wrote.
+
+    Raises:
+        MediaError, OptionError: there is no such table, or it has no record.
+    """
+    is_file = source.suffix.lower() in TABLE_SUFFIXES
+    if is_file and sweep is not None:
+        raise OptionError(f"--sweep {sweep} goes with a runs folder; {source} is a table")
+    table = widen(read_table(source)) if is_file else collect_wide(source, sweep)
+    if table.empty:
+        raise OptionError(f"{source} has no finished record" + (f" of the sweep {sweep}" if sweep else ""))
+    return table.assign(**{kind: _told_apart(table, kind) for kind in ("clip", "voice")})
+
+
+def _told_apart(table: pd.DataFrame, kind: str) -> pd.Series:
+    """The names of clips or voices; where different files have one name, with the first digits of their hashes."""
+    if f"{kind}_sha256" not in table:
+        return table[kind]
+    hashes = table[f"{kind}_sha256"]
+    is_shared = hashes.groupby(table[kind]).transform("nunique") > 1
+    return table[kind].where(~is_shared, table[kind] + " " + hashes.str[:8])

@@ -1,0 +1,1 @@
+"""Records to trackers such as Weights & Biases."""

@@ -1,0 +1,118 @@
+"""Finished records to the tracker, each once.
+
+What has been published is noted beside the tracker's files with a hash of its content, so publishing again sends only
+what is new or has changed, such as a record with added metrics, and that under the same id. A tracker that cannot be
+reached costs a notice, never a record, and a sweep waits for it no longer than `tracker.timeout_s`.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from latentsync.files import read_json, write_json
+from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
+from latentsync.lab.tables.tidy import collect_wide
+from latentsync.lab.tracking.trackers import make_tracker, run_id
+
+PUBLISHED_FILE = "published.json"
+SWEEP_FILES = (
+    "table.csv", "calibration.csv", "figure.png", "contact_sheet.png",
+)  # fmt: skip
+
+
+def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
+    """Publishes the records of a sweep that were not published to the same place before, and then the sweep's own
+    table and pictures, as far as they are there.
+
+    Returns:
+        How many records were published now, and why it stopped early (None if it did not).
+    """
+    if config.kind == "none":
+        return 0, None
+    ledger = _Ledger(config, sweep, runs_dir)
+    tracker, count, stopped, is_open = make_tracker(config, runs_dir), 0, None, False
+    try:
+        for record in records:
+            digest = _digest([record.folder / name for name in (RECORD_FILE, METRICS_FILE, CURVES_FILE)])
+            if ledger.has(record.id, digest):
+                continue
+            is_open = True
+            tracker.publish(record, sweep)
+            ledger.note(record.id, digest)
+            count += 1
+        files = [path for name in SWEEP_FILES if (path := sweep_folder(runs_dir, sweep) / name).is_file()]
+        if files and not ledger.has(run_id(sweep), _digest(files)):
+            is_open = True
+            tracker.publish_sweep(sweep, collect_wide(runs_dir, sweep), files)
+            ledger.note(run_id(sweep), _digest(files))
+        if is_open:
+            tracker.close()
+    except Exception as error:  # whatever a tracker raises, the records are safe on disk
+        stopped = f"{type(error).__name__}: {error}"
+    return count, stopped
+
+
+class _Ledger:
+    """What has been published of a sweep to one place: id -> hash of its content; written after every entry."""
+
+    def __init__(self, config: TrackerConfig, sweep: str, runs_dir: Path) -> None:
+        self._path = runs_dir / config.kind / PUBLISHED_FILE
+        self._place = f"{config.mode}:{config.entity or ''}/{config.project}/{sweep}"
+
+    def noted(self) -> dict[str, str]:
+        """All of it; empty where ids were noted without hashes, as before there were any."""
+        found = (read_json(self._path) or {}).get(self._place)
+        return found if isinstance(found, dict) else {}
+
+    def has(self, identifier: str, digest: str) -> bool:
+        return self.noted().get(identifier) == digest
+
+    def note(self, identifier: str, digest: str) -> None:
+        content = read_json(self._path) or {}
+        write_json(self._path, content | {self._place: self.noted() | {identifier: digest}})
+
+
+def _digest(files: list[Path]) -> str:
+    """Of names and contents; a file that is not there counts as empty."""
+    parts = [f"{path.name}:".encode() + (path.read_bytes() if path.is_file() else b"") for path in files]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
+    """`publish` for the end of a sweep: online in a process of its own, which is ended after `tracker.timeout_s`.
+
+    Returns:
+        As `publish`.
+    """
+    if config.kind == "none" or config.mode == "offline":
+        return publish(records, sweep, config, runs_dir)
+    ledger, ids = _Ledger(config, sweep, runs_dir), {record.id for record in records}
+    before = ledger.noted()
+    command = [sys.executable, "-m", "latentsync", "publish", str(runs_dir), "--sweep", sweep, "--mode", config.mode,
+               "--project", config.project, "--timeout_s", str(config.timeout_s)]  # fmt: skip
+    command += [] if config.entity is None else ["--entity", config.entity]
+    stopped = None
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:
+        try:
+            _, said = process.communicate(timeout=config.timeout_s)
+            if process.returncode != 0:
+                lines = [line for line in said.splitlines() if line.startswith("error: ")] or said.splitlines()[-1:]
+                stopped = lines[-1].removeprefix("error: ") if lines else f"exit status {process.returncode}"
+        except subprocess.TimeoutExpired:
+            stopped = f"no end after {config.timeout_s:g} s (tracker.timeout_s); latentsync publish goes on"
+        finally:
+            _end_with_children(process)
+    changed = ledger.noted().items() - before.items()
+    return sum(identifier in ids for identifier, _ in changed), stopped
+
+
+def _end_with_children(process: subprocess.Popen) -> None:
+    """Kills what is left of a process and its session; wandb's service would go on trying."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

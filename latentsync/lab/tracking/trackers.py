@@ -1,0 +1,222 @@
+"""Trackers behind one small protocol. They take finished records; nothing is logged while frames are made."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+
+from latentsync.lab.options.schema import TrackerConfig
+from latentsync.lab.records.labels import run_name
+from latentsync.lab.records.store import Record
+
+if TYPE_CHECKING:
+    import wandb
+
+    from latentsync.faces.landmarks import LandmarkDetector
+
+CURVE_AXES = {"by_window": "window", "by_shift": "shift (frames)"}  # by what the name of a curve ends with
+INIT_TIMEOUT_S = 30.0
+
+
+class Tracker(Protocol):
+    """Takes finished records of a sweep, and the sweep itself."""
+
+    def publish(self, record: Record, sweep: str) -> None: ...
+
+    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None: ...
+
+    def close(self) -> None:
+        """Returns when everything published is where it belongs."""
+
+
+class NoTracker:
+    """Takes records and does nothing with them."""
+
+    def publish(self, record: Record, sweep: str) -> None:
+        return None
+
+    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+class WandbTracker:
+    """One Weights & Biases run per record and one for the sweep, in the sweep's group.
+
+    Ids follow from record and sweep, so what is published again is the same run. Raises wandb.errors.Error where the
+    server refuses or cannot be reached (online mode only).
+
+    Args:
+        folder: where wandb keeps its files, in a folder `wandb`.
+    """
+
+    def __init__(self, config: TrackerConfig, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+
+    def publish(self, record: Record, sweep: str) -> None:
+        """Writes one run: flat configuration, metrics, video, mouths, curves of sync by window and shift."""
+        import wandb
+
+        content = record.content
+        tags = [content["preset"]["name"], content["pair"]["gender"], _training_tag(content["model"]["trained"])]
+        told = {"name": run_name(content), "job_type": "record", "tags": tags, "config": flat_config(content)}
+        with self._run(run_id(sweep, record.id), sweep, **told) as run:
+            values = {name: entry["value"] for name, entry in record.metrics.items() if entry["value"] is not None}
+            values["seconds"] = content["timings_s"]["total"]
+            media = {"video": wandb.Video(str(record.video_path), format="mp4")}
+            if (mouths := self._mouths(record)) is not None:
+                media["mouths"] = mouths
+            run.log({**values, **media, **_curve_plots(record.curves)})
+            reasons = {f"{n}_reason": e["reason"] for n, e in record.metrics.items() if e["value"] is None}
+            run.summary.update({**values, **reasons})
+
+    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+        """Writes the sweep's own run: the table, its pictures, and all of its files as an artifact.
+
+        Args:
+            table: a row per record.
+        """
+        import wandb
+
+        tags = ["sweep", *sorted({*table["preset"], *table["gender"]}), _training_tag(table["trained"].all())]
+        told = {"name": sweep, "job_type": "sweep", "tags": tags, "config": {"sweep": sweep, "records": len(table)}}
+        with self._run(run_id(sweep), sweep, **told) as run:
+            pictures = {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
+            shown = table.astype(object).where(table.notna(), None)
+            run.log({"table": wandb.Table(dataframe=shown, allow_mixed_types=True), **pictures})
+            artifact = wandb.Artifact(artifact_name(sweep), type="sweep", metadata={"sweep": sweep})
+            for path in files:
+                artifact.add_file(str(path), skip_cache=True, policy="immutable")
+            run.log_artifact(artifact)
+            run.summary.update({"records": len(table)})
+
+    @contextmanager
+    def _run(self, identifier: str, sweep: str, **told: Any) -> Iterator["wandb.Run"]:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        # what an artifact of an offline run holds waits there, beside the run, for `wandb sync`
+        os.environ["WANDB_DATA_DIR"] = str((self.folder / "wandb").resolve())
+        import wandb
+
+        (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
+        earlier = [path for path in (self.folder / "wandb").glob(f"offline-run-*-{identifier}") if path.is_dir()]
+        settings = wandb.Settings(
+            console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True,
+            init_timeout=min(INIT_TIMEOUT_S, self.config.timeout_s / 2),
+        )  # fmt: skip
+        run = wandb.init(
+            mode=self.config.mode,
+            project=self.config.project,
+            entity=self.config.entity,
+            id=identifier,
+            group=sweep,
+            dir=str(self.folder),
+            resume="allow" if self.config.mode == "online" else None,
+            settings=settings,
+            **told,
+        )
+        try:
+            yield run
+        finally:
+            run.finish()
+        if self.config.mode == "offline":  # the new run holds all that the earlier one of this id held
+            for path in earlier:
+                if path != Path(run.dir).parent:
+                    shutil.rmtree(path, ignore_errors=True)
+
+    @cached_property
+    def _detector(self) -> "LandmarkDetector":
+        from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+
+        return MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+
+    def _mouths(self, record: Record) -> "wandb.Image | None":
+        """None where no frame that is looked at shows a face."""
+        import wandb
+        from PIL import Image
+
+        from latentsync.errors import LatentSyncError
+        from latentsync.lab.figures.mouths import mouth_strip
+        from latentsync.lab.figures.style import png_bytes
+
+        try:
+            figure = mouth_strip(record, self._detector)
+        except LatentSyncError:
+            return None
+        return wandb.Image(Image.open(BytesIO(png_bytes(figure, 120))), caption="clip above result")
+
+    def close(self) -> None:
+        """Ends wandb's service, which writes the files of runs behind the back of `finish`."""
+        import wandb
+
+        wandb.teardown()
+
+
+def _curve_plots(curves: dict) -> dict:
+    """A line plot for each curve over windows or shifts; windows without a value are left out."""
+    import wandb
+
+    plots = {}
+    for name, values in curves.items():
+        ending = next((ending for ending in CURVE_AXES if name.endswith(ending)), None)
+        points = [(i, value) for i, value in enumerate(values) if value is not None]
+        if ending is None or not points:
+            continue
+        first = len(values) // 2 if ending == "by_shift" else 0  # shifts go as far to the left as to the right
+        table = wandb.Table(columns=[CURVE_AXES[ending], "distance"], data=[[i - first, value] for i, value in points])
+        plots[name] = wandb.plot.line(table, CURVE_AXES[ending], "distance", title=name)
+    return plots
+
+
+def make_tracker(config: TrackerConfig, runs_dir: Path) -> Tracker:
+    """The configured tracker."""
+    return NoTracker() if config.kind == "none" else WandbTracker(config, runs_dir)
+
+
+def run_id(sweep: str, record_id: str | None = None) -> str:
+    """The id of a record's run, or of the sweep's own: the same wherever and whenever it is published.
+
+    A record that two sweeps share has a run in the group of each.
+    """
+    digits = hashlib.sha256(sweep.encode()).hexdigest()[:8]
+    return f"sweep-{digits}" if record_id is None else f"{record_id}-{digits}"
+
+
+def artifact_name(sweep: str) -> str:
+    """What the sweep's artifact is called: W&B takes letters, digits, dots, dashes and underscores."""
+    return f"sweep-{re.sub(r'[^A-Za-z0-9._-]', '_', sweep)}"[:128]
+
+
+def _training_tag(trained: bool) -> str:
+    return "trained" if trained else "untrained"
+
+
+def flat_config(content: dict) -> dict:
+    """The parts of a record that describe what was run, as one flat dict."""
+    pair = content["pair"]
+    return {
+        "record": content["id"],
+        "pair": pair["name"],
+        "gender": pair["gender"],
+        "group": pair.get("group"),
+        "split": pair.get("split"),
+        **{name: pair[name]["name"] for name in ("clip", "voice")},
+        **{f"{name}_sha256": pair[name]["sha256"] for name in ("clip", "voice")},
+        "model": content["model"]["name"],
+        "trained": content["model"]["trained"],
+        "preset": content["preset"]["name"],
+        "guidance_from": content["preset"]["guidance_from"],
+        "attention": content["attention"],
+        "video_frames": content["video"]["num_frames"],
+        **content["options"],
+    }

@@ -1,0 +1,1 @@
+"""Trainings: options, run and tracker; and the preparation of their clips."""

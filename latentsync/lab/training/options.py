@@ -1,0 +1,75 @@
+"""The options of a training, composed by Hydra and checked."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import MISSING as NOT_GIVEN
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from latentsync.errors import OptionError
+from latentsync.lab.options.compose import composing
+from latentsync.lab.options.schema import TrackerConfig
+from latentsync.training.options import LoopOptions
+
+KINDS = ("vae", "syncnet", "unet_stage1", "unet_stage2")
+FIXED = ("kind", "model_dir", "task")  # what a training that goes on has in common with its beginning
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that `latentsync train` was told.
+
+    Attributes:
+        kind: what is trained.
+        task: the task's own keys, which it checks itself.
+    """
+
+    kind: str = NOT_GIVEN
+    data_dir: str = NOT_GIVEN
+    model_dir: str = "mini"
+    runs_dir: str = "runs"
+    name: str = NOT_GIVEN
+    loop: LoopOptions = field(default_factory=LoopOptions)
+    task: dict[str, Any] = field(default_factory=dict)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise OptionError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
+        if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
+            raise OptionError(f"name is {self.name!r}; give a plain folder name, without slashes and leading dots")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runs_dir) / "training" / self.name
+
+
+def read_config(config: DictConfig) -> TrainConfig:
+    """The composed configuration as checked dataclasses.
+
+    Raises:
+        OptionError: a key is unknown, or a value is missing, of the wrong type or out of range.
+    """
+    schema = OmegaConf.structured(TrainConfig)
+    for section in (schema, schema.loop, schema.tracker):
+        OmegaConf.set_readonly(section, False)
+    try:
+        for key in sorted(OmegaConf.missing_keys(config)):
+            raise OptionError(f"{key} is not given; add {key}=VALUE")
+        return OmegaConf.to_object(OmegaConf.merge(schema, config))
+    except OmegaConfBaseException as error:
+        raise OptionError(f"{error.full_key or error.key}: {str(error).splitlines()[0]}") from error
+
+
+def configure(overrides: list[str]) -> TrainConfig:
+    """The configuration that the command line and `conf/` come to.
+
+    Raises:
+        OptionError: an override is unknown, missing or out of range.
+    """
+    with composing("train"):
+        composed = compose("train_config", overrides=overrides)
+    return read_config(composed)

@@ -1,0 +1,327 @@
+"""Raw videos to a folder of aligned pieces to train on."""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import sys
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from latentsync.checkpoints.model import INDEX_FILE, model_folder
+from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.files import private_folder, read_json, write_json
+from latentsync.lab.options.pairs import CLIP_SUFFIXES
+from latentsync.metrics.own_syncnet import load_trained_syncnet
+from latentsync.metrics.syncnet import SyncNet, load_syncnet
+from latentsync.training.clips import FACTS_END, SOUND_END, VIDEO_END
+from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source, signature
+from latentsync.training.shots import Dropped, find_cut_detector
+from latentsync.training.sound import LEAST_MINI_CONFIDENCE, SyncMini
+
+REPORT_FILE = "report.json"
+REPORT_EVERY_S = 5.0  # between two writings; the report grows with the folder
+_tools: Tools | None = None  # of a worker process
+
+
+@dataclass
+class Outcome:
+    """What became of one source, as the report holds it.
+
+    Attributes:
+        status: "done", "left out" (nothing of it could be used) or "failed" (a defect of this program; with a trace).
+        pieces: names of all its pieces that are there.
+        dropped: stretches that gave none: start_s, stop_s, reason.
+        is_found: all was there already.
+    """
+
+    name: str
+    status: str
+    signature: str | None = None
+    reason: str | None = None
+    pieces: list[str] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    trace: str | None = None
+    is_found: bool = False
+
+    def entry(self) -> dict[str, Any]:
+        """Its line in the report."""
+        kept = {key: value for key, value in vars(self).items() if value is not None}
+        return {key: value for key, value in kept.items() if key not in ("name", "is_found")}
+
+
+# --- what is there ---
+
+
+def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
+    """The videos of a folder (not of its subfolders) with their sound, and what is left out, with the reason.
+
+    Raises:
+        MediaError: the folder is missing or holds no video.
+    """
+    if not input_dir.is_dir():
+        raise MediaError(f"there is no folder at {input_dir}; give a folder of videos")
+    files = {path.name: path for path in sorted(input_dir.iterdir()) if path.is_file() and path.name[0] != "."}
+    stems: dict[str, list[Path]] = defaultdict(list)
+    for path in files.values():
+        if path.suffix.lower() in CLIP_SUFFIXES:
+            stems[path.stem.casefold()].append(path)
+    if not stems:
+        raise MediaError(f"{input_dir} holds no video; put files there that end in {', '.join(CLIP_SUFFIXES)}")
+    sources, left_out = [], {}
+    for videos in stems.values():
+        if len(videos) > 1:
+            names = ", ".join(path.name for path in videos)
+            left_out |= {path.name: f"{names} would give pieces of one name; rename all but one" for path in videos}
+            continue
+        video = videos[0]
+        sound = files.get(f"{video.stem}.wav", files.get(f"{video.stem}.WAV", video))
+        sources.append(Source(video, sound, files.get(f"{video.stem}.json")))
+    return sources, left_out
+
+
+def _files_of(name: str, folder: Path) -> tuple[Path, Path, Path]:
+    """A piece's video, sound and facts."""
+    return tuple(folder / f"{name}{end}" for end in (VIDEO_END, SOUND_END, FACTS_END))
+
+
+def is_done(name: str, folder: Path, wanted: str) -> bool:
+    """Whether a piece is there, whole, and made from these very files and settings."""
+    video, sound, facts_path = _files_of(name, folder)
+    facts = read_json(facts_path) or {}
+    try:
+        sizes = facts["files"]["video_bytes"], facts["files"]["sound_bytes"]
+        return facts["signature"] == wanted and sizes == (video.stat().st_size, sound.stat().st_size)
+    except (KeyError, TypeError, OSError):
+        return False
+
+
+def _remove_others(source: Source, folder: Path, wanted: str) -> None:
+    """Removes a source's pieces of other files or settings, and what killed runs left of it; facts go first."""
+    pattern = re.compile(rf"({re.escape(source.name)}-\d{{3,}})\.")
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.iterdir():
+        if (match := pattern.match(path.name)) is not None:
+            files[match.group(1)].append(path)
+    for name, paths in files.items():
+        if not is_done(name, folder, wanted):
+            for path in sorted(paths, key=lambda path: path.suffix != FACTS_END):
+                path.unlink(missing_ok=True)
+
+
+def _take_in(piece: Piece, folder: Path) -> None:
+    """Gives a finished piece its final names, the facts last."""
+    video, sound, facts = _files_of(piece.name, folder)
+    os.replace(piece.video, video)
+    os.replace(piece.sound, sound)
+    part = piece.video.with_name(facts.name)
+    part.write_text(json.dumps(piece.facts) + "\n", encoding="utf-8")
+    os.replace(part, facts)
+
+
+def pieces_table(folder: Path) -> pd.DataFrame:
+    """The pieces of a prepared folder, a row each.
+
+    Returns:
+        By name: `source`, `start_s`, `seconds`, `face_px` (mean height of what the crops show, in the
+        source), `with_face` (share of frames), `sync_peak` and `sync_lag` (frames) of lips and loudness.
+    """
+    rows = {}
+    for path in sorted(folder.glob(f"*{FACTS_END}")):
+        facts = read_json(path) or {}
+        if "matrices" not in facts:  # the report
+            continue
+        scales = np.sqrt(np.abs(np.linalg.det(np.array(facts["matrices"])[:, :, :2])))
+        rows[facts["name"]] = {
+            "source": facts["source"]["video"],
+            "start_s": facts["start_s"],
+            "seconds": facts["frames"] / facts["fps"],
+            "face_px": round(float((facts["crop_box_px"][1] / scales).mean())),
+            "with_face": 1 - len(facts["frames_without_face"]) / facts["frames"],
+            "sync_peak": facts["landmark_sync"]["peak"],
+            "sync_lag": facts["landmark_sync"]["lag_frames"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("piece")
+
+
+# --- one source ---
+
+
+def prepare_one(
+    source: Source, options: PrepareOptions, tools: Tools, folder: Path, before: dict | None, bar: tqdm | None = None
+) -> Outcome:
+    """Makes what is missing of one source; errors are told in the outcome.
+
+    Args:
+        before: the source's entry of an earlier report.
+    """
+    try:
+        wanted = signature(source, options, tools)
+        if _was_finished(before, folder, wanted):
+            kept = {key: before[key] for key in ("status", "signature", "reason", "pieces", "dropped") if key in before}
+            return Outcome(source.video.name, **kept, is_found=True)
+        return _make(source, options, tools, folder, wanted, bar)
+    except LatentSyncError as error:  # without a signature: it may be the disk that was full, and is tried again
+        return Outcome(source.video.name, "left out", reason=str(error))
+    except Exception as error:  # a defect must not cost the files that come after; it is kept with its trace
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(source.video.name, "failed", reason=reason, trace=traceback.format_exc())
+
+
+def _was_finished(before: dict | None, folder: Path, wanted: str) -> bool:
+    return (
+        before is not None
+        and before.get("signature") == wanted
+        and before.get("status") != "failed"
+        and all(is_done(name, folder, wanted) for name in before.get("pieces", ()))
+    )
+
+
+def _make(
+    source: Source, options: PrepareOptions, tools: Tools, folder: Path, wanted: str, bar: tqdm | None
+) -> Outcome:
+    outcome = Outcome(source.video.name, "done", wanted)
+    _remove_others(source, folder, wanted)
+    with private_folder(folder) as work:
+        made = prepare_source(
+            source,
+            options,
+            tools,
+            work,
+            is_done=lambda name: is_done(name, folder, wanted),
+            on_frame=bar.update if bar is not None else lambda: None,
+        )
+        for result in made:
+            if isinstance(result, Dropped):
+                outcome.dropped.append(result.told())
+                continue
+            if isinstance(result, Piece):
+                _take_in(result, folder)
+            outcome.pieces.append(result.name if isinstance(result, Piece) else result)
+    if not outcome.pieces:
+        reasons = sorted({entry["reason"] for entry in outcome.dropped})
+        outcome.status, outcome.reason = "left out", "; ".join(reasons[:3])
+    return outcome
+
+
+# --- all of them ---
+
+
+def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | SyncMini | None:
+    """What judges sync: a model's own SyncNet where `syncnet` is a shipped model or a model folder, or else the file.
+
+    Raises:
+        OptionError: the model has no trained SyncNet, or min_confidence is out of range or goes with nothing.
+        WeightsError: the file or the model is damaged or of another network.
+    """
+    is_model = syncnet is not None and (model_folder(syncnet) / INDEX_FILE).is_file()
+    if min_confidence is not None and not is_model:
+        raise OptionError("--min_confidence goes with the SyncNet of a model, as of --syncnet mini; leave it out")
+    if not is_model:
+        return None if syncnet is None else load_syncnet(Path(syncnet))
+    told = LEAST_MINI_CONFIDENCE if min_confidence is None else min_confidence
+    return SyncMini(load_trained_syncnet(syncnet), told)
+
+
+def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:
+    """The landmark networks of inference, scenedetect where it is installed, and SyncNet where it is given."""
+    judge = load_judge(syncnet, min_confidence)  # first, so that what it lacks is told at once
+    return Tools(MediaPipeLandmarks(LANDMARK_REFINEMENTS), find_cut_detector(), judge)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch works in one thread: with pictures this small, others spend a core on waiting for the next one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _start_worker(*syncnet: Any) -> None:
+    global _tools
+    torch.set_num_threads(1)  # the workers share the cores
+    _tools = load_tools(*syncnet)
+
+
+def _work(source: Source, options: PrepareOptions, folder: Path, before: dict | None) -> Outcome:
+    return prepare_one(source, options, _tools, folder, before)
+
+
+def _outcomes(
+    sources: list[Source], told: argparse.Namespace, options: PrepareOptions, entries: dict
+) -> Iterator[Outcome]:
+    """The outcome of each source as it is finished."""
+    if told.workers == 1:
+        tools = load_tools(told.syncnet, told.min_confidence)
+        with _one_thread(), tqdm(unit="frame", desc="prepare", disable=None) as bar:
+            for number, source in enumerate(sources, start=1):
+                bar.set_postfix_str(f"{number}/{len(sources)} {source.video.name}")
+                yield prepare_one(source, options, tools, told.output_dir, entries.get(source.video.name), bar)
+        return
+    load_judge(told.syncnet, told.min_confidence)  # here what it lacks is told once
+    # Forked children would share the landmark runtime's threads, which do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(told.workers, spawn, _start_worker, (told.syncnet, told.min_confidence)) as pool:
+        waiting = {
+            pool.submit(_work, source, options, told.output_dir, entries.get(source.video.name)): source
+            for source in sources
+        }
+        for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", desc="prepare", disable=None):
+            try:
+                yield future.result()
+            except Exception as error:  # the process died (memory, a crash in a decoder); the next run tries again
+                yield Outcome(waiting[future].video.name, "failed", reason=f"its process ended: {error!r}")
+
+
+def prepare(told: argparse.Namespace, options: PrepareOptions) -> list[Outcome]:
+    """Works a folder off; keeps the report up to date on the way."""
+    folder = told.output_dir
+    if folder.resolve() == told.input_dir.resolve():
+        raise OptionError(f"--output_dir is the input folder {folder}; pieces there would be taken for videos")
+    sources, collisions = find_sources(told.input_dir)
+    with private_folder(folder):  # says at once whether it can be written
+        report = folder / REPORT_FILE
+    entries = (read_json(report) or {}).get("videos", {})
+    outcomes = [Outcome(name, "left out", reason=reason) for name, reason in collisions.items()]
+    for outcome in outcomes:
+        _tell(outcome)
+    written = 0.0
+    try:
+        for outcome in _outcomes(sources, told, options, dict(entries)):
+            outcomes.append(outcome)
+            _tell(outcome)
+            entries[outcome.name] = outcome.entry()
+            if time.monotonic() - written > REPORT_EVERY_S:
+                write_json(report, {"videos": entries})
+                written = time.monotonic()
+    finally:
+        entries |= {outcome.name: outcome.entry() for outcome in outcomes}
+        write_json(report, {"videos": entries})
+    return outcomes
+
+
+def _tell(outcome: Outcome) -> None:
+    """Prints what was not used; what was is counted at the end."""
+    if outcome.status != "done":
+        tqdm.write(f"{outcome.status:<9} {outcome.name}: {outcome.reason}", file=sys.stdout)
+    else:
+        for part in outcome.dropped:
+            stretch = f"{part['start_s']:g} to {part['stop_s']:g} s"
+            tqdm.write(f"dropped   {outcome.name}, {stretch}: {part['reason']}", file=sys.stdout)

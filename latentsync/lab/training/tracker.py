@@ -1,0 +1,87 @@
+"""The Weights & Biases run of a training."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentsync.lab.training.options import TrainConfig
+from latentsync.training.loop import last_step
+
+
+class TrainingTracker:
+    """A Weights & Biases run for each start of a training, grouped by its name; what fails there stops nothing.
+
+    A run for each start, since W&B takes no step twice, and a killed run has told of steps that are made again.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._run = None
+        if config.tracker.kind == "wandb":
+            self._try(lambda: self._begin(config))
+
+    def _begin(self, config: TrainConfig) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        self._run = wandb.init(
+            mode=config.tracker.mode,
+            project=config.tracker.project,
+            entity=config.tracker.entity,
+            name=f"{config.name} from step {last_step(config.folder)}",
+            group=config.name,
+            job_type="train",
+            tags=[config.kind],
+            config=asdict(config),
+            dir=config.runs_dir,
+            settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True),
+        )
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:  # whatever a tracker raises, the training goes on
+            self._run = None
+            print(f"the tracker stopped, {type(error).__name__}: {error}; the folder has everything", file=sys.stderr)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """The figures of a step."""
+        if self._run is not None:
+            self._try(lambda: self._run.log(dict(values), step=step))
+
+    def log_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Pictures (uint8, h w 3) of a step."""
+        if self._run is not None:
+            self._try(lambda: self._run.log(_wandb_images(pictures), step=step))
+
+    def log_videos(self, step: int, files: Mapping[str, Path]) -> None:
+        """Video files of a step."""
+        if self._run is not None:
+            self._try(lambda: self._run.log(_wandb_videos(files), step=step))
+
+    def close(self) -> None:
+        """Ends the run; its files are written when this returns."""
+        if self._run is not None:
+            self._try(self._end)
+
+    def _end(self) -> None:
+        import wandb
+
+        self._run.finish()
+        wandb.teardown()  # its service writes the files behind the back of `finish`
+
+
+def _wandb_images(pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    import wandb
+
+    return {f"pictures/{name}": wandb.Image(picture) for name, picture in pictures.items()}
+
+
+def _wandb_videos(files: Mapping[str, Path]) -> dict[str, Any]:
+    import wandb
+
+    return {f"videos/{name}": wandb.Video(str(path), format="mp4") for name, path in files.items()}

@@ -1,0 +1,1 @@
+"""Widgets for notebooks: explorer, blind rating, comparison."""

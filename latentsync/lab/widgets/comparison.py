@@ -1,0 +1,164 @@
+"""Records as a player shows them: the source beside its results, mouths, and the curves behind the metrics."""
+
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from IPython.display import HTML
+
+from latentsync import media
+from latentsync.errors import FaceNotFoundError, MediaError, OptionError
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.track import align
+from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS
+from latentsync.lab.figures.style import UNTRAINED
+from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, SOUND_RATE_HZ, Track, player
+from latentsync.lab.records.inputs import input_file
+from latentsync.lab.records.labels import cell_label, pair_label
+from latentsync.lab.records.store import Record
+from latentsync.shapes import Affine
+
+SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
+LIP_GAP = "lip gap (eye distances)"
+SYNC_BY_WINDOW = "sync distance by window, embedded SyncNet (lower is better)"
+AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
+FACE_PX = 256
+
+
+def videos_side_by_side(videos: dict[str, str | Path], width_px: int = 320) -> HTML:
+    """Videos with their labels in one row, in step under one play button, embedded in the notebook; the first is heard.
+
+    Args:
+        videos: label -> MP4 file.
+    """
+    return player([Track(label, Path(path).read_bytes()) for label, path in videos.items()], width_px=width_px)
+
+
+def compare_view(
+    records: Sequence[Record],
+    mouth: bool = False,
+    metrics: Sequence[str] = SHOWN_METRICS,
+    inputs: Path | None = None,
+    width_px: int = 256,
+) -> HTML:
+    """Results beside their source, all in step under one play button; a player for each pair.
+
+    Args:
+        mouth: also shows the mouths, aligned as the model sees them.
+        metrics: told below each result.
+        inputs: where clips are that have been moved since; without its clip a record is shown alone.
+
+    Raises:
+        OptionError: there is no record.
+        MediaError: a video cannot be read.
+    """
+    if not records:
+        raise OptionError("there is no record to show; choose at least one")
+    by_pair: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        pair = record.content["pair"]
+        by_pair.setdefault((pair["clip"]["sha256"], pair["voice"]["sha256"]), []).append(record)
+    return HTML("".join(_pair_view(same, mouth, metrics, inputs, width_px) for same in by_pair.values()))
+
+
+def _pair_view(records: list[Record], mouth: bool, metrics: Sequence[str], inputs: Path | None, width_px: int) -> str:
+    tracks = [_result_track(record, mouth, metrics) for record in records]
+    source = _source_track(records[0], mouth, inputs)
+    sound = media.read_sound(records[0].video_path, SOUND_RATE_HZ)
+    heard = 0 if source is None else 1  # the voice as given sounds in the results
+    return player([*([] if source is None else [source]), *tracks], sound, heard, width_px).data
+
+
+def _source_track(record: Record, mouth: bool, inputs: Path | None) -> Track | None:
+    """The clip's frames that the result was made from, one by one; None where the clip is not to be found."""
+    pair, num_frames = record.content["pair"], record.content["video"]["num_frames"]
+    try:
+        clip = input_file(record, "clip", inputs)
+    except MediaError:
+        return None
+    video = source_video(clip, pair["clip"]["sha256"], num_frames)
+    curves = _present({LIP_GAP: record.curves.get("lip_gap_source")})
+    path = _mouth_path(clip, pair["clip"]["sha256"], num_frames) if mouth else None
+    return Track("source", video, (pair_label(pair["name"]).replace("\n", ", voice "),), None, curves, path, True)
+
+
+def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
+    content, num_frames = record.content, record.content["video"]["num_frames"]
+    options, entries, curves = content["options"], record.metrics, record.curves
+    shown = {
+        LIP_GAP: curves.get("lip_gap"),
+        SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames),
+    }
+    return Track(
+        label=cell_label(options["guidance_scale"], options["num_inference_steps"], options["seed"], options),
+        video=record.video_path.read_bytes(),
+        notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
+        warning=None if content["model"]["trained"] else UNTRAINED,
+        curves=_present(shown),
+        mouth=_mouth_path(record.video_path, record.id, num_frames) if mouth else None,
+    )
+
+
+def metric_note(name: str, entry: dict) -> str:
+    """`sync_mini_confidence ↑ 0.463 distance`, the arrow where higher is better, or why there is no value."""
+    if entry["value"] is None:
+        return f"{name}: none, {entry['reason']}"
+    return f"{name}{AIMS.get(entry['direction'], '')} {entry['value']:.3f} {entry['unit']}"
+
+
+def by_frame(windows: Sequence[float | None] | None, num_frames: int) -> list[float | None] | None:
+    """Values of windows that begin at frames 0, 1, 2 ..., each at its window's middle frame; None elsewhere."""
+    if not windows:
+        return None
+    before = max(0, num_frames - len(windows)) // 2
+    return ([None] * before + list(windows) + [None] * num_frames)[:num_frames]
+
+
+def _present(curves: dict[str, Sequence[float | None] | None]) -> dict[str, Sequence[float | None]]:
+    return {title: curve for title, curve in curves.items() if curve}
+
+
+@lru_cache(maxsize=32)
+def source_video(clip: Path, clip_sha256: str, num_frames: int) -> bytes:
+    """The first `num_frames` frames of a clip as results see them (25 a second, forward, backward, forward), silent.
+
+    Args:
+        clip_sha256: tells files of one name apart.
+
+    Raises:
+        MediaError: the clip cannot be read.
+    """
+    info = media.probe(clip, media.VIDEO_RATE_HZ)
+    order = media.ping_pong(num_frames, info.num_frames)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "source.mp4"
+        with media.VideoWriter(path, info.width, info.height, preset="veryfast") as writer:
+            for frame in media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ):
+                writer.write(frame)
+        return path.read_bytes()
+
+
+@lru_cache(maxsize=1)
+def _detector() -> MediaPipeLandmarks:
+    return MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+
+
+@lru_cache(maxsize=128)
+def _mouth_path(video: Path, key: str, num_frames: int) -> tuple[Affine, ...] | None:
+    """Affines frame px -> canvas px that lay the mouth still, of every `MOUTH_STEP`-th frame; None without a face.
+
+    Args:
+        key: tells files of one name apart.
+    """
+    there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
+    looked_at = media.ping_pong(num_frames, there)[::MOUTH_STEP]
+    frames = media.read_frames_in_order(video, looked_at, media.VIDEO_RATE_HZ)
+    try:
+        matrices = align(frames, _detector(), FACE_PX).matrices
+    except FaceNotFoundError:
+        return None
+    scale = MOUTH_SIZE_PX[0] / (FACE_PX * (MOUTH_COLUMNS[1] - MOUTH_COLUMNS[0]))
+    corner = FACE_PX * np.array([MOUTH_COLUMNS[0], MOUTH_ROWS[0]])
+    return tuple(scale * (matrix - np.array([[0, 0, corner[0]], [0, 0, corner[1]]])) for matrix in matrices)

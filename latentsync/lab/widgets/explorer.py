@@ -1,0 +1,436 @@
+"""A notebook's view of a record store: filter it, choose cells, see them in step, and make the one that is missing.
+
+`find.find_records` and `render` are the same by themselves: `render` serves plain calls and `ipywidgets.interact`.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+from IPython.display import HTML
+
+from latentsync.config import SamplerOptions
+from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.lab.figures.style import WARNING
+from latentsync.lab.jobs.maker import Answer, Job, Maker, job_like
+from latentsync.lab.records.labels import cell_label, pair_label
+from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.tables.filter import SAME_INPUTS, SETTINGS, VARIANT, filtered, find_records
+from latentsync.lab.tables.tidy import collect_wide
+from latentsync.lab.widgets.comparison import SHOWN_METRICS, compare_view
+from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
+
+NAMES = {"guidance_scale": "guidance", "num_inference_steps": "steps", "seed": "seed"}
+MAX_SHOWN = 5  # results side by side
+ROWS = 9
+
+
+def render(
+    guidance_scale: float,
+    num_inference_steps: int,
+    seed: int,
+    pair: str | None = None,
+    runs_dir: str | Path = "runs",
+    sweep: str | None = None,
+    mouth: bool = False,
+) -> HTML:
+    """One cell of a store beside its source; where it has no record, what there is instead.
+
+    `interact(render, guidance_scale=[1.0, 1.5, 2.0], num_inference_steps=[20], seed=[1247], pair=fixed("g-a__g-b"))`
+
+    Args:
+        pair: CLIP__VOICE; None takes the first that has such a record.
+    """
+    table = collect_wide(runs_dir, sweep)
+    of_pair = filtered(table, None, **({} if pair is None else {"pair": pair}))
+    asked = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
+    found = find_records(of_pair, None, runs_dir, **asked)
+    if found:
+        return compare_view(found[:1], mouth)
+    label = cell_label(guidance_scale, num_inference_steps, seed, {})
+    there = "; ".join(f"{NAMES[name]} {_listed(of_pair, name)}" for name in SETTINGS)
+    return HTML(f"<p>No record of {escape(pair or 'any pair')} has {label}. There are {there}.</p>")
+
+
+def _listed(table: pd.DataFrame, column: str) -> str:
+    return ", ".join(map(_text, _values(table, column))) or "none"
+
+
+def _text(value: float | str) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _values(table: pd.DataFrame, column: str) -> list:
+    """The different values of a column as plain numbers or text, ascending."""
+    return sorted(table[column].dropna().unique().tolist()) if column in table else []
+
+
+class Explorer:
+    """The records of a store as a widget: shown by a notebook as it is.
+
+    Sliders choose a cell, and its record is shown at once; others that are picked from the filtered list stand beside
+    it. A cell that is missing can be made on the spot, by another process, and be cancelled.
+
+    Attributes:
+        table: of the records in view, as `collect_wide` gives it.
+        record: what the sliders are at; None where it is missing.
+        widget: everything, for a place in a larger layout.
+    """
+
+    def __init__(
+        self,
+        runs_dir: str | Path = "runs",
+        sweep: str | None = None,
+        model: str = "mini",
+        overrides: Sequence[str] = (),
+        metrics: Sequence[str] = SHOWN_METRICS,
+        inputs: str | Path | None = None,
+    ) -> None:
+        """
+        Args:
+            sweep: only its records, and what is made here; None takes all.
+            model: that made the records, for those that are missing: a choice of `conf/model`, or a model's folder.
+            overrides: for them, such as `runtime.device=cuda`.
+            metrics: told below each result; the list is sorted by the first.
+            inputs: where clips and voices are that have been moved since.
+
+        Raises:
+            MediaError: there is no record; one is needed to be like.
+        """
+        self.runs_dir, self.sweep = Path(runs_dir), sweep
+        self._model, self._overrides, self._metrics = model, tuple(overrides), tuple(metrics)
+        self._inputs = None if inputs is None else Path(inputs)
+        self._store, self._maker = RecordStore(self.runs_dir), Maker()
+        self._made: list[str] = []
+        self._work: threading.Thread | None = None
+        self._is_filling = self._is_making = False
+        self.record: Record | None = None
+        self._read()
+        self._build()
+        self._fill(keep=False)
+        self._fill_list()
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict:
+        return self.widget._repr_mimebundle_(**kwargs)
+
+    # What there is
+
+    def _read(self) -> None:
+        """Reads the store: the table in view, and all that sliders may find."""
+        self._all = collect_wide(self.runs_dir)
+        if self._all.empty:
+            raise MediaError(f"{self.runs_dir} has no finished record; make some with latentsync run")
+        self.table = self._all
+        if self.sweep is not None:
+            ours = set(collect_wide(self.runs_dir, self.sweep).get("record", ())) | set(self._made)
+            self.table = self._all[self._all["record"].isin(ours)]
+            if self.table.empty:
+                raise MediaError(f"{self.runs_dir} has no finished record of a sweep called {self.sweep!r}")
+
+    def found(self) -> pd.DataFrame:
+        """The rows that the filter lets through, best first by the sorting metric.
+
+        Raises:
+            OptionError: the filter cannot be read.
+        """
+        rows, metric = filtered(self.table, self.where.value), self.sorting.value
+        if metric is None:
+            return rows
+        is_lower_better = base_name(metric) in DEFINITIONS and direction_of(metric) == "lower"
+        return rows.sort_values(metric, ascending=is_lower_better, kind="stable")
+
+    def _variants(self) -> list[tuple[str, tuple]]:
+        """What the pair's records differ in beside the sliders' settings: label and values."""
+        of_pair = self.table[self.table["pair"] == self.pair.value]
+        rows = of_pair[list(VARIANT)].drop_duplicates()
+        told = [column for column in VARIANT if rows[column].nunique() > 1]
+        return [
+            (", ".join(f"{column} {getattr(row, column)}" for column in told) or "as usual", tuple(row))
+            for row in rows.itertuples(index=False)
+        ]
+
+    def _kin(self) -> pd.DataFrame:
+        """All records of the pair and variant in hand, those of other sweeps, too."""
+        first = self.table[self.table["pair"] == self.pair.value].iloc[0]
+        inputs = {name: first[name] for name in SAME_INPUTS}
+        return filtered(self._all, None, **inputs, **dict(zip(VARIANT, self.variant.value, strict=True)))
+
+    # Widgets
+
+    def _build(self) -> None:
+        style = {"description_width": "72px"}
+        self.where = widgets.Text(
+            description="filter", placeholder='sync_mini_confidence > 0.4 and gender == "female"', style=style,
+            continuous_update=False, layout=_wide(460),
+        )  # fmt: skip
+        numbers = [
+            name for name in self.table.select_dtypes("number") if name not in (*SETTINGS, *VARIANT, "video_frames")
+        ]
+        first = next((name for name in self._metrics if name in numbers), None)
+        self.sorting = widgets.Dropdown(
+            options=[("pair and settings", None), *((name, name) for name in numbers)], value=first,
+            description="sort by", style=style, layout=_wide(320),
+        )  # fmt: skip
+        self.again = widgets.Button(
+            description="Refresh", icon="refresh", layout=_wide(96), tooltip="read the store again"
+        )
+        self.count = widgets.HTML()
+        self.picked = widgets.SelectMultiple(rows=ROWS, layout=_wide(540))
+        pairs = list(dict.fromkeys(self.table["pair"]))
+        self.pair = widgets.Dropdown(
+            options=[(_plain(pair), pair) for pair in pairs],
+            value=pairs[0],
+            description="pair",
+            style=style,
+            layout=_wide(360),
+        )
+        self.variant = widgets.Dropdown(description="variant", style=style, layout=_wide(360))
+        self.sliders = {
+            name: widgets.SelectionSlider(
+                options=[0], description=NAMES[name], style=style, continuous_update=False, layout=_wide(360)
+            )
+            for name in SETTINGS
+        }
+        self.entries = {
+            name: widgets.Text(placeholder="other", continuous_update=False, layout=_wide(96)) for name in SETTINGS
+        }
+        self.mouth = widgets.Checkbox(value=False, description="mouths", indent=False, layout=_wide(90))
+        self.make_button = widgets.Button(description="Make this record", icon="play", button_style="primary")
+        self.cancel_button = widgets.Button(description="Cancel", icon="stop", layout=_wide(96))
+        self.progress = widgets.IntProgress(layout=_wide(220))
+        self.stage = widgets.HTML()
+        self.status, self.view = widgets.HTML(), widgets.HTML()
+        self._making = widgets.HBox([self.progress, self.stage, self.cancel_button])
+        left = widgets.VBox([self.where, widgets.HBox([self.sorting, self.again]), self.count, self.picked])
+        rows = [widgets.HBox([self.sliders[name], self.entries[name]]) for name in SETTINGS]
+        buttons = widgets.HBox([self.mouth, self.make_button])
+        right = widgets.VBox([self.pair, self.variant, *rows, buttons, self._making])
+        top = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap", grid_gap="8px 28px"))
+        self.widget = widgets.VBox([top, self.status, self.view])
+        self.where.observe(lambda _: self._list(), "value")
+        self.sorting.observe(lambda _: self._list(), "value")
+        for chosen in (self.pair, self.variant):
+            chosen.observe(lambda _: None if self._is_filling else self._fill(keep=False), "value")
+        for shown in (self.picked, self.mouth, *self.sliders.values()):
+            shown.observe(lambda _: self._show(), "value")
+        for name, entry in self.entries.items():
+            entry.observe(lambda change, name=name: self._enter(name, change["new"]), "value")
+        self.again.on_click(lambda _: self._try(self.refresh))
+        self.make_button.on_click(lambda _: self.launch())
+        self.cancel_button.on_click(lambda _: self.cancel())
+
+    def _fill(self, keep: bool) -> None:
+        """Gives the sliders the values of the pair and variant in hand.
+
+        Args:
+            keep: where the sliders are, also if nothing is there.
+        """
+        self._is_filling = True
+        variants, before = self._variants(), self.variant.value
+        self.variant.options = variants
+        self.variant.value = before if before in [value for _, value in variants] else variants[0][1]
+        self.variant.layout.display = None if len(variants) > 1 else "none"
+        kin = self._kin()
+        in_view = kin[kin["record"].isin(self.table["record"])].iloc[0]
+        keep = keep or not filtered(kin, None, **self.settings).empty
+        for name, slider in self.sliders.items():
+            chosen = slider.value if keep else in_view[name].item()
+            values = sorted({*_values(kin, name), chosen})
+            slider.options, slider.value = [(_text(value), value) for value in values], chosen
+        self._is_filling = False
+        self._show()
+
+    def _list(self) -> None:
+        """Fills the list by the filter; what was picked stays so while it is in the list."""
+        self._try(self._fill_list)
+
+    def _fill_list(self) -> None:
+        rows = self.found()
+        metric = self.sorting.value
+        options = [(_row_label(row, metric), row["record"]) for _, row in rows.iterrows()]
+        kept = tuple(record for record in self.picked.value if record in set(rows["record"]))
+        self._is_filling = True
+        self.picked.options, self.picked.value = options, kept
+        self._is_filling = False
+        hint = "Those picked (Ctrl or Shift: several) stand beside the sliders'."
+        self.count.value = f"{len(rows)} of {len(self.table)} records. {hint}"
+        self._show()
+
+    def _enter(self, name: str, text: str) -> None:
+        """Takes a value that no record has among a slider's."""
+        if text.strip():
+            self._try(self.choose, **{name: text})
+            self.entries[name].value = ""
+
+    def _try(self, action: Callable[..., None], **told: object) -> None:
+        """Does what a control asks for; an error is shown and leaves the widget usable."""
+        try:
+            action(**told)
+        except LatentSyncError as error:
+            self.status.value = _warning(str(error))
+
+    # What users and buttons do
+
+    def choose(self, pair: str | None = None, **settings: float | str) -> None:
+        """Moves to a cell, as the sliders do: guidance_scale, num_inference_steps, seed, also values that are new.
+
+        Raises:
+            OptionError: a setting is unknown or not allowed, or no record is of that pair.
+        """
+        if unknown := set(settings) - set(SETTINGS):
+            raise OptionError(f"{', '.join(unknown)} is no slider; they are {', '.join(SETTINGS)}")
+        checked = {name: _number(name, value) for name, value in settings.items()}
+        if pair is not None:
+            if pair not in set(self.table["pair"]):
+                raise OptionError(
+                    f"no record is of pair {pair}; there are {', '.join(dict.fromkeys(self.table['pair']))}"
+                )
+            self.pair.value = pair
+        self._is_filling = True
+        for name, value in checked.items():
+            slider = self.sliders[name]
+            values = sorted({*(known for _, known in slider.options), value})
+            slider.options = [(_text(known), known) for known in values]
+            slider.value = value
+        self._is_filling = False
+        self._show()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Where the sliders are."""
+        return {name: slider.value for name, slider in self.sliders.items()}
+
+    def refresh(self) -> None:
+        """Reads the store again, for what has been made meanwhile."""
+        self._read()
+        self._fill(keep=True)
+        self._fill_list()
+
+    def render(self, guidance_scale: float, num_inference_steps: int, seed: int, pair: str | None = None) -> HTML:
+        """A cell's record beside its source, whatever is picked; for `interact` and plain calls."""
+        return render(guidance_scale, num_inference_steps, seed, pair, self.runs_dir, self.sweep, self.mouth.value)
+
+    def launch(self) -> None:
+        """Starts to make the record that the sliders are at; `wait` waits for it."""
+        if self._is_making:
+            return
+        try:
+            like = self._store.find(self._kin().iloc[0]["record"])
+            job = job_like(like, **self.settings, model=self._model, overrides=self._overrides, inputs=self._inputs)
+        except LatentSyncError as error:
+            self.status.value = _warning(str(error))
+            return
+        self._set_making(True)
+        self._work = threading.Thread(target=self._make, args=(job, self.pair.value, self.settings), daemon=True)
+        self._work.start()
+
+    def cancel(self) -> None:
+        """Stops what is being made; what of it is written already is removed first, which may take a few seconds."""
+        self.cancel_button.disabled, self.status.value = self._is_making, "Stopping."
+        self._maker.cancel()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits for what is being made; whether it has ended."""
+        if self._work is not None:
+            self._work.join(timeout_s)
+        return self._work is None or not self._work.is_alive()
+
+    def close(self) -> None:
+        """Ends the process that makes records, and gives back its memory."""
+        self._maker.close()
+
+    # Making and showing
+
+    def _make(self, job: Job, pair: str, settings: dict[str, Any]) -> None:
+        told = f"{_plain(pair)}, {cell_label(**settings, options={})}"
+        try:
+            answer = self._maker.make(job, self._on_progress)
+        except OSError as error:
+            answer = Answer(reason=f"no process could be started ({error})")
+        if answer.record is not None:
+            self._made.append(answer.record)
+            self._try(self.refresh)
+        self._show()
+        self._set_making(False)
+        self._tell(answer, told)
+
+    def _tell(self, answer: Answer, told: str) -> None:
+        if answer.is_cancelled:
+            self.status.value = f"<b>Cancelled:</b> {escape(told)}. Nothing of it was kept."
+        elif answer.reason is not None:
+            self.status.value = _warning(f"{told} failed: {answer.reason}")
+
+    def _on_progress(self, stage: str, done: int, total: int) -> None:
+        self.progress.max, self.progress.value = max(1, total), done
+        self.stage.value = f"{escape(stage)}, {done} of {total}" if total else escape(stage)
+
+    def _set_making(self, value: bool) -> None:
+        self._is_making = value
+        self.cancel_button.disabled = False
+        self.progress.value, self.stage.value = 0, ""
+        self._offer()
+
+    def _offer(self) -> None:
+        """Shows what can be done: make what is missing, or cancel what is being made."""
+        self._making.layout.display = None if self._is_making else "none"
+        self.make_button.disabled = self._is_making or self.record is not None
+
+    def _show(self) -> None:
+        """Shows the sliders' record and those that are picked."""
+        if self._is_filling:
+            return
+        rows = filtered(self._kin(), None, **self.settings)
+        self.record = None if rows.empty else self._store.find(rows.iloc[0]["record"])
+        self._offer()
+        label = f"{_plain(self.pair.value)}, {cell_label(**self.settings, options={})}"
+        if self.record is None:
+            self.status.value = f"<b>Missing:</b> {escape(label)}. No record of the store has these settings."
+        else:
+            self.status.value = f"<b>{escape(label)}</b> is record <code>{self.record.id}</code>."
+        ids = dict.fromkeys([*([] if self.record is None else [self.record.id]), *self.picked.value])
+        if len(ids) > MAX_SHOWN:
+            self.status.value += f" {len(ids)} are picked, the first {MAX_SHOWN} are shown."
+        records = [record for i in list(ids)[:MAX_SHOWN] if (record := self._store.find(i)) is not None]
+        try:
+            self.view.value = (
+                compare_view(records, self.mouth.value, self._metrics, self._inputs).data if records else ""
+            )
+        except LatentSyncError as error:
+            self.view.value, self.status.value = "", _warning(str(error))
+
+
+def _wide(width_px: int) -> widgets.Layout:
+    """A layout of one widget's own: one that is shared would be hidden with any of them."""
+    return widgets.Layout(width=f"{width_px}px")
+
+
+def _plain(pair: str) -> str:
+    return pair_label(pair).replace("\n", ", voice ")
+
+
+def _row_label(row: pd.Series, metric: str | None) -> str:
+    value = "" if metric is None else ("  none  " if pd.isna(row[metric]) else f"{row[metric]:8.3f}")
+    settings = cell_label(row["guidance_scale"], row["num_inference_steps"], row["seed"], row)
+    return f"{value}  {_plain(row['pair'])}: {settings}".strip()
+
+
+def _number(name: str, text: float | str) -> float | int:
+    """A setting as its option takes it.
+
+    Raises:
+        OptionError: it is no number, or not one that is allowed.
+    """
+    kind = float if name == "guidance_scale" else int
+    try:
+        value = kind(text)
+    except (ValueError, OverflowError):
+        raise OptionError(f"{name} is {text!r}; give a {'number' if kind is float else 'whole number'}") from None
+    return getattr(SamplerOptions(**{name: value}), name)
+
+
+def _warning(text: str) -> str:
+    return f'<span style="color:{WARNING}">{escape(text)}</span>'

@@ -1,0 +1,60 @@
+"""A short piece of a clip and of its voice, for what need not see and hear all of it."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from latentsync import media
+from latentsync.errors import OptionError
+from latentsync.media import VIDEO_RATE_HZ, VideoWriter
+from latentsync.media.sound import SOUND_RATE_HZ, write_wav
+
+CRF = 10  # visually lossless
+
+
+def excerpt_voice(voice: Path, target: Path, start_s: float, duration_s: float) -> Path:
+    """A piece of a voice as a WAV file, 16 kHz mono; returns `target`."""
+    samples = media.read_sound(voice, SOUND_RATE_HZ)
+    first, last = (round(second * SOUND_RATE_HZ) for second in (start_s, start_s + duration_s))
+    if not 0 <= first < last <= len(samples):
+        raise OptionError(
+            f"a piece from {start_s:g} to {start_s + duration_s:g} s is wanted of {voice}, which holds "
+            f"{len(samples) / SOUND_RATE_HZ:.2f} s; choose another start_s or duration_s"
+        )
+    write_wav(target, np.round(np.clip(samples[first:last], -1, 1) * 32767).astype(np.int16))
+    return target
+
+
+def excerpt(
+    clip: Path, folder: Path, start_s: float, duration_s: float, height_px: int | None = None, silent: bool = False
+) -> Path:
+    """A piece of a clip, NAME.mp4 at 25 Hz, and of the voice that lies beside it, NAME.wav, in a folder that is there.
+
+    Args:
+        clip: with its voice beside it (.wav).
+        height_px: of the piece, even; None: as the clip.
+        silent: whether the video itself is left without the sound.
+
+    Returns:
+        The piece's video.
+
+    Raises:
+        OptionError: clip or voice do not hold the piece.
+        MediaError: a file cannot be read or written.
+    """
+    target = folder / clip.name
+    sound = excerpt_voice(clip.with_suffix(".wav"), target.with_suffix(".wav"), start_s, duration_s)
+    info = media.probe(clip, VIDEO_RATE_HZ)
+    start, count = (round(second * VIDEO_RATE_HZ) for second in (start_s, duration_s))
+    if start + count > info.num_frames:
+        raise OptionError(
+            f"frames {start} to {start + count} are wanted of {clip}, which has {info.num_frames}; "
+            f"choose another start_s or duration_s"
+        )
+    height = height_px or info.height
+    size = round(info.width * height / info.height), height
+    with VideoWriter(target, *size, crf=CRF, sound=None if silent else sound, comment=f"a piece of {clip.name}") as out:
+        for frame in media.read_frames(clip, VIDEO_RATE_HZ, start, start + count):
+            out.write(frame if size == frame.shape[1::-1] else cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+    return target

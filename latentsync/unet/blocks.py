@@ -1,0 +1,304 @@
+"""The blocks of the audio-conditioned 3-D UNet. All know shapes only, nothing of files, schedules or faces.
+
+Hidden states are `b c f h w`. Convolutions are 2-D with the frames folded into the batch. GroupNorm in residual blocks
+takes its statistics over all frames of a window at once, in spatial transformers and motion modules frame by frame.
+Parameter names are those of the published checkpoints.
+"""
+
+import math
+
+import torch
+from diffusers.models.attention import FeedForward
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, silu
+
+from latentsync.unet.attention import Attention
+
+SPATIAL_NORM_EPS = 1e-6
+MOTION_NORM_GROUPS = 32  # hard-coded in the original, whatever norm_num_groups says
+
+
+class FrameConv(nn.Conv2d):
+    """A 2-D convolution of every frame of `b c f h w`."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        frames = hidden_states.shape[2]
+        folded = super().forward(rearrange(hidden_states, "b c f h w -> (b f) c h w"))
+        return rearrange(folded, "(b f) c h w -> b c f h w", f=frames)
+
+
+class Downsample3D(nn.Module):
+    """Halves height and width."""
+
+    def __init__(self, channels: int, padding: int) -> None:
+        super().__init__()
+        self.conv = FrameConv(channels, channels, 3, stride=2, padding=padding)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return self.conv(hidden_states)
+
+
+class Upsample3D(nn.Module):
+    """Doubles height and width, or brings them to the size of the skip connection that comes next."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = FrameConv(channels, channels, 3, padding=1)
+
+    def forward(self, hidden_states: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        frames, height, width = hidden_states.shape[2:]
+        target = (frames, *(size or (2 * height, 2 * width)))
+        return self.conv(interpolate(hidden_states, size=target, mode="nearest"))
+
+
+class ResnetBlock3D(nn.Module):
+    """Two convolutions with the timestep embedding added between them, and a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, temb_channels: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps=eps)
+        self.conv1 = FrameConv(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(temb_channels, out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps=eps)
+        self.conv2 = FrameConv(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = FrameConv(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
+        residual = hidden_states if self.conv_shortcut is None else self.conv_shortcut(hidden_states)
+        hidden_states = self.conv1(silu(self.norm1(hidden_states)))
+        hidden_states = hidden_states + self.time_emb_proj(silu(temb))[:, :, None, None, None]
+        return residual + self.conv2(silu(self.norm2(hidden_states)))
+
+
+class BasicTransformerBlock(nn.Module):
+    """Self-attention within a frame, cross-attention to the frame's audio window, feed-forward."""
+
+    def __init__(self, dim: int, heads: int, audio_dim: int | None) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn1 = Attention(dim, heads)
+        if audio_dim is not None:
+            self.norm2 = nn.LayerNorm(dim)
+            self.attn2 = Attention(dim, heads, audio_dim)
+        else:
+            self.norm2 = self.attn2 = None
+        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor, audio: Tensor | None) -> Tensor:
+        tokens = tokens + self.attn1(self.norm1(tokens))
+        if self.attn2 is not None and audio is not None:
+            tokens = tokens + self.attn2(self.norm2(tokens), audio)
+        return tokens + self.ff(self.norm3(tokens))
+
+
+class Transformer3DModel(nn.Module):
+    """A spatial transformer over the positions of each frame."""
+
+    def __init__(self, channels: int, heads: int, audio_dim: int | None, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=SPATIAL_NORM_EPS)
+        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList([BasicTransformerBlock(channels, heads, audio_dim)])
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, hidden_states: Tensor, audio: Tensor | None) -> Tensor:
+        """hidden_states (b, c, f, h, w), audio (b*f, t, d) -> (b, c, f, h, w)."""
+        frames, height = hidden_states.shape[2:4]
+        folded = rearrange(hidden_states, "b c f h w -> (b f) c h w")
+        tokens = rearrange(self.proj_in(self.norm(folded)), "n c h w -> n (h w) c")
+        for block in self.transformer_blocks:
+            tokens = block(tokens, audio)
+        out = folded + self.proj_out(rearrange(tokens, "n (h w) c -> n c h w", h=height))
+        return rearrange(out, "(b f) c h w -> b c f h w", f=frames)
+
+
+class PositionalEncoding(nn.Module):
+    """Sinusoidal positions of the frames in a window; sine and cosine interleaved."""
+
+    def __init__(self, dim: int, max_len: int) -> None:
+        super().__init__()
+        position = torch.arange(max_len)[:, None]
+        frequency = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
+        pe = torch.zeros(1, max_len, dim)
+        pe[0, :, 0::2] = torch.sin(position * frequency)
+        pe[0, :, 1::2] = torch.cos(position * frequency)
+        self.register_buffer("pe", pe)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens + self.pe[:, : tokens.shape[1]].to(tokens.dtype)
+
+
+class TemporalAttention(Attention):
+    """Attention of each position to itself over the frames; the values carry the frame's position too."""
+
+    def __init__(self, dim: int, heads: int, max_len: int) -> None:
+        super().__init__(dim, heads)
+        self.pos_encoder = PositionalEncoding(dim, max_len)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(self.pos_encoder(tokens))
+
+
+class TemporalTransformerBlock(nn.Module):
+    """Temporal self-attentions one after the other, then feed-forward; tokens are (b*h*w, f, c)."""
+
+    def __init__(self, dim: int, heads: int, attentions: int, max_len: int) -> None:
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(TemporalAttention(dim, heads, max_len) for _ in range(attentions))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(attentions))
+        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff_norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
+            tokens = tokens + attention(norm(tokens))
+        return tokens + self.ff(self.ff_norm(tokens))
+
+
+class TemporalTransformer3DModel(nn.Module):
+    """A transformer over the frames of each position (AnimateDiff, arXiv 2307.04725)."""
+
+    def __init__(self, channels: int, heads: int, blocks: int, attentions: int, max_len: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(MOTION_NORM_GROUPS, channels, eps=SPATIAL_NORM_EPS)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(
+            TemporalTransformerBlock(channels, heads, attentions, max_len) for _ in range(blocks)
+        )
+        self.proj_out = nn.Linear(channels, channels)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        frames, height, width = hidden_states.shape[2:]
+        normed = self.norm(rearrange(hidden_states, "b c f h w -> (b f) c h w"))
+        tokens = self.proj_in(rearrange(normed, "(b f) c h w -> (b h w) f c", f=frames))
+        for block in self.transformer_blocks:
+            tokens = block(tokens)
+        out = rearrange(self.proj_out(tokens), "(b h w) f c -> b c f h w", h=height, w=width)
+        return hidden_states + out
+
+
+class MotionModule(nn.Module):
+    """The wrapper that gives the temporal transformer its published name."""
+
+    def __init__(self, channels: int, kwargs: dict) -> None:
+        super().__init__()
+        self.temporal_transformer = TemporalTransformer3DModel(
+            channels,
+            heads=kwargs["num_attention_heads"],
+            blocks=kwargs["num_transformer_block"],
+            attentions=len(kwargs["attention_block_types"]),
+            max_len=kwargs["temporal_position_encoding_max_len"],
+        )
+        if kwargs.get("zero_initialize", True):
+            nn.init.zeros_(self.temporal_transformer.proj_out.weight)
+            nn.init.zeros_(self.temporal_transformer.proj_out.bias)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return self.temporal_transformer(hidden_states)
+
+
+class _Level(nn.Module):
+    """What runs resnets, attentions and motion modules, with or without their activations kept for the way back."""
+
+    gradient_checkpointing = False  # diffusers' `enable_gradient_checkpointing` sets it, and the function
+
+    def _run(self, part: nn.Module, *inputs: Tensor | None) -> Tensor:
+        """The part's output; with gradient checkpointing it is computed again on the way back, as in the original."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(part, *inputs)
+        return part(*inputs)
+
+    def _layer(self, resnet: nn.Module, attention: nn.Module | None, motion: nn.Module | None, x, temb, audio):
+        hidden_states = self._run(resnet, x, temb)
+        if attention is not None:
+            hidden_states = self._run(attention, hidden_states, audio)
+        return hidden_states if motion is None else self._run(motion, hidden_states)
+
+
+class _LayeredBlock(_Level):
+    """Layers of resnet, attention (optional) and motion module (optional), shared by the way down and the way up."""
+
+    def __init__(
+        self,
+        channels: list[tuple[int, int]],
+        temb_channels: int,
+        groups: int,
+        eps: float,
+        heads: int | None,
+        audio_dim: int | None,
+        motion_kwargs: dict | None,
+    ) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(ResnetBlock3D(i, o, temb_channels, groups, eps) for i, o in channels)
+        if heads is not None:
+            self.attentions = nn.ModuleList(Transformer3DModel(o, heads, audio_dim, groups) for _, o in channels)
+        else:
+            self.attentions = [None] * len(channels)
+        if motion_kwargs is not None:
+            self.motion_modules = nn.ModuleList(MotionModule(o, motion_kwargs) for _, o in channels)
+        else:
+            self.motion_modules = [None] * len(channels)
+
+    def layers(self) -> list[tuple[nn.Module, nn.Module | None, nn.Module | None]]:
+        return list(zip(self.resnets, self.attentions, self.motion_modules, strict=True))
+
+
+class DownBlock(_LayeredBlock):
+    """One level of the way down; every layer's output, and that of the downsampler, is a skip connection."""
+
+    def __init__(self, in_channels, out_channels, layers, padding, downsample: bool, **kwargs) -> None:
+        super().__init__([(in_channels if i == 0 else out_channels, out_channels) for i in range(layers)], **kwargs)
+        self.downsamplers = nn.ModuleList([Downsample3D(out_channels, padding)]) if downsample else []
+
+    def forward(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        skips = []
+        for resnet, attention, motion in self.layers():
+            hidden_states = self._layer(resnet, attention, motion, hidden_states, temb, audio)
+            skips.append(hidden_states)
+        for downsampler in self.downsamplers:
+            hidden_states = downsampler(hidden_states)
+            skips.append(hidden_states)
+        return hidden_states, skips
+
+
+class UpBlock(_LayeredBlock):
+    """One level of the way up; each layer takes one skip connection from the end of the list."""
+
+    def __init__(self, in_channels, out_channels, skip_channels: list[int], upsample: bool, **kwargs) -> None:
+        channels = [
+            ((in_channels if i == 0 else out_channels) + skip, out_channels) for i, skip in enumerate(skip_channels)
+        ]
+        super().__init__(channels, **kwargs)
+        self.upsamplers = nn.ModuleList([Upsample3D(out_channels)]) if upsample else []
+
+    def forward(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio: Tensor | None) -> Tensor:
+        hidden_states = self.all_but_last_layer(hidden_states, skips, temb, audio)
+        hidden_states = self.last_layer(hidden_states, skips.pop(), temb, audio)
+        for upsampler in self.upsamplers:
+            hidden_states = upsampler(hidden_states, size=tuple(skips[-1].shape[-2:]))
+        return hidden_states
+
+    def all_but_last_layer(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio) -> Tensor:
+        for layer in self.layers()[:-1]:
+            hidden_states = self._layer(*layer, torch.cat([hidden_states, skips.pop()], dim=1), temb, audio)
+        return hidden_states
+
+    def last_layer(self, hidden_states: Tensor, skip: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
+        return self._layer(*self.layers()[-1], torch.cat([hidden_states, skip], dim=1), temb, audio)
+
+
+class MidBlock(_Level):
+    """The lowest level: resnet, attention, motion module (where configured), resnet."""
+
+    def __init__(self, channels, temb_channels, groups, eps, heads, audio_dim, motion_kwargs) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(ResnetBlock3D(channels, channels, temb_channels, groups, eps) for _ in range(2))
+        self.attentions = nn.ModuleList([Transformer3DModel(channels, heads, audio_dim, groups)])
+        self.motion_modules = nn.ModuleList([MotionModule(channels, motion_kwargs)]) if motion_kwargs else [None]
+
+    def forward(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
+        first, second = self.resnets
+        hidden_states = self._layer(first, self.attentions[0], self.motion_modules[0], hidden_states, temb, audio)
+        return self._run(second, hidden_states, temb)
