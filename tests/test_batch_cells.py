@@ -33,7 +33,7 @@ def test_cells_made_together_are_those_made_alone(clips, tmp_path):
     made = store.all()
     assert len(made) == 3 and {record.content["options"]["num_inference_steps"] for record in made} == {1}
     assert {record.content["together"] for record in made} == {3}
-    assert [run(config, together) for config in together].count(["found"]) == 5  # 3, and of 2 batches the others
+    assert [run(config, together) for config in together].count(["cached"]) == 5  # 3, and of 2 batches the others
     expected = {record.id: record for record in RecordStore(tmp_path / "alone").all()}
     assert {record.id for record in store.all()} == set(expected)
     for record in store.all():
