@@ -13,32 +13,17 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from PIL import Image
-
-from latentsync import LipsyncPipeline, media
-from latentsync.errors import LatentSyncError, MediaError
-from latentsync.files import write_bytes
+from latentsync.errors import LatentSyncError
 from latentsync.lab.console import say
-from latentsync.lab.evaluation.sensitivity import effects, judged
-from latentsync.lab.figures.mouths import mouths
-from latentsync.lab.figures.sheets import strips
-from latentsync.lab.figures.style import png_bytes, small_png
-from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.pages.executed import execute, write_executed
-from latentsync.lab.pages.studies import PAGE_FILE, STUDIES, TABLE_FILE, Results, write_results
-from latentsync.lab.tables.tidy import read_source, read_table
+
+if TYPE_CHECKING:
+    from latentsync.lab.pages.studies import Results
 
 CLIP, VOICE = "g-clara.mp4", "g-clara-weather.wav"
 STEPS, GUIDANCE = 20, 1.8
-GIF_S, GIF_HZ, GIF_PX = (0.4, 2.6), 12.5, 168
-GIF_COLOURS = 64
 SHOTS = ("explorer",)
 SHOT_PX = 1000  # wide
 NOTEBOOKS = ("00_quickstart", "01_inside_the_pipeline", "02_guidance_sweep", "05_metrics_under_test")
@@ -71,22 +56,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def study_results(studies: Path, name: str) -> Results:
+def study_results(studies: Path, name: str) -> "Results":
     """What a study's page shows, computed from its table.
 
     Raises:
         MediaError, OptionError: there is no such table, or it lacks what is shown.
     """
+    from latentsync.lab.evaluation.sensitivity import effects, judged
+    from latentsync.lab.pages.studies import STUDIES, TABLE_FILE
+    from latentsync.lab.tables.tidy import read_source, read_table
+
     path = studies / name / TABLE_FILE
-    return STUDIES[name](read_source(path, None) if name in OF_RECORDS else _measured(read_table(path), name))
-
-
-def _measured(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    return effects(table[table["metric"].map(judged)]) if name == "measures" else table
+    table = read_source(path, None) if name in OF_RECORDS else read_table(path)
+    return STUDIES[name](effects(table[table["metric"].map(judged)]) if name == "measures" else table)
 
 
 def study_pages(studies: Path) -> None:
     """Writes the figures and the results of every study."""
+    from latentsync.lab.figures.pictures import write_figure
+    from latentsync.lab.pages.studies import PAGE_FILE, STUDIES, write_results
+
     for name in STUDIES:
         results = study_results(studies, name)
         for figure_name, figure in results.figures.items():
@@ -96,6 +85,8 @@ def study_pages(studies: Path) -> None:
 
 def executed_notebooks(notebooks: Path, output: Path) -> None:
     """Runs the notebooks that a visitor should see, and writes them as Markdown."""
+    from latentsync.lab.pages.executed import execute, write_executed
+
     for name in NOTEBOOKS:
         source, target = notebooks / f"{name}.ipynb", output / f"{name}.md"
         write_executed(execute(source), source, target)
@@ -105,6 +96,10 @@ def executed_notebooks(notebooks: Path, output: Path) -> None:
 
 def screenshots(shots: Path | None, output: Path) -> None:
     """Writes those screenshots of the browser tests that are there, smaller."""
+    from PIL import Image
+
+    from latentsync.lab.figures.pictures import write_image
+
     for name in SHOTS:
         if shots is not None and (shot := shots / f"{name}.png").is_file():
             with Image.open(shot) as image:
@@ -114,6 +109,12 @@ def screenshots(shots: Path | None, output: Path) -> None:
 
 def result_pictures(output: Path) -> None:
     """Frames, mouths and a moving picture of a shipped clip with another sentence by the embedded model."""
+    from latentsync import LipsyncPipeline
+    from latentsync.lab.figures.mouths import mouths
+    from latentsync.lab.figures.pictures import write_figure, write_gif
+    from latentsync.lab.figures.sheets import strips
+    from latentsync.lab.options.pairs import SHIPPED_DIR
+
     clip = SHIPPED_DIR / CLIP
     pipe = LipsyncPipeline.from_pretrained("mini")
     with tempfile.TemporaryDirectory() as folder:
@@ -124,35 +125,3 @@ def result_pictures(output: Path) -> None:
         write_figure(strips(rows), output / "result.png")
         write_figure(mouths({"source": clip, "result for another sentence": result}, made), output / "mouths.png")
         write_gif([clip, result], output / "result.gif")
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as a small PNG."""
-    with Image.open(BytesIO(png_bytes(figure))) as image:
-        write_image(image.convert("RGB"), path)
-
-
-def write_image(image: Image.Image, path: Path) -> None:
-    """Writes a picture as a PNG of few colours."""
-    write_bytes(path, small_png(image))
-    say(f"{path}: {path.stat().st_size / 1000:.0f} kB")
-
-
-def write_gif(videos: list[Path], path: Path) -> None:
-    """Videos side by side as a moving picture, the same piece of each.
-
-    Raises:
-        MediaError: a video is shorter than the piece.
-    """
-    numbers = [round(s * media.VIDEO_RATE_HZ) for s in np.arange(*GIF_S, 1 / GIF_HZ)]
-    columns = [list(media.read_frames_in_order(video, numbers, media.VIDEO_RATE_HZ)) for video in videos]
-    if any(len(frames) < len(numbers) for frames in columns):
-        raise MediaError(f"{path} shows {GIF_S[1]} s; give videos of that length")
-    size = GIF_PX, GIF_PX
-    frames = [
-        Image.fromarray(np.hstack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in row]))
-        for row in zip(*columns, strict=True)
-    ]
-    first, *others = [frame.quantize(GIF_COLOURS, dither=Image.Dither.NONE) for frame in frames]
-    first.save(path, save_all=True, append_images=others, duration=round(1000 / GIF_HZ), loop=0, optimize=True)
-    say(f"{path}: {path.stat().st_size / 1000:.0f} kB")

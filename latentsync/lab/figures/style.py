@@ -5,7 +5,6 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
 MARKERS = ("o", "s", "^", "D", "v", "P")  # so that colour is not alone in telling lines apart
@@ -13,7 +12,6 @@ GREY = "#6B6B6B"
 UNTRAINED = "untrained model: plumbing only"
 WARNING = "#B00020"
 DPI = 150
-PNG_COLOURS = 256  # of a small picture: a third of the size and hardly seen
 
 
 class ShownFigure(Figure):
@@ -27,13 +25,6 @@ def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
     """A figure as the content of a PNG file."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
-
-
-def small_png(image: Image.Image) -> bytes:
-    """A picture in RGB as the content of a PNG file of few colours."""
-    buffer = BytesIO()
-    image.quantize(PNG_COLOURS, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

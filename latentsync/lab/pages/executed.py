@@ -19,7 +19,7 @@ from PIL import Image
 
 from latentsync.errors import OptionError
 from latentsync.files import write_bytes, write_text
-from latentsync.lab.figures.style import small_png
+from latentsync.lab.figures.pictures import small_png
 
 MAX_PX = 1000  # of a picture, across
 CELL_S = 600  # that a cell may take
