@@ -75,14 +75,14 @@ def test_an_executed_notebook_becomes_a_page_with_small_pictures(tmp_path):
         output({"text/html": '<iframe srcdoc="<video></video>"></iframe>', "text/plain": "a player"}),
     ]
     cells = [
-        nbformat.v4.new_markdown_cell("[docs](../docs/a.md) [next](01.ipynb) [web](https://a.b/c)"),
-        nbformat.v4.new_code_cell("shown()", outputs=outputs),
+        nbformat.v4.new_markdown_cell("[docs](../docs/a.md) [next](01.ipynb) [page](02.ipynb) [web](https://a.b/c)"),
+        nbformat.v4.new_code_cell("made[0](x)", outputs=outputs),
     ]
     target = tmp_path / "docs" / "notebooks" / "00.md"
-    write_executed(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "00.ipynb", target)
+    write_executed(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "00.ipynb", target, ["02"])
     text = target.read_text()
-    assert "[docs](../a.md) [next](../../notebooks/01.ipynb) [web](https://a.b/c)" in text
-    assert "printed" in text and PLAYER in text
+    assert "[docs](../a.md) [next](../../notebooks/01.ipynb) [page](02.md) [web](https://a.b/c)" in text
+    assert "made[0](x)" in text and "printed" in text and PLAYER in text
     assert not any(word in text for word in ("progress", "widget", "a figure", "<", "srcdoc"))
     assert "| row | 1.500000 | 2.500000 | - |" in text and "b\\|c" in text
     (picture,) = target.parent.glob("00_files/*.png")

@@ -89,7 +89,7 @@ def executed_notebooks(notebooks: Path, output: Path) -> None:
 
     for name in NOTEBOOKS:
         source, target = notebooks / f"{name}.ipynb", output / f"{name}.md"
-        write_executed(execute(source), source, target)
+        write_executed(execute(source), source, target, NOTEBOOKS)
         size = sum(path.stat().st_size for path in [target, *target.parent.glob(f"{name}_files/*")])
         say(f"{target}: {size / 1000:.0f} kB with its pictures")
 

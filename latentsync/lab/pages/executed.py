@@ -6,6 +6,8 @@ Tables become Markdown tables, players of videos a line that says where they are
 import os
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Collection
+from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
 
@@ -43,32 +45,34 @@ def execute(path: Path) -> NotebookNode:
         raise OptionError(f"{path} stopped: {error.ename}: {error.evalue}; run it to see where") from error
 
 
-def write_executed(notebook: NotebookNode, source: Path, target: Path) -> None:
+def write_executed(notebook: NotebookNode, source: Path, target: Path, pages: Collection[str] = ()) -> None:
     """Writes an executed notebook as TARGET.md, and its pictures into TARGET_files/.
 
     Args:
         source: where the notebook lies, whose links are relative to it.
         target: the Markdown file.
+        pages: names (without suffix) of notebooks whose pages lie beside the target; links lead to these.
     """
-    notebook = nbformat.from_dict(notebook)
+    notebook = deepcopy(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [shown for output in cell.outputs if (shown := _shown(output)) is not None]
-    resources = {"output_files_dir": f"{target.stem}_files"}
-    text, found = MarkdownExporter().from_notebook_node(notebook, resources)
-    pictures = found["outputs"]
+        else:
+            cell.source = LINK.sub(lambda link: link[1] + _moved(link[2], source, target, pages), cell.source)
+    text, found = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": f"{target.stem}_files"})
     for old in target.parent.glob(f"{target.stem}_files/*"):
         old.unlink()
-    for name, data in pictures.items():
+    for name, data in found["outputs"].items():
         write_bytes(target.parent / name, data)
-    named = {str(name) for name in pictures}
-    text = LINK.sub(lambda link: link[1] + (link[2] if link[2] in named else _moved(link[2], source, target)), text)
+    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).replace("![png](", "![output](")
     note = f"*Made by `make pictures` from [{source.name}]({_moved(source.name, source, target)}): do not edit.*\n"
     write_text(target, f"{note}\n{text.strip()}\n")
 
 
-def _moved(link: str, source: Path, target: Path) -> str:
+def _moved(link: str, source: Path, target: Path, pages: Collection[str] = ()) -> str:
     """A link of the notebook as a link of the page."""
+    if link.endswith(".ipynb") and Path(link).stem in pages:
+        return f"{Path(link).stem}.md"
     return Path(os.path.relpath(source.parent / link, target.parent)).as_posix()
 
 
