@@ -1,16 +1,20 @@
 """What records cost: time by the passes of the network and the frames, and disk, by what finished ones took."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from latentsync.config import recorded_infos, recorded_options
-from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from latentsync.pipeline import LipsyncPipeline
 
 
 @dataclass(frozen=True)
@@ -25,14 +29,22 @@ class Pace:
         return table["video_frames"] * (self.once + self.step * table["num_inference_steps"])
 
 
-def pace_of(records: Sequence[Record]) -> Pace:
-    """The pace at which some records were made, of one model and guided alike."""
-    contents = [record.content for record in records]
-    frames = [content["video"]["num_frames"] for content in contents]
-    steps = [content["options"]["num_inference_steps"] for content in contents]
-    denoise = sum(content["timings_s"]["denoise"] for content in contents)
-    rest = sum(content["timings_s"]["total"] for content in contents) - denoise
-    return Pace(rest / sum(frames), denoise / sum(map(math.prod, zip(frames, steps, strict=True))))
+def measured_pace(
+    pipe: "LipsyncPipeline", clip: Path, voice: Path, steps: Sequence[int] = (2, 8), **options: Any
+) -> Pace:
+    """The pace of a pipeline on this machine, from a call for each number of steps.
+
+    Args:
+        options: of the call, see `LipsyncPipeline.__call__`.
+
+    Raises:
+        MediaError, FaceNotFoundError, OptionError: as the call.
+    """
+    made = [(number, pipe(clip, voice, num_inference_steps=number, **options)) for number in steps]
+    denoise = sum(result.timings["denoise"] for _, result in made)
+    rest = sum(result.timings["total"] for _, result in made) - denoise
+    frames = sum(result.num_frames for _, result in made)
+    return Pace(rest / frames, denoise / sum(number * result.num_frames for number, result in made))
 
 
 @dataclass(frozen=True)
