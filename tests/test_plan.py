@@ -24,7 +24,7 @@ from latentsync.lab.records.store import RecordStore, record_id
 from latentsync.lab.records.sweeps import sweep_cells
 from latentsync.lab.sweeps import plan, request
 from latentsync.lab.sweeps.costs import Work
-from latentsync.lab.sweeps.sweep import SweepReport, run_and_note
+from latentsync.lab.sweeps.sweep import SweepReport, running
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def run(overrides: list[str]) -> tuple[int, list[dict]]:
     report = SweepReport()
     with composing():
         config = compose("config", overrides)
-    run_and_note(config, overrides)
+    running().run_cell(config, overrides)
     key = request.cell_key(request.cell_overrides(overrides))
     try:
         report.on_run_end(config)
@@ -123,7 +123,7 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told
     assert run(overrides)[1][0]["status"] == "done"
     with composing():
         config = compose("config", [*overrides, "retry=all"])
-    run_and_note(config, overrides)
+    running().run_cell(config, overrides)
     assert "retry is 'all'" in capsys.readouterr().out
 
 

@@ -21,10 +21,10 @@ from latentsync.lab.sweeps import plan, request
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def cell(config: DictConfig) -> None:
     """Runs the composed cell; failures are noted and told at the end, by `sweeps.sweep.SweepReport`."""
-    from latentsync.lab.sweeps.sweep import run_and_note  # imports the networks' libraries; a plan does without them
+    from latentsync.lab.sweeps.sweep import running  # imports the networks' libraries; a plan does without them
 
     job = HydraConfig.get()
-    run_and_note(config, list(job.overrides.task), wait=job.launcher._target_ != request.BASIC_LAUNCHER)
+    running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != request.BASIC_LAUNCHER)
 
 
 def previewed(asked: request.Asked) -> int:
@@ -46,10 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: the sweep's plan could not be written ({error}); choose another runs_dir", file=sys.stderr)
         return 1
     if status is None:
-        if asked is not None and asked.is_sweep and asked.config.runtime.batch_cells != 1:
-            from latentsync.lab.sweeps.sweep import expect
+        if asked is not None:
+            from latentsync.lab.sweeps.sweep import start
 
-            expect(plan.runs_of(asked))
+            together = asked.is_sweep and asked.config.runtime.batch_cells != 1
+            start(plan.runs_of(asked) if together else ())
         cell()  # which exits by itself where anything failed
         status = 0
         if asked is not None:

@@ -75,9 +75,9 @@ def answer(asked: Asked) -> int | None:
     )
     if _missing(cells, asked.store):
         return None
-    from latentsync.lab.sweeps.sweep import note_found
+    from latentsync.lab.sweeps.sweep import note_cached
 
-    note_found(asked.config, cells)
+    note_cached(asked.config, cells)
     note_reported(asked)
     return _nothing_to_do(asked, cells, is_plan)
 

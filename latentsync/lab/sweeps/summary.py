@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,23 +16,23 @@ from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.labels import cell_label, departures, run_name, varied
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import failures_of
-from latentsync.lab.sweeps.notes import not_noted
 from latentsync.lab.sweeps.request import RETRY_HINT
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, sweep_records
 from latentsync.lab.tracking.publish import publish_in_time
 
 
-def summarise(run: RunConfig, this_run: str | None = None) -> int:
+def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = ()) -> int:
     """Writes and prints what a sweep came to.
 
     Args:
         this_run: failures noted by others are counted, but are not of this run; None takes all as of it.
+        unnoted: cells of this run whose notes could not be written.
 
     Returns:
         How many pairs failed in this run, or failed earlier and were left alone by it.
     """
     table = collect_wide(run.runs_dir, run.name)
-    failures = sweep_failures(run.sweep_dir) + failures_of(not_noted)
+    failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]
     if not table.empty:
         say("\n" + table_text(table) + "\n")
