@@ -3,7 +3,7 @@
     latentsync sensitivity [--output FOLDER] [--clips 12] [--metrics standard] [--strongest] [--workers 2]
 
 FOLDER/clips/           the clips, and what was measured of each
-FOLDER/values.csv       every metric of every clip, undamaged and damaged
+FOLDER/values.parquet   every metric of every clip, undamaged and damaged
 FOLDER/sensitivity.csv  effect sizes: how much worse a metric becomes, in standard deviations of the undamaged clips
 FOLDER/sensitivity.png  the same as a figure
 
@@ -24,6 +24,7 @@ from latentsync.lab.evaluation.sensitivity import LEAST_CLIPS, all_steps, effect
 from latentsync.lab.figures.curves import sensitivity_figure
 from latentsync.lab.figures.style import save
 from latentsync.lab.measuring.records import wanted_of
+from latentsync.lab.tables.tidy import write_table
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -46,14 +47,14 @@ def report(told: argparse.Namespace) -> None:
     wanted = wanted_of(told.metrics)
     values = measure_clips(told.output / "clips", told.clips, wanted, all_steps(told.strongest), told.workers)
     table = effects(values[values["metric"].map(judged)])
-    write_text(told.output / "values.csv", values.to_csv(index=False))
+    write_table(values, told.output / "values.parquet")
     write_text(told.output / "sensitivity.csv", table.round(4).to_csv(index=False))
     save(sensitivity_figure(table), told.output / "sensitivity.png")
     strongest = table.loc[table.groupby(["metric", "damage"])["strength"].idxmax()]
     shown = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
     say(shown.round(1).reindex(list(dict.fromkeys(table["metric"]))).to_string())
     say(f"{told.clips} clips; effects of the strongest damage, in standard deviations of the undamaged clips")
-    say(f"{told.output} holds values.csv, sensitivity.csv and sensitivity.png")
+    say(f"{told.output} holds values.parquet, sensitivity.csv and sensitivity.png")
 
 
 def main(arguments: list[str] | None = None) -> int:

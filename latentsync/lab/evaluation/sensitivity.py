@@ -19,6 +19,7 @@ from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
 from latentsync.files import read_json, write_json
+from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.result import Made, measured
@@ -142,7 +143,8 @@ def effects(values: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a metric, damage and strength: `effect` (above 0 is worse; NaN where fewer than 2 clips have a value),
-        `undamaged`, `damaged` (means), `deviation`, `clips`, and `lost`: clips whose value the damage took away.
+        `low`, `high` (its 95 % interval over clips, Student's t, the deviation taken as known), `undamaged`, `damaged`
+        (means), `deviation`, `clips`, and `lost`: clips whose value the damage took away.
     """
     table = values.set_index(["metric", "damage", "strength", "clip"])["value"].sort_index()
     damaged_rows = values[values["damage"] != UNDAMAGED]
@@ -157,10 +159,13 @@ def effects(values: pd.DataFrame) -> pd.DataFrame:
             hurt = table[metric, damage, strength].reindex(whole.index)
             both = hurt.dropna()
             worse = badness(metric, both) - badness(metric, whole.reindex(both.index))
-            effect = worse.mean() / deviation if len(both) > 1 and deviation > 0 else np.nan
-            rows.append((metric, damage, strength, effect, whole.mean(), both.mean(), deviation, len(both),
+            has_effect = len(both) > 1 and deviation > 0
+            effect = worse.mean() / deviation if has_effect else np.nan
+            low, high = mean_interval(worse / deviation) if has_effect else (np.nan, np.nan)
+            rows.append((metric, damage, strength, effect, low, high, whole.mean(), both.mean(), deviation, len(both),
                          int(hurt.isna().sum())))  # fmt: skip
-    names = ["metric", "damage", "strength", "effect", "undamaged", "damaged", "deviation", "clips", "lost"]
+    names = ["metric", "damage", "strength", "effect", "low", "high", "undamaged", "damaged", "deviation", "clips",
+             "lost"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
 
 

@@ -35,7 +35,7 @@ def _tell_plan(asked: Asked) -> int:
         if cell.reason is not None:
             print(f"unknown   {label}: {cell.reason}")
         for pair, i in cell.records.items():
-            state = "found" if i not in missing else "failed" if i in left else "to make"
+            state = "cached" if i not in missing else "failed" if i in left else "to make"
             print(f"{state:<9} {i}  {pair:<28} {label}")
     unknown = sum(cell.reason is not None for cell in cells)
     number, to_make = len({i for cell in cells for i in cell.records.values()}), [i for i in missing if i not in left]

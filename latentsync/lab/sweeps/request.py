@@ -18,7 +18,7 @@ from latentsync.lab.records.store import RecordStore
 PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
+OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
 OF_THE_FILES = ("data", "model", "experiment")
 INPUTS = ("input_dir", "list")  # in data
 OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")

@@ -50,7 +50,7 @@ def run_and_note(config: DictConfig, overrides: list[str], wait: bool = True) ->
     except LatentSyncError as error:
         say(f"error: {error}")
         outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
-    if any(outcome.status == "elsewhere" for outcome in outcomes):
+    if any(outcome.status == "taken" for outcome in outcomes):
         _put_off.append((config, overrides))
     kept = cell_overrides(overrides)
     cell = {"overrides": kept, **noted(), "outcomes": [asdict(outcome) for outcome in outcomes]}
@@ -96,7 +96,7 @@ def note_found(config: DictConfig, cells: list[PlannedCell]) -> None:
 
 def _found(record: Record) -> Outcome:
     pair, options = record.content["pair"], record.content["options"]
-    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "found", record.id)
+    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "cached", record.id)
 
 
 class SweepReport(Callback):
