@@ -5,6 +5,7 @@ latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 plan=true
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 preview=true
 latentsync run experiment=quickstart
+latentsync run --config-dir FOLDER experiment=MINE        (FOLDER/experiment/MINE.yaml)
 """
 
 import sys
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 
 from latentsync.errors import LatentSyncError
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.compose import BASIC_LAUNCHER
 from latentsync.lab.sweeps import plan, request
 
 
@@ -24,7 +26,7 @@ def cell(config: DictConfig) -> None:
     from latentsync.lab.sweeps.sweep import running  # imports the networks' libraries; a plan does without them
 
     job = HydraConfig.get()
-    running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != request.BASIC_LAUNCHER)
+    running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
 
 
 def previewed(asked: request.Asked) -> int:

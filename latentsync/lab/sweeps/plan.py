@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from latentsync.errors import LatentSyncError
 from latentsync.files import read_json, write_json
-from latentsync.lab.options.compose import CellConfigs, composing
+from latentsync.lab.options.compose import BASIC_LAUNCHER, CellConfigs, composing
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
 from latentsync.lab.records.sweeps import failures_of, sweep_cells
 from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
-from latentsync.lab.sweeps.request import BASIC_LAUNCHER, PLAN_FILE, RETRY_HINT, Asked, PlannedCell, cell_overrides
+from latentsync.lab.sweeps.request import PLAN_FILE, RETRY_HINT, Asked, PlannedCell, cell_overrides
 
 if TYPE_CHECKING:
     from latentsync.lab.options.schema import RunConfig
@@ -86,7 +86,7 @@ def runs_of(asked: Asked) -> list["RunConfig"]:
     """The configuration of each cell; one that cannot be read is left out, and told when it is run."""
     from latentsync.lab.options.schema import read_config
 
-    with composing():
+    with composing(sources=asked.sources):
         configs, found = CellConfigs(), []
         for cell in asked.cells:
             with suppress(LatentSyncError):
@@ -136,7 +136,7 @@ def resolved(asked: Asked, work: dict[str, Work] | None = None) -> list[PlannedC
     if asked.config.hydra.launcher._target_ != BASIC_LAUNCHER:
         reason = "it is planned by the process that runs it, whose device may be another"
         return [PlannedCell(cell_overrides(cell), reason=reason) for cell in asked.cells]
-    with composing():
+    with composing(sources=asked.sources):
         configs = CellConfigs()
         return [_resolved_cell(cell, configs, work) for cell in asked.cells]
 

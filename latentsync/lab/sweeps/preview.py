@@ -73,7 +73,7 @@ def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
     """
     start = time.perf_counter()
     rows, failed = {}, 0
-    with composing():
+    with composing(sources=asked.sources):
         configs = CellConfigs()
         for cell, label in zip(asked.cells, labels_of(asked.cells), strict=True):
             try:
