@@ -37,6 +37,7 @@ GUIDANCE_INTERVAL = (0.07, 0.8)
 
 DEFAULT_NUM_FRAMES = 8  # frames denoised together, where a model does not say
 DEFAULT_SIZE_PX = 256  # side of the aligned crop, where a model does not say
+MIN_DURATION_S = 0.2  # of a sound that lips can follow
 MAX_SEED = 2**63 - 1
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule's offset of 1 leaves no room for one more
 

@@ -17,9 +17,9 @@ from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, load_folder
 from latentsync.checkpoints.model import seeded as seeded_network
 from latentsync.errors import OptionError, WeightsError
 from latentsync.faces.masks import crops_to_pixels, mouth_mask
-from latentsync.lab.commands.assemble import assemble
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.training.assemble import assemble
 from latentsync.lab.training.job import make_task, run_training
 from latentsync.lab.training.options import KINDS, read_config
 from latentsync.metrics.own_syncnet import load_own_syncnet

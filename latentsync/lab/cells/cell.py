@@ -37,7 +37,7 @@ from latentsync.lab.records.store import (
     RecordStore,
     record_id,
 )
-from latentsync.metrics import Evaluation
+from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline, num_output_frames
 
 
