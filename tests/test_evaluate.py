@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from latentsync import media, weights
 from latentsync.errors import OptionError
@@ -18,9 +17,8 @@ from latentsync.faces.track import align
 from latentsync.lab.commands.measure import main as measure_command
 from latentsync.lab.commands.measure_sets import main as measure_sets
 from latentsync.lab.measuring.records import wanted_of
-from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
+from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.metrics import blending, controls, identity, sets
 from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction_of, entry, table
 from latentsync.metrics.evaluate import evaluate, needed_parts
@@ -73,12 +71,11 @@ def test_names_tell_what_a_number_says():
         entry("psnr", None)
 
 
-def test_the_sets_of_the_command_are_those_of_the_configuration():
-    for name, families in METRIC_SETS.items():
-        told = yaml.safe_load((CONF_DIR / "metrics" / f"{name}.yaml").read_text())
-        assert told == vars(MetricsConfig.of(families))
-    assert set(MetricsConfig().families) == set(METRIC_SETS["standard"])
-    assert wanted_of("quick, lpips_vgg").families == MetricsConfig.of([*METRIC_SETS["quick"], "lpips_vgg"]).families
+def test_the_command_takes_sets_and_families():
+    sets = metric_sets()
+    assert list(sets) == ["full", "quick", "standard"] and set(sets["full"]) == set(FAMILIES)
+    assert set(sets["quick"]) < set(sets["standard"]) < set(sets["full"])
+    assert wanted_of("quick, lpips_vgg") == MetricsConfig.of([*sets["quick"], "lpips_vgg"])
     with pytest.raises(OptionError, match="names beauty"):
         wanted_of("quick,beauty")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from latentsync.errors import OptionError
 from latentsync.lab.console import FAILED, ArgumentParser, command, say
-from latentsync.lab.options.schema import METRIC_SETS
+from latentsync.lab.options.schema import metric_sets
 from latentsync.metrics.definitions import FAMILIES
 
 
@@ -21,7 +21,7 @@ def parse(arguments: list[str] | None) -> Namespace:
     """The arguments, checked."""
     parser = ArgumentParser("latentsync measure", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", help="a runs folder, whose records are measured")
-    known = f"{', '.join(METRIC_SETS)}, or some of {', '.join(FAMILIES)}, with commas between them"
+    known = f"{', '.join(metric_sets())}, or some of {', '.join(FAMILIES)}, with commas between them"
     parser.add_argument("--metrics", default="standard", help=f"{known}; default: %(default)s")
     parser.add_argument("--sweep", help="only the records of this sweep")
     parser.add_argument("--inputs", type=Path, help="where clips and voices are that have been moved since")

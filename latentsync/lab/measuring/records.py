@@ -12,7 +12,7 @@ from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.files import write_json
 from latentsync.lab.console import say
 from latentsync.lab.measuring.result import Made, labelled, measured
-from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
+from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, base_name
@@ -29,10 +29,10 @@ def wanted_of(names: str, controls: bool = False) -> MetricsConfig:
         OptionError: a name is unknown.
     """
     parts = [name.strip() for name in names.split(",") if name.strip()]
-    chosen = [family for name in parts for family in METRIC_SETS.get(name, (name,))]
+    chosen = [family for name in parts for family in metric_sets().get(name, (name,))]
     if (unknown := sorted(set(chosen) - set(FAMILIES))) or not chosen:
         raise OptionError(
-            f"--metrics names {', '.join(unknown) or 'nothing'}; choose {', '.join(METRIC_SETS)}, or some of "
+            f"--metrics names {', '.join(unknown) or 'nothing'}; choose {', '.join(metric_sets())}, or some of "
             f"{', '.join(FAMILIES)}"
         )
     return MetricsConfig.of(chosen, controls)
