@@ -9,7 +9,6 @@ saved. To start from weights alone, without an optimiser's state, the task loads
 """
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,6 +28,7 @@ from tqdm import tqdm
 
 from latentsync.device import memory_shortage_explained, resolve_dtype
 from latentsync.errors import LatentSyncError, MemoryShortageError, OptionError, WeightsError
+from latentsync.files import remove_abandoned, whole_folder
 from latentsync.training import checkpoint
 from latentsync.training.ema import MovingAverage, trained_weights
 from latentsync.training.journal import Journal, Means
@@ -417,17 +417,8 @@ class _Run:
         """The task's weights under their final name; they are exchanged only when the new ones are whole."""
         if not self.accelerator.is_main_process:
             return
-        part, before = self.folder / f".{WEIGHTS_DIR}.part", self.folder / f".{WEIGHTS_DIR}.before"
-        for left_over in (part, before):
-            shutil.rmtree(left_over, ignore_errors=True)
-        part.mkdir()
-        with self._finished_weights():
+        with whole_folder(self.folder / WEIGHTS_DIR) as part, self._finished_weights():
             self.task.export(part)
-        final = self.folder / WEIGHTS_DIR
-        if final.is_dir():  # set aside, since a folder cannot replace another at once
-            final.rename(before)
-        part.rename(final)
-        shutil.rmtree(before, ignore_errors=True)
 
     # ---- the state
 
@@ -463,6 +454,7 @@ class _Run:
         self.began_at = self.step
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            remove_abandoned(self.folder, is_locked=True)
             checkpoint.remove_later(folder, self.step)
             self.journal.go_back_to(self.step)
         accelerator.wait_for_everyone()
