@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from latentsync.errors import OptionError
 
-GENDERS = ("female", "male", "neutral")
+SPEAKER_GENDERS = ("female", "male")
+GENDERS = (*SPEAKER_GENDERS, "neutral")  # of a clip: "neutral" where the speaker's is unknown
 MASKS = ("mask", "mask2", "mask3", "mask4")
 RNGS = ("own", "reference")
 LENGTHS = ("sound", "reference")

@@ -8,8 +8,8 @@ import torch
 
 from latentsync import media
 from latentsync.config import Resolved
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.faces.geometry import DEFAULT_WARPING, Warping, warp_crop
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.shapes import Affine, Crops, Frame
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from latentsync import weights
+from latentsync.constants import LEFT_EYE_CORNERS, MESH_POINTS, RIGHT_EYE_CORNERS
 from latentsync.errors import OptionError
 from latentsync.shapes import Frame, Landmarks
 
@@ -37,8 +38,7 @@ MESH_FILE = "mediapipe/face_landmark.tflite"
 MESH_SIDE_PX = 192
 MESH_ROI_SCALE = 1.5  # of the longer side of the detected box
 MESH_MIN_PRESENCE = 0.5
-MESH_POINTS = 468
-EYE_CORNERS = (33, 263)  # outer, left and right in the picture
+OUTER_EYE_CORNERS = (LEFT_EYE_CORNERS[0], RIGHT_EYE_CORNERS[0])
 # What the two networks take for each level of a picture
 DETECTOR_LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
 MESH_LEVELS = (np.arange(256) / 255).astype(np.float32)
@@ -208,7 +208,7 @@ def _face_region(box: Float[np.ndarray, "2 2"], eyes: Float[np.ndarray, "2 2"]) 
 
 def _mesh_region(landmarks: Landmarks) -> _Region:
     """The square around a mesh, as MediaPipe's tracking makes it for the next frame."""
-    return _face_region(bounds(landmarks).reshape(2, 2), landmarks[list(EYE_CORNERS), :2])
+    return _face_region(bounds(landmarks).reshape(2, 2), landmarks[list(OUTER_EYE_CORNERS), :2])
 
 
 # --- boxes ---

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 
 from latentsync import media
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError
-from latentsync.media import VIDEO_RATE_HZ, VideoWriter
-from latentsync.media.sound import SOUND_RATE_HZ, write_wav
+from latentsync.media import VideoWriter
+from latentsync.media.sound import write_wav
 
 CRF = 10  # visually lossless
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
 from latentsync.shapes import Samples, Waveform
-
-SOUND_RATE_HZ = 16000  # the rate Whisper listens at
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
 from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
-from latentsync.media.frames import VIDEO_RATE_HZ
 from latentsync.media.sound import probe_sound, resampled
 from latentsync.shapes import Frame
 

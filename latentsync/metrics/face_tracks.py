@@ -26,9 +26,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.signal import medfilt
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError
 from latentsync.faces.landmarks import Box, bounds, overlaps
-from latentsync.metrics.speech_features import VIDEO_HZ
 from latentsync.metrics.syncnet import FACE_PX
 from latentsync.shapes import Frame, Landmarks
 
@@ -101,8 +101,9 @@ def find_tracks(detections: Sequence[Faces], cuts: Sequence[int] = ()) -> list[F
         raise ValueError(f"cuts are {list(cuts)}; each must be one of the {len(detections)} frames, counted from 0")
     if len(detections) <= MIN_TRACK:
         raise MediaError(
-            f"the video has {len(detections)} frames ({len(detections) / VIDEO_HZ:.2f} s); a face must be seen in at "
-            f"least {MIN_TRACK + 1} ({(MIN_TRACK + 1) / VIDEO_HZ:.2f} s) for SyncNet's protocol, so give a longer video"
+            f"the video has {len(detections)} frames ({len(detections) / VIDEO_RATE_HZ:.2f} s); a face must be seen in "
+            f"at least {MIN_TRACK + 1} ({(MIN_TRACK + 1) / VIDEO_RATE_HZ:.2f} s) for SyncNet's protocol, so give a "
+            f"longer video"
         )
     sights = [track for first, end in pairwise(scenes) for track in _scene_tracks(detections[:end], first)]
     long = [_interpolated(track) for track in sights if len(track) > MIN_TRACK]

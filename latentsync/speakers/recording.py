@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import OptionError
-from latentsync.speakers.voice import RATE_HZ, Waveform
+from latentsync.speakers.voice import Waveform
 
 EQ_HZ = (80.0, 200.0, 500.0, 1000.0, 2000.0, 3500.0, 5500.0, 8000.0)  # where `eq_db` gives the gain
 NOISES = ("white", "pink", "hum")
@@ -101,9 +102,9 @@ def _convolve(wave: Sound, kernel: Sound) -> Sound:
 def _with_echo(wave: Sound, rt60_s: float, echo_db: float, draw: np.random.Generator) -> Sound:
     """The direct sound at once, then noise that decays by 60 dB in `rt60_s` (after Moorer, "About this reverberation
     business", Computer Music Journal, 1979), beginning 2 ms later."""
-    times = np.arange(int(rt60_s * RATE_HZ)) / RATE_HZ
+    times = np.arange(int(rt60_s * SOUND_RATE_HZ)) / SOUND_RATE_HZ
     echo = draw.standard_normal(len(times)) * 10 ** (-3 * times / rt60_s)
-    echo[: int(0.002 * RATE_HZ)] = 0
+    echo[: int(0.002 * SOUND_RATE_HZ)] = 0
     echo *= 10 ** (echo_db / 20) / np.sqrt((echo**2).sum())
     echo[0] = 1.0
     return _convolve(wave, echo)[: len(wave)]
@@ -113,11 +114,11 @@ def _background(kind: str, count: int, draw: np.random.Generator) -> Sound:
     """Noise of RMS 1: white, pink (power falls as 1/f), or mains hum with its harmonics over a little pink noise."""
     spectrum = np.fft.rfft(draw.standard_normal(count))
     if kind != "white":
-        spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1 / RATE_HZ), 20.0))
+        spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1 / SOUND_RATE_HZ), 20.0))
     noise = np.fft.irfft(spectrum, count) if count > 1 else np.ones(count)
     noise /= max(_rms(noise), 1e-12)
     if kind == "hum":
-        times, mains_hz = np.arange(count) / RATE_HZ, float(draw.choice([50.0, 60.0]))
+        times, mains_hz = np.arange(count) / SOUND_RATE_HZ, float(draw.choice([50.0, 60.0]))
         harmonics = np.arange(1, 9)
         weights, phases = draw.uniform(0.2, 1, 8) / harmonics, draw.uniform(0, 2 * np.pi, 8)
         hum = weights @ np.sin(2 * np.pi * mains_hz * harmonics[:, None] * times + phases[:, None])
@@ -128,7 +129,7 @@ def _background(kind: str, count: int, draw: np.random.Generator) -> Sound:
 def _with_gain(wave: Sound, eq_db: tuple[float, ...], line: str | None) -> Sound:
     """A filter of zero phase whose gain runs smoothly through `eq_db`, and falls off outside the line's passband."""
     taps = 512
-    frequencies = np.fft.rfftfreq(taps, 1 / RATE_HZ)
+    frequencies = np.fft.rfftfreq(taps, 1 / SOUND_RATE_HZ)
     gain_db = np.interp(np.log(np.maximum(frequencies, 20)), np.log(EQ_HZ), eq_db) if eq_db else 0 * frequencies
     if line is not None:
         low, high = PASSBANDS_HZ[line]

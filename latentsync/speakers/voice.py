@@ -20,10 +20,10 @@ import av
 import numpy as np
 from jaxtyping import Int16
 
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.speakers import espeak
 
-RATE_HZ = 16_000  # of every speech, whatever the synthesiser's rate
 ENGINES = ("flite", "espeak")
 FEMALE_VOICES = ("slt",)  # of flite
 MALE_VOICES = ("rms", "awb", "kal16")
@@ -97,7 +97,7 @@ class Speech:
 
     @property
     def duration_s(self) -> float:
-        return len(self.sound) / RATE_HZ
+        return len(self.sound) / SOUND_RATE_HZ
 
 
 def random_voice(seed: int, gender: str) -> Voice:
@@ -132,8 +132,8 @@ def speak(sentence: str, voice: Voice) -> Speech:
     else:
         printed, sound, rate_hz = _run_flite(sentence, voice)
         # A longer tract lowers formants and pitch alike: the sound was made faster and higher, and is played slower.
-        sound = resample(sound, round(rate_hz / voice.tract), RATE_HZ)
-        speech = Speech(sound, parse_phones(printed, voice.tract, len(sound) / RATE_HZ) if len(sound) else ())
+        sound = resample(sound, round(rate_hz / voice.tract), SOUND_RATE_HZ)
+        speech = Speech(sound, parse_phones(printed, voice.tract, len(sound) / SOUND_RATE_HZ) if len(sound) else ())
     if len(speech.sound) == 0:
         raise MediaError(f"{voice.engine} made no sound of the sentence {sentence!r}; give at least one English word")
     return speech
@@ -147,13 +147,13 @@ def joined(speeches: Sequence[Speech], rests_s: Sequence[float]) -> Speech:
     """
     sounds, phones, samples = [], [], 0
     for speech, rest_s in zip([*speeches, None], rests_s, strict=True):
-        rest = np.zeros(round(rest_s * RATE_HZ), np.int16)
+        rest = np.zeros(round(rest_s * SOUND_RATE_HZ), np.int16)
         if len(rest):
-            phones.append(Phone(SILENCE, samples / RATE_HZ, (samples + len(rest)) / RATE_HZ))
+            phones.append(Phone(SILENCE, samples / SOUND_RATE_HZ, (samples + len(rest)) / SOUND_RATE_HZ))
             sounds.append(rest)
             samples += len(rest)
         if speech is not None:
-            start_s = samples / RATE_HZ
+            start_s = samples / SOUND_RATE_HZ
             phones += [Phone(p.name, p.start_s + start_s, p.end_s + start_s) for p in speech.phones]
             sounds.append(speech.sound)
             samples += len(speech.sound)
@@ -164,8 +164,8 @@ def _speak_espeak(sentence: str, voice: Voice) -> Speech:
     rate_hz, events, samples = _run_espeak(sentence, voice)
     accent, variant = espeak.split_name(voice.name)
     played = _without_echo(np.frombuffer(samples, "<i2").astype(np.int16), rate_hz, *espeak.ECHO.get(variant, (0, 0)))
-    sound = resample(played, round(rate_hz / voice.tract), RATE_HZ)
-    per_sample = len(sound) / RATE_HZ / max(len(played), 1)
+    sound = resample(played, round(rate_hz / voice.tract), SOUND_RATE_HZ)
+    per_sample = len(sound) / SOUND_RATE_HZ / max(len(played), 1)
     tiled = espeak.tile(espeak.corrected(events, played.tolist(), rate_hz), len(played), accent)
     return Speech(sound, tuple(Phone(name, start * per_sample, end * per_sample) for name, start, end in tiled))
 
@@ -276,7 +276,7 @@ def read_wav(data: bytes) -> tuple[Waveform, int]:
     return np.frombuffer(samples, "<i2").astype(np.int16), rate_hz
 
 
-def wav_bytes(sound: Waveform, rate_hz: int = RATE_HZ) -> bytes:
+def wav_bytes(sound: Waveform, rate_hz: int = SOUND_RATE_HZ) -> bytes:
     """A mono 16-bit WAV file."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:

@@ -21,10 +21,9 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 
-from latentsync.audio.features import RATE_HZ
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
-from latentsync.media import VIDEO_RATE_HZ, read_frames
-from latentsync.metrics.syncnet import SAMPLES_PER_FRAME
+from latentsync.media import read_frames
 from latentsync.shapes import Crops, Waveform
 
 log = logging.getLogger(__name__)
@@ -161,9 +160,9 @@ def _checked(name: str, folder: Path) -> AlignedClip:
         known = (facts["size_px"], facts["source"]["sha256"], sizes["sound_sha256"], facts["fps"], facts["rate_hz"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MediaError(f"{facts_path.name} holds no facts of an aligned clip ({error!r})") from error
-    if known[3:] != (VIDEO_RATE_HZ, RATE_HZ):
+    if known[3:] != (VIDEO_RATE_HZ, SOUND_RATE_HZ):
         raise MediaError(
-            f"{name} has {known[3]} frames/s and {known[4]} Hz; {VIDEO_RATE_HZ:g} and {RATE_HZ} are needed"
+            f"{name} has {known[3]} frames/s and {known[4]} Hz; {VIDEO_RATE_HZ:g} and {SOUND_RATE_HZ} are needed"
         )
     for path, size in wanted.items():
         if not path.is_file():
@@ -181,10 +180,10 @@ def _check_sound(path: Path, num_frames: int) -> None:
             samples = file.getnframes()
     except (OSError, EOFError, wave.Error) as error:
         raise MediaError(f"{path.name} is no WAV file ({error}); prepare the folder again") from error
-    if form != (RATE_HZ, 1, 2) or samples != num_frames * SAMPLES_PER_FRAME:
+    if form != (SOUND_RATE_HZ, 1, 2) or samples != num_frames * SAMPLES_PER_FRAME:
         raise MediaError(
             f"{path.name} holds {samples} samples of {form[1]} x {8 * form[2]} bit at {form[0]} Hz; "
-            f"{num_frames * SAMPLES_PER_FRAME} of 1 x 16 bit at {RATE_HZ} Hz go with its {num_frames} frames"
+            f"{num_frames * SAMPLES_PER_FRAME} of 1 x 16 bit at {SOUND_RATE_HZ} Hz go with its {num_frames} frames"
         )
 
 

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from latentsync.audio.features import MIN_DURATION_S, SILENCE_PEAK
+from latentsync.constants import LATENT_PX, SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.geometry import crop_box_size, warp_crop
 from latentsync.faces.landmarks import LandmarkDetector
-from latentsync.media import VIDEO_RATE_HZ, VideoWriter, probe, read_frames
-from latentsync.media.sound import SOUND_RATE_HZ, write_wav
-from latentsync.metrics.syncnet import SAMPLES_PER_FRAME, SyncNet
+from latentsync.media import VideoWriter, probe, read_frames
+from latentsync.media.sound import write_wav
+from latentsync.metrics.syncnet import SyncNet
 from latentsync.shapes import Samples
 from latentsync.training.clips import SOUND_END, VIDEO_END
 from latentsync.training.shots import CutDetector, Dropped, Track, cut_detector_name, tracks
@@ -54,8 +55,10 @@ class PrepareOptions:
     crf: int = 10
 
     def __post_init__(self) -> None:
-        if self.size_px < 64 or self.size_px % 8:
-            raise OptionError(f"size is {self.size_px}; it must be a multiple of 8 and at least 64 (256 is usual)")
+        if self.size_px < 64 or self.size_px % LATENT_PX:
+            raise OptionError(
+                f"size is {self.size_px}; it must be a multiple of {LATENT_PX} and at least 64 (256 is usual)"
+            )
         if not MIN_DURATION_S <= self.min_seconds < math.inf:
             raise OptionError(f"min_seconds is {self.min_seconds}; it must be at least {MIN_DURATION_S} (1 is usual)")
         if not 2 * self.min_seconds <= self.max_seconds < math.inf:  # so that equal parts are never too short

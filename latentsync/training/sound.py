@@ -16,15 +16,16 @@ from jaxtyping import Float
 from scipy.signal import medfilt
 
 from latentsync.audio.features import SILENCE_PEAK
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.geometry import warp_crop
-from latentsync.media import VIDEO_RATE_HZ, read_frames
+from latentsync.media import read_frames
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
-from latentsync.media.sound import SOUND_RATE_HZ, resampled
+from latentsync.media.sound import resampled
 from latentsync.metrics import sync_mini
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import lip_energy_correlation, log_energy
-from latentsync.metrics.syncnet import FACE_PX, SAMPLES_PER_FRAME, SyncNet, clip_embeddings, scores, window_distances
+from latentsync.metrics.syncnet import FACE_PX, SyncNet, clip_embeddings, scores, window_distances
 from latentsync.shapes import Frame, Samples
 from latentsync.training.shots import Track
 from latentsync.weights import state_dict_sha256

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from latentsync import media
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.faces.geometry import warp_crop
@@ -23,7 +24,6 @@ from latentsync.files import write_json
 from latentsync.lab.console import say
 from latentsync.lab.measuring.records import metrics_table
 from latentsync.lab.options.pairs import CLIP_SUFFIXES
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics import sets
 
 SIZE_PX = 128

@@ -22,6 +22,8 @@ from torch.utils._pytree import tree_leaves
 from latentsync.checkpoints.model import SD_VAE
 from latentsync.checkpoints.unet import read_unet_config
 from latentsync.config import DTYPES, SamplerOptions, VideoOptions
+from latentsync.constants import LATENT_PX
+from latentsync.device import named_dtype
 from latentsync.errors import LatentSyncError
 from latentsync.generation.denoise import is_guided
 from latentsync.generation.latents import frames_at_once
@@ -29,7 +31,6 @@ from latentsync.lab.options.schema import ModelConfig
 from latentsync.unet.model import UNet3DConditionModel
 
 GIB = 2**30
-VAE_FACTOR = 8  # px of a latent
 AUDIO_STATES = 50  # of a video frame, by Whisper tiny
 
 
@@ -100,7 +101,7 @@ def published_memory(config: dict, size_px: int, num_frames: int, dtype: torch.d
         size_px: side of the aligned crop, a multiple of 8.
         guided: whether the UNet sees the window twice, with and without audio.
     """
-    batch, side, at_once = 1 + guided, size_px // VAE_FACTOR, min(num_frames, frames_at_once(size_px))
+    batch, side, at_once = 1 + guided, size_px // LATENT_PX, min(num_frames, frames_at_once(size_px))
     with FakeTensorMode(), _default_dtype(dtype):
         unet, vae = UNet3DConditionModel.from_config(config), AutoencoderKL.from_config(SD_VAE)
         sample = torch.zeros(batch, unet.config.in_channels, num_frames, side, side)
@@ -131,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("dtype      width  num_frames  weights  UNet call  VAE call  together (GiB)")
         for dtype, width, num_frames in product(told.dtype, told.width, told.num_frames):
             VideoOptions(width=width), SamplerOptions(num_frames=num_frames)
-            found = published_memory(config, width, num_frames, getattr(torch, dtype), is_guided(told.guidance_scale))
+            found = published_memory(config, width, num_frames, named_dtype(dtype), is_guided(told.guidance_scale))
             sizes = (size / GIB for size in (found.weights, found.unet_call, found.vae_call, found.peak))
             print("{:<9} {:>6} {:>11} {:>8.2f} {:>10.2f} {:>9.2f} {:>9.2f}".format(dtype, width, num_frames, *sizes))
     except LatentSyncError as error:

@@ -12,16 +12,15 @@ import torch
 from jaxtyping import Float
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
 from latentsync.config import Options, Resolved, SamplerOptions, VideoOptions
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import paste_kept, restore
 from latentsync.faces.geometry import warp_crop
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.generation.latents import decode, encode, latent_shape
 from latentsync.generation.results import GeneratedFrame
-from latentsync.lab.evaluation.material import SAMPLES_PER_FRAME, Case, HeldOutClip, Material
-from latentsync.media import VIDEO_RATE_HZ
+from latentsync.lab.evaluation.material import Case, HeldOutClip, Material
 from latentsync.metrics.articulation import gap_correlation, lip_motion
 from latentsync.metrics.perceptual import lpips_distance
 from latentsync.metrics.reconstruction import psnr_db
@@ -232,7 +231,7 @@ class Bench:
 
     def sound(self, clip: HeldOutClip) -> Waveform:
         """The sound of a rendered clip."""
-        return media.read_sound(clip.sound, RATE_HZ)
+        return media.read_sound(clip.sound, SOUND_RATE_HZ)
 
     def offsets(self, clip: HeldOutClip) -> dict[int, int]:
         """For each injected offset of -10..10 frames the one that is found; positive where the lips come later.

@@ -12,7 +12,8 @@ import torch
 from tqdm import tqdm
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
+from latentsync.config import SPEAKER_GENDERS
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import restore
 from latentsync.faces.geometry import warp_crop
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
@@ -23,10 +24,10 @@ from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.result import Made, measured
 from latentsync.lab.options.schema import MetricsConfig
-from latentsync.media import VIDEO_RATE_HZ, VideoWriter
+from latentsync.media import VideoWriter
 from latentsync.metrics.definitions import definition_of, direction_of
 from latentsync.speakers.clip import render_clip, write_clip
-from latentsync.speakers.identity import GENDERS, random_identity
+from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import random_framing
 from latentsync.speakers.sentences import fit_rested_speech
 from latentsync.speakers.voice import random_voice, wav_bytes
@@ -47,7 +48,7 @@ def speak_clip(number: int, target: Path) -> None:
     """A person who says a sentence or two and rests before, after or between them; nothing where it is there."""
     if target.is_file():
         return
-    seed, gender = FIRST_SEED + number, GENDERS[number % len(GENDERS)]
+    seed, gender = FIRST_SEED + number, SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)]
     voice = random_voice(seed, gender)
     sentence, speech = fit_rested_speech(voice, SECONDS, REST_S, seed)
     identity, view_mm = random_identity(seed, gender), random_framing(seed)
@@ -70,7 +71,7 @@ class WholeClip:
         self.faces = align(self.frames, self.detector, SIZE_PX)
         pairs = zip(self.frames, self.faces.matrices, strict=True)
         self.crops = torch.stack([warp_crop(*pair, SIZE_PX) for pair in pairs])
-        self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), RATE_HZ) for path in (clip, other))
+        self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), SOUND_RATE_HZ) for path in (clip, other))
 
     def values(self, wanted: MetricsConfig, step: tuple[str, float]) -> pd.DataFrame:
         """Its metrics with a damage.
@@ -262,7 +263,9 @@ def measure_clips(
 ) -> pd.DataFrame:
     """Makes the clips and their values, as far as they are not there; the next clip's voice is the wrong one."""
     folder.mkdir(parents=True, exist_ok=True)
-    clips = [folder / f"{GENDERS[number % len(GENDERS)][0]}-{number:02d}.mp4" for number in range(count)]
+    clips = [
+        folder / f"{SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)][0]}-{number:02d}.mp4" for number in range(count)
+    ]
     spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
     with ProcessPoolExecutor(workers, spawn) as pool:
         list(pool.map(speak_clip, range(count), clips))
