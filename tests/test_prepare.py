@@ -160,7 +160,7 @@ def test_speakers_are_prepared_and_the_rest_is_told(prepared, capsys):
 def test_a_piece_is_what_inference_sees(raw, clips):
     clip = clips["g-clara-000"]
     frames = list(read_frames(raw / "g-clara.mp4"))
-    faces = align(frames, MediaPipeLandmarks(command.LANDMARK_REFINEMENTS), SIZE)
+    faces = align(frames, MediaPipeLandmarks(), SIZE)
     expected = torch.stack([warp_crop(frame, m, SIZE) for frame, m in zip(frames, faces.matrices, strict=True)])
     assert clip.num_frames == FRAMES and clip.size_px == SIZE
     np.testing.assert_allclose(clip.matrices, faces.matrices, atol=1e-6)
@@ -175,7 +175,7 @@ def test_the_pieces_come_as_a_table(raw, prepared):
     clara = table.loc["g-clara-000"]
     assert (clara["source"], clara["start_s"], clara["with_face"]) == ("g-clara.mp4", 0, 1)
     assert clara["seconds"] == pytest.approx(FRAMES / 25, abs=0.05)
-    face = align(read_frames(raw / "g-clara.mp4"), MediaPipeLandmarks(refinements=4), SIZE).landmarks[0]
+    face = align(read_frames(raw / "g-clara.mp4"), MediaPipeLandmarks(), SIZE).landmarks[0]
     height = face[:, 1].max() - face[:, 1].min()
     assert height < clara["face_px"] < 2 * height
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.errors import LatentSyncError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.files import write_json
 from latentsync.lab.console import say
 from latentsync.lab.measuring.records import lacking, measure_record, metrics_table, wanted_of
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status is 0 if every record could be measured."""
     told = parse(arguments)
     try:
-        detector = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        detector = MediaPipeLandmarks()
         if told.video is not None:
             measure_video(told, detector)
             return 0

@@ -18,7 +18,7 @@ from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.faces.track import align
 from latentsync.files import write_json
 from latentsync.lab.console import say
@@ -75,7 +75,7 @@ def measure(told: argparse.Namespace) -> dict[str, dict]:
     if sets.refusal(*counts) is not None:
         nothing = [np.zeros((count, 1, 1, 1, 3), np.uint8) for count in counts]
         return {"fid": sets.fid(told.generated, told.real, *counts), "fvd": sets.fvd(*nothing)}
-    detector, windows = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS), {}
+    detector, windows = MediaPipeLandmarks(), {}
     with tempfile.TemporaryDirectory(prefix="sets-") as scratch:
         for name, videos in folders.items():
             pictures = Path(scratch) / name

@@ -16,7 +16,7 @@ from latentsync.config import Options, Resolved, SamplerOptions, VideoOptions
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import paste_kept, restore
 from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.generation.latents import decode, encode, latent_shape
 from latentsync.generation.results import GeneratedFrame
@@ -122,7 +122,7 @@ class Bench:
         self._true_gaps: dict[Path, Gaps] = {}
         self._detectors: SimpleQueue[LandmarkDetector] = SimpleQueue()
         for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
-            self._detectors.put(MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS))
+            self._detectors.put(MediaPipeLandmarks())
 
     def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Resolved:
         """Resolved options of a generation."""

@@ -16,7 +16,7 @@ from latentsync.config import SPEAKER_GENDERS
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import restore
 from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
 from latentsync.files import read_json, write_json
@@ -66,7 +66,7 @@ class WholeClip:
     """
 
     def __init__(self, clip: Path, other: Path, detector: MediaPipeLandmarks | None = None) -> None:
-        self.clip, self.detector = clip, detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        self.clip, self.detector = clip, detector or MediaPipeLandmarks()
         self.frames = list(media.read_frames(clip, VIDEO_RATE_HZ))
         self.faces = align(self.frames, self.detector, SIZE_PX)
         pairs = zip(self.frames, self.faces.matrices, strict=True)

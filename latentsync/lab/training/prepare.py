@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import private_folder, read_json, write_json, write_text
 from latentsync.lab.options.pairs import CLIP_SUFFIXES
 from latentsync.metrics.own_syncnet import load_trained_syncnet
@@ -238,7 +238,7 @@ def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | S
 def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:
     """The landmark networks of inference, scenedetect where it is installed, and SyncNet where it is given."""
     judge = load_judge(syncnet, min_confidence)  # first, so that what it lacks is told at once
-    return Tools(MediaPipeLandmarks(LANDMARK_REFINEMENTS), find_cut_detector(), judge)
+    return Tools(MediaPipeLandmarks(), find_cut_detector(), judge)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from IPython.display import HTML
 from latentsync import media
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import align
 from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS
 from latentsync.lab.figures.style import UNTRAINED
@@ -143,7 +143,7 @@ def source_video(clip: Path, clip_sha256: str, num_frames: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _detector() -> MediaPipeLandmarks:
-    return MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    return MediaPipeLandmarks()
 
 
 @lru_cache(maxsize=128)
