@@ -21,6 +21,7 @@ from latentsync.lab.measuring.records import wanted_of
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
+from latentsync.media.sound import to_int16
 from latentsync.metrics import (
     FAMILIES,
     Batch,
@@ -38,7 +39,6 @@ from latentsync.metrics.face_tracks import crop_track, find_tracks, landmark_box
 from latentsync.metrics.families.base import Family
 from latentsync.metrics.families.pictures import bounding_box
 from latentsync.metrics.own_syncnet import load_trained_syncnet
-from latentsync.metrics.speech_features import to_int16
 from latentsync.metrics.syncnet import SyncNet, clip_embeddings, window_distances
 from latentsync.metrics.syncnet import scores as syncnet_scores
 

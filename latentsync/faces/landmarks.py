@@ -21,9 +21,9 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from latentsync import weights
+from latentsync.arrays import Frame, Landmarks
 from latentsync.constants import LEFT_EYE_CORNERS, MESH_POINTS, RIGHT_EYE_CORNERS
 from latentsync.errors import OptionError
-from latentsync.shapes import Frame, Landmarks
 
 Box = Float[np.ndarray, " 4"]  # left, top, right, bottom in px
 # MediaPipe's face detector, short range (mediapipe 0.10.21, face_detection_short_range.pbtxt)

@@ -15,6 +15,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
+from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.media.container import (
@@ -25,7 +26,6 @@ from latentsync.media.container import (
     packets_of,
     video_stream_of,
 )
-from latentsync.shapes import Frame
 
 REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are wanted backwards
 REVERSED_BLOCK_BYTES = 128 << 20  # and at most so much memory

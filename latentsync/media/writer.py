@@ -12,12 +12,12 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
 from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
 from latentsync.media.sound import probe_sound, resampled
-from latentsync.shapes import Frame
 
 AAC_BIT_RATE = 192_000
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

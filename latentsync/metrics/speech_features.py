@@ -22,6 +22,7 @@ from scipy.signal.windows import hann
 from transformers.audio_utils import mel_filter_bank
 
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
+from latentsync.media.sound import validate_waveform
 from latentsync.shapes import Samples, Waveform
 
 PREEMPHASIS = 0.97  # of both features
@@ -44,12 +45,6 @@ MEL_HZ = 80  # columns a second
 WINDOW_COLUMNS = 52  # ceil(16 frames * 80 / 25)
 
 
-def to_int16(waveform: Waveform) -> Samples:
-    """Samples -1..1 as 16-bit integers: times 32768, rounded, held at the ends, as FFmpeg writes them."""
-    _check_waveform(waveform)
-    return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)
-
-
 def mfcc(samples: Samples) -> Float64[np.ndarray, "13 t"]:
     """Mel-frequency cepstral coefficients, liftered, with the log energy in place of the first.
 
@@ -65,7 +60,7 @@ def mfcc(samples: Samples) -> Float64[np.ndarray, "13 t"]:
     if samples.ndim != 1 or samples.dtype != np.int16 or not samples.size:
         raise ValueError(
             f"samples have shape {samples.shape} and type {samples.dtype}; (n,) of int16 at {SOUND_RATE_HZ} Hz is "
-            f"needed, as `to_int16` makes them of -1..1"
+            f"needed, as `media.sound.to_int16` makes them of -1..1"
         )
     num_windows = 1 + max(0, math.ceil((samples.size - MFCC_WINDOW) / MFCC_HOP))
     blocks = [_cepstra(windows) for windows in _window_blocks(samples, MFCC_WINDOW, MFCC_HOP, num_windows)]
@@ -110,7 +105,7 @@ def wav2lip_mel(waveform: Waveform) -> Float32[np.ndarray, "80 t"]:
     Raises:
         ValueError: not floats of one dimension, or none.
     """
-    _check_waveform(waveform)
+    validate_waveform(waveform)
     num_windows = 1 + waveform.size // MEL_HOP
     blocks = _window_blocks(waveform, MEL_WINDOW, MEL_HOP, num_windows, lead=MEL_WINDOW // 2)
     return np.concatenate([_scaled_mel(windows) for windows in blocks], axis=1)
@@ -160,14 +155,6 @@ def mel_window(mel: Float[np.ndarray, "80 t"], frame: int) -> Float[np.ndarray, 
             f"16 frames from it on must have sound"
         )
     return mel[:, start : start + WINDOW_COLUMNS]
-
-
-def _check_waveform(waveform: Waveform) -> None:
-    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not waveform.size:
-        raise ValueError(
-            f"the waveform has shape {waveform.shape} and type {waveform.dtype}; (n,) of floats -1..1 at "
-            f"{SOUND_RATE_HZ} Hz is needed"
-        )
 
 
 def _window_blocks(signal: np.ndarray, length: int, hop: int, num_windows: int, lead: int = 0) -> Iterator[np.ndarray]:

@@ -16,14 +16,15 @@ from jaxtyping import Float
 
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
-from latentsync.files import whole_file, write_bytes, write_text
+from latentsync.files import whole_file, write_text
+from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import VIEW_MM, Expression, Frame, Painter, Pose
 from latentsync.speakers.recording import Recording
 from latentsync.speakers.surface import mouth_y
 from latentsync.speakers.visemes import FPS, VOWELS, MouthShape, frame_phones, mouth_track, viseme_of
-from latentsync.speakers.voice import Speech, Voice, speak, wav_bytes
+from latentsync.speakers.voice import Speech, Voice, speak
 
 COMMENT = "Synthetic: a painted person who does not exist, speaking with a synthesised voice (latentsync.speakers)."
 COMMENT_GIVEN = "Synthetic: a painted person who does not exist, over the recording of a voice (latentsync.speakers)."
@@ -157,7 +158,7 @@ def loudness(speech: Speech, count: int) -> Series:
     """
     hop = SAMPLES_PER_FRAME
     padded = np.zeros(count * hop)
-    padded[: len(speech.sound)] = speech.sound / 32768
+    padded[: len(speech.sound)] = speech.sound / FULL_SCALE
     level_db = 10 * np.log10((padded.reshape(count, hop) ** 2).mean(axis=1) + 1e-6)
     level = np.clip((level_db - np.percentile(level_db, 95) + RANGE_DB) / RANGE_DB, 0, 1.1)
     return np.convolve(np.pad(level, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
@@ -311,7 +312,7 @@ def write_clip(clip: SpeakerClip, path: Path, crf: int = CRF, preset: str = PRES
     path = Path(path)
     if path.suffix != ".mp4":
         raise MediaError(f"the clip is to be written to {path.name}; give a name that ends in .mp4")
-    write_bytes(path.with_suffix(".wav"), wav_bytes(clip.speech.sound))
+    write_wav(path.with_suffix(".wav"), clip.speech.sound)
     write_text(path.with_suffix(".json"), truth_json(clip))
     with whole_file(path) as part:
         _encode(clip, part, crf, preset)

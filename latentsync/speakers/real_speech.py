@@ -10,9 +10,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from latentsync.arrays import Samples
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
-from latentsync.speakers.voice import SILENCE, Phone, Speech, Waveform, read_wav
+from latentsync.media.sound import read_wav
+from latentsync.speakers.voice import SILENCE, Phone, Speech
 
 FOLDER = Path("/usr/share/pocketsphinx/test/data/librivox")
 FRAME_S = 0.01  # of PocketSphinx's alignments
@@ -50,10 +52,7 @@ def align_recording(wav: Path, transcript: str) -> Speech:
     Raises:
         MediaError: PocketSphinx is not installed, the file is no 16 kHz mono 16-bit WAV, or the words do not fit it.
     """
-    try:
-        sound, rate_hz = read_wav(Path(wav).read_bytes())
-    except (OSError, MediaError) as error:
-        raise MediaError(f"the recording {wav} cannot be read: {error}") from error
+    sound, rate_hz = read_wav(wav)
     if rate_hz != SOUND_RATE_HZ:
         raise MediaError(f"the recording {wav} has {rate_hz} Hz; it must have {SOUND_RATE_HZ}")
     words = " ".join(re.findall(r"[a-z']+", transcript.lower()))
@@ -73,7 +72,7 @@ def align_recording(wav: Path, transcript: str) -> Speech:
     return Speech(sound, tuple(phones))
 
 
-def _align(sound: Waveform, words: str, label: str) -> list[tuple[str, int]]:
+def _align(sound: Samples, words: str, label: str) -> list[tuple[str, int]]:
     """(phone, end frame) in order: words are aligned first, then phones within them."""
     try:
         import pocketsphinx
@@ -99,7 +98,7 @@ def _align(sound: Waveform, words: str, label: str) -> list[tuple[str, int]]:
     return found
 
 
-def _decode(decoder: "pocketsphinx.Decoder", sound: Waveform) -> None:  # noqa: F821
+def _decode(decoder: "pocketsphinx.Decoder", sound: Samples) -> None:  # noqa: F821
     decoder.start_utt()
     decoder.process_raw(sound.tobytes(), full_utt=True)
     decoder.end_utt()

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from latentsync.arrays import Samples
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import OptionError
-from latentsync.speakers.voice import Waveform
+from latentsync.media.sound import FULL_SCALE
 
 EQ_HZ = (80.0, 200.0, 500.0, 1000.0, 2000.0, 3500.0, 5500.0, 8000.0)  # where `eq_db` gives the gain
 NOISES = ("white", "pink", "hum")
@@ -50,11 +51,11 @@ class Recording:
             if value is not None and value not in known:
                 raise OptionError(f"{name} {value!r} of the recording is unknown; choose one of {', '.join(known)}")
 
-    def apply(self, sound: Waveform) -> Waveform:
+    def apply(self, sound: Samples) -> Samples:
         """The recorded sound: 16 kHz mono 16 bit, as long as the given one and nowhere delayed."""
         if self == Recording(seed=self.seed) or not np.any(sound):
             return sound
-        wave = sound.astype(np.float64) / 32768
+        wave = sound.astype(np.float64) / FULL_SCALE
         if self.rt60_s is not None:
             wave = _with_echo(wave, self.rt60_s, self.echo_db, np.random.default_rng([self.seed, 61]))
         if self.noise is not None:
@@ -64,7 +65,7 @@ class Recording:
             wave = _with_gain(wave, self.eq_db, self.line)
         gain = 1.0 if self.level_db is None else 10 ** (self.level_db / 20) / max(_rms(wave), 1e-9)
         wave = wave * min(gain, 0.99 / np.abs(wave).max())
-        return np.round(wave * 32767).astype(np.int16)
+        return np.round(wave * (FULL_SCALE - 1)).astype(np.int16)
 
 
 CLEAN = Recording()

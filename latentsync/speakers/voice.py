@@ -5,23 +5,22 @@ option `-psdur` prints one `phone:end_time_s` for each phone of the US English s
 espeak-ng (see espeak.py), whose phonemes are mapped to the same set.
 """
 
-import io
 import math
 import shutil
 import subprocess
 import sys
 import tempfile
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import Int16
 
+from latentsync.arrays import Samples
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
+from latentsync.media.sound import read_wav, resampled
 from latentsync.speakers import espeak
 
 ENGINES = ("flite", "espeak")
@@ -33,8 +32,6 @@ TIMEOUT_S = 60
 PITCH_RANGE_HZ = (60.0, 350.0)
 STRETCH_RANGE = (0.5, 2.0)
 TRACT_RANGE = (0.85, 1.15)
-
-Waveform = Int16[np.ndarray, "n"]  # mono, 16 bit
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Phone:
 class Speech:
     """Speech at 16 kHz; the phones tile it from 0 to its end without gaps."""
 
-    sound: Waveform
+    sound: Samples
     phones: tuple[Phone, ...]
 
     @property
@@ -170,7 +167,7 @@ def _speak_espeak(sentence: str, voice: Voice) -> Speech:
     return Speech(sound, tuple(Phone(name, start * per_sample, end * per_sample) for name, start, end in tiled))
 
 
-def _without_echo(sound: Waveform, rate_hz: int, delay_ms: int, amplitude: int) -> Waveform:
+def _without_echo(sound: Samples, rate_hz: int, delay_ms: int, amplitude: int) -> Samples:
     """Undo espeak-ng's echo, y[n] = x[n] + (y[n - d] * amplitude >> 8), exactly but where it clipped (wavegen.c)."""
     delay = delay_ms * rate_hz // 1000
     if not amplitude or len(sound) <= delay:
@@ -216,7 +213,7 @@ def _failed(name: str, done: subprocess.CompletedProcess[bytes], sentence: str) 
     return MediaError(f"{name} failed (code {done.returncode}: {reason}) on {sentence!r}; change the sentence")
 
 
-def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
+def _run_flite(sentence: str, voice: Voice) -> tuple[str, Samples, int]:
     program = shutil.which("flite")
     if program is None:
         raise MediaError("the speech synthesiser flite is not installed; install it with `apt-get install flite`")
@@ -231,7 +228,7 @@ def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
         done = _ended("flite", command, sentence)
         if done.returncode != 0 or not target.is_file():
             raise _failed("flite", done, sentence)
-        sound, rate_hz = read_wav(target.read_bytes())
+        sound, rate_hz = read_wav(target)
     return done.stdout.decode(errors="replace"), sound, rate_hz
 
 
@@ -252,36 +249,11 @@ def parse_phones(printed: str, time_scale: float, duration_s: float) -> tuple[Ph
     return tuple(phones)
 
 
-def resample(sound: Waveform, from_hz: int, to_hz: int) -> Waveform:
+def resample(sound: Samples, from_hz: int, to_hz: int) -> Samples:
     """The same sound at another rate, through FFmpeg's band-limited resampler."""
     if from_hz == to_hz:
         return sound
     frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
     frame.sample_rate = from_hz
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=to_hz)
-    parts = [part.to_ndarray()[0] for given in (frame, None) for part in resampler.resample(given)]
+    parts = [part.to_ndarray()[0] for part in resampled(iter([frame]), "s16", "mono", to_hz)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int16)
-
-
-def read_wav(data: bytes) -> tuple[Waveform, int]:
-    """Samples and rate in Hz of a mono 16-bit WAV file; MediaError where it is none."""
-    try:
-        with wave.open(io.BytesIO(data)) as file:
-            layout = file.getnchannels(), 8 * file.getsampwidth()
-            rate_hz, samples = file.getframerate(), file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise MediaError(f"the sound is no WAV file ({error}); give a mono 16-bit WAV") from error
-    if layout != (1, 16):
-        raise MediaError(f"the sound has {layout[0]} channels of {layout[1]} bits; give a mono 16-bit WAV")
-    return np.frombuffer(samples, "<i2").astype(np.int16), rate_hz
-
-
-def wav_bytes(sound: Waveform, rate_hz: int = SOUND_RATE_HZ) -> bytes:
-    """A mono 16-bit WAV file."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(sound.astype("<i2").tobytes())
-    return buffer.getvalue()

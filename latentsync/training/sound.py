@@ -21,7 +21,7 @@ from latentsync.errors import MediaError, OptionError
 from latentsync.faces.geometry import warp_crop
 from latentsync.media import read_frames
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
-from latentsync.media.sound import resampled
+from latentsync.media.sound import FULL_SCALE, resampled, to_float
 from latentsync.metrics import sync_mini
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import lip_energy_correlation, log_energy
@@ -64,7 +64,7 @@ def spooled_sound(path: Path, work: Path) -> Samples:
 
 
 def is_silent(samples: Samples) -> bool:
-    peak = max(int(samples.max()), -int(samples.min())) / 32768
+    peak = max(int(samples.max()), -int(samples.min())) / FULL_SCALE
     return peak < SILENCE_PEAK
 
 
@@ -170,7 +170,7 @@ def _asked_mini(
     """The same of a model's own SyncNet, under names of its own."""
     crops = [warp_crop(frame, matrix, size_px) for frame, matrix in zip(frames, track.matrices, strict=True)]
     try:
-        found = sync_mini.sync_mini(mini.network, torch.stack(crops), sound.astype(np.float32) / 32768)
+        found = sync_mini.sync_mini(mini.network, torch.stack(crops), to_float(sound))
     except MediaError as error:  # too short for it
         return 0, f"the model's SyncNet says nothing of it: {error}"
     confidence, offset = found.sync_mini_confidence, found.sync_mini_offset
@@ -188,7 +188,7 @@ def _asked_mini(
 
 def landmark_sync(gaps: Float[np.ndarray, " f"], sound: Samples) -> dict[str, Any]:
     """The measure of `metrics.sync` on a piece: told, not judged by; short pieces say little."""
-    energy = log_energy(sound.astype(np.float32) / 32768, SOUND_RATE_HZ, len(gaps))
+    energy = log_energy(to_float(sound), SOUND_RATE_HZ, len(gaps))
     curve = lip_energy_correlation(gaps, energy)
     return {
         "peak": None if curve.peak is None else round(curve.peak, 4),

@@ -25,12 +25,13 @@ from tqdm import tqdm
 from latentsync import speakers
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
+from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import random_framing
 from latentsync.speakers.real_speech import align_recording, find_recordings
 from latentsync.speakers.sentences import HELD_OUT_SENTENCES
-from latentsync.speakers.voice import HELD_OUT_VOICE, Phone, Speech, Voice, random_voice, speak, wav_bytes
+from latentsync.speakers.voice import HELD_OUT_VOICE, Phone, Speech, Voice, random_voice, speak
 
 FIRST_SEED = 2**32  # beyond what training can draw
 OTHER_TAKE = 1_000_000  # added to a person's seed for the motion of a second clip
@@ -161,9 +162,8 @@ class Material:
         """The sound of a quiet room, so many samples long."""
         target = self.folder / f"silence-{samples}.wav"
         if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            noise = np.random.default_rng(NOISE_SEED).normal(0, 32768 * 10 ** (SILENCE_DBFS / 20), samples)
-            target.write_bytes(wav_bytes(np.round(noise).astype(np.int16)))
+            noise = np.random.default_rng(NOISE_SEED).normal(0, FULL_SCALE * 10 ** (SILENCE_DBFS / 20), samples)
+            write_wav(target, np.round(noise).astype(np.int16))
         return target
 
     def _render(self, takes: Sequence[_Take]) -> None:

@@ -25,12 +25,13 @@ from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.result import Made, measured
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.media import VideoWriter
+from latentsync.media.sound import to_int16, write_wav
 from latentsync.metrics.definitions import definition_of, direction_of
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import random_framing
 from latentsync.speakers.sentences import fit_rested_speech
-from latentsync.speakers.voice import random_voice, wav_bytes
+from latentsync.speakers.voice import random_voice
 
 SIZE_PX = 128
 CLIP_PX, SECONDS, REST_S = 256, 1.6, 1.4  # of speech at least, and of a rest at most
@@ -87,7 +88,7 @@ class WholeClip:
             sound, video = Path(folder) / "voice.wav", Path(folder) / "damaged.mp4"
             damage = damage_of(name)
             heard = self.voice if damage.voice is None else damage.voice(self.voice, self.wrong, strength)
-            sound.write_bytes(wav_bytes(np.round(heard * 32767).astype(np.int16)))
+            write_wav(sound, to_int16(heard))
             self._write(video, step)
             made = Made(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
             found = measured(made, wanted, self.detector, relation="own").entries

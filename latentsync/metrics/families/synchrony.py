@@ -7,12 +7,12 @@ from torch import Tensor
 
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError
+from latentsync.media.sound import to_int16
 from latentsync.metrics import face_tracks, s3fd, sync_mini, syncnet
 from latentsync.metrics.controls import delayed, shuffled
 from latentsync.metrics.definitions import Entry, entry
 from latentsync.metrics.families.base import Batch, Faces, Family, Subject, rounded
 from latentsync.metrics.families.lips import NO_CLIP_SOUND, NO_VOICE, with_real
-from latentsync.metrics.speech_features import to_int16
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.shapes import Frame, Waveform
 from latentsync.weights import state_dict_sha256
