@@ -11,7 +11,7 @@ import yaml
 
 from latentsync import media, weights
 from latentsync.errors import OptionError
-from latentsync.faces.geometry import warp_crop
+from latentsync.faces.crops import aligned_crops
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import mouth_mask
 from latentsync.faces.track import align
@@ -237,7 +237,7 @@ def test_a_shift_of_frames_is_found_by_every_measure_of_sync():
     clip, shift = SHIPPED_DIR / "g-clara.mp4", 4
     voice = media.read_sound(clip, 16_000)
     faces = align(media.read_frames(clip), MediaPipeLandmarks(refinements=1), 128)
-    crops = torch.stack([warp_crop(*pair, 128) for pair in zip(media.read_frames(clip), faces.matrices, strict=True)])
+    crops = aligned_crops(media.read_frames(clip), faces.matrices, 128)
     later = [max(i - shift, 0) for i in range(len(crops))]
     judge = Networks(sync_mini=load_trained_syncnet("mini"))
     subject = Subject(128, voice, voice, "own", num_natural=len(later), networks=judge)

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from latentsync.errors import MediaError, OptionError
-from latentsync.faces.geometry import apply_affine, crop_box_size, warp_crop
+from latentsync.faces.crops import aligned_crops
+from latentsync.faces.geometry import apply_affine, crop_box_size
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import LEFT_BROW, NOSE, RIGHT_BROW, align
 from latentsync.lab.commands import prepare as command
 from latentsync.lab.training import prepare
 from latentsync.media import VideoWriter, read_frames, read_sound
+from latentsync.metrics.face_tracks import framed_faces
 from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.sync_mini import SyncMiniScores
 from latentsync.metrics.syncnet import SyncScores
@@ -161,7 +163,7 @@ def test_a_piece_is_what_inference_sees(raw, clips):
     clip = clips["g-clara-000"]
     frames = list(read_frames(raw / "g-clara.mp4"))
     faces = align(frames, MediaPipeLandmarks(), SIZE)
-    expected = torch.stack([warp_crop(frame, m, SIZE) for frame, m in zip(frames, faces.matrices, strict=True)])
+    expected = aligned_crops(frames, faces.matrices, SIZE)
     assert clip.num_frames == FRAMES and clip.size_px == SIZE
     np.testing.assert_allclose(clip.matrices, faces.matrices, atol=1e-6)
     error = (clip.frames().float() - expected.float()).square().mean((1, 2, 3))
@@ -365,7 +367,7 @@ def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained
 def test_syncnet_sees_the_face_in_its_own_framing():
     frame = np.zeros((400, 400, 3), np.uint8)
     frame[150:250, 160:240] = 255  # the face's box: 80 x 100 px around (200, 200)
-    (crop,) = sound_room.syncnet_crops([frame], np.array([[160.0, 150, 240, 250]]))
+    (crop,) = framed_faces([frame], np.array([[160.0, 150, 240, 250]]))
     rows, columns = (np.flatnonzero(crop[..., 0].max(axis) > 127) for axis in (1, 0))
     scale = 224 / 140  # 1.4 half sides either way
     assert abs(rows[0]) <= 1 and abs(rows[-1] - 100 * scale) <= 2  # begins at the top
@@ -397,14 +399,15 @@ def test_a_killed_run_leaves_no_half_piece_and_the_next_goes_on(job, monkeypatch
     with monkeypatch.context() as patch:
         if at == "picture":
             calls = iter(range(1000))
-            warp = room.warp_crop
+            pictures = room.aligned_pictures
 
             def broken(*arguments):
-                if next(calls) == 55:  # in the second piece
-                    raise KeyboardInterrupt
-                return warp(*arguments)
+                for picture in pictures(*arguments):
+                    if next(calls) == 55:  # in the second piece
+                        raise KeyboardInterrupt
+                    yield picture
 
-            patch.setattr(room, "warp_crop", broken)
+            patch.setattr(room, "aligned_pictures", broken)
         else:
             replace = command.os.replace
 

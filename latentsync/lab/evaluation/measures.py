@@ -15,7 +15,7 @@ from latentsync import media
 from latentsync.config import Options, Resolved, SamplerOptions, VideoOptions
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import paste_kept, restore
-from latentsync.faces.geometry import warp_crop
+from latentsync.faces.crops import aligned_crops
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.generation.latents import decode, encode, latent_shape
@@ -145,8 +145,8 @@ class Bench:
         """The aligned faces of a rendered clip."""
         if clip.video not in self._true_crops:
             faces = self.pipe.prepare(clip.video, clip.sound, self.options(1)).faces
-            pairs = zip(media.read_frames(clip.video, VIDEO_RATE_HZ), faces.matrices, strict=False)
-            self._true_crops[clip.video] = torch.stack([warp_crop(*pair, faces.resolution) for pair in pairs])
+            frames = media.read_frames(clip.video, VIDEO_RATE_HZ, stop=len(faces))
+            self._true_crops[clip.video] = aligned_crops(frames, faces.matrices, faces.resolution)
         return self._true_crops[clip.video]
 
     def true_gaps(self, clip: HeldOutClip) -> Gaps:

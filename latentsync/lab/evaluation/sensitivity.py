@@ -15,7 +15,7 @@ from latentsync import media
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import restore
-from latentsync.faces.geometry import warp_crop
+from latentsync.faces.crops import aligned_crops, aligned_pictures
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
@@ -70,8 +70,7 @@ class WholeClip:
         self.clip, self.detector = clip, detector or MediaPipeLandmarks()
         self.frames = list(media.read_frames(clip, VIDEO_RATE_HZ))
         self.faces = align(self.frames, self.detector, SIZE_PX)
-        pairs = zip(self.frames, self.faces.matrices, strict=True)
-        self.crops = torch.stack([warp_crop(*pair, SIZE_PX) for pair in pairs])
+        self.crops = aligned_crops(self.frames, self.faces.matrices, SIZE_PX)
         self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), SOUND_RATE_HZ) for path in (clip, other))
 
     def values(self, wanted: MetricsConfig, step: tuple[str, float]) -> pd.DataFrame:
@@ -99,8 +98,8 @@ class WholeClip:
         """Its aligned faces with a damage, as they come back from composite and codec, uint8 (f, 128, 128, 3)."""
         with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
             self._write(video := Path(folder) / "damaged.mp4", step)
-            pairs = zip(media.read_frames(video, VIDEO_RATE_HZ), self.faces.matrices, strict=True)
-            return np.stack([warp_crop(*pair, SIZE_PX).numpy().transpose(1, 2, 0) for pair in pairs])
+            frames = media.read_frames(video, VIDEO_RATE_HZ)
+            return np.stack(list(aligned_pictures(frames, self.faces.matrices, SIZE_PX)))
 
     def _write(self, target: Path, step: tuple[str, float]) -> None:
         (name, strength), (height, width) = step, self.faces.frame_size
