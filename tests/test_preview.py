@@ -47,7 +47,7 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
     whole = list(pipeline.generate(prepared, options))
     voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
-    first, stop = loudest_window(voice, len(whole), options.num_frames)
+    first, stop = loudest_window(voice, len(whole), options.sampler.num_frames)
     crops = [made.crop.permute(1, 2, 0).numpy() for made in whole[first:stop]]
     np.testing.assert_array_equal(window.clip, crops)
     assert window.result.shape == window.clip.shape and not np.array_equal(window.result, window.clip)

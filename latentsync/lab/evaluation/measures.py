@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 
 from latentsync import media
-from latentsync.config import Options, Resolved, SamplerOptions, VideoOptions
+from latentsync.config import Options, SamplerOptions, VideoOptions
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import paste_kept, restore
 from latentsync.faces.crops import aligned_crops
@@ -124,8 +124,8 @@ class Bench:
         for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
             self._detectors.put(MediaPipeLandmarks())
 
-    def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Resolved:
-        """Resolved options of a generation."""
+    def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Options:
+        """Options options of a generation."""
         sampler = SamplerOptions(guidance_scale, steps, seed)
         return self.pipe.resolve(Options(sampler, VideoOptions(**video)))
 
@@ -136,7 +136,7 @@ class Bench:
 
     # --- what comes out ---
 
-    def generate(self, video: Path, sound: Path, options: Resolved) -> tuple[list[GeneratedFrame], list[int]]:
+    def generate(self, video: Path, sound: Path, options: Options) -> tuple[list[GeneratedFrame], list[int]]:
         """The frames of a result, and which frame of the clip each was made from."""
         pair = self.pipe.prepare(video, sound, options)
         return list(self.pipe.generate(pair, options)), pair.order
