@@ -20,12 +20,13 @@ from torch import nn
 
 from latentsync.errors import MemoryShortageError, OptionError, WeightsError
 from latentsync.files import PART_PREFIX
+from latentsync.seeds import seeded_generator
 from latentsync.training import checkpoint, loop
 from latentsync.training.ema import UPDATES, MovingAverage
 from latentsync.training.journal import Journal
 from latentsync.training.loop import DivergedError, last_step, train
 from latentsync.training.options import LoopOptions
-from latentsync.training.order import Batches, item_at, seeded_generator
+from latentsync.training.order import Batches, item_at
 
 ROOT = Path(__file__).resolve().parents[1]
 ITEMS = 11  # shares no divisor with the batch sizes, so batches lie across the ends of epochs

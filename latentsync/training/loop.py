@@ -29,17 +29,16 @@ from tqdm import tqdm
 from latentsync.device import memory_shortage_explained, resolve_dtype
 from latentsync.errors import LatentSyncError, MemoryShortageError, OptionError, WeightsError
 from latentsync.files import remove_abandoned, whole_folder
+from latentsync.seeds import derived_seed, seeded_generator
 from latentsync.training import checkpoint
 from latentsync.training.ema import MovingAverage, trained_weights
 from latentsync.training.journal import Journal, Means
 from latentsync.training.options import LoopOptions
 from latentsync.training.order import (
     Batches,
-    derived_seed,
     global_draws_kept,
     loader,
     seed_global_draws,
-    seeded_generator,
     validation_batches,
 )
 
