@@ -119,7 +119,7 @@ class UNetSettings:
 
 
 class UNetTask:
-    """A UNet in training; see `loop.Task`.
+    """A UNet in training; see `task.Task`.
 
     Args:
         unet: its weights are trained from where they are; in stage 2 those of attentions and motion modules.
