@@ -16,7 +16,8 @@ from typing import Any
 from latentsync.errors import OptionError
 from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
 
-GENDERS = ("female", "male", "neutral")
+SPEAKER_GENDERS = ("female", "male")
+GENDERS = (*SPEAKER_GENDERS, "neutral")  # of a clip: "neutral" where the speaker's is unknown
 MASKS = ("mask", "mask2", "mask3", "mask4")
 RNGS = ("own", "reference")
 LENGTHS = ("sound", "reference")

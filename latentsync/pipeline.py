@@ -23,11 +23,12 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ, Audio2Feature, WindowReader, num_reference_windows, num_states
+from latentsync.audio.features import Audio2Feature, WindowReader, num_reference_windows, num_states
 from latentsync.audio.whisper_files import WHISPER_FILES
 from latentsync.checkpoints import model as model_files
 from latentsync.checkpoints.model import ModelSettings
 from latentsync.config import GUIDANCE_INTERVAL, Options, Preset
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, memory_shortage_explained, resolve_batch_size, resolve_device, resolve_dtype
 from latentsync.errors import OptionError, WeightsError
 from latentsync.faces.composite import paint_hole, paste_kept, restore
@@ -52,7 +53,6 @@ from latentsync.generation.results import GeneratedFrame, LipsyncOutput, Prepare
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.generation.windows import window_batches
 from latentsync.generation.write import SYNTHETIC_NOTICE, UNTRAINED_NOTICE
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.shapes import Crops, Latents, Mask, Pixels, Windows
 from latentsync.unet.attention import set_backend
 from latentsync.unet.model import UNet3DConditionModel
@@ -72,7 +72,7 @@ def num_output_frames(num_samples: int, length: str = "sound") -> int:
     """Video frames for so many samples of 16 kHz sound; see `config.VideoOptions.length`."""
     if length == "reference":
         return num_reference_windows(num_states(num_samples), VIDEO_RATE_HZ)
-    return max(1, math.ceil(num_samples * VIDEO_RATE_HZ / RATE_HZ))
+    return max(1, math.ceil(num_samples * VIDEO_RATE_HZ / SOUND_RATE_HZ))
 
 
 class LipsyncPipeline:
@@ -239,7 +239,7 @@ class LipsyncPipeline:
         video_path, audio_path, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
         info = media.probe(video_path, VIDEO_RATE_HZ)
         with watch.stage("audio"):
-            waveform = media.read_sound(audio_path, RATE_HZ)
+            waveform = media.read_sound(audio_path, SOUND_RATE_HZ)
             kept = partial(self._kept_states, audio_path)
             windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, audio_path.name, kept)
         num_out = num_output_frames(len(waveform), options.video.length)

@@ -24,7 +24,7 @@ FIRST = {"source crops": 4, "lips": 4, "speech": 2}  # of the clip's own sound a
 
 @pytest.fixture(scope="module")
 def detector():
-    return MediaPipeLandmarks()
+    return MediaPipeLandmarks(refinements=0)
 
 
 @pytest.fixture(scope="module")

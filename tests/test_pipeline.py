@@ -10,12 +10,13 @@ from short_clips import cut
 
 from latentsync import media
 from latentsync.config import Options, SamplerOptions
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces.composite import face_region
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.generation.windows import window_batches
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline, num_output_frames
+from latentsync.pipeline import LipsyncPipeline, num_output_frames
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 VOICE_S = 0.83  # 21 frames: two whole windows of 8 and a shorter one

@@ -75,7 +75,7 @@ def families_of(damage: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> pd.DataFrame:
-    folder, detector = tmp_path_factory.mktemp("clips"), MediaPipeLandmarks(refinements=4)
+    folder, detector = tmp_path_factory.mktemp("clips"), MediaPipeLandmarks()
     clips = [folder / f"{number}.mp4" for number in NUMBERS]
     for number, clip in zip(NUMBERS, clips, strict=True):
         speak_clip(number, clip)

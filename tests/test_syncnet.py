@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 
 from latentsync.errors import MediaError, OptionError, WeightsError
 from latentsync.media import read_frames, read_sound
+from latentsync.media.sound import to_int16
 from latentsync.metrics import speech_features
-from latentsync.metrics.speech_features import mel_window, mfcc, to_int16, wav2lip_mel
+from latentsync.metrics.speech_features import mel_window, mfcc, wav2lip_mel
 from latentsync.metrics.stable_syncnet import LATENT, PIXEL, PIXEL_ATTN, StableSyncNet, load_stable_syncnet
 from latentsync.metrics.syncnet import SyncNet, SyncScores, clip_embeddings, load_syncnet, scores, window_distances
 

@@ -17,9 +17,9 @@ from latentsync.audio.features import Audio2Feature
 from latentsync.audio.whisper_files import load_whisper, whisper_name_for
 from latentsync.checkpoints.unet import load_unet, modern_vae_names, read_unet_config, recognise_unet
 from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOptions, VideoOptions
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError, WeightsError
 from latentsync.files import whole_folder
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.weights.tensors import Place, load_built, load_exactly, read_state_dict
 
@@ -44,7 +44,7 @@ SD_VAE = {
 }
 
 # The `data` part of every published configuration; another value would need another network
-PUBLISHED_DATA = {"audio_sample_rate": 16_000, "video_fps": VIDEO_RATE_HZ, "audio_feat_length": [2, 2]}
+PUBLISHED_DATA = {"audio_sample_rate": SOUND_RATE_HZ, "video_fps": VIDEO_RATE_HZ, "audio_feat_length": [2, 2]}
 PUBLISHED_NUM_FRAMES = 16
 
 # configs/scheduler_config.json of the original

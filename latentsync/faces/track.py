@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from latentsync.constants import MESH_POINTS
 from latentsync.errors import FaceNotFoundError
 from latentsync.faces.geometry import DEFAULT_WARPING, Warping, px_per_unit
 from latentsync.faces.landmarks import Box, LandmarkDetector, bounds, overlaps
@@ -26,7 +27,6 @@ from latentsync.shapes import Affine, Found, Frame, Landmarks, Points
 LEFT_BROW = (70, 63, 105, 66, 107)  # left in the picture
 RIGHT_BROW = (336, 296, 334, 293, 300)
 NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
-MESH_POINTS = 468  # of a face; what a detector gives beyond them (irises) is not needed
 NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)  # where landmarks would be
 BROW_SHRINK = 0.045  # of each brow point's way to their midpoint
 

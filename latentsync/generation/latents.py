@@ -1,6 +1,5 @@
 """Pixels <-> latents, and the seeded noise. Knows no frames of a video, no schedule."""
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
+from latentsync.seeds import seeded_generator
 from latentsync.shapes import Pixels
 
 FrameLatents = Float[Tensor, "f c h w"]
@@ -23,12 +23,6 @@ PIXELS_AT_ONCE = 8 * 256 * 256  # that the VAE sees, so that its memory does not
 # Random numbers
 
 
-def seeded_generator(seed: int, purpose: str) -> torch.Generator:
-    """The generator of one purpose: its seed is a hash of the run's seed and the purpose."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
 class OwnDraws:
     """The random numbers of one run, each purpose from a generator of its own.
 
@@ -41,8 +35,10 @@ class OwnDraws:
 
     def __init__(self, seed: int, shape: LatentShape) -> None:
         self._shape = shape
-        self._masked, self._reference = seeded_generator(seed, VAE_MASKED), seeded_generator(seed, VAE_REFERENCE)
-        self.noise = torch.randn(shape, generator=seeded_generator(seed, NOISE))[None, :, None]
+        noise, self._masked, self._reference = (
+            seeded_generator(seed, purpose, byteorder="little") for purpose in (NOISE, VAE_MASKED, VAE_REFERENCE)
+        )
+        self.noise = torch.randn(shape, generator=noise)[None, :, None]
 
     def for_vae(self, windows: int, frames_each: int) -> tuple[FrameLatents, FrameLatents]:
         """Noise to sample the VAE's posterior of the masked and of the reference images of some windows with."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from latentsync.config import Options
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops, warping_of
 from latentsync.generation.results import PreparedPair
@@ -83,8 +84,8 @@ def reference_order(order: Sequence[int], found: Found, reference: str, name: st
     if (found[: shown.size] & ~far).any():
         lonely = int(np.flatnonzero(found[: shown.size] & ~far)[0])
         raise OptionError(
-            f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / 25:g} s) from each frame, "
-            f"and frame {lonely} of {name} has none in {len(found)} frames; give a clip of at least "
+            f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / VIDEO_RATE_HZ:g} s) from "
+            f"each frame, and frame {lonely} of {name} has none in {len(found)} frames; give a clip of at least "
             f"{frames_needed(shown.size, reference)} frames with a face, or reference=same"
         )
     shown[far] = known[chosen[far]]

@@ -16,7 +16,7 @@ better), `silent_motion` (`lip_motion` within the stretches where the voice is s
 import numpy as np
 from jaxtyping import Bool, Float
 
-from latentsync.metrics.sync import EYE_CORNERS, LEAST_FRAMES, STILL_GAP, eye_distances
+from latentsync.metrics.sync import LEAST_FRAMES, STILL_GAP, eye_centres, eye_distances
 
 # MediaPipe's 468 points: the outer and the inner outline of the lips.
 LIPS = (
@@ -102,7 +102,7 @@ def mouth_distances(landmarks: np.ndarray, reference: np.ndarray) -> Series:
 
 def _by_the_eyes(landmarks: np.ndarray) -> Float[np.ndarray, "f 40 2"]:
     points = np.asarray(landmarks, dtype=np.float64)[..., :2]
-    left, right = (points[:, list(corners)].mean(axis=1) for corners in EYE_CORNERS)
+    left, right = eye_centres(landmarks)
     across = right - left
     scale = np.square(across).sum(axis=1)[:, None, None]
     moved = points[:, LIPS] - ((left + right) / 2)[:, None]

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from latentsync.constants import MESH_POINTS
 from latentsync.metrics.sync import eye_distances
 from latentsync.shapes import Crop
 
@@ -38,8 +39,8 @@ def validate(landmarks: Landmarks) -> None:
     Raises:
         ValueError: not (f, 468, 2) or (f, 468, 3), or infinite.
     """
-    if landmarks.ndim != 3 or landmarks.shape[1] < 468 or landmarks.shape[2] not in (2, 3):
-        raise ValueError(f"landmarks have shape {landmarks.shape}; it must be (f, 468, 2) or (f, 468, 3)")
+    if landmarks.ndim != 3 or landmarks.shape[1] < MESH_POINTS or landmarks.shape[2] not in (2, 3):
+        raise ValueError(f"landmarks have shape {landmarks.shape}; it must be (f, {MESH_POINTS}, 2 or 3)")
     if np.isinf(landmarks).any():
         raise ValueError("landmarks may hold NaN (no face) but nothing infinite")
 

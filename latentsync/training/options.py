@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields
 
 from latentsync.config import DTYPES, MAX_SEED, MIN_DURATION_S
+from latentsync.constants import LATENT_PX
 from latentsync.errors import OptionError
 from latentsync.option import is_number, is_whole
 
@@ -41,8 +42,10 @@ class PrepareOptions:
     crf: int = 10
 
     def __post_init__(self) -> None:
-        if self.size_px < 64 or self.size_px % 8:
-            raise OptionError(f"size is {self.size_px}; it must be a multiple of 8 and at least 64 (256 is usual)")
+        if self.size_px < 64 or self.size_px % LATENT_PX:
+            raise OptionError(
+                f"size is {self.size_px}; it must be a multiple of {LATENT_PX} and at least 64 (256 is usual)"
+            )
         if not MIN_DURATION_S <= self.min_seconds < math.inf:
             raise OptionError(f"min_seconds is {self.min_seconds}; it must be at least {MIN_DURATION_S} (1 is usual)")
         if not 2 * self.min_seconds <= self.max_seconds < math.inf:  # so that equal parts are never too short

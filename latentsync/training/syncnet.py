@@ -52,7 +52,7 @@ class SyncNetSettings:
 
 
 class SyncNetTask:
-    """A StableSyncNet in training; see `loop.Task`.
+    """A StableSyncNet in training; see `task.Task`.
 
     Args:
         network: its weights are trained from where they are.

@@ -22,16 +22,10 @@ from torch.utils.data import Dataset
 from latentsync.audio.whisper import WhisperStates
 from latentsync.checkpoints.model import load_folder, save_network
 from latentsync.config import MASKS
+from latentsync.constants import LATENT_PX
 from latentsync.device import resolve_device
 from latentsync.errors import OptionError
-from latentsync.faces.masks import (
-    LATENT_FACTOR,
-    crops_to_pixels,
-    mask_to_latents,
-    masked_images,
-    mouth_mask,
-    pixels_to_crops,
-)
+from latentsync.faces.masks import crops_to_pixels, mask_to_latents, masked_images, mouth_mask, pixels_to_crops
 from latentsync.generation.denoise import Condition, denoise
 from latentsync.generation.latents import decode, encode, frames_at_once, latent_shape, unscaled
 from latentsync.generation.references import GAP_FRAMES
@@ -125,7 +119,7 @@ class UNetSettings:
 
 
 class UNetTask:
-    """A UNet in training; see `loop.Task`.
+    """A UNet in training; see `task.Task`.
 
     Args:
         unet: its weights are trained from where they are; in stage 2 those of attentions and motion modules.
@@ -214,7 +208,7 @@ class UNetTask:
         """
         latents = unscaled(self.vae, rearrange(clean, "b c f h w -> (b f) c h w"))
         if self.unet.is_gradient_checkpointing:
-            parts = latents.split(frames_at_once(latents.shape[-1] * LATENT_FACTOR))
+            parts = latents.split(frames_at_once(latents.shape[-1] * LATENT_PX))
             faces = torch.cat([checkpoint(self._decode, part, use_reentrant=False) for part in parts])
         else:
             faces = self._decode(latents)
@@ -251,7 +245,7 @@ class UNetTask:
     def condition(self, batch: dict[str, Tensor], generator: torch.Generator) -> Condition:
         """Mask, masked and reference latents and sound of a batch, on the device."""
         masked, reference = (self.latents(batch, part, generator) for part in ("masked", "reference"))
-        side = masked.shape[-1] * LATENT_FACTOR
+        side = masked.shape[-1] * LATENT_PX
         mask = mouth_mask(self.settings.mask, side)  # upright on mirrored faces, too, as at inference
         latent_mask = mask_to_latents(mask).to(masked)
         return Condition(

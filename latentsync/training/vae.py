@@ -87,7 +87,7 @@ class LatentDeviation(nn.Module):
 
 
 class VaeTask:
-    """An autoencoder in training; see `loop.Task`.
+    """An autoencoder in training; see `task.Task`.
 
     Args:
         vae: its weights are trained from where they are.

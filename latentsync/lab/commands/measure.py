@@ -45,14 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     import pandas as pd
 
-    from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+    from latentsync.faces.landmarks import MediaPipeLandmarks
     from latentsync.files import write_json
     from latentsync.lab.measuring.records import measure_records, metrics_table, wanted_of
     from latentsync.lab.measuring.result import Made, measured
     from latentsync.lab.records.store import RecordStore
     from latentsync.lab.tables.tidy import sweep_records
 
-    detector = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    detector = MediaPipeLandmarks()
     wanted = wanted_of(args.metrics, args.controls)
     if args.video is None:
         records = RecordStore(args.runs).all() if args.sweep is None else sweep_records(args.runs, args.sweep)

@@ -12,16 +12,15 @@ import torch
 from jaxtyping import Float
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
 from latentsync.config import Options, SamplerOptions, VideoOptions
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import paste_kept, restore
-from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.crops import aligned_crops
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.generation.latents import decode, encode, latent_shape
 from latentsync.generation.results import GeneratedFrame
-from latentsync.lab.evaluation.material import SAMPLES_PER_FRAME, Case, HeldOutClip, Material
-from latentsync.media import VIDEO_RATE_HZ
+from latentsync.lab.evaluation.material import Case, HeldOutClip, Material
 from latentsync.metrics.articulation import gap_correlation, lip_motion
 from latentsync.metrics.perceptual import lpips_distance
 from latentsync.metrics.reconstruction import psnr_db
@@ -123,7 +122,7 @@ class Bench:
         self._true_gaps: dict[Path, Gaps] = {}
         self._detectors: SimpleQueue[LandmarkDetector] = SimpleQueue()
         for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
-            self._detectors.put(MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS))
+            self._detectors.put(MediaPipeLandmarks())
 
     def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Options:
         """Options options of a generation."""
@@ -146,8 +145,8 @@ class Bench:
         """The aligned faces of a rendered clip."""
         if clip.video not in self._true_crops:
             faces = self.pipe.prepare(clip.video, clip.sound, self.options(1)).faces
-            pairs = zip(media.read_frames(clip.video, VIDEO_RATE_HZ), faces.matrices, strict=False)
-            self._true_crops[clip.video] = torch.stack([warp_crop(*pair, faces.resolution) for pair in pairs])
+            frames = media.read_frames(clip.video, VIDEO_RATE_HZ, stop=len(faces))
+            self._true_crops[clip.video] = aligned_crops(frames, faces.matrices, faces.resolution)
         return self._true_crops[clip.video]
 
     def true_gaps(self, clip: HeldOutClip) -> Gaps:
@@ -232,7 +231,7 @@ class Bench:
 
     def sound(self, clip: HeldOutClip) -> Waveform:
         """The sound of a rendered clip."""
-        return media.read_sound(clip.sound, RATE_HZ)
+        return media.read_sound(clip.sound, SOUND_RATE_HZ)
 
     def offsets(self, clip: HeldOutClip) -> dict[int, int]:
         """For each injected offset of -10..10 frames the one that is found; positive where the lips come later.

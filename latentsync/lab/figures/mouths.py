@@ -1,6 +1,6 @@
 """The mouths of records at equal times, the clip's above the results': one picture that shows what became of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from latentsync import media
 from latentsync.errors import FaceNotFoundError, LatentSyncError, OptionError
-from latentsync.faces.geometry import warp_crop
+from latentsync.faces.crops import aligned_pictures
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.faces.track import align
 from latentsync.generation.results import LipsyncOutput
@@ -71,7 +71,8 @@ def mouth_rows(
         path = records[0].video_path
         raise FaceNotFoundError(f"none of {len(shown)} frames of {path} shows a face; look at the video")
     times_s = [float(shown[i] / media.VIDEO_RATE_HZ) for i in kept]
-    mouths = [[_mouth(frames[i], matrices[i], face_px) for i in kept] for frames in rows]
+    affines = [matrices[i] for i in kept]
+    mouths = [_mouths([frames[i] for i in kept], affines, face_px) for frames in rows]
     return MouthRows(times_s, None, mouths) if clip is None else MouthRows(times_s, mouths[0], mouths[1:])
 
 
@@ -102,8 +103,8 @@ def _alignment(frame: Frame, detector: LandmarkDetector, face_px: int) -> Affine
         return None
 
 
-def _mouth(frame: Frame, matrix: Affine, face_px: int) -> Frame:
-    return mouth_of(warp_crop(frame, matrix, face_px).numpy().transpose(1, 2, 0))
+def _mouths(frames: Iterable[Frame], matrices: Iterable[Affine], face_px: int) -> list[Frame]:
+    return [mouth_of(face) for face in aligned_pictures(frames, matrices, face_px)]
 
 
 def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> ShownFigure:
@@ -144,8 +145,7 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
     axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
     for axis, (label, path) in zip(axes, videos.items(), strict=True):
         frames = media.read_frames_in_order(path, shown, output.fps)
-        faces = [warp_crop(f, output.faces.matrices[i], size_px) for f, i in zip(frames, shown, strict=True)]
-        axis.imshow(np.hstack([mouth_of(face.numpy().transpose(1, 2, 0)) for face in faces]))
+        axis.imshow(np.hstack(_mouths(frames, output.faces.matrices[list(shown)], size_px)))
         axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()
     return figure

@@ -13,17 +13,16 @@ import torch
 from torch import Tensor
 
 from latentsync import media, weights
-from latentsync.audio.features import RATE_HZ
+from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops
 from latentsync.faces.geometry import Warping, apply_affine, crop_box_size
 from latentsync.faces.landmarks import LandmarkDetector
-from latentsync.faces.track import MESH_POINTS, NO_FACE, AlignedFaces, align
+from latentsync.faces.track import NO_FACE, AlignedFaces, align
 from latentsync.generation.references import frames_needed
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.lab.options.schema import MetricsConfig
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics.definitions import Entry
 from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts, same_speech
 from latentsync.metrics.families import Batch, Networks, Subject
@@ -137,12 +136,12 @@ class Made:
 
 def own_sound(clip: Path) -> Waveform | None:
     """A clip's own sound, 16 kHz mono; None where it has none."""
-    return media.read_sound(clip, RATE_HZ) if media.probe(clip).has_sound else None
+    return media.read_sound(clip, SOUND_RATE_HZ) if media.probe(clip).has_sound else None
 
 
 def is_own_voice(sound: Waveform | None, voice: Waveform) -> bool:
     """Whether a voice is the sound that a clip has itself."""
-    return sound is not None and same_speech(sound, voice, RATE_HZ)
+    return sound is not None and same_speech(sound, voice, SOUND_RATE_HZ)
 
 
 def measured(
@@ -163,7 +162,7 @@ def measured(
     """
     if not wanted.families:
         return Evaluation()
-    voice = media.read_sound(made.voice, RATE_HZ)
+    voice = media.read_sound(made.voice, SOUND_RATE_HZ)
     subject = Subject(
         size_px=made.faces.resolution,
         voice=voice,

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
 from latentsync.config import Options
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import LatentSyncError
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.lab.cells.cell import options_for
@@ -31,7 +31,7 @@ PREVIEW_FILE = "preview.png"
 
 def loudest_window(voice: Waveform, num_frames: int, window: int) -> tuple[int, int]:
     """The frames (start, stop) of the window with the most energy; a window begins where the pipeline's do."""
-    samples = round(RATE_HZ / media.VIDEO_RATE_HZ * window)
+    samples = round(SOUND_RATE_HZ / media.VIDEO_RATE_HZ * window)
     energies = [float(np.square(voice[i * samples : (i + 1) * samples]).sum()) for i in range(-(-num_frames // window))]
     start = int(np.argmax(energies)) * window
     return start, min(start + window, num_frames)
@@ -44,7 +44,7 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
         LatentSyncError: the pair is not fit for lip sync.
     """
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
-    voice = np.asarray(media.read_sound(pair.voice, RATE_HZ))
+    voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
     start, stop = loudest_window(voice, prepared.num_frames, options.sampler.num_frames)
     part = replace(
         prepared,

@@ -137,9 +137,9 @@ class WandbTracker:
 
     @cached_property
     def _detector(self) -> "LandmarkDetector":
-        from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+        from latentsync.faces.landmarks import MediaPipeLandmarks
 
-        return MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        return MediaPipeLandmarks()
 
     def _mouths(self, record: Record) -> "wandb.Image | None":
         """None where no frame that is looked at shows a face."""

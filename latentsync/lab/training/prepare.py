@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
-from latentsync.files import private_folder, read_json, write_json
+from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.files import private_folder, read_json, write_json, write_text
 from latentsync.lab.options.pairs import CLIP_SUFFIXES
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
@@ -128,9 +128,7 @@ def _take_in(piece: Piece, folder: Path) -> None:
     video, sound, facts = _files_of(piece.name, folder)
     os.replace(piece.video, video)
     os.replace(piece.sound, sound)
-    part = piece.video.with_name(facts.name)
-    part.write_text(json.dumps(piece.facts) + "\n", encoding="utf-8")
-    os.replace(part, facts)
+    write_text(facts, json.dumps(piece.facts) + "\n")
 
 
 def pieces_table(folder: Path) -> pd.DataFrame:
@@ -240,7 +238,7 @@ def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | S
 def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:
     """The landmark networks of inference, scenedetect where it is installed, and SyncNet where it is given."""
     judge = load_judge(syncnet, min_confidence)  # first, so that what it lacks is told at once
-    return Tools(MediaPipeLandmarks(LANDMARK_REFINEMENTS), find_cut_detector(), judge)
+    return Tools(MediaPipeLandmarks(), find_cut_detector(), judge)
 
 
 @contextmanager

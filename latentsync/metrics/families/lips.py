@@ -2,16 +2,17 @@
 
 import numpy as np
 
+from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ
 from latentsync.metrics import articulation, identity, sync, temporal
 from latentsync.metrics.controls import delayed, shuffled
 from latentsync.metrics.definitions import Entry, entry
-from latentsync.metrics.families.base import NOT_OWN, RATE_HZ, Batch, Faces, Family, Subject, mean_entry, rounded
+from latentsync.metrics.families.base import NOT_OWN, Batch, Faces, Family, Subject, mean_entry, rounded
 from latentsync.shapes import Waveform
 
 NO_VOICE = "no voice was given"
 NO_CLIP_SOUND = "the clip has no sound of its own"
 IDENTITY_EVERY = 10  # frames: the embedding takes a quarter of a second
-NOBODY = np.empty((0, 468, 2), np.float32)
+NOBODY = np.empty((0, MESH_POINTS, 2), np.float32)
 
 
 def with_real(entries: dict[str, Entry], real: dict[str, Entry]) -> dict[str, Entry]:
@@ -63,14 +64,14 @@ class LandmarkSync(Landmarks):
         real = self._scores(natural, subject.clip_sound, NO_CLIP_SOUND)
         found = with_real(self._scores(self.faces, subject.voice, NO_VOICE), real)
         if subject.controls and subject.voice is not None:
-            other = self._scores(self.faces, shuffled(subject.voice, RATE_HZ), NO_VOICE)["landmark_sync_peak"]
-            late = self._scores(self.faces, delayed(subject.voice, RATE_HZ), NO_VOICE)["landmark_sync_lag"]
+            other = self._scores(self.faces, shuffled(subject.voice, SOUND_RATE_HZ), NO_VOICE)["landmark_sync_peak"]
+            late = self._scores(self.faces, delayed(subject.voice, SOUND_RATE_HZ), NO_VOICE)["landmark_sync_lag"]
             for name, one in (("landmark_sync_peak_shuffled", other), ("landmark_sync_lag_delayed", late)):
                 found[name] = entry(name, one["value"], one.get("reason"))
         return found
 
     def _curve(self, faces: Faces, voice: Waveform) -> sync.SyncCurve:
-        return sync.lip_energy_correlation(sync.lip_gap(faces), sync.log_energy(voice, RATE_HZ, len(faces)))
+        return sync.lip_energy_correlation(sync.lip_gap(faces), sync.log_energy(voice, SOUND_RATE_HZ, len(faces)))
 
     def _scores(self, faces: Faces, voice: Waveform | None, missing: str) -> dict[str, Entry]:
         names = {name: name.removeprefix("landmark_sync_") for name in self.names(self.subject)}
@@ -85,7 +86,7 @@ class LandmarkSync(Landmarks):
         if len(self.source_faces):
             found["lip_gap_source"] = rounded(sync.lip_gap(self.source_faces))
         if (voice := self.subject.voice) is not None and len(self.faces):
-            found["loudness_db"] = rounded(sync.log_energy(voice, RATE_HZ, len(self.faces)), 2)
+            found["loudness_db"] = rounded(sync.log_energy(voice, SOUND_RATE_HZ, len(self.faces)), 2)
             found["landmark_sync"] = rounded(self._curve(self.faces, voice).correlation)
         return found
 
@@ -122,7 +123,7 @@ class Silence(Landmarks):
         name, voice, faces = "silent_lip_motion", self.subject.voice, self.faces
         if voice is None or not len(faces):
             return {name: entry(name, None, NO_VOICE if voice is None else "there is no frame")}
-        value, used = articulation.silent_motion(sync.lip_gap(faces), sync.log_energy(voice, RATE_HZ, len(faces)))
+        value, used = articulation.silent_motion(sync.lip_gap(faces), sync.log_energy(voice, SOUND_RATE_HZ, len(faces)))
         reason = f"the voice is silent in {used} frames with a face; {articulation.LEAST_SILENT} are needed"
         return {name: entry(name, value, reason, used=used, left_out=len(faces) - used)}
 

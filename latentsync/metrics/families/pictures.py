@@ -7,15 +7,16 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.faces.masks import mouth_mask
 from latentsync.metrics import blending, perceptual, reconstruction, temporal
 from latentsync.metrics.definitions import Entry, entry
-from latentsync.metrics.families.base import VIDEO_HZ, Batch, Family, Subject, mean_entry, rounded
+from latentsync.metrics.families.base import Batch, Family, Subject, mean_entry, rounded
 from latentsync.shapes import Crop, Crops
 
 NO_FACE = "no frame shows a face"
 RESIDUAL_EVERY = 5  # frames
-WHISPER_FRAMES = 30 * VIDEO_HZ  # of a segment that Whisper hears at once
+WHISPER_FRAMES = int(30 * VIDEO_RATE_HZ)  # of a segment that Whisper hears at once
 
 
 class Pictures(Family):

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from torch import Tensor
 
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError
+from latentsync.media.sound import to_int16
 from latentsync.metrics import face_tracks, s3fd, sync_mini, syncnet
 from latentsync.metrics.controls import delayed, shuffled
 from latentsync.metrics.definitions import Entry, entry
-from latentsync.metrics.families.base import RATE_HZ, Batch, Faces, Family, Subject, rounded
+from latentsync.metrics.families.base import Batch, Faces, Family, Subject, rounded
 from latentsync.metrics.families.lips import NO_CLIP_SOUND, NO_VOICE, with_real
-from latentsync.metrics.speech_features import to_int16
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.shapes import Frame, Waveform
 from latentsync.weights import state_dict_sha256
@@ -122,8 +123,8 @@ class SyncMini(WindowedSync):
         return vars(sync_mini.scores(sync_mini.shift_distances(lips, speech, seen=seen)))
 
     def control_entries(self) -> dict[str, Entry]:
-        other = self._scores(self.lips, shuffled(self.subject.voice, RATE_HZ), NO_VOICE)["sync_mini_confidence"]
-        late = self._scores(self.lips, delayed(self.subject.voice, RATE_HZ), NO_VOICE)["sync_mini_offset"]
+        other = self._scores(self.lips, shuffled(self.subject.voice, SOUND_RATE_HZ), NO_VOICE)["sync_mini_confidence"]
+        late = self._scores(self.lips, delayed(self.subject.voice, SOUND_RATE_HZ), NO_VOICE)["sync_mini_offset"]
         pairs = (("sync_mini_confidence_shuffled", other), ("sync_mini_offset_delayed", late))
         return {name: entry(name, one["value"], one.get("reason"), network=self.network_name) for name, one in pairs}
 
@@ -226,7 +227,7 @@ class SyncNetV2(Family):
         self, frames: Callable[[], Iterable[Frame]], track: face_tracks.FaceTrack, voice: Waveform
     ) -> syncnet.SyncScores:
         crops = face_tracks.crop_track(frames(), track)
-        samples = to_int16(voice)[track.start * syncnet.SAMPLES_PER_FRAME :]
-        samples = samples[: len(track) * syncnet.SAMPLES_PER_FRAME]
+        samples = to_int16(voice)[track.start * SAMPLES_PER_FRAME :]
+        samples = samples[: len(track) * SAMPLES_PER_FRAME]
         embeddings = syncnet.clip_embeddings(self.subject.networks.syncnet, crops, samples)
         return syncnet.scores(syncnet.window_distances(*embeddings))
