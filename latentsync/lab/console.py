@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -185,11 +186,15 @@ def _sentence(error: OSError) -> str:
 def _is_stdout_closed() -> bool:
     """Whether the reader of the standard output went away; if so, what is still to be printed goes nowhere."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        descriptor = sys.stdout.fileno()
+    except OSError:  # it is no file, as in a notebook
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors are reported whatever is asked
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 # --- progress ---
