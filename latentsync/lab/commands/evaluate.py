@@ -2,7 +2,7 @@
 
     latentsync evaluate [--model mini] [--output FOLDER] [--rows vae,sync,lip] [--quick]
 
-FOLDER/evaluation.json  evaluation.md  clips-XXXXXXXX/
+FOLDER/evaluation.json  evaluation.md  evaluation.parquet  clips-XXXXXXXX/
 
 No training saw these people, sentences and voices. Rows are written as they come; rows that an earlier run measured on
 the same weights and clips are kept. docs/mini.md says what each row is. The exit status is 0 if every row could be

@@ -5,6 +5,7 @@ latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 plan=true
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 preview=true
 latentsync run experiment=quickstart
+latentsync run --config-dir FOLDER experiment=MINE        (FOLDER/experiment/MINE.yaml)
 """
 
 import sys
@@ -15,17 +16,16 @@ from omegaconf import DictConfig
 
 from latentsync.lab.console import MISUSED, command, refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.options.compose import asks_help, option_names
+from latentsync.lab.options.compose import BASIC_LAUNCHER, asks_help, option_names
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def cell(config: DictConfig) -> None:
     """Runs the composed cell; failures are noted and listed at the end, by `sweeps.sweep.SweepReport`."""
-    from latentsync.lab.sweeps.request import BASIC_LAUNCHER
-    from latentsync.lab.sweeps.sweep import run_and_note  # imports the networks' libraries; a plan does without them
+    from latentsync.lab.sweeps.sweep import running  # imports the networks' libraries; a plan does without them
 
     job = HydraConfig.get()
-    run_and_note(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
+    running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
 
 
 @command(error_status=MISUSED)
@@ -48,10 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
             return preview(asked)
         if (status := plan.answer(asked)) is not None:
             return status
-        if asked.is_sweep and asked.config.runtime.batch_cells != 1:
-            from latentsync.lab.sweeps.sweep import expect
+        from latentsync.lab.sweeps.sweep import start
 
-            expect(plan.runs_of(asked))
+        together = asked.is_sweep and asked.config.runtime.batch_cells != 1
+        start(plan.runs_of(asked) if together else ())
     cell()  # which exits by itself where anything failed
     if asked is not None:
         plan.note_reported(asked)

@@ -3,7 +3,7 @@
     latentsync sensitivity [--output FOLDER] [--clips 12] [--metrics standard] [--strongest] [--workers 2]
 
 FOLDER/clips/           painted clips that no training saw, and what was measured of each
-FOLDER/values.csv       every metric of every clip, undamaged and damaged
+FOLDER/values.parquet   every metric of every clip, undamaged and damaged
 FOLDER/sensitivity.csv  effect sizes: how much worse a metric becomes, in standard deviations of the undamaged clips
 FOLDER/sensitivity.png  the same as a figure
 
@@ -40,4 +40,4 @@ def main(arguments: list[str] | None = None) -> None:
     save(sensitivity_figure(table), args.output / "sensitivity.png")
     say(strongest_effects(table).round(1).to_string())
     say(f"{args.clips} clips; effects of the strongest damage, in standard deviations of the undamaged clips")
-    say(f"{args.output} holds values.csv, sensitivity.csv and sensitivity.png")
+    say(f"{args.output} holds values.parquet, sensitivity.csv and sensitivity.png")

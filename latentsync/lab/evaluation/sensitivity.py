@@ -19,7 +19,8 @@ from latentsync.faces.geometry import warp_crop
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
-from latentsync.files import read_json, write_json, write_text
+from latentsync.files import read_json, whole_file, write_json, write_text
+from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.records import wanted_of
@@ -144,7 +145,8 @@ def effects(values: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a metric, damage and strength: `effect` (above 0 is worse; NaN where fewer than 2 clips have a value),
-        `undamaged`, `damaged` (means), `deviation`, `clips`, and `lost`: clips whose value the damage took away.
+        `low`, `high` (its 95 % interval over clips, Student's t, the deviation taken as known), `undamaged`, `damaged`
+        (means), `deviation`, `clips`, and `lost`: clips whose value the damage took away.
     """
     table = values.set_index(["metric", "damage", "strength", "clip"])["value"].sort_index()
     damaged_rows = values[values["damage"] != UNDAMAGED]
@@ -159,10 +161,13 @@ def effects(values: pd.DataFrame) -> pd.DataFrame:
             hurt = table[metric, damage, strength].reindex(whole.index)
             both = hurt.dropna()
             worse = badness(metric, both) - badness(metric, whole.reindex(both.index))
-            effect = worse.mean() / deviation if len(both) > 1 and deviation > 0 else np.nan
-            rows.append((metric, damage, strength, effect, whole.mean(), both.mean(), deviation, len(both),
+            has_effect = len(both) > 1 and deviation > 0
+            effect = worse.mean() / deviation if has_effect else np.nan
+            low, high = mean_interval(worse / deviation) if has_effect else (np.nan, np.nan)
+            rows.append((metric, damage, strength, effect, low, high, whole.mean(), both.mean(), deviation, len(both),
                          int(hurt.isna().sum())))  # fmt: skip
-    names = ["metric", "damage", "strength", "effect", "undamaged", "damaged", "deviation", "clips", "lost"]
+    names = ["metric", "damage", "strength", "effect", "low", "high", "undamaged", "damaged", "deviation", "clips",
+             "lost"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
 
 
@@ -279,7 +284,7 @@ def measure_clips(
 def study(
     folder: Path, count: int = 12, metrics: str = "standard", strongest: bool = False, workers: int = 1
 ) -> pd.DataFrame:
-    """Measures what is missing, and writes clips/, values.csv and sensitivity.csv.
+    """Measures what is missing, and writes clips/, values.parquet and sensitivity.csv.
 
     Args:
         folder: of the study; what was measured there before is kept and shown with the rest.
@@ -298,7 +303,8 @@ def study(
         raise OptionError(f"--clips is {count} and --workers {workers}; at least {LEAST_CLIPS} and 1 are needed")
     values = measure_clips(folder / "clips", count, wanted_of(metrics), all_steps(strongest), workers)
     table = effects(values[values["metric"].map(judged)])
-    write_text(folder / "values.csv", values.to_csv(index=False))
+    with whole_file(folder / "values.parquet") as part:
+        values.to_parquet(part)
     write_text(folder / "sensitivity.csv", table.round(4).to_csv(index=False))
     return table
 

@@ -75,10 +75,10 @@ class Made:
     @classmethod
     def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Made":
         """What the pipeline has just made."""
-        told = output.options
+        sampler, video = output.options.sampler, output.options.video
         return cls(
             output.video_path, clip, voice, output.order, output.faces,
-            reference=told.reference, window=told.num_frames, mask=told.mask,
+            reference=video.reference, window=sampler.num_frames, mask=video.mask,
         )  # fmt: skip
 
     @classmethod

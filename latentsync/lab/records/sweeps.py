@@ -6,7 +6,7 @@ from latentsync.errors import OptionError
 from latentsync.files import read_json
 
 CELLS_DIR = "cells"
-FAILED = ("failed", "left")  # the latter earlier, and not tried again
+FAILED = ("failed", "skipped")  # the latter earlier, and not tried again
 
 
 def sweep_names(runs_dir: Path) -> list[str]:
