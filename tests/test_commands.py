@@ -134,7 +134,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "status": (["{folder}"], "is no runs folder"),
     "train": (["train=gan"], "Could not find 'train/gan'"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
-    "pictures": (["--study", "{folder}/none.parquet", "--output", "{folder}"], "none.parquet"),
+    "pictures": (["studies", "--studies", "{folder}"], "{folder}"),
 }
 USES_STATUS_2 = {"autotune", "compare", "memory", "run"}
 
@@ -146,7 +146,7 @@ def test_bad_input_ends_with_one_line(name, tmp_path, capfd, monkeypatch):
     status = status_of(name, *(argument.format(folder=tmp_path) for argument in arguments))
     assert status == (MISUSED if name in USES_STATUS_2 else FAILED)
     lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith(("W0000", "INFO:", "I0000"))]
-    assert len(lines) == 1 and lines[0].startswith("error: ") and word in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and word.format(folder=tmp_path) in lines[0]
 
 
 def test_hydras_commands_show_their_options_and_keys_in_their_help(capsys):
