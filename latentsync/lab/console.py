@@ -18,6 +18,7 @@ BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
 INTERRUPTED = 130  # of a program that Ctrl-C ended
 PIPE_CLOSED = 141  # of a program whose reader went away
+CONTINUES = "interrupted; run the same command again to continue"  # where what was done is kept
 Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
 
@@ -143,7 +144,7 @@ def command(
 
     Args:
         error_status: after a `LatentSyncError`.
-        interrupted: what is printed after Ctrl-C.
+        interrupted: what is printed after Ctrl-C; `CONTINUES` where what was done is kept.
 
     Returns:
         A decorator. The function's own status is kept (None is 0); the others are `error_status`, `FAILED` for a file
