@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from latentsync.errors import WeightsError
-from latentsync.weights import carriers, hub
+from latentsync.weights import carriers
 from latentsync.weights.addresses import shown
 from latentsync.weights.catalogue import Member, Source, WeightFile, known
 from latentsync.weights.folders import cache_dir
@@ -28,6 +28,8 @@ def locate(name: str) -> Path:
         return found
     weight = known(name)
     if not any(isinstance(source, Member) for source in weight.sources):
+        from latentsync.weights import hub  # the client takes a quarter of a second; what is here does without
+
         raise WeightsError(
             f"{_not_here(weight)}{_not_taken(weight)}; run `latentsync weights fetch {name}` to download "
             f"{shown(hub.address(weight.sources[0]))} ({weight.size})"
@@ -75,6 +77,8 @@ def _bring(weight: WeightFile, source: Source, progress: Progress) -> None:
     """Brings a weight from one source into the cache."""
     try:
         if not isinstance(source, Member):
+            from latentsync.weights import hub
+
             hub.download(weight, source, progress)
             return
         try:

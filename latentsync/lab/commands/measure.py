@@ -12,7 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from latentsync.errors import OptionError
-from latentsync.lab.console import FAILED, ArgumentParser, command, say
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say
 from latentsync.lab.options.schema import metric_sets
 from latentsync.metrics.definitions import FAMILIES
 
@@ -39,7 +39,7 @@ def parse(arguments: list[str] | None) -> Namespace:
     return args
 
 
-@command()
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parse(arguments)

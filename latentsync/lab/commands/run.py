@@ -14,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import MISUSED, command, refuse_unknown_option
+from latentsync.lab.console import CONTINUES, MISUSED, command, refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, asks_help, option_names
 
@@ -28,7 +28,7 @@ def cell(config: DictConfig) -> None:
     running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
 
 
-@command(error_status=MISUSED)
+@command(error_status=MISUSED, interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line: what can be answered from the plan is, and Hydra's jobs do the rest."""
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -14,7 +14,7 @@ cache. HF_ENDPOINT names a mirror of the hub, HF_TOKEN a token for it, HF_HUB_OF
 import sys
 
 from latentsync import weights
-from latentsync.lab.console import FAILED, ArgumentParser, command
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
 from latentsync.weights import table
 from latentsync.weights.checks import checks
 
@@ -46,7 +46,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command(interrupted="interrupted; the same command goes on from here")
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
