@@ -27,7 +27,7 @@ test-cluster: setup
 test-full-size: setup
 	$(RUN) -m pytest -m full_size -s tests/test_full_size.py
 
-# What README and docs show
+# What README, docs and experiments show: results, the studies' figures and tables, and executed notebooks
 pictures: setup
 	$(RUN) -m latentsync pictures --output docs --shots tests/browser/shots
 

@@ -2,7 +2,9 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from short_clips import cut
 
@@ -10,9 +12,8 @@ from latentsync.errors import MediaError
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.jobs.remake import agreement, run_again, shipped_rows
 from latentsync.lab.options.pairs import SHIPPED_DIR, pairs_of
-from latentsync.lab.records.store import RecordStore
 from latentsync.lab.sweeps import plan, request
-from latentsync.lab.sweeps.costs import pace_of
+from latentsync.lab.sweeps.costs import measured_pace
 from latentsync.lab.tables.tidy import collect, collect_wide
 
 
@@ -52,9 +53,13 @@ def test_a_row_whose_files_are_elsewhere_is_refused(clips, runs, tmp_path):
         run_again(row, tmp_path, other)
 
 
-def test_a_pace_adds_up_to_what_was_measured(runs):
-    records, table = RecordStore(runs).all(), collect_wide(runs)
-    pace = pace_of(records)
-    assert pace.seconds(table).sum() == pytest.approx(table["seconds"].sum())
-    denoise = sum(record.content["timings_s"]["denoise"] for record in records)
-    assert pace.step * 13 * (1 + 2) == pytest.approx(denoise)
+def test_a_pace_adds_up_to_what_was_measured():
+    def pipe(clip, voice, num_inference_steps, guidance_scale):
+        assert (clip, voice, guidance_scale) == ("clip", "voice", 1.5)
+        denoise = 13 * 0.25 * num_inference_steps
+        return SimpleNamespace(num_frames=13, timings={"denoise": denoise, "total": denoise + 13 * 0.5})
+
+    pace = measured_pace(pipe, "clip", "voice", steps=(1, 3), guidance_scale=1.5)
+    assert (pace.once, pace.step) == pytest.approx((0.5, 0.25))
+    table = pd.DataFrame({"video_frames": [13, 20], "num_inference_steps": [1, 8]})
+    assert pace.seconds(table).tolist() == pytest.approx([13 * 0.75, 20 * 2.5])

@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -11,6 +12,7 @@ from scipy import stats
 from latentsync.errors import MediaError
 from latentsync.lab.analysis.intervals import difference_interval, mean_interval, ratio_interval, share_interval
 from latentsync.lab.commands import evaluate
+from latentsync.lab.evaluation import report
 from latentsync.lab.evaluation.material import FIRST_SEED, pieces_of
 from latentsync.lab.evaluation.rows import PARTS, Bar, Row, verdict
 from latentsync.metrics.articulation import (
@@ -138,6 +140,22 @@ def test_a_bar_that_a_baseline_reaches_is_told():
     void = Row("sync", "sync", "", "", 0.99, None, 20, Bar(0.95), {"output = input": 1.0}, is_void=True)
     assert void.passed is None and void.idle_baselines == []  # no judge, no verdict
     assert Bar(0.25, at_least=False).holds(0.2) and str(Bar(0.25, at_least=False)) == "<= 0.25"
+
+
+def test_rows_become_a_table_that_is_read_as_it_was_written(tmp_path):
+    rows = [
+        Row("lip", "lip", "lips", "", 0.8, (0.7, 0.9), 20, Bar(0.75), {"output = input": 0.1, "frozen mouth": 0.2}),
+        Row("silence", "silence", "rest", "", 0.1, (0.05, 0.2), 12, Bar(0.15, at_least=False)),
+        Row("guidance", "guidance", "more", "", None, None, 0, reason="no voice"),
+    ]
+    table = report.frame([report.entry(row, 1.0) for row in rows])
+    table.to_parquet(tmp_path / "evaluation.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "evaluation.parquet"), table)
+    assert table["row"].tolist() == ["lip", "silence", "guidance"] and table["n"].tolist() == [20, 12, 0]
+    lip, silence, guidance = table.to_dict("records")
+    assert [lip[name] for name in ("value", "low", "high", "bound", "frozen mouth")] == [0.8, 0.7, 0.9, 0.75, 0.2]
+    assert lip["is_least"] and not silence["is_least"] and silence["bound"] == 0.15
+    assert math.isnan(silence["frozen mouth"]) and math.isnan(guidance["bound"]) and math.isnan(guidance["value"])
 
 
 # --- material ---

@@ -71,14 +71,15 @@ def test_constraints_allow_what_pyproject_asks_for():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
-def test_notebooks_are_committed_clean_and_tell_what_they_computed(path):
+def test_notebooks_are_committed_clean_and_end_with_a_lesson_and_a_link(path):
     cells = json.loads(path.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
     assert "parameters" in code[0]["metadata"].get("tags", [])
-    assert "assert" in "".join(code[-1]["source"])
+    assert cells[-1]["cell_type"] == "markdown" and re.search(r"\]\([^)]+\)", "".join(cells[-1]["source"]))
     for cell in code:
         for node in ast.walk(ast.parse("".join(cell["source"]))):
+            assert not isinstance(node, ast.Assert), "what an assert guards belongs into tests"
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 5, f"{node.name} belongs into the library"
 
@@ -113,12 +114,25 @@ def test_the_table_of_agreement_is_whole(request):
                         assert part.value in table, f"{path.name}: {part.value}"
 
 
-PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS_OF_PAGES = ("docs", "experiments", "notebooks")
+PAGES = [
+    *sorted(ROOT.glob("README*.md")),
+    *sorted(page for name in FOLDERS_OF_PAGES for page in (ROOT / name).rglob("*.md")),
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+]
+
+
+def text_of(page: Path) -> str:
+    """The text of a page; of a notebook that of its Markdown cells."""
+    if page.suffix == ".md":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
 def named_files(page: Path) -> set[Path]:
     """What a page names: the modules of its commands, and what its relative links and pictures lead to."""
-    text = page.read_text()
+    text = text_of(page)
     modules = set(re.findall(r"python -m (experiments[.\w]+)", text, re.ASCII))
     links = re.findall(r"\]\(([^)\s#]+)", text)
     relative = {page.parent / link for link in links if not re.match(r"[a-z]+:", link)}

@@ -1,38 +1,37 @@
-"""The shipped study is whole and small, and the pictures of README and docs are made of it."""
+"""What README, docs and experiments show is written small, and an executed notebook becomes a page."""
 
+from base64 import b64encode
 from pathlib import Path
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from latentsync.errors import MediaError, OptionError
+from latentsync.errors import OptionError
 from latentsync.files import write_json
-from latentsync.lab.commands.pictures import GIF_PX, study_figures, write_figure, write_gif
+from latentsync.lab.commands.pictures import main, study_results
 from latentsync.lab.figures.mouths import mouth_sheet
+from latentsync.lab.figures.pictures import GIF_PX, write_figure, write_gif
+from latentsync.lab.figures.style import ShownFigure
 from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.pages.executed import MAX_PX, PLAYER, execute, write_executed
 from latentsync.lab.records.store import Record
-from latentsync.lab.tables.tidy import read_table
 
-STUDY = Path(__file__).resolve().parents[1] / "notebooks" / "study.parquet"
-
-
-def test_the_shipped_study_is_small_and_every_cell_has_every_clip():
-    assert STUDY.stat().st_size < 300_000
-    table = read_table(STUDY)
-    assert table["trained"].all() and not table.duplicated(["record", "metric"]).any()
-    cells = ["guidance_scale", "num_inference_steps", "seed", "scheduler"]
-    assert (table.groupby(cells)["clip"].nunique() == table["clip"].nunique()).all()
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_its_figures_are_written_small(tmp_path):
-    made = study_figures(STUDY)
-    assert list(made) == ["guidance", "differences", "pareto", "steps"]
-    for name, figure in made.items():
+def test_figures_are_written_small(tmp_path):
+    for name, figure in study_results(ROOT / "experiments", "guidance").figures.items():
         write_figure(figure, tmp_path / f"{name}.png")
         assert 5_000 < (tmp_path / f"{name}.png").stat().st_size < 150_000
-    with pytest.raises(MediaError, match="no table"):
-        study_figures(tmp_path / "none.parquet")
+
+
+def test_what_is_not_known_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["study"])
+    assert "study" in (error := capsys.readouterr().err) and "studies" in error
 
 
 def test_videos_move_side_by_side(tmp_path):
@@ -52,3 +51,53 @@ def test_mouths_of_several_clips_have_no_common_sheet(tmp_path):
         records[name] = Record(tmp_path / name)
     with pytest.raises(OptionError, match="of 2 clips"):
         mouth_sheet(records, None)
+
+
+# --- executed notebooks ---
+
+
+def output(data: dict) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", data)
+
+
+def test_an_executed_notebook_becomes_a_page_with_small_pictures(tmp_path):
+    figure = ShownFigure(figsize=(16, 4))
+    figure.subplots().plot([1, 2])
+    frame = pd.DataFrame(
+        {("a", "x"): [1.5], ("a", "y"): [2.5], ("b|c", ""): ["-"]}, index=pd.Index(["row"], name="name")
+    )
+    outputs = [
+        nbformat.v4.new_output("stream", name="stdout", text="printed\n"),
+        nbformat.v4.new_output("stream", name="stderr", text="a progress bar"),
+        output({"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "a widget"}),
+        output({"image/png": b64encode(figure._repr_png_()).decode(), "text/plain": "a figure"}),
+        output({"text/html": frame.style.to_html(), "text/plain": "a table"}),
+        output({"text/html": '<iframe srcdoc="<video></video>"></iframe>', "text/plain": "a player"}),
+    ]
+    cells = [
+        nbformat.v4.new_markdown_cell("[docs](../docs/a.md) [next](01.ipynb) [page](02.ipynb) [web](https://a.b/c)"),
+        nbformat.v4.new_code_cell("made[0](x)", outputs=outputs),
+    ]
+    target = tmp_path / "docs" / "notebooks" / "00.md"
+    write_executed(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "00.ipynb", target, ["02"])
+    text = target.read_text()
+    assert "[docs](../a.md) [next](../../notebooks/01.ipynb) [page](02.md) [web](https://a.b/c)" in text
+    assert "made[0](x)" in text and "printed" in text and PLAYER in text
+    assert not any(word in text for word in ("progress", "widget", "a figure", "<", "srcdoc"))
+    assert "| row | 1.500000 | 2.500000 | - |" in text and "b\\|c" in text
+    (picture,) = target.parent.glob("00_files/*.png")
+    assert f"](00_files/{picture.name})" in text
+    with Image.open(picture) as image:
+        assert image.width == MAX_PX and picture.stat().st_size < 100_000
+
+
+def test_a_notebook_is_run_where_it_lies_and_its_error_is_told(tmp_path):
+    (tmp_path / "told.txt").write_text("read")
+    path = tmp_path / "00.ipynb"
+    reading = nbformat.v4.new_code_cell("print(open('told.txt').read())")
+    nbformat.write(nbformat.v4.new_notebook(cells=[reading]), path)
+    (cell,) = execute(path).cells
+    assert cell.outputs[0].text == "read\n"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), path)
+    with pytest.raises(OptionError, match=r"00.ipynb.*ZeroDivisionError"):
+        execute(path)

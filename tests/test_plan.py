@@ -27,7 +27,7 @@ from latentsync.lab.sweeps import plan, request
 from latentsync.lab.sweeps.costs import Work
 from latentsync.lab.sweeps.fingerprint import fingerprint
 from latentsync.lab.sweeps.preview import preview
-from latentsync.lab.sweeps.sweep import SweepReport, run_and_note
+from latentsync.lab.sweeps.sweep import SweepReport, running
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def run(overrides: list[str]) -> tuple[int, list[dict]]:
     report = SweepReport()
     with composing():
         config = compose("config", overrides)
-    run_and_note(config, overrides)
+    running().run_cell(config, overrides)
     key = request.cell_key(request.cell_overrides(overrides))
     try:
         report.on_run_end(config)
@@ -212,16 +212,16 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told
     assert "g-clara.mp4" in failure["reason"] and len(failure["record"]) == 16
     capsys.readouterr()
     status, (left,) = run(overrides)
-    assert (status, left) == (1, {**failure, "status": "left"})
+    assert (status, left) == (1, {**failure, "status": "skipped"})
     assert "1 of the failures are of earlier runs and were left alone; add retry=failed" in capsys.readouterr().out
     assert run([*overrides, "retry=failed"])[1][0]["status"] == "failed"
-    assert run(overrides)[1][0]["status"] == "left"
+    assert run(overrides)[1][0]["status"] == "skipped"
     assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
     (inputs / "g-clara.mp4").write_bytes(whole)
     assert run(overrides)[1][0]["status"] == "done"
     with composing():
         config = compose("config", [*overrides, "retry=all"])
-    run_and_note(config, overrides)
+    running().run_cell(config, overrides)
     assert "retry is 'all'" in capsys.readouterr().out
 
 
@@ -337,7 +337,7 @@ def test_the_steps_without_guidance_cost_half():
     options = {"size_px": 128, "dtype": "bfloat16", "deepcache_interval": 1, "num_inference_steps": 20}
 
     def passes(**told):
-        parts = {"options": options | told, "networks": {"scheduler": LATENTSYNC_SCHEDULER}}
+        parts = {"options": options | told, "attention": "sdpa", "networks": {"scheduler": LATENTSYNC_SCHEDULER}}
         return Work.of("mini", "cpu", parts, 25).passes
 
     assert (passes(guidance_scale=1.0), passes(guidance_scale=1.5)) == (20, 40)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from latentsync import media
 from latentsync.faces.landmarks import MediaPipeLandmarks
@@ -144,6 +145,7 @@ def test_effects_are_in_deviations_of_the_undamaged_and_positive_where_it_is_wor
     rows = [
         ("a", UNDAMAGED, 0, "psnr", 30), ("b", UNDAMAGED, 0, "psnr", 34),
         ("a", "blur", 1, "psnr", 20), ("b", "blur", 1, "psnr", 24),
+        ("a", "blur", 2, "psnr", 20), ("b", "blur", 2, "psnr", 22),
         ("a", UNDAMAGED, 0, offset, 0), ("b", UNDAMAGED, 0, offset, 0),
         ("a", "blur", 1, offset, -3), ("b", "blur", 1, offset, -3),
         ("a", UNDAMAGED, 0, sharp, 1.1), ("b", UNDAMAGED, 0, sharp, 0.9),
@@ -151,6 +153,12 @@ def test_effects_are_in_deviations_of_the_undamaged_and_positive_where_it_is_wor
     ]  # fmt: skip
     values = pd.DataFrame(rows, columns=["clip", "damage", "strength", "metric", "value"]).astype({"value": float})
     found = effects(values).set_index("metric")
+    stronger = found[found["strength"] == 2].loc["psnr"]
+    known = stats.ttest_1samp(np.array([10, 12]) / np.std([30, 34], ddof=1), 0).confidence_interval(0.95)
+    assert (stronger["low"], stronger["high"]) == pytest.approx(tuple(known)) and stronger["effect"] > found.iloc[0][
+        "effect"
+    ]
+    found = found[found["strength"] == 1]
     assert found.loc["psnr", "effect"] == pytest.approx(10 / np.std([30, 34], ddof=1))
     assert found.loc[offset, "effect"] == pytest.approx(3 * 12**0.5)
     assert np.isnan(found.loc[sharp, "effect"]) and found.loc[sharp, "lost"] == 1

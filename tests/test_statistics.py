@@ -12,6 +12,8 @@ from latentsync.lab.analysis.comparisons import compare_all, gender_interaction,
 from latentsync.lab.analysis.intervals import (
     bca_interval_of_two,
     bca_intervals,
+    detectable_difference,
+    detectable_difference_of_two,
     draws_for,
     holm,
     label_p,
@@ -120,6 +122,26 @@ def test_intervals_of_two_groups_cover_the_difference():
         held += low <= 1 <= high
     assert held >= 465
     assert bca_interval_of_two([1, 1], [0, 0]) is None and bca_interval_of_two([1, 2], [0]) is None
+
+
+def test_a_detectable_difference_is_found_in_four_of_five_samples():
+    """An exact spread, shifted by the difference, is the truth; t tests of normal samples of it are counted."""
+    generator, number = np.random.default_rng(8), 9
+    spread = stats.norm.ppf((np.arange(number) + 0.5) / number)
+    spread /= spread.std(ddof=1)
+    one, two = detectable_difference(spread), detectable_difference_of_two(spread, spread)
+    found = stats.ttest_1samp(generator.normal(one, 1, (SIMULATIONS, number)), 0, axis=1).pvalue <= 0.05
+    first, second = generator.normal(two, 1, (SIMULATIONS, number)), generator.normal(0, 1, (SIMULATIONS, number))
+    of_two = stats.ttest_ind(first, second, axis=1, equal_var=False).pvalue <= 0.05
+    for share in (found.mean(), of_two.mean()):  # three standard errors of SIMULATIONS, and Welch's approximation
+        assert share == pytest.approx(0.8, abs=0.02)
+    strict = stats.ttest_1samp(
+        generator.normal(detectable_difference(spread, 4), 1, (SIMULATIONS, number)), 0, axis=1
+    ).pvalue
+    assert (strict <= 0.05 / 4).mean() == pytest.approx(0.8, abs=0.02)
+    assert detectable_difference(3 * spread) == pytest.approx(3 * one)
+    assert detectable_difference([1.0]) is None and detectable_difference([2.0, 2.0]) is None
+    assert detectable_difference_of_two([1.0, 2.0], [0.0]) is None
 
 
 def test_the_fewest_clips_are_the_first_that_can_show_anything():

@@ -1,12 +1,14 @@
-"""The options of a training loop, checked. Knows nothing of what is trained."""
+"""The options of preparing clips and of a training loop, checked. Knows nothing of what is trained."""
 
 import math
 from dataclasses import dataclass, fields
 
-from latentsync.config import DTYPES, MAX_SEED, is_whole
+from latentsync.config import DTYPES, MAX_SEED, MIN_DURATION_S, is_whole
 from latentsync.errors import OptionError
 
 SCHEDULES = ("constant", "cosine")
+# Of a model's own SyncNet, 0..1: not comparable with SyncNet v2's, and chosen before one was trained
+LEAST_MINI_CONFIDENCE = 0.05
 
 # Whole numbers: the least allowed, and what a reader of the message may do
 _WHOLE = {
@@ -20,6 +22,34 @@ _WHOLE = {
     "validation_items": (0, "0 is all of them"),
     "save_every": (1, "a killed run loses at most that many steps"),
 }
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What pieces are like.
+
+    Attributes:
+        size_px: side of the crops, a multiple of 8, at least 64.
+        min_seconds, max_seconds: length of a piece.
+        crf: constant rate factor of the H.264 crops, 0 (lossless) .. 51; 10 is visually lossless.
+    """
+
+    size_px: int = 256
+    min_seconds: float = 1.0
+    max_seconds: float = 10.0
+    crf: int = 10
+
+    def __post_init__(self) -> None:
+        if self.size_px < 64 or self.size_px % 8:
+            raise OptionError(f"size is {self.size_px}; it must be a multiple of 8 and at least 64 (256 is usual)")
+        if not MIN_DURATION_S <= self.min_seconds < math.inf:
+            raise OptionError(f"min_seconds is {self.min_seconds}; it must be at least {MIN_DURATION_S} (1 is usual)")
+        if not 2 * self.min_seconds <= self.max_seconds < math.inf:  # so that equal parts are never too short
+            raise OptionError(
+                f"max_seconds is {self.max_seconds}; it must be at least twice min_seconds ({self.min_seconds})"
+            )
+        if not 0 <= self.crf <= 51:
+            raise OptionError(f"crf is {self.crf}; it must be from 0 (lossless) to 51 (10 is usual)")
 
 
 @dataclass(frozen=True)

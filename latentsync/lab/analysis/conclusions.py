@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import GENDERS, Interaction, gender_interaction
-from latentsync.lab.analysis.intervals import ALPHA
+from latentsync.lab.analysis.comparisons import GENDERS, Interaction, clip_differences, gender_interaction
+from latentsync.lab.analysis.intervals import ALPHA, detectable_difference
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
@@ -92,6 +92,29 @@ def conclusion(row: Any) -> str:
     if way not in ("higher", "lower"):
         return f"{what}; {row.verdict}"
     return f"{what}; {'better' if (row.difference > 0) == (way == 'higher') else 'worse'} ({row.verdict})"
+
+
+def power_frame(
+    table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: Any, within: Sequence[str] = ()
+) -> pd.DataFrame:
+    """What each comparison with the baseline found, beside the least that it could have found.
+
+    Arguments and errors as of `comparisons.clip_differences`.
+
+    Returns:
+        One row a metric and setting: `metric`, the column ("a less b"), `clips`, `difference`, and `detectable`: the
+        true difference that is found in 80 % of samples (see `intervals.detectable_difference`; NaN where clips are
+        too few or do not differ). As many comparisons as there are rows are corrected for.
+    """
+    settings = [value for value in sorted(table[column].dropna().unique()) if value != baseline]
+    rows = []
+    for metric in metrics:
+        for setting in settings:
+            values, _ = clip_differences(table, metric, column, setting, baseline, within)
+            least = detectable_difference(values, len(metrics) * len(settings))
+            rows.append((metric, f"{setting} less {baseline}", len(values), values.mean(), least))
+    frame = pd.DataFrame(rows, columns=["metric", column, "clips", "difference", "detectable"])
+    return frame.astype({"detectable": float})
 
 
 def interaction_text(found: Interaction) -> str:

@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 LEVEL = 0.95
 ALPHA = 0.05
 DRAWS = 10_000  # of the bootstrap and of the tests
 FEW = 20  # clips below which a bootstrap interval is only approximate
+POWER = 0.8  # of a test that finds what it looks for, as is usual
 BLOCK = 12_000_000  # drawn values held at once: 96 MB
 
 Interval = tuple[float, float]
@@ -173,3 +174,41 @@ def needed_clips_of_two(comparisons: int) -> int:
     while 2 * comparisons / math.comb(2 * number, number) > ALPHA:
         number += 1
     return number
+
+
+def detectable_difference(values: Sequence[float], comparisons: int = 1) -> float | None:
+    """The mean that a t test finds in 80 % of samples with as many values, as spread out as these.
+
+    A test that shows nothing rules out no effect below this size. Cohen, Statistical Power Analysis, 1988, section 2.3.
+
+    Args:
+        values: one difference a clip.
+        comparisons: of a family; each is tested at 5 % over their number (Bonferroni).
+
+    Returns:
+        Above 0, in the unit of the values; None for fewer than two values, or for equal ones.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) < 2 or not np.ptp(values):
+        return None
+    return _detectable(float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1, comparisons)
+
+
+def detectable_difference_of_two(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> float | None:
+    """The same of mean(first) - mean(second), two independent samples, by Welch's t test."""
+    samples = [np.asarray(values, np.float64) for values in (first, second)]
+    if min(map(len, samples)) < 2 or not any(map(np.ptp, samples)):
+        return None
+    parts = [float(values.var(ddof=1)) / len(values) for values in samples]
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, samples, strict=True))
+    return _detectable(math.sqrt(sum(parts)), freedom, comparisons)
+
+
+def _detectable(error: float, freedom: float, comparisons: int) -> float:
+    """The effect that a two-sided t test finds with a probability of `POWER`, given its standard error."""
+    edge = float(stats.t.ppf(1 - ALPHA / comparisons / 2, freedom))
+
+    def lacking(effect: float) -> float:  # the other tail adds nothing where the power is this high
+        return float(stats.nct.sf(edge, freedom, effect)) - POWER
+
+    return error * float(optimize.brentq(lacking, 0.0, 2 * edge + 5))

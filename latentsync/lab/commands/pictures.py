@@ -1,83 +1,120 @@
-"""Makes the pictures of README and docs: results on a shipped clip, and the shipped study's figures.
+"""Makes what README, docs and experiments show: results on a shipped clip, studies, executed notebooks, screenshots.
 
-    latentsync pictures [--output docs] [--study notebooks/study.parquet] [--shots FOLDER]
+    latentsync pictures [results studies notebooks shots] [--output docs] [--studies experiments]
+                        [--notebooks notebooks] [--shots FOLDER]
 
-OUTPUT/result.png result.gif mouths.png guidance.png differences.png pareto.png steps.png
-OUTPUT/explorer.png  of the browser tests' screenshots, where --shots has it
+results    OUTPUT/result.png result.gif mouths.png
+studies    STUDIES/NAME/*.png, and the results in STUDIES/NAME/README.md, from STUDIES/NAME/table.parquet
+notebooks  OUTPUT/notebooks/*.md with their pictures; minutes
+shots      OUTPUT/explorer.png, of the browser tests' screenshots, where --shots has it
 """
 
 import argparse
 import sys
 import tempfile
-from io import BytesIO
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-from matplotlib.figure import Figure
-from PIL import Image
-
-from latentsync import LipsyncPipeline, media
-from latentsync.errors import LatentSyncError, MediaError
+from latentsync.errors import LatentSyncError
 from latentsync.lab.console import say
-from latentsync.lab.figures import curves
-from latentsync.lab.figures.mouths import mouths
-from latentsync.lab.figures.sheets import strips
-from latentsync.lab.figures.style import png_bytes
-from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.tables.tidy import read_source
+
+if TYPE_CHECKING:
+    from latentsync.lab.pages.studies import Results
 
 CLIP, VOICE = "g-clara.mp4", "g-clara-weather.wav"
 STEPS, GUIDANCE = 20, 1.8
-GIF_S, GIF_HZ, GIF_PX = (0.4, 2.6), 12.5, 168
-COLOURS, GIF_COLOURS = 256, 64  # of a picture: a third of the size and hardly seen
-METRICS = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
 SHOTS = ("explorer",)
 SHOT_PX = 1000  # wide
+NOTEBOOKS = ("00_quickstart", "01_inside_the_pipeline", "02_guidance_sweep", "05_metrics_under_test")
+OF_RECORDS = ("guidance", "steps", "gender_presets")  # studies whose table is of a sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
+    makers: dict[str, Callable[[argparse.Namespace], None]] = {
+        "results": lambda asked: result_pictures(asked.output),
+        "studies": lambda asked: study_pages(asked.studies),
+        "notebooks": lambda asked: executed_notebooks(asked.notebooks, asked.output / "notebooks"),
+        "shots": lambda asked: screenshots(asked.shots, asked.output),
+    }
     parser = argparse.ArgumentParser(prog="latentsync pictures", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="*", help=f"some of {', '.join(makers)}; default: all")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="default: %(default)s")
-    parser.add_argument("--study", type=Path, default=Path("notebooks/study.parquet"), help="default: %(default)s")
+    parser.add_argument("--studies", type=Path, default=Path("experiments"), help="default: %(default)s")
+    parser.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="default: %(default)s")
     parser.add_argument("--shots", type=Path, help="a folder with screenshots of the browser tests")
-    told = parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
+    if unknown := sorted(set(asked.what) - set(makers)):
+        parser.error(f"there is nothing called {', '.join(unknown)}; choose some of {', '.join(makers)}")
     try:
-        told.output.mkdir(parents=True, exist_ok=True)
-        for name, figure in study_figures(told.study).items():
-            write_figure(figure, told.output / f"{name}.png")
-        result_pictures(told.output)
-        for name in SHOTS:
-            if told.shots is not None and (shot := told.shots / f"{name}.png").is_file():
-                with Image.open(shot) as image:
-                    height = round(image.height * SHOT_PX / image.width)
-                    write_image(image.convert("RGB").resize((SHOT_PX, height), Image.LANCZOS), told.output / shot.name)
+        for name in asked.what or makers:
+            makers[name](asked)
     except (LatentSyncError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def study_figures(study: Path) -> dict[str, Figure]:
-    """The curves of a study, by name.
+def study_results(studies: Path, name: str) -> "Results":
+    """What a study's page shows, computed from its table.
 
     Raises:
-        MediaError, OptionError: there is no such table, or it has not what is drawn.
+        MediaError, OptionError: there is no such table, or it lacks what is shown.
     """
-    table = read_source(study, None)
-    guidance = table.query("num_inference_steps == 20 and scheduler == 'ddim' and seed == 1247")
-    steps = table.query("guidance_scale == 1.5 and scheduler == 'ddim' and seed == 1247")
-    return {
-        "guidance": curves.curves(guidance, "guidance_scale", METRICS, by="gender"),
-        "differences": curves.differences(guidance, "guidance_scale", 1.5, METRICS),
-        "pareto": curves.pareto(guidance, ["guidance_scale"]),
-        "steps": curves.curves(steps, "num_inference_steps", ("sync_mini_confidence", "psnr_mouth", METRICS[2])),
-    }
+    from latentsync.lab.evaluation.sensitivity import effects, judged
+    from latentsync.lab.pages.studies import STUDIES, TABLE_FILE
+    from latentsync.lab.tables.tidy import read_source, read_table
+
+    path = studies / name / TABLE_FILE
+    table = read_source(path, None) if name in OF_RECORDS else read_table(path)
+    return STUDIES[name](effects(table[table["metric"].map(judged)]) if name == "measures" else table)
+
+
+def study_pages(studies: Path) -> None:
+    """Writes the figures and the results of every study."""
+    from latentsync.lab.figures.pictures import write_figure
+    from latentsync.lab.pages.studies import PAGE_FILE, STUDIES, write_results
+
+    for name in STUDIES:
+        results = study_results(studies, name)
+        for figure_name, figure in results.figures.items():
+            write_figure(figure, studies / name / f"{figure_name}.png")
+        write_results(studies / name / PAGE_FILE, results.text)
+
+
+def executed_notebooks(notebooks: Path, output: Path) -> None:
+    """Runs the notebooks that a visitor should see, and writes them as Markdown."""
+    from latentsync.lab.pages.executed import execute, write_executed
+
+    for name in NOTEBOOKS:
+        source, target = notebooks / f"{name}.ipynb", output / f"{name}.md"
+        write_executed(execute(source), source, target, NOTEBOOKS)
+        size = sum(path.stat().st_size for path in [target, *target.parent.glob(f"{name}_files/*")])
+        say(f"{target}: {size / 1000:.0f} kB with its pictures")
+
+
+def screenshots(shots: Path | None, output: Path) -> None:
+    """Writes those screenshots of the browser tests that are there, smaller."""
+    from PIL import Image
+
+    from latentsync.lab.figures.pictures import write_image
+
+    for name in SHOTS:
+        if shots is not None and (shot := shots / f"{name}.png").is_file():
+            with Image.open(shot) as image:
+                height = round(image.height * SHOT_PX / image.width)
+                write_image(image.convert("RGB").resize((SHOT_PX, height), Image.LANCZOS), output / shot.name)
 
 
 def result_pictures(output: Path) -> None:
     """Frames, mouths and a moving picture of a shipped clip with another sentence by the embedded model."""
+    from latentsync import LipsyncPipeline
+    from latentsync.lab.figures.mouths import mouths
+    from latentsync.lab.figures.pictures import write_figure, write_gif
+    from latentsync.lab.figures.sheets import strips
+    from latentsync.lab.options.pairs import SHIPPED_DIR
+
     clip = SHIPPED_DIR / CLIP
     pipe = LipsyncPipeline.from_pretrained("mini")
     with tempfile.TemporaryDirectory() as folder:
@@ -88,35 +125,3 @@ def result_pictures(output: Path) -> None:
         write_figure(strips(rows), output / "result.png")
         write_figure(mouths({"source": clip, "result for another sentence": result}, made), output / "mouths.png")
         write_gif([clip, result], output / "result.gif")
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as a small PNG."""
-    with Image.open(BytesIO(png_bytes(figure))) as image:
-        write_image(image.convert("RGB"), path)
-
-
-def write_image(image: Image.Image, path: Path) -> None:
-    """Writes a picture as a PNG of few colours."""
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    say(f"{path}: {path.stat().st_size / 1000:.0f} kB")
-
-
-def write_gif(videos: list[Path], path: Path) -> None:
-    """Videos side by side as a moving picture, the same piece of each.
-
-    Raises:
-        MediaError: a video is shorter than the piece.
-    """
-    numbers = [round(s * media.VIDEO_RATE_HZ) for s in np.arange(*GIF_S, 1 / GIF_HZ)]
-    columns = [list(media.read_frames_in_order(video, numbers, media.VIDEO_RATE_HZ)) for video in videos]
-    if any(len(frames) < len(numbers) for frames in columns):
-        raise MediaError(f"{path} shows {GIF_S[1]} s; give videos of that length")
-    size = GIF_PX, GIF_PX
-    frames = [
-        Image.fromarray(np.hstack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in row]))
-        for row in zip(*columns, strict=True)
-    ]
-    first, *others = [frame.quantize(GIF_COLOURS, dither=Image.Dither.NONE) for frame in frames]
-    first.save(path, save_all=True, append_images=others, duration=round(1000 / GIF_HZ), loop=0, optimize=True)
-    say(f"{path}: {path.stat().st_size / 1000:.0f} kB")

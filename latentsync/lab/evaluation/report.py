@@ -1,4 +1,4 @@
-"""The evaluation as files: evaluation.json with everything, evaluation.md with the table."""
+"""The evaluation as files: evaluation.json with everything, evaluation.md and evaluation.parquet with the table."""
 
 import json
 import math
@@ -9,14 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from latentsync.files import read_json, write_json, write_text
+from latentsync.files import read_json, whole_file, write_json, write_text
 from latentsync.lab.evaluation.measures import Bench
-from latentsync.lab.evaluation.rows import Row
+from latentsync.lab.evaluation.rows import BASELINE_NAMES, Row
 from latentsync.weights import state_dict_sha256
 
-JSON_FILE, TABLE_FILE = "evaluation.json", "evaluation.md"
+JSON_FILE, TABLE_FILE, FRAME_FILE = "evaluation.json", "evaluation.md", "evaluation.parquet"
+FRAME_COLUMNS = ("row", "what", "value", "low", "high", "bound", "is_least", "n")
 PROTOCOL_VERSION = 2  # raise it when the same model and clips give other numbers
 VERDICTS = {True: "pass", False: "FAIL", None: ""}
 
@@ -65,7 +67,7 @@ def not_measured(part: str, reason: str) -> Row:
 
 
 def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
-    """Writes both files, whole or not at all.
+    """Writes the three files, each whole or not at all.
 
     Returns:
         The table.
@@ -84,7 +86,27 @@ def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
     write_json(folder / JSON_FILE, content)
     text = table(content)
     write_text(folder / TABLE_FILE, text)
+    with whole_file(folder / FRAME_FILE) as part:
+        frame(rows).to_parquet(part)
     return text
+
+
+def frame(rows: list[dict]) -> pd.DataFrame:
+    """The rows of evaluation.json as a table.
+
+    Returns:
+        One row each: `row` (its name), `what`, `value`, `low` and `high` (95 %), `bound` (the bar), `is_least` (whether
+        the value must be at least that; else at most), `n` (clips or pairs), and a column a baseline. NaN: none.
+    """
+    table = pd.DataFrame([_frame_row(row) for row in rows], columns=[*FRAME_COLUMNS, *BASELINE_NAMES])
+    return table.astype({name: float for name in ("value", "low", "high", "bound", *BASELINE_NAMES)})
+
+
+def _frame_row(row: dict) -> dict:
+    low, high = row["interval"] or (math.nan, math.nan)
+    sign, bound = (row["bar"] or ">= nan").split()
+    facts = {"row": row["name"], "what": row["what"], "value": row["value"], "low": low, "high": high, "n": row["n"]}
+    return {**facts, "bound": float(bound), "is_least": sign == ">=", **row["baselines"]}
 
 
 def table(content: dict) -> str:

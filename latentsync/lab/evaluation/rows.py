@@ -31,6 +31,7 @@ from latentsync.lab.evaluation.measures import (
 from latentsync.metrics.perceptual import lpips_hash
 
 INPUT, FROZEN, REFERENCE = "output = input", "frozen mouth", "copied reference"
+BASELINE_NAMES = (INPUT, FROZEN, REFERENCE)
 BASELINES = {INPUT: "input", FROZEN: "frozen"}
 
 LIP_PROTOCOL = (

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -73,6 +74,16 @@ def configured(overrides: list[str]) -> DictConfig:
                     f"(`latentsync run -m` sweeps over several)"
                 )
         return compose("config", overrides)
+
+
+def option_names() -> list[str]:
+    """The options of Hydra's command lines, such as --multirun."""
+    return [name for action in get_args_parser()._actions for name in action.option_strings]
+
+
+def asks_help(arguments: Iterable[str]) -> bool:
+    """Whether a command line of Hydra's asks for help."""
+    return any(argument in ("-h", "--help") for argument in arguments)
 
 
 def composed(overrides: list[str]) -> DictConfig:

@@ -1,15 +1,20 @@
 """What records cost: time by the passes of the network and the frames, and disk, by what finished ones took."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from latentsync.lab.records.store import Record, RecordStore
+from latentsync.config import recorded_infos, recorded_options
+from latentsync.lab.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from latentsync.pipeline import LipsyncPipeline
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,22 @@ class Pace:
         return table["video_frames"] * (self.once + self.step * table["num_inference_steps"])
 
 
-def pace_of(records: Sequence[Record]) -> Pace:
-    """The pace at which some records were made, of one model and guided alike."""
-    contents = [record.content for record in records]
-    frames = [content["video"]["num_frames"] for content in contents]
-    steps = [content["options"]["num_inference_steps"] for content in contents]
-    denoise = sum(content["timings_s"]["denoise"] for content in contents)
-    rest = sum(content["timings_s"]["total"] for content in contents) - denoise
-    return Pace(rest / sum(frames), denoise / sum(map(math.prod, zip(frames, steps, strict=True))))
+def measured_pace(
+    pipe: "LipsyncPipeline", clip: Path, voice: Path, steps: Sequence[int] = (2, 8), **options: Any
+) -> Pace:
+    """The pace of a pipeline on this machine, from a call for each number of steps.
+
+    Args:
+        options: of the call, see `LipsyncPipeline.__call__`.
+
+    Raises:
+        MediaError, FaceNotFoundError, OptionError: as the call.
+    """
+    made = [(number, pipe(clip, voice, num_inference_steps=number, **options)) for number in steps]
+    denoise = sum(result.timings["denoise"] for _, result in made)
+    rest = sum(result.timings["total"] for _, result in made) - denoise
+    frames = sum(result.num_frames for _, result in made)
+    return Pace(rest / frames, denoise / sum(number * result.num_frames for number, result in made))
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,8 @@ class Work:
     """What the time of a record depends on.
 
     Attributes:
-        kind: model, device, side of the crop in px, precision, DeepCache interval: times of others say nothing of it.
+        kind: model, device, attention backend and the options that the time of a pass depends on: times of another kind
+            say nothing of it.
         num_frames: of the video.
         passes: of the network over each frame: one a step, two where the step is guided.
     """
@@ -52,14 +66,17 @@ class Work:
     def of(cls, model: str, device: str, parts: dict, num_frames: int) -> "Work":
         """The work of a record by all that its id covers, see `records.identity`."""
         options = parts["options"]
-        kind = (model, device, *(options[name] for name in ("size_px", "dtype", "deepcache_interval")))
+        in_cost = (name for name, info in recorded_infos().items() if info.in_cost)
+        known = {**options, "attention": parts["attention"]}
+        kind = (model, device, *(known[name] for name in in_cost))
         return cls(kind, num_frames, _num_passes(parts["networks"]["scheduler"], options))
 
 
 def _num_passes(scheduler: dict, options: dict) -> int:
     names = ("num_inference_steps", "guidance_scale", "scheduler", "guidance_schedule", "guidance_interval")
-    told = {name: options[name] for name in names if name in options}
-    return _counted_passes(json.dumps(scheduler, sort_keys=True), json.dumps(told, sort_keys=True))
+    known = recorded_options(options)
+    chosen = json.dumps({name: known[name] for name in names}, sort_keys=True)
+    return _counted_passes(json.dumps(scheduler, sort_keys=True), chosen)
 
 
 @lru_cache(maxsize=1024)  # cells that differ in their seeds are many
@@ -67,16 +84,15 @@ def _counted_passes(scheduler: str, options: str) -> int:
     from diffusers import DDIMScheduler  # with torch, which the planner may do without
 
     from latentsync.generation.denoise import num_passes
-    from latentsync.lab.records.identity import LATER_OPTIONS
 
-    told = LATER_OPTIONS | json.loads(options)
+    chosen = json.loads(options)
     return num_passes(
         DDIMScheduler.from_config(json.loads(scheduler)),
-        told["num_inference_steps"],
-        told["guidance_scale"],
-        solver=told["scheduler"],
-        guidance_schedule=told["guidance_schedule"],
-        guidance_interval=told["guidance_interval"],
+        chosen["num_inference_steps"],
+        chosen["guidance_scale"],
+        solver=chosen["scheduler"],
+        guidance_schedule=chosen["guidance_schedule"],
+        guidance_interval=chosen["guidance_interval"],
     )
 
 

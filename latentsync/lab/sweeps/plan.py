@@ -35,7 +35,7 @@ def _tell_plan(asked: Asked) -> int:
         if cell.reason is not None:
             print(f"unknown   {label}: {cell.reason}")
         for pair, i in cell.records.items():
-            state = "found" if i not in missing else "failed" if i in left else "to make"
+            state = "cached" if i not in missing else "failed" if i in left else "to make"
             print(f"{state:<9} {i}  {pair:<28} {label}")
     unknown = sum(cell.reason is not None for cell in cells)
     number, to_make = len({i for cell in cells for i in cell.records.values()}), [i for i in missing if i not in left]
@@ -75,9 +75,9 @@ def answer(asked: Asked) -> int | None:
     )
     if _missing(cells, asked.store):
         return None
-    from latentsync.lab.sweeps.sweep import note_found
+    from latentsync.lab.sweeps.sweep import note_cached
 
-    note_found(asked.config, cells)
+    note_cached(asked.config, cells)
     note_reported(asked)
     return _nothing_to_do(asked, cells, is_plan)
 

@@ -17,7 +17,7 @@ from latentsync.lab.records.store import RecordStore
 
 PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
-OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
+OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
 OF_THE_FILES = ("data", "model", "experiment")
 INPUTS = ("input_dir", "list")  # in data
 NEEDED = (*OF_THE_IDS, "metrics", "tracker", "cache", "runs_dir", "name", "retry", "plan", "preview")

@@ -1,0 +1,49 @@
+"""The evaluation of a model as a figure: each value beside its bar and beside models that do nothing."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, ShownFigure, plain_axis
+
+LIMITS = (-0.2, 2.6)  # of the axis; what lies beyond is drawn at its end
+
+
+def evaluation_figure(rows: pd.DataFrame) -> Figure:
+    """Each value over its bar with its interval, and each baseline as a hollow mark; right of 1 is good enough.
+
+    Rows without a bar are left out. Where the value must be at most the bar, the bar over the value is drawn.
+
+    Args:
+        rows: as `evaluation.report.frame` gives it.
+    """
+    rows = rows[rows["bound"].notna() & rows["value"].notna()]
+    baselines = [name for name in rows.columns[rows.columns.get_loc("n") + 1 :] if rows[name].notna().any()]
+    figure = ShownFigure(figsize=(6.6, 0.32 * len(rows) + 1.5), layout="constrained")
+    axis = figure.subplots()
+    axis.axvline(1, color=GREY, linewidth=1)
+    for y, row in enumerate(rows.to_dict("records")):
+        names = ("value", "low", "high", *baselines)
+        place = dict(zip(names, _over_bar(np.array([row[name] for name in names]), row), strict=True))
+        axis.plot([place["low"], place["high"]], [y, y], color=COLOURS[0], linewidth=1.8, solid_capstyle="butt")
+        axis.plot(place["value"], y, "o", color=COLOURS[0], markersize=6, label="value, 95 % interval")
+        for name, colour, marker in zip(baselines, COLOURS[1:], MARKERS[1:], strict=False):
+            if not np.isnan(place[name]):
+                axis.plot(place[name], y, marker, color=colour, markersize=6, markerfacecolor="white", label=name)
+    axis.set_yticks(range(len(rows)), rows["row"].str.replace("_", " "))
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlim(LIMITS[0] - 0.05, LIMITS[1] + 0.05)
+    axis.set_xlabel(
+        "value over its bar, or bar over value where less is better; from 1 on the bar is reached", fontsize=8
+    )
+    plain_axis(axis)
+    handles, labels = axis.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return figure
+
+
+def _over_bar(values: np.ndarray, row: dict) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        ratio = values / row["bound"] if row["is_least"] else row["bound"] / values
+    return np.clip(ratio, *LIMITS)

@@ -1,0 +1,266 @@
+"""The shipped studies: what the pages of experiments/ show, computed from their tables.
+
+`latentsync pictures` writes it: figures beside the table, and the results between the two marks of the page.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from latentsync.config import Preset
+from latentsync.errors import MediaError
+from latentsync.files import write_text
+from latentsync.lab.analysis.comparisons import GENDERS, as_presets, clip_differences, compare_all
+from latentsync.lab.analysis.conclusions import METRICS, interactions
+from latentsync.lab.analysis.intervals import (
+    ALPHA,
+    Interval,
+    detectable_difference,
+    detectable_difference_of_two,
+    mean_interval,
+)
+from latentsync.lab.figures import curves
+from latentsync.lab.figures.evaluation import evaluation_figure
+
+BEGIN, END = "<!-- results: written by `latentsync pictures` -->", "<!-- end of results -->"
+TABLE_FILE, PAGE_FILE = "table.parquet", "README.md"
+SYNC, PEAK, LPIPS = "sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth"
+NEUTRAL, STEPS, SEED = 1.5, 20, 1247  # what everything else is compared with
+PRESETS = (
+    Preset("by_gender", female=1.8, male=1.3, neutral=NEUTRAL),
+    Preset("neutral", female=NEUTRAL, male=NEUTRAL, neutral=NEUTRAL),
+    Preset("swapped", female=1.3, male=1.8, neutral=NEUTRAL),
+)
+PLAIN_EFFECT = 2  # standard deviations: seen in a single clip
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study's page shows: figures by the names of their files, and tables as Markdown."""
+
+    figures: dict[str, Figure]
+    text: str
+
+
+def guidance(table: pd.DataFrame) -> Results:
+    """How sync and likeness answer to guidance; of a wide table over `guidance_scale`."""
+    figures = {
+        "guidance": curves.curves(table, "guidance_scale", (SYNC, PEAK, LPIPS), by="gender"),
+        "differences": curves.differences(table, "guidance_scale", NEUTRAL, (SYNC, PEAK, LPIPS)),
+        "pareto": curves.pareto(table, ["guidance_scale"], x=LPIPS, y=SYNC),
+    }
+    return Results(figures, differences_text(table, METRICS, "guidance_scale", NEUTRAL))
+
+
+def steps(table: pd.DataFrame) -> Results:
+    """How they answer to steps, solvers and seeds; of a wide table over all three at one guidance."""
+    one_seed = table[table["seed"] == SEED]
+    of_ddim = one_seed[one_seed["scheduler"] == "ddim"]
+    solvers = one_seed[one_seed["num_inference_steps"].isin([5, 10])]
+    seeds = table[(table["scheduler"] == "ddim") & (table["num_inference_steps"] == STEPS)]
+    figures = {
+        "steps": curves.curves(of_ddim, "num_inference_steps", (SYNC, "psnr_mouth", LPIPS)),
+        "differences": curves.differences(of_ddim, "num_inference_steps", STEPS, (SYNC, "psnr_mouth", LPIPS)),
+        "seeds": curves.seed_spread(seeds, (SYNC, "psnr_mouth", LPIPS)),
+    }
+    parts = [
+        "Steps of DDIM:",
+        differences_text(of_ddim, METRICS, "num_inference_steps", STEPS),
+        "Solvers, at 5 and at 10 steps, averaged within a clip:",
+        differences_text(solvers, METRICS, "scheduler", "ddim", ["num_inference_steps"]),
+        f"Seeds, at {STEPS} steps of DDIM:",
+        seeds_text(seeds, METRICS),
+    ]
+    return Results(figures, "\n\n".join(parts))
+
+
+def gender_presets(table: pd.DataFrame) -> Results:
+    """Whether a guidance of its own for each gender helps; of a wide table over the presets' guidance scales."""
+    by_preset = as_presets(table, PRESETS)
+    figures = {
+        "guidance": curves.curves(table, "guidance_scale", (f"{SYNC}_minus_real", LPIPS), by="gender"),
+        "presets": curves.differences(by_preset, "preset", "neutral", METRICS),
+    }
+    parts = [
+        f"Each clip with the preset of its gender, or of the other one, less {NEUTRAL} for all:",
+        differences_text(by_preset, METRICS, "preset", "neutral"),
+        "The effect of a guidance scale on women less its effect on men:",
+        interactions_text(table, METRICS, "guidance_scale", NEUTRAL),
+    ]
+    return Results(figures, "\n\n".join(parts))
+
+
+def measures(effects: pd.DataFrame) -> Results:
+    """What each measure answers to; of `evaluation.sensitivity.effects`."""
+    strongest = effects.loc[effects.groupby(["metric", "damage"], sort=False)["strength"].idxmax()]
+    damages = list(dict.fromkeys(zip(strongest["damage"], strongest["strength"], strict=True)))
+    rows = []
+    for metric, of_metric in strongest.groupby("metric", sort=False):
+        if of_metric["effect"].notna().any():
+            by_damage = of_metric.set_index("damage")
+            cells = {f"{d} {s:g}": _effect(by_damage.loc[d]) if d in by_damage.index else "-" for d, s in damages}
+            rows.append({"measure": f"`{metric}`", **cells})
+    return Results({"sensitivity": curves.sensitivity_figure(effects)}, markdown(rows))
+
+
+def embedded_model(rows: pd.DataFrame) -> Results:
+    """How good the embedded model is; of `evaluation.report.frame`."""
+    baselines = list(rows.columns[rows.columns.get_loc("n") + 1 :])
+    lines = []
+    for row in rows.to_dict("records"):
+        has_bar = not pd.isna(row["bound"])
+        is_reached = has_bar and (row["value"] >= row["bound"] if row["is_least"] else row["value"] <= row["bound"])
+        lines.append(
+            {
+                "row": f"`{row['row']}`",
+                "what": row["what"],
+                "value": f"{row['value']:.4g}",
+                "95 %": "-" if pd.isna(row["low"]) else f"{row['low']:.3g} .. {row['high']:.3g}",
+                "bar": f"{'at least' if row['is_least'] else 'at most'} {row['bound']:g}" if has_bar else "-",
+                "reached": ("yes" if is_reached else "**no**") if has_bar else "-",
+                **{name: "-" if pd.isna(row[name]) else f"{row[name]:.3g}" for name in baselines},
+                "n": row["n"],
+            }
+        )
+    return Results({"evaluation": evaluation_figure(rows)}, markdown(lines))
+
+
+STUDIES: dict[str, Callable[[pd.DataFrame], Results]] = {
+    study.__name__: study for study in (guidance, steps, gender_presets, measures, embedded_model)
+}
+
+
+# --- tables as text ---
+
+
+def differences_text(
+    table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: float | str, within: Sequence[str] = ()
+) -> str:
+    """Each setting less the baseline as a Markdown table; bold where Holm's test over all of them shows a difference.
+
+    Arguments and errors as of `analysis.comparisons.compare_all`.
+    """
+    found = compare_all(table, metrics, column, baseline, within)
+    rows = []
+    for row in found.itertuples():
+        values, _ = clip_differences(table, row.metric, column, row.setting, baseline, within)
+        rows.append(
+            {
+                "measure": f"`{row.metric}`",
+                column: f"{_setting(row.setting)} less {_setting(baseline)}",
+                "clips": len(values),
+                "difference": _number(values.mean(), row.p_holm <= ALPHA),
+                "95 %, Student's t": _interval(mean_interval(values)),
+                "95 %, BCa": _interval((row.low, row.high)),
+                "p (Holm)": f"{row.p_holm:.2g}",
+                "detectable": _size(detectable_difference(values, len(found))),
+            }
+        )
+    return markdown(rows)
+
+
+def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: float) -> str:
+    """How much more each setting does for women than for men, as a Markdown table; bold where it is shown.
+
+    Arguments and errors as of `analysis.conclusions.interactions`; all rows are one family.
+    """
+    found = [one for metric in metrics for one in interactions(table, metric, column, baseline, [])]
+    rows = []
+    for one in found:
+        genders = [table[table["gender"] == gender] for gender in GENDERS]
+        values = [clip_differences(part, one.metric, column, one.setting, baseline)[0] for part in genders]
+        p = min(1.0, one.p * len(found))
+        rows.append(
+            {
+                "measure": f"`{one.metric}`",
+                column: f"{_setting(one.setting)} less {_setting(baseline)}",
+                **{f"{name} ({n})": _number(d) for name, n, d in zip(GENDERS, one.clips, one.differences, strict=True)},
+                "apart": _number(one.difference, p <= ALPHA),
+                "95 %, Welch's t": _interval(one.student),
+                "95 %, BCa": _interval(one.interval),
+                "p (Bonferroni)": f"{p:.2g}",
+                "detectable": _size(detectable_difference_of_two(*values, len(found))),
+            }
+        )
+    return markdown(rows)
+
+
+def seeds_text(table: pd.DataFrame, metrics: Sequence[str]) -> str:
+    """The standard deviations between the seeds of a clip and between clips, as a Markdown table."""
+    rows = []
+    for metric in metrics:
+        by_clip = table.groupby("clip")[metric]
+        between_seeds, between_clips = by_clip.var().mean() ** 0.5, by_clip.mean().std()
+        rows.append(
+            {
+                "measure": f"`{metric}`",
+                "clips": by_clip.ngroups,
+                "seeds": table["seed"].nunique(),
+                "deviation between seeds of a clip": f"{between_seeds:.4f}",
+                "deviation between clips": f"{between_clips:.4f}",
+            }
+        )
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[dict]) -> str:
+    """Rows with the same keys as a table of Markdown, numbers as they are."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _setting(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _number(value: float, is_shown: bool = False) -> str:
+    return f"**{value:+.4f}**" if is_shown else f"{value:+.4f}"
+
+
+def _interval(interval: Interval | None) -> str:
+    return "-" if interval is None or pd.isna(interval[0]) else f"{interval[0]:+.4f} .. {interval[1]:+.4f}"
+
+
+def _size(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _effect(row: pd.Series) -> str:
+    if pd.isna(row["effect"]):
+        return "-"
+    text = f"{row['effect']:.1f} ({row['low']:.1f} .. {row['high']:.1f})"
+    return f"**{text}**" if row["low"] > PLAIN_EFFECT else text
+
+
+# --- pages ---
+
+
+def results_of(page: Path) -> str:
+    """What stands between the two marks of a page.
+
+    Raises:
+        MediaError: a mark is missing.
+    """
+    return _parts(page)[1].strip()
+
+
+def write_results(page: Path, text: str) -> None:
+    """Puts the results between the two marks of a page.
+
+    Raises:
+        MediaError: a mark is missing.
+    """
+    before, _, after = _parts(page)
+    write_text(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def _parts(page: Path) -> tuple[str, str, str]:
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    between, end, after = rest.partition(END)
+    if not (begin and end):
+        raise MediaError(f"{page} has no place for results; write {BEGIN} and {END} into it")
+    return before, between, after
