@@ -1,12 +1,24 @@
 """Audio-driven lip sync with LatentSync: a video and a voice walk in, a lip-synced video walks out."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentsync.pipeline import LipsyncPipeline
+
 __version__ = "0.1.0"
+__all__ = ["LipsyncPipeline", "__version__"]
 
 
-def __getattr__(name: str):
-    """`latentsync.LipsyncPipeline` without paying for torch at import."""
-    if name == "LipsyncPipeline":
-        from latentsync.pipeline import LipsyncPipeline
+if not TYPE_CHECKING:  # a type checker would take any name to be there
 
-        return LipsyncPipeline
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """`latentsync.LipsyncPipeline`, for which torch is imported only when it is asked for."""
+        if name == "LipsyncPipeline":
+            from latentsync.pipeline import LipsyncPipeline
+
+            return LipsyncPipeline
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

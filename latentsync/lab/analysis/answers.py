@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from latentsync.lab.analysis.conclusions import (
     swept_beside,
 )
 from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.tables.tidy import require_columns, widen, with_distinct_names
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,52 @@ def answers(table: pd.DataFrame, baseline: str, column: str = "guidance_scale", 
     Raises:
         OptionError: the table has no such column, setting or metric.
     """
-    setting = setting_of(table, column, baseline)
-    within = swept_beside(table, column)
-    metrics = list(metrics) or [name for name in METRICS if name in table]
-    if not metrics:
-        raise OptionError(f"the table has none of {', '.join(METRICS)}; give --metrics")
+    setting, within, metrics = _question(table, column, baseline, metrics)
     comparisons = compare_all(table, metrics, column, setting, within)
     genders = {metric: interactions(table, metric, column, setting, within) for metric in metrics}
     objectives = [*filter(has_direction, metrics), "seconds"]
     front = pareto_front(table, [column, *within], objectives)
     return Answers(column, comparisons, {name: each for name, each in genders.items() if each}, objectives, front)
+
+
+def compare(
+    table: pd.DataFrame, column: str = "guidance_scale", *, baseline: Any, metrics: str | Sequence[str] = ()
+) -> pd.DataFrame:
+    """Compares every other setting of a column with a baseline over clips, in all metrics as one family of tests.
+
+    `compare(collect("runs", "NAME"), "guidance_scale", baseline=1.5)`. Records are compared where all else that was
+    swept agrees. The method: docs/statistics.md.
+
+    Args:
+        table: as `latentsync.lab.collect` gives it, or wide, a row a record.
+        metrics: by name; none: the usual ones that the table has. Give all that are looked at: the correction for
+            several comparisons knows only these.
+
+    Returns:
+        One row a metric and setting: `metric`, `setting`, `baseline`, `difference`, `low`, `high` (95 %, BCa),
+        `student_low`, `student_high` (below 20 clips, else NaN), `p`, `p_holm`, `verdict` (in words), `clips`,
+        `needed_clips`, `approximate`, `unpaired`. Differences are in the metric's unit.
+
+    Raises:
+        OptionError: the table is empty, or has no such column, setting or metric.
+    """
+    if table.empty:
+        raise OptionError("the table is empty; collect the records of a sweep that has been run")
+    table = widen(table)
+    require_columns(table, "clip", "voice")
+    table = with_distinct_names(table)
+    names = [metrics] if isinstance(metrics, str) else metrics
+    setting, within, names = _question(table, column, baseline, names)
+    return compare_all(table, names, column, setting, within)
+
+
+def _question(
+    table: pd.DataFrame, column: str, baseline: Any, metrics: Sequence[str]
+) -> tuple[Any, list[str], list[str]]:
+    """The baseline as the table has it, what else was swept, and the metrics."""
+    setting = setting_of(table, column, baseline) if isinstance(baseline, str) else baseline
+    within = swept_beside(table, column)
+    names = list(metrics) or [name for name in METRICS if name in table]
+    if not names:
+        raise OptionError(f"the table has none of {', '.join(METRICS)}; name metrics that it has")
+    return setting, within, names

@@ -11,7 +11,6 @@ it is, B as it should be, W the voice (default: A's own sound). The exit status 
 from argparse import Namespace
 from pathlib import Path
 
-from latentsync.errors import OptionError
 from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say
 from latentsync.lab.options.schema import metric_sets
 from latentsync.metrics.definitions import FAMILIES
@@ -49,15 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.files import write_json
     from latentsync.lab.measuring.records import measure_records, metrics_table, wanted_of
     from latentsync.lab.measuring.result import Made, measured
-    from latentsync.lab.records.store import RecordStore
-    from latentsync.lab.tables.tidy import sweep_records
+    from latentsync.lab.records.sweeps import records_in
 
     detector = MediaPipeLandmarks()
     wanted = wanted_of(args.metrics, args.controls)
     if args.video is None:
-        records = RecordStore(args.runs).all() if args.sweep is None else sweep_records(args.runs, args.sweep)
-        if not records:
-            raise OptionError(f"{args.runs} holds no record{f' of sweep {args.sweep}' if args.sweep else ''}")
+        records = records_in(args.runs, args.sweep)
         return FAILED if measure_records(records, wanted, detector, args.inputs, args.again) else 0
     made = Made.of_files(args.video, args.reference, args.audio or args.video, detector)
     evaluation = measured(made, wanted, detector)

@@ -36,8 +36,7 @@ def parser() -> ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
-    from latentsync.lab.records.sweeps import sweep_names
-    from latentsync.lab.tables.tidy import sweep_records
+    from latentsync.lab.records.sweeps import sweep_names, sweep_records
     from latentsync.lab.tracking.publish import publish
 
     config = TrackerConfig(mode=args.mode, project=args.project, entity=args.entity, timeout_s=args.timeout_s)

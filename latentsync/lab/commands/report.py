@@ -29,8 +29,7 @@ def parser() -> ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)
-    from latentsync.lab.pages.write import write_report
-    from latentsync.lab.records.sweeps import sweep_in
+    from latentsync.lab.pages.write import report
 
-    path = write_report(args.runs, sweep_in(args.runs, args.sweep), args.output, args.videos, args.baseline)
+    path = report(args.runs, args.sweep, args.output, args.videos, args.baseline)
     print(f"{path} has {path.stat().st_size / 1e6:.1f} MB")

@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.errors import LatentSyncError, OptionError
-from latentsync.faces.landmarks import LandmarkDetector
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
 from latentsync.files import write_json
 from latentsync.lab.console import say
 from latentsync.lab.measuring.result import Made, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.store import Record
+from latentsync.lab.records.sweeps import records_in
 from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, base_name
 
 
@@ -100,6 +101,42 @@ def measure_records(
         say(f"- {count} without {line}")
     say(f"{len(records) - failed} of {len(records)} records have them")
     return failed
+
+
+def measure(
+    source: str | Path | Record = "runs",
+    metrics: str | Sequence[str] = "standard",
+    sweep: str | None = None,
+    controls: bool = False,
+    inputs: str | Path | None = None,
+    again: bool = False,
+    detector: LandmarkDetector | None = None,
+) -> pd.DataFrame:
+    """Measures finished records, and writes what is found beside what they had.
+
+    A record that cannot be measured is reported, and the others are measured all the same.
+
+    Args:
+        source: a runs folder, or one record.
+        metrics: a set (quick, standard, full) or families, by name.
+        sweep: only the records of this sweep; None takes all of the folder.
+        controls: whether measures of sync are repeated with voices that must fail.
+        inputs: a folder with the clips and voices that have been moved since.
+        again: whether metrics that a record has already are measured, too.
+        detector: of face landmarks; None takes the project's own.
+
+    Returns:
+        All metrics that the records now have, indexed by `record` (its id) and `metric`: `value`, `unit`, `better`
+        (which direction), `note` (why there is no value).
+
+    Raises:
+        OptionError: there is no such metric, or no record.
+    """
+    wanted = wanted_of(metrics if isinstance(metrics, str) else ",".join(metrics), controls)
+    records = [source] if isinstance(source, Record) else records_in(Path(source), sweep)
+    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    measure_records(records, wanted, detector, None if inputs is None else Path(inputs), again)
+    return pd.concat({record.id: metrics_table(record.metrics) for record in records}, names=["record"])
 
 
 def metrics_table(metrics: dict) -> pd.DataFrame:

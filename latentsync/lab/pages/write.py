@@ -16,8 +16,35 @@ from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
 from latentsync.lab.pages.contents import Page, gather, shown
 from latentsync.lab.pages.media import PAGE_BYTES, embed_videos, link_videos
 from latentsync.lab.records.labels import word_of
+from latentsync.lab.records.sweeps import sweep_in
 
 PAGES_DIR = Path(__file__).parent
+
+
+def report(
+    runs_dir: str | Path = "runs",
+    sweep: str | None = None,
+    output: str | Path | None = None,
+    videos: str = "embed",
+    baseline: str | None = None,
+) -> Path:
+    """Writes the HTML page of a sweep, which opens from disk.
+
+    Args:
+        sweep: its name; None takes the only one of the runs folder.
+        output: the file; None: report.html in the sweep's folder.
+        videos: "embed" puts as many into the page as keep it below 30 MB, and links the others; "link" links all.
+        baseline: the setting that the others are compared with, as text; None takes the usual one.
+
+    Returns:
+        The file.
+
+    Raises:
+        OptionError: there is no such sweep, there are several to choose from, it has neither records nor failures,
+            the baseline is no setting of it, or `videos` is neither.
+    """
+    runs_dir = Path(runs_dir)
+    return write_report(runs_dir, sweep_in(runs_dir, sweep), None if output is None else Path(output), videos, baseline)
 
 
 def rendered(page: Page) -> str:

@@ -15,9 +15,9 @@ from latentsync.lab.figures.style import save
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.labels import cell_label, departures, run_name, varied
 from latentsync.lab.records.store import Record
-from latentsync.lab.records.sweeps import failures_of
+from latentsync.lab.records.sweeps import failures_of, sweep_records
 from latentsync.lab.sweeps.request import RETRY_HINT
-from latentsync.lab.tables.tidy import collect_wide, sweep_failures, sweep_records
+from latentsync.lab.tables.tidy import collect_wide, sweep_failures
 from latentsync.lab.tracking.publish import publish_in_time
 
 

@@ -12,11 +12,9 @@ import pandas as pd
 from latentsync.config import recorded_infos
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
-from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.content import facts_of_record
-from latentsync.lab.records.labels import SETTINGS
-from latentsync.lab.records.store import Record, RecordStore
-from latentsync.lab.records.sweeps import failures_of, sweep_cells
+from latentsync.lab.records.store import Record
+from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_records
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
@@ -52,24 +50,6 @@ def require_columns(table: pd.DataFrame, *names: str) -> None:
 def sweep_failures(sweep_dir: Path) -> list[dict]:
     """The failed pairs of a sweep, each with its cell's overrides."""
     return failures_of(sweep_cells(sweep_dir))
-
-
-def sweep_records(runs_dir: Path, name: str) -> list[Record]:
-    """The finished records of a sweep, each once, in the order of the table."""
-    store = RecordStore(runs_dir)
-    cells = sweep_cells(sweep_folder(runs_dir, name))
-    ids = dict.fromkeys(o["record"] for cell in cells for o in cell["outcomes"] if o["record"] is not None)
-    return sorted((record for i in ids if (record := store.find(i)) is not None), key=_order)
-
-
-def _order(record: Record) -> tuple:
-    content = record.content
-    return (
-        content["pair"]["gender"],
-        content["pair"]["name"],
-        *(content["options"][name] for name in SETTINGS),
-        record.id,
-    )
 
 
 def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
@@ -119,7 +99,7 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
-    return sorted(RecordStore(runs_dir).all(), key=_order) if sweep is None else sweep_records(runs_dir, sweep)
+    return all_records(runs_dir) if sweep is None else sweep_records(runs_dir, sweep)
 
 
 def _facts(record: Record) -> dict:
@@ -210,6 +190,11 @@ def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
     table = widen(read_table(source)) if is_file else collect_wide(source, sweep)
     if table.empty:
         raise OptionError(f"{source} has no finished record" + (f" of the sweep {sweep}" if sweep else ""))
+    return with_distinct_names(table)
+
+
+def with_distinct_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the first digits of their hashes behind clips and voices that share a name but not their bytes."""
     return table.assign(**{kind: _told_apart(table, kind) for kind in ("clip", "voice")})
 
 
