@@ -231,8 +231,7 @@ def _size(value: float | None) -> str:
 def _effect(row: pd.Series) -> str:
     if pd.isna(row["effect"]):
         return "-"
-    effect, low, high = (f"{row[name]:.{int(abs(row[name]) < 10)}f}" for name in ("effect", "low", "high"))
-    text = f"{effect} ({low} .. {high})"
+    text = f"{row['effect']:.1f} ({row['low']:.1f} .. {row['high']:.1f})"
     return f"**{text}**" if row["low"] > PLAIN_EFFECT else text
 
 
