@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
@@ -26,7 +27,7 @@ from latentsync.audio.features import RATE_HZ, Audio2Feature, WindowReader, num_
 from latentsync.audio.whisper_files import WHISPER_FILES
 from latentsync.checkpoints import model as model_files
 from latentsync.checkpoints.model import ModelSettings
-from latentsync.config import GUIDANCE_INTERVAL, Options, Resolved, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.config import GUIDANCE_INTERVAL, Options, Preset
 from latentsync.device import dtype_name, memory_shortage_explained, resolve_batch_size, resolve_device, resolve_dtype
 from latentsync.errors import OptionError, WeightsError
 from latentsync.faces.composite import paint_hole, paste_kept, restore
@@ -181,7 +182,7 @@ class LipsyncPipeline:
         networks = {"unet": self.unet, "vae": self.vae, "whisper": self.audio.whisper}
         return {name: state_dict_sha256(network.state_dict()) for name, network in networks.items()}
 
-    def resolve(self, options: Options) -> Resolved:
+    def resolve(self, options: Options) -> Options:
         """Fills in what the options leave open: an explicit value, else the model's own, else the general default.
 
         Raises:
@@ -196,34 +197,36 @@ class LipsyncPipeline:
             raise OptionError(
                 f"num_frames is {num_frames}; {self.settings.name} takes windows of at most {longest} frames"
             )
-        return Resolved(
-            guidance_scale=float(sampler.guidance_scale),
-            num_inference_steps=sampler.num_inference_steps,
-            seed=sampler.seed,
-            num_frames=num_frames,
-            rng=sampler.rng,
-            deepcache_interval=sampler.deepcache_interval,
-            size_px=video.size_px or self.settings.size_px,
-            mask=video.mask or self.settings.mask,
-            length=video.length,
-            geometry=video.geometry,
-            rounding=video.rounding,
-            reference=video.reference or "same",
-            crf=video.crf,
-            dtype=dtype_name(self.unet.dtype),
-            device=str(self.device),
-            batch_size=resolve_batch_size(options.runtime.batch_size, self.unet.num_parameters()),
-            scheduler=sampler.scheduler,
-            guidance_schedule=sampler.guidance_schedule,
-            guidance_interval=sampler.guidance_interval if sampler.guidance_schedule == "interval" else None,
-            guidance_mask=sampler.guidance_mask,
+        size_px, is_interval = video.size_px or self.settings.size_px, sampler.guidance_schedule == "interval"
+        interval = (sampler.guidance_interval or GUIDANCE_INTERVAL) if is_interval else None
+        return Options(
+            replace(
+                sampler,
+                guidance_scale=float(sampler.guidance_scale),
+                num_frames=num_frames,
+                guidance_interval=interval,
+            ),
+            replace(
+                video,
+                width=size_px,
+                height=size_px,
+                mask=video.mask or self.settings.mask,
+                reference=video.reference or "same",
+            ),
+            replace(
+                options.runtime,
+                dtype=dtype_name(self.unet.dtype),
+                device=str(self.device),
+                attention=self.attention,
+                batch_size=resolve_batch_size(options.runtime.batch_size, self.unet.num_parameters()),
+            ),
         )
 
     def prepare(
         self,
         video_path: str | Path,
         audio_path: str | Path,
-        options: Resolved,
+        options: Options,
         on_progress: ProgressCallback | None = None,
         watch: Stopwatch | None = None,
     ) -> PreparedPair:
@@ -239,14 +242,14 @@ class LipsyncPipeline:
             waveform = media.read_sound(audio_path, RATE_HZ)
             kept = partial(self._kept_states, audio_path)
             windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, audio_path.name, kept)
-        num_out = num_output_frames(len(waveform), options.length)
+        num_out = num_output_frames(len(waveform), options.video.length)
         num_in = min(num_out, info.num_frames)
-        num_aligned = min(frames_needed(num_in, options.reference), info.num_frames)
+        num_aligned = min(frames_needed(num_in, options.video.reference), info.num_frames)
         with watch.stage("align"):
             faces_key = self._faces_key(video_path, num_aligned, options)
             faces = self._align(video_path, num_aligned, options, on_progress, faces_key)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
-        reference_order(order, faces.found, options.reference, video_path.name)
+        reference_order(order, faces.found, options.video.reference, video_path.name)
         return PreparedPair(video_path, audio_path, info, order, faces, windows, faces_key)
 
     def _kept_states(self, audio_path: Path, segment: int, compute: Callable[[], Tensor]) -> Tensor:
@@ -263,7 +266,7 @@ class LipsyncPipeline:
         key = stage_key("whisper states", depends_on, "media", "audio")
         return self.cache.get(key, lambda: {"states": compute()})["states"]
 
-    def _faces_key(self, video_path: Path, num_frames: int, options: Resolved) -> str | None:
+    def _faces_key(self, video_path: Path, num_frames: int, options: Options) -> str | None:
         """What the faces of a clip's first frames are kept under.
 
         None without a cache, and with a detector of one's own, of which nothing is known.
@@ -274,8 +277,8 @@ class LipsyncPipeline:
             "clip": input_sha256(video_path),
             "frames": num_frames,
             "refinements": LANDMARK_REFINEMENTS,
-            "size_px": options.size_px,
-            "geometry": options.geometry,
+            "size_px": options.video.size_px,
+            "geometry": options.video.geometry,
         }
         return stage_key("faces", depends_on, "media", "faces")
 
@@ -283,13 +286,13 @@ class LipsyncPipeline:
         self,
         video_path: Path,
         num_frames: int,
-        options: Resolved,
+        options: Options,
         on_progress: ProgressCallback | None,
         cache_key: str | None,
     ) -> AlignedFaces:
         """The affines of a clip's first frames; those of the last few clips are remembered."""
         status = video_path.stat()
-        size_px, geometry = options.size_px, options.geometry
+        size_px, geometry = options.video.size_px, options.video.geometry
         key = (video_path.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px, geometry)
         if key not in self._aligned:
             frames = media.read_frames(video_path, VIDEO_RATE_HZ, stop=num_frames)
@@ -308,7 +311,7 @@ class LipsyncPipeline:
     def generate(
         self,
         pair: PreparedPair,
-        options: Resolved,
+        options: Options,
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
         watch: Stopwatch | None = None,
@@ -320,7 +323,7 @@ class LipsyncPipeline:
     def generate_together(
         self,
         pair: PreparedPair,
-        settings: Sequence[Resolved],
+        settings: Sequence[Options],
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
         watch: Stopwatch | None = None,
@@ -332,39 +335,39 @@ class LipsyncPipeline:
         Raises:
             OptionError: the settings differ in more than seed and guidance_scale.
         """
-        if len({replace(one, seed=0, guidance_scale=0.0) for one in settings}) != 1:
+        if len({one.but_seed_and_guidance() for one in settings}) != 1:
             raise OptionError("settings that are generated together may differ in seed and guidance_scale only")
         options, watch = settings[0], watch or Stopwatch()
-        mask, warping = mouth_mask(options.mask, options.size_px), warping_of(options)
-        shape = latent_shape(self.vae, options.size_px)
-        drawn = [draws(one.rng, one.seed, shape, self.device, self.unet.dtype) for one in settings]
-        at_once = max(1, options.batch_size // len(settings))
-        batches = window_batches(pair.num_frames, options.num_frames, at_once)
+        mask, warping = mouth_mask(options.video.mask, options.video.size_px), warping_of(options)
+        shape = latent_shape(self.vae, options.video.size_px)
+        drawn = [draws(one.sampler.rng, one.sampler.seed, shape, self.device, self.unet.dtype) for one in settings]
+        at_once = max(1, options.runtime.batch_size // len(settings))
+        batches = window_batches(pair.num_frames, options.sampler.num_frames, at_once)
         steps_done = 0
 
         def on_step(index: int, timestep: int, latents: Latents) -> None:
             nonlocal steps_done
             steps_done += 1
             if on_progress is not None:
-                on_progress("denoise", steps_done, len(batches) * options.num_inference_steps)
+                on_progress("denoise", steps_done, len(batches) * options.sampler.num_inference_steps)
             if callback_on_step_end is not None:
                 callback_on_step_end(self, index, timestep, {"latents": latents, "frames": (start, stop)})
 
         stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
-        others = reference_order(pair.order, pair.faces.found, options.reference, pair.video_path.name)
+        others = reference_order(pair.order, pair.faces.found, options.video.reference, pair.video_path.name)
         references = References(pair, others, options)
         for windows in batches:
             start, stop = windows[0][0], windows[-1][1]
             with watch.stage("read and crop"):
                 frames = list(islice(stream, stop - start))
                 matrices = [pair.faces.matrices[i] for i in pair.order[start:stop]]
-                crops = aligned_crops(frames, matrices, options.size_px, warping)
+                crops = aligned_crops(frames, matrices, options.video.size_px, warping)
                 keys = [self._posterior_key(pair, options, others, window) for window in windows]
                 references.move_to(start, stop, crops)
                 if any(key is None or key not in self.cache for key in keys):
                     references.read()
                 audio = pair.windows(start, stop)
-            what = f"{len(settings) * (stop - start)} frames of {options.size_px} px in {options.dtype}"
+            what = f"{len(settings) * (stop - start)} frames of {options.video.size_px} px in {options.runtime.dtype}"
             with memory_shortage_explained(what), torch.no_grad():
                 generated = self._windows(crops, references, mask, audio, keys, settings, drawn, on_step, watch)
             for i, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
@@ -379,7 +382,7 @@ class LipsyncPipeline:
                 )
 
     def _posterior_key(
-        self, pair: PreparedPair, options: Resolved, others: list[int], window: tuple[int, int]
+        self, pair: PreparedPair, options: Options, others: list[int], window: tuple[int, int]
     ) -> str | None:
         """What the VAE's posteriors of a window are kept under; None where they are not kept."""
         if self.cache is None or pair.faces_key is None:
@@ -389,11 +392,11 @@ class LipsyncPipeline:
             "faces": pair.faces_key,
             "frames": pair.order[start:stop],
             "references": others[start:stop],
-            "rounding": options.rounding,
-            "mask": options.mask,
+            "rounding": options.video.rounding,
+            "mask": options.video.mask,
             "vae": self.weight_hashes["vae"],
             "vae_config": {name: value for name, value in self.vae.config.items() if not name.startswith("_")},
-            "dtype": options.dtype,
+            "dtype": options.runtime.dtype,
             "device": self.device.type,
         }
         return stage_key("posteriors", depends_on, "media", "faces", "masks", "latents")
@@ -423,7 +426,7 @@ class LipsyncPipeline:
         mask: Mask,
         audio: Windows,
         keys: list[str | None],
-        settings: Sequence[Resolved],
+        settings: Sequence[Options],
         drawn: Sequence[OwnDraws | ReferenceDraws],
         on_step,
         watch: Stopwatch,
@@ -461,14 +464,14 @@ class LipsyncPipeline:
                 self.scheduler,
                 noise,
                 condition,
-                [one.guidance_scale for one in settings for _ in range(windows)],
-                options.num_inference_steps,
+                [one.sampler.guidance_scale for one in settings for _ in range(windows)],
+                options.sampler.num_inference_steps,
                 on_step,
-                options.deepcache_interval,
-                solver=options.scheduler,
-                guidance_schedule=options.guidance_schedule,
-                guidance_interval=options.guidance_interval,
-                guidance_mask=options.guidance_mask,
+                options.sampler.deepcache_interval,
+                solver=options.sampler.scheduler,
+                guidance_schedule=options.sampler.guidance_schedule,
+                guidance_interval=options.sampler.guidance_interval,
+                guidance_mask=options.sampler.guidance_mask,
             )
         with watch.stage("decode"):
             decoded = decode(self.vae, rearrange(latents, "b c f h w -> (b f) c h w"))
@@ -480,29 +483,11 @@ class LipsyncPipeline:
         audio_path: str | Path,
         video_out_path: str | Path | None = None,
         video_mask_path: str | Path | None = None,
-        num_frames: int | None = None,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 1.5,
-        width: int | None = None,
-        height: int | None = None,
-        weight_dtype: torch.dtype | str | None = None,
-        seed: int = 1247,
-        batch_size: int | None = None,
-        callback_on_step_end: Callable | None = None,
         *,
-        mask: str | None = None,
-        crf: int = 18,
-        rng: str = "own",
-        deepcache_interval: int = 1,
-        scheduler: str = "ddim",
-        guidance_schedule: str = "constant",
-        guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL,
-        guidance_mask: str = "uniform",
-        length: str = "sound",
-        geometry: str = "float32",
-        rounding: str = "nearest",
-        reference: str = "same",
+        weight_dtype: torch.dtype | str | None = None,
+        callback_on_step_end: Callable | None = None,
         on_progress: ProgressCallback | None = None,
+        **options: Any,
     ) -> LipsyncOutput:
         """Generates the clip's mouth anew so that it follows the voice.
 
@@ -514,40 +499,16 @@ class LipsyncPipeline:
             audio_path: a voice, as a sound file or a video with sound.
             video_out_path: of the MP4; None keeps it in a temporary folder for as long as the returned object lives.
             video_mask_path: where to write the frames with the region to be generated painted grey.
-            num_frames: of a window; None takes the model's own.
-            num_inference_steps: steps of the scheduler.
-            guidance_scale: acts above 1.
-            width, height: of the aligned crop in px; None takes the model's own.
             weight_dtype: moves the networks to this precision for good; None leaves them as they are.
-            seed: of all random numbers.
-            batch_size: windows denoised side by side; changes the speed only.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents", "frames"}) after each step.
-            mask: which of the original's mouth masks.
-            crf: of the H.264 output.
-            rng, deepcache_interval, scheduler: see `config.SamplerOptions`.
-            guidance_schedule, guidance_interval, guidance_mask: see `config.SamplerOptions`.
-            length, geometry, rounding, reference: see `config.VideoOptions`.
             on_progress: called as (stage, done, total).
+            options: by name, see `latentsync.config`: of `SamplerOptions` such as guidance_scale (1.5 unless given),
+                num_inference_steps and seed, of `VideoOptions` such as width and crf, of `RuntimeOptions` batch_size.
 
         Raises:
             LatentSyncError: an option, a file or the memory is at fault; the message says which and what to do.
         """
-        options = Options(
-            SamplerOptions(
-                guidance_scale=guidance_scale,
-                num_inference_steps=num_inference_steps,
-                seed=seed,
-                num_frames=num_frames,
-                rng=rng,
-                deepcache_interval=deepcache_interval,
-                scheduler=scheduler,
-                guidance_schedule=guidance_schedule,
-                guidance_interval=guidance_interval,
-                guidance_mask=guidance_mask,
-            ),
-            VideoOptions(width, height, mask, crf, length, geometry, rounding, reference),
-            RuntimeOptions(batch_size=batch_size),
-        )
+        chosen = Options.of(**{"guidance_scale": Preset().neutral, **options})
         if weight_dtype is not None:
             wanted = dtype_name(weight_dtype) if isinstance(weight_dtype, torch.dtype) else weight_dtype
             self.to(str(self.device), wanted)
@@ -556,7 +517,7 @@ class LipsyncPipeline:
             scratch = tempfile.TemporaryDirectory(prefix="latentsync-")
             video_out_path = Path(scratch.name) / "result.mp4"
         output = self.run(
-            video_path, audio_path, video_out_path, video_mask_path, options, on_progress, callback_on_step_end
+            video_path, audio_path, video_out_path, video_mask_path, chosen, on_progress, callback_on_step_end
         )
         return replace(output, _scratch=scratch)
 
@@ -617,13 +578,18 @@ class LipsyncPipeline:
         frames: Iterator[tuple[GeneratedFrame, ...]],
         pair: PreparedPair,
         targets: Sequence[tuple[Path, Path | None]],
-        options: Resolved,
+        options: Options,
         watch: Stopwatch,
     ) -> None:
         """Writes each result and, where asked for, the painted frames; all appear only when complete."""
         notice = SYNTHETIC_NOTICE if self.settings.trained else f"{SYNTHETIC_NOTICE} {UNTRAINED_NOTICE}"
-        size = {"width": pair.info.width, "height": pair.info.height, "rate_hz": VIDEO_RATE_HZ, "crf": options.crf}
-        mouth = mouth_mask(options.mask, options.size_px)
+        size = {
+            "width": pair.info.width,
+            "height": pair.info.height,
+            "rate_hz": VIDEO_RATE_HZ,
+            "crf": options.video.crf,
+        }
+        mouth = mouth_mask(options.video.mask, options.video.size_px)
         with ExitStack() as files:
             writers = [
                 files.enter_context(media.VideoWriter(video, **size, sound=pair.audio_path, comment=notice))

@@ -4,8 +4,8 @@ import pytest
 from short_clips import clip_folder
 
 from latentsync.errors import OptionError
-from latentsync.lab.commands.autotune import configure, main
-from latentsync.lab.jobs.search import Search
+from latentsync.lab.commands.autotune import main
+from latentsync.lab.jobs.search import Search, search_config
 from latentsync.lab.records.store import RecordStore
 
 
@@ -47,14 +47,14 @@ def test_a_search_without_sense_is_refused(told, word):
 
 def test_a_measure_that_is_not_better_when_higher_is_refused():
     with pytest.raises(OptionError, match="higher values of lpips_alex are not better"):
-        configure([], "lpips_alex")
+        search_config([], "lpips_alex")
     with pytest.raises(OptionError, match="did you mean sampler.seed"):
-        configure(["sampler.sed=1"], "sync_mini_confidence")
+        search_config(["sampler.sed=1"], "sync_mini_confidence")
 
 
 def test_a_sweep_of_values_is_refused():
     with pytest.raises(OptionError, match="sampler.num_inference_steps=5,20 holds several values"):
-        configure(["sampler.num_inference_steps=5,20"], "sync_mini_confidence")
+        search_config(["sampler.num_inference_steps=5,20"], "sync_mini_confidence")
 
 
 def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, capsys):

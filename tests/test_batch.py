@@ -7,7 +7,8 @@ import pytest
 from short_clips import clip_folder, cut
 
 from latentsync import media
-from latentsync.lab.commands.batch import configure, main, parse
+from latentsync.lab.commands.batch import main
+from latentsync.lab.jobs.folder import folder_config
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import ModelConfig
@@ -101,7 +102,7 @@ def test_one_bad_pair_fails_alone_with_its_reason(folder, tmp_path, capsys):
     [
         (["--guidance_scale", "-1"], "guidance_scale is -1.0"),
         (["--inference_ckpt_path", "absent.pt"], "no weight file at absent.pt"),
-        (["--unet_config_path", "x.yaml"], "goes with --inference_ckpt_path"),
+        (["--unet_config_path", "x.yaml"], "unet_config_path is x.yaml"),
         (["sampler.sed=1"], "sed"),
     ],
 )
@@ -113,12 +114,11 @@ def test_wrong_options_end_with_one_sentence(folder, tmp_path, capsys, more, mes
 
 def test_a_checkpoint_goes_together_with_overrides_and_odd_paths():
     odd = "${it's}, a=b.pt"
-    folders = ["--input_dir", "in", "--output_dir", "out"]
-    checkpoint = ["--inference_ckpt_path", odd, "--unet_config_path", "stage2_512"]
-    model = configure(parse([*folders, *checkpoint, "model.vae=v.safetensors", "model.whisper=w.pt"])).model
+    checkpoint = {"inference_ckpt_path": odd, "unet_config_path": "stage2_512"}
+    model = folder_config("in", **checkpoint, overrides=["model.vae=v.safetensors", "model.whisper=w.pt"]).model
     assert model == ModelConfig(None, odd, "stage2_512", "v.safetensors", "w.pt")
     assert model.unet_config_file == CONF_DIR / "unet" / "stage2_512.yaml"
-    assert configure(parse(folders)).model == ModelConfig("mini")
+    assert folder_config("in").model == ModelConfig("mini")
 
 
 def test_missing_folders_and_results_among_clips_are_refused(folder, tmp_path, capsys):
@@ -130,6 +130,6 @@ def test_missing_folders_and_results_among_clips_are_refused(folder, tmp_path, c
 
 def test_help_says_which_guidance_holds(capsys):
     with pytest.raises(SystemExit):
-        parse(["--help"])
+        main(["--help"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "g- 1.8, m- 1.3 (preset=neutral: 1.5)" in printed

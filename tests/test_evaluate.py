@@ -21,21 +21,11 @@ from latentsync.lab.measuring.records import wanted_of
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
-from latentsync.metrics import (
-    FAMILIES,
-    Batch,
-    Networks,
-    Subject,
-    blending,
-    controls,
-    evaluate,
-    identity,
-    needed_parts,
-    sets,
-)
+from latentsync.metrics import blending, controls, identity, sets
 from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction_of, entry, table
+from latentsync.metrics.evaluate import evaluate, needed_parts
 from latentsync.metrics.face_tracks import crop_track, find_tracks, landmark_boxes
-from latentsync.metrics.families.base import Family
+from latentsync.metrics.families import FAMILIES, Batch, Family, Networks, Subject
 from latentsync.metrics.families.pictures import bounding_box
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.speech_features import to_int16

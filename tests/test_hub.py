@@ -6,7 +6,6 @@ import logging
 import shutil
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -42,7 +41,8 @@ class Hub:
         self.cuts: list[int] = []  # bytes after which each of the next answers breaks off
         self.status = 200
         self.location = "/cdn/file?signature=1"
-        self.delay_s = 0.0
+        self.may_send = threading.Event()
+        self.may_send.set()
         self.asked: list[SimpleNamespace] = []
         self.server = QuietServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -94,7 +94,7 @@ class Hub:
                 self.end_headers()
 
             def file(self):
-                time.sleep(hub.delay_s)
+                hub.may_send.wait(60)
                 start, total, body = 0, len(hub.content), hub.content
                 if hub.knows_ranges and self.headers["Range"]:
                     start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -535,9 +535,20 @@ def test_the_next_source_is_asked_when_one_fails(hub, monkeypatch):
 
 
 def test_two_that_want_the_same_file_download_it_once(hub, caplog):
-    hub.delay_s = 0.2
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(weights.fetch, [NAME, NAME])
+    hub.may_send.clear()  # until the second has found the first at work
+
+    class Noticing(logging.Handler):
+        def emit(self, record):
+            if "waiting for it" in record.getMessage():
+                hub.may_send.set()
+
+    log, noticing = logging.getLogger("latentsync.weights.hub"), Noticing()
+    log.addHandler(noticing)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(weights.fetch, [NAME, NAME])
+    finally:
+        log.removeHandler(noticing)
     assert first == second and first.read_bytes() == CONTENT
     assert hub.sent == [len(CONTENT)]
     assert "unet.pt is being fetched by another process; waiting for it" in caplog.text

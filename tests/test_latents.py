@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from rounding import rounding
 
 from latentsync.checkpoints.model import load_folder
 from latentsync.generation.latents import decode, draws, encode, frames_at_once, latent_shape
@@ -44,7 +45,8 @@ def test_encoding_does_not_depend_on_how_frames_are_grouped():
     with torch.no_grad():
         at_once = encode(vae, pixels, noise)
         in_parts = [encode(vae, *part) for part in zip(pixels.split([1, 3, 2]), noise.split([1, 3, 2]), strict=True)]
-        torch.testing.assert_close(torch.cat(in_parts), at_once, atol=1e-5, rtol=0)
+        bound = at_once.abs().max().item() * rounding(vae.encoder)
+        torch.testing.assert_close(torch.cat(in_parts), at_once, atol=bound, rtol=0)
         assert at_once.shape == (6, 4, 8, 8)
         assert decode(vae, at_once).shape == pixels.shape
 

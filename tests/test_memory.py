@@ -1,4 +1,4 @@
-"""Memory reckoned from shapes: what is alive at once is counted, and grows as it must."""
+"""Memory counted from shapes: what is alive at once is counted, and grows as it must."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from latentsync.checkpoints.model import SD_VAE
 from latentsync.checkpoints.unet import read_unet_config
-from latentsync.lab.commands.memory import peak_bytes, published_memory
+from latentsync.generation.memory import peak_bytes, published_memory
 from latentsync.lab.options import CONF_DIR
 
 SMALL = {"block_out_channels": [32, 64], "down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"]} | {
@@ -18,7 +18,7 @@ SMALL = {"block_out_channels": [32, 64], "down_block_types": ["CrossAttnDownBloc
 def config(monkeypatch) -> dict:
     """A narrow UNet's, beside a narrow VAE."""
     monkeypatch.setattr(
-        "latentsync.lab.commands.memory.SD_VAE", SD_VAE | {"block_out_channels": [32] * 4, "layers_per_block": 1}
+        "latentsync.generation.memory.SD_VAE", SD_VAE | {"block_out_channels": [32] * 4, "layers_per_block": 1}
     )
     return read_unet_config(CONF_DIR / "unet" / "stage2_512.yaml")["model"] | SMALL
 

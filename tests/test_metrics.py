@@ -11,7 +11,8 @@ import torch
 
 from latentsync import weights
 from latentsync.errors import WeightsError
-from latentsync.metrics import perceptual, same_speech, sync
+from latentsync.metrics import perceptual, sync
+from latentsync.metrics.evaluate import same_speech
 
 RATE_HZ = 16000
 

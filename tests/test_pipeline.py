@@ -79,19 +79,19 @@ def test_pixels_outside_the_face_are_the_sources(frames):
 
 
 def test_the_result_does_not_depend_on_batching(pipe, voice, frames):
-    resolved = replace(pipe.resolve(FAST), batch_size=1)
+    resolved = pipe.resolve(FAST).changed(batch_size=1)
     pair = pipe.prepare(CLIP, voice, resolved)
     torch.testing.assert_close(crops(list(pipe.generate(pair, resolved))), crops(frames), atol=1e-4, rtol=0)
-    in_reference_order = replace(resolved, rng="reference")
+    in_reference_order = resolved.changed(rng="reference")
     alone = crops(list(pipe.generate(pair, in_reference_order)))
-    together = crops(list(pipe.generate(pair, replace(in_reference_order, batch_size=4))))
+    together = crops(list(pipe.generate(pair, in_reference_order.changed(batch_size=4))))
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
     assert (alone - crops(frames)).abs().max() > 1e-3
 
 
 def test_settings_generated_together_are_those_generated_alone(pipe, voice, tmp_path):
     first = pipe.resolve(FAST)
-    settings = [first, replace(first, seed=7), replace(first, guidance_scale=1.0), replace(first, guidance_scale=2.5)]
+    settings = [first, first.changed(seed=7), first.changed(guidance_scale=1.0), first.changed(guidance_scale=2.5)]
     pair = pipe.prepare(CLIP, voice, first)
     together = [crops(frames) for frames in zip(*pipe.generate_together(pair, settings), strict=True)]
     for setting, made in zip(settings, together, strict=True):
@@ -99,7 +99,7 @@ def test_settings_generated_together_are_those_generated_alone(pipe, voice, tmp_
         torch.testing.assert_close(made, alone, atol=1e-4, rtol=0)
     assert not torch.allclose(together[0], together[1], atol=1e-2)
     with pytest.raises(OptionError, match="seed and guidance_scale only"):
-        next(pipe.generate_together(pair, [first, replace(first, num_inference_steps=3)]))
+        next(pipe.generate_together(pair, [first, first.changed(num_inference_steps=3)]))
 
 
 def test_sampler_options_and_voice_reach_the_pixels(pipe, voice, frames, tmp_path):

@@ -18,13 +18,16 @@ from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER
 from latentsync.errors import OptionError
 from latentsync.files import write_json
 from latentsync.lab.commands.status import main as status_command
-from latentsync.lab.options.compose import CellConfigs, composing
+from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.compose import CellConfigs, composing, configured
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import RecordStore, record_id
 from latentsync.lab.records.sweeps import sweep_cells
 from latentsync.lab.sweeps import plan, request
 from latentsync.lab.sweeps.costs import Work
-from latentsync.lab.sweeps.sweep import SweepReport, run_and_note
+from latentsync.lab.sweeps.fingerprint import fingerprint
+from latentsync.lab.sweeps.preview import preview
+from latentsync.lab.sweeps.sweep import SweepReport, running
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def run(overrides: list[str]) -> tuple[int, list[dict]]:
     report = SweepReport()
     with composing():
         config = compose("config", overrides)
-    run_and_note(config, overrides)
+    running().run_cell(config, overrides)
     key = request.cell_key(request.cell_overrides(overrides))
     try:
         report.on_run_end(config)
@@ -96,6 +99,101 @@ def test_cells_are_composed_as_hydra_composes_them(overrides):
             assert OmegaConf.to_container(configs.of(cell)) == OmegaConf.to_container(compose("config", cell))
 
 
+@pytest.fixture(scope="module")
+def own_conf(tmp_path_factory) -> Path:
+    """A folder of one's own configurations: the experiment `mine` of two seeds, and a `root` that finds it."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "conf"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment/mine.yaml").write_text(
+        "# @package _global_\nname: mine\nsampler: {num_inference_steps: 3}\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {sampler.seed: '1,2'}}}\n"
+    )
+    searchpath = f"hydra: {{searchpath: ['file://{CONF_DIR}']}}"
+    (folder / "root.yaml").write_text(f"defaults: [config, _self_]\nname: rooted\n{searchpath}\n")
+    (folder / "bare.yaml").write_text("name: bare\n")
+    return folder
+
+
+FLAGS = (
+    ("--config-dir={}",),
+    ("hydra.searchpath=[file://{}]",),
+    ("--config-path={}", "--config-name=root"),
+    ("--config-dir={}", "--config-name=root"),
+)
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+def test_configurations_of_ones_own_are_planned_and_make_no_record(flags, own_conf, told, tmp_path, capsys):
+    flags = [flag.format(own_conf) for flag in flags]
+    overrides = [o for o in told(tmp_path) if not o.startswith(("name=", "sampler."))]
+    asked = request.read([*flags, *overrides, "experiment=mine", "plan=true"])
+    assert asked.config.name == "mine" and len(asked.cells) == 2
+    assert plan.answer(asked) == 0
+    printed = capsys.readouterr().out
+    assert "2 cells, 2 records: 0 found, 2 to make" in printed
+    assert all(f"sampler.seed={seed}" in printed for seed in (1, 2))
+    assert RecordStore(tmp_path).all() == []
+    assert [run.options.sampler.num_inference_steps for run in plan.runs_of(asked)] == [3, 3]
+    with pytest.raises(OptionError, match="experiment=mien is unknown; did you mean mine"):
+        request.read([*flags, *overrides, "experiment=mien"])
+    with pytest.raises(OptionError, match=r"sampler\.sed is unknown; did you mean sampler\.seed"):
+        request.read([*flags, *overrides, "experiment=mine", "sampler.sed=1"])
+
+
+def test_a_preview_and_one_configuration_know_ones_own(own_conf, monkeypatch):
+    searchpath = f"hydra.searchpath=[file://{own_conf}]"
+    assert configured([searchpath, "experiment=mine"]).sampler.num_inference_steps == 3
+    with pytest.raises(OptionError, match="did you mean mine"):
+        configured([searchpath, "experiment=mien"])
+    shown = []
+    monkeypatch.setattr("latentsync.lab.sweeps.preview._shown", lambda run: shown.append(run) or {})
+    monkeypatch.setattr("latentsync.lab.sweeps.preview.preview_sheet", lambda rows: None)
+    monkeypatch.setattr("latentsync.lab.sweeps.preview.save", lambda sheet, path: None)
+    assert preview(request.read([searchpath, "experiment=mine", "preview=true"]), say=lambda line: None) == 0
+    assert [(run.name, run.options.sampler.num_inference_steps) for run in shown] == [("mine", 3)] * 2
+
+
+@pytest.mark.parametrize("is_swept", [False, True], ids=["chosen", "swept"])
+def test_a_changed_configuration_of_ones_own_is_another_plan(is_swept, own_conf, tmp_path):
+    shutil.copytree(own_conf, tmp_path / "conf")
+    command = ["--config-dir", str(tmp_path / "conf")]
+    command += ["-m", "experiment=quickstart,mine"] if is_swept else ["experiment=mine"]
+    first = fingerprint(request.read(command))
+    assert fingerprint(request.read(command)) == first
+    path = tmp_path / "conf/experiment/mine.yaml"
+    path.write_text(path.read_text().replace("num_inference_steps: 3", "num_inference_steps: 4"))
+    assert fingerprint(request.read(command)) != first
+
+
+@pytest.mark.parametrize(
+    ("flags", "refusal"),
+    [
+        (["--config-dir={}/there"], "--config-dir .*/there is no folder"),
+        (["--config-path={}/there"], "--config-path .*/there is no folder"),
+        (["--config-path=conf"], f"--config-path conf is relative.*give {Path('conf').absolute()}"),
+        (["hydra.searchpath=[file://{}/there]"], "searchpath names file://.*/there, which is no folder"),
+        (["hydra.searchpath={}"], "searchpath must be a list"),
+        (["--config-dir={}", "--config-name=rot"], "--config-name rot is unknown; did you mean root"),
+        (["--config-dir={}", "--config-name=bare"], "bare has no .*runs_dir.*; begin its defaults with config"),
+    ],
+)
+def test_a_place_of_configurations_that_is_none_is_refused(flags, refusal, own_conf):
+    with pytest.raises(OptionError, match=refusal):
+        request.read([flag.format(own_conf) for flag in flags])
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+def test_hydra_composes_ones_own_as_the_plan_does(flags, own_conf):
+    command = [*(flag.format(own_conf) for flag in flags), "experiment=mine"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "latentsync", "run", *command, "--cfg", "job"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr
+    asked = OmegaConf.to_container(request.read(command).config)
+    del asked["hydra"]
+    assert OmegaConf.to_container(OmegaConf.create(answer.stdout)) == asked
+
+
 def test_the_files_that_a_list_names_are_inputs(clips, tmp_path):
     pairs = tmp_path / "pairs.csv"
     pairs.write_text(f"clip,voice\n{clips}/g-clara.mp4,{clips}/g-voice.wav\n")
@@ -114,16 +212,16 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told
     assert "g-clara.mp4" in failure["reason"] and len(failure["record"]) == 16
     capsys.readouterr()
     status, (left,) = run(overrides)
-    assert (status, left) == (1, {**failure, "status": "left"})
+    assert (status, left) == (1, {**failure, "status": "skipped"})
     assert "1 of the failures are of earlier runs and were left alone; add retry=failed" in capsys.readouterr().out
     assert run([*overrides, "retry=failed"])[1][0]["status"] == "failed"
-    assert run(overrides)[1][0]["status"] == "left"
+    assert run(overrides)[1][0]["status"] == "skipped"
     assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
     (inputs / "g-clara.mp4").write_bytes(whole)
     assert run(overrides)[1][0]["status"] == "done"
     with composing():
         config = compose("config", [*overrides, "retry=all"])
-    run_and_note(config, overrides)
+    running().run_cell(config, overrides)
     assert "retry is 'all'" in capsys.readouterr().out
 
 
@@ -239,7 +337,7 @@ def test_the_steps_without_guidance_cost_half():
     options = {"size_px": 128, "dtype": "bfloat16", "deepcache_interval": 1, "num_inference_steps": 20}
 
     def passes(**told):
-        parts = {"options": options | told, "networks": {"scheduler": LATENTSYNC_SCHEDULER}}
+        parts = {"options": options | told, "attention": "sdpa", "networks": {"scheduler": LATENTSYNC_SCHEDULER}}
         return Work.of("mini", "cpu", parts, 25).passes
 
     assert (passes(guidance_scale=1.0), passes(guidance_scale=1.5)) == (20, 40)

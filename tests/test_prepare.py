@@ -10,9 +10,10 @@ import torch
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.geometry import apply_affine, crop_box_size, warp_crop
-from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
 from latentsync.faces.track import LEFT_BROW, NOSE, RIGHT_BROW, align
 from latentsync.lab.commands import prepare as command
+from latentsync.lab.console import INTERRUPTED
 from latentsync.lab.training import prepare
 from latentsync.media import VideoWriter, read_frames, read_sound
 from latentsync.metrics.own_syncnet import load_own_syncnet
@@ -22,7 +23,8 @@ from latentsync.speakers import samples
 from latentsync.training import prepare as room
 from latentsync.training import sound as sound_room
 from latentsync.training.clips import check_clips, find_clips
-from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source
+from latentsync.training.options import PrepareOptions
+from latentsync.training.prepare import Piece, Source, Tools, prepare_source
 from latentsync.training.shots import ContentCuts, Dropped, find_cut_detector
 from latentsync.training.syncnet import SyncNetSettings, SyncNetTask
 
@@ -160,7 +162,7 @@ def test_speakers_are_prepared_and_the_rest_is_told(prepared, capsys):
 def test_a_piece_is_what_inference_sees(raw, clips):
     clip = clips["g-clara-000"]
     frames = list(read_frames(raw / "g-clara.mp4"))
-    faces = align(frames, MediaPipeLandmarks(command.LANDMARK_REFINEMENTS), SIZE)
+    faces = align(frames, MediaPipeLandmarks(LANDMARK_REFINEMENTS), SIZE)
     expected = torch.stack([warp_crop(frame, m, SIZE) for frame, m in zip(frames, faces.matrices, strict=True)])
     assert clip.num_frames == FRAMES and clip.size_px == SIZE
     np.testing.assert_allclose(clip.matrices, faces.matrices, atol=1e-6)
@@ -202,7 +204,7 @@ def test_truth_and_identity_come_along(clips):
 def test_a_second_run_makes_nothing_anew(raw, prepared, capsys, monkeypatch):
     folder = prepared[1]
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "report.json"}
-    monkeypatch.setattr(command, "load_tools", lambda *_: Tools(None, find_cut_detector()))  # nothing to look with
+    monkeypatch.setattr(prepare, "load_tools", lambda *_: Tools(None, find_cut_detector()))  # nothing to look with
     report = json.loads((folder / "report.json").read_text())
     assert command.main(["--input_dir", str(raw), "--output_dir", str(folder), "--size", str(SIZE)]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "report.json"} == before
@@ -382,7 +384,7 @@ def job(tmp_path, monkeypatch):
     raw.mkdir()
     write_video(raw / "v.mp4", flat(120))
     write_wav(raw / "v.wav", noise(4.8))
-    monkeypatch.setattr(command, "load_tools", lambda *_: Tools(lambda frame: [HERE]))
+    monkeypatch.setattr(prepare, "load_tools", lambda *_: Tools(lambda frame: [HERE]))
     arguments = ["--input_dir", str(raw), "--output_dir", str(folder), "--size", "64", "--max_seconds", "2"]
     return raw, folder, lambda *more: command.main([*arguments, *more])
 
@@ -406,16 +408,15 @@ def test_a_killed_run_leaves_no_half_piece_and_the_next_goes_on(job, monkeypatch
 
             patch.setattr(room, "warp_crop", broken)
         else:
-            replace = command.os.replace
+            replace = prepare.os.replace
 
             def broken(source, target):
                 if target.name == f"v-001{at}":
                     raise KeyboardInterrupt
                 replace(source, target)
 
-            patch.setattr(command.os, "replace", broken)
-        with pytest.raises(KeyboardInterrupt):
-            run()
+            patch.setattr(prepare.os, "replace", broken)
+        assert run() == INTERRUPTED
     assert [clip.name for clip in check_clips(folder)[0]] == ["v-000"]
     assert not (folder / "v-001.json").exists() and not list(folder.glob(".part-*"))
     first = {name: stamp for name, stamp in stamps(folder).items() if name.startswith("v-000")}
@@ -445,15 +446,15 @@ def test_a_defect_costs_one_file_and_is_told_with_its_trace(job, monkeypatch, ca
     raw, folder, run = job
     shutil.copy(raw / "v.mp4", raw / "w.mp4")
     shutil.copy(raw / "v.wav", raw / "w.wav")
-    made = command.prepare_source
+    made = prepare.prepare_source
     monkeypatch.setattr(
-        command, "prepare_source", lambda source, *a, **k: made(source, *a, **k) if source.name == "w" else 1 / 0
+        prepare, "prepare_source", lambda source, *a, **k: made(source, *a, **k) if source.name == "w" else 1 / 0
     )
     assert run() == 1
     assert len(find_clips(folder)) == 3
     entry = json.loads((folder / "report.json").read_text())["videos"]["v.mp4"]
     assert entry["status"] == "failed" and "ZeroDivisionError" in entry["trace"]
-    monkeypatch.setattr(command, "prepare_source", made)
+    monkeypatch.setattr(prepare, "prepare_source", made)
     assert run() == 0 and len(find_clips(folder)) == 6
 
 
@@ -462,7 +463,7 @@ def test_torch_has_one_thread_while_frames_are_looked_at(job, monkeypatch):
     before, seen = torch.get_num_threads(), set()
     torch.set_num_threads(2)
     monkeypatch.setattr(
-        command, "load_tools", lambda *_: Tools(lambda frame: seen.add(torch.get_num_threads()) or [HERE])
+        prepare, "load_tools", lambda *_: Tools(lambda frame: seen.add(torch.get_num_threads()) or [HERE])
     )
     try:
         assert run() == 0

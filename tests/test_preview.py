@@ -46,7 +46,8 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
     window = preview_window(pipeline, pair, options)
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
     whole = list(pipeline.generate(prepared, options))
-    first, stop = loudest_window(np.asarray(media.read_sound(pair.voice, RATE_HZ)), len(whole), options.num_frames)
+    voice = np.asarray(media.read_sound(pair.voice, RATE_HZ))
+    first, stop = loudest_window(voice, len(whole), options.sampler.num_frames)
     crops = [made.crop.permute(1, 2, 0).numpy() for made in whole[first:stop]]
     np.testing.assert_array_equal(window.clip, crops)
     assert window.result.shape == window.clip.shape and not np.array_equal(window.result, window.clip)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +22,24 @@ from latentsync.lab.tables.tidy import collect_wide
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# `latentsync run`, killed at once when it hands the given number of frames to encoders
+KILLED_AT_FRAME = """
+import os, signal, sys
+from latentsync import media
+from latentsync.__main__ import main
+
+write, frames = media.VideoWriter.write, []
+
+def write_or_die(self, frame):
+    frames.append(self)
+    if len(frames) == {number}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, frame)
+
+media.VideoWriter.write = write_or_die
+sys.exit(main(["run", *sys.argv[1:]]))
+"""
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
@@ -30,10 +47,13 @@ def clips(tmp_path_factory) -> Path:
     return clip_folder(tmp_path_factory.mktemp("clips"), 1.2, ("g-clara", "m-oskar"))
 
 
-def sweep(clips, runs, *overrides, model="mini", wait=True):
+def sweep(clips, runs, *overrides, model="mini", wait=True, killed_at_frame=None):
     """`latentsync run -m` over two seeds, quick and without tracker unless told otherwise."""
+    run = ["-m", "latentsync", "run"]
+    if killed_at_frame is not None:
+        run = ["-c", KILLED_AT_FRAME.format(number=killed_at_frame)]
     command = [
-        sys.executable, "-m", "latentsync", "run", "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
+        sys.executable, *run, "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
         f"model.pretrained={model}", "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "metrics=none",
         "tracker=none", *overrides,
     ]  # fmt: skip
@@ -48,14 +68,9 @@ def sweep(clips, runs, *overrides, model="mini", wait=True):
 def finished(clips, untrained, tmp_path_factory):
     """A sweep of an untrained model that was killed while it made its second record, and then started again."""
     runs = tmp_path_factory.mktemp("runs")
-    process = sweep(clips, runs, model=untrained, wait=False)
-    store, deadline = RecordStore(runs), time.time() + 120
-    while not (len(store.all()) == 1 and list(store.root.glob(".part-*"))) and process.poll() is None:
-        assert time.time() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and len(store.all()) in (1, 2)
+    store = RecordStore(runs)
+    status, _ = sweep(clips, runs, model=untrained, killed_at_frame=75)  # of 30 a video, and of two videos a record
+    assert status == -signal.SIGKILL and len(store.all()) == 1 and len(list(store.root.glob(".part-*"))) == 1
     survived = {record.id: os.stat(record.video_path).st_mtime_ns for record in store.all()}
     status, output = sweep(clips, runs, model=untrained)
     return runs, survived, status, output

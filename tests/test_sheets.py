@@ -17,7 +17,7 @@ def test_mouths_of_a_result_that_is_shorter_than_its_clip(tmp_path):
     output = pipe(clip, tmp_path / "voice.wav", num_inference_steps=1, guidance_scale=1.0, reference="elsewhere")
     assert (output.num_frames, len(output.faces) > 25) == (13, True)
     figure = mouths({"source": clip, "result": output.video_path}, output)
-    size_px = output.options.size_px
+    size_px = output.options.video.size_px
     one = mouth_of(np.zeros((size_px, size_px, 3)))
     shapes = [axis.images[0].get_array().shape for axis in figure.axes]
     assert shapes == [(one.shape[0], 7 * one.shape[1], 3)] * 2

@@ -72,7 +72,7 @@ def test_an_experiment_has_its_cells_in_both_sizes_and_runs_in_the_smaller(name,
     assert f"{len(table)} records, 0 failures" in output
     assert not table.drop(columns=["record", "preset", "seconds"]).duplicated().any()  # it tells the cells apart
     outcomes = [outcome for cell in sweep_cells(runs / "sweeps" / name) for outcome in cell["outcomes"]]
-    assert len(outcomes) == 2 * SWEPT[name][0] and {o["status"] for o in outcomes} <= {"done", "found"}
+    assert len(outcomes) == 2 * SWEPT[name][0] and {o["status"] for o in outcomes} <= {"done", "cached"}
     assert (runs / "sweeps" / name / "contact_sheet.png").is_file()
 
 

@@ -9,7 +9,9 @@ from torch.nn.functional import normalize
 
 from latentsync.errors import MediaError
 from latentsync.faces.masks import crops_to_pixels
-from latentsync.metrics import Batch, Networks, Subject, evaluate, sync_mini
+from latentsync.metrics import sync_mini
+from latentsync.metrics.evaluate import evaluate
+from latentsync.metrics.families import Batch, Networks, Subject
 from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.speech_features import wav2lip_mel
 from latentsync.metrics.stable_syncnet import StableSyncNet, lower_halves, on_channels

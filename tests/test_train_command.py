@@ -70,7 +70,7 @@ def test_the_configuration_can_be_had_without_the_command_line():
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
     """Runs the command line in this process with the tiny task: (overrides) -> exit status, stdout, stderr."""
-    monkeypatch.setattr(train_command, "make_task", lambda config: (FrequencyTask(), Waves(), Waves()))
+    monkeypatch.setattr("latentsync.lab.training.job.make_task", lambda config: (FrequencyTask(), Waves(), Waves()))
     options = [
         f"loop.{name}={'null' if value is None else value}" for name, value in asdict(replace(OPTIONS, steps=6)).items()
     ]
@@ -79,11 +79,9 @@ def command(tmp_path, monkeypatch, capfd):
         given = ["train=vae", "data_dir=clips", f"runs_dir={tmp_path}", f"tracker={tracker}", *options, *overrides]
         monkeypatch.setattr(sys, "argv", ["train", *given])
         try:
-            train_command.main()
-            status = 0
+            status = train_command.main()
         except SystemExit as error:
-            status = 1 if isinstance(error.code, str) else error.code
-            print(error.code, file=sys.stderr)
+            status = error.code
         return status, *capfd.readouterr()
 
     return call

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from rounding import rounding
 from safetensors.torch import load_file
 
 from latentsync.checkpoints.unet import rename_1_0
@@ -86,7 +87,8 @@ def test_windows_side_by_side_do_not_touch_each_other():
         together = unet(sample, 500, audio).sample
         alone = torch.cat([unet(sample[i : i + 1], 500, audio[i : i + 1]).sample for i in range(2)])
         without_audio = unet(sample, 500, None).sample
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    bound = together.abs().max().item() * rounding(unet)
+    torch.testing.assert_close(together, alone, atol=bound, rtol=0)
     assert (together - without_audio).abs().max() > 1e-3  # the audio reaches the output
 
 

@@ -17,8 +17,9 @@ import yaml
 
 from latentsync import weights
 from latentsync.errors import WeightsError
-from latentsync.lab.commands.weights import known_weights, main
+from latentsync.lab.commands.weights import main
 from latentsync.weights import HubFile, Member, WeightFile, hashes
+from latentsync.weights.table import known_weights
 
 MEMBER = b"numbers" * 1000
 

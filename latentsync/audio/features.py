@@ -17,6 +17,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from latentsync.audio.whisper import N_MELS, SEGMENT_FRAMES, WhisperStates
 from latentsync.audio.whisper_files import load_whisper
+from latentsync.config import MIN_DURATION_S
 from latentsync.errors import MediaError, OptionError
 from latentsync.media import read_sound
 from latentsync.shapes import Waveform, Windows
@@ -26,7 +27,6 @@ N_FFT = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
 STATES_HZ = 50  # encoder states per second of sound
 CONTEXT_FRAMES = (2, 2)  # video frames of context to the left and right of a window's centre
-MIN_DURATION_S = 0.2
 SILENCE_PEAK = 1e-4  # -80 dBFS
 
 

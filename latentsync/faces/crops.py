@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 
 from latentsync import media
-from latentsync.config import Resolved
+from latentsync.config import Options
 from latentsync.faces.geometry import DEFAULT_WARPING, Warping, warp_crop
 from latentsync.media import VIDEO_RATE_HZ
 from latentsync.shapes import Affine, Crops, Frame
 
 
-def warping_of(options: Resolved) -> Warping:
+def warping_of(options: Options) -> Warping:
     """How crops are read from frames, and put back, under these options."""
-    return Warping(options.geometry, options.rounding)
+    return Warping(options.video.geometry, options.video.rounding)
 
 
 def aligned_crops(

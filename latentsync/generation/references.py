@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentsync.config import Resolved
+from latentsync.config import Options
 from latentsync.errors import OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops, warping_of
 from latentsync.generation.results import PreparedPair
@@ -27,7 +27,7 @@ class References:
         crops: of the frames in hand; None while they have not been read.
     """
 
-    def __init__(self, pair: PreparedPair, order: list[int], options: Resolved) -> None:
+    def __init__(self, pair: PreparedPair, order: list[int], options: Options) -> None:
         self._matrices, self._order, self._options = pair.faces.matrices, order, options
         self._frames = FramesOnDemand(pair.video_path, order)
         self._span = (0, 0)
@@ -35,7 +35,7 @@ class References:
 
     def move_to(self, start: int, stop: int, own: Crops) -> None:
         """Takes the output frames start..stop-1 in hand, whose own crops may be their references."""
-        self._span, self.crops = (start, stop), own if self._options.reference == "same" else None
+        self._span, self.crops = (start, stop), own if self._options.video.reference == "same" else None
 
     def read(self) -> Crops:
         """The crops of the frames in hand, (f, 3, r, r) uint8.
@@ -46,7 +46,9 @@ class References:
         if self.crops is None:
             matrices = self._matrices[self._order[slice(*self._span)]]
             options = self._options
-            self.crops = aligned_crops(self._frames.read(*self._span), matrices, options.size_px, warping_of(options))
+            self.crops = aligned_crops(
+                self._frames.read(*self._span), matrices, options.video.size_px, warping_of(options)
+            )
         return self.crops
 
 

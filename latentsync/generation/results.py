@@ -13,7 +13,7 @@ from torch import Tensor
 
 from latentsync import media
 from latentsync.audio.features import WindowReader
-from latentsync.config import Resolved
+from latentsync.config import Options
 from latentsync.faces.track import AlignedFaces
 from latentsync.shapes import Affine, Crop, Frame
 
@@ -85,7 +85,7 @@ class LipsyncOutput:
     num_frames: int
     fps: float
     frames_without_face: int
-    options: Resolved
+    options: Options
     timings: dict[str, float]
     faces: AlignedFaces
     order: list[int]

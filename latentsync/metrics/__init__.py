@@ -5,8 +5,3 @@ Each module states its goal, conventions and units, has `validate()` for its inp
 they say. A value names the network and protocol that made it; a value that has no meaning for an input is missing with
 a reason, never a number.
 """
-
-from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts, same_speech
-from latentsync.metrics.families import FAMILIES, Batch, Networks, Subject
-
-__all__ = ["FAMILIES", "Batch", "Evaluation", "Networks", "Subject", "evaluate", "needed_parts", "same_speech"]

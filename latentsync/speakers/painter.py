@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from latentsync.errors import OptionError
 from latentsync.speakers import eyes, hair, mouth, scene, surface
+from latentsync.speakers.bounds import SIZES_PX, VIEWS_MM
 from latentsync.speakers.fields import Field, Grid, blur, over, srgb, step
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import MouthGeometry, mouth_geometry
@@ -22,7 +23,6 @@ Layer = UInt8[np.ndarray, "h w 4"]  # sRGB times coverage, and coverage
 
 VIEW_MM = 370.0  # side of the picture in the plane of the face: head and shoulders
 VIEW_TOP_MM = -156.0
-VIEWS_MM = (190.0, 420.0)
 CLOSE_UP_MM = (195.0, 260.0)  # from the middle of the forehead to under the dropped chin
 TOP_FALLS = 0.56  # mm by which the top of the picture falls for each mm that the view is narrower
 FRAMING_SEED = 26
@@ -31,7 +31,6 @@ MEAN_DEPTH_MM = 34.0  # relief that stays in place when the head turns
 BROW_MM = 4.5  # lift of the brows at 1
 CHEEK_MM = 2.0  # lift of the cheeks at a smile of 1
 BODY_FOLLOWS = 0.35  # share of the head's translation that the shoulders take part in
-SIZES_PX = (64, 2048)
 PAINT_SCALE = 2.2  # px/mm at which the layers of a large picture are painted before they are brought to its scale
 OVERSAMPLING = 1.3  # of the layers against the frame
 FULL_FROM_SCALE = 1.35  # px/mm of a frame from which its layers are painted at PAINT_SCALE

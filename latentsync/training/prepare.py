@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from latentsync.audio.features import MIN_DURATION_S, SILENCE_PEAK
-from latentsync.errors import MediaError, OptionError
+from latentsync.audio.features import SILENCE_PEAK
+from latentsync.errors import MediaError
 from latentsync.faces.geometry import crop_box_size, warp_crop
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.media import VIDEO_RATE_HZ, VideoWriter, probe, read_frames
@@ -29,6 +29,7 @@ from latentsync.media.sound import SOUND_RATE_HZ, write_wav
 from latentsync.metrics.syncnet import SAMPLES_PER_FRAME, SyncNet
 from latentsync.shapes import Samples
 from latentsync.training.clips import SOUND_END, VIDEO_END
+from latentsync.training.options import PrepareOptions
 from latentsync.training.shots import CutDetector, Dropped, Track, cut_detector_name, tracks
 from latentsync.training.sound import Placement, SyncMini, is_silent, landmark_sync, place_sound, spooled_sound
 from latentsync.weights import file_sha256, state_dict_sha256
@@ -36,42 +37,6 @@ from latentsync.weights import file_sha256, state_dict_sha256
 PREPARE_VERSION = 1  # raise it when the same input and options give other pieces
 
 MAX_SHARE_WITHOUT_FACE = 0.10  # of a piece's frames
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """What pieces are like.
-
-    Attributes:
-        size_px: side of the crops, a multiple of 8, at least 64.
-        min_seconds, max_seconds: length of a piece.
-        crf: constant rate factor of the H.264 crops, 0 (lossless) .. 51; 10 is visually lossless.
-    """
-
-    size_px: int = 256
-    min_seconds: float = 1.0
-    max_seconds: float = 10.0
-    crf: int = 10
-
-    def __post_init__(self) -> None:
-        if self.size_px < 64 or self.size_px % 8:
-            raise OptionError(f"size is {self.size_px}; it must be a multiple of 8 and at least 64 (256 is usual)")
-        if not MIN_DURATION_S <= self.min_seconds < math.inf:
-            raise OptionError(f"min_seconds is {self.min_seconds}; it must be at least {MIN_DURATION_S} (1 is usual)")
-        if not 2 * self.min_seconds <= self.max_seconds < math.inf:  # so that equal parts are never too short
-            raise OptionError(
-                f"max_seconds is {self.max_seconds}; it must be at least twice min_seconds ({self.min_seconds})"
-            )
-        if not 0 <= self.crf <= 51:
-            raise OptionError(f"crf is {self.crf}; it must be from 0 (lossless) to 51 (10 is usual)")
-
-    @property
-    def min_frames(self) -> int:
-        return math.ceil(self.min_seconds * VIDEO_RATE_HZ)
-
-    @property
-    def max_frames(self) -> int:
-        return math.floor(self.max_seconds * VIDEO_RATE_HZ)
 
 
 @dataclass(frozen=True)
@@ -135,15 +100,20 @@ def signature(source: Source, options: PrepareOptions, tools: Tools) -> str:
 # --- pieces of a track ---
 
 
+def _least_frames(options: PrepareOptions) -> int:
+    """Of a piece."""
+    return math.ceil(options.min_seconds * VIDEO_RATE_HZ)
+
+
 def _stretches(track: Track, options: PrepareOptions) -> Iterator[Track | Dropped]:
     """The track in equal parts of at most max_seconds; parts that are too short or often without the face drop out."""
-    number = max(1, math.ceil(len(track) / options.max_frames))
+    number = max(1, math.ceil(len(track) / math.floor(options.max_seconds * VIDEO_RATE_HZ)))
     edges = np.linspace(0, len(track), number + 1).round().astype(int).tolist()
     for start, stop in pairwise(edges):
         part = track.part(start, stop)
         missing = int((~part.found).sum())
         span = part.start, part.start + len(part)
-        if len(part) < options.min_frames:
+        if len(part) < _least_frames(options):
             yield Dropped(
                 *span, f"one face is followed for {len(part) / VIDEO_RATE_HZ:g} s; {options.min_seconds:g} s are needed"
             )
@@ -206,7 +176,7 @@ class _Job:
         track = track.part(placement.first, placement.last)
         first = (track.start - placement.offset) * SAMPLES_PER_FRAME
         sound = np.array(self.samples[first : first + len(track) * SAMPLES_PER_FRAME])
-        if len(track) < self.options.min_frames:
+        if len(track) < _least_frames(self.options):
             return Dropped(*span, f"after the offset {placement.offset} frames of it have too little sound")
         if is_silent(sound):
             return Dropped(*span, f"its sound is silent (peak below {SILENCE_PEAK:.0e} of full scale)")
@@ -284,7 +254,7 @@ def prepare_source(
     info = probe(source.video, VIDEO_RATE_HZ)
     samples = spooled_sound(source.sound, work)
     num_frames = min(info.num_frames, len(samples) // SAMPLES_PER_FRAME)
-    if num_frames < options.min_frames:
+    if num_frames < _least_frames(options):
         raise MediaError(
             f"{source.video.name} has {info.duration_s:.2f} s of pictures and {len(samples) / SOUND_RATE_HZ:.2f} s of "
             f"sound; at least {options.min_seconds:g} s of both are needed"

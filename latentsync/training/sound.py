@@ -26,14 +26,13 @@ from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import lip_energy_correlation, log_energy
 from latentsync.metrics.syncnet import FACE_PX, SAMPLES_PER_FRAME, SyncNet, clip_embeddings, scores, window_distances
 from latentsync.shapes import Frame, Samples
+from latentsync.training.options import LEAST_MINI_CONFIDENCE
 from latentsync.training.shots import Track
 from latentsync.weights import state_dict_sha256
 
 # The data filter of LatentSync (arXiv 2412.09262): what SyncNet v2 must say of a piece that is kept
 MAX_OFFSET_FRAMES = 6
 LEAST_CONFIDENCE = 3.0
-# Of a model's own SyncNet, 0..1: not comparable with that, and chosen before one was trained
-LEAST_MINI_CONFIDENCE = 0.05
 # SyncNet's own framing of a face (its run_pipeline.py), in half sides of the face's box: the crop reaches 1 above the
 # middle, 1.8 below, 1.4 to either side; grey beyond the picture; middle and size smoothed by a median
 SYNCNET_ABOVE, SYNCNET_BELOW, SYNCNET_BESIDE = 1.0, 1.8, 1.4

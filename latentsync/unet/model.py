@@ -14,8 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from latentsync.config import is_whole
 from latentsync.errors import OptionError
+from latentsync.option import is_whole
 from latentsync.unet.blocks import MOTION_NORM_GROUPS, DownBlock, FrameConv, MidBlock, UpBlock
 
 DOWN_BLOCK_TYPES = ("CrossAttnDownBlock3D", "DownBlock3D")

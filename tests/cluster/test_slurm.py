@@ -102,5 +102,5 @@ def test_a_sweep_whose_task_is_killed_has_each_record_once_when_it_is_started_ag
     assert len(after) == NUM_CELLS
     assert before.items() <= after.items()  # no finished record was made again
     said = Counter(outcome["status"] for cell in sweep_cells(runs / "sweeps" / "test") for outcome in cell["outcomes"])
-    assert said == {"found": NUM_CELLS - 1, "done": 1}
+    assert said == {"cached": NUM_CELLS - 1, "done": 1}
     assert not parts(store)

@@ -37,7 +37,7 @@ from latentsync.lab.records.store import (
     RecordStore,
     record_id,
 )
-from latentsync.metrics import Evaluation
+from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline, num_output_frames
 
 
@@ -68,7 +68,7 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
     """What the id of a pair's record covers, and the pair's outcome if that record is there already."""
     resolved = pipeline.resolve(options_for(pair, config))
     parts = identity(pair, pipeline, resolved)
-    return parts, Outcome(pair.name, pair.gender, resolved.guidance_scale, "found", record_id(parts))
+    return parts, Outcome(pair.name, pair.gender, resolved.sampler.guidance_scale, "cached", record_id(parts))
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +93,7 @@ def run_cell(
 
     Args:
         earlier: failures that are left alone while neither the record's id nor the runtime options have changed.
-        wait: for records that another process is making, so that each is there at the end; else they are "elsewhere".
+        wait: for records that another process is making, so that each is there at the end; else they are "taken".
         others: cells of the same sweep; up to `runtime.batch_cells` - 1 of those that differ in seed and guidance only
             are made along with this one, where they are missing and nobody is making them.
     """
@@ -113,15 +113,14 @@ def run_cell(
                 return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin)
 
             outcome = attempt(pair, config, make)
-            if outcome.status != "elsewhere" or is_last:
+            if outcome.status != "taken" or is_last:
                 report(outcome)
                 outcomes[pair] = outcome
     return [outcomes[pair] for pair in pairs]
 
 
 def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
-    sampler = replace(config.options.sampler, seed=0, guidance_scale=None)
-    return replace(config, preset=Preset(), options=replace(config.options, sampler=sampler))
+    return replace(config, preset=Preset(), options=config.options.but_seed_and_guidance())
 
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
@@ -153,11 +152,11 @@ def _make_record(
     if store.find(outcome.record) is not None:
         return outcome
     if outcome.record in known:
-        return replace(known[outcome.record], pair=pair.name, status="left")
+        return replace(known[outcome.record], pair=pair.name, status="skipped")
     start = time.perf_counter()
     with store.claim(outcome.record, wait) as is_ours:
         if not is_ours:
-            return replace(outcome, status="elsewhere")
+            return replace(outcome, status="taken")
         if store.find(outcome.record) is not None:  # meanwhile
             return outcome
         with ExitStack() as claims:

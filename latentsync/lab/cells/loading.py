@@ -28,7 +28,7 @@ def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, att
 def pipeline_of(config: RunConfig) -> LipsyncPipeline:
     """The model of a configuration, which keeps what cells share below its `runs_dir`."""
     runtime, max_bytes = config.options.runtime, int(config.cache.max_gb * 1e9)
-    pipeline = load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, config.attention.backend)
+    pipeline = load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, runtime.attention)
     folder = config.runs_dir / CACHE_DIR
     if max_bytes == 0:
         pipeline.cache = None

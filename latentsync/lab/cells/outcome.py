@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from latentsync.lab.options.schema import RunConfig
-from latentsync.lab.records.labels import cell_label
+from latentsync.lab.records.labels import cell_label, settings_beside
 
 
 @dataclass(frozen=True)
@@ -11,8 +11,8 @@ class Outcome:
     """What became of one pair in one cell.
 
     Attributes:
-        status: "done" (now), "found" (finished earlier), "failed" (now), "left" (failed earlier, not tried again) or
-            "elsewhere" (another process is making it).
+        status: "done" (made now), "cached" (finished earlier), "failed" (now), "skipped" (failed earlier and not tried
+            again) or "taken" (another process is making it).
         record: id; None where the pair failed before it had one.
         stage: that failed: read, align, denoise, measure or store.
         reason, trace: of a failure; the trace only where the failure was not the input's fault.
@@ -33,13 +33,14 @@ class Outcome:
 
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
     """One line for one pair as it ends."""
-    sampler = run.options.sampler
-    cell = cell_label(outcome.guidance_scale, sampler.num_inference_steps, sampler.seed, vars(sampler))
+    options = run.options.flat() | {"guidance_scale": outcome.guidance_scale}
+    chosen = [name for name, info in settings_beside().items() if info.is_open and options[name] != info.default]
+    cell = cell_label(options, also=chosen)
     end = {
         "done": f"done in {outcome.seconds:.1f} s",
-        "found": "found, nothing to do",
+        "cached": "cached, nothing to do",
         "failed": f"FAILED ({outcome.stage}): {outcome.reason}",
-        "left": f"failed earlier, left alone: {outcome.reason}",
-        "elsewhere": "another process is making it",
+        "skipped": f"failed earlier, skipped: {outcome.reason}",
+        "taken": "another process is making it",
     }[outcome.status]
     return f"{cell:<34} {outcome.pair:<28} {end}"

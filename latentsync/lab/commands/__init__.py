@@ -2,11 +2,10 @@
 
 import ast
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
-USAGE = "usage: latentsync NAME ...   (latentsync NAME --help tells more)"
+USAGE = "usage: latentsync NAME ...   (latentsync NAME --help lists its options)"
 
 
 def names() -> list[str]:
@@ -42,10 +41,10 @@ def run(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
-    if name.replace("_", "-") not in names():
-        close = get_close_matches(name, names(), 1)
-        hint = f"; did you mean {close[0]}?" if close else f"; choose one of {', '.join(names())}"
-        print(f"error: there is no command {name!r}{hint}", file=sys.stderr)
-        return 2
-    sys.argv = [f"latentsync {name}", *rest]  # Hydra's commands read it
-    return import_module(f"{__name__}.{name.replace('-', '_')}").main(rest) or 0
+    name = name.replace("_", "-")
+    if name not in names():
+        from latentsync.lab.console import MISUSED, alternatives
+
+        print(f"error: there is no command {name}{alternatives(name, names())}", file=sys.stderr)
+        return MISUSED
+    return import_module(f"{__name__}.{name.replace('-', '_')}").main(rest)

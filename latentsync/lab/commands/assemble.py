@@ -1,4 +1,4 @@
-"""A model folder with other networks in it: what trainings export becomes a model.
+"""Put trained networks into a model folder.
 
     latentsync assemble --model_dir BASE --output_dir OUT [--vae DIR] [--unet DIR] [--syncnet DIR]
         [--name NAME] [--dtype float16] [--trained true] [--unit_latents CLIPS]
@@ -9,173 +9,23 @@ is exchanged at once. The networks are checked before anything is written. With 
 get mean 0 and deviation 1 in each channel, as measured on prepared clips; do it before a UNet is trained on them.
 """
 
-import argparse
-import json
-import shutil
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from diffusers import AutoencoderKL
-from safetensors.torch import save_file
+from latentsync.config import DTYPES
+from latentsync.lab.console import ArgumentParser, command
 
-from latentsync.checkpoints.convert import DTYPES
-from latentsync.checkpoints.model import (
-    CONFIG_FILE,
-    INDEX_FILE,
-    WEIGHTS_FILE,
-    load_network,
-    model_folder,
-    plain_tensors,
-)
-from latentsync.errors import LatentSyncError, OptionError, WeightsError
-from latentsync.files import whole_file, whole_folder, write_text
-from latentsync.metrics.own_syncnet import read_syncnet
-from latentsync.training.clips import AlignedClip, find_clips
-from latentsync.training.vae import bring_to_unit
-from latentsync.unet.model import UNet3DConditionModel
-from latentsync.weights import size_text
-from latentsync.weights.tensors import StateDict
-
-LOADERS = {
-    "vae": lambda folder: load_network(AutoencoderKL, folder),
-    "unet": lambda folder: load_network(UNet3DConditionModel, folder),
-    "syncnet": lambda folder: read_syncnet(folder)[0],
-}
-NEEDED = ("vae", "unet")  # whose weights make a trained model
+NETWORKS = ("vae", "unet", "syncnet")
 
 
-@dataclass(frozen=True)
-class Part:
-    """A network as it will be stored: its configuration, byte by byte, and its tensors."""
-
-    config: str
-    tensors: StateDict
-
-
-def read_part(name: str, told: Path, dtype: str, unit_clips: Sequence[AlignedClip] = ()) -> Part:
-    """A network out of an exported folder, checked against its configuration.
-
-    Args:
-        unit_clips: on which a VAE's latents are brought to unit deviation; none leaves them as they are.
-
-    Raises:
-        WeightsError: there is none, or its weights do not fit.
-        OptionError: the dtype cannot hold its numbers.
-    """
-    folder = next((path for path in (told, told / name) if (path / CONFIG_FILE).is_file()), None)
-    if folder is None or not (folder / WEIGHTS_FILE).is_file():
-        raise WeightsError(
-            f"{told} holds no {name} ({CONFIG_FILE} or {WEIGHTS_FILE} is absent); give the folder that a training "
-            f"exported, runs/training/NAME/weights/{name}"
-        )
-    network, config = LOADERS[name](folder), (folder / CONFIG_FILE).read_text(encoding="utf-8")
-    if unit_clips:
-        bring_to_unit(network, unit_clips)
-        scale = {key: network.config[key] for key in ("scaling_factor", "shift_factor")}
-        config = json.dumps(json.loads(config) | scale, indent=2) + "\n"
-    tensors = {key: _cast(tensor, dtype) for key, tensor in plain_tensors(network).items()}
-    odd = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if odd:
-        raise OptionError(f"{folder / WEIGHTS_FILE} holds numbers that {dtype} cannot ({odd[0]}); give another --dtype")
-    return Part(config, tensors)
-
-
-def _cast(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
-    return tensor.to(DTYPES[dtype]) if tensor.is_floating_point() else tensor
-
-
-def assemble(
-    model_dir: str | Path,
-    output_dir: Path,
-    folders: dict[str, Path],
-    name: str | None = None,
-    trained: bool | None = None,
-    dtype: str = "float32",
-    unit_latents: Path | None = None,
-) -> None:
-    """Writes a model folder with the given networks.
-
-    Args:
-        model_dir: a shipped model by name, or a folder; all that is not given comes from it, as it is.
-        folders: of the new networks, by "vae", "unet", "syncnet".
-        name, trained: of the model; None keeps what it says.
-        dtype: that the given networks' weights are stored in; they are loaded into float32 as these very numbers.
-        unit_latents: prepared clips on which the given VAE's latents are brought to unit deviation; None: as they are.
-
-    Raises:
-        LatentSyncError: a folder is not what it should be, or a model without weights is called trained.
-    """
-    base = model_folder(model_dir)
-    if not (base / INDEX_FILE).is_file():
-        raise WeightsError(f"there is no model at {base} ({INDEX_FILE} is absent); give a model's name or its folder")
-    if unit_latents is not None and "vae" not in folders:
-        raise OptionError("--unit_latents is for a VAE that is exchanged; give --vae DIR, too")
-    unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
-    parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
-    index = _index(base, parts, name, trained)
-    if output_dir.resolve() == base.resolve():
-        _write(output_dir, parts, index)
-        return
-    if output_dir.exists() and not _may_be_replaced(output_dir):
-        raise OptionError(f"{output_dir} is there and holds no model; name a new folder with --output_dir")
-    with whole_folder(output_dir) as unfinished:
-        shutil.copytree(base, unfinished, ignore=shutil.ignore_patterns(".*"))
-        _write(unfinished, parts, index)
-
-
-def _may_be_replaced(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / INDEX_FILE).is_file() or not any(folder.iterdir()))
-
-
-def _index(base: Path, parts: dict[str, Part], name: str | None, trained: bool | None) -> dict:
-    """What the model will say of itself.
-
-    Raises:
-        OptionError: it is called trained, and a network has no weights.
-    """
-    index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
-    without = [part for part in NEEDED if part not in parts and not (base / part / WEIGHTS_FILE).is_file()]
-    if trained and without:
-        raise OptionError(
-            f"the {' and the '.join(without)} would have no weights, so the model is not trained; give "
-            f"{' and '.join(f'--{part} DIR' for part in without)}, or leave out --trained"
-        )
-    if not without:
-        index.pop("untrained_seed", None)
-    told = {"name": name, "trained": trained}
-    return index | {key: value for key, value in told.items() if value is not None}
-
-
-def _write(folder: Path, parts: dict[str, Part], index: dict) -> None:
-    """Exchanges files one by one, the index last."""
-    for name, part in parts.items():
-        with whole_file(folder / name / WEIGHTS_FILE) as path:
-            save_file(part.tensors, path)
-        write_text(folder / name / CONFIG_FILE, part.config)
-    write_text(folder / INDEX_FILE, json.dumps(index, indent=2) + "\n")
-
-
-def listing(folder: Path) -> list[str]:
-    """What a model folder holds, line by line."""
-    sizes = {part: folder / part / WEIGHTS_FILE for part in LOADERS}
-    lines = [
-        f"{part:<8} {size_text(path.stat().st_size) if path.is_file() else 'no weights'}"
-        for part, path in sizes.items()
-    ]
-    whole = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return [*lines, f"{folder}: {size_text(whole)} in all"]
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parser() -> ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="latentsync assemble", description=__doc__.splitlines()[0])
+    parser = ArgumentParser("latentsync assemble", description=__doc__)
     parser.add_argument("--model_dir", required=True, help="a shipped model, or a folder in the diffusers layout")
     parser.add_argument("--output_dir", required=True, type=Path, help="the model's new folder, or the old one")
-    for part in LOADERS:
-        parser.add_argument(f"--{part}", type=Path, metavar="DIR", help=f"the new {part}, as a training exported it")
+    for network in NETWORKS:
+        parser.add_argument(
+            f"--{network}", type=Path, metavar="DIR", help=f"the new {network}, as a training exported it"
+        )
     parser.add_argument("--name", help="of the model, default: as it is")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the given weights, default %(default)s")
     parser.add_argument(
@@ -184,18 +34,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--unit_latents", type=Path, metavar="CLIPS", help="prepared clips to bring the given VAE's latents to unit on"
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    told = parse(arguments)
-    folders = {part: folder for part in LOADERS if (folder := getattr(told, part)) is not None}
-    trained = None if told.trained is None else told.trained == "true"
-    try:
-        assemble(told.model_dir, told.output_dir, folders, told.name, trained, told.dtype, told.unit_latents)
-    except (LatentSyncError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print("\n".join(listing(told.output_dir)))
-    return 0
+    args = parser().parse_args(arguments)
+    from latentsync.lab.training.assemble import assemble, listing
+
+    assemble(
+        args.model_dir,
+        args.output_dir,
+        {network: folder for network in NETWORKS if (folder := getattr(args, network)) is not None},
+        name=args.name,
+        trained=None if args.trained is None else args.trained == "true",
+        dtype=args.dtype,
+        unit_latents=args.unit_latents,
+    )
+    print("\n".join(listing(args.output_dir)))

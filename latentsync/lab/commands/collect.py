@@ -1,35 +1,37 @@
-"""Records -> tables: tidy, a row per record and metric, or wide, a row per record and a column per metric.
+"""Write the table of finished records.
 
     latentsync collect RUNS [--sweep NAME] [--wide] --output table.csv|table.parquet
 
-`read_table` gives a written table back as it was.
+Tidy, a row per record and metric, or wide, a row per record and a column per metric.
+`latentsync.lab.tables.tidy.read_table` gives a written table back as it was.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
-from latentsync.errors import LatentSyncError, MediaError
-from latentsync.lab.tables.tidy import collect, collect_wide, write_table
+from latentsync.errors import MediaError
+from latentsync.lab.console import ArgumentParser, command
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="latentsync collect", description="Write the table of finished records.")
+    parser = ArgumentParser("latentsync collect", description=__doc__)
     parser.add_argument("runs_dir", type=Path, help="the folder given as runs_dir")
     parser.add_argument("--sweep", help="only the records of this sweep")
     parser.add_argument("--wide", action="store_true", help="a row per record instead of one per record and metric")
     parser.add_argument("--output", type=Path, required=True, help="a .csv or .parquet file")
-    told = parser.parse_args(arguments)
-    try:
-        table = (collect_wide if told.wide else collect)(told.runs_dir, told.sweep)
-        if table.empty:
-            of = "" if told.sweep is None else f" of a sweep called {told.sweep!r}"
-            remedy = "" if told.wide else "; --wide takes records without metrics, too"
-            raise MediaError(f"{told.runs_dir} has no finished records with metrics{of}{remedy}")
-        write_table(table, told.output)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{told.output} has {len(table)} rows of {table['record'].nunique()} records")
-    return 0
+    return parser
+
+
+@command()
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    args = parser().parse_args(arguments)
+    from latentsync.lab.tables.tidy import collect, collect_wide, write_table
+
+    table = (collect_wide if args.wide else collect)(args.runs_dir, args.sweep)
+    if table.empty:
+        of = "" if args.sweep is None else f" of a sweep called {args.sweep!r}"
+        remedy = "" if args.wide else "; --wide takes records without metrics, too"
+        raise MediaError(f"{args.runs_dir} has no finished records with metrics{of}{remedy}")
+    write_table(table, args.output)
+    print(f"{args.output} has {len(table)} rows of {table['record'].nunique()} records")

@@ -1,99 +1,34 @@
-"""FID and FVD of a folder of results against a folder of real clips; see `latentsync.metrics.sets`.
+"""Measure FID and FVD between a folder of results and one of real clips.
 
     latentsync measure-sets --generated FOLDER --real FOLDER [--output FILE.json]
 
-Every video of the folders counts once; sets of under 100 clips are refused.
+Every video of the folders counts once; sets of under 100 clips are refused. The exit status is 0 if both have a value.
 """
 
-import argparse
-import sys
-import tempfile
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from latentsync import media
-from latentsync.device import resolve_device
-from latentsync.errors import LatentSyncError, MediaError
-from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
-from latentsync.faces.track import align
-from latentsync.files import write_json
-from latentsync.lab.console import say
-from latentsync.lab.measuring.records import metrics_table
-from latentsync.lab.options.pairs import CLIP_SUFFIXES
-from latentsync.media import VIDEO_RATE_HZ
-from latentsync.metrics import sets
-
-SIZE_PX = 128
-FRAME_EVERY = 5  # for FID: neighbours are alike
+from latentsync.lab.console import FAILED, ArgumentParser, command, say
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parser() -> ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="latentsync measure-sets", description=__doc__.splitlines()[0])
+    parser = ArgumentParser("latentsync measure-sets", description=__doc__)
     parser.add_argument("--generated", type=Path, required=True, help="a folder of results")
     parser.add_argument("--real", type=Path, required=True, help="a folder of real clips")
     parser.add_argument("--output", type=Path, help="a JSON file for the values")
-    return parser.parse_args(arguments)
+    return parser
 
 
-def videos_in(folder: Path) -> list[Path]:
-    """The videos of a folder, by name.
-
-    Raises:
-        MediaError: there is none.
-    """
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
-    if not found:
-        raise MediaError(f"{folder} holds no video ({', '.join(CLIP_SUFFIXES)}); give a folder that does")
-    return found
-
-
-def write_faces(video: Path, folder: Path, detector: LandmarkDetector) -> np.ndarray:
-    """Writes every fifth aligned face of a video as PNG; returns the 16 in its middle, (16, r, r, 3)."""
-    faces = align(media.read_frames(video, VIDEO_RATE_HZ), detector, SIZE_PX)
-    first = (len(faces) - sets.WINDOW_FRAMES) // 2
-    if first < 0:
-        raise MediaError(f"{video} has {len(faces)} frames; at least {sets.WINDOW_FRAMES} are needed, so leave it out")
-    window = []
-    for number, (frame, matrix) in enumerate(zip(media.read_frames(video, VIDEO_RATE_HZ), faces.matrices, strict=True)):
-        picture = warp_crop(frame, matrix, SIZE_PX).permute(1, 2, 0).numpy()
-        if number % FRAME_EVERY == 0:
-            cv2.imwrite(str(folder / f"{video.stem}-{number:05d}.png"), picture[..., ::-1])
-        if first <= number < first + sets.WINDOW_FRAMES:
-            window.append(picture)
-    return np.stack(window)
-
-
-def measure(told: argparse.Namespace) -> dict[str, dict]:
-    """Both distances; nothing is decoded where the sets are too small."""
-    folders = {"generated": videos_in(told.generated), "real": videos_in(told.real)}
-    counts = [len(videos) for videos in folders.values()]
-    device = str(resolve_device())
-    if sets.refusal(*counts) is not None:
-        nothing = [np.zeros((count, 1, 1, 1, 3), np.uint8) for count in counts]
-        return {"fid": sets.fid(told.generated, told.real, *counts), "fvd": sets.fvd(*nothing)}
-    detector, windows = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS), {}
-    with tempfile.TemporaryDirectory(prefix="sets-") as scratch:
-        for name, videos in folders.items():
-            pictures = Path(scratch) / name
-            pictures.mkdir()
-            windows[name] = np.stack([write_faces(video, pictures, detector) for video in videos])
-        frames = sets.fid(*(Path(scratch) / name for name in folders), *counts, device)
-        return {"fid": frames, "fvd": sets.fvd(windows["generated"], windows["real"], device)}
-
-
+@command()
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; the exit status is 0 if both have a value."""
-    told = parse(arguments)
-    try:
-        found = measure(told)
-        say(metrics_table(found).to_string(max_colwidth=150))
-        if told.output is not None:
-            write_json(told.output, found)
-    except (LatentSyncError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0 if all(entry["value"] is not None for entry in found.values()) else 1
+    """The command line."""
+    args = parser().parse_args(arguments)
+    from latentsync.files import write_json
+    from latentsync.lab.measuring.records import metrics_table
+    from latentsync.lab.measuring.sets import measure_sets
+
+    entries = measure_sets(args.generated, args.real)
+    say(metrics_table(entries).to_string(max_colwidth=150))
+    if args.output is not None:
+        write_json(args.output, entries)
+    return 0 if all(entry["value"] is not None for entry in entries.values()) else FAILED

@@ -1,4 +1,4 @@
-"""Finished records -> the tracker, each once.
+"""Publish finished records to W&B, each once.
 
     latentsync publish runs [--sweep quickstart] [--mode online]
 
@@ -7,46 +7,49 @@ what is new or has changed, such as a record with added metrics, and that under 
 reached costs a notice, never a record, and a sweep waits for it no longer than `tracker.timeout_s`.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from latentsync.errors import LatentSyncError, MediaError
-from latentsync.lab.options.schema import TrackerConfig
-from latentsync.lab.records.sweeps import CELLS_DIR
-from latentsync.lab.tables.tidy import sweep_records
-from latentsync.lab.tracking.publish import publish
+from latentsync.errors import MediaError
+from latentsync.lab.console import FAILED, ArgumentParser, command
+from latentsync.lab.options.schema import TRACKER_MODES, TrackerConfig
 
 
+def parser() -> ArgumentParser:
+    """The command line."""
+    parser = ArgumentParser("latentsync publish", description=__doc__)
+    parser.add_argument("runs_dir", type=Path, help="the folder given as runs_dir")
+    parser.add_argument("--sweep", help="the sweep's name; default: every sweep")
+    parser.add_argument("--mode", choices=TRACKER_MODES, default="online", help="default: %(default)s")
+    parser.add_argument("--project", default=TrackerConfig.project, help="default: %(default)s")
+    parser.add_argument("--entity", help="default: your own")
+    parser.add_argument(
+        "--timeout_s",
+        type=float,
+        default=TrackerConfig.timeout_s,
+        help="for a server to answer, in s; default: %(default)s",
+    )
+    return parser
+
+
+@command()
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="latentsync publish", description="Publish records to W&B.")
-    parser.add_argument("runs_dir", type=Path, help="the folder given as runs_dir")
-    parser.add_argument("--sweep", help="the sweep's name; every sweep where none is given")
-    parser.add_argument("--mode", choices=("offline", "online"), default="online")
-    parser.add_argument("--project", default=TrackerConfig.project)
-    parser.add_argument("--entity", default=None)
-    parser.add_argument("--timeout_s", type=float, default=TrackerConfig.timeout_s, help="for a server to answer")
-    told = parser.parse_args(arguments)
-    try:
-        config = TrackerConfig(mode=told.mode, project=told.project, entity=told.entity, timeout_s=told.timeout_s)
-        found = {name: sweep_records(told.runs_dir, name) for name in _sweeps(told.runs_dir, told.sweep)}
-        if not any(found.values()):
-            called = "" if told.sweep is None else f" called {told.sweep!r}"
-            raise MediaError(f"{told.runs_dir} has no finished records of a sweep{called}")
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for sweep, records in found.items():
-        count, stopped = publish(records, sweep, config, told.runs_dir)
-        print(f"{sweep}: published {count} of {len(records)} records ({told.mode})")
+    args = parser().parse_args(arguments)
+    from latentsync.lab.records.sweeps import sweep_names
+    from latentsync.lab.tables.tidy import sweep_records
+    from latentsync.lab.tracking.publish import publish
+
+    config = TrackerConfig(mode=args.mode, project=args.project, entity=args.entity, timeout_s=args.timeout_s)
+    names = sweep_names(args.runs_dir) if args.sweep is None else [args.sweep]
+    sweeps = {name: records for name in names if (records := sweep_records(args.runs_dir, name))}
+    if not sweeps:
+        called = "" if args.sweep is None else f" called {args.sweep!r}"
+        raise MediaError(f"{args.runs_dir} has no finished records of a sweep{called}; `latentsync run -m` makes them")
+    for sweep, records in sweeps.items():
+        count, stopped = publish(records, sweep, config, args.runs_dir)
+        print(f"{sweep}: published {count} of {len(records)} records ({args.mode})")
         if stopped is not None:
             print(f"error: {stopped}; the records are safe, run the command again", file=sys.stderr)
-            return 1
+            return FAILED
     return 0
-
-
-def _sweeps(runs_dir: Path, name: str | None) -> list[str]:
-    if name is not None:
-        return [name]
-    return sorted(path.parent.name for path in (runs_dir / "sweeps").glob(f"*/{CELLS_DIR}"))

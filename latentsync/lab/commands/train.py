@@ -1,8 +1,10 @@
-"""Trains one network on a folder of aligned clips, or goes on with a training that was stopped or killed.
+"""Train one network on aligned clips, or continue a training.
 
 latentsync train train=vae data_dir=DIR
 latentsync train train=unet_stage1 data_dir=DIR model_dir=DIR loop.steps=50000 loop.max_minutes=55
 accelerate launch --num_processes 4 -m latentsync train train=unet_stage2 data_dir=DIR name=big
+
+A training that was stopped or killed goes on from its last checkpoint when the same command is given again.
 
 runs/training/<name>/  weights/  checkpoints/  log.jsonl  pictures/  videos/  config.json
 """
@@ -12,24 +14,40 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from latentsync.errors import LatentSyncError
+from latentsync.lab.console import command, refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.training.job import INTERRUPTED, run_training
-from latentsync.lab.training.options import read_config
+from latentsync.lab.options.compose import asks_help, option_names
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train_config")
-def run(config: DictConfig) -> None:
+def job(config: DictConfig) -> None:
     """One training of the composed configuration."""
-    try:
-        run_training(read_config(config))
-    except LatentSyncError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+    if status := train(config):
+        raise SystemExit(status)
 
 
-def main(arguments: list[str] | None = None) -> None:
+@command(interrupted="interrupted; the same command goes on from the last checkpoint")
+def train(config: DictConfig) -> None:
+    """Trains; within Hydra, which would show the traceback of an error."""
+    from latentsync.lab.training.job import run_training
+    from latentsync.lab.training.options import read_config
+
+    run_training(read_config(config))
+
+
+@command()
+def main(arguments: list[str] | None = None) -> int:
     """The command line, which Hydra reads."""
-    run()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.argv = ["latentsync train", *arguments]  # which Hydra reads
+    refuse_unknown_option(arguments, option_names())
+    if asks_help(arguments):
+        print(__doc__)
+        if not any(argument.startswith("train=") for argument in arguments):
+            sys.argv.append("train=vae")  # Hydra composes what it shows, and any training will do
+    elif not any(argument.startswith("-") for argument in arguments):
+        from latentsync.lab.training.options import configure
+
+        configure(arguments)  # Hydra tells what is wrong in several lines
+    job()
+    return 0

@@ -9,7 +9,6 @@ speech: LibriVox recordings, which no training uses.
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -235,8 +234,3 @@ def _piece(speech: Speech, start: int, stop: int) -> Speech:
     inside = [phone for phone in speech.phones if phone.end_s > start_s and phone.start_s < stop_s]
     moved = (Phone(p.name, max(p.start_s, start_s) - start_s, min(p.end_s, stop_s) - start_s) for p in inside)
     return Speech(speech.sound[start:stop], tuple(moved))
-
-
-def default_workers() -> int:
-    """Two processes where there are two cores; the work is short."""
-    return min(2, os.cpu_count() or 1)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from latentsync import media
 from latentsync.audio.features import RATE_HZ
-from latentsync.config import Options, Resolved, SamplerOptions, VideoOptions
+from latentsync.config import Options, SamplerOptions, VideoOptions
 from latentsync.faces.composite import paste_kept, restore
 from latentsync.faces.geometry import warp_crop
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
@@ -125,8 +125,8 @@ class Bench:
         for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
             self._detectors.put(MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS))
 
-    def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Resolved:
-        """Resolved options of a generation."""
+    def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Options:
+        """Options options of a generation."""
         sampler = SamplerOptions(guidance_scale, steps, seed)
         return self.pipe.resolve(Options(sampler, VideoOptions(**video)))
 
@@ -137,7 +137,7 @@ class Bench:
 
     # --- what comes out ---
 
-    def generate(self, video: Path, sound: Path, options: Resolved) -> tuple[list[GeneratedFrame], list[int]]:
+    def generate(self, video: Path, sound: Path, options: Options) -> tuple[list[GeneratedFrame], list[int]]:
         """The frames of a result, and which frame of the clip each was made from."""
         pair = self.pipe.prepare(video, sound, options)
         return list(self.pipe.generate(pair, options)), pair.order

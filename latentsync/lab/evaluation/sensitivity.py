@@ -13,15 +13,17 @@ from tqdm import tqdm
 
 from latentsync import media
 from latentsync.audio.features import RATE_HZ
+from latentsync.errors import OptionError
 from latentsync.faces.composite import restore
 from latentsync.faces.geometry import warp_crop
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
-from latentsync.files import read_json, write_json
+from latentsync.files import read_json, whole_file, write_json, write_text
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
+from latentsync.lab.measuring.records import wanted_of
 from latentsync.lab.measuring.result import Made, measured
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.media import VIDEO_RATE_HZ, VideoWriter
@@ -234,7 +236,7 @@ def judged(metric: str) -> bool:
     return direction_of(metric) != "none" and not metric.endswith("_minus_real")
 
 
-# --- the command ---
+# --- many clips ---
 
 
 def known_values(path: Path) -> pd.DataFrame:
@@ -277,3 +279,42 @@ def measure_clips(
         for done in tqdm(as_completed(jobs), total=len(jobs), unit="clip"):
             done.result()
     return pd.concat([known_values(_values_path(clip)) for clip in clips], ignore_index=True)
+
+
+def study(
+    folder: Path, count: int = 12, metrics: str = "standard", strongest: bool = False, workers: int = 1
+) -> pd.DataFrame:
+    """Measures what is missing, and writes clips/, values.parquet and sensitivity.csv.
+
+    Args:
+        folder: of the study; what was measured there before is kept and shown with the rest.
+        count: of clips, at least 2.
+        metrics: a set or families, as `measuring.records.wanted_of` takes them.
+        strongest: each damage at its strongest only.
+        workers: processes.
+
+    Returns:
+        As `effects` gives it.
+
+    Raises:
+        OptionError: a number is too small, or a name is unknown.
+    """
+    if count < LEAST_CLIPS or workers < 1:
+        raise OptionError(f"--clips is {count} and --workers {workers}; at least {LEAST_CLIPS} and 1 are needed")
+    values = measure_clips(folder / "clips", count, wanted_of(metrics), all_steps(strongest), workers)
+    table = effects(values[values["metric"].map(judged)])
+    with whole_file(folder / "values.parquet") as part:
+        values.to_parquet(part)
+    write_text(folder / "sensitivity.csv", table.round(4).to_csv(index=False))
+    return table
+
+
+def strongest_effects(table: pd.DataFrame) -> pd.DataFrame:
+    """The effects of each damage at its strongest: a row a metric, a column a damage.
+
+    Args:
+        table: as `effects` gives it.
+    """
+    strongest = table.loc[table.groupby(["metric", "damage"])["strength"].idxmax()]
+    shown = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
+    return shown.reindex(list(dict.fromkeys(table["metric"])))

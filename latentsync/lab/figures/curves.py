@@ -17,15 +17,13 @@ from latentsync.lab.analysis.comparisons import compare_all, per_clip
 from latentsync.lab.analysis.intervals import ALPHA, mean_interval
 from latentsync.lab.analysis.pareto import pareto_front
 from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, ShownFigure, mark_untrained, plain_axis
-from latentsync.lab.records.labels import departures, pair_label, varied
+from latentsync.lab.records.labels import departures, pair_label, varied, word_of
 from latentsync.lab.tables.tidy import require_columns, widen
 from latentsync.metrics.definitions import DEFINITIONS, base_name, definition_of, direction_of
 
 REAL = "real clips"
 HEADLINES = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
 LABELS = {
-    "guidance_scale": "guidance scale",
-    "num_inference_steps": "sampling steps",
     "seconds": "time of generation (s)",
     "lpips_alex": "LPIPS of faces (AlexNet)",
     "lpips_alex_mouth": "LPIPS of mouths (AlexNet)",
@@ -43,7 +41,7 @@ LARGEST_EFFECT = 8.0  # that the colours of a sensitivity figure tell apart
 def label_of(name: str) -> str:
     """A column's name for an axis: metrics with their unit and which direction is better."""
     if base_name(name) not in DEFINITIONS:
-        return LABELS.get(name, name.replace("_", " "))
+        return LABELS.get(name, word_of(name).replace("_", " "))
     known, way = definition_of(name), direction_of(name)
     unit = known.unit if known.unit not in ("", "distance", "correlation") else ""
     better = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best", "one": "1 is best"}.get(
@@ -90,7 +88,7 @@ def curves(
 def _parts(wide: pd.DataFrame, by: str | None) -> list[tuple[str | None, pd.DataFrame]]:
     if by is None:
         return [(None, wide)]
-    return [(f"{value:g} {LABELS.get(by, by)}" if isinstance(value, float | int) else str(value), part)
+    return [(f"{value:g} {word_of(by)}" if isinstance(value, float | int) else str(value), part)
             for value, part in wide.groupby(by, sort=False)]  # fmt: skip
 
 
@@ -320,7 +318,7 @@ def _draw_records(axis: Axes, table: pd.DataFrame, x: str, metric: str, lines: l
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         means = group.groupby(x)[metric].mean()
         told = f"{value:g} steps" if lines[0] == "num_inference_steps" else f"guidance {value:g}"
-        label = ", ".join([told, *departures(group.iloc[0])])
+        label = ", ".join([told, *departures(group.iloc[0], lines)])
         axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{label} (mean of seeds)")
         axis.plot(group[x], group[metric], marker, color=colour, markersize=4, alpha=0.6)
     plain_axis(axis)

@@ -138,7 +138,7 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
         videos: label -> file: the clip, or what was made of it, frame for frame.
         output: of one of them; knows where the face is.
     """
-    size_px, last = output.options.size_px, min(output.num_frames, len(output.faces)) - 1
+    size_px, last = output.options.video.size_px, min(output.num_frames, len(output.faces)) - 1
     shown = [i for i in MOUTHS if i <= last] or range(0, last + 1, 2)
     figure = ShownFigure(figsize=(0.95 * len(shown), 1.05 * len(videos)), layout="constrained")
     axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]

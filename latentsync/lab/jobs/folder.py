@@ -1,7 +1,7 @@
 """A folder job: every pair of a folder, with plain names in an output folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from latentsync.lab.cells.cell import attempt, plan, produce
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, outcome_line
 from latentsync.lab.console import PairBar, say
+from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import Pair, find_pairs
-from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.options.schema import RunConfig, read_config
 from latentsync.pipeline import LipsyncPipeline
 
 
@@ -33,8 +34,60 @@ class Outputs:
         return self.video.is_file() and self.mask.is_file() and (read_json(self.sidecar) or {}).get("id") == wanted
 
 
+def folder_config(
+    input_dir: str | Path,
+    *,
+    guidance_scale: float | None = None,
+    seed: int | None = None,
+    inference_ckpt_path: str | None = None,
+    unet_config_path: str | None = None,
+    overrides: Sequence[str] = (),
+) -> RunConfig:
+    """The configuration of a folder job: `conf/`, the overrides, and then these options.
+
+    Args:
+        input_dir: clips and voices.
+        guidance_scale: of every clip; None: by the preset of the clip's gender.
+        seed: None: that of `conf/`.
+        inference_ckpt_path: a published UNet, a file or the name of a weight; None: the embedded model.
+        unet_config_path: its configuration, a file or a name of conf/unet; None: the one that its tensors belong to.
+        overrides: Hydra's, such as "sampler.num_inference_steps=30".
+
+    Raises:
+        OptionError: an option or override is unknown or out of range.
+    """
+    if unet_config_path is not None and inference_ckpt_path is None:
+        raise OptionError(
+            f"unet_config_path is {unet_config_path} without a checkpoint, and the embedded model has its own; "
+            f"give inference_ckpt_path, too"
+        )
+    # Paths are put in afterwards, as they are: no character of them means anything to Hydra.
+    placed = ["data=folder", "data.input_dir=PATH"]
+    if inference_ckpt_path is not None:
+        overrides = [*overrides, "model.pretrained=null", "model.inference_ckpt_path=PATH"]
+    config = read_config(configured([*placed, *overrides]))
+    sampler, model = config.options.sampler, config.model
+    if guidance_scale is not None:
+        sampler = replace(sampler, guidance_scale=guidance_scale)
+    if seed is not None:
+        sampler = replace(sampler, seed=seed)
+    if inference_ckpt_path is not None:
+        paths = {"inference_ckpt_path": inference_ckpt_path}
+        model = replace(model, **paths, unet_config_path=unet_config_path or model.unet_config_path)
+    data = replace(config.data, input_dir=str(input_dir))
+    return replace(config, data=data, model=model, options=replace(config.options, sampler=sampler))
+
+
 def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
-    """Works off a folder gender by gender with the models loaded once; yields each pair's outcome."""
+    """Makes the results of a folder, one gender at a time, with the models loaded once; yields each pair's outcome.
+
+    Args:
+        config: as `folder_config` gives it.
+
+    Raises:
+        MediaError: the folder holds no pair, or output_dir cannot be made.
+        OptionError: output_dir is the input folder.
+    """
     pairing = find_pairs(config.data.input_dir, config.data.pairing).first(config.data.max_pairs)
     _check_output_dir(output_dir, Path(config.data.input_dir))
     pipeline = pipeline_of(config)

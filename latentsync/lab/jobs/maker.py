@@ -71,7 +71,7 @@ def job_like(
         OptionError: a setting or override is not allowed.
         MediaError: the clip or the voice is not to be found.
     """
-    from latentsync.lab.options.schema import AttentionConfig, options_like, read_config
+    from latentsync.lab.options.schema import options_like, read_config
     from latentsync.lab.records.inputs import input_file
 
     content, options = record.content, record.content["options"]
@@ -79,11 +79,10 @@ def job_like(
     runs_dir = record.folder.parents[1].resolve()
     run = read_config(configured([*told, f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
     changed = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
-    known = {name: value for name, value in options.items() if value is not None} | changed
+    known = {"attention": content["attention"], **options, **changed}
     config = replace(
         run,
         options=options_like(known, run.options.runtime),
-        attention=AttentionConfig(content["attention"]),
         metrics=_metrics_of(record),
     )
     pair = content["pair"]

@@ -13,7 +13,6 @@ from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair, find_pairs
 from latentsync.lab.options.schema import (
-    AttentionConfig,
     DataConfig,
     MetricsConfig,
     ModelConfig,
@@ -64,7 +63,6 @@ def run_again(
         preset=Preset(),
         model=model or ModelConfig(pretrained=row["model"]),
         options=options_like(told, RuntimeOptions()),
-        attention=AttentionConfig(),
         metrics=MetricsConfig.of(families),
         tracker=TrackerConfig(kind="none"),
     )

@@ -1,7 +1,7 @@
 """A search by bisection for the smallest guidance whose results reach a target score."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import mean
@@ -12,9 +12,11 @@ from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import say
 from latentsync.lab.measuring.records import lacking, measure_record
+from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import Pair, pairs_of
-from latentsync.lab.options.schema import MetricsConfig, RunConfig
+from latentsync.lab.options.schema import MetricsConfig, RunConfig, read_config
 from latentsync.lab.records.store import RecordStore
+from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
 MAX_STEPS = 10_000  # of the grid
 
@@ -130,8 +132,25 @@ def chosen_pairs(run: RunConfig, gender: str | None, name: str | None) -> tuple[
         OptionError: there is none.
     """
     pairs = pairs_of(run.data).pairs
-    found = tuple(p for p in pairs if gender in (None, p.gender) and name in (None, p.name))
-    if not found:
+    chosen = tuple(p for p in pairs if gender in (None, p.gender) and name in (None, p.name))
+    if not chosen:
         wanted = " and ".join(filter(None, (gender, name)))
         raise OptionError(f"no pair is {wanted}; there are {', '.join(f'{p.name} ({p.gender})' for p in pairs)}")
-    return found
+    return chosen
+
+
+def search_config(overrides: Sequence[str], metric: str) -> RunConfig:
+    """The configuration of a search: only the family of its metric is measured, and nothing is tracked.
+
+    Args:
+        overrides: Hydra's, such as "sampler.num_inference_steps=30".
+
+    Raises:
+        OptionError: an override or the metric is unknown, or more of the metric is not better.
+    """
+    if base_name(metric) not in DEFINITIONS:
+        raise OptionError(f"metric {metric} is unknown; one of sync is sync_mini_confidence, docs/metrics.md has all")
+    if direction_of(metric) != "higher":
+        raise OptionError(f"higher values of {metric} are not better; a target is for measures where they are")
+    run = read_config(configured([*overrides, "tracker=none"]))
+    return replace(run, metrics=MetricsConfig.of([DEFINITIONS[base_name(metric)].family]))

@@ -1,28 +1,35 @@
 """Metrics of finished records: which are missing, measuring them, and a table of them."""
 
+import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from latentsync.errors import OptionError
+from latentsync.errors import LatentSyncError, OptionError
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.files import write_json
+from latentsync.lab.console import say
 from latentsync.lab.measuring.result import Made, labelled, measured
 from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.store import Record
-from latentsync.metrics import FAMILIES
-from latentsync.metrics.definitions import DEFINITIONS, base_name
+from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, base_name
 
 
-def wanted_of(told: str, controls: bool = False) -> MetricsConfig:
-    """The metrics that a command line names: a set (quick, standard, full), or families.
+def wanted_of(names: str, controls: bool = False) -> MetricsConfig:
+    """The metrics of a set (quick, standard, full), or of families, by name.
+
+    Args:
+        names: with commas between them.
+        controls: whether measures of sync are repeated with voices that must fail.
 
     Raises:
         OptionError: a name is unknown.
     """
-    names = [name.strip() for name in told.split(",") if name.strip()]
-    chosen = [family for name in names for family in METRIC_SETS.get(name, (name,))]
+    parts = [name.strip() for name in names.split(",") if name.strip()]
+    chosen = [family for name in parts for family in METRIC_SETS.get(name, (name,))]
     if (unknown := sorted(set(chosen) - set(FAMILIES))) or not chosen:
         raise OptionError(
             f"--metrics names {', '.join(unknown) or 'nothing'}; choose {', '.join(METRIC_SETS)}, or some of "
@@ -55,6 +62,44 @@ def measure_record(
     write_json(record.curves_path, {**record.curves, **found.curves})
     write_json(record.metrics_path, {**record.metrics, **entries})
     return entries
+
+
+def measure_records(
+    records: Sequence[Record],
+    wanted: MetricsConfig,
+    detector: LandmarkDetector,
+    inputs: Path | None = None,
+    again: bool = False,
+) -> int:
+    """Measures records one by one, and says what became of each; each is written as it is finished.
+
+    Args:
+        inputs: where clips and voices are that have been moved since.
+        again: whether what a record has already is measured, too.
+
+    Returns:
+        How many could not be measured.
+    """
+    failed, reasons = 0, Counter()
+    for number, record in enumerate(records, start=1):
+        start, missing = time.perf_counter(), wanted if again else lacking(record, wanted)
+        label = f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
+        if not missing.families:
+            say(f"{label}: has them all")
+            continue
+        try:
+            entries = measure_record(record, missing, detector, inputs)
+        except LatentSyncError as error:
+            failed += 1
+            say(f"{label}: FAILED  {error}")
+            continue
+        reasons.update(f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None)
+        values = sum(entry["value"] is not None for entry in entries.values())
+        say(f"{label}: {values} values, {len(entries) - values} without, {time.perf_counter() - start:.1f} s")
+    for line, count in sorted(reasons.items()):
+        say(f"- {count} without {line}")
+    say(f"{len(records) - failed} of {len(records)} records have them")
+    return failed
 
 
 def metrics_table(metrics: dict) -> pd.DataFrame:

@@ -24,8 +24,9 @@ from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.media import VIDEO_RATE_HZ
-from latentsync.metrics import Batch, Evaluation, Networks, Subject, evaluate, needed_parts, same_speech
 from latentsync.metrics.definitions import Entry
+from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts, same_speech
+from latentsync.metrics.families import Batch, Networks, Subject
 from latentsync.metrics.families.base import BATCH_FRAMES
 from latentsync.metrics.identity import WEIGHTS as IDENTITY_WEIGHTS
 from latentsync.metrics.identity import load_recogniser
@@ -74,10 +75,10 @@ class Made:
     @classmethod
     def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Made":
         """What the pipeline has just made."""
-        told = output.options
+        sampler, video = output.options.sampler, output.options.video
         return cls(
             output.video_path, clip, voice, output.order, output.faces,
-            reference=told.reference, window=told.num_frames, mask=told.mask,
+            reference=video.reference, window=sampler.num_frames, mask=video.mask,
         )  # fmt: skip
 
     @classmethod

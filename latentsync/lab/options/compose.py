@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
-from functools import lru_cache
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -21,23 +21,33 @@ from omegaconf.errors import OmegaConfBaseException
 
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.sources import ConfigSources, SourcesLoader
 
 KNOWN_KEYS = "config.yaml and its groups"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 @contextmanager
-def composing(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
-    """Lets configurations be composed from conf/ in the block.
+def composing(known_keys: str = KNOWN_KEYS, sources: ConfigSources | None = None) -> Iterator[None]:
+    """Lets configurations be composed in the block.
 
     Args:
         known_keys: where in conf/ they are; told with what is refused.
+        sources: where they are looked up; None: in conf/ alone.
 
     Raises:
-        OptionError: whatever Hydra or OmegaConf refused in the block.
+        OptionError: a folder of the sources is not there; whatever Hydra or OmegaConf refused in the block.
     """
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals_told(known_keys):
+        loader = SourcesLoader(sources or ConfigSources())
+        loader.require_folders()
+        GlobalHydra.instance().hydra.config_loader = loader
         yield
+
+
+def _loader() -> SourcesLoader:
+    return GlobalHydra.instance().config_loader()
 
 
 @contextmanager
@@ -55,7 +65,7 @@ def configured(overrides: list[str]) -> DictConfig:
     Raises:
         OptionError: a key, a group's choice or a value is unknown, or one holds several values, as for a sweep.
     """
-    with composing():
+    with composing(sources=ConfigSources.of(overrides)):
         check_names(overrides)
         for override in _parsed(overrides):
             if override.is_sweep_override():
@@ -66,15 +76,25 @@ def configured(overrides: list[str]) -> DictConfig:
         return compose("config", overrides)
 
 
+def option_names() -> list[str]:
+    """The options of Hydra's command lines, such as --multirun."""
+    return [name for action in get_args_parser()._actions for name in action.option_strings]
+
+
+def asks_help(arguments: Iterable[str]) -> bool:
+    """Whether a command line of Hydra's asks for help."""
+    return any(argument in ("-h", "--help") for argument in arguments)
+
+
 def composed(overrides: list[str]) -> DictConfig:
     """The configuration with Hydra's own section; the values of a sweep are left out."""
     return GlobalHydra.instance().hydra.compose_config(
-        "config", overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+        _loader().sources.config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
     )
 
 
 def _parsed(overrides: list[str]) -> list[Override]:
-    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    return OverridesParser.create(_loader()).parse_overrides(overrides)
 
 
 def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
@@ -88,24 +108,27 @@ def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
 
 
 def check_names(overrides: list[str]) -> None:
-    """Refuses keys and choices that do not exist, with those that are most like them.
+    """Refuses keys, choices and a first configuration that do not exist, with those that are most like them.
 
     Raises:
-        OptionError: naming the key or choice, and the closest ones.
+        OptionError: naming the key, choice or configuration, and the closest ones.
     """
-    loader, parsed = GlobalHydra.instance().config_loader(), _parsed(overrides)
+    loader, parsed = _loader(), _parsed(overrides)
+    first = loader.sources.config_name
+    if not loader.has(first):
+        raise OptionError(f"--config-name {first} is unknown{_alike(first, loader.choices(''))}")
     ours = [o for o in parsed if not (o.is_add() or o.is_force_add() or o.is_delete()) and _head(o) != "hydra"]
-    groups = [o for o in ours if loader.get_group_options(o.key_or_group)]
+    groups = [o for o in ours if loader.is_group(o.key_or_group)]
     for override in groups:
+        group = override.key_or_group
         for choice in _choices(override):
-            options = loader.get_group_options(override.key_or_group)
-            if choice not in (*options, "null"):
-                raise OptionError(f"{override.key_or_group}={choice} is unknown{_alike(choice, options)}")
+            if choice != "null" and not loader.has(f"{group}/{choice}"):
+                raise OptionError(f"{group}={choice} is unknown{_alike(choice, loader.choices(group))}")
     known = composed([o.input_line for o in groups])
     for override in ours:
         if override in groups or _exists(known, override.key_or_group):
             continue
-        keys = [*_leaves(known), *loader.list_groups("")]
+        keys = [*_leaves(known), *loader.groups()]
         raise OptionError(f"the key {override.key_or_group} is unknown{_alike(override.key_or_group, keys)}")
 
 
@@ -164,24 +187,34 @@ class CellConfigs:
         with _refusals_told():
             return self._composed(_parsed(overrides))
 
+    def bases(self, cells: Iterable[list[str]]) -> list[DictConfig]:
+        """The configuration of each choice of groups that cells make, without their plain values.
+
+        Raises:
+            OptionError: a choice does not fit.
+        """
+        with _refusals_told():
+            choices = dict.fromkeys(tuple(o for o in cell if not _is_plain(o)) for cell in cells)
+            return [self._base(others) for others in choices]
+
     def _composed(self, parsed: list[Override]) -> DictConfig:
-        plain = [override for override in parsed if self._is_plain(override)]
-        others = tuple(override.input_line for override in parsed if override not in plain)
+        config = deepcopy(self._base(tuple(o.input_line for o in parsed if not _is_plain(o.input_line))))
+        for override in parsed:
+            if _is_plain(override.input_line):
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        return config
+
+    def _base(self, others: tuple[str, ...]) -> DictConfig:
         if others not in self._bases:
             base = composed(list(others))
             del base._content["hydra"]
             self._bases[others] = base
-        config = deepcopy(self._bases[others])
-        for override in plain:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        return config
-
-    @staticmethod
-    def _is_plain(override: Override) -> bool:
-        is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
-        return is_change and not _is_group(override.key_or_group) and _head(override) != "hydra"
+        return self._bases[others]
 
 
-@lru_cache
-def _is_group(key: str) -> bool:
-    return bool(GlobalHydra.instance().config_loader().get_group_options(key))
+def _is_plain(line: str) -> bool:
+    """Whether an override gives a value to a key that is there, and chooses nothing."""
+    key = line.partition("=")[0]
+    if key.startswith(("+", "~", "hydra.", "hydra/")):
+        return False
+    return not _loader().is_group(key.partition("@")[0])

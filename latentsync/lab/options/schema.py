@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions
+from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
 from latentsync.metrics.definitions import FAMILIES
@@ -95,13 +95,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class AttentionConfig:
-    """The attention backend: sdpa or xformers."""
-
-    backend: str = "sdpa"
-
-
-@dataclass(frozen=True)
 class MetricsConfig:
     """Which families of metrics (see `latentsync.metrics.definitions`) are computed for each record.
 
@@ -181,7 +174,6 @@ class RunConfig:
     preset: Preset
     model: ModelConfig
     options: Options
-    attention: AttentionConfig
     metrics: MetricsConfig
     tracker: TrackerConfig
     cache: CacheConfig = field(default_factory=CacheConfig)
@@ -191,25 +183,29 @@ class RunConfig:
         return sweep_folder(self.runs_dir, self.name)
 
 
-def options_like(told: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
-    """The options that a record's resolved ones, or a row of a table, tell; what they do not tell is the default.
+def options_like(known: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
+    """The options of a record, or of a row of a table; those that are missing have their default.
 
     Args:
-        told: by name, with `size_px` and `dtype`.
+        known: by name, as records or tables hold them, with `size_px` and `dtype`.
         runtime: where it is to run.
 
     Raises:
         OptionError: a value is out of range.
     """
-    size = {"width": told["size_px"], "height": told["size_px"]}
+    infos = recorded_infos()
+    values = {name: infos[name].value(known[name]) for name in infos if name in known}
+    values = {name: value for name, value in values.items() if value is not None}
+    size_px = values.pop("size_px")
     sampler, video = (
-        {one.name: told[one.name] for one in fields(kind) if one.name in told}
+        {one.name: values[one.name] for one in fields(kind) if one.name in values}
         for kind in (SamplerOptions, VideoOptions)
     )
+    place = {name: values[name] for name in ("dtype", "attention") if name in values}
     return Options(
         sampler=SamplerOptions(**sampler),
-        video=VideoOptions(**video | size),
-        runtime=replace(runtime, dtype=told["dtype"]),
+        video=VideoOptions(**video, width=size_px, height=size_px),
+        runtime=replace(runtime, **place),
     )
 
 
@@ -231,7 +227,6 @@ def read_config(config: DictConfig) -> RunConfig:
         preset=_section(config, "preset", Preset),
         model=_section(config, "model", ModelConfig),
         options=options,
-        attention=_section(config, "attention", AttentionConfig),
         metrics=_section(config, "metrics", MetricsConfig),
         tracker=_section(config, "tracker", TrackerConfig),
         cache=_section(config, "cache", CacheConfig),

@@ -19,7 +19,7 @@ from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
-from latentsync.lab.records.labels import varied
+from latentsync.lab.records.labels import departures, varied, word_of
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import sweep_in
 from latentsync.lab.sweeps.request import cell_key
@@ -33,13 +33,8 @@ HEADLINES = (
     "landmark_jitter_ratio", "seconds",
 )  # fmt: skip
 SHOWN_WITH_A_VIDEO = ("lse_c", "sync_mini_confidence", "lpips_alex_mouth")
-OPTIONS_OF_A_CELL = ("num_inference_steps", "size_px", "num_frames", "mask", "dtype", "model")
 FRONT_AXES = ("lpips_alex_mouth", "sync_mini_confidence")
 DEFAULT_BASELINES = {"guidance_scale": 1.5, "preset": "by_gender"}
-WORDS = {
-    "guidance_scale": "guidance", "num_inference_steps": "steps", "size_px": "size (px)", "num_frames": "window",
-    "deepcache_interval": "DeepCache", "guidance_schedule": "schedule", "guidance_mask": "guided",
-}  # fmt: skip
 BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
 
 
@@ -133,8 +128,8 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
 def settings_of(table: pd.DataFrame) -> list[str]:
     """The columns that tell the settings of a sweep apart: guidance, or the preset where it chose it, and others."""
     first = "preset" if (table["guidance_from"] == "preset").all() else "guidance_scale"
-    others = [name for name in OPTIONS_OF_A_CELL if table[name].nunique() > 1]
-    return [first, *others, *varied(table)]
+    steps = ["num_inference_steps"] if table["num_inference_steps"].nunique() > 1 else []
+    return [first, *steps, *varied(table)]
 
 
 def metrics_of(table: pd.DataFrame) -> list[str]:
@@ -226,7 +221,7 @@ def _baseline(table: pd.DataFrame, column: str) -> Any:
 
 
 def _setting_words(columns: Sequence[str], values: Iterable[Any]) -> str:
-    return ", ".join(f"{WORDS.get(name, name)} {shown(value)}" for name, value in zip(columns, values, strict=True))
+    return ", ".join(f"{word_of(name)} {shown(value)}" for name, value in zip(columns, values, strict=True))
 
 
 def shown(value: Any) -> str:
@@ -299,7 +294,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     table, tidy = read_source(runs_dir, sweep), collect(runs_dir, sweep)
     columns, metrics = settings_of(table), metrics_of(table)
     page.facts, page.swept = facts_of(table, records, status), swept_of(table, columns)
-    page.columns = [WORDS.get(name, name) for name in columns]
+    page.columns = [word_of(name) for name in columns]
     page.means = means_over_clips(table, columns, metrics)
     compared(table, columns, baseline, page)
     page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
@@ -329,14 +324,21 @@ def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus
         "seed": ", ".join(map(str, sorted(table["seed"].unique()))),
         "steps": ", ".join(map(str, sorted(table["num_inference_steps"].unique()))),
         "scheduler": ", ".join(sorted(table["scheduler"].unique())),
+        "unusual options": _common_departures(table),
         "size (px)": ", ".join(map(str, sorted(table["size_px"].unique()))),
         "generation": f"{table['seconds'].mean():.3g} s a record, {table['seconds'].sum() / 60:.3g} min in all",
         "made": days,
     }
     swept = swept_of(table, settings_of(table))
-    return {
-        name: value for name, value in facts.items() if value and name not in [WORDS.get(key, key) for key in swept]
-    }
+    return {name: value for name, value in facts.items() if value and name not in [word_of(key) for key in swept]}
+
+
+def _common_departures(table: pd.DataFrame) -> str:
+    """The unusual options that all records share, in words; the scheduler has a line of its own."""
+    words = [
+        departures(row) for row in table.drop(columns=[*varied(table), "scheduler"], errors="ignore").to_dict("records")
+    ]
+    return ", ".join(word for word in words[0] if all(word in others for others in words))
 
 
 def _counts(status: SweepStatus) -> str:

@@ -12,12 +12,12 @@ from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.files import write_text
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
-from latentsync.lab.pages.contents import WORDS, Page, gather, shown
+from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
+from latentsync.lab.pages.contents import Page, gather, shown
 from latentsync.lab.pages.media import PAGE_BYTES, embed_videos, link_videos
+from latentsync.lab.records.labels import word_of
 
-REPORT_FILE = "report.html"
 PAGES_DIR = Path(__file__).parent
-VIDEO_CHOICES = ("embed", "link")
 
 
 def rendered(page: Page) -> str:
@@ -30,7 +30,7 @@ def rendered(page: Page) -> str:
     css, js = ((PAGES_DIR / f"report.{kind}").read_text() for kind in ("css", "js"))
     return environment.get_template("report.html.j2").render(
         page=page,
-        words=WORDS,
+        word_of=word_of,
         untrained=UNTRAINED,
         css=css,
         js=js,

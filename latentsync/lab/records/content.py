@@ -2,11 +2,13 @@
 
 import platform
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from latentsync import __version__
+from latentsync.config import recorded_infos, recorded_options
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.options.pairs import Pair
@@ -18,6 +20,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
 
 
 def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:
+    """All that a record says of a finished generation; `facts_of_record` reads it back."""
     return {
         "id": record_id(parts),
         "pair": {
@@ -33,7 +36,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "name": config.preset.name,
             "guidance_from": "preset" if config.options.sampler.guidance_scale is None else "given",
         },
-        "options": asdict(output.options),
+        "options": output.options.flat(),
         "attention": pipeline.attention,
         "video": {
             "num_frames": output.num_frames,
@@ -45,6 +48,27 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {"latentsync": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
+    }
+
+
+def facts_of_record(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of itself as one flat dict: its pair, model, preset and every option, as tables hold them."""
+    pair, infos = content["pair"], recorded_infos()
+    options = recorded_options({"attention": content["attention"], **content["options"]})
+    return {
+        "record": content["id"],
+        "pair": pair["name"],
+        **{name: pair[name]["name"] for name in ("clip", "voice")},
+        **{f"{name}_sha256": pair[name]["sha256"] for name in ("clip", "voice")},
+        "gender": pair["gender"],
+        "group": pair.get("group"),
+        "split": pair.get("split"),
+        "model": content["model"]["name"],
+        "trained": content["model"]["trained"],
+        "preset": content["preset"]["name"],
+        "guidance_from": content["preset"]["guidance_from"],
+        **{name: infos[name].cell(value) if infos[name].is_text else value for name, value in options.items()},
+        "video_frames": content["video"]["num_frames"],
     }
 
 

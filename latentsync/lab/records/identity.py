@@ -5,28 +5,17 @@ and a hand-kept version of each stage. Not covered: paths, names, tracker, launc
 git.
 """
 
-from dataclasses import asdict
-
-from latentsync.config import Resolved
+from latentsync.config import Options, recorded_infos
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
 from latentsync.generation.stage_cache import STAGE_VERSIONS, input_sha256
 from latentsync.lab.options.pairs import Pair
 from latentsync.pipeline import LipsyncPipeline
 
-NOT_PIXELS = ("device", "batch_size")
-# What records made before an option came were made with; it is left unsaid
-LATER_OPTIONS = {
-    "reference": "same",
-    "scheduler": "ddim",
-    "guidance_schedule": "constant",
-    "guidance_interval": None,
-    "guidance_mask": "uniform",
-}
 
-
-def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
+def identity(pair: Pair, pipeline: LipsyncPipeline, options: Options) -> dict:
     """Everything that the id of a record covers, readable."""
-    device_draws = {"rng_device": pipeline.device.type} if options.rng == "reference" else {}
+    infos = recorded_infos()
+    device_draws = {"rng_device": pipeline.device.type} if options.sampler.rng == "reference" else {}
     return {
         "clip_sha256": input_sha256(pair.clip),
         "voice_sha256": input_sha256(pair.voice),
@@ -36,11 +25,7 @@ def identity(pair: Pair, pipeline: LipsyncPipeline, options: Resolved) -> dict:
             for name, network in (("unet", pipeline.unet), ("vae", pipeline.vae), ("scheduler", pipeline.scheduler))
         },
         "whisper_heads": pipeline.audio.whisper.heads,
-        "options": {
-            name: value
-            for name, value in asdict(options).items()
-            if name not in NOT_PIXELS and (name, value) not in LATER_OPTIONS.items()
-        },
+        "options": {name: value for name, value in options.flat().items() if infos[name].is_covered(value)},
         "attention": pipeline.attention,
         "landmark_refinements": LANDMARK_REFINEMENTS,
         **device_draws,  # the original's numbers are drawn on the device, so they are other ones on another

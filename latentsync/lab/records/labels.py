@@ -1,14 +1,33 @@
-"""What a cell is called where people read it: guidance, steps, seed, and whatever else departs from the default."""
+"""What a record is called where people read it: its pair, its guidance, steps and seed, and every unusual option.
 
-from collections.abc import Mapping
+All words come from the options' own metadata, see `latentsync.option.OptionInfo`.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from latentsync.config import SamplerOptions
+from latentsync.config import recorded_infos
+from latentsync.option import NOT_USED, OptionInfo
 
-# Options that records made before they came do not have: those were made with the defaults.
-SAMPLING = ("deepcache_interval", "scheduler", "guidance_schedule", "guidance_mask")
+SETTINGS = ("guidance_scale", "num_inference_steps", "seed")  # which every label names
+OTHER_WORDS = {"preset": "preset", "model": "model"}  # columns of a table that are no options
+
+
+def settings_beside() -> dict[str, OptionInfo]:
+    """The options beside guidance, steps and seed that make one result differ from another, by name."""
+    return {
+        name: info
+        for name, info in recorded_infos().items()
+        if name not in SETTINGS and info.in_identity != "never"
+    }  # fmt: skip
+
+
+def word_of(column: str) -> str:
+    """The heading of a table's column: an option's word, else the column's name."""
+    infos = recorded_infos()
+    return infos[column].word if column in infos else OTHER_WORDS.get(column, column)
 
 
 def pair_label(pair: str) -> str:
@@ -17,37 +36,54 @@ def pair_label(pair: str) -> str:
     return f"{clip}, own voice" if clip == voice else f"{clip}\n{voice}"
 
 
-def sampling_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """How a record was sampled beside guidance, steps and seed."""
-    return {name: options.get(name, getattr(SamplerOptions, name)) for name in SAMPLING}
+def departures(
+    options: Mapping[str, Any], also: Iterable[str] = (), model: Mapping[str, Any] | None = None
+) -> list[str]:
+    """The unusual options in words: ["dpmpp_2m", "cosine guidance"].
+
+    Args:
+        options: by name, as a record's or a table's row.
+        also: columns that are named even where their value is usual, since a table differs in them.
+        model: the model's own values, which are the usual ones of the options that it decides.
+    """
+    also, model, words = set(also), model or {}, []
+    if "model" in also and "model" in options:
+        words.append(str(options["model"]))
+    for name, info in settings_beside().items():
+        if name not in options or info.cell(options[name]) == NOT_USED:
+            continue
+        value = options[name]
+        if name in also or info.departs(value) or (name in model and model[name] != value):
+            words.append(info.text(value))
+    return words
 
 
-def departures(options: Mapping[str, Any]) -> list[str]:
-    """The parts of `sampling_of` that are not the default: ["dpmpp_2m", "cosine guidance"]."""
-    words = {
-        "deepcache_interval": "DeepCache {}",
-        "scheduler": "{}",
-        "guidance_schedule": "{} guidance",
-        "guidance_mask": "guidance in the {}",
-    }
-    told = sampling_of(options)
-    return [words[name].format(told[name]) for name in SAMPLING if told[name] != getattr(SamplerOptions, name)]
-
-
-def cell_label(guidance_scale: float, num_inference_steps: int, seed: int, options: Mapping[str, Any]) -> str:
-    """`guidance 1.8, 20 steps, seed 1247, dpmpp_2m`; of the options only departures are told."""
-    return ", ".join(
-        [f"guidance {guidance_scale:g}", f"{num_inference_steps} steps", f"seed {seed}", *departures(options)]
-    )
+def cell_label(options: Mapping[str, Any], also: Iterable[str] = (), model: Mapping[str, Any] | None = None) -> str:
+    """`guidance 1.8, 20 steps, seed 1247, dpmpp_2m`; arguments as of `departures`."""
+    infos = recorded_infos()
+    return ", ".join([*(infos[name].text(options[name]) for name in SETTINGS), *departures(options, also, model)])
 
 
 def varied(table: pd.DataFrame) -> list[str]:
-    """The columns of `SAMPLING` in which records of a table differ; they are not to be averaged over."""
-    return [name for name in SAMPLING if name in table and table[name].nunique() > 1]
+    """The columns beside guidance, steps and seed that tell settings apart; no mean may go over them.
+
+    An option whose open value follows from the pair counts only where it differs within one pair.
+    """
+    names = []
+    for name in ("model", *settings_beside()):
+        if name not in table or table[name].nunique(dropna=False) < 2:
+            continue
+        info = settings_beside().get(name)
+        if info is not None and info.by_pair:
+            if table.groupby(["clip", "voice"])[name].nunique().max() > 1:
+                names.append(name)
+        else:
+            names.append(name)
+    return names
 
 
-def run_name(content: dict) -> str:
+def run_name(content: Mapping[str, Any]) -> str:
     """`g-clara__g-clara g1.8 s20 seed1247`."""
     options = content["options"]
     settings = f"g{options['guidance_scale']:g} s{options['num_inference_steps']} seed{options['seed']}"
-    return " ".join([content["pair"]["name"], settings, *departures(options)])
+    return " ".join([content["pair"]["name"], settings, *departures(options, model=content["model"])])

@@ -6,7 +6,12 @@ from latentsync.errors import OptionError
 from latentsync.files import read_json
 
 CELLS_DIR = "cells"
-FAILED = ("failed", "left")  # the latter earlier, and not tried again
+FAILED = ("failed", "skipped")  # the latter earlier, and not tried again
+
+
+def sweep_names(runs_dir: Path) -> list[str]:
+    """The sweeps of a runs folder, by name."""
+    return sorted(path.name for path in (runs_dir / "sweeps").glob("[!.]*") if path.is_dir())
 
 
 def sweep_in(runs_dir: Path, name: str | None) -> str:
@@ -15,7 +20,7 @@ def sweep_in(runs_dir: Path, name: str | None) -> str:
     Raises:
         OptionError: there is no such sweep, none at all, or several to choose from.
     """
-    names = sorted(path.name for path in (runs_dir / "sweeps").glob("[!.]*") if path.is_dir())
+    names = sweep_names(runs_dir)
     if not names:
         raise OptionError(f"{runs_dir} has no sweep; give the folder that runs_dir named (by default runs)")
     if name is None and len(names) > 1:

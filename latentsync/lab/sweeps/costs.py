@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from latentsync.config import recorded_infos, recorded_options
 from latentsync.lab.records.store import RecordStore
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Work:
     """What the time of a record depends on.
 
     Attributes:
-        kind: model, device, side of the crop in px, precision, DeepCache interval: times of others say nothing of it.
+        kind: model, device, attention backend and the options that the time of a pass depends on: times of another kind
+            say nothing of it.
         num_frames: of the video.
         passes: of the network over each frame: one a step, two where the step is guided.
     """
@@ -64,14 +66,17 @@ class Work:
     def of(cls, model: str, device: str, parts: dict, num_frames: int) -> "Work":
         """The work of a record by all that its id covers, see `records.identity`."""
         options = parts["options"]
-        kind = (model, device, *(options[name] for name in ("size_px", "dtype", "deepcache_interval")))
+        in_cost = (name for name, info in recorded_infos().items() if info.in_cost)
+        known = {**options, "attention": parts["attention"]}
+        kind = (model, device, *(known[name] for name in in_cost))
         return cls(kind, num_frames, _num_passes(parts["networks"]["scheduler"], options))
 
 
 def _num_passes(scheduler: dict, options: dict) -> int:
     names = ("num_inference_steps", "guidance_scale", "scheduler", "guidance_schedule", "guidance_interval")
-    told = {name: options[name] for name in names if name in options}
-    return _counted_passes(json.dumps(scheduler, sort_keys=True), json.dumps(told, sort_keys=True))
+    known = recorded_options(options)
+    chosen = json.dumps({name: known[name] for name in names}, sort_keys=True)
+    return _counted_passes(json.dumps(scheduler, sort_keys=True), chosen)
 
 
 @lru_cache(maxsize=1024)  # cells that differ in their seeds are many
@@ -79,16 +84,15 @@ def _counted_passes(scheduler: str, options: str) -> int:
     from diffusers import DDIMScheduler  # with torch, which the planner may do without
 
     from latentsync.generation.denoise import num_passes
-    from latentsync.lab.records.identity import LATER_OPTIONS
 
-    told = LATER_OPTIONS | json.loads(options)
+    chosen = json.loads(options)
     return num_passes(
         DDIMScheduler.from_config(json.loads(scheduler)),
-        told["num_inference_steps"],
-        told["guidance_scale"],
-        solver=told["scheduler"],
-        guidance_schedule=told["guidance_schedule"],
-        guidance_interval=told["guidance_interval"],
+        chosen["num_inference_steps"],
+        chosen["guidance_scale"],
+        solver=chosen["scheduler"],
+        guidance_schedule=chosen["guidance_schedule"],
+        guidance_interval=chosen["guidance_interval"],
     )
 
 

@@ -5,10 +5,12 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import latentsync
 from latentsync.lab.options import CONF_DIR
@@ -25,16 +27,10 @@ def fingerprint(asked: Asked) -> str:
     Options and cells by value; inputs, weights and this program's files by place, size and time; the machine by name,
     since it chooses device and precision.
     """
-    sections = {
-        name: OmegaConf.to_container(asked.config[name], resolve=True)
-        if isinstance(asked.config[name], DictConfig)
-        else asked.config[name]
-        for name in (*OF_THE_IDS, *OF_THE_REPORT)
-        if name != "data" or not OmegaConf.missing_keys(asked.config.data)
-    }
     places = [PACKAGE_DIR, CONF_DIR, *map(Path, asked.places)]
     parts = {
-        "sections": sections,
+        "sections": _sections(asked.config, (*OF_THE_IDS, *OF_THE_REPORT)),
+        "bases": [_sections(base, OF_THE_IDS) for base in asked.bases],
         "cells": [cell_overrides(cell) for cell in asked.cells],
         "files": sorted(
             {stamp for place in places for stamp in _stamps(place, ())}
@@ -43,6 +39,20 @@ def fingerprint(asked: Asked) -> str:
         "machine": [socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getcwd(), sys.prefix],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _sections(config: DictConfig, names: Iterable[str]) -> dict[str, Any]:
+    return {name: _value(config[name]) for name in names}
+
+
+def _value(section: Any) -> Any:
+    """A section by value; as written, where it refers to what only the cells give."""
+    if not isinstance(section, DictConfig):
+        return section
+    try:
+        return OmegaConf.to_container(section, resolve=True)
+    except OmegaConfBaseException:
+        return OmegaConf.to_container(section)
 
 
 def _stamps(place: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:

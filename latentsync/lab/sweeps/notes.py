@@ -1,45 +1,53 @@
-"""The notes that a cell leaves: its outcomes, and the failures that the next run leaves alone."""
+"""The notes that cells leave: the outcome of each pair, and the failures that a later run skips."""
 
-import os
 import time
-from dataclasses import fields
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from latentsync.errors import OptionError
 from latentsync.lab.cells.outcome import Outcome
-from latentsync.lab.options.schema import sweep_dir
+from latentsync.lab.records.sweeps import CELLS_DIR
+from latentsync.lab.sweeps.request import cell_key
 from latentsync.lab.tables.tidy import sweep_failures
 
 RETRIES = (None, "failed")
-RUN_VARIABLE = "LATENTSYNC_RUN"  # names the command that a cell is noted by
-not_noted: list[dict] = []  # cells of this process whose notes could not be written
 
 
-def noted() -> dict:
-    """When a cell was noted, for people, and in which run: clocks may jump, and workers' may differ."""
-    return {"noted": time.time(), "run": os.environ.get(RUN_VARIABLE, "")}
+def note_of(kept: list[str], outcomes: Iterable[Outcome], run: str) -> dict[str, Any]:
+    """The note of one cell.
+
+    Args:
+        kept: the overrides that make the cell what it is.
+        run: the command that the outcomes belong to; clocks may jump, and those of workers may differ.
+    """
+    return {"overrides": kept, "noted": time.time(), "run": run, "outcomes": [asdict(outcome) for outcome in outcomes]}
 
 
-def left_alone(config: DictConfig) -> list[Outcome]:
-    """The failures of earlier runs that this one does not try again: those of a record whose id is known.
+def note_path(sweep_dir: Path, kept: list[str]) -> Path:
+    """The file of a cell's note."""
+    return sweep_dir / CELLS_DIR / f"{cell_key(kept)}.json"
 
-    What failed before there was an id, for want of weights or by a wrong option, was refused before anything was
-    computed, and is tried at each start.
+
+def check_retry(config: DictConfig) -> None:
+    """Refuses a `retry` that is neither null nor "failed".
 
     Raises:
-        OptionError: `retry` is something else than null or "failed".
+        OptionError: naming the value and what is allowed.
     """
     if config.retry not in RETRIES:
         raise OptionError(f"retry is {config.retry!r}; it is null, or failed to try again what failed in earlier runs")
-    return [] if config.retry == "failed" else earlier_failures(sweep_dir(config))
 
 
-@lru_cache(maxsize=1)
-def earlier_failures(folder: Path) -> list[Outcome]:
-    """The failures that a sweep's notes held when this run began, of records whose ids are known."""
+def earlier_failures(sweep_dir: Path) -> list[Outcome]:
+    """The failures in a sweep's notes, of records whose ids are known.
+
+    A failure without an id was refused before anything was computed, for want of weights or by a wrong option. It is
+    tried at each start.
+    """
     known = {field.name for field in fields(Outcome)}
-    failures = [failure for failure in sweep_failures(folder) if failure["record"] is not None]
+    failures = [failure for failure in sweep_failures(sweep_dir) if failure["record"] is not None]
     return [Outcome(**{key: value for key, value in failure.items() if key in known}) for failure in failures]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from latentsync.errors import LatentSyncError
 from latentsync.files import read_json, write_json
-from latentsync.lab.options.compose import CellConfigs, composing
+from latentsync.lab.options.compose import BASIC_LAUNCHER, CellConfigs, composing
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
 from latentsync.lab.records.sweeps import failures_of, sweep_cells
 from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
-from latentsync.lab.sweeps.request import BASIC_LAUNCHER, PLAN_FILE, RETRY_HINT, Asked, PlannedCell, cell_overrides
+from latentsync.lab.sweeps.request import PLAN_FILE, RETRY_HINT, Asked, PlannedCell, cell_overrides
 
 if TYPE_CHECKING:
     from latentsync.lab.options.schema import RunConfig
@@ -35,7 +35,7 @@ def _tell_plan(asked: Asked) -> int:
         if cell.reason is not None:
             print(f"unknown   {label}: {cell.reason}")
         for pair, i in cell.records.items():
-            state = "found" if i not in missing else "failed" if i in left else "to make"
+            state = "cached" if i not in missing else "failed" if i in left else "to make"
             print(f"{state:<9} {i}  {pair:<28} {label}")
     unknown = sum(cell.reason is not None for cell in cells)
     number, to_make = len({i for cell in cells for i in cell.records.values()}), [i for i in missing if i not in left]
@@ -75,9 +75,9 @@ def answer(asked: Asked) -> int | None:
     )
     if _missing(cells, asked.store):
         return None
-    from latentsync.lab.sweeps.sweep import note_found
+    from latentsync.lab.sweeps.sweep import note_cached
 
-    note_found(asked.config, cells)
+    note_cached(asked.config, cells)
     note_reported(asked)
     return _nothing_to_do(asked, cells, is_plan)
 
@@ -86,7 +86,7 @@ def runs_of(asked: Asked) -> list["RunConfig"]:
     """The configuration of each cell; one that cannot be read is left out, and told when it is run."""
     from latentsync.lab.options.schema import read_config
 
-    with composing():
+    with composing(sources=asked.sources):
         configs, found = CellConfigs(), []
         for cell in asked.cells:
             with suppress(LatentSyncError):
@@ -136,7 +136,7 @@ def resolved(asked: Asked, work: dict[str, Work] | None = None) -> list[PlannedC
     if asked.config.hydra.launcher._target_ != BASIC_LAUNCHER:
         reason = "it is planned by the process that runs it, whose device may be another"
         return [PlannedCell(cell_overrides(cell), reason=reason) for cell in asked.cells]
-    with composing():
+    with composing(sources=asked.sources):
         configs = CellConfigs()
         return [_resolved_cell(cell, configs, work) for cell in asked.cells]
 

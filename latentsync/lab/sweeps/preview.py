@@ -12,7 +12,7 @@ import numpy as np
 
 from latentsync import media
 from latentsync.audio.features import RATE_HZ
-from latentsync.config import Resolved
+from latentsync.config import Options
 from latentsync.errors import LatentSyncError
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.lab.cells.cell import options_for
@@ -37,7 +37,7 @@ def loudest_window(voice: Waveform, num_frames: int, window: int) -> tuple[int, 
     return start, min(start + window, num_frames)
 
 
-def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Resolved) -> PreviewWindow:
+def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> PreviewWindow:
     """Generates the loudest window of a pair.
 
     Raises:
@@ -45,7 +45,7 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Resolved) -> 
     """
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
     voice = np.asarray(media.read_sound(pair.voice, RATE_HZ))
-    start, stop = loudest_window(voice, prepared.num_frames, options.num_frames)
+    start, stop = loudest_window(voice, prepared.num_frames, options.sampler.num_frames)
     part = replace(
         prepared,
         order=prepared.order[start:stop],
@@ -73,7 +73,7 @@ def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
     """
     start = time.perf_counter()
     rows, failed = {}, 0
-    with composing():
+    with composing(sources=asked.sources):
         configs = CellConfigs()
         for cell, label in zip(asked.cells, labels_of(asked.cells), strict=True):
             try:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,14 +12,15 @@ from latentsync.errors import OptionError
 from latentsync.lab.options.compose import CellConfigs, cells_of, check_names, composed, composing
 from latentsync.lab.options.pairs import read_pairs
 from latentsync.lab.options.schema import plain_name, sweep_folder
+from latentsync.lab.options.sources import CONFIG_NAME, ConfigSources, read_command_line
 from latentsync.lab.records.store import RecordStore
 
 PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
-BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "attention", "runtime")
+OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
 OF_THE_FILES = ("data", "model", "experiment")
 INPUTS = ("input_dir", "list")  # in data
+NEEDED = (*OF_THE_IDS, "metrics", "tracker", "cache", "runs_dir", "name", "retry", "plan", "preview")
 OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 # Overrides that change no record; cells that differ in nothing else are one cell.
 NOT_THE_CELLS = (
@@ -53,12 +53,16 @@ class Asked:
         cells: the overrides of each cell.
         is_sweep: whether Hydra makes a job of each.
         places: the input files of all cells, and whatever their models name.
+        bases: the configuration of each choice of groups that cells make, without their plain values.
+        sources: where configurations are looked up.
     """
 
     config: DictConfig
     cells: list[list[str]]
     is_sweep: bool
     places: frozenset[str]
+    bases: list[DictConfig]
+    sources: ConfigSources
 
     @property
     def sweep_dir(self) -> Path:
@@ -90,29 +94,32 @@ def read(arguments: list[str]) -> Asked | None:
     Raises:
         OptionError: a key, a group's choice or a value is unknown.
     """
-    told = get_args_parser().parse_args(arguments)
-    others = (told.help, told.hydra_help, told.cfg, told.info, told.shell_completion, told.config_name,
-              told.config_path, told.config_dir, told.experimental_rerun)  # fmt: skip
-    if any(others):
+    line = read_command_line(arguments)
+    if line is None:
         return None
-    with composing():
-        check_names(told.overrides)
-        config = composed(told.overrides)
+    with composing(sources=line.sources):
+        check_names(line.overrides)
+        config = composed(line.overrides)
+        if missing := [key for key in NEEDED if key not in config]:
+            raise OptionError(
+                f"the configuration {line.sources.config_name} has no {', '.join(missing)}; begin its defaults with "
+                f"{CONFIG_NAME}"
+            )
         for key in ("runs_dir", "name"):
             if config[key] is None:
                 raise OptionError(f"{key} is null; give a value")
-        is_sweep = bool(told.multirun) or config.hydra.mode == RunMode.MULTIRUN
-        cells = list(cells_of(config, is_sweep))
-        return Asked(config, cells, is_sweep, places_of(cells))
+        is_sweep = line.is_multirun or config.hydra.mode == RunMode.MULTIRUN
+        cells, configs = list(cells_of(config, is_sweep)), CellConfigs()
+        return Asked(config, cells, is_sweep, places_of(cells, configs), configs.bases(cells), line.sources)
 
 
-def places_of(cells: list[list[str]]) -> frozenset[str]:
+def places_of(cells: list[list[str]], configs: CellConfigs) -> frozenset[str]:
     """The input files of cells, and whatever their models name: files, folders or weights.
 
     Raises:
         MediaError: a list of pairs cannot be read.
     """
-    configs, places = CellConfigs(), set()
+    places = set()
     for overrides in {tuple(o for o in cell if o.lstrip("+~").startswith(OF_THE_FILES)) for cell in cells}:
         config = configs.of(list(overrides))
         places |= {value for value in OmegaConf.to_container(config.model).values() if isinstance(value, str)}

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from latentsync.errors import OptionError
 from latentsync.files import read_json
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, record_id
-from latentsync.lab.records.sweeps import FAILED, sweep_cells
+from latentsync.lab.records.sweeps import FAILED, sweep_cells, sweep_names
 from latentsync.lab.sweeps.request import PLAN_FILE, cell_key
 
 COLUMNS = ("done", "failed", "missing", "running")
@@ -55,6 +56,29 @@ def status_of(runs: Path, name: str) -> SweepStatus:
     return status
 
 
+def statuses(runs: Path, name: str | None = None) -> list[SweepStatus]:
+    """What has become of the sweeps of a runs folder, or of the one of that name.
+
+    Raises:
+        OptionError: there is no such runs folder or sweep.
+    """
+    names = sweep_names(runs)
+    if name is not None and name not in names:
+        raise OptionError(f"{runs} has no sweep {name}; it has {', '.join(names) or 'none'}")
+    if not names and not (runs / "records").is_dir():
+        raise OptionError(f"{runs} is no runs folder; give the one that runs_dir named (by default runs)")
+    return [status_of(runs, each) for each in names if name in (None, each)]
+
+
+def status_table(sweeps: list[SweepStatus]) -> str:
+    """A line a sweep: how many of its records are in each state."""
+    width = max((len(sweep.name) for sweep in sweeps), default=5)
+    lines = [f"{'sweep':<{width}}  {'  '.join(f'{column:>7}' for column in COLUMNS)}"]
+    for sweep in sweeps:
+        lines.append(f"{sweep.name:<{width}}  {'  '.join(f'{sweep.count(column):>7}' for column in COLUMNS)}")
+    return "\n".join(lines)
+
+
 def _state(store: RecordStore, record: str | None, outcome: dict | None) -> tuple[str, str | None]:
     """The state of a record, and what there is to tell of it; None where it is done or not begun."""
     if record is not None and store.find(record) is not None:
@@ -94,6 +118,6 @@ def faults(store: RecordStore, ids: set[str] | None = None) -> Iterator[str]:
 
 
 def _edited(content: dict) -> list[str]:
-    """Options that a record tells otherwise than its identity."""
-    options, told = content["identity"].get("options", {}), content.get("options", {})
-    return [f"options.{name}" for name, value in options.items() if told.get(name) != value]
+    """Options whose value in record.json differs from the id's."""
+    options, shown = content["identity"].get("options", {}), content.get("options", {})
+    return [f"options.{name}" for name, value in options.items() if shown.get(name) != value]

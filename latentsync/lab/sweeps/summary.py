@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,26 +13,26 @@ from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
 from latentsync.lab.options.schema import RunConfig
-from latentsync.lab.records.labels import SAMPLING, cell_label, departures, run_name
+from latentsync.lab.records.labels import cell_label, departures, run_name, varied
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import failures_of
-from latentsync.lab.sweeps.notes import not_noted
 from latentsync.lab.sweeps.request import RETRY_HINT
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, sweep_records
 from latentsync.lab.tracking.publish import publish_in_time
 
 
-def summarise(run: RunConfig, this_run: str | None = None) -> int:
+def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = ()) -> int:
     """Writes and prints what a sweep came to.
 
     Args:
         this_run: failures noted by others are counted, but are not of this run; None takes all as of it.
+        unnoted: cells of this run whose notes could not be written.
 
     Returns:
         How many pairs failed in this run, or failed earlier and were left alone by it.
     """
     table = collect_wide(run.runs_dir, run.name)
-    failures = sweep_failures(run.sweep_dir) + failures_of(not_noted)
+    failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]
     if not table.empty:
         say("\n" + table_text(table) + "\n")
@@ -52,7 +53,7 @@ def summarise(run: RunConfig, this_run: str | None = None) -> int:
             )
     for failure in now:
         say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
-    left = sum(failure["status"] == "left" for failure in now)
+    left = sum(failure["status"] == "skipped" for failure in now)
     if left:
         say(f"{left} of the failures are of earlier runs and were left alone; {RETRY_HINT}")
     earlier = f" (and {len(failures) - len(now)} of earlier runs)" if len(failures) > len(now) else ""
@@ -68,9 +69,9 @@ def calibration_text(against_real: pd.DataFrame) -> str:
     shown = against_real[against_real["metric"] == "sync_mini_confidence"]
     lines = ["sync_mini confidence, results less real clips (95 % over pairs):"]
     for row in shown.itertuples():
-        told = {name: getattr(row, name) for name in SAMPLING if hasattr(row, name)}
-        settings = [f"guidance {row.guidance_scale:g}", f"{row.num_inference_steps} steps", *departures(told)]
-        label = f"{row.gender:<7} {', '.join(settings)}"
+        setting = row._asdict()
+        words = [f"guidance {row.guidance_scale:g}", f"{row.num_inference_steps} steps", *departures(setting, setting)]
+        label = f"{row.gender:<7} {', '.join(words)}"
         if not row.pairs:
             lines.append(f"  {label}: no pair has both")
             continue
@@ -81,9 +82,8 @@ def calibration_text(against_real: pd.DataFrame) -> str:
 
 def table_text(table: pd.DataFrame) -> str:
     """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
-    cells = [
-        cell_label(row["guidance_scale"], row["num_inference_steps"], row["seed"], row) for _, row in table.iterrows()
-    ]
+    also = varied(table)
+    cells = [cell_label(row, also) for _, row in table.iterrows()]
     shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
     columns = {
         "lpips_alex_mouth": ("LPIPS", "{:.3f}"),

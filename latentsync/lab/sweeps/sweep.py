@@ -3,11 +3,11 @@
 runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
 """
 
-import os
 import traceback
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from hydra.experimental.callback import Callback
@@ -22,105 +22,132 @@ from latentsync.lab.console import say
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.store import Record, RecordStore
-from latentsync.lab.records.sweeps import CELLS_DIR, FAILED
-from latentsync.lab.sweeps.notes import RUN_VARIABLE, earlier_failures, left_alone, not_noted, noted
-from latentsync.lab.sweeps.request import PlannedCell, cell_key, cell_overrides
+from latentsync.lab.records.sweeps import FAILED
+from latentsync.lab.sweeps.notes import check_retry, earlier_failures, note_of, note_path
+from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
 
-_announced: set[tuple] = set()  # headers printed by this process
-_siblings: list[RunConfig] = []  # all cells of this process's sweep, where some may be made together
-_put_off: list[tuple[DictConfig, list[str]]] = []  # cells of this process that wait for records of another one
+_running: "SweepRun | None" = None  # in this process; Hydra calls the cells, and hands them nothing of ours
 
 
-def run_and_note(config: DictConfig, overrides: list[str], wait: bool = True) -> None:
-    """Runs one cell and notes what became of each pair; an error of the whole cell is noted too.
+@dataclass
+class SweepRun:
+    """One command that runs a sweep, as a process sees it: what its cells share.
+
+    Hydra's launchers copy it into every worker, by way of `SweepReport`.
+
+    Attributes:
+        run: names the command; cells are noted by it.
+        siblings: all cells of the sweep, where some may be made together.
+        unnoted: cells of this process whose notes could not be written.
+    """
+
+    siblings: list[RunConfig] = field(default_factory=list)
+    run: str = field(default_factory=lambda: uuid4().hex)
+    unnoted: list[dict[str, Any]] = field(default_factory=list)
+    _announced: set[tuple[str, ...]] = field(default_factory=set)
+    _put_off: list[tuple[DictConfig, list[str]]] = field(default_factory=list)
+    _earlier: dict[Path, list[Outcome]] = field(default_factory=dict)
+
+    def run_cell(self, config: DictConfig, overrides: list[str], wait: bool = True) -> None:
+        """Runs one cell and notes the outcome of each pair; an error of the whole cell is noted too.
+
+        Args:
+            wait: for records that another process is making; else the cell is put off to the end of the sweep.
+
+        Raises:
+            SystemExit: the sweep has no folder that the error could be noted in.
+        """
+        try:
+            folder = sweep_dir(config)
+        except LatentSyncError as error:
+            raise SystemExit(f"error: {error}") from error
+        try:
+            outcomes = self._outcomes(config, folder, wait)
+        except LatentSyncError as error:
+            say(f"error: {error}")
+            outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
+        if any(outcome.status == "taken" for outcome in outcomes):
+            self._put_off.append((config, overrides))
+        kept = cell_overrides(overrides)
+        note = note_of(kept, outcomes, self.run)
+        try:
+            write_json(note_path(folder, kept), note)
+        except OSError as error:  # a full disk; the records that are finished stay, and the next run finds them
+            say(f"error: the cell {', '.join(kept)} could not be noted in {folder}: {error}")
+            self.unnoted.append(note)
+
+    def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:
+        run = read_config(config)
+        check_retry(config)
+        if folder not in self._earlier:  # as they were when this command began
+            self._earlier[folder] = [] if config.retry == "failed" else earlier_failures(folder)
+        pairing, pipeline = pairs_of(run.data), pipeline_of(run)
+        lines = tuple(header(run, pairing, pipeline))
+        if lines not in self._announced:
+            self._announced.add(lines)
+            for line in lines:
+                say(line)
+
+        def report(outcome: Outcome) -> None:
+            say(outcome_line(outcome, run))
+
+        return run_cell(run, pairing.pairs, report, self._earlier[folder], wait, self.siblings)
+
+    def finish(self, config: DictConfig) -> int:
+        """Runs what was put off, and writes and prints the sweep's results.
+
+        Returns:
+            How many pairs failed.
+
+        Raises:
+            LatentSyncError: the configuration is not fit; the cell that it stopped has said so.
+            OSError: a file could not be written.
+        """
+        while self._put_off:
+            self.run_cell(*self._put_off.pop(0))
+        return summarise(read_config(config), self.run, self.unnoted)
+
+
+def start(siblings: Iterable[RunConfig] = ()) -> SweepRun:
+    """Begins a command's sweep in this process; `running` gives it from now on.
 
     Args:
-        wait: for records that another process is making; else the cell is put off to the end of the sweep.
-
-    Raises:
-        SystemExit: the sweep has no folder that the error could be noted in.
+        siblings: the cells that it will be asked to run, where some may be made together.
     """
-    try:
-        cell_dir = sweep_dir(config) / CELLS_DIR
-    except LatentSyncError as error:
-        raise SystemExit(f"error: {error}") from error
-    try:
-        outcomes = _run(read_config(config), left_alone(config), wait)
-    except LatentSyncError as error:
-        say(f"error: {error}")
-        outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
-    if any(outcome.status == "elsewhere" for outcome in outcomes):
-        _put_off.append((config, overrides))
-    kept = cell_overrides(overrides)
-    cell = {"overrides": kept, **noted(), "outcomes": [asdict(outcome) for outcome in outcomes]}
-    try:
-        write_json(cell_dir / f"{cell_key(kept)}.json", cell)
-    except OSError as error:  # a full disk; the records that are finished stay, and the next run finds them
-        say(f"error: the cell {', '.join(kept)} could not be noted in {cell_dir}: {error}")
-        not_noted.append(cell)
+    global _running
+    _running = SweepRun(list(siblings))
+    return _running
 
 
-def expect(runs: Iterable[RunConfig]) -> None:
-    """Tells this process the cells that it will be asked to run."""
-    _siblings[:] = runs
-
-
-def _run(run: RunConfig, earlier: list[Outcome], wait: bool) -> list[Outcome]:
-    pairing, pipeline = pairs_of(run.data), pipeline_of(run)
-    lines = tuple(header(run, pairing, pipeline))
-    if lines not in _announced:
-        _announced.add(lines)
-        for line in lines:
-            say(line)
-    return run_cell(run, pairing.pairs, lambda outcome: say(outcome_line(outcome, run)), earlier, wait, _siblings)
-
-
-def note_found(config: DictConfig, cells: list[PlannedCell]) -> None:
-    """Notes and reports a sweep whose records were all found before any of its cells had to be run.
-
-    Raises:
-        LatentSyncError: the configuration is not fit.
-    """
-    run, store = read_config(config), RecordStore(Path(config.runs_dir))
-    for cell in cells:
-        path = run.sweep_dir / CELLS_DIR / f"{cell_key(cell.overrides)}.json"
-        outcomes = (read_json(path) or {"outcomes": []})["outcomes"]
-        is_noted = {outcome["record"] for outcome in outcomes} == set(cell.records.values())
-        if is_noted and not any(outcome["status"] in FAILED for outcome in outcomes):
-            continue
-        found = [_found(store.find(i)) for i in cell.records.values()]
-        write_json(path, {"overrides": cell.overrides, **noted(), "outcomes": [asdict(o) for o in found]})
-    summarise(run, this_run="")
-
-
-def _found(record: Record) -> Outcome:
-    pair, options = record.content["pair"], record.content["options"]
-    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "found", record.id)
+def running() -> SweepRun:
+    """The sweep that this process runs; a new one where none has begun."""
+    return start() if _running is None else _running
 
 
 class SweepReport(Callback):
-    """At the end of a run or sweep: table, figures, links to the videos, publishing, exit status."""
+    """Hydra's callback: takes the sweep into workers, and at its end reports it and sets the exit status."""
 
     def __init__(self) -> None:
-        self._run = uuid4().hex
-        os.environ[RUN_VARIABLE] = self._run
+        self._sweep = running()
 
     def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
-        os.environ[RUN_VARIABLE] = self._run  # in a worker, too, wherever a launcher starts it
+        """Makes the sweep known to the process of a job, wherever a launcher starts it."""
+        global _running
+        _running = self._sweep
 
     def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
+        """Reports a single cell."""
         self._report(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
+        """Reports a sweep."""
         self._report(config)
 
     def _report(self, config: DictConfig) -> None:
-        while _put_off:
-            run_and_note(*_put_off.pop(0))
-        earlier_failures.cache_clear()
+        global _running
         try:
-            failed = summarise(read_config(config), self._run)
+            failed = self._sweep.finish(config)
         except LatentSyncError as error:  # said already, by the cell that it stopped
             raise SystemExit(1) from error
         except OSError as error:  # a full disk
@@ -129,5 +156,30 @@ class SweepReport(Callback):
         except Exception:  # Hydra would make a warning of it, and success of the exit status
             traceback.print_exc()
             raise SystemExit(1) from None
+        finally:
+            _running = None
         if failed:
             raise SystemExit(1)
+
+
+def note_cached(config: DictConfig, cells: list[PlannedCell]) -> None:
+    """Notes and reports a sweep whose records were all there before any of its cells had to be run.
+
+    Raises:
+        LatentSyncError: the configuration is not fit.
+    """
+    run, store = read_config(config), RecordStore(Path(config.runs_dir))
+    for cell in cells:
+        path = note_path(run.sweep_dir, cell.overrides)
+        outcomes = (read_json(path) or {"outcomes": []})["outcomes"]
+        is_noted = {outcome["record"] for outcome in outcomes} == set(cell.records.values())
+        if is_noted and not any(outcome["status"] in FAILED for outcome in outcomes):
+            continue
+        cached = [_cached(store.find(i)) for i in cell.records.values()]
+        write_json(path, note_of(cell.overrides, cached, run=""))
+    summarise(run, this_run="")
+
+
+def _cached(record: Record) -> Outcome:
+    pair, options = record.content["pair"], record.content["options"]
+    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "cached", record.id)

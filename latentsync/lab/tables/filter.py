@@ -7,12 +7,11 @@ from typing import Any
 import pandas as pd
 
 from latentsync.errors import OptionError
-from latentsync.lab.records.labels import SAMPLING
+from latentsync.lab.records.labels import settings_beside
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.tables.tidy import require_columns
 
-SETTINGS = ("guidance_scale", "num_inference_steps", "seed")
-VARIANT = ("model", "mask", "reference", "dtype", "num_frames", "size_px", *SAMPLING)  # of the rest of a cell
+VARIANT = ("model", *settings_beside())  # the rest of a cell
 SAME_INPUTS = ("clip_sha256", "voice_sha256")
 UNREADABLE = (TokenError, SyntaxError, NameError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError)
 

@@ -9,22 +9,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from latentsync.config import recorded_infos
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
 from latentsync.lab.options.schema import sweep_folder
-from latentsync.lab.records.labels import sampling_of
+from latentsync.lab.records.content import facts_of_record
+from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import failures_of, sweep_cells
 
-PARAMETERS = ("guidance_scale", "num_inference_steps", "seed", "num_frames", "size_px", "mask", "reference", "dtype")
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
 TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
-    "guidance_from", "mask", "reference", "dtype", "scheduler", "guidance_schedule", "guidance_mask", "metric", "unit",
-    "direction", "network", "weights", "protocol", "reason",
+    "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason",
 )  # fmt: skip
-WHOLE_COLUMNS = ("num_inference_steps", "seed", "num_frames", "size_px", "deepcache_interval", "video_frames")
 COUNT_COLUMNS = ("version", "used", "left_out")  # may be missing
 ENTRY_COLUMNS = (
     "value",
@@ -68,7 +67,7 @@ def _order(record: Record) -> tuple:
     return (
         content["pair"]["gender"],
         content["pair"]["name"],
-        *(content["options"][n] for n in PARAMETERS[:3]),
+        *(content["options"][name] for name in SETTINGS),
         record.id,
     )
 
@@ -124,27 +123,7 @@ def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
 
 
 def _facts(record: Record) -> dict:
-    content = record.content
-    pair = content["pair"]
-    return {
-        "record": record.id,
-        "pair": pair["name"],
-        "clip": pair["clip"]["name"],
-        "voice": pair["voice"]["name"],
-        "clip_sha256": pair["clip"]["sha256"],
-        "voice_sha256": pair["voice"]["sha256"],
-        "gender": pair["gender"],
-        "group": pair.get("group"),
-        "split": pair.get("split"),
-        "model": content["model"]["name"],
-        "trained": content["model"]["trained"],
-        "preset": content["preset"]["name"],
-        "guidance_from": content["preset"]["guidance_from"],
-        **{name: content["options"][name] for name in PARAMETERS},
-        **sampling_of(content["options"]),
-        "video_frames": content["video"]["num_frames"],
-        "seconds": content["timings_s"]["total"],
-    }
+    return {**facts_of_record(record.content), "record": record.id, "seconds": record.content["timings_s"]["total"]}
 
 
 def _wide_row(record: Record) -> dict:
@@ -157,16 +136,25 @@ def _wide_row(record: Record) -> dict:
 
 
 def _type_of(column: str) -> str | pd.StringDtype:
-    if column in TEXT_COLUMNS or column.endswith("_reason"):
+    info = recorded_infos().get(column)
+    if column in TEXT_COLUMNS or column.endswith("_reason") or (info is not None and info.is_text):
         return TEXT
     if column == "trained":
         return "bool"
-    return "int64" if column in WHOLE_COLUMNS else "Int64" if column in COUNT_COLUMNS else "float64"
+    return (
+        "int64"
+        if column == "video_frames" or (info is not None and info.whole)
+        else "Int64"
+        if column in COUNT_COLUMNS
+        else "float64"
+    )
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the types that its columns have however they were read; empty text is missing text."""
-    typed = table.astype({column: _type_of(column) for column in table.columns})
+    types = {column: _type_of(column) for column in table.columns}
+    types |= {column: "Int64" for column, kind in types.items() if kind == "int64" and table[column].isna().any()}
+    typed = table.astype(types)
     text = [column for column in typed.columns if typed[column].dtype == TEXT]
     return typed.assign(**{column: typed[column].replace("", np.nan).astype(TEXT) for column in text})
 
@@ -198,7 +186,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     types = {column: _type_of(column) for column in pd.read_csv(path, nrows=0).columns}
-    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
+    gaps = {column: "Int64" if kind == "int64" else kind for column, kind in types.items()}
+    return _typed(pd.read_csv(path, dtype=gaps, keep_default_na=False, na_values=[""], float_precision="round_trip"))
 
 
 def _by_suffix(path: Path, as_csv: Callable, as_parquet: Callable) -> Callable:

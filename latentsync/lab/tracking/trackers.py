@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from latentsync.lab.options.schema import TrackerConfig
+from latentsync.lab.records.content import facts_of_record
 from latentsync.lab.records.labels import run_name
 from latentsync.lab.records.store import Record
 
@@ -70,7 +71,7 @@ class WandbTracker:
 
         content = record.content
         tags = [content["preset"]["name"], content["pair"]["gender"], _training_tag(content["model"]["trained"])]
-        told = {"name": run_name(content), "job_type": "record", "tags": tags, "config": flat_config(content)}
+        told = {"name": run_name(content), "job_type": "record", "tags": tags, "config": facts_of_record(content)}
         with self._run(run_id(sweep, record.id), sweep, **told) as run:
             values = {name: entry["value"] for name, entry in record.metrics.items() if entry["value"] is not None}
             values["seconds"] = content["timings_s"]["total"]
@@ -199,24 +200,3 @@ def artifact_name(sweep: str) -> str:
 
 def _training_tag(trained: bool) -> str:
     return "trained" if trained else "untrained"
-
-
-def flat_config(content: dict) -> dict:
-    """The parts of a record that describe what was run, as one flat dict."""
-    pair = content["pair"]
-    return {
-        "record": content["id"],
-        "pair": pair["name"],
-        "gender": pair["gender"],
-        "group": pair.get("group"),
-        "split": pair.get("split"),
-        **{name: pair[name]["name"] for name in ("clip", "voice")},
-        **{f"{name}_sha256": pair[name]["sha256"] for name in ("clip", "voice")},
-        "model": content["model"]["name"],
-        "trained": content["model"]["trained"],
-        "preset": content["preset"]["name"],
-        "guidance_from": content["preset"]["guidance_from"],
-        "attention": content["attention"],
-        "video_frames": content["video"]["num_frames"],
-        **content["options"],
-    }

@@ -19,7 +19,6 @@ from latentsync.training.loop import Task, TrainResult, last_step, train
 
 CONFIG_FILE = "config.json"
 PICTURES_DIR, VIDEOS_DIR = "pictures", "videos"
-INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 
 
 def make_task(config: TrainConfig) -> tuple[Task, Dataset, Dataset]:

@@ -1,6 +1,5 @@
 """Raw videos to a folder of aligned pieces to train on."""
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -29,9 +28,10 @@ from latentsync.lab.options.pairs import CLIP_SUFFIXES
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
 from latentsync.training.clips import FACTS_END, SOUND_END, VIDEO_END
-from latentsync.training.prepare import Piece, PrepareOptions, Source, Tools, prepare_source, signature
+from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
+from latentsync.training.prepare import Piece, Source, Tools, prepare_source, signature
 from latentsync.training.shots import Dropped, find_cut_detector
-from latentsync.training.sound import LEAST_MINI_CONFIDENCE, SyncMini
+from latentsync.training.sound import SyncMini
 
 REPORT_FILE = "report.json"
 REPORT_EVERY_S = 5.0  # between two writings; the report grows with the folder
@@ -233,8 +233,8 @@ def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | S
         raise OptionError("--min_confidence goes with the SyncNet of a model, as of --syncnet mini; leave it out")
     if not is_model:
         return None if syncnet is None else load_syncnet(Path(syncnet))
-    told = LEAST_MINI_CONFIDENCE if min_confidence is None else min_confidence
-    return SyncMini(load_trained_syncnet(syncnet), told)
+    least = LEAST_MINI_CONFIDENCE if min_confidence is None else min_confidence
+    return SyncMini(load_trained_syncnet(syncnet), least)
 
 
 def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:
@@ -265,23 +265,26 @@ def _work(source: Source, options: PrepareOptions, folder: Path, before: dict | 
 
 
 def _outcomes(
-    sources: list[Source], told: argparse.Namespace, options: PrepareOptions, entries: dict
+    sources: list[Source], folder: Path, options: PrepareOptions, workers: int, judge: tuple, entries: dict
 ) -> Iterator[Outcome]:
-    """The outcome of each source as it is finished."""
-    if told.workers == 1:
-        tools = load_tools(told.syncnet, told.min_confidence)
+    """The outcome of each source as it is finished.
+
+    Args:
+        judge: what `load_judge` takes.
+    """
+    if workers == 1:
+        tools = load_tools(*judge)
         with _one_thread(), tqdm(unit="frame", desc="prepare", disable=None) as bar:
             for number, source in enumerate(sources, start=1):
                 bar.set_postfix_str(f"{number}/{len(sources)} {source.video.name}")
-                yield prepare_one(source, options, tools, told.output_dir, entries.get(source.video.name), bar)
+                yield prepare_one(source, options, tools, folder, entries.get(source.video.name), bar)
         return
-    load_judge(told.syncnet, told.min_confidence)  # here what it lacks is told once
+    load_judge(*judge)  # here what it lacks is told once
     # Forked children would share the landmark runtime's threads, which do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(told.workers, spawn, _start_worker, (told.syncnet, told.min_confidence)) as pool:
+    with ProcessPoolExecutor(workers, spawn, _start_worker, judge) as pool:
         waiting = {
-            pool.submit(_work, source, options, told.output_dir, entries.get(source.video.name)): source
-            for source in sources
+            pool.submit(_work, source, options, folder, entries.get(source.video.name)): source for source in sources
         }
         for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", desc="prepare", disable=None):
             try:
@@ -290,21 +293,47 @@ def _outcomes(
                 yield Outcome(waiting[future].video.name, "failed", reason=f"its process ended: {error!r}")
 
 
-def prepare(told: argparse.Namespace, options: PrepareOptions) -> list[Outcome]:
-    """Works a folder off; keeps the report up to date on the way."""
-    folder = told.output_dir
-    if folder.resolve() == told.input_dir.resolve():
-        raise OptionError(f"--output_dir is the input folder {folder}; pieces there would be taken for videos")
-    sources, collisions = find_sources(told.input_dir)
-    with private_folder(folder):  # says at once whether it can be written
-        report = folder / REPORT_FILE
+def prepare(
+    input_dir: Path,
+    output_dir: Path,
+    options: PrepareOptions | None = None,
+    workers: int = 1,
+    syncnet: str | None = None,
+    min_confidence: float | None = None,
+) -> list[Outcome]:
+    """Makes the pieces of each video of a folder; keeps report.json up to date on the way.
+
+    What is there already, made from these very files with these options, is left as it is.
+
+    Args:
+        input_dir: videos, with their sound in them or beside them (.wav).
+        output_dir: made where it is missing.
+        workers: processes.
+        syncnet: what judges sync: a file of SyncNet v2, or a shipped model or a model's folder for its own; None: none.
+        min_confidence: of a model's own SyncNet, 0 to below 1; None: 0.05.
+
+    Raises:
+        MediaError: input_dir is missing or holds no video.
+        OptionError: an option is out of range, or output_dir is the input folder.
+        WeightsError: the SyncNet is not to be had.
+    """
+    if workers < 1:
+        raise OptionError(f"--workers is {workers}; it must be at least 1")
+    if output_dir.resolve() == input_dir.resolve():
+        raise OptionError(
+            f"--output_dir is the input folder {output_dir}; pieces there would be taken for videos, choose another"
+        )
+    options, judge = options or PrepareOptions(), (syncnet, min_confidence)
+    sources, collisions = find_sources(input_dir)
+    with private_folder(output_dir):  # says at once whether it can be written
+        report = output_dir / REPORT_FILE
     entries = (read_json(report) or {}).get("videos", {})
     outcomes = [Outcome(name, "left out", reason=reason) for name, reason in collisions.items()]
     for outcome in outcomes:
         _tell(outcome)
     written = 0.0
     try:
-        for outcome in _outcomes(sources, told, options, dict(entries)):
+        for outcome in _outcomes(sources, output_dir, options, workers, judge, dict(entries)):
             outcomes.append(outcome)
             _tell(outcome)
             entries[outcome.name] = outcome.entry()

@@ -92,7 +92,7 @@ def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
         SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames),
     }
     return Track(
-        label=cell_label(options["guidance_scale"], options["num_inference_steps"], options["seed"], options),
+        label=cell_label(options, model=content["model"]),
         video=record.video_path.read_bytes(),
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,

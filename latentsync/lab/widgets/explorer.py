@@ -17,14 +17,13 @@ from latentsync.config import SamplerOptions
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.lab.figures.style import WARNING
 from latentsync.lab.jobs.maker import Answer, Job, Maker, job_like
-from latentsync.lab.records.labels import cell_label, pair_label
+from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_label, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
-from latentsync.lab.tables.filter import SAME_INPUTS, SETTINGS, VARIANT, filtered, find_records
+from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT, filtered, find_records
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.widgets.comparison import SHOWN_METRICS, compare_view
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
-NAMES = {"guidance_scale": "guidance", "num_inference_steps": "steps", "seed": "seed"}
 MAX_SHOWN = 5  # results side by side
 ROWS = 9
 
@@ -51,8 +50,8 @@ def render(
     found = find_records(of_pair, None, runs_dir, **asked)
     if found:
         return compare_view(found[:1], mouth)
-    label = cell_label(guidance_scale, num_inference_steps, seed, {})
-    there = "; ".join(f"{NAMES[name]} {_listed(of_pair, name)}" for name in SETTINGS)
+    label = cell_label(asked)
+    there = "; ".join(f"{word_of(name)} {_listed(of_pair, name)}" for name in SETTINGS)
     return HTML(f"<p>No record of {escape(pair or 'any pair')} has {label}. There are {there}.</p>")
 
 
@@ -147,9 +146,9 @@ class Explorer:
         """What the pair's records differ in beside the sliders' settings: label and values."""
         of_pair = self.table[self.table["pair"] == self.pair.value]
         rows = of_pair[list(VARIANT)].drop_duplicates()
-        told = [column for column in VARIANT if rows[column].nunique() > 1]
+        differing = [column for column in VARIANT if rows[column].nunique() > 1]
         return [
-            (", ".join(f"{column} {getattr(row, column)}" for column in told) or "as usual", tuple(row))
+            (", ".join(departures(row._asdict(), differing)) or "as usual", tuple(row))
             for row in rows.itertuples(index=False)
         ]
 
@@ -191,7 +190,7 @@ class Explorer:
         self.variant = widgets.Dropdown(description="variant", style=style, layout=_wide(360))
         self.sliders = {
             name: widgets.SelectionSlider(
-                options=[0], description=NAMES[name], style=style, continuous_update=False, layout=_wide(360)
+                options=[0], description=word_of(name), style=style, continuous_update=False, layout=_wide(360)
             )
             for name in SETTINGS
         }
@@ -251,7 +250,8 @@ class Explorer:
     def _fill_list(self) -> None:
         rows = self.found()
         metric = self.sorting.value
-        options = [(_row_label(row, metric), row["record"]) for _, row in rows.iterrows()]
+        also = varied(self.table)
+        options = [(_row_label(row, metric, also), row["record"]) for _, row in rows.iterrows()]
         kept = tuple(record for record in self.picked.value if record in set(rows["record"]))
         self._is_filling = True
         self.picked.options, self.picked.value = options, kept
@@ -346,7 +346,7 @@ class Explorer:
     # Making and showing
 
     def _make(self, job: Job, pair: str, settings: dict[str, Any]) -> None:
-        told = f"{_plain(pair)}, {cell_label(**settings, options={})}"
+        told = f"{_plain(pair)}, {cell_label(settings)}"
         try:
             answer = self._maker.make(job, self._on_progress)
         except OSError as error:
@@ -386,7 +386,7 @@ class Explorer:
         rows = filtered(self._kin(), None, **self.settings)
         self.record = None if rows.empty else self._store.find(rows.iloc[0]["record"])
         self._offer()
-        label = f"{_plain(self.pair.value)}, {cell_label(**self.settings, options={})}"
+        label = f"{_plain(self.pair.value)}, {cell_label(self.settings)}"
         if self.record is None:
             self.status.value = f"<b>Missing:</b> {escape(label)}. No record of the store has these settings."
         else:
@@ -412,10 +412,9 @@ def _plain(pair: str) -> str:
     return pair_label(pair).replace("\n", ", voice ")
 
 
-def _row_label(row: pd.Series, metric: str | None) -> str:
+def _row_label(row: pd.Series, metric: str | None, also: Sequence[str]) -> str:
     value = "" if metric is None else ("  none  " if pd.isna(row[metric]) else f"{row[metric]:8.3f}")
-    settings = cell_label(row["guidance_scale"], row["num_inference_steps"], row["seed"], row)
-    return f"{value}  {_plain(row['pair'])}: {settings}".strip()
+    return f"{value}  {_plain(row['pair'])}: {cell_label(row, also)}".strip()
 
 
 def _number(name: str, text: float | str) -> float | int:

@@ -24,8 +24,9 @@ from latentsync.errors import MediaError, OptionError
 from latentsync.lab.analysis.preferences import LEFT, NEITHER, RIGHT, VOTES
 from latentsync.lab.options.schema import plain_name, sweep_folder
 from latentsync.lab.pages.player import Track, player
+from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import RecordStore
-from latentsync.lab.tables.filter import SAME_INPUTS, SETTINGS, VARIANT
+from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT
 from latentsync.lab.tables.tidy import collect_wide, require_columns
 
 VOTES_FILE = "votes.csv"

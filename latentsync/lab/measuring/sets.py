@@ -1,0 +1,75 @@
+"""FID and FVD of a folder of results against a folder of real clips; see `latentsync.metrics.sets`."""
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from latentsync import media
+from latentsync.device import resolve_device
+from latentsync.errors import MediaError
+from latentsync.faces.geometry import warp_crop
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.track import align
+from latentsync.lab.options.pairs import CLIP_SUFFIXES
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.metrics import sets
+
+SIZE_PX = 128
+FRAME_EVERY = 5  # for FID: neighbours are alike
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """The videos of a folder, by name.
+
+    Raises:
+        MediaError: there is none.
+    """
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
+    if not found:
+        raise MediaError(f"{folder} holds no video ({', '.join(CLIP_SUFFIXES)}); give a folder that does")
+    return found
+
+
+def write_faces(video: Path, folder: Path, detector: LandmarkDetector) -> np.ndarray:
+    """Writes every fifth aligned face of a video as PNG; returns the 16 in its middle, (16, r, r, 3)."""
+    faces = align(media.read_frames(video, VIDEO_RATE_HZ), detector, SIZE_PX)
+    first = (len(faces) - sets.WINDOW_FRAMES) // 2
+    if first < 0:
+        raise MediaError(f"{video} has {len(faces)} frames; at least {sets.WINDOW_FRAMES} are needed, so leave it out")
+    window = []
+    for number, (frame, matrix) in enumerate(zip(media.read_frames(video, VIDEO_RATE_HZ), faces.matrices, strict=True)):
+        picture = warp_crop(frame, matrix, SIZE_PX).permute(1, 2, 0).numpy()
+        if number % FRAME_EVERY == 0:
+            cv2.imwrite(str(folder / f"{video.stem}-{number:05d}.png"), picture[..., ::-1])
+        if first <= number < first + sets.WINDOW_FRAMES:
+            window.append(picture)
+    return np.stack(window)
+
+
+def measure_sets(generated: Path, real: Path) -> dict[str, dict]:
+    """The distances "fid" and "fvd" between two folders of videos; every video counts once.
+
+    Returns:
+        An entry each, as of a record's metrics: without a value, and with the reason, where a set is too small (nothing
+        is decoded then) or a package is not installed.
+
+    Raises:
+        MediaError: a folder holds no video, or one of its videos is too short.
+        FaceNotFoundError: a video shows no face.
+    """
+    folders = {"generated": videos_in(generated), "real": videos_in(real)}
+    counts = [len(videos) for videos in folders.values()]
+    device = str(resolve_device())
+    if sets.refusal(*counts) is not None:
+        nothing = [np.zeros((count, 1, 1, 1, 3), np.uint8) for count in counts]
+        return {"fid": sets.fid(generated, real, *counts), "fvd": sets.fvd(*nothing)}
+    detector, windows = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS), {}
+    with tempfile.TemporaryDirectory(prefix="sets-") as scratch:
+        for name, videos in folders.items():
+            pictures = Path(scratch) / name
+            pictures.mkdir()
+            windows[name] = np.stack([write_faces(video, pictures, detector) for video in videos])
+        frames = sets.fid(*(Path(scratch) / name for name in folders), *counts, device)
+        return {"fid": frames, "fvd": sets.fvd(windows["generated"], windows["real"], device)}

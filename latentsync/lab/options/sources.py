@@ -1,0 +1,159 @@
+"""Where configurations are looked up: in conf/, and in the folders that a command line adds or puts in its place.
+
+Hydra's own flags hold: `--config-name`, `--config-path`, `--config-dir` and `hydra.searchpath`.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+
+from latentsync.errors import OptionError
+from latentsync.lab.options import CONF_DIR
+
+CONFIG_NAME = "config"
+SEARCHPATH = "hydra.searchpath"
+
+
+@dataclass(frozen=True)
+class ConfigSources:
+    """The folders that configurations are looked up in: `config_path`, `config_dir`, then `hydra.searchpath`.
+
+    Attributes:
+        config_name: the configuration that a composition begins with.
+        config_path: the folder in place of conf/; `pkg://` names a package.
+        config_dir: a folder that is looked up after it.
+        searchpath: the overrides of `hydra.searchpath`; without any, the first configuration's own holds.
+
+    Raises:
+        OptionError: a folder is not there, or `config_path` is relative.
+    """
+
+    config_name: str = CONFIG_NAME
+    config_path: str = str(CONF_DIR)
+    config_dir: str | None = None
+    searchpath: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        path = self.config_path
+        if not path.startswith("pkg://"):
+            if not Path(path).is_absolute():
+                raise OptionError(
+                    f"--config-path {path} is relative, and Hydra looks for it among the program's files; give "
+                    f"{Path(path).absolute()}"
+                )
+            _require_folder("--config-path", path)
+        if self.config_dir is not None:
+            _require_folder("--config-dir", self.config_dir)
+
+    @classmethod
+    def of(cls, overrides: Sequence[str], **flags: str | None) -> "ConfigSources":
+        """Those of a command line.
+
+        Args:
+            flags: by attribute; None leaves it as it is.
+
+        Raises:
+            OptionError: as the class.
+        """
+        searchpath = tuple(o for o in overrides if o.lstrip("+").partition("=")[0] == SEARCHPATH)
+        return cls(searchpath=searchpath, **{name: value for name, value in flags.items() if value is not None})
+
+    def search_path(self) -> ConfigSearchPath:
+        """As Hydra's main function has it; `hydra.searchpath` is left to the loader."""
+        path = create_config_search_path(self.config_path)
+        if self.config_dir is not None:
+            folder = f"file://{Path(self.config_dir).absolute()}"
+            path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
+        return path
+
+
+def _require_folder(flag: str, path: str) -> None:
+    if not Path(path).is_dir():
+        raise OptionError(f"{flag} {path} is no folder; give one that has configurations")
+
+
+class SourcesLoader(ConfigLoaderImpl):
+    """Hydra's loader, whose compositions and look-ups know all folders of its sources."""
+
+    def __init__(self, sources: ConfigSources) -> None:
+        super().__init__(sources.search_path())
+        self.sources = sources
+
+    def require_folders(self) -> None:
+        """Refuses a `hydra.searchpath` with a folder that is not there, of which Hydra only warns.
+
+        Raises:
+            OptionError: naming it.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            folders = self._folders.get_sources()
+        if missing := [f"{folder.scheme()}://{folder.path}" for folder in folders if not folder.available()]:
+            raise OptionError(
+                f"{SEARCHPATH} names {', '.join(missing)}, which is no folder; give file:///FOLDER or pkg://PACKAGE"
+            )
+
+    def has(self, config: str) -> bool:
+        """Whether there is such a configuration, by group and name: `experiment/quickstart`."""
+        return self._folders.config_exists(config)
+
+    def choices(self, group: str) -> list[str]:
+        """The configurations of a group."""
+        return self._folders.get_group_options(group)
+
+    def is_group(self, key: str) -> bool:
+        """Whether an override of the key chooses a configuration of a group."""
+        return self._folders.group_exists(key)
+
+    def groups(self) -> list[str]:
+        """The groups, without those inside others."""
+        return self._folders.get_group_options("", ObjectType.GROUP)
+
+    @cached_property
+    def _folders(self) -> CachingConfigRepository:
+        return self._parse_overrides_and_create_caching_repo(self.sources.config_name, [])[1]
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        if config_name is not None:  # else it is Hydra's glob(), which does not look into hydra.searchpath
+            others = [override for override in overrides if override not in self.sources.searchpath]
+            overrides = [*self.sources.searchpath, *others]
+        return super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What Hydra reads from a command line.
+
+    Attributes:
+        is_multirun: whether `--multirun` is given.
+    """
+
+    overrides: list[str]
+    is_multirun: bool
+    sources: ConfigSources
+
+
+def read_command_line(arguments: list[str]) -> CommandLine | None:
+    """The overrides and sources of a command line; None where it asks Hydra for something else, such as its help.
+
+    Raises:
+        OptionError: as `ConfigSources`.
+    """
+    flags = get_args_parser().parse_args(arguments)
+    if any((flags.help, flags.hydra_help, flags.cfg, flags.info, flags.shell_completion, flags.experimental_rerun)):
+        return None
+    sources = ConfigSources.of(
+        flags.overrides, config_name=flags.config_name, config_path=flags.config_path, config_dir=flags.config_dir
+    )
+    return CommandLine(flags.overrides, bool(flags.multirun), sources)

@@ -1,0 +1,179 @@
+"""A folder of generated clips for trainings and tests, and a sheet of faces."""
+
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from latentsync.errors import MediaError, OptionError
+from latentsync.speakers.bounds import GENDERS_OF, RECORDINGS
+from latentsync.speakers.clip import render_clip, write_clip
+from latentsync.speakers.identity import random_identity
+from latentsync.speakers.painter import Expression, Painter, Pose, random_framing
+from latentsync.speakers.recording import Recording, random_recording
+from latentsync.speakers.sentences import fit_random_speech, fit_rested_speech, fit_sentence
+from latentsync.speakers.visemes import SHAPES
+from latentsync.speakers.voice import random_voice, speak
+
+PREFIX = {"female": "g", "male": "m"}
+SHEET_SHAPES = ("rest", "ah", "ee", "oo", "bilabial", "labiodental")
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What the clips of a folder are like.
+
+    Attributes:
+        gender: "g" (women), "m" (men) or "both", who take turns.
+        size_px: side of the picture, an even number from 64 to 2048.
+        seconds: least length of a speech.
+        rest: longest rest in a generated speech, in s; 0: none.
+        seed: clip n depends on it and on n alone, so a longer run begins with the shorter one's clips.
+        sentences: what is said; empty: generated speech.
+        recordings: "varied" (rooms, microphones and noise) or "none" (a clean sound).
+    """
+
+    gender: str = "both"
+    size_px: int = 256
+    seconds: float = 3.0
+    rest: float = 0.0
+    seed: int = 0
+    sentences: tuple[str, ...] = ()
+    recordings: str = "varied"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("gender", self.gender, GENDERS_OF),
+            ("recordings", self.recordings, RECORDINGS),
+        ):
+            if value not in choices:
+                raise OptionError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+        if self.size_px % 2:
+            raise OptionError(f"size is {self.size_px}; H.264 with 4:2:0 colour needs an even number")
+        if self.rest and self.sentences:
+            raise OptionError(f"rest is {self.rest:g} s, beside sentences; it is for generated speech, leave one out")
+
+    def gender_of(self, number: int) -> str:
+        """The gender of clip `number`, "female" or "male"."""
+        return GENDERS_OF[self.gender][number % len(GENDERS_OF[self.gender])]
+
+
+def make_clips(output_dir: Path, count: int, options: ClipOptions | None = None, workers: int = 1) -> None:
+    """Writes clips named g-00001.mp4, m-00002.mp4, ... with their sound (.wav) and truth (.json); some may be there.
+
+    Args:
+        output_dir: made where it is missing.
+        workers: processes.
+
+    Raises:
+        MediaError: a clip of that name was made with other options, or a process ended.
+        OptionError: an option is out of range.
+    """
+    options = options or ClipOptions()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if workers == 1:
+        for number in tqdm(range(count), unit="clip", desc="speakers"):
+            _make_one(output_dir, options, number)
+        return
+    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
+    with ProcessPoolExecutor(workers, spawn, cv2.setNumThreads, (1,)) as pool:
+        waiting = [pool.submit(_make_one, output_dir, options, number) for number in range(count)]
+        try:
+            for done in tqdm(as_completed(waiting), total=count, unit="clip", desc="speakers"):
+                done.result()
+        except BrokenProcessPool as error:
+            raise MediaError("a worker process ended (no memory?); run again with fewer --workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _make_one(output_dir: Path, options: ClipOptions, number: int) -> None:
+    """Clip `number`, unless it is there."""
+    gender = options.gender_of(number)
+    target = output_dir / f"{PREFIX[gender]}-{number + 1:05d}.mp4"
+    own_seed = int(np.random.SeedSequence([options.seed, number]).generate_state(1)[0])
+    identity, voice = random_identity(own_seed, gender), random_voice(own_seed, gender)
+    recording = random_recording(own_seed) if options.recordings == "varied" else None
+    if options.sentences:
+        sentence = fit_sentence(options.sentences, voice, options.seconds, own_seed)
+        speech = speak(sentence, voice)
+    elif options.rest:
+        sentence, speech = fit_rested_speech(voice, options.seconds, options.rest, own_seed)
+    else:
+        sentence, speech = fit_random_speech(voice, options.seconds, own_seed)
+    if target.exists():  # clips get their name when they are whole: an interrupted run goes on where it stopped
+        _require_same(target, sentence, own_seed, options.size_px, recording)
+        return
+    intensity = float(np.random.default_rng([own_seed, 31]).uniform(0.8, 1.15))
+    clip = render_clip(
+        identity,
+        sentence,
+        voice,
+        own_seed,
+        options.size_px,
+        intensity,
+        view_mm=random_framing(own_seed),
+        liveliness=1.0,
+        speech=speech,
+        recording=recording,
+    )
+    write_clip(clip, target, preset="veryfast")
+
+
+def _require_same(target: Path, sentence: str, seed: int, size_px: int, recording: Recording | None) -> None:
+    """MediaError where the clip that stands at `target` is not the one that would be made."""
+    try:
+        truth = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
+        recorded = None if recording is None else json.loads(json.dumps(vars(recording)))
+        made = truth["sentence"], truth["seed"], truth["size_px"], truth.get("recording")
+        same = made == (sentence, seed, size_px, recorded)
+    except (OSError, ValueError, KeyError):
+        same = False
+    if not same:
+        raise MediaError(f"{target} exists and was made with other options; give another --output_dir or remove it")
+
+
+def read_sentences(path: Path) -> tuple[str, ...]:
+    """The sentences of a text file, one on each line.
+
+    Raises:
+        MediaError: it cannot be read, or holds none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"the sentences {path} cannot be read ({error}); give a UTF-8 text file") from error
+    sentences = tuple(line.strip() for line in lines if line.strip())
+    if not sentences:
+        raise MediaError(f"{path} holds no sentence; write one on each line")
+    return sentences
+
+
+def write_sheet(output: Path, count: int = 6, options: ClipOptions | None = None, view_mm: float | None = None) -> None:
+    """Writes a PNG: one row a person, one column a mouth shape.
+
+    Args:
+        options: gender, size_px and seed count.
+        view_mm: side of the picture in the plane of the face; None: a close-up each.
+
+    Raises:
+        MediaError: the file cannot be written.
+        OptionError: an option is out of range.
+    """
+    options, rows = options or ClipOptions(), []
+    for number in tqdm(range(count), unit="face", desc="speakers"):
+        seed = options.seed + number
+        identity = random_identity(seed, options.gender_of(number))
+        painter = Painter(identity, options.size_px, view_mm or random_framing(seed))
+        frames = [painter.paint(Pose(), Expression(smile=0.1), SHAPES[name]) for name in SHEET_SHAPES]
+        frames.append(painter.paint(Pose(yaw=5), Expression(eyes=0.0, brows=1.0), SHAPES["rest"]))
+        rows.append(np.hstack(frames))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(output), np.vstack(rows)[..., ::-1]):
+        raise MediaError(f"the sheet cannot be written to {output}; give a path that ends in .png")
