@@ -1,10 +1,12 @@
 """The original run end to end with small seeded networks: each of its stored intermediate tensors is met again."""
 
 import json
+import math
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
+from rounding import EPS
 from safetensors.torch import load_file
 
 from latentsync.audio.features import Audio2Feature
@@ -45,7 +47,10 @@ def drawn(run, vae):
 def test_noise_and_encoded_faces(run, vae, drawn, agree):
     tensors, _ = run
     noise, (for_masked, for_reference) = drawn
-    agree("noise frame, sampler.rng=reference", noise.noise[:, :, 0], tensors["noise0"], within=0, **ORIGINAL)
+    # The same bits become r * cos(a), r up to sqrt(-2 log(2^-24)), by other functions on processors without AVX2: the
+    # angle, up to 2 pi, is rounded to eps / 2 of itself; logarithm, root, cosine and product add an eps each
+    within = math.sqrt(-2 * math.log(2**-24)) * (math.pi + 4) * EPS
+    agree("noise frame, sampler.rng=reference", noise.noise[:, :, 0], tensors["noise0"], within=within, **ORIGINAL)
     pixels = crops_to_pixels(tensors["faces0_uint8"][:1])
     masked = encode(vae, masked_images(pixels, mouth_mask("mask", 256)), for_masked[:1])
     reference = encode(vae, pixels, for_reference[:1])
