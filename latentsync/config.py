@@ -113,9 +113,9 @@ class SamplerOptions:
         ends = self.guidance_interval
         is_pair = isinstance(ends, list | tuple) and len(ends) == 2 and all(map(is_number, ends))
         if not (is_pair and 0 <= ends[0] < ends[1] <= 1):
-            shown = list(ends) if isinstance(ends, list | tuple) else ends
+            value = list(ends) if isinstance(ends, list | tuple) else ends
             raise OptionError(
-                f"guidance_interval is {shown}; it must be two shares of the noise, low and high, with "
+                f"guidance_interval is {value}; it must be two shares of the noise, low and high, with "
                 f"0 <= low < high <= 1 ({list(GUIDANCE_INTERVAL)} is the usual choice)"
             )
         object.__setattr__(self, "guidance_interval", tuple(ends))

@@ -97,10 +97,10 @@ class OptionInfo:
             fits = (is_whole if self.whole else is_number)(value)
             fits = fits and (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
             if not (fits and (self.multiple == 1 or value % self.multiple == 0)):
-                shown = repr(value) if isinstance(value, str) else value
+                text = repr(value) if isinstance(value, str) else value
                 hint = f" ({self.hint})" if self.hint else ""
                 or_open = ", or null to leave it open" if self.is_open else ""
-                raise OptionError(f"{name} is {shown}; it must be {self._wanted()}{or_open}{hint}")
+                raise OptionError(f"{name} is {text}; it must be {self._wanted()}{or_open}{hint}")
 
     def _wanted(self) -> str:
         if self.multiple > 1:
