@@ -81,7 +81,8 @@ def measure_records(
     Returns:
         How many could not be measured.
     """
-    failed, reasons = 0, Counter()
+    failed = 0
+    reasons: Counter[str] = Counter()
     for number, record in enumerate(records, start=1):
         start, missing = time.perf_counter(), wanted if again else lacking(record, wanted)
         label = f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
