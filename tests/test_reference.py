@@ -17,7 +17,8 @@ from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
 from latentsync.lab.options.schema import read_config
 from latentsync.lab.records.identity import identity
-from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline
+from latentsync.media import VIDEO_RATE_HZ
+from latentsync.pipeline import LipsyncPipeline
 
 CLIP, VOICE = SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav"
 FAST = Options(SamplerOptions(guidance_scale=1.0, num_inference_steps=1))
