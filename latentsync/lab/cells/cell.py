@@ -20,6 +20,7 @@ from latentsync.files import write_json
 from latentsync.generation.references import GAP_FRAMES
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
+from latentsync.generation.windows import num_output_frames
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import PairBar
@@ -38,7 +39,7 @@ from latentsync.lab.records.store import (
     record_id,
 )
 from latentsync.metrics.evaluate import Evaluation
-from latentsync.pipeline import LipsyncPipeline, num_output_frames
+from latentsync.pipeline import LipsyncPipeline
 
 
 def options_for(pair: Pair, config: RunConfig) -> Options:
