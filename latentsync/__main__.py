@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     from latentsync.lab import commands
 
-    return commands.run(sys.argv[1:] if arguments is None else arguments)
+    return commands.dispatch(sys.argv[1:] if arguments is None else arguments)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,18 @@ of Hydra, and importing it is cheap.
 the device. The filled-in value is what is printed, recorded and hashed.
 """
 
-import json
-import math
-import numbers
-from collections.abc import Mapping
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
 from latentsync.errors import OptionError
+from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
 
-GENDERS = ("female", "male", "neutral")
+SPEAKER_GENDERS = ("female", "male")
+GENDERS = (*SPEAKER_GENDERS, "neutral")  # of a clip: "neutral" where the speaker's is unknown
 MASKS = ("mask", "mask2", "mask3", "mask4")
 RNGS = ("own", "reference")
 LENGTHS = ("sound", "reference")
@@ -41,154 +42,6 @@ MIN_DURATION_S = 0.2  # of a sound that lips can follow
 MAX_SEED = 2**63 - 1
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule's offset of 1 leaves no room for one more
 
-AS_DEFAULT = object()
-NOT_USED = "none"  # an option of a table that its row's other options make meaningless
-
-
-def is_whole(value: object) -> bool:
-    """Whether a value is a whole number; True and False are none."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is a finite real number; True and False are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-@dataclass(frozen=True)
-class OptionInfo:
-    """What is known of one option.
-
-    Attributes:
-        name: of its field.
-        default: None where it is left open.
-        help: what it does, in a sentence or two.
-        label: how a value other than the default is called: "guidance in the {}".
-        word: the heading of its column in reports.
-        choices: the allowed words; empty where it is a number.
-        least, most: the bounds of a number; None where there is none.
-        whole: whether the number must be a whole one.
-        multiple: of which the number must be a multiple.
-        hint: which value is usual, for refusals.
-        is_open: whether None is allowed, and leaves it open.
-        absent: the value that was in effect in records made before the option existed; AS_DEFAULT: the default.
-        in_identity: how the id of a record covers it: "always", as for the options that every record has;
-            "departure": where it is not the value of records made before it existed; "beside": under a name of its own;
-            "never": it does not change the pixels.
-        is_recorded: whether records keep it.
-        by_pair: whether its open value depends on the pair: then two values in a table are not two settings.
-        in_cost: whether the time of one pass of the network depends on it.
-    """
-
-    name: str
-    default: Any
-    help: str
-    label: str
-    word: str
-    choices: tuple[str, ...] = ()
-    least: float | None = None
-    most: float | None = None
-    whole: bool = False
-    multiple: int = 1
-    hint: str = ""
-    is_open: bool = False
-    absent: Any = AS_DEFAULT
-    in_identity: str = "departure"
-    is_recorded: bool = True
-    by_pair: bool = False
-    in_cost: bool = False
-
-    @property
-    def record_default(self) -> Any:
-        """The value that was in effect in records made before the option existed."""
-        return self.default if self.absent is AS_DEFAULT else self.absent
-
-    @property
-    def is_text(self) -> bool:
-        """Whether tables hold it as text."""
-        return not self.whole and self.least is None
-
-    def check(self, value: Any, name: str | None = None) -> None:
-        """Refuses a value that the option cannot take.
-
-        Raises:
-            OptionError: naming the value, the bound and what to give instead.
-        """
-        name = name or self.name
-        if value is None and self.is_open:
-            return
-        if self.choices:
-            if value not in self.choices:
-                near = get_close_matches(str(value), self.choices, 1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                or_open = ", or null to leave it open" if self.is_open else ""
-                raise OptionError(
-                    f"{name} {value!r} is unknown; choose one of {', '.join(self.choices)}{or_open}{hint}"
-                )
-        elif self.whole or self.least is not None:
-            fits = (is_whole if self.whole else is_number)(value)
-            fits = fits and (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
-            if not (fits and (self.multiple == 1 or value % self.multiple == 0)):
-                shown = repr(value) if isinstance(value, str) else value
-                hint = f" ({self.hint})" if self.hint else ""
-                or_open = ", or null to leave it open" if self.is_open else ""
-                raise OptionError(f"{name} is {shown}; it must be {self._wanted()}{or_open}{hint}")
-
-    def _wanted(self) -> str:
-        if self.multiple > 1:
-            kind = f"a multiple of {self.multiple}"
-        else:
-            kind = "a whole number" if self.whole else "a finite number"
-        if self.most is None:
-            return f"{kind} and at least {self.least}" if self.multiple > 1 else f"{kind} of at least {self.least}"
-        return f"{kind} from {self.least} to {'2^63-1' if self.most == MAX_SEED else self.most}"
-
-    def departs(self, value: Any) -> bool:
-        """Whether a resolved value differs from the one that goes without saying; an open default never does."""
-        usual = self.record_default if self.default is None else self.default
-        return usual is not None and self.cell(value) not in (self.cell(usual), NOT_USED)
-
-    def is_covered(self, value: Any) -> bool:
-        """Whether the id of a record covers a resolved value."""
-        if self.in_identity == "departure":
-            return self.cell(value) != self.cell(self.record_default)
-        return self.in_identity == "always"
-
-    def text(self, value: Any) -> str:
-        """A value in words: "guidance in the mouth"."""
-        return self.label.format(f"{value:g}" if isinstance(value, float) else self.cell(value))
-
-    @staticmethod
-    def cell(value: Any) -> Any:
-        """A resolved value as tables hold it: lists as JSON, nothing as "none"."""
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return NOT_USED
-        return json.dumps(list(value)) if isinstance(value, list | tuple) else value
-
-    def value(self, cell: Any) -> Any:
-        """The resolved value that a table's cell holds; None for one that is missing or not used."""
-        if self.cell(cell) == NOT_USED or cell == NOT_USED:
-            return None
-        return json.loads(cell) if isinstance(cell, str) and not self.choices and cell.startswith("[") else cell
-
-
-def option(default: Any, help: str, label: str, word: str = "", **facts: Any) -> Any:
-    """A dataclass field that is an option; `facts` are further attributes of `OptionInfo`."""
-    return field(default=default, metadata={"help": help, "label": label, "word": word, **facts})
-
-
-def info_of(kind: type, name: str) -> OptionInfo:
-    """What is known of a section's option."""
-    return next(info for info in section_infos(kind) if info.name == name)
-
-
-def section_infos(kind: type) -> list[OptionInfo]:
-    """What is known of each option of a section such as `SamplerOptions`, in order."""
-    return [
-        OptionInfo(one.name, one.default, **{**one.metadata, "word": one.metadata["word"] or one.name})
-        for one in fields(kind)
-    ]
-
 
 def _check(section: Any) -> None:
     for info in section_infos(type(section)):
@@ -210,7 +63,7 @@ class SamplerOptions:
         hint="20 is the usual choice", in_identity="always",
     )  # fmt: skip
     seed: int = option(
-        1247, "of the noise and of VAE sampling.", "seed {}", whole=True, least=0, most=MAX_SEED,
+        1247, "of all random numbers: the noise and the VAE's samples.", "seed {}", whole=True, least=0, most=MAX_SEED,
         hint="1247 is the usual choice", in_identity="always",
     )  # fmt: skip
     num_frames: int | None = option(
@@ -219,8 +72,9 @@ class SamplerOptions:
     )  # fmt: skip
     rng: str = option(
         "own",
-        'draws. "own" gives the noise and each use of the VAE a generator of its own, so that results depend neither '
-        'on the device nor on the grouping of windows; "reference" draws in the original\'s order from one generator.',
+        'how random numbers are drawn. "own" gives the noise and each use of the VAE a generator of its own, so that '
+        'results depend neither on the device nor on the grouping of windows; "reference" draws in the original\'s '
+        'order from one generator.',
         "rng {}", choices=RNGS, in_identity="always",
     )  # fmt: skip
     deepcache_interval: int = option(
@@ -262,9 +116,9 @@ class SamplerOptions:
         ends = self.guidance_interval
         is_pair = isinstance(ends, list | tuple) and len(ends) == 2 and all(map(is_number, ends))
         if not (is_pair and 0 <= ends[0] < ends[1] <= 1):
-            shown = list(ends) if isinstance(ends, list | tuple) else ends
+            value = list(ends) if isinstance(ends, list | tuple) else ends
             raise OptionError(
-                f"guidance_interval is {shown}; it must be two shares of the noise, low and high, with "
+                f"guidance_interval is {value}; it must be two shares of the noise, low and high, with "
                 f"0 <= low < high <= 1 ({list(GUIDANCE_INTERVAL)} is the usual choice)"
             )
         object.__setattr__(self, "guidance_interval", tuple(ends))
@@ -302,12 +156,13 @@ class VideoOptions:
     )  # fmt: skip
     geometry: str = option(
         "float32",
-        'of the warps. "float32" is the best; "float16" moves faces as the original\'s 1.6 and late 1.5 do on a GPU; '
-        '"lanczos" aligns and reads them as its 1.0 does.',
+        'numbers of the warps. "float32" is the best; "float16" moves faces as the original\'s 1.6 and late 1.5 do on '
+        'a GPU; "lanczos" aligns and reads them as its 1.0 does.',
         "{} geometry", choices=GEOMETRIES, in_identity="always",
     )  # fmt: skip
     rounding: str = option(
-        "nearest", 'of levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.',
+        "nearest",
+        'of pixel levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.',
         "rounding {}", choices=ROUNDINGS, in_identity="always",
     )  # fmt: skip
     reference: str | None = option(
@@ -402,6 +257,35 @@ class Options:
         named = {name: value for section in SECTIONS for name, value in vars(getattr(self, section)).items()}
         named["size_px"] = self.video.size_px
         return {name: named[name] for name in recorded_infos()}
+
+
+def takes_options(**defaults: Any) -> Callable[[Callable], Callable]:
+    """Decorates a function with `**options`: its signature and docstring then list every option of `Options`.
+
+    Options that the function names itself are left to it.
+
+    Args:
+        defaults: of this function, where they differ from the options' own.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+        parameters = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        lines = [inspect.cleandoc(function.__doc__ or ""), "", "Options:"]
+        wrapper = textwrap.TextWrapper(110, " " * 8, " " * 12, break_long_words=False, break_on_hyphens=False)
+        for kind in SECTIONS.values():
+            lines.append(f"    {kind.__doc__.rstrip('.')}:")
+            types = {one.name: one.type for one in fields(kind)}
+            for info in section_infos(kind):
+                if info.name not in signature.parameters:
+                    facts = {"default": defaults.get(info.name, info.default), "annotation": types[info.name]}
+                    parameters.append(inspect.Parameter(info.name, inspect.Parameter.KEYWORD_ONLY, **facts))
+                    lines.append(wrapper.fill(info.described(facts["default"])))
+        function.__signature__ = signature.replace(parameters=parameters)
+        function.__doc__ = "\n".join(lines)
+        return function
+
+    return decorate
 
 
 def recorded_infos() -> dict[str, OptionInfo]:

@@ -51,10 +51,20 @@ def resolve_dtype(name: str | None, device: torch.device) -> torch.dtype:
         if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= MIN_FLOAT16_CAPABILITY:
             return torch.float16
         return torch.bfloat16 if device.type == "cpu" and _cpu_has_native_bfloat16() else torch.float32
+    dtype = named_dtype(name)
+    if dtype == torch.float16 and device.type == "cpu":
+        raise OptionError("dtype float16 does not run well on a CPU; use bfloat16 or float32")
+    return dtype
+
+
+def named_dtype(name: str) -> torch.dtype:
+    """ "bfloat16" -> `torch.bfloat16`.
+
+    Raises:
+        OptionError: the name is none of `config.DTYPES`.
+    """
     if name not in DTYPES:
         raise OptionError(f"dtype {name!r} is unknown; choose one of {', '.join(DTYPES)}")
-    if name == "float16" and device.type == "cpu":
-        raise OptionError("dtype float16 does not run well on a CPU; use bfloat16 or float32")
     return getattr(torch, name)
 
 

@@ -1,15 +1,16 @@
-"""Files and folders that are there whole or not at all. Knows nothing of what they hold.
+"""Files and folders that appear whole or not at all.
 
-What is unfinished lies beside its final place under a hidden name of its own, so that of several processes that write
-the same, each writes its own and the last one wins. A killed process may leave such a name behind, and nothing else.
+Unfinished content lies beside its final place, under a hidden name that no other process uses, and gets its final name
+by one rename. So a reader sees the old content or the new one, never a half. Where several processes write the same
+place, each writes its own copy. A killed process may leave a hidden name behind and nothing else; the next process that
+writes beside it removes such folders.
 """
 
 import json
 import os
 import shutil
 import socket
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -22,7 +23,10 @@ _in_use: set[str] = set()  # private folders of this process
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; it becomes `path` when the block ends well, and goes away when not."""
+    """A path to write a file to. The file becomes `path` when the block ends, or is removed when the block fails.
+
+    The folder of `path` is made where it does not exist.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
     try:
@@ -44,24 +48,40 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A path to make a folder at; it becomes `path`, in place of what was there, when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        part = Path(scratch) / path.name
+def whole_folder(path: Path, is_kept: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """An empty folder to fill. It becomes `path` when the block ends, or is removed when the block fails.
+
+    What was at `path` is replaced. The new folder lies in a private folder beside `path`, see `private_folder`.
+
+    Args:
+        is_kept: takes `path` when the block has ended, and says whether to leave what is there, as when another process
+            has written it first; then the new folder is removed. By default nothing is left.
+
+    Raises:
+        MediaError: the folder of `path` cannot be written.
+    """
+    with private_folder(path.parent) as scratch:
+        part = scratch / path.name
+        part.mkdir()
         yield part
-        if path.exists():  # set aside, since a folder cannot replace another at once; it goes with the scratch
-            os.rename(path, Path(scratch) / "before")
-        os.rename(part, path)
+        if is_kept is not None and is_kept(path):
+            return
+        try:
+            if path.exists():  # set aside, since a folder cannot replace another at once; removed with the scratch
+                os.rename(path, scratch / "before")
+            os.rename(part, path)
+        except OSError:  # another process put its folder there in between
+            if is_kept is None or not is_kept(path):
+                raise
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Writes a JSON file so that it is there whole or not at all."""
+    """Writes a JSON file with sorted keys; another process sees the old or the new one."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict | None:
-    """The content of a JSON file; None where there is none or it is not whole."""
+    """The object in a JSON file; None where the file is absent or damaged, or holds something else."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -71,9 +91,9 @@ def read_json(path: Path) -> dict | None:
 
 @contextmanager
 def private_folder(root: Path) -> Iterator[Path]:
-    """A folder below `root` for unfinished files of this process, gone when the block ends.
+    """A folder in `root` for the unfinished files of this process; it is removed when the block ends.
 
-    Folders that killed processes of this machine left behind are removed on the way.
+    Private folders that killed processes of this machine left in `root` are removed first, see `remove_abandoned`.
 
     Raises:
         MediaError: `root` cannot be written.
@@ -84,7 +104,7 @@ def private_folder(root: Path) -> Iterator[Path]:
         remove_abandoned(root)
         part.mkdir(parents=True)
     except OSError as error:
-        raise MediaError(f"{root} cannot be written ({error.strerror}); choose another folder for results") from error
+        raise MediaError(f"{root} cannot be written ({error.strerror}); choose another folder") from error
     try:
         yield part
     finally:
@@ -92,12 +112,23 @@ def private_folder(root: Path) -> Iterator[Path]:
         _in_use.discard(part.name)
 
 
-def remove_abandoned(root: Path) -> None:
-    """Removes the private folders below `root` that killed processes of this machine left behind."""
-    for part in root.glob(f"{PART_PREFIX}*-{socket.gethostname()}-*"):
-        pid = part.name.rsplit("-", 1)[-1]
-        if pid.isdigit() and part.name not in _in_use and not (int(pid) != os.getpid() and _is_alive(int(pid))):
+def remove_abandoned(root: Path, is_locked: bool = False) -> None:
+    """Removes the private folders in `root` that killed processes left behind.
+
+    Args:
+        is_locked: whether only this process may write to `root`. Then folders of other machines are removed, too;
+            otherwise those of this machine only, since a process of another machine may still be running.
+    """
+    host = "*" if is_locked else socket.gethostname()
+    for part in root.glob(f"{PART_PREFIX}*-{host}-*"):
+        if part.name not in _in_use and (is_locked or _is_abandoned(part)):
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Whether the process of this machine that a private folder is named by has ended."""
+    pid = part.name.rsplit("-", 1)[-1]
+    return pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid)))
 
 
 def _is_alive(pid: int) -> bool:

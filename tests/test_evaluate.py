@@ -7,20 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from latentsync import media, weights
 from latentsync.errors import OptionError
-from latentsync.faces.geometry import warp_crop
+from latentsync.faces.crops import aligned_crops
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import mouth_mask
 from latentsync.faces.track import align
 from latentsync.lab.commands.measure import main as measure_command
 from latentsync.lab.commands.measure_sets import main as measure_sets
 from latentsync.lab.measuring.records import wanted_of
-from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
+from latentsync.lab.options.schema import MetricsConfig, metric_sets
+from latentsync.media.sound import to_int16
 from latentsync.metrics import blending, controls, identity, sets
 from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction_of, entry, table
 from latentsync.metrics.evaluate import evaluate, needed_parts
@@ -28,7 +27,6 @@ from latentsync.metrics.face_tracks import crop_track, find_tracks, landmark_box
 from latentsync.metrics.families import FAMILIES, Batch, Family, Networks, Subject
 from latentsync.metrics.families.pictures import bounding_box
 from latentsync.metrics.own_syncnet import load_trained_syncnet
-from latentsync.metrics.speech_features import to_int16
 from latentsync.metrics.syncnet import SyncNet, clip_embeddings, window_distances
 from latentsync.metrics.syncnet import scores as syncnet_scores
 
@@ -73,12 +71,11 @@ def test_names_tell_what_a_number_says():
         entry("psnr", None)
 
 
-def test_the_sets_of_the_command_are_those_of_the_configuration():
-    for name, families in METRIC_SETS.items():
-        told = yaml.safe_load((CONF_DIR / "metrics" / f"{name}.yaml").read_text())
-        assert told == vars(MetricsConfig.of(families))
-    assert set(MetricsConfig().families) == set(METRIC_SETS["standard"])
-    assert wanted_of("quick, lpips_vgg").families == MetricsConfig.of([*METRIC_SETS["quick"], "lpips_vgg"]).families
+def test_the_command_takes_sets_and_families():
+    sets = metric_sets()
+    assert list(sets) == ["full", "quick", "standard"] and set(sets["full"]) == set(FAMILIES)
+    assert set(sets["quick"]) < set(sets["standard"]) < set(sets["full"])
+    assert wanted_of("quick, lpips_vgg") == MetricsConfig.of([*sets["quick"], "lpips_vgg"])
     with pytest.raises(OptionError, match="names beauty"):
         wanted_of("quick,beauty")
 
@@ -227,7 +224,7 @@ def test_a_shift_of_frames_is_found_by_every_measure_of_sync():
     clip, shift = SHIPPED_DIR / "g-clara.mp4", 4
     voice = media.read_sound(clip, 16_000)
     faces = align(media.read_frames(clip), MediaPipeLandmarks(refinements=1), 128)
-    crops = torch.stack([warp_crop(*pair, 128) for pair in zip(media.read_frames(clip), faces.matrices, strict=True)])
+    crops = aligned_crops(media.read_frames(clip), faces.matrices, 128)
     later = [max(i - shift, 0) for i in range(len(crops))]
     judge = Networks(sync_mini=load_trained_syncnet("mini"))
     subject = Subject(128, voice, voice, "own", num_natural=len(later), networks=judge)

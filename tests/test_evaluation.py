@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.lab.analysis.intervals import difference_interval, mean_interval, ratio_interval, share_interval
 from latentsync.lab.commands import evaluate
@@ -26,7 +27,7 @@ from latentsync.metrics.articulation import (
 )
 from latentsync.metrics.reconstruction import psnr_db
 from latentsync.speakers.real_speech import find_recordings
-from latentsync.speakers.voice import RATE_HZ, Phone, Speech, Voice, speak
+from latentsync.speakers.voice import Phone, Speech, Voice, speak
 
 # --- measures ---
 
@@ -167,7 +168,7 @@ def test_no_training_can_draw_a_held_out_person():
 
 
 def test_pieces_of_a_speech_tile_it_and_begin_with_frames():
-    sound = np.arange(round(7.1 * RATE_HZ)).astype(np.int16)
+    sound = np.arange(round(7.1 * SOUND_RATE_HZ)).astype(np.int16)
     phones = (Phone("pau", 0.0, 1.0), Phone("ah", 1.0, 5.0), Phone("m", 5.0, 7.1))
     pieces = pieces_of(Speech(sound, phones))
     assert np.array_equal(np.concatenate([piece.sound for piece in pieces]), sound)
@@ -176,7 +177,7 @@ def test_pieces_of_a_speech_tile_it_and_begin_with_frames():
     assert [p.name for p in first] == ["pau", "ah"] and [p.name for p in second] == ["ah", "m"]
     assert first[-1].end_s == pytest.approx(pieces[0].duration_s) and second[0].start_s == 0
     assert second[-1].end_s == pytest.approx(pieces[1].duration_s)
-    assert len(pieces_of(Speech(sound[:RATE_HZ], phones[:1]))) == 1
+    assert len(pieces_of(Speech(sound[:SOUND_RATE_HZ], phones[:1]))) == 1
 
 
 # --- the command ---

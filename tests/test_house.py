@@ -14,34 +14,12 @@ import yaml
 from fidelity import TABLE_BEGINS, TABLE_ENDS
 
 ROOT = Path(__file__).resolve().parents[1]
-FORBIDDEN = {
-    "latentsync": {"experiments", "notebooks", "tests"},
-}
 CONDA_EXTRAS = ("dev", "train", "cluster", "browser")  # in environment.yml; `gpu` has a file of its own
 CONDA_NAMES = {"torch": "pytorch"}
 NAMED_BY_THE_USER = (
     "jupyterlab", "torch", "diffusers", "transformers", "xformers", "hydra-core", "wandb", "matplotlib", "lpips",
     "pytest", "nbmake",
 )  # fmt: skip
-
-
-def imported(path: Path) -> set[str]:
-    """The top-level packages that a file imports, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(node.module)
-    return {name.split(".")[0] for name in names}
-
-
-@pytest.mark.parametrize("room", FORBIDDEN)
-def test_no_room_reaches_back(room):
-    files = list((ROOT / room).rglob("*.py"))
-    assert files
-    reaching = {str(path.relative_to(ROOT)): hit for path in files if (hit := imported(path) & FORBIDDEN[room])}
-    assert reaching == {}
 
 
 def by_name(lines: Iterable[str]) -> dict[str, str]:

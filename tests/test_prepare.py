@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from latentsync.errors import MediaError, OptionError
-from latentsync.faces.geometry import apply_affine, crop_box_size, warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.crops import aligned_crops
+from latentsync.faces.geometry import apply_affine, crop_box_size
+from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import LEFT_BROW, NOSE, RIGHT_BROW, align
 from latentsync.lab.commands import prepare as command
 from latentsync.lab.console import INTERRUPTED
 from latentsync.lab.training import prepare
 from latentsync.media import VideoWriter, read_frames, read_sound
+from latentsync.metrics.face_tracks import framed_faces
 from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.sync_mini import SyncMiniScores
 from latentsync.metrics.syncnet import SyncScores
@@ -162,8 +164,8 @@ def test_speakers_are_prepared_and_the_rest_is_told(prepared, capsys):
 def test_a_piece_is_what_inference_sees(raw, clips):
     clip = clips["g-clara-000"]
     frames = list(read_frames(raw / "g-clara.mp4"))
-    faces = align(frames, MediaPipeLandmarks(LANDMARK_REFINEMENTS), SIZE)
-    expected = torch.stack([warp_crop(frame, m, SIZE) for frame, m in zip(frames, faces.matrices, strict=True)])
+    faces = align(frames, MediaPipeLandmarks(), SIZE)
+    expected = aligned_crops(frames, faces.matrices, SIZE)
     assert clip.num_frames == FRAMES and clip.size_px == SIZE
     np.testing.assert_allclose(clip.matrices, faces.matrices, atol=1e-6)
     error = (clip.frames().float() - expected.float()).square().mean((1, 2, 3))
@@ -177,7 +179,7 @@ def test_the_pieces_come_as_a_table(raw, prepared):
     clara = table.loc["g-clara-000"]
     assert (clara["source"], clara["start_s"], clara["with_face"]) == ("g-clara.mp4", 0, 1)
     assert clara["seconds"] == pytest.approx(FRAMES / 25, abs=0.05)
-    face = align(read_frames(raw / "g-clara.mp4"), MediaPipeLandmarks(refinements=4), SIZE).landmarks[0]
+    face = align(read_frames(raw / "g-clara.mp4"), MediaPipeLandmarks(), SIZE).landmarks[0]
     height = face[:, 1].max() - face[:, 1].min()
     assert height < clara["face_px"] < 2 * height
 
@@ -367,7 +369,7 @@ def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained
 def test_syncnet_sees_the_face_in_its_own_framing():
     frame = np.zeros((400, 400, 3), np.uint8)
     frame[150:250, 160:240] = 255  # the face's box: 80 x 100 px around (200, 200)
-    (crop,) = sound_room.syncnet_crops([frame], np.array([[160.0, 150, 240, 250]]))
+    (crop,) = framed_faces([frame], np.array([[160.0, 150, 240, 250]]))
     rows, columns = (np.flatnonzero(crop[..., 0].max(axis) > 127) for axis in (1, 0))
     scale = 224 / 140  # 1.4 half sides either way
     assert abs(rows[0]) <= 1 and abs(rows[-1] - 100 * scale) <= 2  # begins at the top
@@ -399,14 +401,15 @@ def test_a_killed_run_leaves_no_half_piece_and_the_next_goes_on(job, monkeypatch
     with monkeypatch.context() as patch:
         if at == "picture":
             calls = iter(range(1000))
-            warp = room.warp_crop
+            pictures = room.aligned_pictures
 
             def broken(*arguments):
-                if next(calls) == 55:  # in the second piece
-                    raise KeyboardInterrupt
-                return warp(*arguments)
+                for picture in pictures(*arguments):
+                    if next(calls) == 55:  # in the second piece
+                        raise KeyboardInterrupt
+                    yield picture
 
-            patch.setattr(room, "warp_crop", broken)
+            patch.setattr(room, "aligned_pictures", broken)
         else:
             replace = prepare.os.replace
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.lab.cells.cell import options_for
 from latentsync.lab.cells.loading import pipeline_of
@@ -46,7 +46,7 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
     window = preview_window(pipeline, pair, options)
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
     whole = list(pipeline.generate(prepared, options))
-    voice = np.asarray(media.read_sound(pair.voice, RATE_HZ))
+    voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
     first, stop = loudest_window(voice, len(whole), options.sampler.num_frames)
     crops = [made.crop.permute(1, 2, 0).numpy() for made in whole[first:stop]]
     np.testing.assert_array_equal(window.clip, crops)

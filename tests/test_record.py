@@ -58,7 +58,7 @@ def test_what_killed_processes_left_is_removed_even_under_our_own_number(tmp_pat
     for folder in old:
         folder.mkdir(parents=True)
     with store.new("abc") as folder:
-        assert [path.name for path in store.root.iterdir()] == [folder.name]
+        assert [path.name for path in store.root.iterdir()] == [folder.parent.name]
         write_json(folder / RECORD_FILE, {})
 
 

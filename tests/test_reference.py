@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from latentsync import media
 from latentsync.config import Options, SamplerOptions, VideoOptions
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import OptionError
 from latentsync.faces.geometry import warp_crop
 from latentsync.generation.references import GAP_FRAMES, frames_needed, reference_order
@@ -17,7 +18,7 @@ from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
 from latentsync.lab.options.schema import read_config
 from latentsync.lab.records.identity import identity
-from latentsync.pipeline import VIDEO_RATE_HZ, LipsyncPipeline
+from latentsync.pipeline import LipsyncPipeline
 
 CLIP, VOICE = SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav"
 FAST = Options(SamplerOptions(guidance_scale=1.0, num_inference_steps=1))

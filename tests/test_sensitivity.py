@@ -24,7 +24,7 @@ from latentsync.lab.evaluation.sensitivity import (
     verdicts,
 )
 from latentsync.lab.figures.curves import changes_figure, sensitivity_figure
-from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
+from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.media import VideoWriter
 from latentsync.metrics.definitions import DEFINITIONS, definition_of
 
@@ -75,7 +75,7 @@ def families_of(damage: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> pd.DataFrame:
-    folder, detector = tmp_path_factory.mktemp("clips"), MediaPipeLandmarks(refinements=4)
+    folder, detector = tmp_path_factory.mktemp("clips"), MediaPipeLandmarks()
     clips = [folder / f"{number}.mp4" for number in NUMBERS]
     for number, clip in zip(NUMBERS, clips, strict=True):
         speak_clip(number, clip)
@@ -83,7 +83,7 @@ def table(tmp_path_factory) -> pd.DataFrame:
     for clip, other in zip(clips, [*clips[1:], clips[0]], strict=True):
         whole = WholeClip(clip, other, detector)
         for step in all_steps(strongest=True):
-            families = METRIC_SETS["standard"] if step[0] == UNDAMAGED else families_of(step[0])
+            families = metric_sets()["standard"] if step[0] == UNDAMAGED else families_of(step[0])
             found.append(whole.values(MetricsConfig.of(families), step))
         part = folder / f"part-{clip.name}"
         frames = list(media.read_frames(clip, 25, stop=VGG_FRAMES))

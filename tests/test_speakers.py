@@ -411,7 +411,7 @@ def test_shipped_truth_is_what_the_code_makes(name: str) -> None:
 @pytest.fixture(scope="module")
 def landmarks_of():
     try:
-        return MediaPipeLandmarks()
+        return MediaPipeLandmarks(refinements=0)
     except LatentSyncError as error:
         pytest.skip(f"MediaPipe's networks are not here: {error}")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.metrics.sync import EYE_CORNERS
+from latentsync.constants import RIGHT_EYE_CORNERS
 from latentsync.metrics.temporal import (
     CHIN,
     boundary_ratio,
@@ -21,7 +21,7 @@ EYES_PX = 50
 def faces(frames: int, trembling_px: float) -> np.ndarray:
     """A face that moves sideways at constant speed while its chin goes up and down from frame to frame."""
     points = np.zeros((frames, 468, 3))
-    points[:, list(EYE_CORNERS[1]), 0] = EYES_PX
+    points[:, list(RIGHT_EYE_CORNERS), 0] = EYES_PX
     points[..., 0] += 2 * np.arange(frames)[:, None]
     points[:, CHIN, 1] += trembling_px * (-1.0) ** np.arange(frames)[:, None]
     return points

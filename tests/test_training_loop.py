@@ -19,12 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from latentsync.errors import MemoryShortageError, OptionError, WeightsError
+from latentsync.files import PART_PREFIX
+from latentsync.seeds import seeded_generator
 from latentsync.training import checkpoint, loop
 from latentsync.training.ema import UPDATES, MovingAverage
 from latentsync.training.journal import Journal
 from latentsync.training.loop import DivergedError, last_step, train
 from latentsync.training.options import LoopOptions
-from latentsync.training.order import Batches, item_at, seeded_generator
+from latentsync.training.order import Batches, item_at
 
 ROOT = Path(__file__).resolve().parents[1]
 ITEMS = 11  # shares no divisor with the batch sizes, so batches lie across the ends of epochs
@@ -196,9 +198,11 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, wh
         with pytest.raises(KilledError):
             run(tmp_path)
     assert last_step(tmp_path) == 3
+    for folder in (tmp_path, tmp_path / loop.CHECKPOINTS_DIR):  # as a process of another machine leaves them
+        (folder / f"{PART_PREFIX}0123456789ab-elsewhere-1").mkdir()
     run(tmp_path)
     assert_same_training(tmp_path, whole)
-    assert not list((tmp_path / loop.CHECKPOINTS_DIR).glob(f"{checkpoint.PART_PREFIX}*"))
+    assert not list(tmp_path.rglob(f"{PART_PREFIX}*"))
 
 
 _save = torch.save

@@ -56,8 +56,10 @@ def test_outputs_equal_the_originals(tiny, golden, manifest, agree, version):
     io, original = load_file(golden / name), {"reference": f"the original {version}, seeded small UNet"}
     out = unet(io["sample"], 521, io["audio"]).sample
     agree("UNet output", out, io["out"], within=1e-4, **original)
-    own_error = manifest[name]["fp32_vs_fp64"]  # of the original in float32
-    agree("UNet output against float64", out, io["out_fp64"], within=4 * own_error, **original)
+    # The original's error in float32, of sums in 16 lanes with fused products; in one lane it is sqrt(16) times as
+    # large, with a product rounded by itself sqrt(2) times that, and the largest of thousands may be twice that
+    own_error = manifest[name]["fp32_vs_fp64"]
+    agree("UNet output against float64", out, io["out_fp64"], within=12 * own_error, **original)
     two = unet(io["sample"], torch.tensor([521, 77]), io["audio"]).sample
     agree("UNet output, two timesteps", two, io["out_two_timesteps"], within=1e-4, **original)
     odd = unet(io["sample_odd"], 1, io["audio_odd"]).sample

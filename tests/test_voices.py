@@ -13,6 +13,7 @@ import pytest
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.commands import speakers as command
+from latentsync.media.sound import write_wav
 from latentsync.speakers import espeak, voice
 from latentsync.speakers.clip import render_clip, truth_json
 from latentsync.speakers.identity import random_identity
@@ -38,7 +39,6 @@ from latentsync.speakers.voice import (
     parse_phones,
     random_voice,
     speak,
-    wav_bytes,
 )
 
 
@@ -367,14 +367,14 @@ def test_real_recordings_are_aligned_with_their_words() -> None:
 @needs_recordings
 def test_what_cannot_be_aligned_is_refused(tmp_path: Path) -> None:
     wav = tmp_path / "speech.wav"
-    wav.write_bytes(wav_bytes(_speechlike()))
+    write_wav(wav, _speechlike())
     with pytest.raises(MediaError, match="check the words"):
         align_recording(wav, "xyzzyqux plugh")
-    wav.write_bytes(wav_bytes(_speechlike(), 8000))
+    write_wav(wav, _speechlike(), 8000)
     with pytest.raises(MediaError, match="8000 Hz"):
         align_recording(wav, "hello")
     wav.write_bytes(b"no sound")
-    with pytest.raises(MediaError, match="cannot be read"):
+    with pytest.raises(MediaError, match="no WAV file"):
         align_recording(wav, "hello")
 
 
@@ -385,7 +385,7 @@ def test_missing_recordings_and_aligner_are_named_with_their_remedy(
         find_recordings(tmp_path)
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     wav = tmp_path / "speech.wav"
-    wav.write_bytes(wav_bytes(_speechlike()))
+    write_wav(wav, _speechlike())
     with pytest.raises(MediaError, match="pip install pocketsphinx"):
         align_recording(wav, "hello")
 

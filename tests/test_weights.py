@@ -252,7 +252,8 @@ def test_a_shared_name_of_a_version_without_hash_is_told_to_be_there(here, monke
         weights.locate("first/unet.pt")
     assert (
         "; checkpoints/unet.pt is there, but no SHA-256 of this version is recorded that would tell whether it is; "
-        "to use it as it is, give model.inference_ckpt_path=checkpoints/unet.pt; run `python -m" in str(caught.value)
+        "to use it as it is, give model.inference_ckpt_path=checkpoints/unet.pt; run `latentsync weights fetch"
+        in str(caught.value)
     )
     put(here / "checkpoints" / "unet.pt", b"old")
     with pytest.raises(WeightsError, match="checkpoints/unet.pt is there, but it is old/unet.pt; to use that version"):

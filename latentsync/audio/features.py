@@ -18,11 +18,11 @@ from transformers.audio_utils import mel_filter_bank
 from latentsync.audio.whisper import N_MELS, SEGMENT_FRAMES, WhisperStates
 from latentsync.audio.whisper_files import load_whisper
 from latentsync.config import MIN_DURATION_S
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.media import read_sound
 from latentsync.shapes import Waveform, Windows
 
-RATE_HZ = 16_000
 N_FFT = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
 STATES_HZ = 50  # encoder states per second of sound
@@ -37,8 +37,8 @@ def _mel_filters() -> Tensor:
         num_frequency_bins=N_FFT // 2 + 1,
         num_mel_filters=N_MELS,
         min_frequency=0.0,
-        max_frequency=RATE_HZ / 2,
-        sampling_rate=RATE_HZ,
+        max_frequency=SOUND_RATE_HZ / 2,
+        sampling_rate=SOUND_RATE_HZ,
         norm="slaney",
         mel_scale="slaney",
     )
@@ -51,7 +51,7 @@ def check_sound(waveform: Waveform, name: str = "the sound") -> None:
     Raises:
         MediaError: shorter than 0.2 s, or silent throughout.
     """
-    duration_s = len(waveform) / RATE_HZ
+    duration_s = len(waveform) / SOUND_RATE_HZ
     if duration_s < MIN_DURATION_S:
         raise MediaError(f"{name} holds {duration_s:.2f} s of sound; at least {MIN_DURATION_S} s is needed")
     peak = float(np.abs(waveform).max())
@@ -123,7 +123,7 @@ class Audio2Feature:
 
     def audio2feat(self, audio_path: str | Path) -> Tensor:
         """Encoder states of a sound file, or of a video's sound; see `features`."""
-        return self.features(read_sound(audio_path, RATE_HZ), Path(audio_path).name)
+        return self.features(read_sound(audio_path, SOUND_RATE_HZ), Path(audio_path).name)
 
     def feature2chunks(self, feature_array: Tensor, fps: float, num_frames: int | None = None) -> Windows:
         """One window of states per video frame.
@@ -166,11 +166,11 @@ class WindowReader:
         waveform: Waveform,
         fps: float,
         name: str = "the sound",
-        kept: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
+        cached: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
     ) -> None:
         check_sound(waveform, name)
         self.fps = fps
-        self._kept = kept
+        self._kept = cached
         self._whisper = whisper
         self._mel = log_mel(waveform)
         self.num_states = num_states(len(waveform))

@@ -9,12 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from latentsync.device import named_dtype
 from latentsync.errors import OptionError, WeightsError
 from latentsync.files import whole_file
 from latentsync.weights import file_sha256, size_text
 from latentsync.weights.tensors import StateDict, read_state_dict
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,17 @@ def to_safetensors(
 
     Args:
         output: the file to write; beside the source by default.
-        dtype: of floating-point tensors, one of `DTYPES`; as in the source by default. Integers stay integers.
+        dtype: of floating-point tensors, one of `config.DTYPES`; as in the source by default. Integers stay integers.
         overwrite: replace an existing output.
 
     Raises:
         OptionError: an unknown dtype, or an output that exists or is no `.safetensors`.
         WeightsError: the source is not a readable file of tensors, or the output cannot be written.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise OptionError(f"dtype is {dtype!r}; one of {', '.join(DTYPES)} is needed")
+    torch_dtype = None if dtype is None else named_dtype(dtype)
     source = Path(source)
     output = _output_path(source, output, overwrite)
-    state_dict = independent(read_state_dict(source), DTYPES.get(dtype))
+    state_dict = independent(read_state_dict(source), torch_dtype)
     metadata = {
         "format": "pt",
         "source": source.name,
@@ -58,8 +56,8 @@ def to_safetensors(
     return Converted(output, len(state_dict), output.stat().st_size)
 
 
-def _output_path(source: Path, told: str | Path | None, overwrite: bool) -> Path:
-    output = source.with_suffix(".safetensors") if told is None else Path(told)
+def _output_path(source: Path, target: str | Path | None, overwrite: bool) -> Path:
+    output = source.with_suffix(".safetensors") if target is None else Path(target)
     if output.suffix != ".safetensors":
         raise OptionError(f"the output {output} must end in .safetensors")
     if output.resolve() == source.resolve():

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from latentsync import media
 from latentsync.config import Options
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.faces.geometry import DEFAULT_WARPING, Warping, warp_crop
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.shapes import Affine, Crops, Frame
 
 
@@ -28,6 +29,16 @@ def aligned_crops(
     """
     pairs = zip(frames, matrices, strict=True)
     return torch.stack([warp_crop(frame, matrix, size_px, warping) for frame, matrix in pairs])
+
+
+def aligned_pictures(frames: Iterable[Frame], matrices: Iterable[Affine], size_px: int) -> Iterator[Frame]:
+    """The aligned faces of frames one by one, each as a picture: uint8 RGB `(size_px, size_px, 3)`.
+
+    Raises:
+        ValueError: there are not as many frames as affines.
+    """
+    for frame, matrix in zip(frames, matrices, strict=True):
+        yield np.ascontiguousarray(warp_crop(frame, matrix, size_px).permute(1, 2, 0).numpy())
 
 
 class FramesOnDemand:

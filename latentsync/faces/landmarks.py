@@ -21,8 +21,9 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from latentsync import weights
+from latentsync.arrays import Frame, Landmarks
+from latentsync.constants import LEFT_EYE_CORNERS, MESH_POINTS, RIGHT_EYE_CORNERS
 from latentsync.errors import OptionError
-from latentsync.shapes import Frame, Landmarks
 
 Box = Float[np.ndarray, " 4"]  # left, top, right, bottom in px
 # MediaPipe's face detector, short range (mediapipe 0.10.21, face_detection_short_range.pbtxt)
@@ -37,8 +38,7 @@ MESH_FILE = "mediapipe/face_landmark.tflite"
 MESH_SIDE_PX = 192
 MESH_ROI_SCALE = 1.5  # of the longer side of the detected box
 MESH_MIN_PRESENCE = 0.5
-MESH_POINTS = 468
-EYE_CORNERS = (33, 263)  # outer, left and right in the picture
+OUTER_EYE_CORNERS = (LEFT_EYE_CORNERS[0], RIGHT_EYE_CORNERS[0])
 # What the two networks take for each level of a picture
 DETECTOR_LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
 MESH_LEVELS = (np.arange(256) / 255).astype(np.float32)
@@ -76,13 +76,13 @@ class _Region:
 def _quiet() -> Iterator[None]:
     """Drops what native code writes to the standard error; the runtime greets each new interpreter there."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
@@ -103,24 +103,25 @@ class _Network:
 
 
 class MediaPipeLandmarks:
-    """MediaPipe's FaceMesh in static image mode: 468 points of every face, each frame by itself.
+    """MediaPipe's FaceMesh on single frames: 468 points of every face, each frame by itself, refined by default.
 
-    The points agree with MediaPipe's own run to 0.3 px at most on 1080x1920 px frames. They depend on the detected
-    box, which is rough where the face is small: on 200 frames of a clip whose face is a tenth of the picture's height,
-    the alignment points tremble by 7.9 px rms (residual of a quadratic fit over 5 frames). `refinements` looks again
-    that many times, at the square around the points just found, with which MediaPipe would track; 4 of them bring the
-    tremble to 0.6 px there. Where the face fills a seventh of the height they change the points by 3 px (median), and
-    the tremble not at all.
+    Without refinements the points are those of MediaPipe's static image mode, to 0.3 px at most on 1080x1920 px frames.
+    They depend on the detected box, which is rough where the face is small: on 200 frames of a clip whose face is a
+    tenth of the picture's height, the alignment points tremble by 7.9 px rms (residual of a quadratic fit over 5
+    frames). A refinement runs the mesh network again on the square around the points just found, as MediaPipe does
+    when it tracks. Four refinements bring the tremble to 0.6 px there. Where the face fills a seventh of the height
+    they move the points by 3 px (median) and leave the tremble as it is.
 
     Args:
-        refinements: 0 is MediaPipe's static image mode; 4 is where the points come to rest.
+        refinements: how often the mesh is run again. 0 is MediaPipe's static image mode; after 4 the points no longer
+            move.
 
     Raises:
         OptionError: refinements is negative.
         WeightsError: one of the two networks is absent and cannot be fetched.
     """
 
-    def __init__(self, refinements: int = 0) -> None:
+    def __init__(self, refinements: int = LANDMARK_REFINEMENTS) -> None:
         if refinements < 0:
             raise OptionError(f"refinements is {refinements}; it must be at least 0 (4 is where the points rest)")
         self.refinements = refinements
@@ -176,13 +177,13 @@ def _detections(
 ) -> tuple[Float[np.ndarray, "n 2 2"], Float[np.ndarray, "n 2 2"]]:
     """Boxes (two corners) and eyes (two points) of the faces, the surest first, in 0..1 of the detector's image."""
     scores = expit(logits)
-    kept = np.flatnonzero(scores >= DETECTOR_MIN_SCORE)
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
-    raw, anchors = raw[kept].astype(np.float64) / DETECTOR_SIDE_PX, _anchors()[kept]
+    order = np.flatnonzero(scores >= DETECTOR_MIN_SCORE)
+    order = order[np.argsort(-scores[order], kind="stable")]
+    raw, anchors = raw[order].astype(np.float64) / DETECTOR_SIDE_PX, _anchors()[order]
     centres, halves = raw[:, :2] + anchors, raw[:, 2:4] / 2
     eyes = raw[:, 4:8] + np.tile(anchors, 2)  # the first two of six key points
     candidates = np.column_stack([centres - halves, centres + halves, eyes])
-    merged = _merge_overlapping(candidates, scores[kept]).reshape(-1, 4, 2)
+    merged = _merge_overlapping(candidates, scores[order]).reshape(-1, 4, 2)
     return merged[:, :2], merged[:, 2:]
 
 
@@ -208,7 +209,7 @@ def _face_region(box: Float[np.ndarray, "2 2"], eyes: Float[np.ndarray, "2 2"]) 
 
 def _mesh_region(landmarks: Landmarks) -> _Region:
     """The square around a mesh, as MediaPipe's tracking makes it for the next frame."""
-    return _face_region(bounds(landmarks).reshape(2, 2), landmarks[list(EYE_CORNERS), :2])
+    return _face_region(bounds(landmarks).reshape(2, 2), landmarks[list(OUTER_EYE_CORNERS), :2])
 
 
 # --- boxes ---

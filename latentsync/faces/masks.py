@@ -14,11 +14,11 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from latentsync.constants import LATENT_PX
 from latentsync.errors import OptionError
 from latentsync.shapes import Crops, Mask, Pixels
 
 MASK_ROWS_FILE = "mask_rows.json"  # the original's four masks at 256 px, as row extents
-LATENT_FACTOR = 8  # px of a crop per latent, the SD autoencoder's
 
 
 @cache
@@ -69,7 +69,7 @@ def masked_images(pixels: Pixels, mask: Mask) -> Pixels:
     return pixels * mask
 
 
-def mask_to_latents(mask: Mask, factor: int = LATENT_FACTOR) -> Float[Tensor, "1 h w"]:
+def mask_to_latents(mask: Mask, factor: int = LATENT_PX) -> Float[Tensor, "1 h w"]:
     """The mask at the latents' size: nearest neighbour, latent i takes pixel factor*i, as the original does.
 
     Raises:

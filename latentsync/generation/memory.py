@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 
 from latentsync.checkpoints.model import SD_VAE
 from latentsync.config import SamplerOptions, VideoOptions
+from latentsync.constants import LATENT_PX
 from latentsync.generation.latents import frames_at_once
 from latentsync.unet.model import UNet3DConditionModel
 
-VAE_FACTOR = 8  # px of a latent
 AUDIO_STATES = 50  # of a video frame, by Whisper tiny
 
 
@@ -96,7 +96,7 @@ def published_memory(config: dict, size_px: int, num_frames: int, dtype: torch.d
         OptionError: size_px or num_frames is out of range.
     """
     VideoOptions(width=size_px), SamplerOptions(num_frames=num_frames)  # which check themselves
-    batch, side, at_once = 1 + guided, size_px // VAE_FACTOR, min(num_frames, frames_at_once(size_px))
+    batch, side, at_once = 1 + guided, size_px // LATENT_PX, min(num_frames, frames_at_once(size_px))
     with FakeTensorMode(), _default_dtype(dtype):
         unet, vae = UNet3DConditionModel.from_config(config), AutoencoderKL.from_config(SD_VAE)
         sample = torch.zeros(batch, unet.config.in_channels, num_frames, side, side)

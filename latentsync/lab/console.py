@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
 INTERRUPTED = 130  # of a program that Ctrl-C ended
 PIPE_CLOSED = 141  # of a program whose reader went away
+CONTINUES = "interrupted; run the same command again to continue"  # where what was done is kept
 Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
 
@@ -142,7 +144,7 @@ def command(
 
     Args:
         error_status: after a `LatentSyncError`.
-        interrupted: what is printed after Ctrl-C.
+        interrupted: what is printed after Ctrl-C; `CONTINUES` where what was done is kept.
 
     Returns:
         A decorator. The function's own status is kept (None is 0); the others are `error_status`, `FAILED` for a file
@@ -185,11 +187,15 @@ def _sentence(error: OSError) -> str:
 def _is_stdout_closed() -> bool:
     """Whether the reader of the standard output went away; if so, what is still to be printed goes nowhere."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        descriptor = sys.stdout.fileno()
+    except OSError:  # it is no file, as in a notebook
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors are reported whatever is asked
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 # --- progress ---

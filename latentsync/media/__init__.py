@@ -9,7 +9,8 @@ pixels; sound is float32 mono, -1..1. Times are relative to the first frame of t
 sample of the sound.
 """
 
-from latentsync.media.frames import VIDEO_RATE_HZ, VideoInfo, ping_pong, probe, read_frames, read_frames_in_order
+from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.media.frames import VideoInfo, ping_pong, probe, read_frames, read_frames_in_order
 from latentsync.media.sound import SoundInfo, probe_sound, read_sound
 from latentsync.media.writer import VideoWriter
 

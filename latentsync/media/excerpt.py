@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from latentsync import media
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError
-from latentsync.media import VIDEO_RATE_HZ, VideoWriter
-from latentsync.media.sound import SOUND_RATE_HZ, write_wav
+from latentsync.media import VideoWriter
+from latentsync.media.sound import to_int16, write_wav
 
 CRF = 10  # visually lossless
 
@@ -22,7 +22,7 @@ def excerpt_voice(voice: Path, target: Path, start_s: float, duration_s: float) 
             f"a piece from {start_s:g} to {start_s + duration_s:g} s is wanted of {voice}, which holds "
             f"{len(samples) / SOUND_RATE_HZ:.2f} s; choose another start_s or duration_s"
         )
-    write_wav(target, np.round(np.clip(samples[first:last], -1, 1) * 32767).astype(np.int16))
+    write_wav(target, to_int16(samples[first:last]))
     return target
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
+from latentsync.arrays import Frame
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.media.container import (
     check_file,
@@ -24,9 +26,7 @@ from latentsync.media.container import (
     packets_of,
     video_stream_of,
 )
-from latentsync.shapes import Frame
 
-VIDEO_RATE_HZ = 25.0  # the rate the models were trained at
 REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are wanted backwards
 REVERSED_BLOCK_BYTES = 128 << 20  # and at most so much memory
 

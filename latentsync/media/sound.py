@@ -1,18 +1,23 @@
-"""Sound in: the waveform of a sound file or of a video's sound track."""
+"""Sound of any file in, 16-bit WAV files in and out, and samples as 16-bit numbers or as floats."""
 
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 
+from latentsync.arrays import Samples, Waveform
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
+from latentsync.files import whole_file
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
-from latentsync.shapes import Samples, Waveform
 
-SOUND_RATE_HZ = 16000  # the rate Whisper listens at
+FULL_SCALE = 32768  # the 16-bit number that stands for 1.0
+
+# --- any file ---
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def read_sound(path: Path | str, rate_hz: int = SOUND_RATE_HZ) -> Waveform:
     samples = np.concatenate(blocks) if blocks else np.empty(0, np.int16)
     if samples.size == 0:
         raise MediaError(f"{path} holds no sound (0 samples can be decoded); record or convert it again")
-    return samples.astype(np.float32) / 32768
+    return to_float(samples)
 
 
 def resampled(
@@ -82,10 +87,86 @@ def resampled(
         yield from (rest for rest in resampler.resample(None) if rest is not None)
 
 
-def write_wav(path: Path, samples: Samples) -> None:
-    """Mono int16 samples at 16 kHz as a WAV file."""
-    with wave.open(str(path), "wb") as file:
+# --- samples as numbers ---
+
+
+def to_float(samples: Samples) -> Waveform:
+    """16-bit samples as float32, -1..1."""
+    return samples.astype(np.float32) / FULL_SCALE
+
+
+def to_int16(waveform: Waveform) -> Samples:
+    """Floats -1..1 as 16-bit samples: times 32768, rounded, and clipped at both ends, as FFmpeg writes them.
+
+    Raises:
+        ValueError: as `validate_waveform`.
+    """
+    validate_waveform(waveform)
+    scaled = np.rint(waveform * np.float32(FULL_SCALE))
+    return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def validate_waveform(waveform: Waveform) -> None:
+    """Refuses what is no sound of floats.
+
+    Raises:
+        ValueError: not floats of one dimension, or none.
+    """
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not waveform.size:
+        raise ValueError(
+            f"the waveform has shape {waveform.shape} and type {waveform.dtype}; (n,) of floats -1..1 at "
+            f"{SOUND_RATE_HZ} Hz is needed"
+        )
+
+
+# --- WAV files ---
+
+
+@contextmanager
+def _wav(path: Path) -> Iterator[wave.Wave_read]:
+    """An open WAV file.
+
+    Raises:
+        MediaError: the file cannot be read or is no WAV file.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            if not file.getframerate():
+                raise wave.Error("its rate is 0 Hz")
+            yield file
+    except (OSError, EOFError, wave.Error) as error:
+        raise MediaError(f"{path} is no WAV file ({error}); give a mono 16-bit WAV") from error
+
+
+def probe_wav(path: Path) -> SoundInfo:
+    """What a WAV file holds by its header; nothing is decoded.
+
+    Raises:
+        MediaError: the file cannot be read or is no WAV file.
+    """
+    with _wav(path) as file:
+        rate_hz, count, bits = file.getframerate(), file.getnframes(), 8 * file.getsampwidth()
+        codec = "pcm_u8" if bits == 8 else f"pcm_s{bits}le"
+        return SoundInfo(path, count / rate_hz, rate_hz, file.getnchannels(), codec, count)
+
+
+def read_wav(path: Path) -> tuple[Samples, int]:
+    """Samples, int16 `(n,)`, and rate in Hz of a mono 16-bit WAV file.
+
+    Raises:
+        MediaError: the file cannot be read, is no WAV file, or has other samples.
+    """
+    with _wav(path) as file:
+        channels, bits = file.getnchannels(), 8 * file.getsampwidth()
+        if (channels, bits) != (1, 16):
+            raise MediaError(f"{path} has {channels} channels of {bits} bits; give a mono 16-bit WAV")
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16), file.getframerate()
+
+
+def write_wav(path: Path, samples: Samples, rate_hz: int = SOUND_RATE_HZ) -> None:
+    """Writes a mono 16-bit WAV file; another process sees the old or the new one."""
+    with whole_file(path) as part, wave.open(str(part), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(SOUND_RATE_HZ)
+        file.setframerate(rate_hz)
         file.writeframes(samples.astype("<i2").tobytes())

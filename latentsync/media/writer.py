@@ -12,11 +12,12 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from latentsync.arrays import Frame
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
+from latentsync.files import whole_file
 from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
-from latentsync.media.frames import VIDEO_RATE_HZ
 from latentsync.media.sound import probe_sound, resampled
-from latentsync.shapes import Frame
 
 AAC_BIT_RATE = 192_000
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -42,7 +43,7 @@ class VideoWriter:
     of 192 kb/s. It is cut at the end of the video only where it is longer by more than one frame (a copied sound after
     the packet that reaches the end, 26 ms at most for AAC and MP3 of 44.1 kHz), and never stretched.
 
-    The file is written beside its place as `.NAME.PID.tmp` and renamed when complete; on an exception it is removed.
+    The file is written beside its place under a hidden name and renamed when it is complete; an exception removes it.
 
     Args:
         path: of the MP4; its folder must exist, a file of that name is replaced.
@@ -76,7 +77,7 @@ class VideoWriter:
         self.metadata = {name: text for name, text in (("title", title), ("comment", comment)) if text}
         self.num_frames = 0
         self._output, self._track = None, None
-        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._whole = whole_file(self.path)
         if width < 2 or height < 2:
             raise OptionError(f"a video of {width} x {height} px cannot be written; each side must be at least 2 px")
 
@@ -84,7 +85,7 @@ class VideoWriter:
         if not self.path.parent.is_dir():
             raise MediaError(f"the folder {self.path.parent} does not exist; create it first")
         with self._removed_on_error():
-            self._output = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            self._output = av.open(str(self._whole.__enter__()), "w", format="mp4", options={"movflags": "+faststart"})
             self._output.metadata.update(self.metadata)
             self._video = self._add_video()
             self._to_yuv = _yuv_graph(self._video)
@@ -122,8 +123,8 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._discard()
+        if error is not None:
+            self._discard(error)
             return
         with self._removed_on_error():
             self._complete()
@@ -135,7 +136,7 @@ class VideoWriter:
         if self._track is not None:
             self._track.finish(self.num_frames / self.rate, 1 / self.rate)
         self._output.close()
-        os.replace(self._part, self.path)
+        self._whole.__exit__(None, None, None)
 
     @contextmanager
     def _removed_on_error(self) -> Iterator[None]:
@@ -143,22 +144,22 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
-            self._discard()
+            self._discard(error)
             raise MediaError(
                 f"{self.path} cannot be written ({error.strerror}); check the disk's space and the folder's permissions"
             ) from error
-        except BaseException:
-            self._discard()
+        except BaseException as error:
+            self._discard(error)
             raise
 
-    def _discard(self) -> None:
-        """Closes what is open and removes the unfinished file; what goes wrong in that has no bearing."""
+    def _discard(self, error: BaseException) -> None:
+        """Closes what is open and removes the unfinished file; a failure to close is passed over."""
         with suppress(av.FFmpegError, OSError, ValueError):
             if self._track is not None:
                 self._track.close()
             if self._output is not None:
                 self._output.close()
-        self._part.unlink(missing_ok=True)
+        self._whole.__exit__(type(error), error, error.__traceback__)
 
 
 def _yuv_graph(stream: av.VideoStream) -> av.filter.Graph:

@@ -16,7 +16,7 @@ better), `silent_motion` (`lip_motion` within the stretches where the voice is s
 import numpy as np
 from jaxtyping import Bool, Float
 
-from latentsync.metrics.sync import EYE_CORNERS, LEAST_FRAMES, STILL_GAP, eye_distances
+from latentsync.metrics.sync import LEAST_FRAMES, STILL_GAP, eye_centres, eye_distances
 
 # MediaPipe's 468 points: the outer and the inner outline of the lips.
 LIPS = (
@@ -102,7 +102,7 @@ def mouth_distances(landmarks: np.ndarray, reference: np.ndarray) -> Series:
 
 def _by_the_eyes(landmarks: np.ndarray) -> Float[np.ndarray, "f 40 2"]:
     points = np.asarray(landmarks, dtype=np.float64)[..., :2]
-    left, right = (points[:, list(corners)].mean(axis=1) for corners in EYE_CORNERS)
+    left, right = eye_centres(landmarks)
     across = right - left
     scale = np.square(across).sum(axis=1)[:, None, None]
     moved = points[:, LIPS] - ((left + right) / 2)[:, None]
@@ -135,8 +135,10 @@ def silent_motion(gap: Series, energy_db: Series) -> tuple[float | None, int]:
         raise ValueError(f"gap {gap.shape} and energy {energy_db.shape} differ; give one value of each per frame")
     silent = silent_frames(energy_db)
     stretch = np.cumsum(np.diff(silent, prepend=False))  # a number for each run of silence or sound
-    kept = silent & np.isfinite(gap)
-    if kept.sum() < LEAST_SILENT:
-        return None, int(kept.sum())
-    squares = [np.square(run - run.mean()).sum() for run in (gap[kept & (stretch == k)] for k in set(stretch[kept]))]
-    return float(np.sqrt(sum(squares) / kept.sum())), int(kept.sum())
+    usable = silent & np.isfinite(gap)
+    if usable.sum() < LEAST_SILENT:
+        return None, int(usable.sum())
+    squares = [
+        np.square(run - run.mean()).sum() for run in (gap[usable & (stretch == k)] for k in set(stretch[usable]))
+    ]
+    return float(np.sqrt(sum(squares) / usable.sum())), int(usable.sum())

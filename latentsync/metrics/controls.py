@@ -8,6 +8,7 @@ Conventions: waveforms mono, `(n,)`, as long after as before.
 
 import numpy as np
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.shapes import Waveform
 
 PIECE_S = 0.4  # about a syllable or two: what sounds within it stays as it is
@@ -24,7 +25,9 @@ def shuffled(voice: Waveform, rate_hz: int, seed: int = SHUFFLE_SEED) -> Wavefor
     return np.concatenate([pieces.reshape(-1), voice[count * piece :]])
 
 
-def delayed(voice: Waveform, rate_hz: int, frames: int = DELAY_FRAMES, video_rate_hz: float = 25.0) -> Waveform:
+def delayed(
+    voice: Waveform, rate_hz: int, frames: int = DELAY_FRAMES, video_rate_hz: float = VIDEO_RATE_HZ
+) -> Waveform:
     """The voice so many video frames later, after silence, and cut to its length; lips then come earlier by as many."""
     silence = np.zeros(min(round(frames * rate_hz / video_rate_hz), len(voice)), voice.dtype)
     return np.concatenate([silence, voice])[: len(voice)]

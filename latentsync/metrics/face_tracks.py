@@ -26,9 +26,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.signal import medfilt
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError
 from latentsync.faces.landmarks import Box, bounds, overlaps
-from latentsync.metrics.speech_features import VIDEO_HZ
 from latentsync.metrics.syncnet import FACE_PX
 from latentsync.shapes import Frame, Landmarks
 
@@ -101,8 +101,9 @@ def find_tracks(detections: Sequence[Faces], cuts: Sequence[int] = ()) -> list[F
         raise ValueError(f"cuts are {list(cuts)}; each must be one of the {len(detections)} frames, counted from 0")
     if len(detections) <= MIN_TRACK:
         raise MediaError(
-            f"the video has {len(detections)} frames ({len(detections) / VIDEO_HZ:.2f} s); a face must be seen in at "
-            f"least {MIN_TRACK + 1} ({(MIN_TRACK + 1) / VIDEO_HZ:.2f} s) for SyncNet's protocol, so give a longer video"
+            f"the video has {len(detections)} frames ({len(detections) / VIDEO_RATE_HZ:.2f} s); a face must be seen in "
+            f"at least {MIN_TRACK + 1} ({(MIN_TRACK + 1) / VIDEO_RATE_HZ:.2f} s) for SyncNet's protocol, so give a "
+            f"longer video"
         )
     sights = [track for first, end in pairwise(scenes) for track in _scene_tracks(detections[:end], first)]
     long = [_interpolated(track) for track in sights if len(track) > MIN_TRACK]
@@ -185,7 +186,7 @@ def crop_track(frames: Iterable[Frame], track: FaceTrack) -> Iterator[UInt8[np.n
         raise ValueError(
             f"a track's boxes have shape {track.boxes.shape}; (f, 4), f at least {MEDIAN_FRAMES}, is needed"
         )
-    places = _smooth_places(track.boxes)
+    places = _smoothed(_places(track.boxes), MEDIAN_FRAMES)
     num_crops = 0
     for place, frame in zip(places, islice(frames, track.start, None), strict=False):  # no frame beyond the last place
         yield cv2.resize(_square(frame, *place), (FACE_PX, FACE_PX))
@@ -197,11 +198,40 @@ def crop_track(frames: Iterable[Frame], track: FaceTrack) -> Iterator[UInt8[np.n
         )
 
 
-def _smooth_places(boxes: Float[np.ndarray, "f 4"]) -> Float[np.ndarray, "f 3"]:
+def framed_faces(frames: Iterable[Frame], boxes: Float[np.ndarray, "f 4"]) -> Iterator[UInt8[np.ndarray, "224 224 3"]]:
+    """The face of a short piece, frame by frame, in the framing of `crop_track`; holds one frame at a time.
+
+    Two things differ from the protocol, so scores are close to its own and not equal. The median sees the first and
+    last box again beyond the ends, where the protocol's sees zeros, so that a piece of any length keeps its framing
+    there. And the crop is read between the pixels instead of cut at whole ones.
+
+    Args:
+        frames: of the piece alone.
+        boxes: of the face in each frame, px.
+
+    Raises:
+        ValueError: there are not as many frames as boxes.
+    """
+    places = _places(boxes)
+    size = min(MEDIAN_FRAMES, len(boxes) - 1 + len(boxes) % 2)
+    half = size // 2
+    held = np.pad(places, ((half, half), (0, 0)), mode="edge")
+    for frame, (reach, x, y) in zip(frames, _smoothed(held, size)[half : half + len(boxes)], strict=True):
+        beside = (1 + CROP_SCALE) * reach
+        scale = FACE_PX / (2 * beside)
+        to_crop = np.array([[scale, 0, -scale * (x - beside)], [0, scale, -scale * (y - reach)]])
+        yield cv2.warpAffine(frame, to_crop, (FACE_PX, FACE_PX), borderValue=(GREY,) * 3)
+
+
+def _places(boxes: Float[np.ndarray, "f 4"]) -> Float[np.ndarray, "f 3"]:
     """Half the longer side and the centre, x and y, of each box, px."""
     low, high = boxes[:, :2], boxes[:, 2:]
-    places = np.column_stack([(high - low).max(1) / 2, (low + high) / 2])
-    return np.column_stack([medfilt(series, MEDIAN_FRAMES) for series in places.T])
+    return np.column_stack([(high - low).max(1) / 2, (low + high) / 2])
+
+
+def _smoothed(places: Float[np.ndarray, "f 3"], size: int) -> Float[np.ndarray, "f 3"]:
+    """Medians over time of so many frames each; zeros beyond the ends."""
+    return np.column_stack([medfilt(series, size) for series in places.T])
 
 
 def _square(frame: Frame, reach: float, x: float, y: float) -> UInt8[np.ndarray, "a b 3"]:

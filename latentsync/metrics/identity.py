@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from latentsync.constants import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
 from latentsync.errors import OptionError
 from latentsync.shapes import Frame
 
 WEIGHTS = "dlib/face_recognition.dat"
 # dlib's five points in MediaPipe's mesh: outer and inner corner of the eye on the picture's right, of that on its left,
 # and the middle of the nose's lower edge.
-POINTS = (263, 362, 33, 133, 2)
+POINTS = (*RIGHT_EYE_CORNERS, *LEFT_EYE_CORNERS, 2)
 FACE_PX, PADDING = 150, 0.25
 
 Embedding = Float[np.ndarray, "128"]

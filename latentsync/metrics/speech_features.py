@@ -21,9 +21,10 @@ from scipy.fft import dct
 from scipy.signal.windows import hann
 from transformers.audio_utils import mel_filter_bank
 
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
+from latentsync.media.sound import validate_waveform
 from latentsync.shapes import Samples, Waveform
 
-RATE_HZ = 16_000
 PREEMPHASIS = 0.97  # of both features
 BLOCK_WINDOWS = 2048  # transformed at once
 MFCC_WINDOW = 400  # 25 ms
@@ -41,14 +42,7 @@ MEL_REFERENCE_DB = 20.0
 MEL_DEPTH_DB = 100.0  # below the reference, where the scale ends
 MEL_PEAK = 4.0  # the scale runs from -4 to 4
 MEL_HZ = 80  # columns a second
-VIDEO_HZ = 25  # frames a second
 WINDOW_COLUMNS = 52  # ceil(16 frames * 80 / 25)
-
-
-def to_int16(waveform: Waveform) -> Samples:
-    """Samples -1..1 as 16-bit integers: times 32768, rounded, held at the ends, as FFmpeg writes them."""
-    _check_waveform(waveform)
-    return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 def mfcc(samples: Samples) -> Float64[np.ndarray, "13 t"]:
@@ -65,8 +59,8 @@ def mfcc(samples: Samples) -> Float64[np.ndarray, "13 t"]:
     """
     if samples.ndim != 1 or samples.dtype != np.int16 or not samples.size:
         raise ValueError(
-            f"samples have shape {samples.shape} and type {samples.dtype}; (n,) of int16 at {RATE_HZ} Hz is needed, "
-            f"as `to_int16` makes them of -1..1"
+            f"samples have shape {samples.shape} and type {samples.dtype}; (n,) of int16 at {SOUND_RATE_HZ} Hz is "
+            f"needed, as `media.sound.to_int16` makes them of -1..1"
         )
     num_windows = 1 + max(0, math.ceil((samples.size - MFCC_WINDOW) / MFCC_HOP))
     blocks = [_cepstra(windows) for windows in _window_blocks(samples, MFCC_WINDOW, MFCC_HOP, num_windows)]
@@ -90,9 +84,9 @@ def _above_zero(values: np.ndarray) -> np.ndarray:
 @cache
 def _mfcc_filters() -> Float64[np.ndarray, "26 257"]:
     """Triangles between 28 points that are evenly spaced in mel (2595 log10(1 + f / 700)) and rounded down to bins."""
-    top_mel = 2595 * math.log10(1 + RATE_HZ / 2 / 700)
+    top_mel = 2595 * math.log10(1 + SOUND_RATE_HZ / 2 / 700)
     points_hz = 700 * (10 ** (np.linspace(0, top_mel, MFCC_FILTERS + 2) / 2595) - 1)
-    points = np.floor((MFCC_N_FFT + 1) * points_hz / RATE_HZ)[:, None]
+    points = np.floor((MFCC_N_FFT + 1) * points_hz / SOUND_RATE_HZ)[:, None]
     low, centre, high = points[:-2], points[1:-1], points[2:]
     bins = np.arange(MFCC_N_FFT // 2 + 1)
     rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
@@ -111,7 +105,7 @@ def wav2lip_mel(waveform: Waveform) -> Float32[np.ndarray, "80 t"]:
     Raises:
         ValueError: not floats of one dimension, or none.
     """
-    _check_waveform(waveform)
+    validate_waveform(waveform)
     num_windows = 1 + waveform.size // MEL_HOP
     blocks = _window_blocks(waveform, MEL_WINDOW, MEL_HOP, num_windows, lead=MEL_WINDOW // 2)
     return np.concatenate([_scaled_mel(windows) for windows in blocks], axis=1)
@@ -132,7 +126,7 @@ def _wav2lip_filters() -> Float64[np.ndarray, "401 80"]:
         num_mel_filters=MELS,
         min_frequency=low_hz,
         max_frequency=high_hz,
-        sampling_rate=RATE_HZ,
+        sampling_rate=SOUND_RATE_HZ,
         norm="slaney",
         mel_scale="slaney",
     )
@@ -140,12 +134,12 @@ def _wav2lip_filters() -> Float64[np.ndarray, "401 80"]:
 
 def mel_columns(num_frames: int) -> int:
     """How many mel columns go with so many frames: ceil(80 f / 25), which is SyncNet's 52 for its 16 frames."""
-    return math.ceil(MEL_HZ * num_frames / VIDEO_HZ)
+    return math.ceil(MEL_HZ * num_frames / VIDEO_RATE_HZ)
 
 
 def mel_start(frame: int) -> int:
     """The first mel column that goes with a video frame."""
-    return int(MEL_HZ * frame / VIDEO_HZ)
+    return int(MEL_HZ * frame / VIDEO_RATE_HZ)
 
 
 def mel_window(mel: Float[np.ndarray, "80 t"], frame: int) -> Float[np.ndarray, "80 52"]:
@@ -161,14 +155,6 @@ def mel_window(mel: Float[np.ndarray, "80 t"], frame: int) -> Float[np.ndarray, 
             f"16 frames from it on must have sound"
         )
     return mel[:, start : start + WINDOW_COLUMNS]
-
-
-def _check_waveform(waveform: Waveform) -> None:
-    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not waveform.size:
-        raise ValueError(
-            f"the waveform has shape {waveform.shape} and type {waveform.dtype}; (n,) of floats -1..1 at {RATE_HZ} Hz "
-            f"is needed"
-        )
 
 
 def _window_blocks(signal: np.ndarray, length: int, hop: int, num_windows: int, lead: int = 0) -> Iterator[np.ndarray]:

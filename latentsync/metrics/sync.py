@@ -16,11 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentsync.constants import LEFT_EYE_CORNERS, MESH_POINTS, RIGHT_EYE_CORNERS, VIDEO_RATE_HZ
 from latentsync.shapes import Waveform
 
-# MediaPipe's 468 points. Inner lips: middle of the upper and lower one. Eyes: outer and inner corner of each.
-INNER_LIPS = (13, 14)
-EYE_CORNERS = ((33, 133), (362, 263))
+INNER_LIPS = (13, 14)  # of MediaPipe's mesh: middle of the upper and lower one
 FLOOR_DB = -60.0  # quieter counts as silence
 MAX_LAG = 15  # frames either way, as SyncNet's offsets
 LEAST_FRAMES = 25  # with a face and sound at a lag, for a correlation to mean anything
@@ -67,7 +66,7 @@ def validate(gap: np.ndarray, energy: np.ndarray, max_lag: int) -> None:
 def lip_gap(landmarks: np.ndarray) -> np.ndarray:
     """Distance between the inner lips (13, 14) over the distance between the eyes' centres.
 
-    An eye's centre is the mean of its corners (33, 133 and 362, 263). Both distances are in the image plane; z is a
+    An eye's centre is the mean of its corners. Both distances are in the image plane; z is a
     guess of the landmark network and is not used.
 
     Args:
@@ -76,22 +75,27 @@ def lip_gap(landmarks: np.ndarray) -> np.ndarray:
     Returns:
         `(f,)`, in eye distances; NaN where there is no face.
     """
-    if landmarks.ndim != 3 or landmarks.shape[1] < 468 or landmarks.shape[2] < 2:
-        raise ValueError(f"landmarks have shape {landmarks.shape}; it must be (f, 468, 3)")
+    if landmarks.ndim != 3 or landmarks.shape[1] < MESH_POINTS or landmarks.shape[2] < 2:
+        raise ValueError(f"landmarks have shape {landmarks.shape}; it must be (f, {MESH_POINTS}, 3)")
     points = np.asarray(landmarks, dtype=np.float64)[..., :2]
     upper, lower = (points[:, index] for index in INNER_LIPS)
     return np.linalg.norm(upper - lower, axis=-1) / eye_distances(landmarks)
 
 
+def eye_centres(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of either eye's two corners in px, left and right in the picture, each `(f, 2)`, float64."""
+    points = np.asarray(landmarks, dtype=np.float64)[..., :2]
+    return tuple(points[:, list(corners)].mean(axis=1) for corners in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS))
+
+
 def eye_distances(landmarks: np.ndarray) -> np.ndarray:
     """Distance between the eyes' centres in px, `(f,)`; NaN where there is no face or it is 0."""
-    points = np.asarray(landmarks, dtype=np.float64)[..., :2]
-    left, right = (points[:, list(corners)].mean(axis=1) for corners in EYE_CORNERS)
+    left, right = eye_centres(landmarks)
     distances = np.linalg.norm(left - right, axis=-1)
     return np.where(distances > 0, distances, np.nan)
 
 
-def log_energy(waveform: Waveform, rate_hz: int, num_frames: int, video_rate_hz: float = 25.0) -> np.ndarray:
+def log_energy(waveform: Waveform, rate_hz: int, num_frames: int, video_rate_hz: float = VIDEO_RATE_HZ) -> np.ndarray:
     """Loudness of the sound under each video frame, in dB of full scale: 10 log10 of the mean square.
 
     Args:

@@ -27,9 +27,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from latentsync.constants import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.faces.masks import crops_to_pixels
-from latentsync.metrics.speech_features import MEL_HZ, VIDEO_HZ, mel_columns, mel_start, wav2lip_mel
+from latentsync.metrics.speech_features import MEL_HZ, mel_columns, mel_start, wav2lip_mel
 from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet, embedding, lower_halves, on_channels
 from latentsync.shapes import Crop, Crops, Waveform
 
@@ -156,7 +157,7 @@ def embed_speech(network: StableSyncNet, waveform: Waveform, keep: KeepEmbedding
         MediaError: less sound than a window.
     """
     window, device = num_frames(network), network.audio_encoder.conv_in.weight.device
-    heard = waveform.size * VIDEO_HZ // 16_000
+    heard = waveform.size // SAMPLES_PER_FRAME
     if heard < window:
         raise MediaError(f"there is sound for {heard} frames; a window has {window}")
 
@@ -174,7 +175,7 @@ def _embedded(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Ten
 def mel_windows(mel: Float[np.ndarray, "80 t"], window: int) -> Float[Tensor, "m 80 k"]:
     """The mel columns that go with the windows of frames from frame 0, 1, 2 ... on, as many as are whole."""
     columns = mel_columns(window)
-    starts = [mel_start(frame) for frame in range(math.ceil(mel.shape[1] * VIDEO_HZ / MEL_HZ) + 1)]
+    starts = [mel_start(frame) for frame in range(math.ceil(mel.shape[1] * VIDEO_RATE_HZ / MEL_HZ) + 1)]
     return torch.from_numpy(np.stack([mel[:, s : s + columns] for s in starts if s + columns <= mel.shape[1]]))
 
 

@@ -27,6 +27,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import pad, pairwise_distance
 
+from latentsync.constants import SAMPLES_PER_FRAME
 from latentsync.errors import MediaError
 from latentsync.metrics.speech_features import MFCC_COEFFICIENTS, mfcc
 from latentsync.metrics.stable_syncnet import LATENT, PIXEL, PIXEL_ATTN, StableSyncNet, load_stable_syncnet
@@ -51,7 +52,6 @@ FACE_PX = 224
 WINDOW_FRAMES = 5  # 0.2 s
 WINDOW_COLUMNS = 20  # 0.2 s
 COLUMNS_PER_FRAME = 4
-SAMPLES_PER_FRAME = 640  # 16 kHz over 25 Hz
 LEAST_FRAMES = WINDOW_FRAMES + 1  # for one window, since the original leaves the last one out
 BATCH_WINDOWS = 20  # embedded at once
 MAX_SHIFT = 15  # frames either way

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from latentsync.constants import MESH_POINTS
 from latentsync.metrics.sync import eye_distances
 from latentsync.shapes import Crop
 
@@ -38,8 +39,8 @@ def validate(landmarks: Landmarks) -> None:
     Raises:
         ValueError: not (f, 468, 2) or (f, 468, 3), or infinite.
     """
-    if landmarks.ndim != 3 or landmarks.shape[1] < 468 or landmarks.shape[2] not in (2, 3):
-        raise ValueError(f"landmarks have shape {landmarks.shape}; it must be (f, 468, 2) or (f, 468, 3)")
+    if landmarks.ndim != 3 or landmarks.shape[1] < MESH_POINTS or landmarks.shape[2] not in (2, 3):
+        raise ValueError(f"landmarks have shape {landmarks.shape}; it must be (f, {MESH_POINTS}, 2 or 3)")
     if np.isinf(landmarks).any():
         raise ValueError("landmarks may hold NaN (no face) but nothing infinite")
 
@@ -70,18 +71,18 @@ def landmark_jitter_ratio(generated: Landmarks, source: Landmarks) -> float | No
     Raises:
         ValueError: as `validate`.
     """
-    made, given = landmark_jitter(generated), landmark_jitter(source)
-    return None if made is None or given is None or given < STILL_JITTER else made / given
+    result, given = landmark_jitter(generated), landmark_jitter(source)
+    return None if result is None or given is None or given < STILL_JITTER else result / given
 
 
 def crop_differences(crops: Iterable[Crop | None]) -> Float[np.ndarray, " f"]:
     """Mean absolute difference of each crop to the one before it, levels of 0..255; NaN for the first, and where
     either frame has no face (None). Crops are read once."""
-    found = [np.nan]
+    differences = [np.nan]
     for before, crop in pairwise(crops):
         known = before is not None and crop is not None
-        found.append(float((crop.to(torch.int16) - before).abs().float().mean()) if known else np.nan)
-    return np.array(found)
+        differences.append(float((crop.to(torch.int16) - before).abs().float().mean()) if known else np.nan)
+    return np.array(differences)
 
 
 def boundary_ratio(differences: Float[np.ndarray, " f"], period: int) -> float | None:

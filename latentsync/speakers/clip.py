@@ -14,15 +14,17 @@ import av
 import numpy as np
 from jaxtyping import Float
 
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
-from latentsync.files import whole_file, write_bytes, write_text
+from latentsync.files import whole_file, write_text
+from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import mouth_geometry
 from latentsync.speakers.painter import VIEW_MM, Expression, Frame, Painter, Pose
 from latentsync.speakers.recording import Recording
 from latentsync.speakers.surface import mouth_y
 from latentsync.speakers.visemes import FPS, VOWELS, MouthShape, frame_phones, mouth_track, viseme_of
-from latentsync.speakers.voice import RATE_HZ, Speech, Voice, speak, wav_bytes
+from latentsync.speakers.voice import Speech, Voice, speak
 
 COMMENT = "Synthetic: a painted person who does not exist, speaking with a synthesised voice (latentsync.speakers)."
 COMMENT_GIVEN = "Synthetic: a painted person who does not exist, over the recording of a voice (latentsync.speakers)."
@@ -122,7 +124,7 @@ def render_clip(
         if voice is None:
             raise OptionError(f"there is neither a voice nor a speech for the sentence {sentence!r}; give one of them")
         speech = speak(sentence, voice)
-    count = math.ceil(len(speech.sound) * FPS / RATE_HZ)
+    count = math.ceil(len(speech.sound) * FPS / SOUND_RATE_HZ)
     loud = loudness(speech, count)
     shapes = mouth_track(speech.phones, count, intensity * (0.22 + 0.85 * loud**2))
     poses = head_motion(seed, count, loud, liveliness)
@@ -154,9 +156,9 @@ def loudness(speech: Speech, count: int) -> Series:
     Lip aperture follows the sound's envelope in natural speech (Chandrasekaran et al., "The natural statistics of
     audiovisual speech", PLOS Computational Biology, 2009), which targets per phone alone do not show.
     """
-    hop = RATE_HZ // FPS
+    hop = SAMPLES_PER_FRAME
     padded = np.zeros(count * hop)
-    padded[: len(speech.sound)] = speech.sound / 32768
+    padded[: len(speech.sound)] = speech.sound / FULL_SCALE
     level_db = 10 * np.log10((padded.reshape(count, hop) ** 2).mean(axis=1) + 1e-6)
     level = np.clip((level_db - np.percentile(level_db, 95) + RANGE_DB) / RANGE_DB, 0, 1.1)
     return np.convolve(np.pad(level, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
@@ -240,7 +242,8 @@ def stressed_vowels(speech: Speech) -> list[float]:
     scores = []
     for phone in speech.phones:
         if phone.name in VOWELS:
-            part = speech.sound[int(phone.start_s * RATE_HZ) : int(phone.end_s * RATE_HZ)].astype(np.float64)
+            start, stop = (int(time_s * SOUND_RATE_HZ) for time_s in (phone.start_s, phone.end_s))
+            part = speech.sound[start:stop].astype(np.float64)
             power = float(np.sqrt((part**2).mean())) if len(part) else 0.0
             scores.append((power * (phone.end_s - phone.start_s) ** 0.5, (phone.start_s + phone.end_s) / 2))
     scores.sort(reverse=True)
@@ -309,7 +312,7 @@ def write_clip(clip: SpeakerClip, path: Path, crf: int = CRF, preset: str = PRES
     path = Path(path)
     if path.suffix != ".mp4":
         raise MediaError(f"the clip is to be written to {path.name}; give a name that ends in .mp4")
-    write_bytes(path.with_suffix(".wav"), wav_bytes(clip.speech.sound))
+    write_wav(path.with_suffix(".wav"), clip.speech.sound)
     write_text(path.with_suffix(".json"), truth_json(clip))
     with whole_file(path) as part:
         _encode(clip, part, crf, preset)
@@ -329,7 +332,7 @@ def truth_json(clip: SpeakerClip) -> str:
         "view_top_mm": clip.painter.view_top_mm,
         "seed": clip.seed,
         "fps": FPS,
-        "rate_hz": RATE_HZ,
+        "rate_hz": SOUND_RATE_HZ,
         "samples": len(clip.speech.sound),
         "frames": len(rows),
         "phones": [[p.name, round(p.start_s, 4), round(p.end_s, 4)] for p in clip.speech.phones],
@@ -358,7 +361,7 @@ def _encode(clip: SpeakerClip, path: Path, crf: int, preset: str) -> None:
         video.options = {"crf": str(crf), "preset": preset}
         video.codec_context.color_range, video.codec_context.colorspace = 1, 1  # limited range, BT.709
         video.codec_context.color_primaries = video.codec_context.color_trc = 1
-        sound = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        sound = container.add_stream("aac", rate=SOUND_RATE_HZ, layout="mono")
         sound.bit_rate = AAC_BIT_RATE
         for index, pixels in enumerate(clip.frames()):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
@@ -372,8 +375,8 @@ def _encode(clip: SpeakerClip, path: Path, crf: int, preset: str) -> None:
 
 def _encode_sound(container: av.container.OutputContainer, stream: av.AudioStream, sound: np.ndarray) -> None:
     frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=RATE_HZ, frame_size=1024)
+    frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE_HZ, 0, Fraction(1, SOUND_RATE_HZ)
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=SOUND_RATE_HZ, frame_size=1024)
     for given in (frame, None):
         for part in resampler.resample(given):
             container.mux(stream.encode(part))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
 
 Rgb = tuple[int, int, int]
-GENDERS = ("female", "male")
 HAIR_STYLES = {"female": ("long", "bob", "updo", "fringe"), "male": ("short", "swept", "crop", "receding", "bald")}
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 GLASSES = ("none", "oval", "round", "rectangular", "cat")
@@ -117,7 +117,7 @@ class Identity:
     grain: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_choice("gender", self.gender, GENDERS)
+        _check_choice("gender", self.gender, SPEAKER_GENDERS)
         _check_choice("hair_style", self.hair_style, sum(HAIR_STYLES.values(), ()))
         _check_choice("beard", self.beard, BEARDS)
         _check_choice("glasses", self.glasses, GLASSES)
@@ -131,7 +131,7 @@ def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def random_identity(seed: int, gender: str) -> Identity:
     """A person of `gender` under some light before some camera; the same seed gives the same person."""
-    _check_choice("gender", gender, GENDERS)
+    _check_choice("gender", gender, SPEAKER_GENDERS)
     draw = np.random.default_rng([seed, 7])
     tone = float(draw.uniform(0, len(_SKINS) - 1))
     age = round(float(draw.uniform(0.0, 1.0) ** 1.2), 3)

@@ -10,8 +10,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from latentsync.arrays import Samples
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
-from latentsync.speakers.voice import RATE_HZ, SILENCE, Phone, Speech, Waveform, read_wav
+from latentsync.media.sound import read_wav
+from latentsync.speakers.voice import SILENCE, Phone, Speech
 
 FOLDER = Path("/usr/share/pocketsphinx/test/data/librivox")
 FRAME_S = 0.01  # of PocketSphinx's alignments
@@ -36,11 +39,11 @@ def find_recordings(folder: Path = FOLDER) -> tuple[RealRecording, ...]:
     except OSError as error:
         raise MediaError(f"the recordings of pocketsphinx-testdata are not in {folder}; {remedy}") from error
     transcripts = {match.group(2): match.group(1) for line in lines if (match := _LINE.match(line.strip()))}
-    found = tuple(RealRecording(name, folder / f"{name}.wav", transcripts.get(name, "")) for name in names)
-    for recording in found:
+    recordings = tuple(RealRecording(name, folder / f"{name}.wav", transcripts.get(name, "")) for name in names)
+    for recording in recordings:
         if not recording.transcript or not recording.wav.is_file():
             raise MediaError(f"{folder} lacks the sound or the words of {recording.name}; {remedy} again")
-    return found
+    return recordings
 
 
 def align_recording(wav: Path, transcript: str) -> Speech:
@@ -49,16 +52,13 @@ def align_recording(wav: Path, transcript: str) -> Speech:
     Raises:
         MediaError: PocketSphinx is not installed, the file is no 16 kHz mono 16-bit WAV, or the words do not fit it.
     """
-    try:
-        sound, rate_hz = read_wav(Path(wav).read_bytes())
-    except (OSError, MediaError) as error:
-        raise MediaError(f"the recording {wav} cannot be read: {error}") from error
-    if rate_hz != RATE_HZ:
-        raise MediaError(f"the recording {wav} has {rate_hz} Hz; it must have {RATE_HZ}")
+    sound, rate_hz = read_wav(wav)
+    if rate_hz != SOUND_RATE_HZ:
+        raise MediaError(f"the recording {wav} has {rate_hz} Hz; it must have {SOUND_RATE_HZ}")
     words = " ".join(re.findall(r"[a-z']+", transcript.lower()))
     aligned = _align(sound, words, str(wav))
     phones: list[Phone] = []
-    duration_s = len(sound) / RATE_HZ
+    duration_s = len(sound) / SOUND_RATE_HZ
     for name, end_frame in aligned:
         start_s = phones[-1].end_s if phones else 0.0
         end_s = min(end_frame * FRAME_S, duration_s)
@@ -72,14 +72,14 @@ def align_recording(wav: Path, transcript: str) -> Speech:
     return Speech(sound, tuple(phones))
 
 
-def _align(sound: Waveform, words: str, label: str) -> list[tuple[str, int]]:
+def _align(sound: Samples, words: str, label: str) -> list[tuple[str, int]]:
     """(phone, end frame) in order: words are aligned first, then phones within them."""
     try:
         import pocketsphinx
     except ImportError as error:
         raise MediaError("the aligner PocketSphinx is not installed; run `pip install pocketsphinx`") from error
     # Without dithering an alignment depends on the sound alone.
-    decoder = pocketsphinx.Decoder(loglevel="FATAL", logfn=os.devnull, samprate=float(RATE_HZ), dither=False)
+    decoder = pocketsphinx.Decoder(loglevel="FATAL", logfn=os.devnull, samprate=float(SOUND_RATE_HZ), dither=False)
     try:
         decoder.set_align_text(words)
         _decode(decoder, sound)
@@ -88,17 +88,17 @@ def _align(sound: Waveform, words: str, label: str) -> list[tuple[str, int]]:
         alignment = decoder.get_alignment()
     except RuntimeError as error:
         raise MediaError(f"PocketSphinx cannot align {label} to {words!r} ({error}); check the words") from error
-    found = [
+    segments = [
         (SILENCE if phone.name in _NO_PHONE else phone.name.lower(), phone.start + phone.duration)
         for word in alignment or ()
         for phone in word
     ]
-    if not found:
+    if not segments:
         raise MediaError(f"PocketSphinx finds no phone of {words!r} in {label}; check the words")
-    return found
+    return segments
 
 
-def _decode(decoder: "pocketsphinx.Decoder", sound: Waveform) -> None:  # noqa: F821
+def _decode(decoder: "pocketsphinx.Decoder", sound: Samples) -> None:  # noqa: F821
     decoder.start_utt()
     decoder.process_raw(sound.tobytes(), full_utt=True)
     decoder.end_utt()

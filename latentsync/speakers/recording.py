@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from latentsync.arrays import Samples
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import OptionError
-from latentsync.speakers.voice import RATE_HZ, Waveform
+from latentsync.media.sound import FULL_SCALE
 
 EQ_HZ = (80.0, 200.0, 500.0, 1000.0, 2000.0, 3500.0, 5500.0, 8000.0)  # where `eq_db` gives the gain
 NOISES = ("white", "pink", "hum")
@@ -49,11 +51,11 @@ class Recording:
             if value is not None and value not in known:
                 raise OptionError(f"{name} {value!r} of the recording is unknown; choose one of {', '.join(known)}")
 
-    def apply(self, sound: Waveform) -> Waveform:
+    def apply(self, sound: Samples) -> Samples:
         """The recorded sound: 16 kHz mono 16 bit, as long as the given one and nowhere delayed."""
         if self == Recording(seed=self.seed) or not np.any(sound):
             return sound
-        wave = sound.astype(np.float64) / 32768
+        wave = sound.astype(np.float64) / FULL_SCALE
         if self.rt60_s is not None:
             wave = _with_echo(wave, self.rt60_s, self.echo_db, np.random.default_rng([self.seed, 61]))
         if self.noise is not None:
@@ -63,7 +65,7 @@ class Recording:
             wave = _with_gain(wave, self.eq_db, self.line)
         gain = 1.0 if self.level_db is None else 10 ** (self.level_db / 20) / max(_rms(wave), 1e-9)
         wave = wave * min(gain, 0.99 / np.abs(wave).max())
-        return np.round(wave * 32767).astype(np.int16)
+        return np.round(wave * (FULL_SCALE - 1)).astype(np.int16)
 
 
 CLEAN = Recording()
@@ -101,9 +103,9 @@ def _convolve(wave: Sound, kernel: Sound) -> Sound:
 def _with_echo(wave: Sound, rt60_s: float, echo_db: float, draw: np.random.Generator) -> Sound:
     """The direct sound at once, then noise that decays by 60 dB in `rt60_s` (after Moorer, "About this reverberation
     business", Computer Music Journal, 1979), beginning 2 ms later."""
-    times = np.arange(int(rt60_s * RATE_HZ)) / RATE_HZ
+    times = np.arange(int(rt60_s * SOUND_RATE_HZ)) / SOUND_RATE_HZ
     echo = draw.standard_normal(len(times)) * 10 ** (-3 * times / rt60_s)
-    echo[: int(0.002 * RATE_HZ)] = 0
+    echo[: int(0.002 * SOUND_RATE_HZ)] = 0
     echo *= 10 ** (echo_db / 20) / np.sqrt((echo**2).sum())
     echo[0] = 1.0
     return _convolve(wave, echo)[: len(wave)]
@@ -113,11 +115,11 @@ def _background(kind: str, count: int, draw: np.random.Generator) -> Sound:
     """Noise of RMS 1: white, pink (power falls as 1/f), or mains hum with its harmonics over a little pink noise."""
     spectrum = np.fft.rfft(draw.standard_normal(count))
     if kind != "white":
-        spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1 / RATE_HZ), 20.0))
+        spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1 / SOUND_RATE_HZ), 20.0))
     noise = np.fft.irfft(spectrum, count) if count > 1 else np.ones(count)
     noise /= max(_rms(noise), 1e-12)
     if kind == "hum":
-        times, mains_hz = np.arange(count) / RATE_HZ, float(draw.choice([50.0, 60.0]))
+        times, mains_hz = np.arange(count) / SOUND_RATE_HZ, float(draw.choice([50.0, 60.0]))
         harmonics = np.arange(1, 9)
         weights, phases = draw.uniform(0.2, 1, 8) / harmonics, draw.uniform(0, 2 * np.pi, 8)
         hum = weights @ np.sin(2 * np.pi * mains_hz * harmonics[:, None] * times + phases[:, None])
@@ -128,7 +130,7 @@ def _background(kind: str, count: int, draw: np.random.Generator) -> Sound:
 def _with_gain(wave: Sound, eq_db: tuple[float, ...], line: str | None) -> Sound:
     """A filter of zero phase whose gain runs smoothly through `eq_db`, and falls off outside the line's passband."""
     taps = 512
-    frequencies = np.fft.rfftfreq(taps, 1 / RATE_HZ)
+    frequencies = np.fft.rfftfreq(taps, 1 / SOUND_RATE_HZ)
     gain_db = np.interp(np.log(np.maximum(frequencies, 20)), np.log(EQ_HZ), eq_db) if eq_db else 0 * frequencies
     if line is not None:
         low, high = PASSBANDS_HZ[line]

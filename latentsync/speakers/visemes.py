@@ -17,9 +17,10 @@ from dataclasses import astuple, dataclass, fields, replace
 import numpy as np
 from jaxtyping import Float
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.speakers.voice import SILENCE, Phone
 
-FPS = 25
+FPS = int(VIDEO_RATE_HZ)  # as encoders and fractions take it
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,24 @@ option `-psdur` prints one `phone:end_time_s` for each phone of the US English s
 espeak-ng (see espeak.py), whose phonemes are mapped to the same set.
 """
 
-import io
 import math
 import shutil
 import subprocess
 import sys
 import tempfile
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import Int16
 
+from latentsync.arrays import Samples
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
+from latentsync.media.sound import read_wav, resampled
 from latentsync.speakers import espeak
 
-RATE_HZ = 16_000  # of every speech, whatever the synthesiser's rate
 ENGINES = ("flite", "espeak")
 FEMALE_VOICES = ("slt",)  # of flite
 MALE_VOICES = ("rms", "awb", "kal16")
@@ -33,8 +32,6 @@ TIMEOUT_S = 60
 PITCH_RANGE_HZ = (60.0, 350.0)
 STRETCH_RANGE = (0.5, 2.0)
 TRACT_RANGE = (0.85, 1.15)
-
-Waveform = Int16[np.ndarray, "n"]  # mono, 16 bit
 
 
 @dataclass(frozen=True)
@@ -92,12 +89,12 @@ class Phone:
 class Speech:
     """Speech at 16 kHz; the phones tile it from 0 to its end without gaps."""
 
-    sound: Waveform
+    sound: Samples
     phones: tuple[Phone, ...]
 
     @property
     def duration_s(self) -> float:
-        return len(self.sound) / RATE_HZ
+        return len(self.sound) / SOUND_RATE_HZ
 
 
 def random_voice(seed: int, gender: str) -> Voice:
@@ -132,8 +129,8 @@ def speak(sentence: str, voice: Voice) -> Speech:
     else:
         printed, sound, rate_hz = _run_flite(sentence, voice)
         # A longer tract lowers formants and pitch alike: the sound was made faster and higher, and is played slower.
-        sound = resample(sound, round(rate_hz / voice.tract), RATE_HZ)
-        speech = Speech(sound, parse_phones(printed, voice.tract, len(sound) / RATE_HZ) if len(sound) else ())
+        sound = resample(sound, round(rate_hz / voice.tract), SOUND_RATE_HZ)
+        speech = Speech(sound, parse_phones(printed, voice.tract, len(sound) / SOUND_RATE_HZ) if len(sound) else ())
     if len(speech.sound) == 0:
         raise MediaError(f"{voice.engine} made no sound of the sentence {sentence!r}; give at least one English word")
     return speech
@@ -147,13 +144,13 @@ def joined(speeches: Sequence[Speech], rests_s: Sequence[float]) -> Speech:
     """
     sounds, phones, samples = [], [], 0
     for speech, rest_s in zip([*speeches, None], rests_s, strict=True):
-        rest = np.zeros(round(rest_s * RATE_HZ), np.int16)
+        rest = np.zeros(round(rest_s * SOUND_RATE_HZ), np.int16)
         if len(rest):
-            phones.append(Phone(SILENCE, samples / RATE_HZ, (samples + len(rest)) / RATE_HZ))
+            phones.append(Phone(SILENCE, samples / SOUND_RATE_HZ, (samples + len(rest)) / SOUND_RATE_HZ))
             sounds.append(rest)
             samples += len(rest)
         if speech is not None:
-            start_s = samples / RATE_HZ
+            start_s = samples / SOUND_RATE_HZ
             phones += [Phone(p.name, p.start_s + start_s, p.end_s + start_s) for p in speech.phones]
             sounds.append(speech.sound)
             samples += len(speech.sound)
@@ -164,13 +161,13 @@ def _speak_espeak(sentence: str, voice: Voice) -> Speech:
     rate_hz, events, samples = _run_espeak(sentence, voice)
     accent, variant = espeak.split_name(voice.name)
     played = _without_echo(np.frombuffer(samples, "<i2").astype(np.int16), rate_hz, *espeak.ECHO.get(variant, (0, 0)))
-    sound = resample(played, round(rate_hz / voice.tract), RATE_HZ)
-    per_sample = len(sound) / RATE_HZ / max(len(played), 1)
+    sound = resample(played, round(rate_hz / voice.tract), SOUND_RATE_HZ)
+    per_sample = len(sound) / SOUND_RATE_HZ / max(len(played), 1)
     tiled = espeak.tile(espeak.corrected(events, played.tolist(), rate_hz), len(played), accent)
     return Speech(sound, tuple(Phone(name, start * per_sample, end * per_sample) for name, start, end in tiled))
 
 
-def _without_echo(sound: Waveform, rate_hz: int, delay_ms: int, amplitude: int) -> Waveform:
+def _without_echo(sound: Samples, rate_hz: int, delay_ms: int, amplitude: int) -> Samples:
     """Undo espeak-ng's echo, y[n] = x[n] + (y[n - d] * amplitude >> 8), exactly but where it clipped (wavegen.c)."""
     delay = delay_ms * rate_hz // 1000
     if not amplitude or len(sound) <= delay:
@@ -216,7 +213,7 @@ def _failed(name: str, done: subprocess.CompletedProcess[bytes], sentence: str) 
     return MediaError(f"{name} failed (code {done.returncode}: {reason}) on {sentence!r}; change the sentence")
 
 
-def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
+def _run_flite(sentence: str, voice: Voice) -> tuple[str, Samples, int]:
     program = shutil.which("flite")
     if program is None:
         raise MediaError("the speech synthesiser flite is not installed; install it with `apt-get install flite`")
@@ -231,7 +228,7 @@ def _run_flite(sentence: str, voice: Voice) -> tuple[str, Waveform, int]:
         done = _ended("flite", command, sentence)
         if done.returncode != 0 or not target.is_file():
             raise _failed("flite", done, sentence)
-        sound, rate_hz = read_wav(target.read_bytes())
+        sound, rate_hz = read_wav(target)
     return done.stdout.decode(errors="replace"), sound, rate_hz
 
 
@@ -252,36 +249,11 @@ def parse_phones(printed: str, time_scale: float, duration_s: float) -> tuple[Ph
     return tuple(phones)
 
 
-def resample(sound: Waveform, from_hz: int, to_hz: int) -> Waveform:
+def resample(sound: Samples, from_hz: int, to_hz: int) -> Samples:
     """The same sound at another rate, through FFmpeg's band-limited resampler."""
     if from_hz == to_hz:
         return sound
     frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
     frame.sample_rate = from_hz
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=to_hz)
-    parts = [part.to_ndarray()[0] for given in (frame, None) for part in resampler.resample(given)]
+    parts = [part.to_ndarray()[0] for part in resampled(iter([frame]), "s16", "mono", to_hz)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int16)
-
-
-def read_wav(data: bytes) -> tuple[Waveform, int]:
-    """Samples and rate in Hz of a mono 16-bit WAV file; MediaError where it is none."""
-    try:
-        with wave.open(io.BytesIO(data)) as file:
-            layout = file.getnchannels(), 8 * file.getsampwidth()
-            rate_hz, samples = file.getframerate(), file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise MediaError(f"the sound is no WAV file ({error}); give a mono 16-bit WAV") from error
-    if layout != (1, 16):
-        raise MediaError(f"the sound has {layout[0]} channels of {layout[1]} bits; give a mono 16-bit WAV")
-    return np.frombuffer(samples, "<i2").astype(np.int16), rate_hz
-
-
-def wav_bytes(sound: Waveform, rate_hz: int = RATE_HZ) -> bytes:
-    """A mono 16-bit WAV file."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(sound.astype("<i2").tobytes())
-    return buffer.getvalue()

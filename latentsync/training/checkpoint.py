@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import re
 import shutil
 import warnings
@@ -17,10 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentsync.errors import WeightsError
+from latentsync.files import remove_abandoned, whole_folder
 from latentsync.weights.tensors import DAMAGE, read_state_dict
 
 KEPT = 2  # checkpoints: should the last be damaged, the one before it serves
-PART_PREFIX = ".part-"
 NETWORKS_FILE = "networks.safetensors"
 EMA_FILE = "ema.safetensors"
 OPTIMIZER_FILE = "optimizer.pt"
@@ -53,14 +52,12 @@ def save(folder: Path, state: State) -> Path:
     target = folder / f"step-{state.state['step']:08d}"
     if target.is_dir():  # a resumed run that stopped at once
         return target
-    part = folder / f"{PART_PREFIX}{os.getpid()}"
-    part.mkdir(parents=True)
-    save_file(_on_cpu(state.networks), part / NETWORKS_FILE)
-    if state.ema is not None:
-        save_file(_on_cpu(state.ema), part / EMA_FILE)
-    torch.save(state.optimizer, part / OPTIMIZER_FILE)
-    (part / STATE_FILE).write_text(json.dumps(state.state, indent=2) + "\n")
-    os.rename(part, target)
+    with whole_folder(target) as part:
+        save_file(_on_cpu(state.networks), part / NETWORKS_FILE)
+        if state.ema is not None:
+            save_file(_on_cpu(state.ema), part / EMA_FILE)
+        torch.save(state.optimizer, part / OPTIMIZER_FILE)
+        (part / STATE_FILE).write_text(json.dumps(state.state, indent=2) + "\n")
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -74,10 +71,15 @@ def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def remove_later(folder: Path, step: int) -> None:
-    """Removes what a killed run was writing, and damaged checkpoints later than a step."""
-    damaged = [path for path in checkpoints(folder) if step_of(path) > step]
-    for path in [*folder.glob(f"{PART_PREFIX}*"), *damaged]:
-        shutil.rmtree(path, ignore_errors=True)
+    """Removes damaged checkpoints later than a step, and what a killed run was writing.
+
+    Args:
+        folder: that only this process writes to.
+    """
+    remove_abandoned(folder, is_locked=True)
+    for path in checkpoints(folder):
+        if step_of(path) > step:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -98,13 +100,13 @@ def load_last(folder: Path) -> State | None:
     Raises:
         WeightsError: there are checkpoints, and none is readable.
     """
-    found = checkpoints(folder)
-    for path in reversed(found):
+    paths = checkpoints(folder)
+    for path in reversed(paths):
         try:
             return _load(path)
         except WeightsError as error:
             warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
-    if found:
+    if paths:
         raise WeightsError(f"no checkpoint of {folder} is readable; delete the folder to train from the beginning")
     return None
 

@@ -10,7 +10,6 @@ whether frames come from memory or from the file.
 import hashlib
 import json
 import logging
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +20,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 
-from latentsync.audio.features import RATE_HZ
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
-from latentsync.media import VIDEO_RATE_HZ, read_frames
-from latentsync.metrics.syncnet import SAMPLES_PER_FRAME
+from latentsync.media import read_frames
+from latentsync.media.sound import probe_wav, read_wav, to_float
 from latentsync.shapes import Crops, Waveform
 
 log = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ class AlignedClip:
 
     def waveform(self) -> Waveform:
         """Its sound, float32 -1..1, `(640 * num_frames,)`."""
-        return read_wav(self.sound)
+        return to_float(read_wav(self.sound)[0])
 
 
 def check_clips(folder: Path | str) -> tuple[list[AlignedClip], dict[str, str]]:
@@ -161,9 +160,9 @@ def _checked(name: str, folder: Path) -> AlignedClip:
         known = (facts["size_px"], facts["source"]["sha256"], sizes["sound_sha256"], facts["fps"], facts["rate_hz"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MediaError(f"{facts_path.name} holds no facts of an aligned clip ({error!r})") from error
-    if known[3:] != (VIDEO_RATE_HZ, RATE_HZ):
+    if known[3:] != (VIDEO_RATE_HZ, SOUND_RATE_HZ):
         raise MediaError(
-            f"{name} has {known[3]} frames/s and {known[4]} Hz; {VIDEO_RATE_HZ:g} and {RATE_HZ} are needed"
+            f"{name} has {known[3]} frames/s and {known[4]} Hz; {VIDEO_RATE_HZ:g} and {SOUND_RATE_HZ} are needed"
         )
     for path, size in wanted.items():
         if not path.is_file():
@@ -176,15 +175,14 @@ def _checked(name: str, folder: Path) -> AlignedClip:
 
 def _check_sound(path: Path, num_frames: int) -> None:
     try:
-        with wave.open(str(path), "rb") as file:
-            form = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            samples = file.getnframes()
-    except (OSError, EOFError, wave.Error) as error:
-        raise MediaError(f"{path.name} is no WAV file ({error}); prepare the folder again") from error
-    if form != (RATE_HZ, 1, 2) or samples != num_frames * SAMPLES_PER_FRAME:
+        info = probe_wav(path)
+    except MediaError as error:
+        raise MediaError(f"{error}; prepare the folder again") from error
+    needed = num_frames * SAMPLES_PER_FRAME
+    if (info.rate_hz, info.channels, info.codec, info.num_samples) != (SOUND_RATE_HZ, 1, "pcm_s16le", needed):
         raise MediaError(
-            f"{path.name} holds {samples} samples of {form[1]} x {8 * form[2]} bit at {form[0]} Hz; "
-            f"{num_frames * SAMPLES_PER_FRAME} of 1 x 16 bit at {RATE_HZ} Hz go with its {num_frames} frames"
+            f"{path.name} holds {info.num_samples} samples of {info.channels} x {info.codec} at {info.rate_hz} Hz; "
+            f"{needed} of 1 x pcm_s16le at {SOUND_RATE_HZ} Hz go with its {num_frames} frames; prepare the folder again"
         )
 
 
@@ -217,10 +215,3 @@ def split(
     number = min(max(round(held_out_share * len(identities)), 1), len(identities) - 1)
     held = set(identities[:number])
     return [clip for clip in clips if clip.identity not in held], [clip for clip in clips if clip.identity in held]
-
-
-def read_wav(path: Path) -> Waveform:
-    """The sound of a clip's WAV file (mono, 16 bit), float32 -1..1."""
-    with wave.open(str(path), "rb") as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    return samples.astype(np.float32) / 32768

@@ -26,12 +26,11 @@ from tqdm import tqdm
 
 from latentsync.audio.features import Audio2Feature, num_states, window_indices
 from latentsync.audio.whisper import WhisperStates
+from latentsync.constants import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.masks import crops_to_pixels, masked_images, mouth_mask
 from latentsync.files import whole_file
 from latentsync.generation.latents import frames_at_once, scaled
-from latentsync.media import VIDEO_RATE_HZ
-from latentsync.metrics.syncnet import SAMPLES_PER_FRAME
 from latentsync.shapes import Crops, Pixels, Windows
 from latentsync.training.clips import AlignedClip
 from latentsync.weights import state_dict_sha256
@@ -213,9 +212,13 @@ class LatentFiles:
     @cached_property
     def digest(self) -> str:
         """The HASH of the files' names."""
-        told = [LATENTS_VERSION, self.mask, self.copies, self.flip, self.colour_jitter, self.seed]
-        told += [state_dict_sha256(self.vae.state_dict()), self.vae.config.scaling_factor, self.vae.config.shift_factor]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:DIGITS]
+        parts = [LATENTS_VERSION, self.mask, self.copies, self.flip, self.colour_jitter, self.seed]
+        parts += [
+            state_dict_sha256(self.vae.state_dict()),
+            self.vae.config.scaling_factor,
+            self.vae.config.shift_factor,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DIGITS]
 
     def path(self, clip: AlignedClip) -> Path:
         return clip.video.with_name(f"{clip.name}.latents-{self.digest}.safetensors")

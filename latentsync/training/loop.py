@@ -9,81 +9,45 @@ saved. To start from weights alone, without an optimiser's state, the task loads
 """
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast, gather, parse_flag_from_env, reduce, send_to_device
+from accelerate.utils import gather, parse_flag_from_env, reduce, send_to_device
 from filelock import FileLock, Timeout
-from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from latentsync.device import memory_shortage_explained, resolve_dtype
-from latentsync.errors import LatentSyncError, MemoryShortageError, OptionError, WeightsError
+from latentsync.device import resolve_dtype
+from latentsync.errors import LatentSyncError, OptionError
+from latentsync.files import remove_abandoned, whole_folder
+from latentsync.seeds import derived_seed, seeded_generator
 from latentsync.training import checkpoint
-from latentsync.training.ema import MovingAverage, trained_weights
 from latentsync.training.journal import Journal, Means
+from latentsync.training.learner import Learner
 from latentsync.training.options import LoopOptions
-from latentsync.training.order import (
-    Batches,
-    derived_seed,
-    global_draws_kept,
-    loader,
-    seed_global_draws,
-    seeded_generator,
-    validation_batches,
-)
+from latentsync.training.order import Batches, global_draws_kept, loader, seed_global_draws
+from latentsync.training.shortage import shortage_explained
+from latentsync.training.task import LOSS, Task
+from latentsync.training.validation import OnPictures, Validation, last_figures
 
 CHECKPOINTS_DIR = "checkpoints"
 WEIGHTS_DIR = "weights"
 LOG_FILE = "log.jsonl"
 LOCK_FILE = ".training.lock"
-LOSS = "loss"  # name of the total in the log; no part may have it
-VALIDATION_PREFIX = "validation/"
 MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 Log = Callable[[int, dict[str, float]], None]
-OnPictures = Callable[[int, dict[str, np.ndarray]], None]
 
 
 class DivergedError(LatentSyncError):
     """A loss or a gradient is not finite."""
-
-
-class Task(Protocol):
-    """What is trained, and how. It keeps nothing that changes from step to step outside its networks.
-
-    A task with frozen networks has a method `to(device)` too, which is called once. One with something that moves has a
-    method `videos(batch, generator)` like `pictures`: named uint8 videos `f h w 3` of 25 frames a second.
-    """
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The trained networks by name; parameters without `requires_grad` stay as they are."""
-
-    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss of a batch that is on the device, and its named parts for the log.
-
-        Args:
-            generator: on the CPU; all random numbers come from it (draw there, then move).
-        """
-
-    def validate(self, batches: Iterable, generator: torch.Generator) -> dict[str, float]:
-        """Named figures of the validation set; without gradients, on averaged weights where there are such."""
-
-    def pictures(self, batch: Any, generator: torch.Generator) -> dict[str, np.ndarray]:
-        """Named uint8 pictures `h w 3` of the first validation batch."""
-
-    def export(self, folder: Path) -> None:
-        """Writes finished weights into an empty folder."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +113,8 @@ def train(
 
 def last_step(folder: str | Path) -> int:
     """The step that training in this folder would go on from; 0 where it would begin."""
-    found = checkpoint.checkpoints(Path(folder) / CHECKPOINTS_DIR)
-    return checkpoint.step_of(found[-1]) if found else 0
+    paths = checkpoint.checkpoints(Path(folder) / CHECKPOINTS_DIR)
+    return checkpoint.step_of(paths[-1]) if paths else 0
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -190,41 +154,15 @@ class _Run:
         on_pictures: OnPictures | None,
         on_videos: OnPictures | None,
     ) -> None:
-        self.task, self.train_set, self.validation_set = task, train_set, validation_set
+        self.task, self.train_set, self.log = task, train_set, log
         self.options, self.folder, self.accelerator = options, folder, accelerator
-        self.log, self.shows = log, {"pictures": on_pictures, "videos": on_videos}
         self.step = self.position = 0  # steps made; items of the endless row that they saw
         self.means, self.journal = Means(), Journal(folder / LOG_FILE)
-        self.networks = self._placed_networks()
-        self.weights = trained_weights(self.networks)
-        if not self.weights:
-            raise OptionError("the task's networks have no weights that require gradients; nothing can be trained")
-        self.ema = MovingAverage(self.networks, options.ema_decay) if options.ema_decay else None
-        self.optimizer = self._make_optimizer()
-
-    def _placed_networks(self) -> dict[str, nn.Module]:
-        """The task's networks on the device in float32; the same in every process."""
-        device, networks = self.accelerator.device, dict(self.task.networks())
-        if hasattr(self.task, "to"):
-            self.task.to(device)
-        for name, network in networks.items():
-            nn.Module.to(network, device=device, dtype=torch.float32)
-            if self.options.gradient_checkpointing and any(weight.requires_grad for weight in network.parameters()):
-                _save_activations(name, network)
-        if self.accelerator.num_processes > 1:
-            for tensor in checkpoint.network_tensors(networks).values():
-                broadcast(tensor)
-        return networks
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        options, device = self.options, self.accelerator.device
-        optimizer = torch.optim.AdamW(
-            self.weights.values(),
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            fused=device.type in ("cuda", "cpu"),
+        self.learner = Learner(task, options, accelerator)
+        shows = {"pictures": on_pictures, "videos": on_videos}
+        self.validation = (
+            Validation(task, validation_set, options, accelerator, shows) if validation_set is not None else None
         )
-        return self.accelerator.prepare(optimizer)
 
     # ---- from the first step to the last
 
@@ -249,7 +187,7 @@ class _Run:
             started_at=began_at,
             minutes=_minutes_since(start),
             weights=self.folder / WEIGHTS_DIR,
-            validation=self._last_validation(),
+            validation=last_figures(self.journal),
         )
 
     def _loader(self) -> Iterable:
@@ -271,8 +209,8 @@ class _Run:
         options, is_last = self.options, self.step == self.options.steps
         row = self.means.take() if is_last or self.step % options.log_every == 0 else {}
         is_due = options.validate_every and (is_last or self.step % options.validate_every == 0)
-        if is_due and self.validation_set is not None:
-            row |= self._validate()
+        if is_due and self.validation is not None:
+            row |= self.validation.figures(self.step, self.learner)
         if row and self.accelerator.is_main_process:
             self.journal.write(self.step, row)
             self.log(self.step, row)
@@ -291,10 +229,9 @@ class _Run:
         """Loss and gradient of the step's batches, then one step of the optimiser; counts it."""
         options, began = self.options, time.perf_counter()
         generator = seeded_generator("step", options.seed, self.step, self.accelerator.process_index)
-        for network in self.networks.values():
-            network.train()
+        self.learner.to_training_mode()
         total: dict[str, float] = {}
-        with _out_of_memory_explained(f"a training step of {options.batch_size} items", options):
+        with shortage_explained(f"a training step of {options.batch_size} items", options):
             for part in range(options.gradient_accumulation):
                 for name, value in self._backward(next(micro_batches), part, generator).items():
                     total[name] = total.get(name, 0.0) + value / options.gradient_accumulation
@@ -336,98 +273,29 @@ class _Run:
         Returns:
             The gradient's length before it is cut, and the learning rate.
         """
-        options, accelerator = self.options, self.accelerator
-        self._average_gradients()
-        norm = accelerator.clip_grad_norm_(self.weights.values(), options.max_grad_norm or math.inf).item()
-        if not math.isfinite(norm) and options.precision != "float16":  # there the scaler skips the step, by design
+        norm = self.learner.clip_gradient()
+        if (
+            not math.isfinite(norm) and self.options.precision != "float16"
+        ):  # there the scaler skips the step, by design
             raise DivergedError(self._stopped(f"the gradient's length is {norm}", "all parts of the loss are finite"))
-        rate = options.learning_rate_at(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.ema is not None:
-            self.ema.update()
+        rate = self.options.learning_rate_at(self.step)
+        self.learner.descend(rate)
         return norm, rate
-
-    def _average_gradients(self) -> None:
-        """The mean gradient over the processes.
-
-        Done here and not by DistributedDataParallel, which hooks into a network's `forward` only: a task may call
-        `vae.encode` or two networks in turn.
-        """
-        if self.accelerator.num_processes == 1:
-            return
-        for weight in self.weights.values():
-            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            weight.grad = reduce(gradient, "mean")
 
     def _stopped(self, what: str, where: str) -> str:
         last = last_step(self.folder)
-        kept = f"the checkpoint of step {last} is the last" if last else "there is no checkpoint yet"
+        last_checkpoint = f"the checkpoint of step {last} is the last" if last else "there is no checkpoint yet"
         return (
-            f"{what} at step {self.step + 1} ({where}); nothing of this step is kept, {kept}; "
+            f"{what} at step {self.step + 1} ({where}); nothing of this step is kept, {last_checkpoint}; "
             f"lower the learning rate ({self.options.learning_rate:g}), use float32, or look at these items"
         )
-
-    # ---- validation and weights
-
-    @contextmanager
-    def _finished_weights(self) -> Iterator[None]:
-        """Inside the block the networks are as they will be used: averaged, without dropout and gradients."""
-        swapped: AbstractContextManager = nullcontext() if self.ema is None else self.ema.swapped_in()
-        for network in self.networks.values():
-            network.eval()
-        with swapped, torch.no_grad():
-            yield
-
-    def _validate(self) -> dict[str, float]:
-        """The task's figures, pictures and videos; random numbers are the same at every validation."""
-        figures: dict[str, float] = {}
-        if self.accelerator.is_main_process:
-            seed = self.options.seed
-            what = f"a validation batch of {self.options.batch_size} items"
-            explained = _out_of_memory_explained(what, self.options)
-            with self._finished_weights(), self.accelerator.autocast(), explained:
-                seed_global_draws(derived_seed("validation", seed))
-                figures = self.task.validate(self._validation_loader(), seeded_generator("validation", seed))
-                shown = [name for name, show in self.shows.items() if show is not None and hasattr(self.task, name)]
-                first = next(iter(self._validation_loader(only_first=True))) if shown else None
-                for name in shown:
-                    self.shows[name](self.step, getattr(self.task, name)(first, seeded_generator(name, seed)))
-        self.accelerator.wait_for_everyone()
-        return {f"{VALIDATION_PREFIX}{name}": float(value) for name, value in figures.items()}
-
-    def _validation_loader(self, only_first: bool = False) -> Iterator:
-        options = self.options
-        batches = validation_batches(len(self.validation_set), options.batch_size, options.validation_items)
-        workers = 0 if only_first else options.num_workers
-        pin = self.accelerator.device.type == "cuda"
-        for batch in loader(self.validation_set, batches[: 1 if only_first else None], options.seed, workers, pin):
-            yield send_to_device(batch, self.accelerator.device)
-
-    def _last_validation(self) -> dict[str, float]:
-        for row in reversed(self.journal.rows()):
-            found = {k.removeprefix(VALIDATION_PREFIX): v for k, v in row.items() if k.startswith(VALIDATION_PREFIX)}
-            if found:
-                return found
-        return {}
 
     def _export(self) -> None:
         """The task's weights under their final name; they are exchanged only when the new ones are whole."""
         if not self.accelerator.is_main_process:
             return
-        part, before = self.folder / f".{WEIGHTS_DIR}.part", self.folder / f".{WEIGHTS_DIR}.before"
-        for left_over in (part, before):
-            shutil.rmtree(left_over, ignore_errors=True)
-        part.mkdir()
-        with self._finished_weights():
+        with whole_folder(self.folder / WEIGHTS_DIR) as part, self.learner.finished():
             self.task.export(part)
-        final = self.folder / WEIGHTS_DIR
-        if final.is_dir():  # set aside, since a folder cannot replace another at once
-            final.rename(before)
-        part.rename(final)
-        shutil.rmtree(before, ignore_errors=True)
 
     # ---- the state
 
@@ -436,20 +304,14 @@ class _Run:
         accelerator = self.accelerator
         self._export()
         if accelerator.is_main_process:
-            state = checkpoint.State(
-                networks=checkpoint.network_tensors(self.networks),
-                ema=None if self.ema is None else self.ema.state_dict(),
-                optimizer={
-                    "optimizer": self.optimizer.state_dict(),
-                    "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
-                },
-                state={
+            state = self.learner.snapshot(
+                {
                     "step": self.step,
                     "position": self.position,
                     "sums": self.means.sums,
                     "count": self.means.count,
                     "options": asdict(self.options),
-                },
+                }
             )
             checkpoint.save(self.folder / CHECKPOINTS_DIR, state)
         accelerator.wait_for_everyone()
@@ -459,55 +321,16 @@ class _Run:
         folder, accelerator = self.folder / CHECKPOINTS_DIR, self.accelerator
         state = checkpoint.load_last(folder)
         if state is not None:
-            self._take_up(state, str(folder))
+            self.learner.load(state, str(folder))
+            self.step, self.position = state.state["step"], state.state["position"]
+            self.means.sums, self.means.count = state.state["sums"], state.state["count"]
         self.began_at = self.step
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            remove_abandoned(self.folder, is_locked=True)
             checkpoint.remove_later(folder, self.step)
             self.journal.go_back_to(self.step)
         accelerator.wait_for_everyone()
-
-    def _take_up(self, state: checkpoint.State, source: str) -> None:
-        checkpoint.load_networks(self.networks, state.networks, source)
-        if self.ema is not None and state.ema is not None:
-            self.ema.load_state_dict(state.ema)
-        elif self.ema is not None:  # it was off until now: the average starts from these weights
-            self.ema = MovingAverage(self.networks, self.options.ema_decay)
-        try:
-            self.optimizer.load_state_dict(state.optimizer["optimizer"])
-        except ValueError as error:
-            raise WeightsError(
-                f"{source} was trained with other weights frozen ({error}); train these in a folder of their own"
-            ) from error
-        for group in self.optimizer.param_groups:  # the options of now hold
-            group["weight_decay"] = self.options.weight_decay
-        if self.accelerator.scaler is not None and state.optimizer["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state.optimizer["scaler"])
-        self.step, self.position = state.state["step"], state.state["position"]
-        self.means.sums, self.means.count = state.state["sums"], state.state["count"]
-
-
-def _save_activations(name: str, network: nn.Module) -> None:
-    try:
-        network.enable_gradient_checkpointing()
-    except (AttributeError, ValueError) as error:
-        raise OptionError(
-            f"gradient_checkpointing is on, and the network {name} cannot do it; set loop.gradient_checkpointing=false"
-        ) from error
-
-
-@contextmanager
-def _out_of_memory_explained(what: str, options: LoopOptions) -> Iterator[None]:
-    try:
-        with memory_shortage_explained(what):
-            yield
-    except MemoryShortageError as error:
-        fewer = max(1, options.batch_size // 2)
-        more = options.gradient_accumulation * math.ceil(options.batch_size / fewer)
-        raise MemoryShortageError(
-            f"the memory does not hold {what}; use loop.batch_size={fewer} with loop.gradient_accumulation={more}, "
-            f"loop.gradient_checkpointing=true or loop.precision=bfloat16"
-        ) from error
 
 
 def _minutes_since(start: float) -> float:

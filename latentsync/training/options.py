@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass, fields
 
-from latentsync.config import DTYPES, MAX_SEED, MIN_DURATION_S, is_whole
+from latentsync.config import DTYPES, MAX_SEED, MIN_DURATION_S
+from latentsync.constants import LATENT_PX
 from latentsync.errors import OptionError
+from latentsync.option import is_number, is_whole
 
 SCHEDULES = ("constant", "cosine")
 # Of a model's own SyncNet, 0..1: not comparable with SyncNet v2's, and chosen before one was trained
@@ -40,8 +42,10 @@ class PrepareOptions:
     crf: int = 10
 
     def __post_init__(self) -> None:
-        if self.size_px < 64 or self.size_px % 8:
-            raise OptionError(f"size is {self.size_px}; it must be a multiple of 8 and at least 64 (256 is usual)")
+        if self.size_px < 64 or self.size_px % LATENT_PX:
+            raise OptionError(
+                f"size is {self.size_px}; it must be a multiple of {LATENT_PX} and at least 64 (256 is usual)"
+            )
         if not MIN_DURATION_S <= self.min_seconds < math.inf:
             raise OptionError(f"min_seconds is {self.min_seconds}; it must be at least {MIN_DURATION_S} (1 is usual)")
         if not 2 * self.min_seconds <= self.max_seconds < math.inf:  # so that equal parts are never too short
@@ -98,15 +102,15 @@ class LoopOptions:
         for name, (least, remedy) in _WHOLE.items():
             self._check(name, is_whole(value := getattr(self, name)) and value >= least, f"a whole number >= {least}",
                         remedy)  # fmt: skip
-        self._check("learning_rate", _is_number(self.learning_rate) and self.learning_rate > 0, "above 0", "try 1e-4")
+        self._check("learning_rate", is_number(self.learning_rate) and self.learning_rate > 0, "above 0", "try 1e-4")
         for name in ("weight_decay", "max_grad_norm"):
-            self._check(name, _is_number(value := getattr(self, name)) and value >= 0, "at least 0", "0 is off")
-        self._check("ema_decay", _is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "in 0..1", "0 is off")
+            self._check(name, is_number(value := getattr(self, name)) and value >= 0, "at least 0", "0 is off")
+        self._check("ema_decay", is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "in 0..1", "0 is off")
         self._check("seed", is_whole(self.seed) and 0 <= self.seed <= MAX_SEED, "in 0..2^63-1", "1247 is usual")
         for name, choices in (("schedule", SCHEDULES), ("precision", DTYPES)):
             self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}", "choose one of them")
         minutes = self.max_minutes
-        self._check("max_minutes", minutes is None or (_is_number(minutes) and minutes > 0), "above 0", "null is off")
+        self._check("max_minutes", minutes is None or (is_number(minutes) and minutes > 0), "above 0", "null is off")
 
     def _check(self, name: str, holds: bool, bound: str, remedy: str) -> None:
         if not holds:
@@ -129,7 +133,3 @@ class LoopOptions:
     def names(cls) -> tuple[str, ...]:
         """The names of all options."""
         return tuple(field.name for field in fields(cls))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

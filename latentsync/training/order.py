@@ -5,7 +5,6 @@ batch is a stretch of that row. So a run can start anywhere, and a run with two 
 what one with batch 8 sees.
 """
 
-import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-SEED_BITS = 63
-
-
-def derived_seed(purpose: str, *places: int) -> int:
-    """A seed that is a function of a purpose and of whole numbers (the run's seed, a step, ..), and of nothing else."""
-    text = "/".join([purpose, *map(str, places)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> (64 - SEED_BITS)
-
-
-def seeded_generator(purpose: str, *places: int) -> torch.Generator:
-    """A generator on the CPU, so that its numbers are the same on every device."""
-    return torch.Generator().manual_seed(derived_seed(purpose, *places))
+from latentsync.seeds import derived_seed, seeded_generator
 
 
 def seed_global_draws(seed: int) -> None:

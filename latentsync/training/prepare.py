@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from latentsync.audio.features import SILENCE_PEAK
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError
-from latentsync.faces.geometry import crop_box_size, warp_crop
+from latentsync.faces.crops import aligned_pictures
+from latentsync.faces.geometry import crop_box_size
 from latentsync.faces.landmarks import LandmarkDetector
-from latentsync.media import VIDEO_RATE_HZ, VideoWriter, probe, read_frames
-from latentsync.media.sound import SOUND_RATE_HZ, write_wav
-from latentsync.metrics.syncnet import SAMPLES_PER_FRAME, SyncNet
+from latentsync.media import VideoWriter, probe, read_frames
+from latentsync.media.sound import write_wav
+from latentsync.metrics.syncnet import SyncNet
 from latentsync.shapes import Samples
 from latentsync.training.clips import SOUND_END, VIDEO_END
 from latentsync.training.options import PrepareOptions
@@ -146,11 +148,11 @@ def read_sidecar(path: Path | None) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         return {}
-    told = {name: content[name] for name in ("identity", "sentence", "voice") if name in content}
+    facts = {name: content[name] for name in ("identity", "sentence", "voice") if name in content}
     match content:
         case {"columns": list(columns), "truth": list(rows), "fps": rate} if rate == VIDEO_RATE_HZ:
-            told["truth"] = {"columns": columns, "rows": rows}
-    return told
+            facts["truth"] = {"columns": columns, "rows": rows}
+    return facts
 
 
 # --- the whole way ---
@@ -189,8 +191,8 @@ class _Job:
         size, start = self.options.size_px, track.start
         frames = read_frames(self.source.video, VIDEO_RATE_HZ, start, start + len(track))
         with VideoWriter(path, size, size, crf=self.options.crf, comment=f"aligned from {self.source.name}") as writer:
-            for frame, matrix in zip(frames, track.matrices, strict=True):
-                writer.write(np.ascontiguousarray(warp_crop(frame, matrix, size).numpy().transpose(1, 2, 0)))
+            for picture in aligned_pictures(frames, track.matrices, size):
+                writer.write(picture)
 
     def _facts(
         self, name: str, track: Track, placement: Placement, sound: Samples, video: Path, wav: Path

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError
 from latentsync.faces.landmarks import LandmarkDetector, bounds
 from latentsync.faces.track import AlignedFaces, align, follow
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics.sync import lip_gap
 from latentsync.shapes import Found, Frame, Landmarks
 

@@ -20,9 +20,10 @@ from tqdm import tqdm
 from latentsync.audio.whisper import WhisperStates
 from latentsync.errors import MediaError, OptionError
 from latentsync.generation.references import GAP_FRAMES
+from latentsync.media.sound import read_wav, to_float
 from latentsync.metrics.speech_features import mel_columns, mel_start, wav2lip_mel
 from latentsync.shapes import Crops
-from latentsync.training.clips import AlignedClip, read_wav
+from latentsync.training.clips import AlignedClip
 from latentsync.training.features import Augmentation, LatentFiles, cache_states, read_windows
 
 MEMORY_BUDGET_BYTES = 4 << 30
@@ -192,7 +193,7 @@ def _mel(clip: AlignedClip) -> Float[np.ndarray, "80 t"]:
 
 @lru_cache(maxsize=512)  # 26 kB a second of sound
 def _mel_of(sound: Path, sha256: str) -> Float[np.ndarray, "80 t"]:
-    return wav2lip_mel(read_wav(sound))
+    return wav2lip_mel(to_float(read_wav(sound)[0]))
 
 
 def _check_options(

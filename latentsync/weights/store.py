@@ -22,10 +22,10 @@ class Place(NamedTuple):
 
 def places(weight: WeightFile) -> list[Place]:
     """Where a weight is looked for, in order."""
-    found = [Place(CHECKPOINTS_DIR / weight.name, shared=False)]
+    candidates = [Place(CHECKPOINTS_DIR / weight.name, shared=False)]
     if weight.original_name:
-        found.append(Place(CHECKPOINTS_DIR / weight.original_name, shared=True))
-    return [*found, Place(cache_dir() / weight.name, shared=False)]
+        candidates.append(Place(CHECKPOINTS_DIR / weight.original_name, shared=True))
+    return [*candidates, Place(cache_dir() / weight.name, shared=False)]
 
 
 def _record_path(weight: WeightFile) -> Path:
@@ -37,10 +37,10 @@ def expected_sha256(weight: WeightFile) -> str | None:
     if weight.sha256 is not None:
         return weight.sha256
     try:
-        found = _SHA256.match(_record_path(weight).read_text())
+        match = _SHA256.match(_record_path(weight).read_text())
     except (OSError, UnicodeDecodeError):
         return None
-    return found[0] if found else None
+    return match[0] if match else None
 
 
 def record_sha256(weight: WeightFile, sha256: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from latentsync.config import Preset
+from latentsync.config import SPEAKER_GENDERS, Preset
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.intervals import (
     ALPHA,
@@ -31,8 +31,6 @@ from latentsync.lab.analysis.intervals import (
     sign_flip_p,
 )
 from latentsync.lab.tables.tidy import require_columns
-
-GENDERS = ("female", "male")
 
 
 @dataclass(frozen=True)
@@ -190,8 +188,8 @@ def paired_difference(
 
     Args and raises as `clip_differences`; p is raw, `comparisons` only sees to enough draws for so many.
     """
-    found, unpaired = clip_differences(table, metric, column, setting, baseline, within, of_logs)
-    values = found.to_numpy()
+    differences, unpaired = clip_differences(table, metric, column, setting, baseline, within, of_logs)
+    values = differences.to_numpy()
     low, high = bca_intervals(values[None])[0]
     return PairedDifference(
         metric=metric,
@@ -251,12 +249,12 @@ def compare_all(
     if not settings:
         raise OptionError(f"{column} has no value but {baseline}; compare a sweep of two settings or more")
     number = len(metrics) * len(settings)
-    found = [
+    comparisons = [
         paired_difference(table, name, column, value, baseline, within, of_logs, number)
         for name in metrics
         for value in settings
     ]
-    adjusted = holm(np.array([math.nan if row.p is None else row.p for row in found]))
+    adjusted = holm(np.array([math.nan if row.p is None else row.p for row in comparisons]))
     rows = [
         {
             "metric": row.metric,
@@ -273,14 +271,14 @@ def compare_all(
             "approximate": row.is_approximate,
             "unpaired": row.unpaired,
         }
-        for row, p_holm in zip(found, adjusted.tolist(), strict=True)
+        for row, p_holm in zip(comparisons, adjusted.tolist(), strict=True)
     ]
     return pd.DataFrame(rows)
 
 
 def gender_interaction(
     table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
-    groups: tuple[str, str] = GENDERS, within: Sequence[str] = (), comparisons: int = 1,
+    groups: tuple[str, str] = SPEAKER_GENDERS, within: Sequence[str] = (), comparisons: int = 1,
 ) -> Interaction:  # fmt: skip
     """Whether a setting changes a metric more for one gender than for the other; clips of the two are independent.
 

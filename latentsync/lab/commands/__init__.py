@@ -26,7 +26,7 @@ def listing() -> str:
     return "\n".join([USAGE, "", *(f"  {name:<{width}}  {summary(name)}" for name in known)])
 
 
-def run(arguments: list[str]) -> int:
+def dispatch(arguments: list[str]) -> int:
     """Runs the command that the first argument names with the others.
 
     Returns:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from latentsync.config import Preset
-from latentsync.lab.console import FAILED, ArgumentParser, command
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
 
 
 def parser() -> ArgumentParser:
@@ -43,7 +43,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command()
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_intermixed_args(arguments)

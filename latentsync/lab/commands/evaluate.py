@@ -11,7 +11,7 @@ measured, whatever its value.
 
 from pathlib import Path
 
-from latentsync.lab.console import FAILED, ArgumentParser, command, few_workers
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, few_workers
 
 
 def parser() -> ArgumentParser:
@@ -27,7 +27,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command()
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)

@@ -11,8 +11,8 @@ it is, B as it should be, W the voice (default: A's own sound). The exit status 
 from argparse import Namespace
 from pathlib import Path
 
-from latentsync.lab.console import FAILED, ArgumentParser, command, say
-from latentsync.lab.options.schema import METRIC_SETS
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say
+from latentsync.lab.options.schema import metric_sets
 from latentsync.metrics.definitions import FAMILIES
 
 
@@ -20,7 +20,7 @@ def parse(arguments: list[str] | None) -> Namespace:
     """The arguments, checked."""
     parser = ArgumentParser("latentsync measure", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", help="a runs folder, whose records are measured")
-    known = f"{', '.join(METRIC_SETS)}, or some of {', '.join(FAMILIES)}, with commas between them"
+    known = f"{', '.join(metric_sets())}, or some of {', '.join(FAMILIES)}, with commas between them"
     parser.add_argument("--metrics", default="standard", help=f"{known}; default: %(default)s")
     parser.add_argument("--sweep", help="only the records of this sweep")
     parser.add_argument("--inputs", type=Path, help="where clips and voices are that have been moved since")
@@ -38,25 +38,25 @@ def parse(arguments: list[str] | None) -> Namespace:
     return args
 
 
-@command()
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parse(arguments)
     import pandas as pd
 
-    from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+    from latentsync.faces.landmarks import MediaPipeLandmarks
     from latentsync.files import write_json
     from latentsync.lab.measuring.records import measure_records, metrics_table, wanted_of
-    from latentsync.lab.measuring.result import Made, measured
+    from latentsync.lab.measuring.result import Result, measured
     from latentsync.lab.records.sweeps import records_in
 
-    detector = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    detector = MediaPipeLandmarks()
     wanted = wanted_of(args.metrics, args.controls)
     if args.video is None:
         records = records_in(args.runs, args.sweep)
         return FAILED if measure_records(records, wanted, detector, args.inputs, args.again) else 0
-    made = Made.of_files(args.video, args.reference, args.audio or args.video, detector)
-    evaluation = measured(made, wanted, detector)
+    result = Result.of_files(args.video, args.reference, args.audio or args.video, detector)
+    evaluation = measured(result, wanted, detector)
     with pd.option_context("display.max_rows", None, "display.width", 160, "display.max_colwidth", 90):
         say(metrics_table(evaluation.entries).to_string())
     if args.output is not None:

@@ -33,9 +33,8 @@ def parser() -> ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)
-    import torch
-
     from latentsync.checkpoints.unet import read_unet_config
+    from latentsync.device import named_dtype
     from latentsync.generation.denoise import is_guided
     from latentsync.generation.memory import published_memory
     from latentsync.lab.options.schema import ModelConfig
@@ -44,6 +43,6 @@ def main(arguments: list[str] | None = None) -> None:
     config = read_unet_config(model.unet_config_file)["model"]
     print("dtype      width  num_frames  weights  UNet call  VAE call  together (GiB)")
     for dtype, width, num_frames in product(args.dtype, args.width, args.num_frames):
-        memory = published_memory(config, width, num_frames, getattr(torch, dtype), is_guided(args.guidance_scale))
+        memory = published_memory(config, width, num_frames, named_dtype(dtype), is_guided(args.guidance_scale))
         sizes = (size / GIB for size in (memory.weights, memory.unet_call, memory.vae_call, memory.peak))
         print("{:<9} {:>6} {:>11} {:>8.2f} {:>10.2f} {:>9.2f} {:>9.2f}".format(dtype, width, num_frames, *sizes))

@@ -1,4 +1,4 @@
-"""Makes what README, docs and experiments show: results on a shipped clip, studies, executed notebooks, screenshots.
+"""Make the pictures and tables that README, docs and experiments show.
 
     latentsync pictures [results studies notebooks shots] [--output docs] [--studies experiments]
                         [--notebooks notebooks] [--shots FOLDER]
@@ -9,15 +9,13 @@ notebooks  OUTPUT/notebooks/*.md with their pictures; minutes
 shots      OUTPUT/explorer.png, of the browser tests' screenshots, where --shots has it
 """
 
-import argparse
-import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.errors import LatentSyncError
-from latentsync.lab.console import say
+from latentsync.lab.console import ArgumentParser, command, say
 
 if TYPE_CHECKING:
     from latentsync.lab.pages.studies import Results
@@ -30,30 +28,34 @@ NOTEBOOKS = ("00_quickstart", "01_inside_the_pipeline", "02_guidance_sweep", "05
 OF_RECORDS = ("guidance", "steps", "gender_presets")  # studies whose table is of a sweep
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    makers: dict[str, Callable[[argparse.Namespace], None]] = {
-        "results": lambda asked: result_pictures(asked.output),
-        "studies": lambda asked: study_pages(asked.studies),
-        "notebooks": lambda asked: executed_notebooks(asked.notebooks, asked.output / "notebooks"),
-        "shots": lambda asked: screenshots(asked.shots, asked.output),
-    }
-    parser = argparse.ArgumentParser(prog="latentsync pictures", description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", help=f"some of {', '.join(makers)}; default: all")
+MAKERS: dict[str, Callable[[Namespace], None]] = {
+    "results": lambda args: result_pictures(args.output),
+    "studies": lambda args: study_pages(args.studies),
+    "notebooks": lambda args: executed_notebooks(args.notebooks, args.output / "notebooks"),
+    "shots": lambda args: screenshots(args.shots, args.output),
+}
+
+
+def parse(arguments: list[str] | None) -> Namespace:
+    """The arguments, checked."""
+    parser = ArgumentParser("latentsync pictures", description=__doc__)
+    parser.add_argument("what", nargs="*", help=f"some of {', '.join(MAKERS)}; default: all")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="default: %(default)s")
     parser.add_argument("--studies", type=Path, default=Path("experiments"), help="default: %(default)s")
     parser.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="default: %(default)s")
     parser.add_argument("--shots", type=Path, help="a folder with screenshots of the browser tests")
-    asked = parser.parse_args(arguments)
-    if unknown := sorted(set(asked.what) - set(makers)):
-        parser.error(f"there is nothing called {', '.join(unknown)}; choose some of {', '.join(makers)}")
-    try:
-        for name in asked.what or makers:
-            makers[name](asked)
-    except (LatentSyncError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    args = parser.parse_args(arguments)
+    if unknown := sorted(set(args.what) - set(MAKERS)):
+        parser.error(f"there is nothing called {', '.join(unknown)}; choose some of {', '.join(MAKERS)}")
+    return args
+
+
+@command()
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    args = parse(arguments)
+    for name in args.what or MAKERS:
+        MAKERS[name](args)
 
 
 def study_results(studies: Path, name: str) -> "Results":
@@ -120,8 +122,8 @@ def result_pictures(output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         result, mask = Path(folder) / "result.mp4", Path(folder) / "mask.mp4"
         settings = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE}
-        made = pipe(clip, SHIPPED_DIR / VOICE, result, mask, **settings)
+        lipsync = pipe(clip, SHIPPED_DIR / VOICE, result, mask, **settings)
         rows = {"source": clip, "what the model has to fill": mask, "result for another sentence": result}
         write_figure(strips(rows), output / "result.png")
-        write_figure(mouths({"source": clip, "result for another sentence": result}, made), output / "mouths.png")
+        write_figure(mouths({"source": clip, "result for another sentence": result}, lipsync), output / "mouths.png")
         write_gif([clip, result], output / "result.gif")

@@ -13,7 +13,7 @@ nothing failed by a defect.
 import sys
 from pathlib import Path
 
-from latentsync.lab.console import FAILED, ArgumentParser, command
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
 from latentsync.lab.options.pairs import CLIP_SUFFIXES
 from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 
@@ -41,7 +41,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command(interrupted="interrupted; the same command goes on from here")
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)

@@ -14,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import MISUSED, command, refuse_unknown_option
+from latentsync.lab.console import CONTINUES, MISUSED, command, refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, asks_help, option_names
 
@@ -28,7 +28,7 @@ def cell(config: DictConfig) -> None:
     running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
 
 
-@command(error_status=MISUSED)
+@command(error_status=MISUSED, interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line: what can be answered from the plan is, and Hydra's jobs do the rest."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -40,19 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from latentsync.lab.sweeps import plan, request
 
-    asked = request.read(arguments)
-    if asked is not None:
-        if asked.config.preview:
+    sweep_request = request.read(arguments)
+    if sweep_request is not None:
+        if sweep_request.config.preview:
             from latentsync.lab.sweeps.preview import preview
 
-            return preview(asked)
-        if (status := plan.answer(asked)) is not None:
+            return preview(sweep_request)
+        if (status := plan.answer(sweep_request)) is not None:
             return status
         from latentsync.lab.sweeps.sweep import start
 
-        together = asked.is_sweep and asked.config.runtime.batch_cells != 1
-        start(plan.runs_of(asked) if together else ())
+        together = sweep_request.is_sweep and sweep_request.config.runtime.batch_cells != 1
+        start(plan.runs_of(sweep_request) if together else ())
     cell()  # which exits by itself where anything failed
-    if asked is not None:
-        plan.note_reported(asked)
+    if sweep_request is not None:
+        plan.note_reported(sweep_request)
     return 0

@@ -13,7 +13,7 @@ What was measured before is kept and shown with the rest, so costly metrics can 
 import os
 from pathlib import Path
 
-from latentsync.lab.console import ArgumentParser, command, few_workers, say
+from latentsync.lab.console import CONTINUES, ArgumentParser, command, few_workers, say
 
 
 def parser() -> ArgumentParser:
@@ -27,7 +27,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command()
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)

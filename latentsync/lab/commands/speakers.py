@@ -7,7 +7,7 @@ latentsync speakers sheet --output faces.png
 
 from pathlib import Path
 
-from latentsync.lab.console import ArgumentParser, command, number
+from latentsync.lab.console import CONTINUES, ArgumentParser, command, number
 from latentsync.speakers.bounds import GENDERS_OF, RECORDINGS, SIZES_PX, VIEWS_MM
 
 
@@ -46,7 +46,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command()
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)

@@ -14,7 +14,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from latentsync.lab.console import command, refuse_unknown_option
+from latentsync.lab.console import CONTINUES, command, refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import asks_help, option_names
 
@@ -26,7 +26,7 @@ def job(config: DictConfig) -> None:
         raise SystemExit(status)
 
 
-@command(interrupted="interrupted; the same command goes on from the last checkpoint")
+@command(interrupted=CONTINUES)
 def train(config: DictConfig) -> None:
     """Trains; within Hydra, which would show the traceback of an error."""
     from latentsync.lab.training.job import run_training

@@ -14,7 +14,7 @@ cache. HF_ENDPOINT names a mirror of the hub, HF_TOKEN a token for it, HF_HUB_OF
 import sys
 
 from latentsync import weights
-from latentsync.lab.console import FAILED, ArgumentParser, command
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
 from latentsync.weights import table
 from latentsync.weights.checks import checks
 
@@ -46,7 +46,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command(interrupted="interrupted; the same command goes on from here")
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
@@ -73,10 +73,10 @@ def _list() -> int:
 
 
 def _verify() -> int:
-    found = []
+    files = []
     for check in checks():
-        found.append(check)
+        files.append(check)
         print(f"error: {check.text}" if check.is_damaged else check.text, file=sys.stderr if check.is_damaged else None)
-    if not found:
+    if not files:
         print(f"nothing to verify in {weights.CHECKPOINTS_DIR.resolve()} and {weights.cache_dir()}")
-    return FAILED if any(check.is_damaged for check in found) else 0
+    return FAILED if any(check.is_damaged for check in files) else 0

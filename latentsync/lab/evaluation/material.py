@@ -22,13 +22,15 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from latentsync import speakers
+from latentsync.config import SPEAKER_GENDERS
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
+from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.clip import render_clip, write_clip
-from latentsync.speakers.identity import GENDERS, random_identity
+from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import random_framing
 from latentsync.speakers.real_speech import align_recording, find_recordings
 from latentsync.speakers.sentences import HELD_OUT_SENTENCES
-from latentsync.speakers.visemes import FPS
-from latentsync.speakers.voice import HELD_OUT_VOICE, RATE_HZ, Phone, Speech, Voice, random_voice, speak, wav_bytes
+from latentsync.speakers.voice import HELD_OUT_VOICE, Phone, Speech, Voice, random_voice, speak
 
 FIRST_SEED = 2**32  # beyond what training can draw
 OTHER_TAKE = 1_000_000  # added to a person's seed for the motion of a second clip
@@ -36,7 +38,6 @@ SIZE_PX = 256
 LIVELINESS = 1.0  # as in training
 CRF = 10  # as training's crops
 MOST_PIECE_S = 4.0  # of a real recording
-SAMPLES_PER_FRAME = RATE_HZ // FPS
 SILENCE_DBFS = -60.0  # of a quiet room; the pipeline refuses digital silence
 SENTENCE_SEED, NOISE_SEED = 71, 72
 
@@ -120,8 +121,8 @@ class Material:
         """
         takes, cases = [], []
         for number in range(self.count):
-            seed, gender = FIRST_SEED + number, GENDERS[number % len(GENDERS)]
-            kind = "random" if number // len(GENDERS) % 2 else "held out"
+            seed, gender = FIRST_SEED + number, SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)]
+            kind = "random" if number // len(SPEAKER_GENDERS) % 2 else "held out"
             voice = random_voice(seed, gender) if kind == "random" else HELD_OUT_VOICE
             name = f"{gender[0]}-{number:02d}-{voice.name.replace('+', '-')}"
             said = _sentences(voice, seed, self.seconds)
@@ -144,7 +145,7 @@ class Material:
             MediaError: the recordings or the aligner are not installed.
         """
         takes, cases = [], []
-        said = (spoken for spoken in _spoken_pieces() for _ in GENDERS)
+        said = (spoken for spoken in _spoken_pieces() for _ in SPEAKER_GENDERS)
         for number, (transcript, piece) in enumerate(islice(said, self.real_count)):
             dubbed = self.cases[number % self.count]
             target = self.folder / f"{dubbed.gender[0]}-{number:02d}-real-{number // 2}-wanted.mp4"
@@ -160,9 +161,8 @@ class Material:
         """The sound of a quiet room, so many samples long."""
         target = self.folder / f"silence-{samples}.wav"
         if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            noise = np.random.default_rng(NOISE_SEED).normal(0, 32768 * 10 ** (SILENCE_DBFS / 20), samples)
-            target.write_bytes(wav_bytes(np.round(noise).astype(np.int16)))
+            noise = np.random.default_rng(NOISE_SEED).normal(0, FULL_SCALE * 10 ** (SILENCE_DBFS / 20), samples)
+            write_wav(target, np.round(noise).astype(np.int16))
         return target
 
     def _render(self, takes: Sequence[_Take]) -> None:
@@ -181,8 +181,8 @@ class Material:
 def version_of(count: int, seconds: tuple[float, float]) -> str:
     """A hash of all code that draws and speaks, and of what was asked for: other clips are made anew, elsewhere."""
     sources = [*sorted(Path(speakers.__file__).parent.glob("*.py")), Path(__file__)]
-    told = [source.read_bytes() for source in sources] + [repr((count, seconds)).encode()]
-    return hashlib.sha256(b"".join(told)).hexdigest()[:8]
+    parts = [source.read_bytes() for source in sources] + [repr((count, seconds)).encode()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
 
 def _make(take: _Take) -> None:
@@ -230,7 +230,7 @@ def pieces_of(speech: Speech, most_s: float = MOST_PIECE_S) -> list[Speech]:
 
 
 def _piece(speech: Speech, start: int, stop: int) -> Speech:
-    start_s, stop_s = start / RATE_HZ, stop / RATE_HZ
+    start_s, stop_s = start / SOUND_RATE_HZ, stop / SOUND_RATE_HZ
     inside = [phone for phone in speech.phones if phone.end_s > start_s and phone.start_s < stop_s]
     moved = (Phone(p.name, max(p.start_s, start_s) - start_s, min(p.end_s, stop_s) - start_s) for p in inside)
     return Speech(speech.sound[start:stop], tuple(moved))

@@ -12,16 +12,15 @@ import torch
 from jaxtyping import Float
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
 from latentsync.config import Options, SamplerOptions, VideoOptions
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.composite import paste_kept, restore
-from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.crops import aligned_crops
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.generation.latents import decode, encode, latent_shape
 from latentsync.generation.results import GeneratedFrame
-from latentsync.lab.evaluation.material import SAMPLES_PER_FRAME, Case, HeldOutClip, Material
-from latentsync.media import VIDEO_RATE_HZ
+from latentsync.lab.evaluation.material import Case, HeldOutClip, Material
 from latentsync.metrics.articulation import gap_correlation, lip_motion
 from latentsync.metrics.perceptual import lpips_distance
 from latentsync.metrics.reconstruction import psnr_db
@@ -123,7 +122,7 @@ class Bench:
         self._true_gaps: dict[Path, Gaps] = {}
         self._detectors: SimpleQueue[LandmarkDetector] = SimpleQueue()
         for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
-            self._detectors.put(MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS))
+            self._detectors.put(MediaPipeLandmarks())
 
     def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Options:
         """Options options of a generation."""
@@ -146,8 +145,8 @@ class Bench:
         """The aligned faces of a rendered clip."""
         if clip.video not in self._true_crops:
             faces = self.pipe.prepare(clip.video, clip.sound, self.options(1)).faces
-            pairs = zip(media.read_frames(clip.video, VIDEO_RATE_HZ), faces.matrices, strict=False)
-            self._true_crops[clip.video] = torch.stack([warp_crop(*pair, faces.resolution) for pair in pairs])
+            frames = media.read_frames(clip.video, VIDEO_RATE_HZ, stop=len(faces))
+            self._true_crops[clip.video] = aligned_crops(frames, faces.matrices, faces.resolution)
         return self._true_crops[clip.video]
 
     def true_gaps(self, clip: HeldOutClip) -> Gaps:
@@ -163,10 +162,10 @@ class Bench:
         return self._dubs[case.name]
 
     def _measured(self, case: Case) -> Dub:
-        made, order = self.generate(case.shown.video, case.wanted.sound, self.options(self.plan.steps))
-        frozen_crops, frozen_frames = self.pasted(made, [made[0].crop] * len(made))
+        dubbed, order = self.generate(case.shown.video, case.wanted.sound, self.options(self.plan.steps))
+        frozen_crops, frozen_frames = self.pasted(dubbed, [dubbed[0].crop] * len(dubbed))
         with ThreadPoolExecutor(LANDMARK_THREADS) as threads:
-            videos = ((frame.frame for frame in made), frozen_frames)
+            videos = ((frame.frame for frame in dubbed), frozen_frames)
             measured = [threads.submit(self.gaps, frames) for frames in videos]
             measured += [threads.submit(self.true_gaps, clip) for clip in (case.wanted, case.shown)]
             generated, frozen, true, shown = (gaps.result() for gaps in measured)
@@ -176,8 +175,8 @@ class Bench:
         motion = {name: _motion(gaps[name]) for name in ("generated", "input")}
         if case.voice_kind == "real":
             return Dub(lips, {}, motion)
-        crops = {"generated": _outcome(made), "frozen": frozen_crops, "true": self.true_crops(case.wanted)}
-        crops["input"] = torch.stack([frame.crop for frame in made])
+        crops = {"generated": _outcome(dubbed), "frozen": frozen_crops, "true": self.true_crops(case.wanted)}
+        crops["input"] = torch.stack([frame.crop for frame in dubbed])
         return Dub(lips, self._confidences(crops, case), motion)
 
     def _confidences(self, crops: dict[str, Crops], case: Case) -> dict[str, float]:
@@ -190,34 +189,34 @@ class Bench:
     def silent_motion(self, case: Case) -> float:
         """`lip_motion` of a case dubbed with the sound of a quiet room as long as its voice."""
         sound = self.material.silence(len(self.sound(case.wanted)))
-        made, _ = self.generate(case.shown.video, sound, self.options(self.plan.steps))
-        return _motion(self.gaps(frame.frame for frame in made))
+        frames, _ = self.generate(case.shown.video, sound, self.options(self.plan.steps))
+        return _motion(self.gaps(frame.frame for frame in frames))
 
     def self_dub(self, case: Case) -> SelfDub:
         """The input clip with its own voice, its references elsewhere."""
-        made, _ = self.generate(
+        frames, _ = self.generate(
             case.shown.video, case.shown.sound, self.options(self.plan.steps, reference="elsewhere")
         )
-        made = [frame for frame in made if frame.generated is not None]
-        true, hole = torch.stack([frame.crop for frame in made]), self.mask[0] < 0.5
-        found = {
-            "generated": _outcome(made),
-            "reference": self.pasted(made, [frame.reference for frame in made])[0],
-            "frozen": self.pasted(made, [made[0].crop] * len(made))[0],
+        frames = [frame for frame in frames if frame.generated is not None]
+        true, hole = torch.stack([frame.crop for frame in frames]), self.mask[0] < 0.5
+        values = {
+            "generated": _outcome(frames),
+            "reference": self.pasted(frames, [frame.reference for frame in frames])[0],
+            "frozen": self.pasted(frames, [frames[0].crop] * len(frames))[0],
         }
         return SelfDub(
-            psnr={name: psnr_db(crops, true, hole) for name, crops in found.items()},
+            psnr={name: psnr_db(crops, true, hole) for name, crops in values.items()},
             lpips={
                 name: float(lpips_distance(crops[::LPIPS_EVERY], true[::LPIPS_EVERY]).mean())
-                for name, crops in found.items()
+                for name, crops in values.items()
             },
         )
 
-    def pasted(self, made: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
+    def pasted(self, dubbed: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
         """Crops with other crops' mouths in the mask's hole, and their frames, made when they are asked for."""
-        pixels, others = (crops_to_pixels(torch.stack(crops)) for crops in ([f.crop for f in made], mouths))
+        pixels, others = (crops_to_pixels(torch.stack(crops)) for crops in ([f.crop for f in dubbed], mouths))
         both = paste_kept(others, pixels, self.mask)
-        frames = (restore(frame.source, face, frame.matrix) for frame, face in zip(made, both, strict=True))
+        frames = (restore(frame.source, face, frame.matrix) for frame, face in zip(dubbed, both, strict=True))
         return pixels_to_crops(both), frames
 
     # --- what is measured of it ---
@@ -232,21 +231,21 @@ class Bench:
 
     def sound(self, clip: HeldOutClip) -> Waveform:
         """The sound of a rendered clip."""
-        return media.read_sound(clip.sound, RATE_HZ)
+        return media.read_sound(clip.sound, SOUND_RATE_HZ)
 
     def offsets(self, clip: HeldOutClip) -> dict[int, int]:
         """For each injected offset of -10..10 frames the one that is found; positive where the lips come later.
 
         Frames or sound are cut at the beginning, so that all that is compared is real.
         """
-        lips, sound, found = embed_lips(self.syncnet, self.true_crops(clip)), self.sound(clip), {}
+        lips, sound, offsets = embed_lips(self.syncnet, self.true_crops(clip)), self.sound(clip), {}
         for cut in range(MAX_INJECTED + 1):
             speech = embed_speech(self.syncnet, sound[cut * SAMPLES_PER_FRAME :])
-            found[cut] = scores(shift_distances(lips, speech)).sync_mini_offset
+            offsets[cut] = scores(shift_distances(lips, speech)).sync_mini_offset
             if cut == 0:
                 later = {-i: shift_distances(lips[i:], speech) for i in range(1, MAX_INJECTED + 1)}
-                found |= {offset: scores(distances).sync_mini_offset for offset, distances in later.items()}
-        return found
+                offsets |= {offset: scores(distances).sync_mini_offset for offset, distances in later.items()}
+        return offsets
 
     def round_trip_psnr(self, clip: HeldOutClip) -> float:
         """PSNR in dB of every eighth crop of a clip through the mean of the VAE's posterior and back."""
@@ -276,9 +275,11 @@ class Bench:
         return results[-1].num_frames / results[-1].timings["total"]
 
 
-def _outcome(made: list[GeneratedFrame]) -> Crops:
+def _outcome(frames: list[GeneratedFrame]) -> Crops:
     """The aligned faces as they went out; as they came in where no face was found."""
-    return torch.stack([frame.crop if frame.generated is None else pixels_to_crops(frame.generated) for frame in made])
+    return torch.stack(
+        [frame.crop if frame.generated is None else pixels_to_crops(frame.generated) for frame in frames]
+    )
 
 
 def _confidence(lips: torch.Tensor, speech: torch.Tensor) -> float:

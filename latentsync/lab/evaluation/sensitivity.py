@@ -12,11 +12,12 @@ import torch
 from tqdm import tqdm
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
+from latentsync.config import SPEAKER_GENDERS
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError
 from latentsync.faces.composite import restore
-from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.crops import aligned_crops, aligned_pictures
+from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
 from latentsync.files import read_json, whole_file, write_json, write_text
@@ -24,15 +25,16 @@ from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.records import wanted_of
-from latentsync.lab.measuring.result import Made, measured
+from latentsync.lab.measuring.result import Result, measured
 from latentsync.lab.options.schema import MetricsConfig
-from latentsync.media import VIDEO_RATE_HZ, VideoWriter
+from latentsync.media import VideoWriter
+from latentsync.media.sound import to_int16, write_wav
 from latentsync.metrics.definitions import definition_of, direction_of
 from latentsync.speakers.clip import render_clip, write_clip
-from latentsync.speakers.identity import GENDERS, random_identity
+from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import random_framing
 from latentsync.speakers.sentences import fit_rested_speech
-from latentsync.speakers.voice import random_voice, wav_bytes
+from latentsync.speakers.voice import random_voice
 
 SIZE_PX = 128
 CLIP_PX, SECONDS, REST_S = 256, 1.6, 1.4  # of speech at least, and of a rest at most
@@ -50,7 +52,7 @@ def speak_clip(number: int, target: Path) -> None:
     """A person who says a sentence or two and rests before, after or between them; nothing where it is there."""
     if target.is_file():
         return
-    seed, gender = FIRST_SEED + number, GENDERS[number % len(GENDERS)]
+    seed, gender = FIRST_SEED + number, SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)]
     voice = random_voice(seed, gender)
     sentence, speech = fit_rested_speech(voice, SECONDS, REST_S, seed)
     identity, view_mm = random_identity(seed, gender), random_framing(seed)
@@ -68,12 +70,11 @@ class WholeClip:
     """
 
     def __init__(self, clip: Path, other: Path, detector: MediaPipeLandmarks | None = None) -> None:
-        self.clip, self.detector = clip, detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+        self.clip, self.detector = clip, detector or MediaPipeLandmarks()
         self.frames = list(media.read_frames(clip, VIDEO_RATE_HZ))
         self.faces = align(self.frames, self.detector, SIZE_PX)
-        pairs = zip(self.frames, self.faces.matrices, strict=True)
-        self.crops = torch.stack([warp_crop(*pair, SIZE_PX) for pair in pairs])
-        self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), RATE_HZ) for path in (clip, other))
+        self.crops = aligned_crops(self.frames, self.faces.matrices, SIZE_PX)
+        self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), SOUND_RATE_HZ) for path in (clip, other))
 
     def values(self, wanted: MetricsConfig, step: tuple[str, float]) -> pd.DataFrame:
         """Its metrics with a damage.
@@ -89,19 +90,19 @@ class WholeClip:
             sound, video = Path(folder) / "voice.wav", Path(folder) / "damaged.mp4"
             damage = damage_of(name)
             heard = self.voice if damage.voice is None else damage.voice(self.voice, self.wrong, strength)
-            sound.write_bytes(wav_bytes(np.round(heard * 32767).astype(np.int16)))
+            write_wav(sound, to_int16(heard))
             self._write(video, step)
-            made = Made(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
-            found = measured(made, wanted, self.detector, relation="own").entries
-        rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in found.items()]
+            result = Result(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
+            entries = measured(result, wanted, self.detector, relation="own").entries
+        rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in entries.items()]
         return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
     def faces_with(self, step: tuple[str, float]) -> np.ndarray:
         """Its aligned faces with a damage, as they come back from composite and codec, uint8 (f, 128, 128, 3)."""
         with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
             self._write(video := Path(folder) / "damaged.mp4", step)
-            pairs = zip(media.read_frames(video, VIDEO_RATE_HZ), self.faces.matrices, strict=True)
-            return np.stack([warp_crop(*pair, SIZE_PX).numpy().transpose(1, 2, 0) for pair in pairs])
+            frames = media.read_frames(video, VIDEO_RATE_HZ)
+            return np.stack(list(aligned_pictures(frames, self.faces.matrices, SIZE_PX)))
 
     def _write(self, target: Path, step: tuple[str, float]) -> None:
         (name, strength), (height, width) = step, self.faces.frame_size
@@ -190,14 +191,14 @@ def changes(values: pd.DataFrame) -> pd.DataFrame:
         change = worse if direction_of(metric) in ("zero", "one") else hurt.mean() - whole.mean()
         rows.append((metric, damage, strength, whole.mean(), hurt.mean(), change, worse))
     names = ["metric", "damage", "strength", "undamaged", "damaged", "change", "worse"]
-    found = pd.DataFrame(rows, columns=names)
-    largest = found.groupby("metric")["worse"].transform(lambda worse: worse.abs().max())
-    found["share"] = (found["worse"] / largest).where(largest > 0)
+    all_changes = pd.DataFrame(rows, columns=names)
+    largest = all_changes.groupby("metric")["worse"].transform(lambda worse: worse.abs().max())
+    all_changes["share"] = (all_changes["worse"] / largest).where(largest > 0)
     order = {name: place for place, name in enumerate(dict.fromkeys(values["metric"]))}
     steps = {step: place for place, step in enumerate(zip(values["damage"], values["strength"], strict=True))}
-    places = [(order[row.metric], steps[row.damage, row.strength]) for row in found.itertuples()]
-    kept = found.iloc[sorted(range(len(found)), key=places.__getitem__)]
-    return kept[kept["damage"] != UNDAMAGED].reset_index(drop=True)
+    places = [(order[row.metric], steps[row.damage, row.strength]) for row in all_changes.itertuples()]
+    ordered = all_changes.iloc[sorted(range(len(all_changes)), key=places.__getitem__)]
+    return ordered[ordered["damage"] != UNDAMAGED].reset_index(drop=True)
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -255,8 +256,8 @@ def _add_values(clip: Path, other: Path, wanted: MetricsConfig, steps: Sequence[
         families = {definition_of(metric).family for metric in done["metric"]}
         if missing := [name for name in wanted.families if name not in families]:
             whole = whole or WholeClip(clip, other)
-            found = whole.values(MetricsConfig.of(missing), step)
-            values = found if values.empty else pd.concat([values, found], ignore_index=True)
+            new_values = whole.values(MetricsConfig.of(missing), step)
+            values = new_values if values.empty else pd.concat([values, new_values], ignore_index=True)
             write_json(target, {"rows": values.astype(object).where(values.notna(), None).values.tolist()})
 
 
@@ -269,7 +270,9 @@ def measure_clips(
 ) -> pd.DataFrame:
     """Makes the clips and their values, as far as they are not there; the next clip's voice is the wrong one."""
     folder.mkdir(parents=True, exist_ok=True)
-    clips = [folder / f"{GENDERS[number % len(GENDERS)][0]}-{number:02d}.mp4" for number in range(count)]
+    clips = [
+        folder / f"{SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)][0]}-{number:02d}.mp4" for number in range(count)
+    ]
     spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
     with ProcessPoolExecutor(workers, spawn) as pool:
         list(pool.map(speak_clip, range(count), clips))
@@ -316,5 +319,5 @@ def strongest_effects(table: pd.DataFrame) -> pd.DataFrame:
         table: as `effects` gives it.
     """
     strongest = table.loc[table.groupby(["metric", "damage"])["strength"].idxmax()]
-    shown = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
-    return shown.reindex(list(dict.fromkeys(table["metric"])))
+    effects_table = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
+    return effects_table.reindex(list(dict.fromkeys(table["metric"])))

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentsync.audio.features import RATE_HZ, STATES_HZ, window_indices
+from latentsync.audio.features import STATES_HZ, window_indices
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.geometry import apply_affine, crop_box_size, inverse_affine
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.faces.track import AlignedFaces, alignment_points
 from latentsync.lab.figures.style import COLOURS, ShownFigure
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.shapes import Frame, Waveform, Windows
 
 TILE_INCHES = 1.35
@@ -87,15 +87,15 @@ def sound_and_states(
     """
     figure = ShownFigure(figsize=(9.5, 5.2), layout="constrained")
     sound, spectrogram, last = figure.subplots(3, 1, sharex=True)
-    duration_s = len(waveform) / RATE_HZ
-    sound.plot(np.arange(len(waveform)) / RATE_HZ, waveform, color=COLOURS[0], linewidth=0.4)
+    duration_s = len(waveform) / SOUND_RATE_HZ
+    sound.plot(np.arange(len(waveform)) / SOUND_RATE_HZ, waveform, color=COLOURS[0], linewidth=0.4)
     sound.set(ylabel="voice", xlim=(0, duration_s))
     spectrogram.imshow(mel, origin="lower", aspect="auto", extent=(0, mel.shape[1] / MEL_HZ, 0, len(mel)))
     spectrogram.set_ylabel("mel band")
-    shown = (states[:, -1] - states[:, -1].mean(0)).T
-    limit = float(np.quantile(shown.abs(), 0.99))
-    extent = (0, len(states) / STATES_HZ, 0, len(shown))
-    last.imshow(shown, aspect="auto", extent=extent, cmap="RdBu", vmin=-limit, vmax=limit)
+    deviations = (states[:, -1] - states[:, -1].mean(0)).T
+    limit = float(np.quantile(deviations.abs(), 0.99))
+    extent = (0, len(states) / STATES_HZ, 0, len(deviations))
+    last.imshow(deviations, aspect="auto", extent=extent, cmap="RdBu", vmin=-limit, vmax=limit)
     last.set(ylabel="number in the state", xlabel="s")
     indices = window_indices(frame, VIDEO_RATE_HZ, len(states))
     for axis in (sound, spectrogram, last):

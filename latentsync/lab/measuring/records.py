@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.errors import LatentSyncError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.files import write_json
 from latentsync.lab.console import say
-from latentsync.lab.measuring.result import Made, labelled, measured
-from latentsync.lab.options.schema import METRIC_SETS, MetricsConfig
+from latentsync.lab.measuring.result import Result, labelled, measured
+from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import records_in
@@ -30,10 +30,10 @@ def wanted_of(names: str, controls: bool = False) -> MetricsConfig:
         OptionError: a name is unknown.
     """
     parts = [name.strip() for name in names.split(",") if name.strip()]
-    chosen = [family for name in parts for family in METRIC_SETS.get(name, (name,))]
+    chosen = [family for name in parts for family in metric_sets().get(name, (name,))]
     if (unknown := sorted(set(chosen) - set(FAMILIES))) or not chosen:
         raise OptionError(
-            f"--metrics names {', '.join(unknown) or 'nothing'}; choose {', '.join(METRIC_SETS)}, or some of "
+            f"--metrics names {', '.join(unknown) or 'nothing'}; choose {', '.join(metric_sets())}, or some of "
             f"{', '.join(FAMILIES)}"
         )
     return MetricsConfig.of(chosen, controls)
@@ -57,10 +57,10 @@ def measure_record(
         MediaError, FaceNotFoundError: an input is not there or not fit.
     """
     clip, voice = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
-    made = Made.of_options(record.video_path, clip, voice, record.content["options"], detector)
-    found = measured(made, wanted, detector)
-    entries = labelled(found.entries, record.content["model"]["trained"])
-    write_json(record.curves_path, {**record.curves, **found.curves})
+    result = Result.of_options(record.video_path, clip, voice, record.content["options"], detector)
+    evaluation = measured(result, wanted, detector)
+    entries = labelled(evaluation.entries, record.content["model"]["trained"])
+    write_json(record.curves_path, {**record.curves, **evaluation.curves})
     write_json(record.metrics_path, {**record.metrics, **entries})
     return entries
 
@@ -135,7 +135,7 @@ def measure(
     """
     wanted = wanted_of(metrics if isinstance(metrics, str) else ",".join(metrics), controls)
     records = [source] if isinstance(source, Record) else records_in(Path(source), sweep)
-    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    detector = detector or MediaPipeLandmarks()
     measure_records(records, wanted, detector, None if inputs is None else Path(inputs), again)
     return pd.concat({record.id: metrics_table(record.metrics) for record in records}, names=["record"])
 

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 
 from latentsync import media
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.device import resolve_device
 from latentsync.errors import MediaError
-from latentsync.faces.geometry import warp_crop
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.crops import aligned_pictures
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.faces.track import align
 from latentsync.lab.options.pairs import CLIP_SUFFIXES
-from latentsync.media import VIDEO_RATE_HZ
 from latentsync.metrics import sets
 
 SIZE_PX = 128
@@ -26,10 +26,10 @@ def videos_in(folder: Path) -> list[Path]:
     Raises:
         MediaError: there is none.
     """
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
-    if not found:
+    videos = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
+    if not videos:
         raise MediaError(f"{folder} holds no video ({', '.join(CLIP_SUFFIXES)}); give a folder that does")
-    return found
+    return videos
 
 
 def write_faces(video: Path, folder: Path, detector: LandmarkDetector) -> np.ndarray:
@@ -39,8 +39,8 @@ def write_faces(video: Path, folder: Path, detector: LandmarkDetector) -> np.nda
     if first < 0:
         raise MediaError(f"{video} has {len(faces)} frames; at least {sets.WINDOW_FRAMES} are needed, so leave it out")
     window = []
-    for number, (frame, matrix) in enumerate(zip(media.read_frames(video, VIDEO_RATE_HZ), faces.matrices, strict=True)):
-        picture = warp_crop(frame, matrix, SIZE_PX).permute(1, 2, 0).numpy()
+    pictures = aligned_pictures(media.read_frames(video, VIDEO_RATE_HZ), faces.matrices, SIZE_PX)
+    for number, picture in enumerate(pictures):
         if number % FRAME_EVERY == 0:
             cv2.imwrite(str(folder / f"{video.stem}-{number:05d}.png"), picture[..., ::-1])
         if first <= number < first + sets.WINDOW_FRAMES:
@@ -65,7 +65,7 @@ def measure_sets(generated: Path, real: Path) -> dict[str, dict]:
     if sets.refusal(*counts) is not None:
         nothing = [np.zeros((count, 1, 1, 1, 3), np.uint8) for count in counts]
         return {"fid": sets.fid(generated, real, *counts), "fvd": sets.fvd(*nothing)}
-    detector, windows = MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS), {}
+    detector, windows = MediaPipeLandmarks(), {}
     with tempfile.TemporaryDirectory(prefix="sets-") as scratch:
         for name, videos in folders.items():
             pictures = Path(scratch) / name

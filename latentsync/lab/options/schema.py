@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,14 +19,6 @@ from latentsync.weights import CATALOGUE
 
 TRACKER_KINDS = ("wandb", "none")
 TRACKER_MODES = ("offline", "online")
-METRIC_SETS = {  # as conf/metrics has them
-    "quick": ("lpips", "landmark_sync", "sync_mini", "jitter", "seam"),
-    "standard": (
-        "lpips", "reconstruction", "sync_mini", "landmark_sync", "mouth", "silence", "jitter", "window_boundary",
-        "seam", "sharpness", "residual",
-    ),
-    "full": FAMILIES,
-}  # fmt: skip
 Section = TypeVar("Section")
 
 
@@ -85,13 +79,13 @@ class ModelConfig:
     @property
     def unet_config_file(self) -> Path | None:
         """The UNet's configuration as a file; None where only the checkpoint's tensors can tell."""
-        told = self.unet_config_path
-        if told is None and self.inference_ckpt_path in CATALOGUE:
-            told = CATALOGUE[self.inference_ckpt_path].unet_config
-        if not told:
+        name = self.unet_config_path
+        if name is None and self.inference_ckpt_path in CATALOGUE:
+            name = CATALOGUE[self.inference_ckpt_path].unet_config
+        if not name:
             return None
-        named = CONF_DIR / "unet" / f"{told}.yaml"
-        return named if named.is_file() else Path(told)
+        named = CONF_DIR / "unet" / f"{name}.yaml"
+        return named if named.is_file() else Path(name)
 
 
 @dataclass(frozen=True)
@@ -99,35 +93,28 @@ class MetricsConfig:
     """Which families of metrics (see `latentsync.metrics.definitions`) are computed for each record.
 
     Attributes:
+        families: by name, in the order of `FAMILIES`.
         controls: whether measures of sync are repeated with a shuffled and a delayed voice.
     """
 
-    lpips: bool = True
-    lpips_vgg: bool = False
-    reconstruction: bool = True
-    syncnet: bool = False
-    stable_syncnet: bool = False
-    sync_mini: bool = True
-    landmark_sync: bool = True
-    mouth: bool = True
-    silence: bool = True
-    jitter: bool = True
-    window_boundary: bool = True
-    seam: bool = True
-    sharpness: bool = True
-    residual: bool = True
-    identity: bool = False
+    families: tuple[str, ...] = ()
     controls: bool = False
 
     @classmethod
     def of(cls, families: Collection[str], controls: bool = False) -> "MetricsConfig":
         """These families and no other."""
-        return cls(**{name: name in families for name in FAMILIES}, controls=controls)
+        return cls(tuple(name for name in FAMILIES if name in families), controls)
 
-    @property
-    def families(self) -> tuple[str, ...]:
-        """The wanted ones."""
-        return tuple(name for name in FAMILIES if getattr(self, name))
+
+MetricFlags = make_dataclass("MetricFlags", [(name, bool, False) for name in (*FAMILIES, "controls")])
+
+
+@lru_cache
+def metric_sets() -> dict[str, tuple[str, ...]]:
+    """The families of each set of metrics, from the files of conf/metrics; a set without any is left out."""
+    flags = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CONF_DIR / "metrics").glob("*.yaml"))}
+    sets = {name: tuple(family for family in FAMILIES if wanted[family]) for name, wanted in flags.items()}
+    return {name: families for name, families in sets.items() if families}
 
 
 @dataclass(frozen=True)
@@ -220,6 +207,7 @@ def read_config(config: DictConfig) -> RunConfig:
         video=_section(config, "video", VideoOptions),
         runtime=_section(config, "runtime", RuntimeOptions),
     )
+    flags = _section(config, "metrics", MetricFlags)
     return RunConfig(
         name=sweep_dir(config).name,
         runs_dir=Path(_top_level(config, "runs_dir")),
@@ -227,7 +215,7 @@ def read_config(config: DictConfig) -> RunConfig:
         preset=_section(config, "preset", Preset),
         model=_section(config, "model", ModelConfig),
         options=options,
-        metrics=_section(config, "metrics", MetricsConfig),
+        metrics=MetricsConfig.of([name for name in FAMILIES if getattr(flags, name)], flags.controls),
         tracker=_section(config, "tracker", TrackerConfig),
         cache=_section(config, "cache", CacheConfig),
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from latentsync.errors import OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.lab.analysis.comparisons import compare_all, per_clip
 from latentsync.lab.analysis.conclusions import METRICS, has_direction, setting_of, swept_beside
 from latentsync.lab.analysis.intervals import mean_interval
@@ -305,7 +305,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     page.versions, page.weights = told_by(records, "versions"), told_by(records, "model", "weights_sha256")
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
     details = {row["record"]: {name: shown(row[name]) for name in values} for row in page.records}
-    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    detector = detector or MediaPipeLandmarks()
     page.pairs = pair_media(records, labels, details, detector)
     return page
 

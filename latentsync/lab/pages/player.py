@@ -15,11 +15,11 @@ import numpy as np
 from IPython.display import HTML
 
 from latentsync import media
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.lab.figures.style import COLOURS
 from latentsync.shapes import Affine
 
 PAGE = Path(__file__).with_name("player.html")
-SOUND_RATE_HZ = 16_000  # of the drawn waveform
 SOURCE_COLOUR = "#555555"
 MOUTH_STEP = 5  # frames between the affines of a mouth's path; the page takes those between from their neighbours
 MOUTH_SIZE_PX = (308, 230)  # of the canvas: twice what a mouth has in a face of 256 px

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from latentsync.config import Preset
+from latentsync.config import SPEAKER_GENDERS, Preset
 from latentsync.errors import MediaError
 from latentsync.files import write_text
-from latentsync.lab.analysis.comparisons import GENDERS, as_presets, clip_differences, compare_all
+from latentsync.lab.analysis.comparisons import as_presets, clip_differences, compare_all
 from latentsync.lab.analysis.conclusions import METRICS, interactions
 from latentsync.lab.analysis.intervals import (
     ALPHA,
@@ -170,14 +170,17 @@ def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, 
     found = [one for metric in metrics for one in interactions(table, metric, column, baseline, [])]
     rows = []
     for one in found:
-        genders = [table[table["gender"] == gender] for gender in GENDERS]
+        genders = [table[table["gender"] == gender] for gender in SPEAKER_GENDERS]
         values = [clip_differences(part, one.metric, column, one.setting, baseline)[0] for part in genders]
         p = min(1.0, one.p * len(found))
         rows.append(
             {
                 "measure": f"`{one.metric}`",
                 column: f"{_setting(one.setting)} less {_setting(baseline)}",
-                **{f"{name} ({n})": _number(d) for name, n, d in zip(GENDERS, one.clips, one.differences, strict=True)},
+                **{
+                    f"{name} ({n})": _number(d)
+                    for name, n, d in zip(SPEAKER_GENDERS, one.clips, one.differences, strict=True)
+                },
                 "apart": _number(one.difference, p <= ALPHA),
                 "95 %, Welch's t": _interval(one.student),
                 "95 %, BCa": _interval(one.interval),

@@ -1,6 +1,6 @@
 """What a record is called where people read it: its pair, its guidance, steps and seed, and every unusual option.
 
-All words come from the options' own metadata, see `latentsync.config.OptionInfo`.
+All words come from the options' own metadata, see `latentsync.option.OptionInfo`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from latentsync.config import NOT_USED, OptionInfo, recorded_infos
+from latentsync.config import recorded_infos
+from latentsync.option import NOT_USED, OptionInfo
 
 SETTINGS = ("guidance_scale", "num_inference_steps", "seed")  # which every label names
 OTHER_WORDS = {"preset": "preset", "model": "model"}  # columns of a table that are no options

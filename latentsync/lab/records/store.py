@@ -9,7 +9,6 @@ runs/sweeps/<name>/plan.json                     which cells the sweep has
 import hashlib
 import json
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from latentsync.files import private_folder, read_json
+from latentsync.files import read_json, whole_folder
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
@@ -92,8 +91,8 @@ class RecordStore:
 
     def all(self) -> list[Record]:
         """Every finished record, by id."""
-        found = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
-        return [record for record in found if record is not None]
+        records = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
+        return [record for record in records if record is not None]
 
     @contextmanager
     def claim(self, record_id: str, wait: bool) -> Iterator[bool]:
@@ -139,20 +138,12 @@ class RecordStore:
     @contextmanager
     def new(self, record_id: str) -> Iterator[Path]:
         """A folder to make a record in; it becomes the record when the block ends well, and goes away when not."""
-        with private_folder(self.root) as part:
+        with whole_folder(self.root / record_id, is_kept=lambda _: self.find(record_id) is not None) as part:
             yield part
-            target = self.root / record_id
-            if self.find(record_id) is None:  # what is there under the name, if anything, is not a record
-                shutil.rmtree(target, ignore_errors=True)
-            try:
-                os.rename(part, target)
-            except OSError:
-                if self.find(record_id) is None:
-                    raise
 
 
 def _write_claim(path: Path) -> None:
     """Says in the locked file itself, which must stay the same one, whose it is; people and `status` read it."""
-    told = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+    claim = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
     with suppress(OSError):  # a full disk
-        path.write_text(json.dumps(told) + "\n")
+        path.write_text(json.dumps(claim) + "\n")

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from latentsync import media
-from latentsync.audio.features import RATE_HZ
 from latentsync.config import Options
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import LatentSyncError
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.lab.cells.cell import options_for
@@ -22,7 +22,7 @@ from latentsync.lab.figures.style import save
 from latentsync.lab.options.compose import CellConfigs, composing
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config
-from latentsync.lab.sweeps.request import Asked
+from latentsync.lab.sweeps.request import SweepRequest
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.shapes import Waveform
 
@@ -31,7 +31,7 @@ PREVIEW_FILE = "preview.png"
 
 def loudest_window(voice: Waveform, num_frames: int, window: int) -> tuple[int, int]:
     """The frames (start, stop) of the window with the most energy; a window begins where the pipeline's do."""
-    samples = round(RATE_HZ / media.VIDEO_RATE_HZ * window)
+    samples = round(SOUND_RATE_HZ / media.VIDEO_RATE_HZ * window)
     energies = [float(np.square(voice[i * samples : (i + 1) * samples]).sum()) for i in range(-(-num_frames // window))]
     start = int(np.argmax(energies)) * window
     return start, min(start + window, num_frames)
@@ -44,17 +44,17 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
         LatentSyncError: the pair is not fit for lip sync.
     """
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
-    voice = np.asarray(media.read_sound(pair.voice, RATE_HZ))
+    voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
     start, stop = loudest_window(voice, prepared.num_frames, options.sampler.num_frames)
     part = replace(
         prepared,
         order=prepared.order[start:stop],
         windows=lambda first, last: prepared.windows(start + first, start + last),
     )
-    made = list(pipeline.generate(part, options))
-    crops = [frame.crop for frame in made]
+    frames = list(pipeline.generate(part, options))
+    crops = [frame.crop for frame in frames]
     results = [
-        frame.crop if frame.generated is None else pixels_to_crops(frame.generated.float().cpu()) for frame in made
+        frame.crop if frame.generated is None else pixels_to_crops(frame.generated.float().cpu()) for frame in frames
     ]
     return PreviewWindow(*(np.stack([face.permute(1, 2, 0).numpy() for face in faces]) for faces in (crops, results)))
 
@@ -65,7 +65,7 @@ def labels_of(cells: list[list[str]]) -> list[str]:
     return [", ".join(o.removeprefix("sampler.") for o in cell if o not in common) or "as configured" for cell in cells]
 
 
-def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
+def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     """Writes the contact sheet of a sweep into its folder.
 
     Returns:
@@ -73,16 +73,16 @@ def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
     """
     start = time.perf_counter()
     rows, failed = {}, 0
-    with composing(sources=asked.sources):
+    with composing(sources=request.sources):
         configs = CellConfigs()
-        for cell, label in zip(asked.cells, labels_of(asked.cells), strict=True):
+        for cell, label in zip(request.cells, labels_of(request.cells), strict=True):
             try:
                 rows[label] = _shown(read_config(configs.of(cell)))
             except LatentSyncError as error:
                 failed += 1
                 say(f"error: {label}: {str(error).splitlines()[0]}")
     if rows:
-        path = asked.sweep_dir / PREVIEW_FILE
+        path = request.sweep_dir / PREVIEW_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         save(preview_sheet(rows), path)
         say(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")

@@ -10,7 +10,6 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from latentsync.checkpoints.convert import DTYPES
 from latentsync.checkpoints.model import (
     CONFIG_FILE,
     INDEX_FILE,
@@ -19,6 +18,7 @@ from latentsync.checkpoints.model import (
     model_folder,
     plain_tensors,
 )
+from latentsync.device import named_dtype
 from latentsync.errors import OptionError, WeightsError
 from latentsync.files import whole_file, whole_folder, write_text
 from latentsync.metrics.own_syncnet import read_syncnet
@@ -75,7 +75,7 @@ def read_part(name: str, exported: Path, dtype: str, unit_clips: Sequence[Aligne
 
 
 def _cast(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
-    return tensor.to(DTYPES[dtype]) if tensor.is_floating_point() else tensor
+    return tensor.to(named_dtype(dtype)) if tensor.is_floating_point() else tensor
 
 
 def assemble(

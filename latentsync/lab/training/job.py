@@ -15,7 +15,8 @@ from latentsync.lab.training.options import FIXED, TrainConfig
 from latentsync.lab.training.tracker import TrainingTracker
 from latentsync.media import VideoWriter
 from latentsync.training.ema import trained_weights
-from latentsync.training.loop import Task, TrainResult, last_step, train
+from latentsync.training.loop import TrainResult, last_step, train
+from latentsync.training.task import Task
 
 CONFIG_FILE = "config.json"
 PICTURES_DIR, VIDEOS_DIR = "pictures", "videos"

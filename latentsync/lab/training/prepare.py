@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
-from latentsync.files import private_folder, read_json, write_json
+from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.files import private_folder, read_json, write_json, write_text
 from latentsync.lab.options.pairs import CLIP_SUFFIXES
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
@@ -60,8 +60,8 @@ class Outcome:
 
     def entry(self) -> dict[str, Any]:
         """Its line in the report."""
-        kept = {key: value for key, value in vars(self).items() if value is not None}
-        return {key: value for key, value in kept.items() if key not in ("name", "is_found")}
+        facts = {key: value for key, value in vars(self).items() if value is not None}
+        return {key: value for key, value in facts.items() if key not in ("name", "is_found")}
 
 
 # --- what is there ---
@@ -128,9 +128,7 @@ def _take_in(piece: Piece, folder: Path) -> None:
     video, sound, facts = _files_of(piece.name, folder)
     os.replace(piece.video, video)
     os.replace(piece.sound, sound)
-    part = piece.video.with_name(facts.name)
-    part.write_text(json.dumps(piece.facts) + "\n", encoding="utf-8")
-    os.replace(part, facts)
+    write_text(facts, json.dumps(piece.facts) + "\n")
 
 
 def pieces_table(folder: Path) -> pd.DataFrame:
@@ -172,8 +170,10 @@ def prepare_one(
     try:
         wanted = signature(source, options, tools)
         if _was_finished(before, folder, wanted):
-            kept = {key: before[key] for key in ("status", "signature", "reason", "pieces", "dropped") if key in before}
-            return Outcome(source.video.name, **kept, is_found=True)
+            entry = {
+                key: before[key] for key in ("status", "signature", "reason", "pieces", "dropped") if key in before
+            }
+            return Outcome(source.video.name, **entry, is_found=True)
         return _make(source, options, tools, folder, wanted, bar)
     except LatentSyncError as error:  # without a signature: it may be the disk that was full, and is tried again
         return Outcome(source.video.name, "left out", reason=str(error))
@@ -197,7 +197,7 @@ def _make(
     outcome = Outcome(source.video.name, "done", wanted)
     _remove_others(source, folder, wanted)
     with private_folder(folder) as work:
-        made = prepare_source(
+        pieces = prepare_source(
             source,
             options,
             tools,
@@ -205,7 +205,7 @@ def _make(
             is_done=lambda name: is_done(name, folder, wanted),
             on_frame=bar.update if bar is not None else lambda: None,
         )
-        for result in made:
+        for result in pieces:
             if isinstance(result, Dropped):
                 outcome.dropped.append(result.told())
                 continue
@@ -240,7 +240,7 @@ def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | S
 def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:
     """The landmark networks of inference, scenedetect where it is installed, and SyncNet where it is given."""
     judge = load_judge(syncnet, min_confidence)  # first, so that what it lacks is told at once
-    return Tools(MediaPipeLandmarks(LANDMARK_REFINEMENTS), find_cut_detector(), judge)
+    return Tools(MediaPipeLandmarks(), find_cut_detector(), judge)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ import numpy as np
 from IPython.display import HTML
 
 from latentsync import media
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, MediaPipeLandmarks
+from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import align
 from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS
 from latentsync.lab.figures.style import UNTRAINED
-from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, SOUND_RATE_HZ, Track, player
+from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, player
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.labels import cell_label, pair_label
 from latentsync.lab.records.store import Record
@@ -142,7 +143,7 @@ def source_video(clip: Path, clip_sha256: str, num_frames: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _detector() -> MediaPipeLandmarks:
-    return MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    return MediaPipeLandmarks()
 
 
 @lru_cache(maxsize=128)

@@ -12,14 +12,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.metrics.definitions import DEFINITIONS, Entry, entry
 from latentsync.metrics.s3fd import S3FD
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.syncnet import SyncNet
 from latentsync.shapes import Affine, Crops, Frame, Waveform
 
-RATE_HZ = 16_000  # of voices
-VIDEO_HZ = 25
 BATCH_FRAMES = 16
 RELATIONS = {"own": "", "leaky": "leaky_", "change": "change_"}
 NOT_OWN = "the voice is not the clip's own, so the clip is no reference for the lips"
@@ -131,7 +130,7 @@ class Subject:
             raise ValueError(f"relation is {self.relation!r}; choose one of {', '.join(RELATIONS)}")
         for name in ("voice", "clip_sound"):
             if (sound := getattr(self, name)) is not None and sound.ndim != 1:
-                raise ValueError(f"{name} has shape {sound.shape}; it must be (n,), mono at {RATE_HZ} Hz")
+                raise ValueError(f"{name} has shape {sound.shape}; it must be (n,), mono at {SOUND_RATE_HZ} Hz")
 
     @property
     def prefix(self) -> str:
@@ -184,8 +183,8 @@ def rounded(values: Iterable[float] | np.ndarray, digits: int = 4) -> list[float
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]
 
 
-def mean_entry(name: str, values: np.ndarray, left_out: int, none: str, **told: Any) -> Entry:
+def mean_entry(name: str, values: np.ndarray, left_out: int, none: str, **facts: Any) -> Entry:
     """The mean of the finite ones of some values; the others count as left out. Without any, the reason `none`."""
     known = values[np.isfinite(values)]
     counts = {"used": len(known), "left_out": left_out + len(values) - len(known)}
-    return entry(name, float(known.mean()) if len(known) else None, none, **counts, **told)
+    return entry(name, float(known.mean()) if len(known) else None, none, **counts, **facts)

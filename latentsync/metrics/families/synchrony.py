@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from torch import Tensor
 
+from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError
+from latentsync.media.sound import to_int16
 from latentsync.metrics import face_tracks, s3fd, sync_mini, syncnet
 from latentsync.metrics.controls import delayed, shuffled
 from latentsync.metrics.definitions import Entry, entry
-from latentsync.metrics.families.base import RATE_HZ, Batch, Faces, Family, Subject, rounded
+from latentsync.metrics.families.base import Batch, Faces, Family, Subject, rounded
 from latentsync.metrics.families.lips import NO_CLIP_SOUND, NO_VOICE, with_real
-from latentsync.metrics.speech_features import to_int16
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.shapes import Frame, Waveform
 from latentsync.weights import state_dict_sha256
@@ -66,10 +67,10 @@ class WindowedSync(Family):
         if self.network is None:
             return self.without(subject, subject.networks.missing.get(self.name, "the network was not given"))
         real = self._scores(self.source_lips, subject.clip_sound, NO_CLIP_SOUND)
-        found = with_real(self._scores(self.lips, subject.voice, NO_VOICE), real)
+        entries = with_real(self._scores(self.lips, subject.voice, NO_VOICE), real)
         if subject.controls and subject.voice is not None:
-            found |= self.control_entries()
-        return found
+            entries |= self.control_entries()
+        return entries
 
     def control_entries(self) -> dict[str, Entry]:
         """The same lips with voices that must score badly."""
@@ -88,21 +89,21 @@ class WindowedSync(Family):
 
     def seen_windows(self, lips: Tensor) -> np.ndarray:
         """Which of the windows show a face in every frame."""
-        found = np.concatenate(self.found)[: len(lips) + self.lips.window - 1]
-        return sync_mini.whole_windows(found, self.lips.window)
+        has_face = np.concatenate(self.found)[: len(lips) + self.lips.window - 1]
+        return sync_mini.whole_windows(has_face, self.lips.window)
 
     def _scores(self, embedder: sync_mini.LipEmbedder, voice: Waveform | None, missing: str) -> dict[str, Entry]:
-        names, told = self.names(self.subject), {"network": self.network_name}
-        told["weights"] = self.subject.networks.hashes.get(self.name)
+        names, facts = self.names(self.subject), {"network": self.network_name}
+        facts["weights"] = self.subject.networks.hashes.get(self.name)
         if voice is None:
-            return {name: entry(name, None, missing, **told) for name in names}
+            return {name: entry(name, None, missing, **facts) for name in names}
         try:
             lips, speech, seen = self.embedded(embedder, voice)
             values = self.values(lips, speech, seen)
         except MediaError as error:
-            return {name: entry(name, None, str(error), **told) for name in names}
+            return {name: entry(name, None, str(error), **facts) for name in names}
         counts = {"used": int(seen.sum()), "left_out": int((~seen).sum())}
-        return {name: entry(name, values[name], **counts, **told) for name in names}
+        return {name: entry(name, values[name], **counts, **facts) for name in names}
 
     def values(self, lips: Tensor, speech: Tensor, seen: np.ndarray) -> dict[str, float]:
         """The family's numbers, by name.
@@ -122,8 +123,8 @@ class SyncMini(WindowedSync):
         return vars(sync_mini.scores(sync_mini.shift_distances(lips, speech, seen=seen)))
 
     def control_entries(self) -> dict[str, Entry]:
-        other = self._scores(self.lips, shuffled(self.subject.voice, RATE_HZ), NO_VOICE)["sync_mini_confidence"]
-        late = self._scores(self.lips, delayed(self.subject.voice, RATE_HZ), NO_VOICE)["sync_mini_offset"]
+        other = self._scores(self.lips, shuffled(self.subject.voice, SOUND_RATE_HZ), NO_VOICE)["sync_mini_confidence"]
+        late = self._scores(self.lips, delayed(self.subject.voice, SOUND_RATE_HZ), NO_VOICE)["sync_mini_offset"]
         pairs = (("sync_mini_confidence_shuffled", other), ("sync_mini_offset_delayed", late))
         return {name: entry(name, one["value"], one.get("reason"), network=self.network_name) for name, one in pairs}
 
@@ -204,29 +205,29 @@ class SyncNetV2(Family):
     ) -> dict[str, Entry]:
         names, networks = self.names(self.subject), self.subject.networks
         crops = s3fd.PROTOCOL if networks.s3fd is not None else "boxes of MediaPipe's landmarks"
-        told = {
+        facts = {
             "network": "SyncNet v2",
             "weights": networks.hashes.get(self.name),
             "detail": f"{crops}; {face_tracks.PROTOCOL}; no cut of scenes",
         }
         if voice is None or frames is None:
-            return {name: entry(name, None, "the frames cannot be read again" if voice is not None else missing, **told)
-                    for name in names}  # fmt: skip
+            reason = missing if voice is None else "the frames cannot be read again"
+            return {name: entry(name, None, reason, **facts) for name in names}
         try:
             tracks = face_tracks.find_tracks(boxes)
-            found = [self._track_scores(frames, track, voice) for track in tracks]
+            track_scores = [self._track_scores(frames, track, voice) for track in tracks]
         except (MediaError, FaceNotFoundError) as error:
-            return {name: entry(name, None, str(error), **told) for name in names}
+            return {name: entry(name, None, str(error), **facts) for name in names}
         counts = {"used": sum(map(len, tracks)), "left_out": max(0, len(boxes) - sum(map(len, tracks)))}
-        values = [float(np.mean([score.lse_c for score in found])), float(np.mean([score.lse_d for score in found])),
-                  int(np.mean([score.offset for score in found]))]  # fmt: skip
-        return {name: entry(name, value, **counts, **told) for name, value in zip(names, values, strict=True)}
+        means = [np.mean([getattr(score, name) for score in track_scores]) for name in ("lse_c", "lse_d", "offset")]
+        values = [float(means[0]), float(means[1]), int(means[2])]
+        return {name: entry(name, value, **counts, **facts) for name, value in zip(names, values, strict=True)}
 
     def _track_scores(
         self, frames: Callable[[], Iterable[Frame]], track: face_tracks.FaceTrack, voice: Waveform
     ) -> syncnet.SyncScores:
         crops = face_tracks.crop_track(frames(), track)
-        samples = to_int16(voice)[track.start * syncnet.SAMPLES_PER_FRAME :]
-        samples = samples[: len(track) * syncnet.SAMPLES_PER_FRAME]
+        samples = to_int16(voice)[track.start * SAMPLES_PER_FRAME :]
+        samples = samples[: len(track) * SAMPLES_PER_FRAME]
         embeddings = syncnet.clip_embeddings(self.subject.networks.syncnet, crops, samples)
         return syncnet.scores(syncnet.window_distances(*embeddings))

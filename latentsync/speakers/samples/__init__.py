@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from latentsync.files import write_bytes
+from latentsync.media.sound import write_wav
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import Identity
-from latentsync.speakers.voice import Voice, speak, wav_bytes
+from latentsync.speakers.voice import Voice, speak
 
 FOLDER = Path(__file__).parent
 SIZE_PX = 512
@@ -44,4 +44,4 @@ def write_samples(folder: Path = FOLDER) -> None:
         write_clip(clip, folder / f"{name}.mp4")
     for name, sentence in OTHER_SENTENCES.items():
         speech = speak(sentence, VOICES[name.removesuffix("-weather")])
-        write_bytes(folder / f"{name}.wav", wav_bytes(speech.sound))
+        write_wav(folder / f"{name}.wav", speech.sound)

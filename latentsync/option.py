@@ -1,0 +1,167 @@
+"""One option as a dataclass field that carries all that is known of it: its check, its words, its place in records."""
+
+import json
+import math
+import numbers
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from latentsync.errors import OptionError
+
+AS_DEFAULT = object()
+NOT_USED = "none"  # an option of a table that its row's other options make meaningless
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite real number; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """What is known of one option.
+
+    Attributes:
+        name: of its field.
+        default: None where it is left open.
+        help: what it does, in a sentence or two.
+        label: how a value other than the default is called: "guidance in the {}".
+        word: the heading of its column in reports.
+        choices: the allowed words; empty where it is a number.
+        least, most: the bounds of a number; None where there is none.
+        whole: whether the number must be a whole one.
+        multiple: of which the number must be a multiple.
+        hint: which value is usual, for refusals.
+        is_open: whether None is allowed, and leaves it open.
+        absent: the value that was in effect in records made before the option existed; AS_DEFAULT: the default.
+        in_identity: how the id of a record covers it: "always", as for the options that every record has;
+            "departure": where it is not the value of records made before it existed; "beside": under a name of its own;
+            "never": it does not change the pixels.
+        is_recorded: whether records keep it.
+        by_pair: whether its open value depends on the pair: then two values in a table are not two settings.
+        in_cost: whether the time of one pass of the network depends on it.
+    """
+
+    name: str
+    default: Any
+    help: str
+    label: str
+    word: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    whole: bool = False
+    multiple: int = 1
+    hint: str = ""
+    is_open: bool = False
+    absent: Any = AS_DEFAULT
+    in_identity: str = "departure"
+    is_recorded: bool = True
+    by_pair: bool = False
+    in_cost: bool = False
+
+    @property
+    def record_default(self) -> Any:
+        """The value that was in effect in records made before the option existed."""
+        return self.default if self.absent is AS_DEFAULT else self.absent
+
+    @property
+    def is_text(self) -> bool:
+        """Whether tables hold it as text."""
+        return not self.whole and self.least is None
+
+    def check(self, value: Any, name: str | None = None) -> None:
+        """Refuses a value that the option cannot take.
+
+        Raises:
+            OptionError: naming the value, the bound and what to give instead.
+        """
+        name = name or self.name
+        if value is None and self.is_open:
+            return
+        if self.choices:
+            if value not in self.choices:
+                near = get_close_matches(str(value), self.choices, 1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                or_open = ", or null to leave it open" if self.is_open else ""
+                raise OptionError(
+                    f"{name} {value!r} is unknown; choose one of {', '.join(self.choices)}{or_open}{hint}"
+                )
+        elif self.whole or self.least is not None:
+            fits = (is_whole if self.whole else is_number)(value)
+            fits = fits and (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+            if not (fits and (self.multiple == 1 or value % self.multiple == 0)):
+                text = repr(value) if isinstance(value, str) else value
+                hint = f" ({self.hint})" if self.hint else ""
+                or_open = ", or null to leave it open" if self.is_open else ""
+                raise OptionError(f"{name} is {text}; it must be {self._wanted()}{or_open}{hint}")
+
+    def _wanted(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if not self.whole and self.least is None:
+            return ""
+        if self.multiple > 1:
+            kind = f"a multiple of {self.multiple}"
+        else:
+            kind = "a whole number" if self.whole else "a finite number"
+        if self.most is None:
+            return f"{kind} and at least {self.least}" if self.multiple > 1 else f"{kind} of at least {self.least}"
+        return f"{kind} from {self.least} to {'2^63-1' if self.most == 2**63 - 1 else self.most}"
+
+    def described(self, default: Any) -> str:
+        """A sentence of documentation: name, default, what it does, what is allowed."""
+        bound = self._wanted()
+        return f"{self.name}={default!r}: {self.help}{f' Allowed: {bound}.' if bound else ''}"
+
+    def departs(self, value: Any) -> bool:
+        """Whether a resolved value differs from the one that goes without saying; an open default never does."""
+        usual = self.record_default if self.default is None else self.default
+        return usual is not None and self.cell(value) not in (self.cell(usual), NOT_USED)
+
+    def is_covered(self, value: Any) -> bool:
+        """Whether the id of a record covers a resolved value."""
+        if self.in_identity == "departure":
+            return self.cell(value) != self.cell(self.record_default)
+        return self.in_identity == "always"
+
+    def text(self, value: Any) -> str:
+        """A value in words: "guidance in the mouth"."""
+        return self.label.format(f"{value:g}" if isinstance(value, float) else self.cell(value))
+
+    @staticmethod
+    def cell(value: Any) -> Any:
+        """A resolved value as tables hold it: lists as JSON, nothing as "none"."""
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return NOT_USED
+        return json.dumps(list(value)) if isinstance(value, list | tuple) else value
+
+    def value(self, cell: Any) -> Any:
+        """The resolved value that a table's cell holds; None for one that is missing or not used."""
+        if self.cell(cell) == NOT_USED or cell == NOT_USED:
+            return None
+        return json.loads(cell) if isinstance(cell, str) and not self.choices and cell.startswith("[") else cell
+
+
+def option(default: Any, help: str, label: str, word: str = "", **facts: Any) -> Any:
+    """A dataclass field that is an option; `facts` are further attributes of `OptionInfo`."""
+    return field(default=default, metadata={"help": help, "label": label, "word": word, **facts})
+
+
+def info_of(kind: type, name: str) -> OptionInfo:
+    """What is known of a section's option."""
+    return next(info for info in section_infos(kind) if info.name == name)
+
+
+def section_infos(kind: type) -> list[OptionInfo]:
+    """What is known of each option of a section such as `SamplerOptions`, in order."""
+    return [
+        OptionInfo(one.name, one.default, **{**one.metadata, "word": one.metadata["word"] or one.name})
+        for one in fields(kind)
+    ]
