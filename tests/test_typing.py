@@ -15,7 +15,7 @@ HEAVY = ("torch", "pandas", "numpy", "hydra", "matplotlib")
 SCRIPT = """from latentsync import LipsyncPipeline
 from latentsync.lab import collect
 pipeline = LipsyncPipeline.from_pretrained("mini")
-reveal_type((LipsyncPipeline, pipeline))
+reveal_type((LipsyncPipeline, pipeline, pipeline("clip.mp4", "voice.wav", "out.mp4")))
 reveal_type((collect, collect("runs")))
 """
 OTHERS = """from latentsync.audio import Audio2Feature
@@ -64,7 +64,8 @@ def test_mypy_sees_what_the_public_names_are(scripts):
         for name in ("script", "others")
     }
     pipeline, collect = revealed["script"]
-    assert re.fullmatch(r"tuple\[def \(.*\) -> latentsync\.pipeline\.LipsyncPipeline, .*\.LipsyncPipeline\]", pipeline)
+    classes = r"def \(.*\) -> latentsync\.pipeline\.LipsyncPipeline", r".*\.LipsyncPipeline", r".*\.LipsyncOutput"
+    assert re.fullmatch(rf"tuple\[{', '.join(classes)}\]", pipeline)
     assert "runs_dir: str | pathlib.Path" in collect
     parts = ("BlindRating", "Explorer", "baseline", "metrics", "runs_dir", "Audio2Feature", "UNet3DConditionModel")
     for text, part in zip(revealed["others"], parts, strict=True):
@@ -84,9 +85,16 @@ def test_pyright_sees_what_the_public_names_are(scripts):
     )  # fmt: skip
     found = json.loads(answer.stdout)["generalDiagnostics"]
     revealed = " ".join(each["message"] for each in found if each["severity"] == "information")
-    for wanted in ("type[LipsyncPipeline], LipsyncPipeline", "sweep: str | None = None) -> DataFrame", "type[Explorer]",
-                   "type[BlindRating]", "Audio2Feature", "UNet3DConditionModel"):  # fmt: skip
-        assert wanted in revealed
+    parts = (
+        "type[LipsyncPipeline], LipsyncPipeline, LipsyncOutput",
+        "sweep: str | None = None) -> DataFrame",
+        "type[Explorer]",
+        "type[BlindRating]",
+        "Audio2Feature",
+        "UNet3DConditionModel",
+    )
+    for part in parts:
+        assert part in revealed
     assert "Unknown" not in revealed
     errors = {(Path(each["file"]).name, each["message"]) for each in found if each["severity"] == "error"}
     assert errors == {
