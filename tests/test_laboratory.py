@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from test_report import write_sweep
+from written_sweep import write_sweep
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab import collect, compare, measure
