@@ -20,7 +20,7 @@ from latentsync.pipeline import LipsyncPipeline
 FULL = """
 import resource, signal, sys, torch
 from pathlib import Path
-from latentsync.stage_cache import StageCache
+from latentsync.generation.stage_cache import StageCache
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 cache = StageCache(Path(sys.argv[1]), 10**6)
@@ -160,7 +160,7 @@ def test_what_is_kept_is_shared_by_those_that_agree_in_what_it_depends_on(new_pi
 
 def test_processes_that_write_one_key_at_once_leave_it_whole(tmp_path):
     write = (
-        "import sys, torch; from pathlib import Path; from latentsync.stage_cache import StageCache\n"
+        "import sys, torch; from pathlib import Path; from latentsync.generation.stage_cache import StageCache\n"
         "sys.stdin.read(1)\n"
         "for _ in range(30): StageCache(Path(sys.argv[1]), 10**9)._keep('a', {'x': torch.arange(10**5)})"
     )

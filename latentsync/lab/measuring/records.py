@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.errors import LatentSyncError, OptionError
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS, LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.files import write_json
 from latentsync.lab.console import say
 from latentsync.lab.measuring.result import Made, labelled, measured
@@ -134,7 +134,7 @@ def measure(
     """
     wanted = wanted_of(metrics if isinstance(metrics, str) else ",".join(metrics), controls)
     records = [source] if isinstance(source, Record) else records_in(Path(source), sweep)
-    detector = detector or MediaPipeLandmarks(refinements=LANDMARK_REFINEMENTS)
+    detector = detector or MediaPipeLandmarks()
     measure_records(records, wanted, detector, None if inputs is None else Path(inputs), again)
     return pd.concat({record.id: metrics_table(record.metrics) for record in records}, names=["record"])
 
