@@ -6,46 +6,52 @@ VENV := .venv
 # Processes that run the tests, a core each
 JOBS ?= 2
 RUN := $(VENV)/bin/python
+PIP_INSTALL := $(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt
+ELSEWHERE := not browser and not cluster and not full_size
 
-.PHONY: demo pictures test test-browser test-cluster test-full-size setup lint clean
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick test-browser test-cluster test-full-size lint pictures clean
 
-demo: setup
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(VENV)/.ready  ## install everything into .venv
+
+demo: setup  ## run the quickstart sweep on the shipped clips
 	$(RUN) -m latentsync run experiment=quickstart
 
-test: setup
+test: setup  ## run all tests that need nothing special, notebooks included
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --nbmake --nbmake-timeout=300 tests notebooks
 
-# The notebooks in JupyterLab in a real Chromium (Debian's chromium, or the one that $CHROMIUM names)
-test-browser: $(VENV)/.browser-ready
+test-quick: setup  ## run the quick tests, in under 2 minutes on 2 cores
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow and $(ELSEWHERE)" tests
+
+test-browser: $(VENV)/.browser-ready  ## run the notebooks in JupyterLab in Chromium (Debian's, or the one that CHROMIUM names)
 	$(RUN) -m pytest -m browser tests/browser
 
-# A sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge
-test-cluster: setup
+test-cluster: setup  ## run a sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge
 	$(RUN) -m pytest -m cluster -s tests/cluster
 
-# The published shapes in full with seeded weights: 5 GB in the temporary folder, 8 GB of memory, minutes
-test-full-size: setup
+test-full-size: setup  ## run the published shapes in full: 5 GB in the temporary folder, 8 GB of memory, minutes
 	$(RUN) -m pytest -m full_size -s tests/test_full_size.py
 
-# What README, docs and experiments show: results, the studies' figures and tables, and executed notebooks
-pictures: setup
+lint: setup  ## check style, format, and the types of what users import
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+pictures: setup  ## make what README, docs and experiments show: pictures, tables and executed notebooks
 	$(RUN) -m latentsync pictures --output docs --shots tests/browser/shots
 
-setup: $(VENV)/.ready
+clean:  ## remove .venv and runs
+	rm -rf $(VENV) runs
 
 $(VENV)/.ready: pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,train,cluster]'
+	$(PIP_INSTALL) -e '.[dev,train,cluster]'
 	$(RUN) -m latentsync weights fetch
 	@touch $@
 
 $(VENV)/.browser-ready: $(VENV)/.ready
-	$(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt -e '.[browser]'
+	$(PIP_INSTALL) -e '.[browser]'
 	@touch $@
-
-lint: setup
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
-
-clean:
-	rm -rf $(VENV) runs

@@ -8,7 +8,9 @@ of Hydra, and importing it is cheap.
 the device. The filled-in value is what is printed, recorded and hashed.
 """
 
-from collections.abc import Mapping
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -61,7 +63,7 @@ class SamplerOptions:
         hint="20 is the usual choice", in_identity="always",
     )  # fmt: skip
     seed: int = option(
-        1247, "of the noise and of VAE sampling.", "seed {}", whole=True, least=0, most=MAX_SEED,
+        1247, "of all random numbers: the noise and the VAE's samples.", "seed {}", whole=True, least=0, most=MAX_SEED,
         hint="1247 is the usual choice", in_identity="always",
     )  # fmt: skip
     num_frames: int | None = option(
@@ -70,8 +72,9 @@ class SamplerOptions:
     )  # fmt: skip
     rng: str = option(
         "own",
-        'draws. "own" gives the noise and each use of the VAE a generator of its own, so that results depend neither '
-        'on the device nor on the grouping of windows; "reference" draws in the original\'s order from one generator.',
+        'how random numbers are drawn. "own" gives the noise and each use of the VAE a generator of its own, so that '
+        'results depend neither on the device nor on the grouping of windows; "reference" draws in the original\'s '
+        'order from one generator.',
         "rng {}", choices=RNGS, in_identity="always",
     )  # fmt: skip
     deepcache_interval: int = option(
@@ -113,9 +116,9 @@ class SamplerOptions:
         ends = self.guidance_interval
         is_pair = isinstance(ends, list | tuple) and len(ends) == 2 and all(map(is_number, ends))
         if not (is_pair and 0 <= ends[0] < ends[1] <= 1):
-            shown = list(ends) if isinstance(ends, list | tuple) else ends
+            value = list(ends) if isinstance(ends, list | tuple) else ends
             raise OptionError(
-                f"guidance_interval is {shown}; it must be two shares of the noise, low and high, with "
+                f"guidance_interval is {value}; it must be two shares of the noise, low and high, with "
                 f"0 <= low < high <= 1 ({list(GUIDANCE_INTERVAL)} is the usual choice)"
             )
         object.__setattr__(self, "guidance_interval", tuple(ends))
@@ -153,12 +156,13 @@ class VideoOptions:
     )  # fmt: skip
     geometry: str = option(
         "float32",
-        'of the warps. "float32" is the best; "float16" moves faces as the original\'s 1.6 and late 1.5 do on a GPU; '
-        '"lanczos" aligns and reads them as its 1.0 does.',
+        'numbers of the warps. "float32" is the best; "float16" moves faces as the original\'s 1.6 and late 1.5 do on '
+        'a GPU; "lanczos" aligns and reads them as its 1.0 does.',
         "{} geometry", choices=GEOMETRIES, in_identity="always",
     )  # fmt: skip
     rounding: str = option(
-        "nearest", 'of levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.',
+        "nearest",
+        'of pixel levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.',
         "rounding {}", choices=ROUNDINGS, in_identity="always",
     )  # fmt: skip
     reference: str | None = option(
@@ -253,6 +257,35 @@ class Options:
         named = {name: value for section in SECTIONS for name, value in vars(getattr(self, section)).items()}
         named["size_px"] = self.video.size_px
         return {name: named[name] for name in recorded_infos()}
+
+
+def takes_options(**defaults: Any) -> Callable[[Callable], Callable]:
+    """Decorates a function with `**options`: its signature and docstring then list every option of `Options`.
+
+    Options that the function names itself are left to it.
+
+    Args:
+        defaults: of this function, where they differ from the options' own.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+        parameters = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        lines = [inspect.cleandoc(function.__doc__ or ""), "", "Options:"]
+        wrapper = textwrap.TextWrapper(110, " " * 8, " " * 12, break_long_words=False, break_on_hyphens=False)
+        for kind in SECTIONS.values():
+            lines.append(f"    {kind.__doc__.rstrip('.')}:")
+            types = {one.name: one.type for one in fields(kind)}
+            for info in section_infos(kind):
+                if info.name not in signature.parameters:
+                    facts = {"default": defaults.get(info.name, info.default), "annotation": types[info.name]}
+                    parameters.append(inspect.Parameter(info.name, inspect.Parameter.KEYWORD_ONLY, **facts))
+                    lines.append(wrapper.fill(info.described(facts["default"])))
+        function.__signature__ = signature.replace(parameters=parameters)
+        function.__doc__ = "\n".join(lines)
+        return function
+
+    return decorate
 
 
 def recorded_infos() -> dict[str, OptionInfo]:

@@ -97,12 +97,16 @@ class OptionInfo:
             fits = (is_whole if self.whole else is_number)(value)
             fits = fits and (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
             if not (fits and (self.multiple == 1 or value % self.multiple == 0)):
-                shown = repr(value) if isinstance(value, str) else value
+                text = repr(value) if isinstance(value, str) else value
                 hint = f" ({self.hint})" if self.hint else ""
                 or_open = ", or null to leave it open" if self.is_open else ""
-                raise OptionError(f"{name} is {shown}; it must be {self._wanted()}{or_open}{hint}")
+                raise OptionError(f"{name} is {text}; it must be {self._wanted()}{or_open}{hint}")
 
     def _wanted(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if not self.whole and self.least is None:
+            return ""
         if self.multiple > 1:
             kind = f"a multiple of {self.multiple}"
         else:
@@ -110,6 +114,11 @@ class OptionInfo:
         if self.most is None:
             return f"{kind} and at least {self.least}" if self.multiple > 1 else f"{kind} of at least {self.least}"
         return f"{kind} from {self.least} to {'2^63-1' if self.most == 2**63 - 1 else self.most}"
+
+    def described(self, default: Any) -> str:
+        """A sentence of documentation: name, default, what it does, what is allowed."""
+        bound = self._wanted()
+        return f"{self.name}={default!r}: {self.help}{f' Allowed: {bound}.' if bound else ''}"
 
     def departs(self, value: Any) -> bool:
         """Whether a resolved value differs from the one that goes without saying; an open default never does."""

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import yaml
 from fidelity import TABLE_BEGINS, TABLE_ENDS
 
 ROOT = Path(__file__).resolve().parents[1]
-CHECKED_EXTRAS = ("dev", "train", "cluster", "browser", "gpu")
+CONDA_EXTRAS = ("dev", "train", "cluster", "browser")  # in environment.yml; `gpu` has a file of its own
 CONDA_NAMES = {"torch": "pytorch"}
 NAMED_BY_THE_USER = (
     "jupyterlab", "torch", "diffusers", "transformers", "xformers", "hydra-core", "wandb", "matplotlib", "lpips",
@@ -21,21 +22,37 @@ NAMED_BY_THE_USER = (
 )  # fmt: skip
 
 
-def requirements() -> dict[str, str]:
-    """Every package that pyproject.toml asks for, with its range; extras included."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *(line for name in CHECKED_EXTRAS for line in extras[name])]
+def by_name(lines: Iterable[str]) -> dict[str, str]:
+    """The range of each package of a list of requirements."""
     return dict(re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in lines)
 
 
+def requirements(*extras: str, base: bool = True) -> dict[str, str]:
+    """The packages that pyproject.toml asks for, each with its range: the project's own, and those of extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [line for name in extras for line in project["optional-dependencies"][name]]
+    return by_name([*project["dependencies"] * base, *lines])
+
+
+def conda_packages(path: Path) -> dict[str, str]:
+    """The packages of a conda environment, those that pip installs included, each with its range."""
+    listed = yaml.safe_load(path.read_text())["dependencies"]
+    lines = [line for line in listed if isinstance(line, str)]
+    lines += [line for part in listed if isinstance(part, dict) for line in part["pip"]]
+    return by_name(line for line in lines if not line.startswith("--"))
+
+
 def test_environment_agrees_with_pyproject():
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    lines = [line for line in listed if isinstance(line, str)] + next(d["pip"] for d in listed if isinstance(d, dict))
-    found = dict(re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in lines if not line.startswith("--"))
-    wanted = {CONDA_NAMES.get(name, name): bounds for name, bounds in requirements().items()}
-    assert {name: found.get(name) for name in wanted} == wanted
-    assert set(NAMED_BY_THE_USER) <= set(requirements())
+    found = conda_packages(ROOT / "environment.yml")
+    wanted = {CONDA_NAMES.get(name, name): bounds for name, bounds in requirements(*CONDA_EXTRAS).items()}
+    assert found == wanted | {"python": found["python"], "pip": ""}
+    assert set(NAMED_BY_THE_USER) <= set(requirements(*CONDA_EXTRAS, "gpu"))
+
+
+def test_what_needs_an_nvidia_gpu_has_an_environment_of_its_own():
+    of_gpu = conda_packages(ROOT / "requirements" / "environment-gpu.yml")
+    assert of_gpu == requirements("gpu", base=False)
+    assert not set(of_gpu) & set(conda_packages(ROOT / "environment.yml"))
 
 
 def test_constraints_allow_what_pyproject_asks_for():
@@ -43,9 +60,8 @@ def test_constraints_allow_what_pyproject_asks_for():
 
     lines = (ROOT / "requirements" / "constraints.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    for name, bounds in requirements().items():
-        if name != "xformers":
-            assert Requirement(name + bounds).specifier.contains(pinned[name]), name
+    for name, bounds in requirements(*CONDA_EXTRAS).items():
+        assert Requirement(name + bounds).specifier.contains(pinned[name]), name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import align
 from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.measuring import result
-from latentsync.lab.measuring.result import Made, measured
+from latentsync.lab.measuring.result import Result, measured
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import MetricsConfig
 
@@ -28,11 +28,11 @@ def detector():
 
 
 @pytest.fixture(scope="module")
-def made(detector) -> Made:
+def made(detector) -> Result:
     """A shipped clip beside another one, as if it had been made from that for another sentence."""
     clip = SHIPPED_DIR / "g-clara.mp4"
     faces = align(media.read_frames(clip, stop=FRAMES), detector, 128)
-    return Made(SHIPPED_DIR / "m-oskar.mp4", clip, SHIPPED_DIR / "g-clara-weather.wav", list(range(FRAMES)), faces)
+    return Result(SHIPPED_DIR / "m-oskar.mp4", clip, SHIPPED_DIR / "g-clara-weather.wav", list(range(FRAMES)), faces)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(mad
     found = {}
     for run in ("first", "second"):
         counted.clear()
-        assert measured(made, WANTED, detector, kept=StageCache(tmp_path, 10**9)) == without
+        assert measured(made, WANTED, detector, stage_cache=StageCache(tmp_path, 10**9)) == without
         found[run] = dict(counted)
     first = {"clip": 1, "lips": 4 + 4, "speech": 2 + 2}  # lips of result and clip; both sounds in two parts
     assert found == {"first": first, "second": {"lips": 4}}
@@ -63,9 +63,9 @@ def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(mad
 def test_a_change_measures_anew_what_depends_on_it_and_nothing_else(made, detector, monkeypatch, tmp_path):
     kept = StageCache(tmp_path / "kept", 10**9)
 
-    def added(changed: Made) -> int:
+    def added(changed: Result) -> int:
         before = len(list(kept.folder.glob("*")))
-        measured(changed, WANTED, detector, kept=kept)
+        measured(changed, WANTED, detector, stage_cache=kept)
         return len(list(kept.folder.glob("*"))) - before
 
     assert added(made) == sum(FIRST.values())

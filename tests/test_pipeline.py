@@ -1,5 +1,7 @@
 """The whole walk on a shipped clip with the small model: what comes out, what stays untouched, what it depends on."""
 
+import inspect
+import pydoc
 from dataclasses import replace
 
 import av
@@ -7,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 from short_clips import cut
+from short_run import CLIP, FAST
 
 from latentsync import media
-from latentsync.config import Options, SamplerOptions
+from latentsync.config import SECTIONS, takes_options
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces.composite import face_region
 from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.generation.windows import window_batches
+from latentsync.generation.windows import num_output_frames, window_batches
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.pipeline import LipsyncPipeline, num_output_frames
+from latentsync.option import section_infos
+from latentsync.pipeline import LipsyncPipeline
 
-CLIP = SHIPPED_DIR / "g-clara.mp4"
 VOICE_S = 0.83  # 21 frames: two whole windows of 8 and a shorter one
-FAST = Options(SamplerOptions(guidance_scale=1.5, num_inference_steps=2))
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,37 @@ def test_windows_are_grouped_by_length():
     assert window_batches(5, 8, 3) == [[(0, 5)]]
 
 
+def test_every_option_of_config_is_a_keyword_in_signature_and_help(pipe):
+    parameters = inspect.signature(pipe).parameters
+    page = " ".join(pydoc.plaintext.document(LipsyncPipeline.__call__).split())
+    infos = {info.name: info for kind in SECTIONS.values() for info in section_infos(kind)}
+    assert infos.keys() <= parameters.keys() and "options" not in parameters
+    assert all(f" {name}=" in page for name in infos if name not in ("device", "dtype", "attention"))
+    assert parameters["seed"].default == infos["seed"].default and parameters["guidance_scale"].default == 1.5
+    assert parameters["seed"].kind is inspect.Parameter.KEYWORD_ONLY and parameters["seed"].annotation is int
+    assert "seed=1247: of all random numbers" in page and "one of mask, mask2, mask3, mask4" in page
+
+
+def test_a_function_may_have_defaults_and_options_of_its_own():
+    @takes_options(seed=7)
+    def made(clip, crf=0, **options):
+        """Makes something."""
+
+    parameters = inspect.signature(made).parameters
+    assert list(parameters)[:3] == ["clip", "crf", "guidance_scale"]
+    assert (parameters["crf"].default, parameters["seed"].default) == (0, 7)
+    assert made.__doc__.startswith("Makes something.\n\nOptions:\n") and "seed=7: " in made.__doc__
+    assert "crf=" not in made.__doc__
+
+
+def test_options_move_the_networks_or_are_taken_as_given(voice, tmp_path):
+    pipe = LipsyncPipeline.from_pretrained("mini", "cpu", "float32")
+    in_float32 = pipe.weight_hashes
+    result = pipe(CLIP, voice, tmp_path / "out.mp4", guidance_scale=None, num_inference_steps=1, dtype="bfloat16")
+    assert (result.options.sampler.guidance_scale, result.options.runtime.dtype) == (1.5, "bfloat16")
+    assert pipe.dtype is torch.bfloat16 and pipe.weight_hashes["unet"] != in_float32["unet"]
+
+
 def test_bad_input_is_one_sentence_and_leaves_no_file(pipe, voice, tmp_path):
     with media.VideoWriter(tmp_path / "grey.mp4", 128, 128) as writer:
         for _ in range(5):
@@ -190,6 +223,11 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(pipe, voice, tmp_path):
         (CLIP, voice, {"num_inference_steps": 0}, OptionError, "num_inference_steps is 0"),
         (CLIP, voice, {"num_frames": 32}, OptionError, "at most 24"),
         (CLIP, voice, {"width": 130}, OptionError, "multiple of 8"),
+        (CLIP, voice, {"guidance_scal": 2.0}, OptionError, r"guidance_scal is unknown; did you mean guidance_scale\?"),
+        (CLIP, voice, {"guidance_scale": "1.5"}, OptionError, "is '1.5'; .* number of at least 0, .*presets use 1.3"),
+        (CLIP, voice, {"device": "cuda:99"}, OptionError, "device 'cuda:99' .* use cpu"),
+        (CLIP, voice, {"dtype": "float16"}, OptionError, "float16 .* use bfloat16 or float32"),
+        (CLIP, voice, {"attention": "flash"}, OptionError, "'flash' is unknown; choose one of sdpa, xformers"),
     ):
         with pytest.raises(error, match=message):
             pipe(clip, sound, tmp_path / "out.mp4", tmp_path / "out_mask.mp4", **options)

@@ -166,11 +166,11 @@ class WindowReader:
         waveform: Waveform,
         fps: float,
         name: str = "the sound",
-        kept: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
+        cached: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
     ) -> None:
         check_sound(waveform, name)
         self.fps = fps
-        self._kept = kept
+        self._kept = cached
         self._whisper = whisper
         self._mel = log_mel(waveform)
         self.num_states = num_states(len(waveform))

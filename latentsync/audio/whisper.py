@@ -60,10 +60,10 @@ class WhisperStates(torch.nn.Module):
     @torch.no_grad()
     def segment(self, mel: Tensor) -> Tensor:
         """The states of one segment of at most 30 s: (80, n) log-mel -> (n // 2, layers + 1, width)."""
-        kept: list[Tensor] = []
+        states: list[Tensor] = []
 
         def keep(state: Tensor | tuple) -> None:
-            kept.append(state[0] if isinstance(state, tuple) else state)
+            states.append(state[0] if isinstance(state, tuple) else state)
 
         layers = self.encoder.layers
         hooks = [layers[0].register_forward_pre_hook(lambda _, args: keep(args))]
@@ -74,4 +74,4 @@ class WhisperStates(torch.nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return rearrange(torch.stack(kept), "s 1 t d -> t s d")[: mel.shape[1] // 2]
+        return rearrange(torch.stack(states), "s 1 t d -> t s d")[: mel.shape[1] // 2]

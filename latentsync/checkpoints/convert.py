@@ -56,8 +56,8 @@ def to_safetensors(
     return Converted(output, len(state_dict), output.stat().st_size)
 
 
-def _output_path(source: Path, told: str | Path | None, overwrite: bool) -> Path:
-    output = source.with_suffix(".safetensors") if told is None else Path(told)
+def _output_path(source: Path, target: str | Path | None, overwrite: bool) -> Path:
+    output = source.with_suffix(".safetensors") if target is None else Path(target)
     if output.suffix != ".safetensors":
         raise OptionError(f"the output {output} must end in .safetensors")
     if output.resolve() == source.resolve():

@@ -142,8 +142,8 @@ def load_network(kind: type[nn.Module], folder: Path, place: Place | None = None
         WeightsError: configuration or weights are missing, damaged, or do not fit each other.
     """
     config = _config(folder / CONFIG_FILE)
-    if (told := config.get("_class_name", kind.__name__)) != kind.__name__:
-        raise WeightsError(f"{folder} holds {told}, and {kind.__name__} is needed; give the folder of that one")
+    if (class_name := config.get("_class_name", kind.__name__)) != kind.__name__:
+        raise WeightsError(f"{folder} holds {class_name}, and {kind.__name__} is needed; give the folder of that one")
     return load_built(lambda: kind.from_config(config), folder / WEIGHTS_FILE, place)
 
 
@@ -195,14 +195,14 @@ def load_published(
     }
 
 
-def _checkpoint_file(told: str | Path) -> Path:
+def _checkpoint_file(checkpoint: str | Path) -> Path:
     """The file of a UNet that was told by its path or by its name in the catalogue."""
-    if Path(told).is_file():
-        return Path(told)
-    if str(told) in weights.CATALOGUE:
-        return weights.locate(str(told))
+    if Path(checkpoint).is_file():
+        return Path(checkpoint)
+    if str(checkpoint) in weights.CATALOGUE:
+        return weights.locate(str(checkpoint))
     names = ", ".join(name for name in weights.CATALOGUE if name.endswith("unet.pt"))
-    raise WeightsError(f"there is no weight file at {told}; check the path, or give one of {names}")
+    raise WeightsError(f"there is no weight file at {checkpoint}; check the path, or give one of {names}")
 
 
 def _published_data(data: dict | None, source: str | Path | None) -> dict:
@@ -222,10 +222,10 @@ def _published_data(data: dict | None, source: str | Path | None) -> dict:
     mask_path = data.get("mask_image_path", "mask.png")
     if not isinstance(mask_path, str):
         raise OptionError(f"the `data:` part of {source} says mask_image_path {mask_path!r}; a file name is needed")
-    found = {"size_px": size_px, "num_frames": num_frames, "mask": Path(mask_path).stem}
+    settings = {"size_px": size_px, "num_frames": num_frames, "mask": Path(mask_path).stem}
     for make in (
         lambda: VideoOptions(width=size_px),
-        lambda: VideoOptions(mask=found["mask"]),
+        lambda: VideoOptions(mask=settings["mask"]),
         lambda: SamplerOptions(num_frames=num_frames),
     ):
         try:
@@ -233,9 +233,9 @@ def _published_data(data: dict | None, source: str | Path | None) -> dict:
         except OptionError as error:
             raise OptionError(
                 f"the `data:` part of {source} has resolution {size_px!r}, num_frames {num_frames!r} and mask "
-                f"{found['mask']!r}: {error}"
+                f"{settings['mask']!r}: {error}"
             ) from error
-    return found
+    return settings
 
 
 def load_sd_vae(source: str | Path | None = None, place: Place | None = None) -> AutoencoderKL:

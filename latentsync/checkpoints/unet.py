@@ -157,7 +157,7 @@ def _check_variant(variant: UNetVariant, kwargs: dict, source: str) -> None:
     wanted_motion = "none"
     if kwargs.get("use_motion_module", True):
         wanted_motion = "decoder" if kwargs.get("motion_module_decoder_only", False) else "all"
-    for name, found, wanted in (
+    for name, value, wanted in (
         ("motion modules", variant.motion_modules, wanted_motion),
         ("cross_attention_dim", variant.cross_attention_dim, kwargs.get("cross_attention_dim", 384)),
         (
@@ -167,9 +167,9 @@ def _check_variant(variant: UNetVariant, kwargs: dict, source: str) -> None:
         ),
         ("in_channels", variant.in_channels, kwargs.get("in_channels", 13)),
     ):
-        if found != wanted:
+        if value != wanted:
             raise WeightsError(
-                f"{source} is {variant}; the configuration says {name} {wanted} and the file has {found}; "
+                f"{source} is {variant}; the configuration says {name} {wanted} and the file has {value}; "
                 f"give the configuration that belongs to the checkpoint"
             )
 
@@ -182,4 +182,4 @@ _VAE_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_a
 def modern_vae_names(state_dict: StateDict, source: str = "the checkpoint") -> StateDict:
     """An AutoencoderKL's tensors under today's names; the hub's file of the SD-VAE has those of old diffusers."""
     old = re.compile(r"(?<=mid_block\.attentions\.0\.)(query|key|value|proj_attn)(?=\.)")
-    return renamed(state_dict, lambda name: old.sub(lambda found: _VAE_ATTENTION_NAMES[found[0]], name), source)
+    return renamed(state_dict, lambda name: old.sub(lambda match: _VAE_ATTENTION_NAMES[match[0]], name), source)

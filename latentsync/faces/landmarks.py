@@ -76,13 +76,13 @@ class _Region:
 def _quiet() -> Iterator[None]:
     """Drops what native code writes to the standard error; the runtime greets each new interpreter there."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
@@ -177,13 +177,13 @@ def _detections(
 ) -> tuple[Float[np.ndarray, "n 2 2"], Float[np.ndarray, "n 2 2"]]:
     """Boxes (two corners) and eyes (two points) of the faces, the surest first, in 0..1 of the detector's image."""
     scores = expit(logits)
-    kept = np.flatnonzero(scores >= DETECTOR_MIN_SCORE)
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
-    raw, anchors = raw[kept].astype(np.float64) / DETECTOR_SIDE_PX, _anchors()[kept]
+    order = np.flatnonzero(scores >= DETECTOR_MIN_SCORE)
+    order = order[np.argsort(-scores[order], kind="stable")]
+    raw, anchors = raw[order].astype(np.float64) / DETECTOR_SIDE_PX, _anchors()[order]
     centres, halves = raw[:, :2] + anchors, raw[:, 2:4] / 2
     eyes = raw[:, 4:8] + np.tile(anchors, 2)  # the first two of six key points
     candidates = np.column_stack([centres - halves, centres + halves, eyes])
-    merged = _merge_overlapping(candidates, scores[kept]).reshape(-1, 4, 2)
+    merged = _merge_overlapping(candidates, scores[order]).reshape(-1, 4, 2)
     return merged[:, :2], merged[:, 2:]
 
 

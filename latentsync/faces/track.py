@@ -232,16 +232,16 @@ def align(
         points.append(np.array([alignment_points(face) for face in faces]).reshape(-1, 3, 2))
         seen.append(np.array([face[:MESH_POINTS, :2] for face in faces], np.float32).reshape(-1, MESH_POINTS, 2))
     chosen, starts = follow(boxes)
-    found = np.array([index is not None for index in chosen], dtype=bool)
-    if not found.any():
+    has_face = np.array([index is not None for index in chosen], dtype=bool)
+    if not has_face.any():
         raise FaceNotFoundError(
             f"no face was found in any of the {len(boxes)} frames; at least one frame must show a face from the front "
             "that fills a tenth of the picture's longer side, so crop or rotate the video, or choose another"
         )
     tracked = [None if k is None else (p[k], b[k]) for p, b, k in zip(points, boxes, chosen, strict=True)]
-    matrices = fill_gaps(_smooth(tracked, starts, resolution, warping), found)
+    matrices = fill_gaps(_smooth(tracked, starts, resolution, warping), has_face)
     landmarks = np.stack([NO_FACE if k is None else faces[k] for faces, k in zip(seen, chosen, strict=True)])
-    return AlignedFaces(matrices, found, resolution, frame_size, landmarks)
+    return AlignedFaces(matrices, has_face, resolution, frame_size, landmarks)
 
 
 def _smooth(

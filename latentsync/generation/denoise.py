@@ -13,13 +13,13 @@ from latentsync.config import GUIDANCE_INTERVAL
 from latentsync.shapes import Latents
 from latentsync.unet.model import UNet3DConditionModel
 
-# Called after each step with (index of the step, timestep, latents so far (b, c, f, h, w)).
+# Called after each step as (index of the step, timestep, latents (b, c, f, h, w)).
 StepCallback = Callable[[int, int, Tensor], None]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the UNet sees of windows beside the noisy latents, all in its dtype and on its device.
+    """The UNet's inputs beside the noisy latents, all in its dtype and on its device.
 
     Attributes:
         mask: (b, 1, f, h, w): 1 keep, 0 generate.
@@ -34,7 +34,7 @@ class Condition:
     audio: Float[Tensor, "b f t d"]
 
     def repeated(self, silent: Tensor) -> "Condition":
-        """The batch twice: first with the audio that guidance leads away from, then as it is."""
+        """The batch twice: first with the audio `silent`, from which guidance leads away, then with its own."""
         return Condition(
             *(torch.cat([part, part]) for part in (self.mask, self.masked, self.reference)),
             audio=torch.cat([silent, self.audio]),
@@ -42,7 +42,7 @@ class Condition:
 
 
 def is_guided(guidance_scale: float) -> bool:
-    """Guidance acts above 1; at 1 and below only the conditional prediction is used, as in the original."""
+    """Whether guidance acts: above 1. Otherwise only the prediction with audio is used, as in the original."""
     return guidance_scale > 1.0
 
 
@@ -51,14 +51,15 @@ def guidance_scales(
 ) -> list[float]:
     """The guidance of each step.
 
-    "linear" and "cosine" rise, and their mean over the steps is guidance_scale g, after arXiv 2404.13040: with s going
-    from 0 (first step) to 1 (last), linear is 1 + (g - 1) * 2 * s and cosine 1 + (g - 1) * (1 - cos(pi * s)), both from
-    1 to 2 * g - 1. "interval" (arXiv 2404.07724) is g where low < share <= high, and 1 elsewhere. A scale of at most 1
-    is no guidance under any schedule.
+    Let g be guidance_scale and s go from 0 (first step) to 1 (last). "linear" is 1 + (g - 1) * 2 * s and "cosine" is
+    1 + (g - 1) * (1 - cos(pi * s)). Both rise from 1 to 2 * g - 1, and their mean is g (after arXiv 2404.13040).
+    "interval" (arXiv 2404.07724) is g where low < share <= high, and 1 elsewhere. A scale of at most 1 is no guidance
+    under any schedule.
 
     Args:
-        shares: of the noise at each step, 1 the most.
-        interval: (low, high) of "interval"; the others do not look at it.
+        schedule: "constant", "linear", "cosine" or "interval".
+        shares: of the noise at each step; 1 is nothing but noise.
+        interval: (low, high) of "interval"; the other schedules ignore it.
     """
     last = len(shares) - 1
     progress = [index / last if last else 0.5 for index in range(len(shares))]
@@ -80,7 +81,7 @@ def num_passes(
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
 ) -> int:
-    """How often the network is run over each frame by `denoise`: once a step, twice where the step is guided."""
+    """How often `denoise` runs the network over each frame: once a step, and twice where the step is guided."""
     schedule = solver_of(scheduler, solver)
     schedule.set_timesteps(num_inference_steps)
     scales = guidance_scales(guidance_scale, guidance_schedule, _noise_shares(schedule), guidance_interval)
@@ -94,12 +95,13 @@ def _noise_shares(schedule: SchedulerMixin) -> list[float]:
 def solver_of(scheduler: DDIMScheduler, name: str) -> SchedulerMixin:
     """The solver "ddim", "dpmpp_2m" or "unipc" for the noise that the model was trained with.
 
-    All end at the noise that DDIM ends at: none, or with `set_alpha_to_one` false the least of the training. A model
-    without terminal signal (`rescale_betas_zero_snr`) begins at a signal of 2^-12 in the two solvers of second order,
-    whose steps are in the logarithm of signal to noise. "leading" spacing would begin well below the noise that they
-    are given (timestep 901 at 100 steps, 501 at 500); "linspace" begins at the last timestep. DPM-Solver++ makes its
-    last step, by far its longest in that logarithm, with first order, as UniPC does: for normally distributed data
-    second order there doubles the error at 20 steps.
+    All end at the noise that DDIM ends at: at none, or, where `set_alpha_to_one` is false, at the least of the
+    training. "dpmpp_2m" and "unipc" are of second order, and their steps are in the logarithm of signal to noise. So
+    they begin at a signal of 2^-12 with a model without terminal signal (`rescale_betas_zero_snr`). They do not use the
+    spacing "leading", which would begin well below the noise that they get (timestep 901 at 100 steps, 501 at 500);
+    "linspace" begins at the last timestep. DPM-Solver++ makes its last step with first order, as UniPC does. That step
+    is by far its longest in the logarithm, and for normally distributed data second order doubles the error at 20
+    steps.
     """
     config = scheduler.config
     if name == "ddim":
@@ -118,18 +120,19 @@ def solver_of(scheduler: DDIMScheduler, name: str) -> SchedulerMixin:
 
 
 def _fitting(deep_features: Tensor | None, batch: int) -> Tensor | None:
-    """Deep features of an earlier step for a batch of this size; None where they lack the part without audio."""
+    """An earlier step's deep features for a batch of this size; None where the part without audio is missing."""
     if deep_features is None or len(deep_features) < batch:
         return None
     return deep_features[-batch:]  # the part with audio comes last
 
 
 def _guided(prediction: Tensor, scales: Sequence[float], kept: Tensor | None) -> Tensor:
-    """Guidance on a prediction without and one with audio, on top of each other.
+    """The guided prediction of each window.
 
     Args:
-        scales: of each window; one that is not above 1 follows the prediction with audio.
-        kept: where given, (b, 1, f, h, w): 1 follows the prediction with audio, 0 is guided.
+        prediction: without audio and with audio, one after the other on the batch axis.
+        scales: of each window; a window with at most 1 follows the prediction with audio.
+        kept: (b, 1, f, h, w): 1 follows the prediction with audio, 0 is guided; None guides everywhere.
     """
     without, with_audio = prediction.chunk(2)
     if len(set(scales)) == 1:
@@ -159,17 +162,20 @@ def denoise(
     guidance_interval: tuple[float, float] | None = None,
     guidance_mask: str = "uniform",
 ) -> Latents:
-    """A deterministic solver with classifier-free guidance: eps = u + guidance * (c - u), u without audio.
+    """Denoises windows with a deterministic solver and classifier-free guidance.
 
-    A step whose guidance is at most 1 runs the network with audio only.
+    The prediction is u + guidance * (c - u), with u without audio and c with audio. A step whose guidance is at most 1
+    runs the network with audio only.
 
     Args:
-        guidance_scale: of all windows, or of each.
-        noise: (b, 4, f, h, w), unit variance. Windows side by side on the batch axis do not touch each other.
         scheduler: only its configuration is used; it is not changed.
-        deepcache_interval: the whole network runs at every step of this many only; the steps between reuse its deep
-            features (DeepCache, arXiv 2312.00858, branch 0). 1 is without; the original's `--enable_deepcache` is 3.
-            A guided step after an unguided one runs the whole network, too: the features without audio are not there.
+        noise: (b, 4, f, h, w), unit variance. The windows of a batch do not influence each other.
+        guidance_scale: one for all windows, or one for each.
+        num_inference_steps: steps of the solver.
+        on_step: called after each step.
+        deepcache_interval: the whole network runs at every n-th step only; the steps between reuse its deep features
+            (DeepCache, arXiv 2312.00858, branch 0). 1 is off; the original's `--enable_deepcache` is 3. A guided step
+            after an unguided one runs the whole network, too, because it has no features without audio.
         solver: see `solver_of`.
         guidance_schedule, guidance_interval: see `guidance_scales`.
         guidance_mask: "uniform" guides everywhere, "mouth" only where the condition's mask is 0.

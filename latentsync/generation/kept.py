@@ -1,15 +1,185 @@
-"""What the stage cache keeps of a pair: faces, states of the voice, posteriors of the VAE."""
+"""What is kept of a clip and a voice, so that several settings share it: faces, Whisper states, the VAE's posteriors.
 
-from collections.abc import Iterator
+All of it is kept on disk where there is a `StageCache`. The faces of the last clips are kept in memory as well.
+"""
 
-from latentsync.generation.results import ProgressCallback
-from latentsync.shapes import Frame
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latentsync import media
+from latentsync.config import Options
+from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.faces.crops import warping_of
+from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
+from latentsync.faces.masks import crops_to_pixels, masked_images
+from latentsync.faces.track import AlignedFaces, align
+from latentsync.generation.latents import Posterior, posterior
+from latentsync.generation.networks import LipsyncNetworks
+from latentsync.generation.references import References
+from latentsync.generation.results import PreparedPair, ProgressCallback
+from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
+from latentsync.shapes import Frame, Mask, Pixels
 
 ALIGNMENTS_KEPT = 16  # clips
 
 
 def counted(frames: Iterator[Frame], stage: str, total: int, on_progress: ProgressCallback | None) -> Iterator[Frame]:
+    """The frames as they are; `on_progress` is called as (stage, done, total) after each."""
     for done, frame in enumerate(frames, start=1):
         yield frame
         if on_progress is not None:
             on_progress(stage, done, total)
+
+
+class PairCache:
+    """Keeps what several settings of a pair share.
+
+    Attributes:
+        disk: where it is kept for later processes; None keeps nothing but the faces of the last clips, in memory.
+    """
+
+    def __init__(self) -> None:
+        self.disk: StageCache | None = None
+        self._faces: dict[tuple, AlignedFaces] = {}
+
+    # Whisper states
+
+    def states(self, networks: LipsyncNetworks, voice: Path, segment: int, compute: Callable[[], Tensor]) -> Tensor:
+        """The Whisper states of a voice's segment of 30 s.
+
+        Args:
+            segment: its number, from 0.
+            compute: makes the states where they are not kept.
+        """
+        if self.disk is None:
+            return compute()
+        depends_on = {
+            "voice": input_sha256(voice),
+            "segment": segment,
+            "whisper": networks.weight_hashes["whisper"],
+            "heads": networks.audio.whisper.heads,
+            "device": networks.device.type,
+        }
+        key = stage_key("whisper states", depends_on, "media", "audio")
+        return self.disk.get(key, lambda: {"states": compute()})["states"]
+
+    # Faces
+
+    def faces_key(self, networks: LipsyncNetworks, clip: Path, num_frames: int, options: Options) -> str | None:
+        """The key of the faces in a clip's first frames.
+
+        None without a cache on disk. None, too, with a detector of the user's own: nothing identifies it.
+        """
+        if self.disk is None or networks.has_own_detector:
+            return None
+        depends_on = {
+            "clip": input_sha256(clip),
+            "frames": num_frames,
+            "refinements": LANDMARK_REFINEMENTS,
+            "size_px": options.video.size_px,
+            "geometry": options.video.geometry,
+        }
+        return stage_key("faces", depends_on, "media", "faces")
+
+    def faces(
+        self,
+        networks: LipsyncNetworks,
+        clip: Path,
+        num_frames: int,
+        options: Options,
+        on_progress: ProgressCallback | None = None,
+    ) -> AlignedFaces:
+        """The affines of a clip's first frames.
+
+        Raises:
+            MediaError: the clip cannot be read.
+            FaceNotFoundError: no frame shows a face.
+        """
+        status, size_px = clip.stat(), options.video.size_px
+        version = (clip.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px, options.video.geometry)
+        if version not in self._faces:
+            frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_frames)
+            frames = counted(frames, "align", num_frames, on_progress)
+
+            def compute() -> dict[str, Tensor]:
+                return align(frames, networks.detector, size_px, warping_of(options)).to_tensors()
+
+            key = self.faces_key(networks, clip, num_frames, options)
+            faces = AlignedFaces.from_tensors(compute() if key is None else self.disk.get(key, compute))
+            while len(self._faces) >= ALIGNMENTS_KEPT:
+                del self._faces[next(iter(self._faces))]
+            self._faces[version] = faces
+        return self._faces[version]
+
+    # Posteriors
+
+    def posterior_keys(
+        self,
+        networks: LipsyncNetworks,
+        pair: PreparedPair,
+        options: Options,
+        references: Sequence[int],
+        windows: Sequence[tuple[int, int]],
+    ) -> list[str | None]:
+        """The key of each window's posteriors; None for those that are not kept.
+
+        Args:
+            references: for each output frame the clip's frame that is its reference.
+            windows: (start, stop) of each window.
+        """
+        if self.disk is None or pair.faces_key is None:
+            return [None] * len(windows)
+        depends_on = {
+            "faces": pair.faces_key,
+            "rounding": options.video.rounding,
+            "mask": options.video.mask,
+            "vae": networks.weight_hashes["vae"],
+            "vae_config": {name: value for name, value in networks.vae.config.items() if not name.startswith("_")},
+            "dtype": options.runtime.dtype,
+            "device": networks.device.type,
+        }
+        return [
+            stage_key(
+                "posteriors",
+                depends_on | {"frames": pair.order[start:stop], "references": list(references[start:stop])},
+                *("media", "faces", "masks", "latents"),
+            )
+            for start, stop in windows
+        ]
+
+    def has_all(self, keys: Sequence[str | None]) -> bool:
+        """Whether something is kept under every key."""
+        return all(key is not None and key in self.disk for key in keys)
+
+    def posteriors(
+        self,
+        networks: LipsyncNetworks,
+        pixels: Pixels,
+        references: References,
+        mask: Mask,
+        keys: Sequence[str | None],
+    ) -> tuple[Posterior, Posterior]:
+        """The VAE's posteriors of the masked and of the reference images of windows of one length, on the device.
+
+        Args:
+            pixels: the windows' aligned faces in the video's order, (f, 3, r, r) in -1..1.
+            references: of the same frames; read only where something has to be computed.
+            mask: (1, r, r).
+            keys: of each window's posteriors, see `posterior_keys`.
+        """
+        frames_each, parts = len(pixels) // len(keys), []
+        for index, key in enumerate(keys):
+            window = slice(index * frames_each, (index + 1) * frames_each)
+
+            def compute(window: slice = window) -> dict[str, Tensor]:
+                of_masked = posterior(networks.vae, masked_images(pixels[window], mask))
+                of_reference = posterior(networks.vae, crops_to_pixels(references.read()[window]))
+                named = {"masked": of_masked, "reference": of_reference}
+                return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
+
+            parts.append(compute() if key is None else self.disk.get(key, compute))
+        joined = {name: torch.cat([part[name].to(networks.device) for part in parts]) for name in parts[0]}
+        return tuple(Posterior(joined[f"{name}_mean"], joined[f"{name}_std"]) for name in ("masked", "reference"))

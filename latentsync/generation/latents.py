@@ -1,4 +1,4 @@
-"""Pixels <-> latents, and the seeded noise. Knows no frames of a video, no schedule."""
+"""Pixels to latents and back, and the seeded noise. Knows no video and no schedule."""
 
 from dataclasses import dataclass
 
@@ -17,20 +17,20 @@ NOISE = "noise"
 VAE_MASKED = "vae sample of the masked image"
 VAE_REFERENCE = "vae sample of the reference image"
 
-PIXELS_AT_ONCE = 8 * 256 * 256  # that the VAE sees, so that its memory does not grow with windows and batches
+PIXELS_AT_ONCE = 8 * 256 * 256  # of the VAE's input, so that its memory does not grow with windows and batches
 
 
 # Random numbers
 
 
 class OwnDraws:
-    """The random numbers of one run, each purpose from a generator of its own.
+    """The random numbers of one run, with a generator for each purpose.
 
-    Numbers are drawn in float32 on the CPU, frame by frame in the order of the video: the same seed gives the same ones
-    on every device, in every precision, and however frames are grouped into windows and windows into batches.
+    Numbers are drawn in float32 on the CPU, frame by frame in the order of the video. So a seed gives the same numbers
+    on every device, in every precision, and for any grouping of frames into windows and of windows into batches.
 
     Attributes:
-        noise: (1, c, 1, h, w), the one frame that every frame of the video starts from, as in the original.
+        noise: (1, c, 1, h, w): every frame of the video starts from this one, as in the original.
     """
 
     def __init__(self, seed: int, shape: LatentShape) -> None:
@@ -41,7 +41,11 @@ class OwnDraws:
         self.noise = torch.randn(shape, generator=noise)[None, :, None]
 
     def for_vae(self, windows: int, frames_each: int) -> tuple[FrameLatents, FrameLatents]:
-        """Noise to sample the VAE's posterior of the masked and of the reference images of some windows with."""
+        """Noise of unit variance that samples the VAE's posteriors of the next windows' frames, (f, c, h, w) each.
+
+        Returns:
+            The noise for the masked images, and that for the reference images.
+        """
         return tuple(self._frames(generator, windows * frames_each) for generator in (self._masked, self._reference))
 
     def _frames(self, generator: torch.Generator, count: int) -> FrameLatents:
@@ -49,10 +53,13 @@ class OwnDraws:
 
 
 class ReferenceDraws:
-    """The random numbers of one run as the original draws them: one generator for all, on the device, in its precision.
+    """The random numbers of one run as the original draws them: from one generator, on the device, in its precision.
 
-    First the noise frame; then for each window in the order of the video the masked images, then the reference images.
-    They depend on the device, the precision and the length of windows.
+    First comes the noise frame. Then come, for each window in the order of the video, the masked images and the
+    reference images. The numbers depend on the device, the precision and the length of windows.
+
+    Attributes:
+        noise: (1, c, 1, h, w): every frame of the video starts from this one.
     """
 
     def __init__(self, seed: int, shape: LatentShape, device: torch.device, dtype: torch.dtype) -> None:
@@ -62,6 +69,7 @@ class ReferenceDraws:
         self.noise = self._draw(1, shape[0], 1, *shape[1:])
 
     def for_vae(self, windows: int, frames_each: int) -> tuple[FrameLatents, FrameLatents]:
+        """As `OwnDraws.for_vae`, in the original's order."""
         pairs = [(self._draw(frames_each, *self._shape), self._draw(frames_each, *self._shape)) for _ in range(windows)]
         masked, reference = zip(*pairs, strict=True)
         return torch.cat(masked), torch.cat(reference)
@@ -70,7 +78,9 @@ class ReferenceDraws:
         return torch.randn(shape, generator=self._generator, device=self._device, dtype=self._dtype)
 
 
-def draws(rng: str, seed: int, shape: LatentShape, device: torch.device, dtype: torch.dtype):
+def draws(
+    rng: str, seed: int, shape: LatentShape, device: torch.device, dtype: torch.dtype
+) -> OwnDraws | ReferenceDraws:
     """The random numbers of one run: `rng` is "own" or "reference" (see `config.SamplerOptions`)."""
     return ReferenceDraws(seed, shape, device, dtype) if rng == "reference" else OwnDraws(seed, shape)
 
@@ -79,14 +89,14 @@ def draws(rng: str, seed: int, shape: LatentShape, device: torch.device, dtype: 
 
 
 def latent_shape(vae: AutoencoderKL, size_px: int) -> LatentShape:
-    """Of the latents of one crop."""
+    """The shape of one crop's latents."""
     side = size_px // 2 ** (len(vae.config.block_out_channels) - 1)
     return vae.config.latent_channels, side, side
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the VAE's encoder makes of aligned faces before a sample is drawn: mean and deviation, (f, c, h, w)."""
+    """The normal distribution that the VAE's encoder gives for aligned faces: mean and deviation, (f, c, h, w)."""
 
     mean: FrameLatents
     std: FrameLatents
@@ -102,7 +112,11 @@ def posterior(vae: AutoencoderKL, pixels: Pixels) -> Posterior:
 
 
 def sample(vae: AutoencoderKL, of: Posterior, noise: FrameLatents) -> FrameLatents:
-    """The posterior's sample that noise of unit variance, (f, c, h, w), takes, scaled to the UNet's range."""
+    """A sample of the posterior, (f, c, h, w), scaled to the UNet's range.
+
+    Args:
+        noise: (f, c, h, w) of unit variance; it decides which sample.
+    """
     return scaled(vae, of.mean + of.std * noise.to(of.mean))
 
 
@@ -111,7 +125,7 @@ def encode(vae: AutoencoderKL, pixels: Pixels, noise: FrameLatents) -> FrameLate
 
     Args:
         pixels: (f, 3, r, r) in -1..1.
-        noise: (f, c, h, w) of unit variance, which of the posterior's samples to take.
+        noise: (f, c, h, w) of unit variance; it decides which sample.
 
     Returns:
         (f, c, h, w) in the VAE's dtype.
@@ -137,5 +151,5 @@ def decode(vae: AutoencoderKL, latents: FrameLatents) -> Pixels:
 
 
 def frames_at_once(size_px: int) -> int:
-    """How many crops the VAE takes at a time."""
+    """How many crops of this size the VAE takes at a time."""
     return max(1, PIXELS_AT_ONCE // size_px**2)

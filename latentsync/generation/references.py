@@ -1,7 +1,7 @@
-"""Which frame of a clip shows the model what the face looks like: the very one to be filled, or one from elsewhere.
+"""References: the frames of a clip that show the model what the face looks like.
 
-The published pipeline takes the frame itself, which leaks the true mouth where a clip gets its own voice back. Training
-takes a window at least a second away; "elsewhere" does the same. Knows numbers of frames only.
+The published pipeline takes the frame itself that is to be filled. This leaks the true mouth where a clip gets its own
+voice back. Training takes a window at least a second away, and "elsewhere" does the same.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from latentsync.faces.crops import FramesOnDemand, aligned_crops, warping_of
 from latentsync.generation.results import PreparedPair
 from latentsync.shapes import Crops, Found
 
-GAP_FRAMES = 25  # 1 s, the least in training
+GAP_FRAMES = 25  # 1 s, the smallest distance in training
 
 
 class References:
-    """The crops that show the model the face, for consecutive output frames.
+    """The crops that show the model the face, for one span of output frames after the other.
 
     Args:
-        order: for each output frame the clip's frame that is its reference, see `references.reference_order`.
+        order: for each output frame the clip's frame that is its reference, see `reference_order`.
 
     Attributes:
-        crops: of the frames in hand; None while they have not been read.
+        crops: of the current span, (f, 3, r, r) uint8; None while they have not been read.
     """
 
     def __init__(self, pair: PreparedPair, order: list[int], options: Options) -> None:
@@ -35,11 +35,15 @@ class References:
         self.crops: Crops | None = None
 
     def move_to(self, start: int, stop: int, own: Crops) -> None:
-        """Takes the output frames start..stop-1 in hand, whose own crops may be their references."""
+        """Makes the output frames start..stop-1 the current span.
+
+        Args:
+            own: their own crops, which are their references under "same".
+        """
         self._span, self.crops = (start, stop), own if self._options.video.reference == "same" else None
 
     def read(self) -> Crops:
-        """The crops of the frames in hand, (f, 3, r, r) uint8.
+        """The crops of the current span, (f, 3, r, r) uint8; they are decoded at the first call only.
 
         Raises:
             MediaError: the clip cannot be read.
@@ -54,24 +58,25 @@ class References:
 
 
 def frames_needed(num_shown: int, reference: str) -> int:
-    """How many of a clip's frames have to be known so that each of the first num_shown has a reference."""
+    """How many of a clip's frames are looked at so that each of the first `num_shown` has a reference."""
     return num_shown if reference == "same" else max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
 
 
 def reference_order(order: Sequence[int], found: Found, reference: str, name: str = "the clip") -> list[int]:
     """For each output frame the clip's frame that is its reference.
 
-    "same" is the frame that it is made from. "elsewhere" is the first frame with a face at least 25 frames after that
-    one, and where there is none the last at least 25 before: consecutive frames have consecutive references, but for
-    one jump near the clip's end. A frame without a face, which is passed through, may have itself.
+    "same" is the frame that it is made from. "elsewhere" is the first frame with a face that lies at least 25 frames
+    later. Where there is none, it is the last frame with a face at least 25 frames earlier. So consecutive frames have
+    consecutive references, with one jump near the clip's end. A frame without a face is not generated; it may be its
+    own reference.
 
     Args:
         order: for each output frame the clip's frame that it is made from.
-        found: of each known frame of the clip, whether it shows a face.
+        found: for each frame of the clip that was looked at, whether it shows a face.
         name: of the clip, for messages.
 
     Raises:
-        OptionError: a frame has no reference that is far enough away.
+        OptionError: a frame has no reference far enough away.
     """
     if reference == "same":
         return list(order)

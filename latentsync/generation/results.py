@@ -1,12 +1,13 @@
-"""What a run of the pipeline hands over: the prepared pair, each generated frame, the finished output, the timings."""
+"""What a run of the pipeline returns: the prepared pair, each generated frame, the finished output, the timings."""
 
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,8 +18,10 @@ from latentsync.config import Options
 from latentsync.faces.track import AlignedFaces
 from latentsync.shapes import Affine, Crop, Frame
 
-# Called with (stage, units done, units in all); stages are "align" (frames) and "denoise" (steps).
+# Called as (stage, units done, units in all). The stages are "align", in frames, and "denoise", in steps.
 ProgressCallback = Callable[[str, int, int], None]
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,13 @@ class PreparedPair:
     """A clip and a voice, ready to be generated.
 
     Attributes:
-        order: for each output frame the clip's frame (forward, backward, forward ... where the voice is longer).
-        faces: the affines of the clip's frames; of more than `order` has where references lie elsewhere.
+        video_path, audio_path: the clip and the voice.
+        info: of the clip.
+        order: for each output frame the number of the clip's frame that it is made from. The clip runs forward,
+            backward, forward ... where the voice is longer.
+        faces: the affines of the clip's frames. With references from elsewhere they are more than `order` needs.
         windows: gives the audio windows of output frames.
-        faces_key: of the faces in a `StageCache`; None where they are not to be told again.
+        faces_key: the key of the faces in a `StageCache`; None where they have none.
     """
 
     video_path: Path
@@ -42,6 +48,7 @@ class PreparedPair:
 
     @property
     def num_frames(self) -> int:
+        """Frames of the result."""
         return len(self.order)
 
 
@@ -51,10 +58,10 @@ class GeneratedFrame:
 
     Attributes:
         source, frame: the clip's frame and the composited result.
-        crop: the aligned face as it came in, uint8.
-        reference: the aligned face that showed the model what it looks like, uint8; see `references`. None where it was
-            not read, since what the VAE makes of it was kept.
-        generated: the aligned face as it went out, (3, r, r) in -1..1; None where no face was found.
+        crop: the aligned face of the clip's frame, uint8.
+        reference: the aligned face that shows the model what the person looks like, uint8; see `references`. None where
+            it was not read because the VAE's posterior of it is in the cache.
+        generated: the aligned face with the new mouth, (3, r, r) in -1..1; None where no face was found.
         matrix: the affine of the crop.
     """
 
@@ -71,13 +78,14 @@ class LipsyncOutput:
     """A finished generation.
 
     Attributes:
-        video_path, mask_path: the result, and the frames with the region to be generated painted grey (None unless
-            asked for).
+        video_path: the result.
+        mask_path: the frames with the region to be generated painted grey; None unless asked for.
         num_frames, fps: of the result.
-        frames_without_face: output frames that were passed through untouched.
+        frames_without_face: how many output frames show no face; they are the clip's, unchanged.
         options: as resolved.
         timings: seconds per stage.
-        faces, order: the clip's affines, and which of its frames each output frame shows.
+        faces: the affines of the clip's frames.
+        order: for each output frame the number of the clip's frame that it is made from.
     """
 
     video_path: Path
@@ -98,15 +106,31 @@ class LipsyncOutput:
 
 
 class Stopwatch:
-    """Seconds per stage."""
+    """Measures the seconds of each stage.
+
+    Attributes:
+        seconds: of each stage, by name.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Adds the time that the block takes to a stage."""
         start = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - start
+
+    def timed(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; the time that it takes to make each is added to a stage."""
+        items = iter(items)
+        while True:
+            with self.stage(name):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item

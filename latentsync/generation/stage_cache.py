@@ -1,7 +1,7 @@
-"""Tensors of a stage, kept on disk under a hash of what determines them, for several processes at once.
+"""Tensors of a stage on disk, under a hash of all that determines them; several processes may share one folder.
 
-One safetensors file per key. A file appears whole; whoever loses a race writes the same again. A file that is cut short
-or altered counts as missing, and a disk that is full costs the saving only.
+There is one safetensors file per key, and it appears only when it is whole. Two processes that compute one key write
+the same file. A file that is cut short or altered counts as missing. On a full disk the run goes on without saving.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from latentsync.weights import file_sha256, state_dict_sha256
 
 log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
-LOOKS = 50  # the folder is looked through each time that this part of the bound was written
-ABANDONED_S = 24 * 3600
+LOOKS = 50  # the folder's size is checked after each 1/50 of the bound that was written
+ABANDONED_S = 24 * 3600  # the age at which the unfinished file of a killed process is removed
 
 # Raise a stage's number when a change of its code changes its output.
 STAGE_VERSIONS = {"media": 1, "faces": 2, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
@@ -38,17 +38,17 @@ def _sha256_of(path: Path, size: int, changed_ns: int) -> str:
 
 
 def input_sha256(path: Path) -> str:
-    """The hash of an input file; computed once as long as its size and time stay the same."""
+    """The SHA-256 of an input file, in hex; computed again only when its size or time changes."""
     status = path.stat()
     return _sha256_of(path.resolve(), status.st_size, status.st_mtime_ns)
 
 
 def stage_key(stage: str, depends_on: Mapping[str, object], *versions: str) -> str:
-    """The SHA-256, in hex, of a stage's name and all that its output depends on.
+    """The SHA-256, in hex, of a stage's name and of all that its output depends on.
 
     Args:
-        depends_on: values of JSON.
-        versions: the stages of `STAGE_VERSIONS` whose code has a part in it.
+        depends_on: inputs, options and weights, as JSON has them.
+        versions: the stages of `STAGE_VERSIONS` whose code the output depends on.
     """
     content = {"stage": stage, "versions": {name: STAGE_VERSIONS[name] for name in versions}, "depends_on": depends_on}
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
@@ -56,15 +56,18 @@ def stage_key(stage: str, depends_on: Mapping[str, object], *versions: str) -> s
 
 @dataclass
 class StageCache:
-    """A folder of at most `max_bytes` and what was written since the last look; what is longest unused goes first."""
+    """A folder of at most `max_bytes`; the files that were unused for longest are removed first."""
 
     folder: Path
     max_bytes: int
-    _written: float = field(default=math.inf, init=False, repr=False)  # bytes since the last look
+    _written: float = field(default=math.inf, init=False, repr=False)  # bytes since the last check
     _write_failed: bool = field(default=False, init=False, repr=False)
 
     def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The tensors under a key, on the CPU when they were kept; computed, and kept, when they were not."""
+        """The tensors under a key: from the file, on the CPU, or else as `compute` makes them, which are then kept.
+
+        A file that cannot be read or written is no error: the log has a warning, and the tensors are computed.
+        """
         tensors = self._load(key)
         if tensors is None:
             tensors = compute()
@@ -72,7 +75,7 @@ class StageCache:
         return tensors
 
     def __contains__(self, key: str) -> bool:
-        """Whether something is kept under a key; it may still turn out to be damaged."""
+        """Whether there is a file under a key; it may still turn out to be damaged."""
         return self._path(key).is_file()
 
     def _path(self, key: str) -> Path:
@@ -82,14 +85,14 @@ class StageCache:
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as file:
-                told = (file.metadata() or {}).get("sha256")
+                digest = (file.metadata() or {}).get("sha256")
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
             log.warning("%s cannot be read (%s); it is computed again.", path, error)
             return None
-        if told != state_dict_sha256(tensors):
+        if digest != state_dict_sha256(tensors):
             log.warning("%s was altered; it is computed again.", path)
             return None
         with contextlib.suppress(OSError):  # evicted by another process, or not ours to touch
@@ -97,11 +100,11 @@ class StageCache:
         return tensors
 
     def _keep(self, key: str, tensors: dict[str, Tensor]) -> None:
-        kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         try:
             with whole_file(self._path(key)) as part:
-                part.write_bytes(save(kept, {"sha256": state_dict_sha256(kept)}))
-            self._written += sum(tensor.nbytes for tensor in kept.values())
+                part.write_bytes(save(tensors, {"sha256": state_dict_sha256(tensors)}))
+            self._written += sum(tensor.nbytes for tensor in tensors.values())
             if self._written >= self.max_bytes / LOOKS:
                 self._evict()
                 self._written = 0
@@ -115,14 +118,14 @@ class StageCache:
             with contextlib.suppress(OSError):
                 if time.time() - part.stat().st_mtime > ABANDONED_S:
                     part.unlink()
-        found = []
+        files = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
-                found.append(((status := path.stat()).st_mtime_ns, status.st_size, path))
+                files.append(((status := path.stat()).st_mtime_ns, status.st_size, path))
             except FileNotFoundError:  # evicted by another process
                 continue
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if total <= self.max_bytes:
                 return
             path.unlink(missing_ok=True)

@@ -1,4 +1,74 @@
 """Results to files: the video with its sound, and the frames with the mouth region painted grey."""
 
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from latentsync.config import Options
+from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.faces.composite import paint_hole
+from latentsync.faces.masks import mouth_mask
+from latentsync.generation.results import GeneratedFrame, PreparedPair, Stopwatch
+from latentsync.media import VideoWriter
+from latentsync.shapes import Frame, Mask
+
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
 UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
+
+Target = tuple[Path, Path | None]  # of the result, and of the painted frames where they are asked for
+
+
+def notice(is_trained: bool) -> str:
+    """The comment in the metadata of every file: it is synthetic, and whether its model has been trained."""
+    return SYNTHETIC_NOTICE if is_trained else f"{SYNTHETIC_NOTICE} {UNTRAINED_NOTICE}"
+
+
+def write_results(
+    frames: Iterable[tuple[GeneratedFrame, ...]],
+    pair: PreparedPair,
+    targets: Sequence[Target],
+    options: Options,
+    comment: str,
+    watch: Stopwatch,
+) -> None:
+    """Writes each result and, where asked for, the painted frames; each file appears only when it is complete.
+
+    Args:
+        frames: for each frame of the video one of each result.
+        targets: of each result.
+        options: those that all results share.
+        comment: in the metadata of every file, see `notice`.
+
+    Raises:
+        MediaError: a file cannot be written.
+    """
+    settings = {
+        "width": pair.info.width,
+        "height": pair.info.height,
+        "rate_hz": VIDEO_RATE_HZ,
+        "crf": options.video.crf,
+        "comment": comment,
+    }
+    mouth = mouth_mask(options.video.mask, options.video.size_px)
+    with ExitStack() as files:
+        writers = [files.enter_context(VideoWriter(video, **settings, sound=pair.audio_path)) for video, _ in targets]
+        mask_writers = [
+            files.enter_context(VideoWriter(mask, **settings, preset="veryfast"))
+            for _, mask in targets
+            if mask is not None
+        ]
+        for results in frames:
+            with watch.stage("write"):
+                for writer, result in zip(writers, results, strict=True):
+                    writer.write(result.frame)
+                if mask_writers:
+                    painted = _painted(results[0], mouth)  # the same for all results
+                for writer in mask_writers:
+                    writer.write(painted)
+        with watch.stage("write"):
+            files.close()  # writes the encoders' last frames, and the sound
+
+
+def _painted(result: GeneratedFrame, mouth: Mask) -> Frame:
+    """The clip's frame with the region to be generated painted grey; as it is where no face was found."""
+    return result.source if result.generated is None else paint_hole(result.source, mouth, result.matrix)

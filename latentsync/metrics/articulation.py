@@ -135,8 +135,10 @@ def silent_motion(gap: Series, energy_db: Series) -> tuple[float | None, int]:
         raise ValueError(f"gap {gap.shape} and energy {energy_db.shape} differ; give one value of each per frame")
     silent = silent_frames(energy_db)
     stretch = np.cumsum(np.diff(silent, prepend=False))  # a number for each run of silence or sound
-    kept = silent & np.isfinite(gap)
-    if kept.sum() < LEAST_SILENT:
-        return None, int(kept.sum())
-    squares = [np.square(run - run.mean()).sum() for run in (gap[kept & (stretch == k)] for k in set(stretch[kept]))]
-    return float(np.sqrt(sum(squares) / kept.sum())), int(kept.sum())
+    usable = silent & np.isfinite(gap)
+    if usable.sum() < LEAST_SILENT:
+        return None, int(usable.sum())
+    squares = [
+        np.square(run - run.mean()).sum() for run in (gap[usable & (stretch == k)] for k in set(stretch[usable]))
+    ]
+    return float(np.sqrt(sum(squares) / usable.sum())), int(usable.sum())

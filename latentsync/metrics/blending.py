@@ -87,8 +87,8 @@ def seam_gradients(crops: Crops, source: Crops, mask: Mask) -> Float[Tensor, " f
     """
     validate(crops, source, mask)
     ring = torch.stack([side.any(dim=0) for side in ring_sectors(mask)]).any(dim=0)
-    found = [_gradient(part)[:, ring].mean(dim=1) for part in (crops, source)]
-    return (found[0] - found[1]).abs()
+    gradients = [_gradient(part)[:, ring].mean(dim=1) for part in (crops, source)]
+    return (gradients[0] - gradients[1]).abs()
 
 
 def _luma(crops: Crops) -> Float[Tensor, "f r r"]:

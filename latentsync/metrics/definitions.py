@@ -194,11 +194,11 @@ def entry(
     if value is None and not reason:
         raise ValueError(f"{name} has neither a value nor a reason; give one")
     definition = definition_of(name)
-    told = {"value": value, "unit": definition.unit, "direction": direction_of(name),
+    fields = {"value": value, "unit": definition.unit, "direction": direction_of(name),
             "protocol": "; ".join(filter(None, (definition.text, detail))), "version": definition.version}  # fmt: skip
     more = {"network": network, "weights": weights, "used": used, "left_out": left_out}
-    told |= {key: item for key, item in more.items() if item is not None}
-    return told if value is not None else told | {"reason": reason}
+    fields |= {key: item for key, item in more.items() if item is not None}
+    return fields if value is not None else fields | {"reason": reason}
 
 
 def table() -> str:

@@ -69,7 +69,7 @@ def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]
     """
     validate(wanted)
     running: dict[str, Family] = {}
-    found = Evaluation()
+    evaluation = Evaluation()
 
     def attempt(name: str, step, *args):
         """A step of a family; where it fails its measures get the reason, and it takes no further part."""
@@ -80,7 +80,7 @@ def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]
         except Exception as error:  # a defect in one measure must not cost the others
             reason = f"{type(error).__name__}: {error}"
         running.pop(name, None)
-        found.entries |= FAMILIES[name].without(subject, reason)
+        evaluation.entries |= FAMILIES[name].without(subject, reason)
         return None
 
     for name in FAMILY_NAMES:
@@ -92,9 +92,9 @@ def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]
     for name, family in list(running.items()):
         entries, curves = attempt(name, family.entries), attempt(name, family.curves)
         if entries is not None and curves is not None:
-            found.entries |= entries
-            found.curves |= curves
-    return found
+            evaluation.entries |= entries
+            evaluation.curves |= curves
+    return evaluation
 
 
 def same_speech(a: Waveform, b: Waveform, rate_hz: int) -> bool:

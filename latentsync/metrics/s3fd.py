@@ -180,14 +180,14 @@ def faces_of(network: S3FD, frame: Frame, scale: float = SCALE) -> Float[np.ndar
         ValueError: another shape or type of frame, or a scale that is not positive.
     """
     picture = _picture(frame, scale)
-    boxes, scores = (found[0].cpu() for found in network(picture.to(next(network.parameters()).device)))
-    kept = survivors(boxes, scores)
-    kept = kept[scores[kept] > FACE_SCORE]
-    kept = kept[nms(boxes[kept], scores[kept], FACE_OVERLAP)]
+    boxes, scores = (output[0].cpu() for output in network(picture.to(next(network.parameters()).device)))
+    order = survivors(boxes, scores)
+    order = order[scores[order] > FACE_SCORE]
+    order = order[nms(boxes[order], scores[order], FACE_OVERLAP)]
     # The scaled frame has whole px, so that the way back is not 1 / scale exactly.
     across, down = frame.shape[1] / picture.shape[3], frame.shape[0] / picture.shape[2]
-    corners = boxes[kept] * torch.tensor([across, down, across, down])
-    return torch.cat([corners, scores[kept, None]], dim=1).double().numpy()
+    corners = boxes[order] * torch.tensor([across, down, across, down])
+    return torch.cat([corners, scores[order, None]], dim=1).double().numpy()
 
 
 def _picture(frame: Frame, scale: float) -> Float[Tensor, "1 3 h w"]:

@@ -78,13 +78,13 @@ def fvd(generated: Videos, real: Videos, device: str = "cpu") -> Entry:
 
 def _entry(name: str, num_generated: int, num_real: int, package: str, distance: Callable[[], float]) -> Entry:
     definition = DEFINITIONS[name]
-    told = {"value": None, "unit": definition.unit, "direction": definition.direction, "protocol": definition.text,
+    fields = {"value": None, "unit": definition.unit, "direction": definition.direction, "protocol": definition.text,
             "version": definition.version, "used": num_generated, "network": package}  # fmt: skip
     if (reason := refusal(num_generated, num_real)) is not None:
-        return told | {"reason": reason}
+        return fields | {"reason": reason}
     try:
-        return told | {"value": float(distance())}
+        return fields | {"value": float(distance())}
     except ImportError:
-        return told | {"reason": f"{package} is not installed; `pip install latentsync-lab[sets]` brings it"}
+        return fields | {"reason": f"{package} is not installed; `pip install latentsync-lab[sets]` brings it"}
     except Exception as error:  # a library that cannot fetch its network raises what it likes
-        return told | {"reason": f"{package} failed: {type(error).__name__}: {error}"}
+        return fields | {"reason": f"{package} failed: {type(error).__name__}: {error}"}

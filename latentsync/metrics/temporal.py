@@ -71,18 +71,18 @@ def landmark_jitter_ratio(generated: Landmarks, source: Landmarks) -> float | No
     Raises:
         ValueError: as `validate`.
     """
-    made, given = landmark_jitter(generated), landmark_jitter(source)
-    return None if made is None or given is None or given < STILL_JITTER else made / given
+    result, given = landmark_jitter(generated), landmark_jitter(source)
+    return None if result is None or given is None or given < STILL_JITTER else result / given
 
 
 def crop_differences(crops: Iterable[Crop | None]) -> Float[np.ndarray, " f"]:
     """Mean absolute difference of each crop to the one before it, levels of 0..255; NaN for the first, and where
     either frame has no face (None). Crops are read once."""
-    found = [np.nan]
+    differences = [np.nan]
     for before, crop in pairwise(crops):
         known = before is not None and crop is not None
-        found.append(float((crop.to(torch.int16) - before).abs().float().mean()) if known else np.nan)
-    return np.array(found)
+        differences.append(float((crop.to(torch.int16) - before).abs().float().mean()) if known else np.nan)
+    return np.array(differences)
 
 
 def boundary_ratio(differences: Float[np.ndarray, " f"], period: int) -> float | None:

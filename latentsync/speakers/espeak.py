@@ -121,9 +121,9 @@ def corrected(events: Sequence[tuple[int, str]], samples: Sequence[int], rate_hz
     ends. Here silence belongs to what follows, after a pause CLOSURE_S of it to a stop. And a vowel's event comes after
     the start of the vowel where a nasal or an approximant precedes: there it is put back by VOWEL_START_S.
     """
-    found: list[tuple[int, str]] = []
+    phonemes: list[tuple[int, str]] = []
     for index, (start, mnemonic) in enumerate(events):
-        lowest, before = found[-1] if found else (0, "_")
+        lowest, before = phonemes[-1] if phonemes else (0, "_")
         is_pause = before.startswith("_")
         if mnemonic[:1] in _VOWELS and before in _SONORANTS:
             start = max(start - round(VOWEL_START_S * rate_hz), (lowest + start) // 2)
@@ -132,8 +132,8 @@ def corrected(events: Sequence[tuple[int, str]], samples: Sequence[int], rate_hz
             start = min(start, len(samples))
             while start > earliest and abs(samples[start - 1]) <= SILENT:
                 start -= 1
-        found.append((start, mnemonic))
-    return found
+        phonemes.append((start, mnemonic))
+    return phonemes
 
 
 def tile(events: Iterable[tuple[int, str]], total: int, accent: str) -> list[tuple[str, float, float]]:

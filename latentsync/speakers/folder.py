@@ -131,8 +131,8 @@ def _require_same(target: Path, sentence: str, seed: int, size_px: int, recordin
     try:
         truth = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
         recorded = None if recording is None else json.loads(json.dumps(vars(recording)))
-        made = truth["sentence"], truth["seed"], truth["size_px"], truth.get("recording")
-        same = made == (sentence, seed, size_px, recorded)
+        facts = truth["sentence"], truth["seed"], truth["size_px"], truth.get("recording")
+        same = facts == (sentence, seed, size_px, recorded)
     except (OSError, ValueError, KeyError):
         same = False
     if not same:

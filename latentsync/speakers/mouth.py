@@ -165,11 +165,11 @@ def _cavity(identity: Identity, g: MouthGeometry, c: _Curves, x: Field, v: Field
     upper_edge = -g.raised * 0.35 + 1.1 + 2.6 * g.teeth - 0.010 * x**2 + _tooth_edge(identity, x)
     reach = 0.74 * g.half_width
     upper = step(upper_edge - v, -soft, soft) * step(np.abs(x), reach, reach - 5.0)
-    shown = min(1.0, 2.5 * g.teeth) * (1 - 0.9 * min(g.rounding, 1.0) * (1 - 0.6 * g.teeth))
+    teeth_height = min(1.0, 2.5 * g.teeth) * (1 - 0.9 * min(g.rounding, 1.0) * (1 - 0.6 * g.teeth))
     under_lip = 0.36 + 0.58 * np.clip((v - c.upper_inner) / 3.6, 0, 1)
     turn = 1 - 0.55 * np.clip(np.abs(x) / 21, 0, 1) ** 2
     white = enamel * (_tooth_gaps(identity, x, 8.6, soft) * under_lip * turn)[..., None]
-    return over(colour, white, upper * shown)
+    return over(colour, white, upper * teeth_height)
 
 
 def _tooth_edge(identity: Identity, x: Field) -> Field:

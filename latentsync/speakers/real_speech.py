@@ -39,11 +39,11 @@ def find_recordings(folder: Path = FOLDER) -> tuple[RealRecording, ...]:
     except OSError as error:
         raise MediaError(f"the recordings of pocketsphinx-testdata are not in {folder}; {remedy}") from error
     transcripts = {match.group(2): match.group(1) for line in lines if (match := _LINE.match(line.strip()))}
-    found = tuple(RealRecording(name, folder / f"{name}.wav", transcripts.get(name, "")) for name in names)
-    for recording in found:
+    recordings = tuple(RealRecording(name, folder / f"{name}.wav", transcripts.get(name, "")) for name in names)
+    for recording in recordings:
         if not recording.transcript or not recording.wav.is_file():
             raise MediaError(f"{folder} lacks the sound or the words of {recording.name}; {remedy} again")
-    return found
+    return recordings
 
 
 def align_recording(wav: Path, transcript: str) -> Speech:
@@ -88,14 +88,14 @@ def _align(sound: Samples, words: str, label: str) -> list[tuple[str, int]]:
         alignment = decoder.get_alignment()
     except RuntimeError as error:
         raise MediaError(f"PocketSphinx cannot align {label} to {words!r} ({error}); check the words") from error
-    found = [
+    segments = [
         (SILENCE if phone.name in _NO_PHONE else phone.name.lower(), phone.start + phone.duration)
         for word in alignment or ()
         for phone in word
     ]
-    if not found:
+    if not segments:
         raise MediaError(f"PocketSphinx finds no phone of {words!r} in {label}; check the words")
-    return found
+    return segments
 
 
 def _decode(decoder: "pocketsphinx.Decoder", sound: Samples) -> None:  # noqa: F821

@@ -100,13 +100,13 @@ def load_last(folder: Path) -> State | None:
     Raises:
         WeightsError: there are checkpoints, and none is readable.
     """
-    found = checkpoints(folder)
-    for path in reversed(found):
+    paths = checkpoints(folder)
+    for path in reversed(paths):
         try:
             return _load(path)
         except WeightsError as error:
             warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
-    if found:
+    if paths:
         raise WeightsError(f"no checkpoint of {folder} is readable; delete the folder to train from the beginning")
     return None
 

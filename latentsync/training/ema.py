@@ -83,10 +83,10 @@ class MovingAverage:
 
 def trained_weights(networks: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     """The parameters that require gradients, each once, as `network.parameter`."""
-    found, seen = {}, set()
+    weights, seen = {}, set()
     for network_name, network in networks.items():
         for name, weight in network.named_parameters():
             if weight.requires_grad and id(weight) not in seen:
-                found[f"{network_name}.{name}"] = weight
+                weights[f"{network_name}.{name}"] = weight
                 seen.add(id(weight))
-    return found
+    return weights

@@ -212,9 +212,13 @@ class LatentFiles:
     @cached_property
     def digest(self) -> str:
         """The HASH of the files' names."""
-        told = [LATENTS_VERSION, self.mask, self.copies, self.flip, self.colour_jitter, self.seed]
-        told += [state_dict_sha256(self.vae.state_dict()), self.vae.config.scaling_factor, self.vae.config.shift_factor]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:DIGITS]
+        parts = [LATENTS_VERSION, self.mask, self.copies, self.flip, self.colour_jitter, self.seed]
+        parts += [
+            state_dict_sha256(self.vae.state_dict()),
+            self.vae.config.scaling_factor,
+            self.vae.config.shift_factor,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DIGITS]
 
     def path(self, clip: AlignedClip) -> Path:
         return clip.video.with_name(f"{clip.name}.latents-{self.digest}.safetensors")

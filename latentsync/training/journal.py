@@ -30,8 +30,8 @@ class Journal:
 
     def go_back_to(self, step: int) -> None:
         """Takes out the rows after a step: those steps are about to be made again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        rows = [row for row in self.rows() if row["step"] <= step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Appends a row."""

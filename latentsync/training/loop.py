@@ -113,8 +113,8 @@ def train(
 
 def last_step(folder: str | Path) -> int:
     """The step that training in this folder would go on from; 0 where it would begin."""
-    found = checkpoint.checkpoints(Path(folder) / CHECKPOINTS_DIR)
-    return checkpoint.step_of(found[-1]) if found else 0
+    paths = checkpoint.checkpoints(Path(folder) / CHECKPOINTS_DIR)
+    return checkpoint.step_of(paths[-1]) if paths else 0
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -284,9 +284,9 @@ class _Run:
 
     def _stopped(self, what: str, where: str) -> str:
         last = last_step(self.folder)
-        kept = f"the checkpoint of step {last} is the last" if last else "there is no checkpoint yet"
+        last_checkpoint = f"the checkpoint of step {last} is the last" if last else "there is no checkpoint yet"
         return (
-            f"{what} at step {self.step + 1} ({where}); nothing of this step is kept, {kept}; "
+            f"{what} at step {self.step + 1} ({where}); nothing of this step is kept, {last_checkpoint}; "
             f"lower the learning rate ({self.options.learning_rate:g}), use float32, or look at these items"
         )
 

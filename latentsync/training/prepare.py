@@ -148,11 +148,11 @@ def read_sidecar(path: Path | None) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         return {}
-    told = {name: content[name] for name in ("identity", "sentence", "voice") if name in content}
+    facts = {name: content[name] for name in ("identity", "sentence", "voice") if name in content}
     match content:
         case {"columns": list(columns), "truth": list(rows), "fps": rate} if rate == VIDEO_RATE_HZ:
-            told["truth"] = {"columns": columns, "rows": rows}
-    return told
+            facts["truth"] = {"columns": columns, "rows": rows}
+    return facts
 
 
 # --- the whole way ---

@@ -9,18 +9,18 @@ from latentsync.errors import OptionError
 Settings = TypeVar("Settings")
 
 
-def read_settings(kind: type[Settings], told: Mapping[str, Any]) -> Settings:
+def read_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The dataclass with what was told and its own defaults for the rest.
 
     Raises:
         OptionError: a name is unknown, or a value is of another type than the default, or out of range.
     """
     defaults = {field.name: field.default for field in fields(kind)}
-    for name, value in told.items():
+    for name, value in values.items():
         if name not in defaults:
             raise OptionError(f"task.{name} is unknown; known are {', '.join(defaults)}")
         wanted = type(defaults[name])
         fits = isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)
         if not (fits or (wanted is float and isinstance(value, int) and not isinstance(value, bool))):
             raise OptionError(f"task.{name} is {value!r}; a value like {defaults[name]!r} is needed")
-    return kind(**told)
+    return kind(**values)

@@ -115,31 +115,31 @@ def place_sound(
     frames = read_frames(video, VIDEO_RATE_HZ, start, stop)
     sound = np.array(samples[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME])
     if isinstance(judge, SyncMini):
-        offset, told = _asked_mini(judge, frames, track, size_px, sound)
+        offset, facts = _asked_mini(judge, frames, track, size_px, sound)
     else:
-        offset, told = _asked(judge, frames, track, sound)
-    if isinstance(told, str):
-        return told
+        offset, facts = _asked(judge, frames, track, sound)
+    if isinstance(facts, str):
+        return facts
     if abs(offset) > MAX_OFFSET_FRAMES:
         return f"SyncNet's offset is {offset} frames; at most {MAX_OFFSET_FRAMES} either way can be corrected"
     first = max(0, offset - start)
     last = min(len(track), len(samples) // SAMPLES_PER_FRAME + offset - start)
-    return Placement(offset, first, last, told)
+    return Placement(offset, first, last, facts)
 
 
 def _asked(network: SyncNet, frames: Iterable[Frame], track: Track, sound: Samples) -> tuple[int, dict[str, Any] | str]:
     """SyncNet v2's offset and what goes into the facts, or why the piece is dropped."""
-    found = scores(window_distances(*clip_embeddings(network, framed_faces(frames, track.boxes), sound)))
-    if found.lse_c < LEAST_CONFIDENCE:
-        return found.offset, f"SyncNet's confidence is {found.lse_c:.2f}; at least {LEAST_CONFIDENCE:g} is needed"
-    told = {
+    result = scores(window_distances(*clip_embeddings(network, framed_faces(frames, track.boxes), sound)))
+    if result.lse_c < LEAST_CONFIDENCE:
+        return result.offset, f"SyncNet's confidence is {result.lse_c:.2f}; at least {LEAST_CONFIDENCE:g} is needed"
+    facts = {
         "protocol": "SyncNet v2, faces framed as its pipeline does around MediaPipe's points",
-        "offset_frames": found.offset,
-        "confidence": round(found.lse_c, 4),
-        "distance": round(found.lse_d, 4),
+        "offset_frames": result.offset,
+        "confidence": round(result.lse_c, 4),
+        "distance": round(result.lse_d, 4),
         "is_corrected": True,
     }
-    return found.offset, {"syncnet": told}
+    return result.offset, {"syncnet": facts}
 
 
 def _asked_mini(
@@ -148,10 +148,10 @@ def _asked_mini(
     """The same of a model's own SyncNet, under names of its own."""
     crops = aligned_crops(frames, track.matrices, size_px)
     try:
-        found = sync_mini.sync_mini(mini.network, crops, to_float(sound))
+        result = sync_mini.sync_mini(mini.network, crops, to_float(sound))
     except MediaError as error:  # too short for it
         return 0, f"the model's SyncNet says nothing of it: {error}"
-    confidence, offset = found.sync_mini_confidence, found.sync_mini_offset
+    confidence, offset = result.sync_mini_confidence, result.sync_mini_offset
     if confidence < mini.min_confidence:
         return offset, f"sync_mini_confidence is {confidence:.3f}; at least {mini.min_confidence:g} is needed"
     return offset, {
@@ -159,7 +159,7 @@ def _asked_mini(
         "only",
         "sync_mini_offset": offset,
         "sync_mini_confidence": round(confidence, 4),
-        "sync_mini_distance": round(found.sync_mini_distance, 4),
+        "sync_mini_distance": round(result.sync_mini_distance, 4),
         "sync_mini_is_corrected": True,
     }
 

@@ -168,12 +168,12 @@ def make(
     settings: dict[str, Any], data_dir: Path, model_dir: str | Path, seed: int
 ) -> tuple[SyncNetTask, Dataset, Dataset]:
     """The task and its training and validation sets; see `unet.make`."""
-    told = read_settings(SyncNetSettings, settings)
+    options = read_settings(SyncNetSettings, settings)
     with torch.random.fork_rng(devices=[]):  # fresh weights are the same for the same seed
         torch.manual_seed(seed)
-        task = SyncNetTask(*load_own_syncnet(model_dir), told)
-    train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
-    gap = told.gap_frames + 1 - told.num_frames  # between frames, of windows that begin gap_frames apart
-    common = {"num_frames": told.num_frames, "reference_gap_frames": gap, "seed": seed}
-    train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
+        task = SyncNetTask(*load_own_syncnet(model_dir), options)
+    train, held_out = split(find_clips(data_dir), options.held_out_share, seed)
+    gap = options.gap_frames + 1 - options.num_frames  # between frames, of windows that begin gap_frames apart
+    common = {"num_frames": options.num_frames, "reference_gap_frames": gap, "seed": seed}
+    train_set = WindowSet(train, flip=options.flip, colour_jitter=options.colour_jitter, **common)
     return task, train_set, WindowSet(held_out, **common)

@@ -163,8 +163,8 @@ class UNetTask:
         steps = self.scheduler.config.num_train_timesteps
         timesteps = drawn_timesteps(steps, len(latents), settings.timestep_bias, generator).to(device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        kept = (torch.rand(len(latents), generator=generator) >= settings.audio_dropout).to(device)
-        prediction = self.predict(noisy, timesteps, condition, condition.audio * kept[:, None, None, None])
+        has_sound = (torch.rand(len(latents), generator=generator) >= settings.audio_dropout).to(device)
+        prediction = self.predict(noisy, timesteps, condition, condition.audio * has_sound[:, None, None, None])
         target = target_of(self.scheduler, latents, noise, timesteps)
         parts = {"denoising": weighted_mse(prediction.float(), target, condition.mask, settings.hole_weight)}
         total = parts["denoising"]
@@ -172,7 +172,7 @@ class UNetTask:
             clean = clean_latents(self.scheduler, noisy, prediction.float(), timesteps)
             seen, faces = self.windows_in_pixels(timesteps), crops_to_pixels(batch["frames"]).to(device)
             mel = None if self.judge is None else batch["mel"].to(device)[seen]
-            more = self.pixel_losses(clean[seen], faces[seen], mel, kept[seen])
+            more = self.pixel_losses(clean[seen], faces[seen], mel, has_sound[seen])
             total = total + sum(getattr(settings, f"{name}_weight") * value for name, value in more.items())
             parts |= more
         return total, parts
@@ -265,9 +265,9 @@ class UNetTask:
         for batch in batches:
             generated, round_trip, faces = self.generate(batch, generator)
             hole = mouth_mask(self.settings.mask, faces.shape[-1]).to(faces.device) < 0.5
-            for found, kept in ((generated, psnr), (round_trip, ceiling)):
-                error = mse_loss(found[..., hole[0]], faces[..., hole[0]])
-                kept.append(float(-10 * torch.log10(error / 4)))
+            for rows, values in ((generated, psnr), (round_trip, ceiling)):
+                error = mse_loss(rows[..., hole[0]], faces[..., hole[0]])
+                values.append(float(-10 * torch.log10(error / 4)))
         return {"hole_psnr_db": float(np.mean(psnr)), "vae_hole_psnr_db": float(np.mean(ceiling))}
 
     @torch.no_grad()
@@ -338,19 +338,21 @@ def make(
     Raises:
         OptionError, WeightsError, MediaError: a setting, the model or the data is not fit.
     """
-    told, parts = read_settings(UNetSettings, settings), load_folder(model_dir)
-    judge = load_judge(model_dir, told.num_frames) if told.stage == 2 and told.sync_weight else None
-    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], told, judge)
-    train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
+    options, parts = read_settings(UNetSettings, settings), load_folder(model_dir)
+    judge = load_judge(model_dir, options.num_frames) if options.stage == 2 and options.sync_weight else None
+    task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], options, judge)
+    train, held_out = split(find_clips(data_dir), options.held_out_share, seed)
     whisper = parts["audio"].whisper
-    common = {"num_frames": told.num_frames, "whisper": whisper, "seed": seed}
-    augmented = {"flip": told.flip, "colour_jitter": told.colour_jitter}
+    common = {"num_frames": options.num_frames, "whisper": whisper, "seed": seed}
+    augmented = {"flip": options.flip, "colour_jitter": options.colour_jitter}
     latents = None
-    if told.latent_copies:
-        latents = LatentFiles(task.vae.to(resolve_device()), told.mask, told.latent_copies, seed=seed, **augmented)
-    needed = {"frames": latents is None or told.stage == 2, "reference": latents is None, "mel": judge is not None}
+    if options.latent_copies:
+        latents = LatentFiles(
+            task.vae.to(resolve_device()), options.mask, options.latent_copies, seed=seed, **augmented
+        )
+    needed = {"frames": latents is None or options.stage == 2, "reference": latents is None, "mel": judge is not None}
     wanted = tuple(name for name, is_needed in needed.items() if is_needed)
     train_set = WindowSet(train, wanted=wanted, latents=latents, **augmented, **common)
     validation_set = WindowSet(held_out, wanted=("frames", "reference"), **common)
-    task.excerpt = read_excerpt(validation_set.clips, told.num_frames, whisper)
+    task.excerpt = read_excerpt(validation_set.clips, options.num_frames, whisper)
     return task, train_set, validation_set

@@ -232,11 +232,11 @@ def make(
     Raises:
         OptionError, WeightsError, MediaError: a setting, the model or the data is not fit.
     """
-    told = read_settings(VaeSettings, settings)
+    options = read_settings(VaeSettings, settings)
     with torch.random.fork_rng(devices=[]):  # fresh weights are the same for the same seed
         torch.manual_seed(seed)
-        task = VaeTask(load_folder(model_dir)["vae"], told)
-    train, held_out = split(find_clips(data_dir), told.held_out_share, seed)
+        task = VaeTask(load_folder(model_dir)["vae"], options)
+    train, held_out = split(find_clips(data_dir), options.held_out_share, seed)
     common = {"num_frames": 1, "seed": seed, "wanted": ("frames",)}
-    train_set = WindowSet(train, flip=told.flip, colour_jitter=told.colour_jitter, **common)
+    train_set = WindowSet(train, flip=options.flip, colour_jitter=options.colour_jitter, **common)
     return task, train_set, WindowSet(held_out, **common)

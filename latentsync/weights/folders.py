@@ -8,5 +8,5 @@ CHECKPOINTS_DIR = Path("checkpoints")  # in the working directory, as in the ori
 
 def cache_dir() -> Path:
     """The folder that fetched weights are kept in: `LATENTSYNC_CACHE`, or `~/.cache/latentsync`."""
-    told = os.environ.get("LATENTSYNC_CACHE")
-    return Path(told).expanduser() if told else Path.home() / ".cache" / "latentsync"
+    folder = os.environ.get("LATENTSYNC_CACHE")
+    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "latentsync"

@@ -162,8 +162,8 @@ class _Transfer:
         remedy = "try again later"
         if status in (codes.UNAUTHORIZED, codes.FORBIDDEN) and isinstance(self.source, HubFile):
             page = f"{shown(endpoint())}/{self.source.repository}"
-            told = "the token in HF_TOKEN is not accepted" if _token_header(self.source) else "HF_TOKEN is not set"
-            remedy = f"{told}; accept the licence at {page} and set HF_TOKEN to a token that may read it"
+            token = "the token in HF_TOKEN is not accepted" if _token_header(self.source) else "HF_TOKEN is not set"
+            remedy = f"{token}; accept the licence at {page} and set HF_TOKEN to a token that may read it"
         elif status == codes.NOT_FOUND:
             remedy = f"there is no such file; {self.remedy}"
         raise WeightsError(f"{self.weight.name} cannot be fetched from {self.shown_url} (HTTP {status}): {remedy}")
@@ -171,8 +171,8 @@ class _Transfer:
     def _hear_hash(self, response: httpx.Response) -> None:
         """Notes the SHA-256 that the hub tells of large files, and refuses another file before downloading it."""
         for answer in (*response.history, response):
-            if found := re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-ETag", "")):
-                self.told_sha256 = found[1]
+            if match := re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-ETag", "")):
+                self.told_sha256 = match[1]
         expected = expected_sha256(self.weight)
         if expected and self.told_sha256 not in (None, expected):
             raise WeightsError(
@@ -183,7 +183,7 @@ class _Transfer:
     def _hear_size(self, response: httpx.Response, start: int) -> None:
         """Notes the size of the whole; refuses a file of another size, and a part that does not fit, unread."""
         if response.status_code == codes.OK:
-            told = next(filter(None, map(_told_size, (response, *response.history))), None)
+            size = next(filter(None, map(_told_size, (response, *response.history))), None)
         else:  # "bytes START-END/TOTAL", or "bytes */TOTAL" where nothing is missing
             part = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
             if not part or int(part[1] or part[2]) != start:
@@ -192,14 +192,14 @@ class _Transfer:
                     f"{self.shown_url} does not go on at byte {start}, where {self.weight.name} broke off; "
                     f"what was here is deleted, so {self._command()} begins anew"
                 )
-            told = int(part[2])
-        if None not in (told, self.total) and told != self.total:
-            fault = "truncated" if told < self.total else "too long, so another file,"
+            size = int(part[2])
+        if None not in (size, self.total) and size != self.total:
+            fault = "truncated" if size < self.total else "too long, so another file,"
             raise WeightsError(
-                f"{self.weight.name} is {fault} at {self.shown_url}: {told} of {self.total} bytes; "
+                f"{self.weight.name} is {fault} at {self.shown_url}: {size} of {self.total} bytes; "
                 f"try again later, or {self.remedy}"
             )
-        self.total = told or self.total
+        self.total = size or self.total
 
     def _check_space(self, bytes_here: int) -> None:
         folder = self.part.parent

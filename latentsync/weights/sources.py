@@ -23,9 +23,9 @@ def locate(name: str) -> Path:
     Raises:
         WeightsError: it is not on this machine and cannot be, or must not be, fetched.
     """
-    found = find(name)
-    if found is not None:
-        return found
+    place = find(name)
+    if place is not None:
+        return place
     weight = known(name)
     if not any(isinstance(source, Member) for source in weight.sources):
         from latentsync.weights import hub  # the client takes a quarter of a second; what is here does without
@@ -47,9 +47,9 @@ def fetch(name: str, progress: Progress = terminal_bar) -> Path:
     Raises:
         WeightsError: no source gives it, or the network is switched off.
     """
-    found = find(name)
-    if found is not None:
-        return found
+    place = find(name)
+    if place is not None:
+        return place
     weight = known(name)
     if is_offline():
         raise WeightsError(
@@ -103,11 +103,11 @@ def _not_taken(weight: WeightFile) -> str:
     if path is None:
         return ""
     if (other := known_as(path)) is not None:
-        told = f"; {path} is there, but it is {other.name}"
+        note = f"; {path} is there, but it is {other.name}"
         if not other.unet_config:
-            return told
+            return note
         choice = f"model.inference_ckpt_path={other.name} model.unet_config_path={other.unet_config}"
-        return f"{told}; to use that version, give {choice}"
+        return f"{note}; to use that version, give {choice}"
     reason = "its SHA-256 is not that of this version"
     if expected_sha256(weight) is None:
         reason = "no SHA-256 of this version is recorded that would tell whether it is"

@@ -22,10 +22,10 @@ class Location(NamedTuple):
 
 def locations(weight: WeightFile) -> list[Location]:
     """Where a weight is looked for, in order."""
-    found = [Location(CHECKPOINTS_DIR / weight.name, shared=False)]
+    candidates = [Location(CHECKPOINTS_DIR / weight.name, shared=False)]
     if weight.original_name:
-        found.append(Location(CHECKPOINTS_DIR / weight.original_name, shared=True))
-    return [*found, Location(cache_dir() / weight.name, shared=False)]
+        candidates.append(Location(CHECKPOINTS_DIR / weight.original_name, shared=True))
+    return [*candidates, Location(cache_dir() / weight.name, shared=False)]
 
 
 def _record_path(weight: WeightFile) -> Path:
@@ -37,10 +37,10 @@ def expected_sha256(weight: WeightFile) -> str | None:
     if weight.sha256 is not None:
         return weight.sha256
     try:
-        found = _SHA256.match(_record_path(weight).read_text())
+        match = _SHA256.match(_record_path(weight).read_text())
     except (OSError, UnicodeDecodeError):
         return None
-    return found[0] if found else None
+    return match[0] if match else None
 
 
 def record_sha256(weight: WeightFile, sha256: str) -> None:

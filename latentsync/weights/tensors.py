@@ -96,9 +96,9 @@ def _fault(beginning: bytes, error: Exception) -> str:
     for signature, what in IMPOSTORS:
         if beginning.startswith(signature):
             return what
-    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+    if match := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return (
-            f"refused: it holds {found[1]} beside tensors, and reading that would execute code; "
+            f"refused: it holds {match[1]} beside tensors, and reading that would execute code; "
             f"get the file from its publisher"
         )
     reason = str(error).strip().partition("\n")[0][:REASON_LENGTH]

@@ -44,8 +44,8 @@ class Answers:
     def text(self) -> str:
         """All of it, for people."""
         parts = [comparison_text(self.comparisons, self.column)]
-        for metric, found in self.interactions.items():
-            parts.append("\n".join([f"women and men, {metric}:", *map(interaction_text, found)]))
+        for metric, interaction in self.interactions.items():
+            parts.append("\n".join([f"women and men, {metric}:", *map(interaction_text, interaction)]))
         parts.append(f"Pareto front of {', '.join(self.objectives)}:\n{front_text(self.front)}")
         return "\n\n".join(parts)
 

@@ -188,8 +188,8 @@ def paired_difference(
 
     Args and raises as `clip_differences`; p is raw, `comparisons` only sees to enough draws for so many.
     """
-    found, unpaired = clip_differences(table, metric, column, setting, baseline, within, of_logs)
-    values = found.to_numpy()
+    differences, unpaired = clip_differences(table, metric, column, setting, baseline, within, of_logs)
+    values = differences.to_numpy()
     low, high = bca_intervals(values[None])[0]
     return PairedDifference(
         metric=metric,
@@ -249,12 +249,12 @@ def compare_all(
     if not settings:
         raise OptionError(f"{column} has no value but {baseline}; compare a sweep of two settings or more")
     number = len(metrics) * len(settings)
-    found = [
+    comparisons = [
         paired_difference(table, name, column, value, baseline, within, of_logs, number)
         for name in metrics
         for value in settings
     ]
-    adjusted = holm(np.array([math.nan if row.p is None else row.p for row in found]))
+    adjusted = holm(np.array([math.nan if row.p is None else row.p for row in comparisons]))
     rows = [
         {
             "metric": row.metric,
@@ -271,7 +271,7 @@ def compare_all(
             "approximate": row.is_approximate,
             "unpaired": row.unpaired,
         }
-        for row, p_holm in zip(found, adjusted.tolist(), strict=True)
+        for row, p_holm in zip(comparisons, adjusted.tolist(), strict=True)
     ]
     return pd.DataFrame(rows)
 

@@ -25,7 +25,7 @@ def swept_beside(table: pd.DataFrame, column: str) -> list[str]:
     return [name for name in (*swept, *varied(table)) if name != column]
 
 
-def setting_of(table: pd.DataFrame, column: str, told: str) -> float | str:
+def setting_of(table: pd.DataFrame, column: str, text: str) -> float | str:
     """A setting as the table has it.
 
     Raises:
@@ -33,12 +33,12 @@ def setting_of(table: pd.DataFrame, column: str, told: str) -> float | str:
     """
     require_columns(table, column)
     if not pd.api.types.is_numeric_dtype(table[column]):
-        return told
+        return text
     try:
-        return table[column].dtype.type(told).item()
+        return table[column].dtype.type(text).item()
     except ValueError:
         there = ", ".join(f"{value:g}" for value in sorted(table[column].unique()))
-        raise OptionError(f"{column}={told} is no number; choose one of {there}") from None
+        raise OptionError(f"{column}={text} is no number; choose one of {there}") from None
 
 
 def interactions(table: pd.DataFrame, metric: str, column: str, baseline, within: list[str]) -> list[Interaction]:
@@ -46,8 +46,8 @@ def interactions(table: pd.DataFrame, metric: str, column: str, baseline, within
     if column == "preset" or any(table.loc[table["gender"] == gender].empty for gender in SPEAKER_GENDERS):
         return []
     others = [value for value in sorted(table[column].unique()) if value != baseline]
-    told = {"within": within, "comparisons": len(others)}
-    return [gender_interaction(table, metric, column, value, baseline, **told) for value in others]
+    options = {"within": within, "comparisons": len(others)}
+    return [gender_interaction(table, metric, column, value, baseline, **options) for value in others]
 
 
 def has_direction(metric: str) -> bool:
@@ -55,25 +55,27 @@ def has_direction(metric: str) -> bool:
     return base_name(metric) in DEFINITIONS and direction_of(metric) != "none"
 
 
-def comparison_frame(found: pd.DataFrame, column: str) -> pd.DataFrame:
+def comparison_frame(comparisons: pd.DataFrame, column: str) -> pd.DataFrame:
     """The comparisons as a table for people, all of it text; * marks intervals that are approximate."""
     return pd.DataFrame(
         {
-            "metric": found["metric"],
-            column: [f"{a} less {b}" for a, b in zip(found["setting"], found["baseline"], strict=True)],
-            "difference": found["difference"].map("{:+.4f}".format),
-            "95 %": [_interval(row.low, row.high) + ("*" if row.approximate else "") for row in found.itertuples()],
-            "Student's t": [_interval(row.student_low, row.student_high) for row in found.itertuples()],
-            "p (Holm)": found["p_holm"].map("{:.3g}".format),
-            "verdict": found["verdict"],
+            "metric": comparisons["metric"],
+            column: [f"{a} less {b}" for a, b in zip(comparisons["setting"], comparisons["baseline"], strict=True)],
+            "difference": comparisons["difference"].map("{:+.4f}".format),
+            "95 %": [
+                _interval(row.low, row.high) + ("*" if row.approximate else "") for row in comparisons.itertuples()
+            ],
+            "Student's t": [_interval(row.student_low, row.student_high) for row in comparisons.itertuples()],
+            "p (Holm)": comparisons["p_holm"].map("{:.3g}".format),
+            "verdict": comparisons["verdict"],
         }
     )
 
 
-def comparison_text(found: pd.DataFrame, column: str) -> str:
+def comparison_text(comparisons: pd.DataFrame, column: str) -> str:
     """`comparison_frame` with a note, as text."""
-    note = "\n* approximate: fewer than 20 clips" if found["approximate"].any() else ""
-    return comparison_frame(found, column).to_string(index=False) + note
+    note = "\n* approximate: fewer than 20 clips" if comparisons["approximate"].any() else ""
+    return comparison_frame(comparisons, column).to_string(index=False) + note
 
 
 def _interval(low: float, high: float) -> str:
@@ -118,17 +120,21 @@ def power_frame(
     return frame.astype({"detectable": float})
 
 
-def interaction_text(found: Interaction) -> str:
+def interaction_text(interaction: Interaction) -> str:
     """One line: how a setting's effect differs between the genders."""
-    first, second = found.groups
-    interval = "" if found.interval is None else f" ({_interval(*found.interval)}{'*' * found.is_approximate})"
+    first, second = interaction.groups
+    interval = (
+        ""
+        if interaction.interval is None
+        else f" ({_interval(*interaction.interval)}{'*' * interaction.is_approximate})"
+    )
     return (
-        f"{found.setting} less {found.baseline}: {first} {found.differences[0]:+.4f}, {second} "
-        f"{found.differences[1]:+.4f}, {found.difference:+.4f} apart{interval}: {found.verdict}"
+        f"{interaction.setting} less {interaction.baseline}: {first} {interaction.differences[0]:+.4f}, {second} "
+        f"{interaction.differences[1]:+.4f}, {interaction.difference:+.4f} apart{interval}: {interaction.verdict}"
     )
 
 
-def interaction_frame(found: Sequence[Interaction]) -> pd.DataFrame:
+def interaction_frame(comparisons: Sequence[Interaction]) -> pd.DataFrame:
     """Interactions as a table for people, all of it text."""
     return pd.DataFrame(
         {
@@ -139,11 +145,11 @@ def interaction_frame(found: Sequence[Interaction]) -> pd.DataFrame:
             "95 %": "-" if one.interval is None else _interval(*one.interval) + "*" * one.is_approximate,
             "verdict": one.verdict,
         }
-        for one in found
+        for one in comparisons
     )
 
 
 def front_text(front: pd.DataFrame) -> str:
     """The settings that no other one beats in all objectives, and how sure that is."""
-    shown = front.rename(columns={"on_front": "on the front", "share": "share of draws"})
-    return shown.drop(columns=["clips", "without", "approximate"]).to_string(index=False, float_format="{:.4g}".format)
+    table = front.rename(columns={"on_front": "on the front", "share": "share of draws"})
+    return table.drop(columns=["clips", "without", "approximate"]).to_string(index=False, float_format="{:.4g}".format)

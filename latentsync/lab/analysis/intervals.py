@@ -97,11 +97,11 @@ def bca_interval_of_two(first: Sequence[float], second: Sequence[float], draws: 
 def _bca(samples: tuple[np.ndarray, ...], statistic, number: int, draws: int, seed: int) -> np.ndarray:
     reach = math.sqrt(number / (number - 1)) * stats.t.ppf((1 + LEVEL) / 2, number - 1)
     level = min(1 - 2 * stats.norm.sf(reach), 1 - 2 / draws)  # beyond the last draw is no quantile
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         samples, statistic, n_resamples=draws, vectorized=True, axis=-1, confidence_level=level, method="BCa",
         random_state=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
-    return np.stack([found.low, found.high], axis=-1)
+    return np.stack([result.low, result.high], axis=-1)
 
 
 def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -120,13 +120,13 @@ def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.nda
         signs = (np.arange(2**number)[:, None] >> np.arange(number) & 1) * 2.0 - 1
     else:
         signs = np.random.default_rng(seed).integers(2, size=(draws, number)) * 2.0 - 1
-    found = np.empty(len(values))
+    sums = np.empty(len(values))
     size = max(1, BLOCK // len(signs))
     for start in range(0, len(values), size):
         rows = values[start : start + size]
         least = np.abs(rows.sum(axis=1)) - 1e-12 * np.abs(rows).sum(axis=1)  # equal but for rounding is equal
-        found[start : start + size] = (np.abs(signs @ rows.T) >= least).sum(axis=0)
-    return found / len(signs) if is_exact else (found + 1) / (draws + 1)
+        sums[start : start + size] = (np.abs(signs @ rows.T) >= least).sum(axis=0)
+    return sums / len(signs) if is_exact else (sums + 1) / (draws + 1)
 
 
 def label_p(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:

@@ -78,10 +78,10 @@ def _shares(values: np.ndarray, objectives: Mapping[str, str], draws: int) -> np
     clips, settings, number = values.shape
     generator = np.random.default_rng(0)
     size = max(1, BLOCK // (settings * max(clips, settings) * number))
-    found = np.zeros(settings)
+    totals = np.zeros(settings)
     for start in range(0, draws, size):
         drawn = generator.integers(clips, size=(min(size, draws - start), clips))
         counts = np.stack([(drawn == clip).sum(axis=1) for clip in range(clips)], axis=1)
         means = np.tensordot(counts / clips, values, axes=1)
-        found += on_front(_costs(means, objectives)).sum(axis=0)
-    return found / draws
+        totals += on_front(_costs(means, objectives)).sum(axis=0)
+    return totals / draws

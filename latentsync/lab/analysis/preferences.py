@@ -122,9 +122,9 @@ def _refuse_unconnected(wins: np.ndarray, names: list[str]) -> None:
         lost, won = wins[np.ix_(~inside, inside)].sum(), wins[np.ix_(inside, ~inside)].sum()
         if lost == 0 or won == 0:
             ends.append((inside.sum(), ", ".join(np.array(names)[inside]), "lost" if won == 0 else "won", won + lost))
-    _, told, what, count = min(ends)
+    _, name, what, count = min(ends)
     raise OptionError(
-        f"{told} {what} all {count:g} votes against the other settings, so no finite strength is most likely; "
+        f"{name} {what} all {count:g} votes against the other settings, so no finite strength is most likely; "
         f"gather more votes, or give prior=1 (one tied vote added to each comparison)"
     )
 
@@ -165,13 +165,13 @@ def _intervals(
         drawn = _drawn(votes, cells) + added
         is_finite = _is_strongly_connected(drawn)
         if is_finite.mean() >= 1 - 1 / 40:
-            found = _strengths(drawn[is_finite])
+            drawn_strengths = _strengths(drawn[is_finite])
             number = min(clips, raters) if raters >= LEAST_RATERS else clips
             reach = math.sqrt(number / (number - 1)) * stats.t.ppf((1 + LEVEL) / 2, number - 1)
             edges = [stats.norm.cdf(-reach), stats.norm.cdf(reach)]
             unit = "clips and raters" if raters >= LEAST_RATERS else "clips"
-            low, high = np.quantile(found, edges, axis=0)
-            against = np.quantile(found - found[:, [base]], edges, axis=0)
+            low, high = np.quantile(drawn_strengths, edges, axis=0)
+            against = np.quantile(drawn_strengths - drawn_strengths[:, [base]], edges, axis=0)
             return low, high, (against[0], against[1]), f"bootstrap over {unit} ({who})"
     played = (cells.sum(axis=0) + added)[None]
     played = played + played.transpose(0, 2, 1)

@@ -20,10 +20,11 @@ from latentsync.files import write_json
 from latentsync.generation.references import GAP_FRAMES
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
+from latentsync.generation.windows import num_output_frames
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import PairBar
-from latentsync.lab.measuring.result import Made, is_own_voice, labelled, measured, own_sound
+from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.content import content
@@ -38,7 +39,7 @@ from latentsync.lab.records.store import (
     record_id,
 )
 from latentsync.metrics.evaluate import Evaluation
-from latentsync.pipeline import LipsyncPipeline, num_output_frames
+from latentsync.pipeline import LipsyncPipeline
 
 
 def options_for(pair: Pair, config: RunConfig) -> Options:
@@ -164,19 +165,23 @@ def _make_record(
             for other in kin:
                 if len(cells) == config.options.runtime.batch_cells:
                     break
-                other_parts, found = plan(pair, other, pipeline)
-                is_open = found.record not in cells and found.record not in known and store.find(found.record) is None
-                if is_open and claims.enter_context(store.claim(found.record, wait=False)):
-                    cells[found.record] = other, other_parts
+                other_parts, its_outcome = plan(pair, other, pipeline)
+                is_open = (
+                    its_outcome.record not in cells
+                    and its_outcome.record not in known
+                    and store.find(its_outcome.record) is None
+                )
+                if is_open and claims.enter_context(store.claim(its_outcome.record, wait=False)):
+                    cells[its_outcome.record] = other, other_parts
             folders = [claims.enter_context(store.new(name)) for name in cells]
             targets = [(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
-            for folder, (content, found) in zip(
+            for folder, (record_content, evaluation) in zip(
                 folders, produce_together(pair, list(cells.values()), pipeline, targets, bar), strict=True
             ):
                 bar.say("store")
-                write_json(folder / METRICS_FILE, found.entries)
-                write_json(folder / CURVES_FILE, found.curves)
-                write_json(folder / RECORD_FILE, content)
+                write_json(folder / METRICS_FILE, evaluation.entries)
+                write_json(folder / CURVES_FILE, evaluation.curves)
+                write_json(folder / RECORD_FILE, record_content)
     return replace(outcome, status="done", seconds=time.perf_counter() - start)
 
 
@@ -217,19 +222,22 @@ def produce_together(
     outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress)
     for output, (config, parts) in zip(outputs, cells, strict=True):
         bar.say("measure")
-        found = _measured(pair, config, pipeline, output)
-        yield content(pair, config, pipeline, output, parts) | ({"together": len(cells)} if cells[1:] else {}), found
+        evaluation = _measured(pair, config, pipeline, output)
+        yield (
+            content(pair, config, pipeline, output, parts) | ({"together": len(cells)} if cells[1:] else {}),
+            evaluation,
+        )
 
 
 def _measured(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput) -> Evaluation:
     """The wanted metrics of a result; the time is put among the output's timings."""
     start = time.perf_counter()
     try:
-        made = Made.of_output(output, pair.clip, pair.voice)
-        found = measured(made, config.metrics, pipeline.detector, kept=pipeline.cache)
-        found.entries = labelled(found.entries, pipeline.settings.trained)
+        result = Result.of_output(output, pair.clip, pair.voice)
+        evaluation = measured(result, config.metrics, pipeline.detector, stage_cache=pipeline.cache)
+        evaluation.entries = labelled(evaluation.entries, pipeline.settings.trained)
     except Exception as error:  # a measure that fails must not cost the video that is finished
         lost = {"value": None, "unit": "", "direction": "none", "protocol": "", "reason": repr(error)}
-        found = Evaluation({"measuring": lost})
+        evaluation = Evaluation({"measuring": lost})
     output.timings["measure"] = time.perf_counter() - start
-    return found
+    return evaluation

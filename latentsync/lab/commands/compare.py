@@ -31,9 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     from latentsync.lab.analysis.answers import answers
     from latentsync.lab.tables.tidy import read_source, write_table
 
-    found = answers(read_source(args.source, args.sweep), args.baseline, args.column, args.metrics)
-    print(found.text)
+    results = answers(read_source(args.source, args.sweep), args.baseline, args.column, args.metrics)
+    print(results.text)
     if args.output is not None:
-        write_table(found.comparisons, args.output / "comparisons.csv")
-        write_table(found.front, args.output / "front.csv")
+        write_table(results.comparisons, args.output / "comparisons.csv")
+        write_table(results.front, args.output / "front.csv")
         print(f"\nwritten to {args.output}: comparisons.csv, front.csv")

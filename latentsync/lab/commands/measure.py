@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.faces.landmarks import MediaPipeLandmarks
     from latentsync.files import write_json
     from latentsync.lab.measuring.records import measure_records, metrics_table, wanted_of
-    from latentsync.lab.measuring.result import Made, measured
+    from latentsync.lab.measuring.result import Result, measured
     from latentsync.lab.records.sweeps import records_in
 
     detector = MediaPipeLandmarks()
@@ -55,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.video is None:
         records = records_in(args.runs, args.sweep)
         return FAILED if measure_records(records, wanted, detector, args.inputs, args.again) else 0
-    made = Made.of_files(args.video, args.reference, args.audio or args.video, detector)
-    evaluation = measured(made, wanted, detector)
+    result = Result.of_files(args.video, args.reference, args.audio or args.video, detector)
+    evaluation = measured(result, wanted, detector)
     with pd.option_context("display.max_rows", None, "display.width", 160, "display.max_colwidth", 90):
         say(metrics_table(evaluation.entries).to_string())
     if args.output is not None:

@@ -122,8 +122,8 @@ def result_pictures(output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         result, mask = Path(folder) / "result.mp4", Path(folder) / "mask.mp4"
         settings = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE}
-        made = pipe(clip, SHIPPED_DIR / VOICE, result, mask, **settings)
+        lipsync = pipe(clip, SHIPPED_DIR / VOICE, result, mask, **settings)
         rows = {"source": clip, "what the model has to fill": mask, "result for another sentence": result}
         write_figure(strips(rows), output / "result.png")
-        write_figure(mouths({"source": clip, "result for another sentence": result}, made), output / "mouths.png")
+        write_figure(mouths({"source": clip, "result for another sentence": result}, lipsync), output / "mouths.png")
         write_gif([clip, result], output / "result.gif")

@@ -40,19 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from latentsync.lab.sweeps import plan, request
 
-    asked = request.read(arguments)
-    if asked is not None:
-        if asked.config.preview:
+    sweep_request = request.read(arguments)
+    if sweep_request is not None:
+        if sweep_request.config.preview:
             from latentsync.lab.sweeps.preview import preview
 
-            return preview(asked)
-        if (status := plan.answer(asked)) is not None:
+            return preview(sweep_request)
+        if (status := plan.answer(sweep_request)) is not None:
             return status
         from latentsync.lab.sweeps.sweep import start
 
-        together = asked.is_sweep and asked.config.runtime.batch_cells != 1
-        start(plan.runs_of(asked) if together else ())
+        together = sweep_request.is_sweep and sweep_request.config.runtime.batch_cells != 1
+        start(plan.runs_of(sweep_request) if together else ())
     cell()  # which exits by itself where anything failed
-    if asked is not None:
-        plan.note_reported(asked)
+    if sweep_request is not None:
+        plan.note_reported(sweep_request)
     return 0

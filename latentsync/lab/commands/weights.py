@@ -73,10 +73,10 @@ def _list() -> int:
 
 
 def _verify() -> int:
-    found = []
+    files = []
     for check in checks():
-        found.append(check)
+        files.append(check)
         print(f"error: {check.text}" if check.is_damaged else check.text, file=sys.stderr if check.is_damaged else None)
-    if not found:
+    if not files:
         print(f"nothing to verify in {weights.CHECKPOINTS_DIR.resolve()} and {weights.cache_dir()}")
-    return FAILED if any(check.is_damaged for check in found) else 0
+    return FAILED if any(check.is_damaged for check in files) else 0

@@ -181,8 +181,8 @@ class Material:
 def version_of(count: int, seconds: tuple[float, float]) -> str:
     """A hash of all code that draws and speaks, and of what was asked for: other clips are made anew, elsewhere."""
     sources = [*sorted(Path(speakers.__file__).parent.glob("*.py")), Path(__file__)]
-    told = [source.read_bytes() for source in sources] + [repr((count, seconds)).encode()]
-    return hashlib.sha256(b"".join(told)).hexdigest()[:8]
+    parts = [source.read_bytes() for source in sources] + [repr((count, seconds)).encode()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
 
 def _make(take: _Take) -> None:

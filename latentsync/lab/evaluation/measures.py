@@ -162,10 +162,10 @@ class Bench:
         return self._dubs[case.name]
 
     def _measured(self, case: Case) -> Dub:
-        made, order = self.generate(case.shown.video, case.wanted.sound, self.options(self.plan.steps))
-        frozen_crops, frozen_frames = self.pasted(made, [made[0].crop] * len(made))
+        dubbed, order = self.generate(case.shown.video, case.wanted.sound, self.options(self.plan.steps))
+        frozen_crops, frozen_frames = self.pasted(dubbed, [dubbed[0].crop] * len(dubbed))
         with ThreadPoolExecutor(LANDMARK_THREADS) as threads:
-            videos = ((frame.frame for frame in made), frozen_frames)
+            videos = ((frame.frame for frame in dubbed), frozen_frames)
             measured = [threads.submit(self.gaps, frames) for frames in videos]
             measured += [threads.submit(self.true_gaps, clip) for clip in (case.wanted, case.shown)]
             generated, frozen, true, shown = (gaps.result() for gaps in measured)
@@ -175,8 +175,8 @@ class Bench:
         motion = {name: _motion(gaps[name]) for name in ("generated", "input")}
         if case.voice_kind == "real":
             return Dub(lips, {}, motion)
-        crops = {"generated": _outcome(made), "frozen": frozen_crops, "true": self.true_crops(case.wanted)}
-        crops["input"] = torch.stack([frame.crop for frame in made])
+        crops = {"generated": _outcome(dubbed), "frozen": frozen_crops, "true": self.true_crops(case.wanted)}
+        crops["input"] = torch.stack([frame.crop for frame in dubbed])
         return Dub(lips, self._confidences(crops, case), motion)
 
     def _confidences(self, crops: dict[str, Crops], case: Case) -> dict[str, float]:
@@ -189,34 +189,34 @@ class Bench:
     def silent_motion(self, case: Case) -> float:
         """`lip_motion` of a case dubbed with the sound of a quiet room as long as its voice."""
         sound = self.material.silence(len(self.sound(case.wanted)))
-        made, _ = self.generate(case.shown.video, sound, self.options(self.plan.steps))
-        return _motion(self.gaps(frame.frame for frame in made))
+        frames, _ = self.generate(case.shown.video, sound, self.options(self.plan.steps))
+        return _motion(self.gaps(frame.frame for frame in frames))
 
     def self_dub(self, case: Case) -> SelfDub:
         """The input clip with its own voice, its references elsewhere."""
-        made, _ = self.generate(
+        frames, _ = self.generate(
             case.shown.video, case.shown.sound, self.options(self.plan.steps, reference="elsewhere")
         )
-        made = [frame for frame in made if frame.generated is not None]
-        true, hole = torch.stack([frame.crop for frame in made]), self.mask[0] < 0.5
-        found = {
-            "generated": _outcome(made),
-            "reference": self.pasted(made, [frame.reference for frame in made])[0],
-            "frozen": self.pasted(made, [made[0].crop] * len(made))[0],
+        frames = [frame for frame in frames if frame.generated is not None]
+        true, hole = torch.stack([frame.crop for frame in frames]), self.mask[0] < 0.5
+        values = {
+            "generated": _outcome(frames),
+            "reference": self.pasted(frames, [frame.reference for frame in frames])[0],
+            "frozen": self.pasted(frames, [frames[0].crop] * len(frames))[0],
         }
         return SelfDub(
-            psnr={name: psnr_db(crops, true, hole) for name, crops in found.items()},
+            psnr={name: psnr_db(crops, true, hole) for name, crops in values.items()},
             lpips={
                 name: float(lpips_distance(crops[::LPIPS_EVERY], true[::LPIPS_EVERY]).mean())
-                for name, crops in found.items()
+                for name, crops in values.items()
             },
         )
 
-    def pasted(self, made: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
+    def pasted(self, dubbed: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
         """Crops with other crops' mouths in the mask's hole, and their frames, made when they are asked for."""
-        pixels, others = (crops_to_pixels(torch.stack(crops)) for crops in ([f.crop for f in made], mouths))
+        pixels, others = (crops_to_pixels(torch.stack(crops)) for crops in ([f.crop for f in dubbed], mouths))
         both = paste_kept(others, pixels, self.mask)
-        frames = (restore(frame.source, face, frame.matrix) for frame, face in zip(made, both, strict=True))
+        frames = (restore(frame.source, face, frame.matrix) for frame, face in zip(dubbed, both, strict=True))
         return pixels_to_crops(both), frames
 
     # --- what is measured of it ---
@@ -238,14 +238,14 @@ class Bench:
 
         Frames or sound are cut at the beginning, so that all that is compared is real.
         """
-        lips, sound, found = embed_lips(self.syncnet, self.true_crops(clip)), self.sound(clip), {}
+        lips, sound, offsets = embed_lips(self.syncnet, self.true_crops(clip)), self.sound(clip), {}
         for cut in range(MAX_INJECTED + 1):
             speech = embed_speech(self.syncnet, sound[cut * SAMPLES_PER_FRAME :])
-            found[cut] = scores(shift_distances(lips, speech)).sync_mini_offset
+            offsets[cut] = scores(shift_distances(lips, speech)).sync_mini_offset
             if cut == 0:
                 later = {-i: shift_distances(lips[i:], speech) for i in range(1, MAX_INJECTED + 1)}
-                found |= {offset: scores(distances).sync_mini_offset for offset, distances in later.items()}
-        return found
+                offsets |= {offset: scores(distances).sync_mini_offset for offset, distances in later.items()}
+        return offsets
 
     def round_trip_psnr(self, clip: HeldOutClip) -> float:
         """PSNR in dB of every eighth crop of a clip through the mean of the VAE's posterior and back."""
@@ -275,9 +275,11 @@ class Bench:
         return results[-1].num_frames / results[-1].timings["total"]
 
 
-def _outcome(made: list[GeneratedFrame]) -> Crops:
+def _outcome(frames: list[GeneratedFrame]) -> Crops:
     """The aligned faces as they went out; as they came in where no face was found."""
-    return torch.stack([frame.crop if frame.generated is None else pixels_to_crops(frame.generated) for frame in made])
+    return torch.stack(
+        [frame.crop if frame.generated is None else pixels_to_crops(frame.generated) for frame in frames]
+    )
 
 
 def _confidence(lips: torch.Tensor, speech: torch.Tensor) -> float:

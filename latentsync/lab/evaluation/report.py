@@ -47,9 +47,9 @@ def entry(row: Row, seconds: float) -> dict:
     Args:
         seconds: that its whole part took.
     """
-    kept = {key: value for key, value in asdict(row).items() if key not in ("bar", "number")}
+    facts = {key: value for key, value in asdict(row).items() if key not in ("bar", "number")}
     more = {"bar": None if row.bar is None else str(row.bar), "n": row.number, "passed": row.passed}
-    return _plain({**kept, **more, "idle_baselines": row.idle_baselines, "part_seconds": round(seconds, 1)})
+    return _plain({**facts, **more, "idle_baselines": row.idle_baselines, "part_seconds": round(seconds, 1)})
 
 
 def _plain(content: Any) -> Any:
@@ -118,10 +118,10 @@ def table(content: dict) -> str:
         lines += ["**The SyncNet is UNTRAINED: the rows that it judges are void.**", ""]
     lines += ["| row | what | bar | value | 95 % interval | baselines | n | verdict |", "|" + " --- |" * 8]
     lines += [_line(row) for row in content["rows"]]
-    told = [f"- {row['name']}: {row['note']}" for row in content["rows"] if row["note"]]
+    notes = [f"- {row['name']}: {row['note']}" for row in content["rows"] if row["note"]]
     idle = [f"{name} ({row['name']})" for row in content["rows"] for name in row["idle_baselines"]]
     warning = f"**Baselines that reach their bar: {', '.join(idle)}.**" if idle else "No baseline reaches its bar."
-    return "\n".join([*lines, "", *told, "", warning, ""])
+    return "\n".join([*lines, "", *notes, "", warning, ""])
 
 
 def _line(row: dict) -> str:

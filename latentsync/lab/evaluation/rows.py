@@ -140,7 +140,7 @@ def vae(bench: Bench) -> list[Row]:
 def sync(bench: Bench) -> list[Row]:
     """Rows `sync_true` and `sync_injected`: whether the SyncNet that judges can judge."""
     clips = [clip for case in bench.material.cases for clip in (case.shown, case.wanted)]
-    found = {clip.video.stem: bench.offsets(clip) for clip in clips}
+    by_clip = {clip.video.stem: bench.offsets(clip) for clip in clips}
     rows = []
     for name, what, injected in (
         ("sync_true", "offset of true clips found", [0]),
@@ -152,9 +152,9 @@ def sync(bench: Bench) -> list[Row]:
     ):
         shares = {
             clip: float(np.mean([abs(offsets[o] - o) <= OFFSET_TOLERANCE for o in injected]))
-            for clip, offsets in found.items()
+            for clip, offsets in by_clip.items()
         }
-        exact = float(np.mean([offsets[o] == o for offsets in found.values() for o in injected]))
+        exact = float(np.mean([offsets[o] == o for offsets in by_clip.values() for o in injected]))
         share = float(np.mean(list(shares.values())))
         protocol = f"argmin of {SYNC_PROTOCOL}; right within {OFFSET_TOLERANCE} frame; interval: Wilson's over clips"
         interval = share_interval(share, len(shares))
@@ -203,7 +203,7 @@ def real(bench: Bench) -> list[Row]:
 
 def self_reconstruction(bench: Bench) -> list[Row]:
     """Rows `self_psnr` and `self_lpips`: a clip with its own voice."""
-    found = {case.name: bench.self_dub(case) for case in bench.material.cases[: bench.plan.self_cases]}
+    by_case = {case.name: bench.self_dub(case) for case in bench.material.cases[: bench.plan.self_cases]}
     protocols = {
         "psnr": "PSNR in the mask's hole of the crops over 0..255, per clip, mean over clips",
         "lpips": f"LPIPS v0.1, AlexNet, weights {lpips_hash()}, whole crops, one frame in {LPIPS_EVERY}, "
@@ -214,7 +214,7 @@ def self_reconstruction(bench: Bench) -> list[Row]:
         ("psnr", "own voice, PSNR in dB", Bar(27)),
         ("lpips", "own voice, LPIPS", Bar(0.05, False)),
     ):
-        by_name = {name: getattr(dub, measure) for name, dub in found.items()}
+        by_name = {name: getattr(dub, measure) for name, dub in by_case.items()}
         baselines = {
             label: float(np.mean([values[name] for values in by_name.values()]))
             for label, name in ((REFERENCE, "reference"), (FROZEN, "frozen"))
@@ -266,8 +266,8 @@ def sync_confidence(bench: Bench) -> list[Row]:
 def guidance(bench: Bench) -> list[Row]:
     """Row `guidance`: whether more guidance means more sync; no bar."""
     plan, cases = bench.plan, bench.material.cases[: bench.plan.guidance_cases]
-    found = {case.name: bench.guidance_confidences(case).mean(axis=1) for case in cases}
-    by_scale = np.stack(list(found.values())).T
+    confidences = {case.name: bench.guidance_confidences(case).mean(axis=1) for case in cases}
+    by_scale = np.stack(list(confidences.values())).T
     steps = list(zip(plan.guidance_scales, plan.guidance_scales[1:], by_scale, by_scale[1:], strict=False))
     differences = [(a, b, float((y - x).mean()), difference_interval(y, x)) for a, b, x, y in steps]
     whole = float((by_scale[-1] - by_scale[0]).mean())
@@ -275,14 +275,14 @@ def guidance(bench: Bench) -> list[Row]:
     means = ", ".join(
         f"{scale:g}: {mean:.4f}" for scale, mean in zip(plan.guidance_scales, by_scale.mean(1), strict=True)
     )
-    told = "; ".join(f"{a:g} to {b:g} {d:+.4f} {_told(i)}" for a, b, d, i in differences)
-    note = f"{verdict([i for *_, i in differences], interval)}; means {means}; {told}"
+    text = "; ".join(f"{a:g} to {b:g} {d:+.4f} {_told(i)}" for a, b, d, i in differences)
+    note = f"{verdict([i for *_, i in differences], interval)}; means {means}; {text}"
     protocol = (
         f"sync_mini_confidence of the first {plan.guidance_frames} frames, {plan.guidance_steps} steps, "
         f"{len(plan.guidance_seeds)} seeds averaged within a pair; paired t intervals over pairs"
     )
     what = f"sync_mini_confidence, guidance {plan.guidance_scales[-1]:g} less {plan.guidance_scales[0]:g}"
-    each = {name: values.tolist() for name, values in found.items()}
+    each = {name: values.tolist() for name, values in confidences.items()}
     return [_row("guidance", "guidance", what, protocol, whole, interval, len(cases), None, each, note=note)]
 
 

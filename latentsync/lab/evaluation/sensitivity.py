@@ -25,7 +25,7 @@ from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.records import wanted_of
-from latentsync.lab.measuring.result import Made, measured
+from latentsync.lab.measuring.result import Result, measured
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.media import VideoWriter
 from latentsync.media.sound import to_int16, write_wav
@@ -92,9 +92,9 @@ class WholeClip:
             heard = self.voice if damage.voice is None else damage.voice(self.voice, self.wrong, strength)
             write_wav(sound, to_int16(heard))
             self._write(video, step)
-            made = Made(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
-            found = measured(made, wanted, self.detector, relation="own").entries
-        rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in found.items()]
+            result = Result(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
+            entries = measured(result, wanted, self.detector, relation="own").entries
+        rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in entries.items()]
         return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
     def faces_with(self, step: tuple[str, float]) -> np.ndarray:
@@ -191,14 +191,14 @@ def changes(values: pd.DataFrame) -> pd.DataFrame:
         change = worse if direction_of(metric) in ("zero", "one") else hurt.mean() - whole.mean()
         rows.append((metric, damage, strength, whole.mean(), hurt.mean(), change, worse))
     names = ["metric", "damage", "strength", "undamaged", "damaged", "change", "worse"]
-    found = pd.DataFrame(rows, columns=names)
-    largest = found.groupby("metric")["worse"].transform(lambda worse: worse.abs().max())
-    found["share"] = (found["worse"] / largest).where(largest > 0)
+    all_changes = pd.DataFrame(rows, columns=names)
+    largest = all_changes.groupby("metric")["worse"].transform(lambda worse: worse.abs().max())
+    all_changes["share"] = (all_changes["worse"] / largest).where(largest > 0)
     order = {name: place for place, name in enumerate(dict.fromkeys(values["metric"]))}
     steps = {step: place for place, step in enumerate(zip(values["damage"], values["strength"], strict=True))}
-    places = [(order[row.metric], steps[row.damage, row.strength]) for row in found.itertuples()]
-    kept = found.iloc[sorted(range(len(found)), key=places.__getitem__)]
-    return kept[kept["damage"] != UNDAMAGED].reset_index(drop=True)
+    places = [(order[row.metric], steps[row.damage, row.strength]) for row in all_changes.itertuples()]
+    ordered = all_changes.iloc[sorted(range(len(all_changes)), key=places.__getitem__)]
+    return ordered[ordered["damage"] != UNDAMAGED].reset_index(drop=True)
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -256,8 +256,8 @@ def _add_values(clip: Path, other: Path, wanted: MetricsConfig, steps: Sequence[
         families = {definition_of(metric).family for metric in done["metric"]}
         if missing := [name for name in wanted.families if name not in families]:
             whole = whole or WholeClip(clip, other)
-            found = whole.values(MetricsConfig.of(missing), step)
-            values = found if values.empty else pd.concat([values, found], ignore_index=True)
+            new_values = whole.values(MetricsConfig.of(missing), step)
+            values = new_values if values.empty else pd.concat([values, new_values], ignore_index=True)
             write_json(target, {"rows": values.astype(object).where(values.notna(), None).values.tolist()})
 
 
@@ -319,5 +319,5 @@ def strongest_effects(table: pd.DataFrame) -> pd.DataFrame:
         table: as `effects` gives it.
     """
     strongest = table.loc[table.groupby(["metric", "damage"])["strength"].idxmax()]
-    shown = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
-    return shown.reindex(list(dict.fromkeys(table["metric"])))
+    effects_table = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))
+    return effects_table.reindex(list(dict.fromkeys(table["metric"])))

@@ -158,13 +158,13 @@ def differences(
     that Holm's test over all of them does not show.
     """
     wide = widen(table)
-    found = compare_all(wide, metrics, column, baseline, within)
-    settings = list(dict.fromkeys(found["setting"]))
+    comparisons = compare_all(wide, metrics, column, baseline, within)
+    settings = list(dict.fromkeys(comparisons["setting"]))
     size = (3.5 * len(metrics) + 0.4, 0.42 * len(settings) + 1.3)
     figure = ShownFigure(figsize=size, layout="constrained")
     for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0], metrics, strict=True):
         axis.axvline(0, color=GREY, linewidth=1)
-        for row in found[found["metric"] == metric].itertuples():
+        for row in comparisons[comparisons["metric"] == metric].itertuples():
             y = settings.index(row.setting)
             if not np.isnan(row.low):
                 axis.plot([row.low, row.high], [y, y], color=COLOURS[0], linewidth=1.8, solid_capstyle="butt")
@@ -317,8 +317,8 @@ def _draw_records(axis: Axes, table: pd.DataFrame, x: str, metric: str, lines: l
     for number, ((value, *_), group) in enumerate(table.groupby(lines)):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         means = group.groupby(x)[metric].mean()
-        told = f"{value:g} steps" if lines[0] == "num_inference_steps" else f"guidance {value:g}"
-        label = ", ".join([told, *departures(group.iloc[0], lines)])
+        setting = f"{value:g} steps" if lines[0] == "num_inference_steps" else f"guidance {value:g}"
+        label = ", ".join([setting, *departures(group.iloc[0], lines)])
         axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{label} (mean of seeds)")
         axis.plot(group[x], group[metric], marker, color=colour, markersize=4, alpha=0.6)
     plain_axis(axis)
@@ -334,8 +334,8 @@ def sensitivity_figure(table: pd.DataFrame) -> Figure:
     """
     table = table[table.groupby("metric")["effect"].transform(lambda effects: effects.notna().any())]
     texts = [f"{effect:.0f}" if abs(effect) >= 10 else f"{effect:.1f}" for effect in table["effect"]]
-    shown = table.assign(text=texts, colour=table["effect"] / LARGEST_EFFECT)
-    return _damage_grid(shown, "worse by standard deviations of undamaged clips", LARGEST_EFFECT, cell_in=0.47)
+    cells = table.assign(text=texts, colour=table["effect"] / LARGEST_EFFECT)
+    return _damage_grid(cells, "worse by standard deviations of undamaged clips", LARGEST_EFFECT, cell_in=0.47)
 
 
 def changes_figure(table: pd.DataFrame) -> Figure:
@@ -347,10 +347,10 @@ def changes_figure(table: pd.DataFrame) -> Figure:
         table: as `evaluation.sensitivity.changes` gives it.
     """
     table = table[table.groupby("metric")["share"].transform(lambda shares: shares.notna().any())]
-    shown = table.assign(
+    cells = table.assign(
         text=[f"{change:+.2g}" if change else "0" for change in table["change"]], colour=table["share"]
     )
-    return _damage_grid(shown, "worse, as a share of the metric's largest change", 1.0, cell_in=0.62)
+    return _damage_grid(cells, "worse, as a share of the metric's largest change", 1.0, cell_in=0.62)
 
 
 def _damage_grid(table: pd.DataFrame, label: str, limit: float, cell_in: float) -> Figure:

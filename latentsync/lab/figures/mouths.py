@@ -59,20 +59,20 @@ def mouth_rows(
         raise OptionError(f"the records are of {len(clips)} clips; give records of one")
     num_frames = min(media.probe(record.video_path).num_frames for record in records)
     clip = clip_of(records[0])
-    shown = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
-    rows = [list(media.read_frames_in_order(record.video_path, shown)) for record in records]
+    times = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
+    rows = [list(media.read_frames_in_order(record.video_path, times)) for record in records]
     if clip is not None:
         there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
-        order = media.ping_pong(num_frames, there)[shown]
+        order = media.ping_pong(num_frames, there)[times]
         rows = [list(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ)), *rows]
     matrices = [_alignment(frame, detector, face_px) for frame in rows[0]]
-    kept = [i for i, matrix in enumerate(matrices) if matrix is not None]
-    if not kept:
+    columns = [i for i, matrix in enumerate(matrices) if matrix is not None]
+    if not columns:
         path = records[0].video_path
-        raise FaceNotFoundError(f"none of {len(shown)} frames of {path} shows a face; look at the video")
-    times_s = [float(shown[i] / media.VIDEO_RATE_HZ) for i in kept]
-    affines = [matrices[i] for i in kept]
-    mouths = [_mouths([frames[i] for i in kept], affines, face_px) for frames in rows]
+        raise FaceNotFoundError(f"none of {len(times)} frames of {path} shows a face; look at the video")
+    times_s = [float(times[i] / media.VIDEO_RATE_HZ) for i in columns]
+    affines = [matrices[i] for i in columns]
+    mouths = [_mouths([frames[i] for i in columns], affines, face_px) for frames in rows]
     return MouthRows(times_s, None, mouths) if clip is None else MouthRows(times_s, mouths[0], mouths[1:])
 
 
@@ -89,11 +89,11 @@ def mouth_sheet(records: Mapping[str, Record], detector: LandmarkDetector, count
     Args:
         records: label -> record, all of one clip.
     """
-    found = mouth_rows(list(records.values()), detector, count)
-    crops = {} if found.clip is None else {"clip": found.clip}
-    crops |= zip(records, found.results, strict=True)
+    rows = mouth_rows(list(records.values()), detector, count)
+    crops = {} if rows.clip is None else {"clip": rows.clip}
+    crops |= zip(records, rows.results, strict=True)
     trained = all(record.content["model"]["trained"] for record in records.values())
-    return _drawn(crops, [f"{time:.2f} s" for time in found.times_s], trained)
+    return _drawn(crops, [f"{time:.2f} s" for time in rows.times_s], trained)
 
 
 def _alignment(frame: Frame, detector: LandmarkDetector, face_px: int) -> Affine | None:
@@ -140,12 +140,12 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
         output: of one of them; knows where the face is.
     """
     size_px, last = output.options.video.size_px, min(output.num_frames, len(output.faces)) - 1
-    shown = [i for i in MOUTHS if i <= last] or range(0, last + 1, 2)
-    figure = ShownFigure(figsize=(0.95 * len(shown), 1.05 * len(videos)), layout="constrained")
+    times = [i for i in MOUTHS if i <= last] or range(0, last + 1, 2)
+    figure = ShownFigure(figsize=(0.95 * len(times), 1.05 * len(videos)), layout="constrained")
     axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
     for axis, (label, path) in zip(axes, videos.items(), strict=True):
-        frames = media.read_frames_in_order(path, shown, output.fps)
-        axis.imshow(np.hstack(_mouths(frames, output.faces.matrices[list(shown)], size_px)))
+        frames = media.read_frames_in_order(path, times, output.fps)
+        axis.imshow(np.hstack(_mouths(frames, output.faces.matrices[list(times)], size_px)))
         axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()
     return figure

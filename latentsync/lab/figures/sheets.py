@@ -81,13 +81,13 @@ def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
         rows: cell -> pair -> window.
     """
     pairs = list(dict.fromkeys(name for row in rows.values() for name in row))
-    shown = {name: next(row[name] for row in rows.values() if name in row) for name in pairs}
+    windows = {name: next(row[name] for row in rows.values() if name in row) for name in pairs}
     height, width = (edges[1] - edges[0] for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
     row_in = 0.52
-    widths = [row_in * len(window.clip) * width / height for window in shown.values()]
+    widths = [row_in * len(window.clip) * width / height for window in windows.values()]
     figure = ShownFigure(figsize=(sum(widths) + 3.2, (row_in + 0.06) * (len(rows) + 1) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows) + 1, len(pairs), squeeze=False, width_ratios=widths)
-    strips_of = [("the clip", {name: window.clip for name, window in shown.items()})]
+    strips_of = [("the clip", {name: window.clip for name, window in windows.items()})]
     strips_of += [(cell, {name: window.result for name, window in row.items()}) for cell, row in rows.items()]
     for (label, faces), line in zip(strips_of, axes, strict=True):
         for name, axis in zip(pairs, line, strict=True):

@@ -92,10 +92,10 @@ def sound_and_states(
     sound.set(ylabel="voice", xlim=(0, duration_s))
     spectrogram.imshow(mel, origin="lower", aspect="auto", extent=(0, mel.shape[1] / MEL_HZ, 0, len(mel)))
     spectrogram.set_ylabel("mel band")
-    shown = (states[:, -1] - states[:, -1].mean(0)).T
-    limit = float(np.quantile(shown.abs(), 0.99))
-    extent = (0, len(states) / STATES_HZ, 0, len(shown))
-    last.imshow(shown, aspect="auto", extent=extent, cmap="RdBu", vmin=-limit, vmax=limit)
+    deviations = (states[:, -1] - states[:, -1].mean(0)).T
+    limit = float(np.quantile(deviations.abs(), 0.99))
+    extent = (0, len(states) / STATES_HZ, 0, len(deviations))
+    last.imshow(deviations, aspect="auto", extent=extent, cmap="RdBu", vmin=-limit, vmax=limit)
     last.set(ylabel="number in the state", xlabel="s")
     indices = window_indices(frame, VIDEO_RATE_HZ, len(states))
     for axis in (sound, spectrogram, last):

@@ -106,11 +106,11 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
         return outcome
     with private_folder(output_dir) as part:
         video, mask = part / files.video.name, part / files.mask.name
-        content, found = produce(pair, config, pipeline, video, mask, parts, bar)
+        content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
         files.sidecar.unlink(missing_ok=True)  # while the videos change, nothing says what they are
         os.replace(video, files.video)
         os.replace(mask, files.mask)
-        write_json(files.sidecar, {**content, "metrics": found.entries, "curves": found.curves})
+        write_json(files.sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
     return replace(outcome, status="done", seconds=content["timings_s"]["total"])
 
 

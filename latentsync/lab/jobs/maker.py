@@ -75,9 +75,9 @@ def job_like(
     from latentsync.lab.records.inputs import input_file
 
     content, options = record.content, record.content["options"]
-    told = [f"model={model}" if model in MODEL_CHOICES else f"model.pretrained={Path(model).resolve()}"]
+    model_choice = [f"model={model}" if model in MODEL_CHOICES else f"model.pretrained={Path(model).resolve()}"]
     runs_dir = record.folder.parents[1].resolve()
-    run = read_config(configured([*told, f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
+    run = read_config(configured([*model_choice, f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
     changed = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
     known = {"attention": content["attention"], **options, **changed}
     config = replace(
@@ -125,9 +125,9 @@ class Maker:
             except OSError:
                 self.close()
         try:
-            while not isinstance(told := self._pipe.recv(), Answer):
+            while not isinstance(message := self._pipe.recv(), Answer):
                 self._began = True
-                on_progress(*told)
+                on_progress(*message)
         except (EOFError, OSError):
             self._process.join()
             code = self._process.exitcode
@@ -139,7 +139,7 @@ class Maker:
                 "it may have run out of memory" if code == -signal.SIGKILL else "the server's log has its last words"
             )
             return Answer(reason=f"the process that makes it ended with status {code}; {remedy}")
-        return told
+        return message
 
     def cancel(self) -> None:
         """Stops what is being made; the store keeps nothing of it."""
@@ -175,7 +175,7 @@ def _serve(pipe: Connection) -> None:
     os.setsid()  # an interrupt of the notebook's kernel is not one of the record
     try:
         while pipe.poll(IDLE_S):
-            pipe.send(_answer(pipe.recv(), lambda *told: pipe.send(told)))
+            pipe.send(_answer(pipe.recv(), lambda *progress: pipe.send(progress)))
     except (EOFError, OSError, KeyboardInterrupt):
         return
 

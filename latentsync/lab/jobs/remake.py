@@ -55,14 +55,14 @@ def run_again(
     if pair is None:
         raise MediaError(f"the clip {row['clip']} and voice {row['voice']} of record {row['record']} are not in "
                          f"{input_dir}; give the folder that they are in as input_dir")  # fmt: skip
-    told = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
     run = RunConfig(
         name="again",
         runs_dir=Path(runs_dir),
         data=DataConfig(),
         preset=Preset(),
         model=model or ModelConfig(pretrained=row["model"]),
-        options=options_like(told, RuntimeOptions()),
+        options=options_like(values, RuntimeOptions()),
         metrics=MetricsConfig.of(families),
         tracker=TrackerConfig(kind="none"),
     )
@@ -91,13 +91,13 @@ def agreement(rows: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
         By `pair` and `metric`: `table`, `again`, `difference`, and whether it `agrees`: by 0.02, or by a frame where
         frames are counted, since processors differ in the last digits of bfloat16.
     """
-    found = []
+    differences = []
     for (_, row), record in zip(rows.iterrows(), records, strict=True):
         for name, entry in record.metrics.items():
             if entry["value"] is not None and name in row and pd.notna(row[name]):
                 reach = 1 if entry["unit"] == "frames" else TOLERANCE
-                found.append((row["pair"], name, row[name], entry["value"], reach))
-    both = pd.DataFrame(found, columns=["pair", "metric", "table", "again", "reach"])
+                differences.append((row["pair"], name, row[name], entry["value"], reach))
+    both = pd.DataFrame(differences, columns=["pair", "metric", "table", "again", "reach"])
     both["difference"] = both["again"] - both["table"]
     both["agrees"] = both["difference"].abs() <= both.pop("reach")
     return both.set_index(["pair", "metric"])

@@ -11,7 +11,7 @@ from latentsync.errors import LatentSyncError, OptionError
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.files import write_json
 from latentsync.lab.console import say
-from latentsync.lab.measuring.result import Made, labelled, measured
+from latentsync.lab.measuring.result import Result, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.store import Record
@@ -57,10 +57,10 @@ def measure_record(
         MediaError, FaceNotFoundError: an input is not there or not fit.
     """
     clip, voice = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
-    made = Made.of_options(record.video_path, clip, voice, record.content["options"], detector)
-    found = measured(made, wanted, detector)
-    entries = labelled(found.entries, record.content["model"]["trained"])
-    write_json(record.curves_path, {**record.curves, **found.curves})
+    result = Result.of_options(record.video_path, clip, voice, record.content["options"], detector)
+    evaluation = measured(result, wanted, detector)
+    entries = labelled(evaluation.entries, record.content["model"]["trained"])
+    write_json(record.curves_path, {**record.curves, **evaluation.curves})
     write_json(record.metrics_path, {**record.metrics, **entries})
     return entries
 
@@ -81,7 +81,8 @@ def measure_records(
     Returns:
         How many could not be measured.
     """
-    failed, reasons = 0, Counter()
+    failed = 0
+    reasons: Counter[str] = Counter()
     for number, record in enumerate(records, start=1):
         start, missing = time.perf_counter(), wanted if again else lacking(record, wanted)
         label = f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"

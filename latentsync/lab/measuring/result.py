@@ -50,7 +50,7 @@ def labelled(entries: dict[str, Entry], trained: bool) -> dict[str, Entry]:
 
 
 @dataclass(frozen=True)
-class Made:
+class Result:
     """A result on disk and what it was made from.
 
     Attributes:
@@ -72,7 +72,7 @@ class Made:
     mask: str = "mask"
 
     @classmethod
-    def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Made":
+    def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Result":
         """What the pipeline has just made."""
         sampler, video = output.options.sampler, output.options.video
         return cls(
@@ -81,7 +81,7 @@ class Made:
         )  # fmt: skip
 
     @classmethod
-    def of_options(cls, result: Path, clip: Path, voice: Path, options: dict, detector: LandmarkDetector) -> "Made":
+    def of_options(cls, result: Path, clip: Path, voice: Path, options: dict, detector: LandmarkDetector) -> "Result":
         """What a record of these resolved options holds; the clip's faces are found anew, as they were then.
 
         Raises:
@@ -94,11 +94,11 @@ class Made:
         num_aligned = min(frames_needed(num_in, options["reference"]), num_there)
         frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_aligned)
         faces = align(frames, detector, options["size_px"], warping)
-        told = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
-        return cls(result, clip, voice, order, faces, **told)
+        facts = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
+        return cls(result, clip, voice, order, faces, **facts)
 
     @classmethod
-    def of_files(cls, video: Path, reference: Path, audio: Path, detector: LandmarkDetector) -> "Made":
+    def of_files(cls, video: Path, reference: Path, audio: Path, detector: LandmarkDetector) -> "Result":
         """Any video beside the one that it should look like, frame by frame from the first on.
 
         Raises:
@@ -145,46 +145,47 @@ def is_own_voice(sound: Waveform | None, voice: Waveform) -> bool:
 
 
 def measured(
-    made: Made,
+    result: Result,
     wanted: MetricsConfig,
     detector: LandmarkDetector,
     relation: str | None = None,
-    kept: StageCache | None = None,
+    stage_cache: StageCache | None = None,
 ) -> Evaluation:
     """The wanted measures of a result.
 
     Args:
         relation: see `Subject`; None: by whether the voice is the clip's own.
-        kept: keeps what results of one clip or voice share: the clip's crops, embeddings of its lips and of speech.
+        stage_cache: keeps what results of one clip or voice share: crops of the clip, embeddings of lips and
+            of speech.
 
     Raises:
         MediaError: a file cannot be read.
     """
     if not wanted.families:
         return Evaluation()
-    voice = media.read_sound(made.voice, SOUND_RATE_HZ)
+    voice = media.read_sound(result.voice, SOUND_RATE_HZ)
     subject = Subject(
-        size_px=made.faces.resolution,
+        size_px=result.faces.resolution,
         voice=voice,
-        clip_sound=made.clip_sound,
-        relation=relation or made.relation(voice),
-        num_natural=made.num_natural,
-        window=made.window,
-        mask=made.mask,
+        clip_sound=result.clip_sound,
+        relation=relation or result.relation(voice),
+        num_natural=result.num_natural,
+        window=result.window,
+        mask=result.mask,
         networks=networks(wanted),
         controls=wanted.controls,
-        frames_again=lambda: media.read_frames(made.result, VIDEO_RATE_HZ),
-        source_again=lambda: media.read_frames(made.clip, VIDEO_RATE_HZ),
-        keep=None if kept is None else partial(_from, kept),
+        frames_again=lambda: media.read_frames(result.result, VIDEO_RATE_HZ),
+        source_again=lambda: media.read_frames(result.clip, VIDEO_RATE_HZ),
+        keep=None if stage_cache is None else partial(_from, stage_cache),
     )
-    batches = ahead(_batches(made, needed_parts(wanted.families), detector, kept))
+    batches = ahead(_batches(result, needed_parts(wanted.families), detector, stage_cache))
     return evaluate(subject, batches, wanted.families)
 
 
 def _from(
-    kept: StageCache, stage: str, depends_on: Mapping[str, object], compute: Callable[[], dict[str, Tensor]]
+    stage_cache: StageCache, stage: str, depends_on: Mapping[str, object], compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    return kept.get(stage_key(stage, depends_on), compute)
+    return stage_cache.get(stage_key(stage, depends_on), compute)
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
@@ -197,35 +198,38 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
             yield item
 
 
-def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector, kept: StageCache | None) -> Iterator[Batch]:
-    results = media.read_frames(made.result, VIDEO_RATE_HZ, stop=len(made.order))
-    clip = FramesOnDemand(made.clip, made.order)
-    resolution = made.faces.resolution
-    for start in range(0, len(made.order), BATCH_FRAMES):
-        order = made.order[start : start + BATCH_FRAMES]
+def _batches(
+    result: Result, parts: frozenset[str], detector: LandmarkDetector, stage_cache: StageCache | None
+) -> Iterator[Batch]:
+    results = media.read_frames(result.result, VIDEO_RATE_HZ, stop=len(result.order))
+    clip = FramesOnDemand(result.clip, result.order)
+    resolution = result.faces.resolution
+    for start in range(0, len(result.order), BATCH_FRAMES):
+        order = result.order[start : start + BATCH_FRAMES]
         frames = list(islice(results, len(order)))
         sources = list(clip.read(start, start + len(order))) if "source_frames" in parts else None
         if len(frames) < len(order):
             raise MediaError(
-                f"{made.result} has {start + len(frames)} frames where {len(made.order)} are expected; make it again"
+                f"{result.result} has {start + len(frames)} frames where {len(result.order)} are expected; "
+                f"make it again"
             )
-        given, found = made.faces.matrices[order], made.faces.found[order]
-        own, here = made.result_faces, slice(start, start + len(order))
+        given, has_face = result.faces.matrices[order], result.faces.found[order]
+        own, here = result.result_faces, slice(start, start + len(order))
         matrices = given if own is None else own.matrices[here]
         landmarks = None
         if own is not None:
-            landmarks, found = own.landmarks[here], found & own.found[here]
+            landmarks, has_face = own.landmarks[here], has_face & own.found[here]
         elif "landmarks" in parts:
             landmarks = np.stack([
                 followed(detector, frame, matrix, resolution) if is_found else NO_FACE
-                for frame, matrix, is_found in zip(frames, matrices, found, strict=True)
+                for frame, matrix, is_found in zip(frames, matrices, has_face, strict=True)
             ])  # fmt: skip
         yield Batch(
-            found=found,
+            found=has_face,
             crops=aligned_crops(frames, matrices, resolution) if "crops" in parts else None,
-            source_crops=_source_crops(made, start, clip, sources, kept) if "source_crops" in parts else None,
+            source_crops=_source_crops(result, start, clip, sources, stage_cache) if "source_crops" in parts else None,
             landmarks=landmarks,
-            source_landmarks=made.faces.landmarks[order],
+            source_landmarks=result.faces.landmarks[order],
             frames=frames,
             source_frames=sources,
             matrices=list(matrices),
@@ -233,25 +237,25 @@ def _batches(made: Made, parts: frozenset[str], detector: LandmarkDetector, kept
 
 
 def _source_crops(
-    made: Made, start: int, clip: FramesOnDemand, sources: list[Frame] | None, kept: StageCache | None
+    result: Result, start: int, clip: FramesOnDemand, sources: list[Frame] | None, stage_cache: StageCache | None
 ) -> Crops:
     """The clip's crops of a batch: kept ones, or else of its frames, which are read where they are not at hand."""
-    order, size_px = made.order[start : start + BATCH_FRAMES], made.faces.resolution
-    matrices = made.faces.matrices[order]
+    order, size_px = result.order[start : start + BATCH_FRAMES], result.faces.resolution
+    matrices = result.faces.matrices[order]
 
     def compute() -> dict[str, Tensor]:
         frames = clip.read(start, start + len(order)) if sources is None else sources
         return {"crops": aligned_crops(frames, matrices, size_px)}
 
-    if kept is None:
+    if stage_cache is None:
         return compute()["crops"]
     depends_on = {
-        "clip": input_sha256(made.clip),
+        "clip": input_sha256(result.clip),
         "frames": order,
         "matrices": state_dict_sha256({"": torch.from_numpy(matrices)}),
         "size_px": size_px,
     }
-    return kept.get(stage_key("source crops", depends_on, "media", "faces"), compute)["crops"]
+    return stage_cache.get(stage_key("source crops", depends_on, "media", "faces"), compute)["crops"]
 
 
 def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: int) -> np.ndarray:
@@ -268,24 +272,24 @@ def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: 
 
 def networks(wanted: MetricsConfig) -> Networks:
     """The networks that the wanted measures need and that this machine has."""
-    found = Networks()
+    loaded = Networks()
     if wanted.sync_mini:
-        found = _with(found, "sync_mini", *_embedded_syncnet())
+        loaded = _with(loaded, "sync_mini", *_embedded_syncnet())
     if wanted.stable_syncnet:
-        found = _with(found, "stable_syncnet", *_stable_syncnet())
+        loaded = _with(loaded, "stable_syncnet", *_stable_syncnet())
     if wanted.syncnet:
-        found = _with(found, "syncnet", *_published(SYNCNET, load_syncnet))
-        found = _with(found, "s3fd", *_published(S3FD_FACES, load_s3fd))
+        loaded = _with(loaded, "syncnet", *_published(SYNCNET, load_syncnet))
+        loaded = _with(loaded, "s3fd", *_published(S3FD_FACES, load_s3fd))
     if wanted.identity:
-        found = _with(found, "identity", *_recogniser())
-    return found
+        loaded = _with(loaded, "identity", *_recogniser())
+    return loaded
 
 
-def _with(found: Networks, name: str, network: torch.nn.Module | None, told: str) -> Networks:
+def _with(loaded: Networks, name: str, network: torch.nn.Module | None, fact: str) -> Networks:
     """`told` is a hash where there is a network, and a reason where there is none."""
     if network is None:
-        return replace(found, missing={**found.missing, name: told})
-    return replace(found, **{name: network}, hashes={**found.hashes, name: told})
+        return replace(loaded, missing={**loaded.missing, name: fact})
+    return replace(loaded, **{name: network}, hashes={**loaded.hashes, name: fact})
 
 
 @cache

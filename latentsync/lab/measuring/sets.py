@@ -26,10 +26,10 @@ def videos_in(folder: Path) -> list[Path]:
     Raises:
         MediaError: there is none.
     """
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
-    if not found:
+    videos = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
+    if not videos:
         raise MediaError(f"{folder} holds no video ({', '.join(CLIP_SUFFIXES)}); give a folder that does")
-    return found
+    return videos
 
 
 def write_faces(video: Path, folder: Path, detector: LandmarkDetector) -> np.ndarray:

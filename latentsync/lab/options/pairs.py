@@ -62,10 +62,10 @@ class Pairing:
 def pairs_of(data: DataConfig) -> Pairing:
     """The pairs of the configured list or folder, or of the shipped clips; of each gender as many as wanted."""
     if data.list is not None:
-        found = read_pairs(data.list, data.split)
+        pairing = read_pairs(data.list, data.split)
     else:
-        found = find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
-    return found.first(data.max_pairs)
+        pairing = find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
+    return pairing.first(data.max_pairs)
 
 
 def gender_of(path: Path) -> str | None:
@@ -142,13 +142,13 @@ def _without_collisions(pairs: list[Pair]) -> tuple[list[Pair], list[tuple[str, 
     by_name: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_name[pair.name.casefold()].append(pair)
-    kept = [pair for pair in pairs if len(by_name[pair.name.casefold()]) == 1]
+    unique = [pair for pair in pairs if len(by_name[pair.name.casefold()]) == 1]
     lost = [
         (f"{pair.clip.name} with {pair.voice.name}", f"another pair would be called {pair.name} too; rename a file")
         for pair in pairs
         if len(by_name[pair.name.casefold()]) > 1
     ]
-    return kept, lost
+    return unique, lost
 
 
 def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -225,9 +225,9 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
                         f"{path}, line {reader.line_num}: {','.join(extra)!r} is beyond the last column "
                         f"{header[-1]}; put quotes around values with commas"
                     )
-                kept = {name: (row.get(name) or "").strip() or None for name in LIST_KNOWS}
-                if any(kept.values()):
-                    rows.append((reader.line_num, kept))
+                cells = {name: (row.get(name) or "").strip() or None for name in LIST_KNOWS}
+                if any(cells.values()):
+                    rows.append((reader.line_num, cells))
             return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MediaError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it as such") from error

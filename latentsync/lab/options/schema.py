@@ -79,13 +79,13 @@ class ModelConfig:
     @property
     def unet_config_file(self) -> Path | None:
         """The UNet's configuration as a file; None where only the checkpoint's tensors can tell."""
-        told = self.unet_config_path
-        if told is None and self.inference_ckpt_path in CATALOGUE:
-            told = CATALOGUE[self.inference_ckpt_path].unet_config
-        if not told:
+        name = self.unet_config_path
+        if name is None and self.inference_ckpt_path in CATALOGUE:
+            name = CATALOGUE[self.inference_ckpt_path].unet_config
+        if not name:
             return None
-        named = CONF_DIR / "unet" / f"{told}.yaml"
-        return named if named.is_file() else Path(told)
+        named = CONF_DIR / "unet" / f"{name}.yaml"
+        return named if named.is_file() else Path(name)
 
 
 @dataclass(frozen=True)

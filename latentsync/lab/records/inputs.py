@@ -14,15 +14,15 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
     Raises:
         MediaError: it is in none of these places, or has been changed.
     """
-    told = record.content["pair"][kind]
-    places = [Path(told["path"])] if "path" in told else []
-    places += sorted(inputs.rglob(told["name"])) if inputs is not None else []
-    places.append(SHIPPED_DIR / told["name"])
+    facts = record.content["pair"][kind]
+    places = [Path(facts["path"])] if "path" in facts else []
+    places += sorted(inputs.rglob(facts["name"])) if inputs is not None else []
+    places.append(SHIPPED_DIR / facts["name"])
     for place in places:
-        if place.is_file() and input_sha256(place) == told["sha256"]:
+        if place.is_file() and input_sha256(place) == facts["sha256"]:
             return place
     raise MediaError(
-        f"the {kind} {told['name']} of record {record.id} (SHA-256 {told['sha256'][:12]}...) is not at "
+        f"the {kind} {facts['name']} of record {record.id} (SHA-256 {facts['sha256'][:12]}...) is not at "
         f"{', '.join(map(str, places))}; give its folder with --inputs"
     )
 

@@ -91,8 +91,8 @@ class RecordStore:
 
     def all(self) -> list[Record]:
         """Every finished record, by id."""
-        found = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
-        return [record for record in found if record is not None]
+        records = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
+        return [record for record in records if record is not None]
 
     @contextmanager
     def claim(self, record_id: str, wait: bool) -> Iterator[bool]:
@@ -144,6 +144,6 @@ class RecordStore:
 
 def _write_claim(path: Path) -> None:
     """Says in the locked file itself, which must stay the same one, whose it is; people and `status` read it."""
-    told = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+    claim = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
     with suppress(OSError):  # a full disk
-        path.write_text(json.dumps(told) + "\n")
+        path.write_text(json.dumps(claim) + "\n")

@@ -40,11 +40,11 @@ def measured_pace(
     Raises:
         MediaError, FaceNotFoundError, OptionError: as the call.
     """
-    made = [(number, pipe(clip, voice, num_inference_steps=number, **options)) for number in steps]
-    denoise = sum(result.timings["denoise"] for _, result in made)
-    rest = sum(result.timings["total"] for _, result in made) - denoise
-    frames = sum(result.num_frames for _, result in made)
-    return Pace(rest / frames, denoise / sum(number * result.num_frames for number, result in made))
+    outputs = [(number, pipe(clip, voice, num_inference_steps=number, **options)) for number in steps]
+    denoise = sum(result.timings["denoise"] for _, result in outputs)
+    rest = sum(result.timings["total"] for _, result in outputs) - denoise
+    frames = sum(result.num_frames for _, result in outputs)
+    return Pace(rest / frames, denoise / sum(number * result.num_frames for number, result in outputs))
 
 
 @dataclass(frozen=True)
@@ -125,21 +125,21 @@ def costs(store: RecordStore) -> dict[tuple, Cost]:
 
 def estimate(works: list[Work], known: dict[tuple, Cost]) -> str:
     """The time and disk that records will take, by those of their kind; what none tells is said, not guessed."""
-    told = [(work, known[work.kind]) for work in works if work.kind in known]
+    works_and_costs = [(work, known[work.kind]) for work in works if work.kind in known]
     lines = []
-    if told:
-        seconds = sum(w.num_frames * (w.passes * c.seconds_a_pass + c.seconds_a_frame) for w, c in told)
-        size = sum(w.num_frames * c.bytes_a_frame for w, c in told)
-        number = sum(known[kind].number for kind in {work.kind for work, _ in told})
+    if works_and_costs:
+        seconds = sum(w.num_frames * (w.passes * c.seconds_a_pass + c.seconds_a_frame) for w, c in works_and_costs)
+        size = sum(w.num_frames * c.bytes_a_frame for w, c in works_and_costs)
+        number = sum(known[kind].number for kind in {work.kind for work, _ in works_and_costs})
         lines.append(
-            f"{len(told)} records will take about {duration_text(seconds)} one after the other and "
+            f"{len(works_and_costs)} records will take about {duration_text(seconds)} one after the other and "
             f"{size / 1e6:.1f} MB, going by {number} earlier ones of the same model, size, precision and device, "
             f"with their metrics"
         )
-    if len(told) < len(works):
+    if len(works_and_costs) < len(works):
         lines.append(
-            f"{len(works) - len(told)} records: time and disk unknown, no earlier one of the same model, size, "
-            f"precision and device"
+            f"{len(works) - len(works_and_costs)} records: time and disk unknown, no earlier one of the same model, "
+            f"size, precision and device"
         )
     return "\n".join(lines)
 

@@ -14,24 +14,24 @@ from omegaconf.errors import OmegaConfBaseException
 
 import latentsync
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.sweeps.request import OF_THE_IDS, OF_THE_REPORT, Asked, cell_overrides
+from latentsync.lab.sweeps.request import OF_THE_IDS, OF_THE_REPORT, SweepRequest, cell_overrides
 from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
 
 PACKAGE_DIR = Path(latentsync.__file__).parent
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
-def fingerprint(asked: Asked) -> str:
+def fingerprint(request: SweepRequest) -> str:
     """A hash of all that the ids of a sweep's records and its report follow from, without reading a network.
 
     Options and cells by value; inputs, weights and this program's files by place, size and time; the machine by name,
     since it chooses device and precision.
     """
-    places = [PACKAGE_DIR, CONF_DIR, *map(Path, asked.places)]
+    places = [PACKAGE_DIR, CONF_DIR, *map(Path, request.places)]
     parts = {
-        "sections": _sections(asked.config, (*OF_THE_IDS, *OF_THE_REPORT)),
-        "bases": [_sections(base, OF_THE_IDS) for base in asked.bases],
-        "cells": [cell_overrides(cell) for cell in asked.cells],
+        "sections": _sections(request.config, (*OF_THE_IDS, *OF_THE_REPORT)),
+        "bases": [_sections(base, OF_THE_IDS) for base in request.bases],
+        "cells": [cell_overrides(cell) for cell in request.cells],
         "files": sorted(
             {stamp for place in places for stamp in _stamps(place, ())}
             | {stamp for place in (cache_dir(), CHECKPOINTS_DIR) for stamp in _stamps(place, WEIGHT_SUFFIXES)}

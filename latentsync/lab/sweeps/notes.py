@@ -17,19 +17,24 @@ from latentsync.lab.tables.tidy import sweep_failures
 RETRIES = (None, "failed")
 
 
-def note_of(kept: list[str], outcomes: Iterable[Outcome], run: str) -> dict[str, Any]:
+def note_of(overrides: list[str], outcomes: Iterable[Outcome], run: str) -> dict[str, Any]:
     """The note of one cell.
 
     Args:
-        kept: the overrides that make the cell what it is.
+        overrides: the overrides that make the cell what it is.
         run: the command that the outcomes belong to; clocks may jump, and those of workers may differ.
     """
-    return {"overrides": kept, "noted": time.time(), "run": run, "outcomes": [asdict(outcome) for outcome in outcomes]}
+    return {
+        "overrides": overrides,
+        "noted": time.time(),
+        "run": run,
+        "outcomes": [asdict(outcome) for outcome in outcomes],
+    }
 
 
-def note_path(sweep_dir: Path, kept: list[str]) -> Path:
+def note_path(sweep_dir: Path, overrides: list[str]) -> Path:
     """The file of a cell's note."""
-    return sweep_dir / CELLS_DIR / f"{cell_key(kept)}.json"
+    return sweep_dir / CELLS_DIR / f"{cell_key(overrides)}.json"
 
 
 def check_retry(config: DictConfig) -> None:

@@ -17,19 +17,19 @@ from latentsync.lab.records.store import METRICS_FILE, RecordStore
 from latentsync.lab.records.sweeps import failures_of, sweep_cells
 from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
-from latentsync.lab.sweeps.request import PLAN_FILE, RETRY_HINT, Asked, PlannedCell, cell_overrides
+from latentsync.lab.sweeps.request import PLAN_FILE, RETRY_HINT, PlannedCell, SweepRequest, cell_overrides
 
 if TYPE_CHECKING:
     from latentsync.lab.options.schema import RunConfig
 
 
-def _tell_plan(asked: Asked) -> int:
+def _tell_plan(request: SweepRequest) -> int:
     """Prints each record of a sweep with its state, and the cost of those to be made."""
     work: dict[str, Work] = {}
-    cells, store = resolved(asked, work), asked.store
-    failed = {o["record"]: o for o in failures_of(sweep_cells(asked.sweep_dir)) if o["record"] is not None}
+    cells, store = resolved(request, work), request.store
+    failed = {o["record"]: o for o in failures_of(sweep_cells(request.sweep_dir)) if o["record"] is not None}
     missing = dict.fromkeys(i for _, i in _missing(cells, store) if i is not None)
-    left = [i for i in missing if i in failed and asked.config.retry != "failed"]
+    left = [i for i in missing if i in failed and request.config.retry != "failed"]
     for cell in cells:
         label = ", ".join(cell.overrides) or "(as configured)"
         if cell.reason is not None:
@@ -47,7 +47,7 @@ def _tell_plan(asked: Asked) -> int:
     return 0
 
 
-def answer(asked: Asked) -> int | None:
+def answer(request: SweepRequest) -> int | None:
     """What needs no job: the plan if it was asked for, or that nothing is left to do.
 
     Returns:
@@ -56,48 +56,48 @@ def answer(asked: Asked) -> int | None:
     Raises:
         LatentSyncError: the plan was asked for and cannot be made.
     """
-    is_plan = bool(asked.config.plan)
-    if not (asked.is_sweep or is_plan):
+    is_plan = bool(request.config.plan)
+    if not (request.is_sweep or is_plan):
         return None
-    stamp = fingerprint(asked)
-    known = read_json(asked.sweep_dir / PLAN_FILE) or {}
+    stamp = fingerprint(request)
+    known = read_json(request.sweep_dir / PLAN_FILE) or {}
     if known.get("fingerprint") == stamp:
         cells = [PlannedCell(**cell) for cell in known["cells"]]
-        missing = _missing(cells, asked.store)
-        if not missing and (is_plan or (known.get("reported") and _report_is_fresh(asked, cells))):
-            return _nothing_to_do(asked, cells, is_plan)
+        missing = _missing(cells, request.store)
+        if not missing and (is_plan or (known.get("reported") and _report_is_fresh(request, cells))):
+            return _nothing_to_do(request, cells, is_plan)
     if is_plan:
-        return _tell_plan(asked)
-    cells = resolved(asked)
+        return _tell_plan(request)
+    cells = resolved(request)
     write_json(
-        asked.sweep_dir / PLAN_FILE,
+        request.sweep_dir / PLAN_FILE,
         {"fingerprint": stamp, "reported": False, "cells": [asdict(cell) for cell in cells]},
     )
-    if _missing(cells, asked.store):
+    if _missing(cells, request.store):
         return None
     from latentsync.lab.sweeps.sweep import note_cached
 
-    note_cached(asked.config, cells)
-    note_reported(asked)
-    return _nothing_to_do(asked, cells, is_plan)
+    note_cached(request.config, cells)
+    note_reported(request)
+    return _nothing_to_do(request, cells, is_plan)
 
 
-def runs_of(asked: Asked) -> list["RunConfig"]:
+def runs_of(request: SweepRequest) -> list["RunConfig"]:
     """The configuration of each cell; one that cannot be read is left out, and told when it is run."""
     from latentsync.lab.options.schema import read_config
 
-    with composing(sources=asked.sources):
-        configs, found = CellConfigs(), []
-        for cell in asked.cells:
+    with composing(sources=request.sources):
+        configs, runs = CellConfigs(), []
+        for cell in request.cells:
             with suppress(LatentSyncError):
-                found.append(read_config(configs.of(cell)))
-    return found
+                runs.append(read_config(configs.of(cell)))
+    return runs
 
 
-def note_reported(asked: Asked) -> None:
+def note_reported(request: SweepRequest) -> None:
     """Notes that the table and figures of a sweep have been made of all that its plan has."""
-    path = asked.sweep_dir / PLAN_FILE
-    if asked.is_sweep and (known := read_json(path)) is not None:
+    path = request.sweep_dir / PLAN_FILE
+    if request.is_sweep and (known := read_json(path)) is not None:
         write_json(path, {**known, "reported": True})
 
 
@@ -107,38 +107,38 @@ def _missing(cells: list[PlannedCell], store: RecordStore) -> list[tuple[Planned
     return missing + [(cell, i) for cell in cells for i in cell.records.values() if store.find(i) is None]
 
 
-def _report_is_fresh(asked: Asked, cells: list[PlannedCell]) -> bool:
+def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
     """Whether the table is younger than all metrics, and nothing is waiting to be published."""
-    tracker, table = asked.config.tracker, asked.sweep_dir / "table.csv"
+    tracker, table = request.config.tracker, request.sweep_dir / "table.csv"
     if tracker.kind != "none" and tracker.mode == "online":
         return False
-    metrics = [asked.store.root / i / METRICS_FILE for cell in cells for i in cell.records.values()]
+    metrics = [request.store.root / i / METRICS_FILE for cell in cells for i in cell.records.values()]
     try:
         return table.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in metrics)
     except OSError:
         return False
 
 
-def _nothing_to_do(asked: Asked, cells: list[PlannedCell], is_plan: bool) -> int:
+def _nothing_to_do(request: SweepRequest, cells: list[PlannedCell], is_plan: bool) -> int:
     number = len({i for cell in cells for i in cell.records.values()})
     print(f"nothing to do: {len(cells)} cells, all {number} records are there")
     if not is_plan:
-        print(f"their table, figure and videos: {asked.sweep_dir}")
+        print(f"their table, figure and videos: {request.sweep_dir}")
     return 0
 
 
-def resolved(asked: Asked, work: dict[str, Work] | None = None) -> list[PlannedCell]:
+def resolved(request: SweepRequest, work: dict[str, Work] | None = None) -> list[PlannedCell]:
     """Every cell with the ids of its records; loads the networks, and hashes the inputs.
 
     Args:
         work: what each record takes, by id, is put in here.
     """
-    if asked.config.hydra.launcher._target_ != BASIC_LAUNCHER:
+    if request.config.hydra.launcher._target_ != BASIC_LAUNCHER:
         reason = "it is planned by the process that runs it, whose device may be another"
-        return [PlannedCell(cell_overrides(cell), reason=reason) for cell in asked.cells]
-    with composing(sources=asked.sources):
+        return [PlannedCell(cell_overrides(cell), reason=reason) for cell in request.cells]
+    with composing(sources=request.sources):
         configs = CellConfigs()
-        return [_resolved_cell(cell, configs, work) for cell in asked.cells]
+        return [_resolved_cell(cell, configs, work) for cell in request.cells]
 
 
 def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, Work] | None) -> PlannedCell:
@@ -147,7 +147,7 @@ def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, W
     from latentsync.lab.options import pairs
     from latentsync.lab.options.schema import read_config
 
-    kept = cell_overrides(overrides)
+    own_overrides = cell_overrides(overrides)
     try:
         run = read_config(configs.of(overrides))
         pipeline = loading.pipeline_of(run)
@@ -158,6 +158,6 @@ def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, W
             if work is not None:
                 place = pipeline.settings.name, str(pipeline.device)
                 work[outcome.record] = Work.of(*place, parts, cells.num_frames_of(pair, run.options.video))
-        return PlannedCell(kept, records)
+        return PlannedCell(own_overrides, records)
     except LatentSyncError as error:
-        return PlannedCell(kept, reason=str(error).splitlines()[0])
+        return PlannedCell(own_overrides, reason=str(error).splitlines()[0])

@@ -22,7 +22,7 @@ from latentsync.lab.figures.style import save
 from latentsync.lab.options.compose import CellConfigs, composing
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config
-from latentsync.lab.sweeps.request import Asked
+from latentsync.lab.sweeps.request import SweepRequest
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.shapes import Waveform
 
@@ -51,10 +51,10 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
         order=prepared.order[start:stop],
         windows=lambda first, last: prepared.windows(start + first, start + last),
     )
-    made = list(pipeline.generate(part, options))
-    crops = [frame.crop for frame in made]
+    frames = list(pipeline.generate(part, options))
+    crops = [frame.crop for frame in frames]
     results = [
-        frame.crop if frame.generated is None else pixels_to_crops(frame.generated.float().cpu()) for frame in made
+        frame.crop if frame.generated is None else pixels_to_crops(frame.generated.float().cpu()) for frame in frames
     ]
     return PreviewWindow(*(np.stack([face.permute(1, 2, 0).numpy() for face in faces]) for faces in (crops, results)))
 
@@ -65,7 +65,7 @@ def labels_of(cells: list[list[str]]) -> list[str]:
     return [", ".join(o.removeprefix("sampler.") for o in cell if o not in common) or "as configured" for cell in cells]
 
 
-def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
+def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     """Writes the contact sheet of a sweep into its folder.
 
     Returns:
@@ -73,16 +73,16 @@ def preview(asked: Asked, say: Callable[[str], None] = print) -> int:
     """
     start = time.perf_counter()
     rows, failed = {}, 0
-    with composing(sources=asked.sources):
+    with composing(sources=request.sources):
         configs = CellConfigs()
-        for cell, label in zip(asked.cells, labels_of(asked.cells), strict=True):
+        for cell, label in zip(request.cells, labels_of(request.cells), strict=True):
             try:
                 rows[label] = _shown(read_config(configs.of(cell)))
             except LatentSyncError as error:
                 failed += 1
                 say(f"error: {label}: {str(error).splitlines()[0]}")
     if rows:
-        path = asked.sweep_dir / PREVIEW_FILE
+        path = request.sweep_dir / PREVIEW_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         save(preview_sheet(rows), path)
         say(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")

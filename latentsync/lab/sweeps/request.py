@@ -34,9 +34,9 @@ def cell_overrides(overrides: Iterable[str]) -> list[str]:
     return sorted(o for o in overrides if not _is_beside_the_cell(o))
 
 
-def cell_key(kept: list[str]) -> str:
+def cell_key(overrides: list[str]) -> str:
     """The name of a cell's file."""
-    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
 
 
 def _is_beside_the_cell(override: str) -> bool:
@@ -45,7 +45,7 @@ def _is_beside_the_cell(override: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SweepRequest:
     """What a command line comes to.
 
     Attributes:
@@ -88,7 +88,7 @@ class PlannedCell:
     reason: str | None = None
 
 
-def read(arguments: list[str]) -> Asked | None:
+def read(arguments: list[str]) -> SweepRequest | None:
     """The cells that a command line asks for; None where it asks Hydra for something else, such as its help.
 
     Raises:
@@ -110,7 +110,7 @@ def read(arguments: list[str]) -> Asked | None:
                 raise OptionError(f"{key} is null; give a value")
         is_sweep = line.is_multirun or config.hydra.mode == RunMode.MULTIRUN
         cells, configs = list(cells_of(config, is_sweep)), CellConfigs()
-        return Asked(config, cells, is_sweep, places_of(cells, configs), configs.bases(cells), line.sources)
+        return SweepRequest(config, cells, is_sweep, places_of(cells, configs), configs.bases(cells), line.sources)
 
 
 def places_of(cells: list[list[str]], configs: CellConfigs) -> frozenset[str]:

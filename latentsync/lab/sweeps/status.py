@@ -31,7 +31,7 @@ class SweepStatus:
     records: set[str] = field(default_factory=set)
 
     def count(self, state: str) -> int:
-        return sum(found == state for found in self.states.values())
+        return sum(value == state for value in self.states.values())
 
 
 def status_of(runs: Path, name: str) -> SweepStatus:
@@ -119,5 +119,5 @@ def faults(store: RecordStore, ids: set[str] | None = None) -> Iterator[str]:
 
 def _edited(content: dict) -> list[str]:
     """Options whose value in record.json differs from the id's."""
-    options, shown = content["identity"].get("options", {}), content.get("options", {})
-    return [f"options.{name}" for name, value in options.items() if shown.get(name) != value]
+    options, values = content["identity"].get("options", {}), content.get("options", {})
+    return [f"options.{name}" for name, value in options.items() if values.get(name) != value]

@@ -66,9 +66,9 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
 
 def calibration_text(against_real: pd.DataFrame) -> str:
     """The embedded SyncNet's confidence of results less that of the real clips, by gender and setting."""
-    shown = against_real[against_real["metric"] == "sync_mini_confidence"]
+    rows = against_real[against_real["metric"] == "sync_mini_confidence"]
     lines = ["sync_mini confidence, results less real clips (95 % over pairs):"]
-    for row in shown.itertuples():
+    for row in rows.itertuples():
         setting = row._asdict()
         words = [f"guidance {row.guidance_scale:g}", f"{row.num_inference_steps} steps", *departures(setting, setting)]
         label = f"{row.gender:<7} {', '.join(words)}"
@@ -84,7 +84,7 @@ def table_text(table: pd.DataFrame) -> str:
     """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
     also = varied(table)
     cells = [cell_label(row, also) for _, row in table.iterrows()]
-    shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
+    columns_shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
     columns = {
         "lpips_alex_mouth": ("LPIPS", "{:.3f}"),
         "sync_mini_confidence": ("sync_mini", "{:.3f}"),
@@ -95,8 +95,8 @@ def table_text(table: pd.DataFrame) -> str:
     }
     for name, (title, form) in columns.items():
         if name in table:
-            shown[title] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
-    text = shown.to_string(index=False)
+            columns_shown[title] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
+    text = columns_shown.to_string(index=False)
     if not table["trained"].all():
         text = f"UNTRAINED MODEL: these numbers check the plumbing, they say nothing of lip sync\n{text}"
     reasons = sorted(

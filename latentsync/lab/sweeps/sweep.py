@@ -69,12 +69,12 @@ class SweepRun:
             outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
         if any(outcome.status == "taken" for outcome in outcomes):
             self._put_off.append((config, overrides))
-        kept = cell_overrides(overrides)
-        note = note_of(kept, outcomes, self.run)
+        own_overrides = cell_overrides(overrides)
+        note = note_of(own_overrides, outcomes, self.run)
         try:
-            write_json(note_path(folder, kept), note)
+            write_json(note_path(folder, own_overrides), note)
         except OSError as error:  # a full disk; the records that are finished stay, and the next run finds them
-            say(f"error: the cell {', '.join(kept)} could not be noted in {folder}: {error}")
+            say(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
             self.unnoted.append(note)
 
     def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:

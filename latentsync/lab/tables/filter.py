@@ -31,8 +31,8 @@ def find_records(
         OptionError: a column is unknown, or the expression cannot be read; the message names the columns.
     """
     store = RecordStore(Path(runs_dir))
-    found = (store.find(record) for record in filtered(table, where, **settings).get("record", ()))
-    return [record for record in found if record is not None]
+    records = (store.find(record) for record in filtered(table, where, **settings).get("record", ()))
+    return [record for record in records if record is not None]
 
 
 def filtered(table: pd.DataFrame, where: str | None = None, **settings: Any) -> pd.DataFrame:
@@ -45,12 +45,12 @@ def filtered(table: pd.DataFrame, where: str | None = None, **settings: Any) -> 
     if where is None or not where.strip():
         return table
     try:
-        kept = table.eval(where, engine="python", local_dict={}, global_dict={})
+        mask = table.eval(where, engine="python", local_dict={}, global_dict={})
     except UNREADABLE as error:
         raise OptionError(f"{where!r} cannot be read ({error}); write it over {_columns(table)}") from error
-    if not isinstance(kept, pd.Series) or kept.dtype.kind != "b":
+    if not isinstance(mask, pd.Series) or mask.dtype.kind != "b":
         raise OptionError(f"{where!r} is no condition; compare something, as in seed == 7, of {_columns(table)}")
-    return table[kept.fillna(False).astype(bool)]
+    return table[mask.fillna(False).astype(bool)]
 
 
 def _columns(table: pd.DataFrame) -> str:

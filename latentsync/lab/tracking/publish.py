@@ -66,8 +66,8 @@ class _Ledger:
 
     def noted(self) -> dict[str, str]:
         """All of it; empty where ids were noted without hashes, as before there were any."""
-        found = (read_json(self._path) or {}).get(self._place)
-        return found if isinstance(found, dict) else {}
+        entries = (read_json(self._path) or {}).get(self._place)
+        return entries if isinstance(entries, dict) else {}
 
     def has(self, identifier: str, digest: str) -> bool:
         return self.noted().get(identifier) == digest

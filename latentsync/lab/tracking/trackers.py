@@ -71,8 +71,8 @@ class WandbTracker:
 
         content = record.content
         tags = [content["preset"]["name"], content["pair"]["gender"], _training_tag(content["model"]["trained"])]
-        told = {"name": run_name(content), "job_type": "record", "tags": tags, "config": facts_of_record(content)}
-        with self._run(run_id(sweep, record.id), sweep, **told) as run:
+        settings = {"name": run_name(content), "job_type": "record", "tags": tags, "config": facts_of_record(content)}
+        with self._run(run_id(sweep, record.id), sweep, **settings) as run:
             values = {name: entry["value"] for name, entry in record.metrics.items() if entry["value"] is not None}
             values["seconds"] = content["timings_s"]["total"]
             media = {"video": wandb.Video(str(record.video_path), format="mp4")}
@@ -91,11 +91,11 @@ class WandbTracker:
         import wandb
 
         tags = ["sweep", *sorted({*table["preset"], *table["gender"]}), _training_tag(table["trained"].all())]
-        told = {"name": sweep, "job_type": "sweep", "tags": tags, "config": {"sweep": sweep, "records": len(table)}}
-        with self._run(run_id(sweep), sweep, **told) as run:
+        settings = {"name": sweep, "job_type": "sweep", "tags": tags, "config": {"sweep": sweep, "records": len(table)}}
+        with self._run(run_id(sweep), sweep, **settings) as run:
             pictures = {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
-            shown = table.astype(object).where(table.notna(), None)
-            run.log({"table": wandb.Table(dataframe=shown, allow_mixed_types=True), **pictures})
+            cells = table.astype(object).where(table.notna(), None)
+            run.log({"table": wandb.Table(dataframe=cells, allow_mixed_types=True), **pictures})
             artifact = wandb.Artifact(artifact_name(sweep), type="sweep", metadata={"sweep": sweep})
             for path in files:
                 artifact.add_file(str(path), skip_cache=True, policy="immutable")
@@ -103,7 +103,7 @@ class WandbTracker:
             run.summary.update({"records": len(table)})
 
     @contextmanager
-    def _run(self, identifier: str, sweep: str, **told: Any) -> Iterator["wandb.Run"]:
+    def _run(self, identifier: str, sweep: str, **run_settings: Any) -> Iterator["wandb.Run"]:
         os.environ.setdefault("WANDB_SILENT", "true")
         # what an artifact of an offline run holds waits there, beside the run, for `wandb sync`
         os.environ["WANDB_DATA_DIR"] = str((self.folder / "wandb").resolve())
@@ -124,7 +124,7 @@ class WandbTracker:
             dir=str(self.folder),
             resume="allow" if self.config.mode == "online" else None,
             settings=settings,
-            **told,
+            **run_settings,
         )
         try:
             yield run

@@ -60,8 +60,8 @@ class Outcome:
 
     def entry(self) -> dict[str, Any]:
         """Its line in the report."""
-        kept = {key: value for key, value in vars(self).items() if value is not None}
-        return {key: value for key, value in kept.items() if key not in ("name", "is_found")}
+        facts = {key: value for key, value in vars(self).items() if value is not None}
+        return {key: value for key, value in facts.items() if key not in ("name", "is_found")}
 
 
 # --- what is there ---
@@ -170,8 +170,10 @@ def prepare_one(
     try:
         wanted = signature(source, options, tools)
         if _was_finished(before, folder, wanted):
-            kept = {key: before[key] for key in ("status", "signature", "reason", "pieces", "dropped") if key in before}
-            return Outcome(source.video.name, **kept, is_found=True)
+            entry = {
+                key: before[key] for key in ("status", "signature", "reason", "pieces", "dropped") if key in before
+            }
+            return Outcome(source.video.name, **entry, is_found=True)
         return _make(source, options, tools, folder, wanted, bar)
     except LatentSyncError as error:  # without a signature: it may be the disk that was full, and is tried again
         return Outcome(source.video.name, "left out", reason=str(error))
@@ -195,7 +197,7 @@ def _make(
     outcome = Outcome(source.video.name, "done", wanted)
     _remove_others(source, folder, wanted)
     with private_folder(folder) as work:
-        made = prepare_source(
+        pieces = prepare_source(
             source,
             options,
             tools,
@@ -203,7 +205,7 @@ def _make(
             is_done=lambda name: is_done(name, folder, wanted),
             on_frame=bar.update if bar is not None else lambda: None,
         )
-        for result in made:
+        for result in pieces:
             if isinstance(result, Dropped):
                 outcome.dropped.append(result.told())
                 continue

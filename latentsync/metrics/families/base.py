@@ -183,8 +183,8 @@ def rounded(values: Iterable[float] | np.ndarray, digits: int = 4) -> list[float
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]
 
 
-def mean_entry(name: str, values: np.ndarray, left_out: int, none: str, **told: Any) -> Entry:
+def mean_entry(name: str, values: np.ndarray, left_out: int, none: str, **facts: Any) -> Entry:
     """The mean of the finite ones of some values; the others count as left out. Without any, the reason `none`."""
     known = values[np.isfinite(values)]
     counts = {"used": len(known), "left_out": left_out + len(values) - len(known)}
-    return entry(name, float(known.mean()) if len(known) else None, none, **counts, **told)
+    return entry(name, float(known.mean()) if len(known) else None, none, **counts, **facts)

@@ -17,16 +17,16 @@ NOBODY = np.empty((0, MESH_POINTS, 2), np.float32)
 
 def with_real(entries: dict[str, Entry], real: dict[str, Entry]) -> dict[str, Entry]:
     """Entries with those of the real clip beside them, as NAME_real, and the difference, as NAME_minus_real."""
-    found = dict(entries)
+    all_entries = dict(entries)
     for name, one in entries.items():
         other = real[name]
-        told = {key: other[key] for key in ("network", "weights", "used", "left_out") if key in other}
-        found[f"{name}_real"] = entry(f"{name}_real", other["value"], other.get("reason"), **told)
+        facts = {key: other[key] for key in ("network", "weights", "used", "left_out") if key in other}
+        all_entries[f"{name}_real"] = entry(f"{name}_real", other["value"], other.get("reason"), **facts)
         known = one["value"] is not None and other["value"] is not None
         value = one["value"] - other["value"] if known else None
         reason = one.get("reason") or f"the real clip has no value: {other.get('reason')}"
-        found[f"{name}_minus_real"] = entry(f"{name}_minus_real", value, reason, network=told.get("network"))
-    return found
+        all_entries[f"{name}_minus_real"] = entry(f"{name}_minus_real", value, reason, network=facts.get("network"))
+    return all_entries
 
 
 class Landmarks(Family):
@@ -62,13 +62,13 @@ class LandmarkSync(Landmarks):
         subject = self.subject
         natural = self.source_faces[: subject.num_natural]
         real = self._scores(natural, subject.clip_sound, NO_CLIP_SOUND)
-        found = with_real(self._scores(self.faces, subject.voice, NO_VOICE), real)
+        entries = with_real(self._scores(self.faces, subject.voice, NO_VOICE), real)
         if subject.controls and subject.voice is not None:
             other = self._scores(self.faces, shuffled(subject.voice, SOUND_RATE_HZ), NO_VOICE)["landmark_sync_peak"]
             late = self._scores(self.faces, delayed(subject.voice, SOUND_RATE_HZ), NO_VOICE)["landmark_sync_lag"]
             for name, one in (("landmark_sync_peak_shuffled", other), ("landmark_sync_lag_delayed", late)):
-                found[name] = entry(name, one["value"], one.get("reason"))
-        return found
+                entries[name] = entry(name, one["value"], one.get("reason"))
+        return entries
 
     def _curve(self, faces: Faces, voice: Waveform) -> sync.SyncCurve:
         return sync.lip_energy_correlation(sync.lip_gap(faces), sync.log_energy(voice, SOUND_RATE_HZ, len(faces)))
@@ -82,13 +82,13 @@ class LandmarkSync(Landmarks):
         return {name: entry(name, getattr(curve, part), curve.reason, **counts) for name, part in names.items()}
 
     def curves(self) -> dict[str, list[float | None]]:
-        found = {"lip_gap": rounded(sync.lip_gap(self.faces))}
+        curves = {"lip_gap": rounded(sync.lip_gap(self.faces))}
         if len(self.source_faces):
-            found["lip_gap_source"] = rounded(sync.lip_gap(self.source_faces))
+            curves["lip_gap_source"] = rounded(sync.lip_gap(self.source_faces))
         if (voice := self.subject.voice) is not None and len(self.faces):
-            found["loudness_db"] = rounded(sync.log_energy(voice, SOUND_RATE_HZ, len(self.faces)), 2)
-            found["landmark_sync"] = rounded(self._curve(self.faces, voice).correlation)
-        return found
+            curves["loudness_db"] = rounded(sync.log_energy(voice, SOUND_RATE_HZ, len(self.faces)), 2)
+            curves["landmark_sync"] = rounded(self._curve(self.faces, voice).correlation)
+        return curves
 
 
 class Mouth(Landmarks):
@@ -97,20 +97,20 @@ class Mouth(Landmarks):
     name, against_lips = "mouth", True
 
     def entries(self) -> dict[str, Entry]:
-        made, given, prefix = self.faces, self.source_faces, self.subject.prefix
+        faces, given, prefix = self.faces, self.source_faces, self.subject.prefix
         name = f"{prefix}mouth_landmark_distance"
-        found = {name: mean_entry(name, articulation.mouth_distances(made, given), 0, "no frame shows both faces")}
+        entries = {name: mean_entry(name, articulation.mouth_distances(faces, given), 0, "no frame shows both faces")}
         for short, of in (("lip_gap_correlation", sync.lip_gap), ("lip_width_correlation", articulation.lip_width)):
             name, value, reason = prefix + short, None, NOT_OWN
-            series, truth = of(made), of(given)
+            series, truth = of(faces), of(given)
             seen = int((np.isfinite(series) & np.isfinite(truth)).sum())
             if self.subject.relation != "change":
                 try:
                     value = articulation.gap_correlation(series, truth)
                 except ValueError as error:
                     reason = str(error)
-            found[name] = entry(name, value, reason, used=seen, left_out=len(made) - seen)
-        return found
+            entries[name] = entry(name, value, reason, used=seen, left_out=len(faces) - seen)
+        return entries
 
 
 class Silence(Landmarks):
@@ -159,16 +159,16 @@ class Identity(Family):
             if not all(np.isfinite(face).all() for _, face in pairs):
                 self.left_out += 1
                 continue
-            made, given = (identity.embedding(network, *pair) for pair in pairs)
-            self.found.append((identity.cosine(made, given), float(np.linalg.norm(made - given))))
+            result, given = (identity.embedding(network, *pair) for pair in pairs)
+            self.found.append((identity.cosine(result, given), float(np.linalg.norm(result - given))))
 
     def entries(self) -> dict[str, Entry]:
         networks, names = self.subject.networks, self.names(self.subject)
         if networks.identity is None:
             return self.without(self.subject, networks.missing.get(self.name, "the network was not given"))
-        told = {"network": "dlib face recognition v1", "weights": networks.hashes.get(self.name)}
+        facts = {"network": "dlib face recognition v1", "weights": networks.hashes.get(self.name)}
         values = np.array(self.found).reshape(-1, 2).T
         return {
-            name: mean_entry(name, part, self.left_out, "no frame shows both faces", **told)
+            name: mean_entry(name, part, self.left_out, "no frame shows both faces", **facts)
             for name, part in zip(names, values, strict=True)
         }

@@ -71,11 +71,13 @@ class Lpips(Pictures):
             self.distances[part].append(perceptual.lpips_distance(*both, self.subject.device, self.net))
 
     def entries(self) -> dict[str, Entry]:
-        told = {"network": f"LPIPS v0.1 {self.net}", "weights": perceptual.lpips_hash(self.net)}
-        named = {f"{self.subject.prefix}lpips_{self.net}{part}": found for part, found in self.distances.items()}
+        facts = {"network": f"LPIPS v0.1 {self.net}", "weights": perceptual.lpips_hash(self.net)}
+        named = {
+            f"{self.subject.prefix}lpips_{self.net}{part}": distances for part, distances in self.distances.items()
+        }
         return {
-            name: mean_entry(name, np.concatenate([*found, []]), self.left_out, NO_FACE, **told)
-            for name, found in named.items()
+            name: mean_entry(name, np.concatenate([*distances, []]), self.left_out, NO_FACE, **facts)
+            for name, distances in named.items()
         }
 
     def curves(self) -> dict[str, list[float | None]]:
@@ -105,7 +107,7 @@ class Reconstruction(Pictures):
             self.likeness[part].append(values)
 
     def entries(self) -> dict[str, Entry]:
-        prefix, found = self.subject.prefix, {}
+        prefix, entries = self.subject.prefix, {}
         frames = sum(len(values) for values in self.likeness[""])
         for part, (squares, count) in self.errors.items():
             name, value, reason = f"{prefix}psnr{part}", None, NO_FACE
@@ -113,11 +115,11 @@ class Reconstruction(Pictures):
                 reason = "the pictures are identical, so PSNR is infinite"
             elif count:
                 value = float(10 * np.log10(reconstruction.PEAK**2 * count / squares))
-            found[name] = entry(name, value, reason, used=frames, left_out=self.left_out)
+            entries[name] = entry(name, value, reason, used=frames, left_out=self.left_out)
         for part, values in self.likeness.items():
             name = f"{prefix}ssim{part}"
-            found[name] = mean_entry(name, torch.cat([*values, torch.empty(0)]).numpy(), self.left_out, NO_FACE)
-        return found
+            entries[name] = mean_entry(name, torch.cat([*values, torch.empty(0)]).numpy(), self.left_out, NO_FACE)
+        return entries
 
 
 class Seam(Pictures):
@@ -152,10 +154,10 @@ class Sharpness(Pictures):
         self.frames += len(crops)
 
     def entries(self) -> dict[str, Entry]:
-        name, (made, given) = "mouth_sharpness_ratio", self.sums
+        name, (result, given) = "mouth_sharpness_ratio", self.sums
         reason = NO_FACE if not self.frames else "the clip's mouth is of one colour, so no ratio has a meaning"
         counts = {"used": self.frames, "left_out": self.left_out}
-        return {name: entry(name, made / given if given else None, reason, **counts)}
+        return {name: entry(name, result / given if given else None, reason, **counts)}
 
 
 class Residual(Family):
@@ -192,13 +194,13 @@ class WindowBoundary(Family):
         self.before: Crop | None = None
 
     def add(self, batch: Batch) -> None:
-        crops = [crop if found else None for crop, found in zip(batch.crops, batch.found, strict=True)]
+        crops = [crop if has_face else None for crop, has_face in zip(batch.crops, batch.found, strict=True)]
         self.differences += temporal.crop_differences([self.before, *crops])[1:].tolist()
         self.before = crops[-1]
 
     def entries(self) -> dict[str, Entry]:
         window, seen = self.subject.window, len(self.differences)
-        found = {}
+        entries = {}
         for name, period, least in (
             ("window_boundary_ratio", window, 2),
             ("whisper_boundary_ratio", WHISPER_FRAMES, WHISPER_FRAMES),
@@ -213,8 +215,8 @@ class WindowBoundary(Family):
             else:
                 value = temporal.boundary_ratio(np.array(self.differences), period)
             detail = "" if period is None else f"a window has {period} frames"
-            found[name] = entry(name, value, reason, used=int(np.isfinite(self.differences).sum()), detail=detail)
-        return found
+            entries[name] = entry(name, value, reason, used=int(np.isfinite(self.differences).sum()), detail=detail)
+        return entries
 
     def curves(self) -> dict[str, list[float | None]]:
         return {"crop_difference": rounded(np.array(self.differences), 2)}

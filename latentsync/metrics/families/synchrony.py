@@ -67,10 +67,10 @@ class WindowedSync(Family):
         if self.network is None:
             return self.without(subject, subject.networks.missing.get(self.name, "the network was not given"))
         real = self._scores(self.source_lips, subject.clip_sound, NO_CLIP_SOUND)
-        found = with_real(self._scores(self.lips, subject.voice, NO_VOICE), real)
+        entries = with_real(self._scores(self.lips, subject.voice, NO_VOICE), real)
         if subject.controls and subject.voice is not None:
-            found |= self.control_entries()
-        return found
+            entries |= self.control_entries()
+        return entries
 
     def control_entries(self) -> dict[str, Entry]:
         """The same lips with voices that must score badly."""
@@ -89,21 +89,21 @@ class WindowedSync(Family):
 
     def seen_windows(self, lips: Tensor) -> np.ndarray:
         """Which of the windows show a face in every frame."""
-        found = np.concatenate(self.found)[: len(lips) + self.lips.window - 1]
-        return sync_mini.whole_windows(found, self.lips.window)
+        has_face = np.concatenate(self.found)[: len(lips) + self.lips.window - 1]
+        return sync_mini.whole_windows(has_face, self.lips.window)
 
     def _scores(self, embedder: sync_mini.LipEmbedder, voice: Waveform | None, missing: str) -> dict[str, Entry]:
-        names, told = self.names(self.subject), {"network": self.network_name}
-        told["weights"] = self.subject.networks.hashes.get(self.name)
+        names, facts = self.names(self.subject), {"network": self.network_name}
+        facts["weights"] = self.subject.networks.hashes.get(self.name)
         if voice is None:
-            return {name: entry(name, None, missing, **told) for name in names}
+            return {name: entry(name, None, missing, **facts) for name in names}
         try:
             lips, speech, seen = self.embedded(embedder, voice)
             values = self.values(lips, speech, seen)
         except MediaError as error:
-            return {name: entry(name, None, str(error), **told) for name in names}
+            return {name: entry(name, None, str(error), **facts) for name in names}
         counts = {"used": int(seen.sum()), "left_out": int((~seen).sum())}
-        return {name: entry(name, values[name], **counts, **told) for name in names}
+        return {name: entry(name, values[name], **counts, **facts) for name in names}
 
     def values(self, lips: Tensor, speech: Tensor, seen: np.ndarray) -> dict[str, float]:
         """The family's numbers, by name.
@@ -205,23 +205,23 @@ class SyncNetV2(Family):
     ) -> dict[str, Entry]:
         names, networks = self.names(self.subject), self.subject.networks
         crops = s3fd.PROTOCOL if networks.s3fd is not None else "boxes of MediaPipe's landmarks"
-        told = {
+        facts = {
             "network": "SyncNet v2",
             "weights": networks.hashes.get(self.name),
             "detail": f"{crops}; {face_tracks.PROTOCOL}; no cut of scenes",
         }
         if voice is None or frames is None:
-            return {name: entry(name, None, "the frames cannot be read again" if voice is not None else missing, **told)
-                    for name in names}  # fmt: skip
+            reason = missing if voice is None else "the frames cannot be read again"
+            return {name: entry(name, None, reason, **facts) for name in names}
         try:
             tracks = face_tracks.find_tracks(boxes)
-            found = [self._track_scores(frames, track, voice) for track in tracks]
+            track_scores = [self._track_scores(frames, track, voice) for track in tracks]
         except (MediaError, FaceNotFoundError) as error:
-            return {name: entry(name, None, str(error), **told) for name in names}
+            return {name: entry(name, None, str(error), **facts) for name in names}
         counts = {"used": sum(map(len, tracks)), "left_out": max(0, len(boxes) - sum(map(len, tracks)))}
-        values = [float(np.mean([score.lse_c for score in found])), float(np.mean([score.lse_d for score in found])),
-                  int(np.mean([score.offset for score in found]))]  # fmt: skip
-        return {name: entry(name, value, **counts, **told) for name, value in zip(names, values, strict=True)}
+        means = [np.mean([getattr(score, name) for score in track_scores]) for name in ("lse_c", "lse_d", "offset")]
+        values = [float(means[0]), float(means[1]), int(means[2])]
+        return {name: entry(name, value, **counts, **facts) for name, value in zip(names, values, strict=True)}
 
     def _track_scores(
         self, frames: Callable[[], Iterable[Frame]], track: face_tracks.FaceTrack, voice: Waveform

@@ -1,0 +1,95 @@
+"""What the public names are: to Python, which imports no heavy package for them, and to type checkers."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "pandas", "numpy", "hydra", "matplotlib")
+SCRIPT = """from latentsync import LipsyncPipeline
+from latentsync.lab import collect
+pipeline = LipsyncPipeline.from_pretrained("mini")
+reveal_type((LipsyncPipeline, pipeline))
+reveal_type((collect, collect("runs")))
+"""
+OTHERS = """from latentsync.audio import Audio2Feature
+from latentsync.lab import BlindRating, Explorer, compare, measure, report
+from latentsync.unet import UNet3DConditionModel
+reveal_type(BlindRating), reveal_type(Explorer), reveal_type(compare), reveal_type(measure), reveal_type(report)
+def of(audio: Audio2Feature, unet: UNet3DConditionModel): reveal_type(audio), reveal_type(unet)
+"""
+MISTAKEN = """from latentsync import LipsyncPipelin
+from latentsync.lab import colect
+"""
+
+
+@pytest.mark.parametrize("module", ["latentsync", "latentsync.lab"])
+def test_public_names_are_there_and_cost_nothing_until_they_are_used(module):
+    code = f"import sys, {module} as m; print([n for n in {HEAVY} if n in sys.modules], set(m.__all__) <= set(dir(m)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.strip() == "[] True", answer.stderr
+    imported = importlib.import_module(module)
+    for name in set(imported.__all__) - {"__version__"}:
+        assert getattr(imported, name).__name__ == name
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'colect'"):
+        imported.colect  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory) -> Path:
+    """A folder outside the clone with scripts that use the installed package."""
+    folder = tmp_path_factory.mktemp("scripts")
+    for name, text in (("script", SCRIPT), ("others", OTHERS), ("mistaken", MISTAKEN)):
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+@pytest.mark.slow
+def test_mypy_sees_what_the_public_names_are(scripts):
+    cache = ROOT / ".mypy_cache" / "tests"  # the first time mypy reads torch's types, which takes a minute
+    environment = {**os.environ, "MYPY_FORCE_COLOR": "0"}
+    answer = subprocess.run(
+        [sys.executable, "-m", "mypy", f"--cache-dir={cache}", "--config-file=", "--no-pretty", "--check-untyped-defs",
+         "script.py", "others.py", "mistaken.py"],
+        cwd=scripts, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    revealed = re.findall(r"(?:script|others)\.py:\d+: note: Revealed type is \"(.*)\"", answer.stdout)
+    assert len(revealed) == 9, answer.stdout + answer.stderr
+    assert re.match(r"tuple\[def \(.*\) -> latentsync\.pipeline\.LipsyncPipeline, .*\.LipsyncPipeline\]", revealed[0])
+    assert "runs_dir: str | pathlib.Path" in revealed[1]
+    for text, wanted in zip(
+        revealed[2:],
+        ("BlindRating", "Explorer", "baseline", "metrics", "runs_dir", "Audio2Feature", "UNet3DConditionModel"),
+        strict=True,
+    ):
+        assert wanted in text and text != "Any"
+    errors = re.findall(r"^(.*): error: (.*)$", answer.stdout, re.MULTILINE)
+    assert [place for place, _ in errors] == ["mistaken.py:1", "mistaken.py:2"], answer.stdout
+    assert 'maybe "LipsyncPipeline"?' in errors[0][1] and 'maybe "collect"?' in errors[1][1]
+
+
+@pytest.mark.slow
+def test_pyright_sees_what_the_public_names_are(scripts):
+    """By basedpyright, which brings pyright's checker, and Node.js, in its wheels."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "basedpyright", f"--pythonpath={sys.executable}", "--outputjson", "script.py",
+         "others.py", "mistaken.py"],
+        cwd=scripts, capture_output=True, text=True,
+    )  # fmt: skip
+    found = json.loads(answer.stdout)["generalDiagnostics"]
+    revealed = " ".join(each["message"] for each in found if each["severity"] == "information")
+    for wanted in ("type[LipsyncPipeline], LipsyncPipeline", "sweep: str | None = None) -> DataFrame", "type[Explorer]",
+                   "type[BlindRating]", "Audio2Feature", "UNet3DConditionModel"):  # fmt: skip
+        assert wanted in revealed
+    assert "Unknown" not in revealed
+    errors = {(Path(each["file"]).name, each["message"]) for each in found if each["severity"] == "error"}
+    assert errors == {
+        ("mistaken.py", '"LipsyncPipelin" is unknown import symbol'),
+        ("mistaken.py", '"colect" is unknown import symbol'),
+    }
