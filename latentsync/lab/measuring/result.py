@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latentsync import media, weights
+from latentsync.config import DEFAULT_SIZE_PX
 from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops
@@ -40,7 +41,6 @@ SYNC_MINI_MODEL = "mini"
 SYNCNET, S3FD_FACES = "auxiliary/syncnet_v2.model", "auxiliary/sfd_face.pth"
 STABLE_SYNCNETS = ("latentsync-1.6/stable_syncnet.pt", "latentsync-1.5/stable_syncnet.pt")
 HASH_DIGITS = 12
-DEFAULT_SIZE_PX = 256
 Item = TypeVar("Item")
 
 
