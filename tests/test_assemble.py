@@ -106,7 +106,7 @@ def test_what_cannot_be_written_leaves_the_model_as_it_was(base, exported, tmp_p
     def fail(*_):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(command, "save_file", fail)
+    monkeypatch.setattr("latentsync.lab.training.assemble.save_file", fail)
     before = contents(base)
     for out in (base, tmp_path / "out"):
         status, _, errors = run(capsys, "--model_dir", base, "--output_dir", out, "--vae", exported[0])

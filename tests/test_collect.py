@@ -2,39 +2,13 @@
 
 import pandas as pd
 import pytest
+from record_content import METRICS, content
 
 from latentsync.errors import OptionError
 from latentsync.files import write_json
 from latentsync.lab.commands.collect import main
 from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RecordStore
 from latentsync.lab.tables.tidy import collect, collect_wide, read_table, widen
-from latentsync.metrics.definitions import entry
-
-METRICS = {
-    "sync_mini_confidence": entry(
-        "sync_mini_confidence", 1 / 3, network="mini", weights="1234567e8901", used=9, left_out=1
-    ),
-    "sync_mini_offset": entry("sync_mini_offset", -2, network="mini", weights="1234567e8901"),
-    "lpips_alex": entry("lpips_alex", None, "no frame shows a face", network="LPIPS v0.1 alex"),
-}
-
-
-def content(record_id, name="g-a__g-v", gender="female", seed=1247, guidance_scale=1.8, **pair):
-    """What a record says, as far as tables go."""
-    clip, voice = name.split("__")
-    files = {"clip": {"name": f"{clip}.mp4", "sha256": "12e4"}, "voice": {"name": f"{voice}.wav", "sha256": "0077"}}
-    options = {"guidance_scale": guidance_scale, "num_inference_steps": 20, "seed": seed, "num_frames": 8,
-               "size_px": 128, "mask": "mask", "reference": "same", "dtype": "float32"}  # fmt: skip
-    return {
-        "id": record_id,
-        "pair": {"name": name, "gender": gender, **files, **pair},
-        "attention": "sdpa",
-        "model": {"name": "mini", "trained": True},
-        "preset": {"name": "by_gender", "guidance_from": "preset"},
-        "options": options,
-        "video": {"num_frames": 30},
-        "timings_s": {"total": 12.3},
-    }
 
 
 @pytest.fixture

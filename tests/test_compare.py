@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from test_statistics import sweep_table
+from sweep_tables import sweep_table
 
 from latentsync.config import Preset
 from latentsync.errors import OptionError

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from test_statistics import sweep_table
+from sweep_tables import sweep_table
 
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import compare_all, per_clip

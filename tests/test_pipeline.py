@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from short_clips import cut
+from short_run import CLIP, FAST
 
 from latentsync import media
-from latentsync.config import SECTIONS, Options, SamplerOptions, takes_options
+from latentsync.config import SECTIONS, takes_options
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces.composite import face_region
@@ -21,9 +22,7 @@ from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.option import section_infos
 from latentsync.pipeline import LipsyncPipeline
 
-CLIP = SHIPPED_DIR / "g-clara.mp4"
 VOICE_S = 0.83  # 21 frames: two whole windows of 8 and a shorter one
-FAST = Options(SamplerOptions(guidance_scale=1.5, num_inference_steps=2))
 
 
 @pytest.fixture(scope="module")

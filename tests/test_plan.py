@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hydra import compose
 from omegaconf import OmegaConf
-from test_run import ROOT, sweep
+from sweep_command import ROOT, sweep
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER
 from latentsync.errors import OptionError

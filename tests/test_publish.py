@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_collect import METRICS, content
+from record_content import METRICS, content
 
 from latentsync.files import read_json, write_json
 from latentsync.generation.stage_cache import input_sha256

@@ -6,7 +6,7 @@ from html import unescape
 
 import numpy as np
 import pytest
-from test_collect import content
+from record_content import content
 
 from latentsync import media
 from latentsync.errors import OptionError

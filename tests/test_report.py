@@ -1,69 +1,22 @@
 """The page of a sweep: one file, whose numbers are those of the comparisons, and in which every name stays text."""
 
-import os
 import re
 from html import escape
 
 import numpy as np
 import pytest
-from test_collect import content
+from written_sweep import CLIPS, GUIDANCE, HOSTILE, SEEDS, write_sweep
 
 from latentsync.errors import OptionError
 from latentsync.files import write_json
-from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.analysis.comparisons import compare_all, per_clip
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.commands.report import main
-from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages.contents import gather, means_over_clips, shown
 from latentsync.lab.pages.media import PageVideo, PairMedia, embed_videos
 from latentsync.lab.pages.write import rendered, write_report
-from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.lab.tables.tidy import collect_wide
-from latentsync.metrics.definitions import entry
-
-HOSTILE = "<script>alert(1)</script>"
-CLIPS = ("g-clara", "m-oskar")
-GUIDANCE = (1.0, 1.5)
-SEEDS = (7, 42)
-
-
-def write_sweep(runs, name: str, trained: bool = True) -> None:
-    """A record for each of two clips, guidance scales and seeds, whose results are the clips themselves, and a
-    failure."""
-    cells = {(scale, seed): [] for scale in GUIDANCE for seed in SEEDS}
-    for i, clip in enumerate(CLIPS):
-        for scale in GUIDANCE:
-            for seed in SEEDS:
-                record = f"{i}{scale * 10:.0f}{seed}"
-                told = content(record, f"{clip}__{clip}", ("female", "male")[i], seed, scale)
-                path = SHIPPED_DIR / f"{clip}.mp4"
-                told["pair"]["clip"] = {"name": path.name, "sha256": input_sha256(path), "path": str(path)}
-                told["preset"]["guidance_from"] = "given"
-                told["model"]["trained"] = trained
-                told |= {"made": "2026-11-25T16:57:53Z", "versions": {"torch": "2.14.1"}}
-                told["model"]["weights_sha256"] = {"unet": "ead3d2ca"}
-                value = 0.1 * i + 0.01 * scale + 0.001 * seed
-                with RecordStore(runs).new(record) as folder:
-                    os.link(path, folder / RESULT_FILE)
-                    metrics = {"lpips_alex_mouth": entry("lpips_alex_mouth", value, network="LPIPS v0.1 alex")}
-                    write_json(folder / METRICS_FILE, metrics | {"psnr": entry("psnr", 30 + value)})
-                    write_json(folder / RECORD_FILE, told)
-                cells[scale, seed].append({"record": record, "status": "done", "pair": f"{clip}__{clip}"})
-    failed = {
-        "record": None,
-        "status": "failed",
-        "pair": "g-x__g-x",
-        "stage": "align",
-        "reason": HOSTILE,
-        "trace": None,
-    }
-    cells[GUIDANCE[0], SEEDS[0]].append(failed)
-    for (scale, seed), outcomes in cells.items():
-        overrides = [f"sampler.guidance_scale={scale}", f"sampler.seed={seed}"]
-        cell = {"overrides": overrides, "noted": 0.0, "outcomes": outcomes}
-        write_json(sweep_folder(runs, name) / f"cells/{scale}_{seed}.json", cell)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from short_clips import clip_folder, cut
+from sweep_command import sweep
 
 from latentsync.lab.commands.measure import main as measure_command
 from latentsync.lab.figures.curves import sweep_figure
@@ -20,48 +19,11 @@ from latentsync.lab.records.store import RecordStore
 from latentsync.lab.sweeps.summary import table_text
 from latentsync.lab.tables.tidy import collect_wide
 
-ROOT = Path(__file__).resolve().parents[1]
-
-# `latentsync run`, killed at once when it hands the given number of frames to encoders
-KILLED_AT_FRAME = """
-import os, signal, sys
-from latentsync import media
-from latentsync.__main__ import main
-
-write, frames = media.VideoWriter.write, []
-
-def write_or_die(self, frame):
-    frames.append(self)
-    if len(frames) == {number}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return write(self, frame)
-
-media.VideoWriter.write = write_or_die
-sys.exit(main(["run", *sys.argv[1:]]))
-"""
-
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     """A folder with one clip and a short voice per gender."""
     return clip_folder(tmp_path_factory.mktemp("clips"), 1.2, ("g-clara", "m-oskar"))
-
-
-def sweep(clips, runs, *overrides, model="mini", wait=True, killed_at_frame=None):
-    """`latentsync run -m` over two seeds, quick and without tracker unless told otherwise."""
-    run = ["-m", "latentsync", "run"]
-    if killed_at_frame is not None:
-        run = ["-c", KILLED_AT_FRAME.format(number=killed_at_frame)]
-    command = [
-        sys.executable, *run, "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
-        f"model.pretrained={model}", "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "metrics=none",
-        "tracker=none", *overrides,
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if not wait:
-        return process
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +47,7 @@ def test_a_killed_sweep_finishes_with_every_record_once(finished):
     assert seen == {(pair, seed) for pair in ("g-clara__g-voice", "m-oskar__m-voice") for seed in (1, 2)}
     assert all(os.stat(RecordStore(runs).find(i).video_path).st_mtime_ns == t for i, t in survived.items())
     assert not list((runs / "records").glob(".part-*"))
-    assert "found, nothing to do" in output and "4 records, 0 failures" in output
+    assert "cached, nothing to do" in output and "4 records, 0 failures" in output
 
 
 def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, clips, untrained):

@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from short_clips import cut
-from test_pipeline import CLIP, FAST, SHIPPED_DIR
+from short_run import CLIP, FAST
 
 from latentsync.config import RuntimeOptions
 from latentsync.generation import kept
 from latentsync.generation.stage_cache import STAGE_VERSIONS, StageCache, stage_key
+from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.pipeline import LipsyncPipeline
 
 FULL = """

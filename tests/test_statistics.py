@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sweep_tables import sweep_table
 
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import compare_all, gender_interaction, paired_difference
@@ -152,24 +153,6 @@ def test_the_fewest_clips_are_the_first_that_can_show_anything():
         assert sign_flip_p(ones, draws_for(comparisons))[0] * comparisons <= 0.05
         assert 2 * comparisons / math.comb(2 * each, each) <= 0.05 < 2 * comparisons / math.comb(2 * each - 2, each - 1)
     assert needed_clips(1) == 6 and needed_clips_of_two(1) == 4
-
-
-# --- tables ---
-
-
-def sweep_table(clips: int, effects: dict[float, float], gender: str = "female", seed: int = 0) -> pd.DataFrame:
-    """Records of clips with two voices and two seeds; the sync of a clip at a setting has the setting's effect."""
-    generator = np.random.default_rng(seed)
-    rows = []
-    for clip in range(clips):
-        own = generator.normal(0, 1)
-        for setting, effect in effects.items():
-            answer = generator.normal(effect, 0.3)
-            for voice in "ab":
-                for number in range(2):
-                    sync = 5 + own + answer + generator.normal(0, 0.1)
-                    rows.append((f"{gender}{clip}", voice, gender, number, setting, sync))
-    return pd.DataFrame(rows, columns=["clip", "voice", "gender", "seed", "guidance_scale", "sync"])
 
 
 def test_a_pair_is_of_one_clip_voice_and_seed_and_a_clip_is_one_value():

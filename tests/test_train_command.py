@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from test_training_loop import OPTIONS, FrequencyTask, Waves, curve
+from waves import OPTIONS, FrequencyTask, Waves, curve
 
 from latentsync.errors import OptionError
 from latentsync.lab.commands import train as train_command

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from test_report import write_sweep
+from written_sweep import write_sweep
 
 from latentsync.lab.pages.write import write_report
 

@@ -1,7 +1,7 @@
 """The explorer and the blind rating in a real JupyterLab: videos play in step, a slider and a vote are answered."""
 
 import pytest
-from test_lab import cell_with, run_all_cells
+from notebook_pages import cell_with, run_all_cells
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,43 @@
+"""A sweep as a user starts it: the command in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# `latentsync run`, killed at once when it hands the given number of frames to encoders
+KILLED_AT_FRAME = """
+import os, signal, sys
+from latentsync import media
+from latentsync.__main__ import main
+
+write, frames = media.VideoWriter.write, []
+
+def write_or_die(self, frame):
+    frames.append(self)
+    if len(frames) == {number}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, frame)
+
+media.VideoWriter.write = write_or_die
+sys.exit(main(["run", *sys.argv[1:]]))
+"""
+
+
+def sweep(clips, runs, *overrides, model="mini", wait=True, killed_at_frame=None):
+    """`latentsync run -m` over two seeds, quick and without tracker unless told otherwise."""
+    run = ["-m", "latentsync", "run"]
+    if killed_at_frame is not None:
+        run = ["-c", KILLED_AT_FRAME.format(number=killed_at_frame)]
+    command = [
+        sys.executable, *run, "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}",
+        f"model.pretrained={model}", "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "metrics=none",
+        "tracker=none", *overrides,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if not wait:
+        return process
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
