@@ -273,14 +273,14 @@ def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: 
 def networks(wanted: MetricsConfig) -> Networks:
     """The networks that the wanted measures need and that this machine has."""
     loaded = Networks()
-    if wanted.sync_mini:
+    if "sync_mini" in wanted.families:
         loaded = _with(loaded, "sync_mini", *_embedded_syncnet())
-    if wanted.stable_syncnet:
+    if "stable_syncnet" in wanted.families:
         loaded = _with(loaded, "stable_syncnet", *_stable_syncnet())
-    if wanted.syncnet:
+    if "syncnet" in wanted.families:
         loaded = _with(loaded, "syncnet", *_published(SYNCNET, load_syncnet))
         loaded = _with(loaded, "s3fd", *_published(S3FD_FACES, load_s3fd))
-    if wanted.identity:
+    if "identity" in wanted.families:
         loaded = _with(loaded, "identity", *_recogniser())
     return loaded
 
