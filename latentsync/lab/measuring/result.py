@@ -286,7 +286,7 @@ def networks(wanted: MetricsConfig) -> Networks:
 
 
 def _with(loaded: Networks, name: str, network: torch.nn.Module | None, fact: str) -> Networks:
-    """`told` is a hash where there is a network, and a reason where there is none."""
+    """The networks with one more; `fact` is its hash, or the reason why there is none."""
     if network is None:
         return replace(loaded, missing={**loaded.missing, name: fact})
     return replace(loaded, **{name: network}, hashes={**loaded.hashes, name: fact})
