@@ -14,9 +14,9 @@ from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages.contents import WORDS, Page, gather, shown
 from latentsync.lab.pages.media import PAGE_BYTES, embed_videos, link_videos
+from latentsync.lab.pages.player import PAGES_DIR, SCRIPT, STYLES, page_file
 
 REPORT_FILE = "report.html"
-PAGES_DIR = Path(__file__).parent
 VIDEO_CHOICES = ("embed", "link")
 
 
@@ -27,7 +27,8 @@ def rendered(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"shown": shown, "signed": lambda value: shown(value) if pd.isna(value) else f"{value:+.4g}"}
-    css, js = ((PAGES_DIR / f"report.{kind}").read_text() for kind in ("css", "js"))
+    css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
+    js = "\n".join(page_file(name) for name in (SCRIPT, "report.js"))
     return environment.get_template("report.html.j2").render(
         page=page,
         words=WORDS,
