@@ -77,6 +77,7 @@ class Explorer:
     Attributes:
         table: of the records in view, as `collect_wide` gives it.
         record: what the sliders are at; None where it is missing.
+        overrides: of the configuration, for records that are made.
         widget: everything, for a place in a larger layout.
     """
 
@@ -101,7 +102,7 @@ class Explorer:
             MediaError: there is no record; one is needed to be like.
         """
         self.runs_dir, self.sweep = Path(runs_dir), sweep
-        self._model, self._overrides, self._metrics = model, tuple(overrides), tuple(metrics)
+        self._model, self.overrides, self._metrics = model, tuple(overrides), tuple(metrics)
         self._inputs = None if inputs is None else Path(inputs)
         self._store, self._maker = RecordStore(self.runs_dir), Maker()
         self._made: list[str] = []
@@ -320,7 +321,7 @@ class Explorer:
             return
         try:
             like = self._store.find(self._kin().iloc[0]["record"])
-            job = job_like(like, **self.settings, model=self._model, overrides=self._overrides, inputs=self._inputs)
+            job = job_like(like, **self.settings, model=self._model, overrides=self.overrides, inputs=self._inputs)
         except LatentSyncError as error:
             self.status.value = _warning(str(error))
             return
