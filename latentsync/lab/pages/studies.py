@@ -15,11 +15,11 @@ from latentsync.errors import MediaError
 from latentsync.files import write_text
 from latentsync.lab.analysis.comparisons import as_presets, clip_differences, compare_all
 from latentsync.lab.analysis.conclusions import METRICS, interactions
-from latentsync.lab.analysis.intervals import (, interval_text
+from latentsync.lab.analysis.intervals import (
     ALPHA,
-    Interval,
     detectable_difference,
     detectable_difference_of_two,
+    interval_text,
     mean_interval,
 )
 from latentsync.lab.figures import curves
