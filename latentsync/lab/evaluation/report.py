@@ -28,7 +28,7 @@ def identity(bench: Bench) -> dict:
     """What rows of two runs must have in common to stand in one table."""
     hashes = {**bench.pipe.weight_hashes, "syncnet": state_dict_sha256(bench.syncnet.state_dict())}
     parts = {"protocol_version": PROTOCOL_VERSION, "weights_sha256": hashes, "plan": asdict(bench.plan)}
-    return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).dtype}
+    return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).runtime.dtype}
 
 
 def earlier_rows(folder: Path, wanted: dict) -> list[dict]:
