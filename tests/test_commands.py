@@ -131,7 +131,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "run": (["sampler.sed=1"], "did you mean sampler.seed"),
     "sensitivity": (["--clips", "1", "--output", "{folder}"], "--clips is 1"),
     "speakers": (["make", "--output_dir", "{folder}", "--size", "255"], "even number"),
-    "status": (["{folder}"], "is no runs folder"),
+    "status": (["{folder}"], "is not a runs folder"),
     "train": (["train=gan"], "Could not find 'train/gan'"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
     "pictures": (["studies", "--studies", "{folder}"], "{folder}"),
