@@ -47,7 +47,7 @@ def test_outputs_skipping_and_changed_settings(folder, untrained, tmp_path, caps
 
     assert run(folder, out, model) == 0
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == made
-    assert capsys.readouterr().out.count("found, nothing to do") == 2
+    assert capsys.readouterr().out.count("cached, nothing to do") == 2
 
     assert run(folder, out, "--guidance_scale", "2.5", "--seed", "7", model) == 0
     assert "guidance_scale 2.5 (given)" in capsys.readouterr().out

@@ -130,7 +130,7 @@ def test_configurations_of_ones_own_are_planned_and_make_no_record(flags, own_co
     assert asked.config.name == "mine" and len(asked.cells) == 2
     assert plan.answer(asked) == 0
     printed = capsys.readouterr().out
-    assert "2 cells, 2 records: 0 found, 2 to make" in printed
+    assert "2 cells, 2 records: 0 cached, 2 to make" in printed
     assert all(f"sampler.seed={seed}" in printed for seed in (1, 2))
     assert RecordStore(tmp_path).all() == []
     assert [run.options.sampler.num_inference_steps for run in plan.runs_of(asked)] == [3, 3]
@@ -214,7 +214,7 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told
     capsys.readouterr()
     status, (left,) = run(overrides)
     assert (status, left) == (1, {**failure, "status": "skipped"})
-    assert "1 of the failures are of earlier runs and were left alone; add retry=failed" in capsys.readouterr().out
+    assert "1 of the failures are from earlier runs and were skipped; add retry=failed" in capsys.readouterr().out
     assert run([*overrides, "retry=failed"])[1][0]["status"] == "failed"
     assert run(overrides)[1][0]["status"] == "skipped"
     assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
@@ -323,14 +323,14 @@ def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(told, fini
     command = ["-m", *told(finished, "sampler.seed=1,2", "plan=true")]
     assert plan.answer(request.read(command)) == 0
     printed = capsys.readouterr().out
-    assert "2 cells, 2 records: 1 found, 1 to make, 0 failed" in printed
+    assert "2 cells, 2 records: 1 cached, 1 to make, 0 failed" in printed
     (record,) = RecordStore(finished).all()
     timings = record.content["timings_s"]
     size = sum(path.stat().st_size for path in record.folder.iterdir())
     expected = f"about {timings['total'] + timings['measure']:.0f} s one after the other and {size / 1e6:.1f} MB"
-    assert f"1 records will take {expected}, going by 1 earlier" in printed
+    assert f"1 records will take {expected} (estimated from 1 earlier" in printed
     assert plan.answer(request.read([*command, "video.width=64", "video.height=64"])) == 0
-    assert "2 records: time and disk unknown" in capsys.readouterr().out
+    assert "2 records: time and disk space unknown" in capsys.readouterr().out
     assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / request.PLAN_FILE).exists()
 
 

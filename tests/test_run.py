@@ -47,7 +47,7 @@ def test_a_killed_sweep_finishes_with_every_record_once(finished):
     assert seen == {(pair, seed) for pair in ("g-clara__g-voice", "m-oskar__m-voice") for seed in (1, 2)}
     assert all(os.stat(RecordStore(runs).find(i).video_path).st_mtime_ns == t for i, t in survived.items())
     assert not list((runs / "records").glob(".part-*"))
-    assert "found, nothing to do" in output and "4 records, 0 failures" in output
+    assert "cached, nothing to do" in output and "4 records, 0 failures" in output
 
 
 def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, clips, untrained):
