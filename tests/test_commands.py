@@ -122,7 +122,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "collect": (["{folder}", "--output", "{folder}/table.csv"], "no finished records"),
     "compare": (["{folder}", "--baseline", "1"], "no finished record"),
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
-    "measure": (["{folder}"], "holds no record"),
+    "measure": (["{folder}"], "has no record"),
     "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "holds no video"),
     "memory": (["--unet_config_path", "{folder}/none.yaml"], "none.yaml"),
     "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "holds no video"),
