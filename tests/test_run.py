@@ -149,4 +149,4 @@ def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_p
     assert "window_boundary_ratio" in collect_wide(runs, "test")
     capsys.readouterr()
     assert measure_command(asked) == 0
-    assert capsys.readouterr().out.count("has them all") == 2
+    assert capsys.readouterr().out.count("has all metrics") == 2
