@@ -1,4 +1,4 @@
-"""Audio-driven lip sync with LatentSync: a video and a voice walk in, a lip-synced video walks out."""
+"""Audio-driven lip sync with LatentSync: from a video and a voice to a lip-synced video."""
 
 from typing import TYPE_CHECKING
 

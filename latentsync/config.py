@@ -13,11 +13,12 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from latentsync.errors import OptionError
 from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SPEAKER_GENDERS = ("female", "male")
 GENDERS = (*SPEAKER_GENDERS, "neutral")  # of a clip: "neutral" where the speaker's is unknown
 MASKS = ("mask", "mask2", "mask3", "mask4")
@@ -259,7 +260,7 @@ class Options:
         return {name: named[name] for name in recorded_infos()}
 
 
-def takes_options(**defaults: Any) -> Callable[[Callable], Callable]:
+def takes_options(**defaults: Any) -> Callable[[Decorated], Decorated]:
     """Decorates a function with `**options`: its signature and docstring then list every option of `Options`.
 
     Options that the function names itself are left to it.
@@ -268,20 +269,20 @@ def takes_options(**defaults: Any) -> Callable[[Callable], Callable]:
         defaults: of this function, where they differ from the options' own.
     """
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: Decorated) -> Decorated:
         signature = inspect.signature(function)
         parameters = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
         lines = [inspect.cleandoc(function.__doc__ or ""), "", "Options:"]
         wrapper = textwrap.TextWrapper(110, " " * 8, " " * 12, break_long_words=False, break_on_hyphens=False)
         for kind in SECTIONS.values():
-            lines.append(f"    {kind.__doc__.rstrip('.')}:")
+            lines.append(f"    {(kind.__doc__ or kind.__name__).rstrip('.')}:")
             types = {one.name: one.type for one in fields(kind)}
             for info in section_infos(kind):
                 if info.name not in signature.parameters:
                     facts = {"default": defaults.get(info.name, info.default), "annotation": types[info.name]}
                     parameters.append(inspect.Parameter(info.name, inspect.Parameter.KEYWORD_ONLY, **facts))
                     lines.append(wrapper.fill(info.described(facts["default"])))
-        function.__signature__ = signature.replace(parameters=parameters)
+        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         function.__doc__ = "\n".join(lines)
         return function
 

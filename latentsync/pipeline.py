@@ -152,6 +152,7 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         clip, voice, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
         cache, reference = self._pair_cache, options.video.reference
+        assert reference is not None  # the options are resolved
         info = media.probe(clip, VIDEO_RATE_HZ)
         with watch.stage("audio"):
             waveform = media.read_sound(voice, SOUND_RATE_HZ)
@@ -258,7 +259,7 @@ class LipsyncPipeline(LipsyncNetworks):
         callback_on_step_end: Callable | None = None,
     ) -> LipsyncOutput:
         """As `__call__`, with the options as objects."""
-        targets = [(Path(video_out_path), video_mask_path and Path(video_mask_path))]
+        targets = [(Path(video_out_path), Path(video_mask_path) if video_mask_path else None)]
         (output,) = self.run_together(video_path, audio_path, targets, [options], on_progress, callback_on_step_end)
         return output
 

@@ -187,7 +187,7 @@ def test_names_of_two_versions_in_one_file_are_refused(tmp_path):
         ({"resolution": 250}, "width is 250"),
         ({"resolution": True}, "width is True"),
         ({"num_frames": 0}, "num_frames is 0"),
-        ({"num_frames": "16"}, "num_frames is 16"),
+        ({"num_frames": "16"}, "num_frames is '16'"),
         ({"mask_image_path": "masks/nose.png"}, "mask 'nose' is unknown"),
         ({"mask_image_path": 2}, "mask_image_path 2; a file name"),
         ({"video_fps": 30}, "video_fps 30; the published networks have 25"),

@@ -1,1 +1,1 @@
-"""Files to networks, exactly or not at all."""
+"""Networks from model folders and checkpoint files, loaded exactly or not at all."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from latentsync import media, weights
+from latentsync.config import DEFAULT_SIZE_PX
 from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops
@@ -43,7 +44,6 @@ SYNC_MINI_MODEL = "mini"
 SYNCNET, S3FD_FACES = "auxiliary/syncnet_v2.model", "auxiliary/sfd_face.pth"
 STABLE_SYNCNETS = ("latentsync-1.6/stable_syncnet.pt", "latentsync-1.5/stable_syncnet.pt")
 HASH_DIGITS = 12
-DEFAULT_SIZE_PX = 256
 Item = TypeVar("Item")
 
 
@@ -275,20 +275,20 @@ def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: 
 def networks(wanted: MetricsConfig) -> Networks:
     """The networks that the wanted metrics need, as far as this machine has them."""
     loaded = Networks()
-    if wanted.sync_mini:
+    if "sync_mini" in wanted.families:
         loaded = _with(loaded, "sync_mini", *_embedded_syncnet())
-    if wanted.stable_syncnet:
+    if "stable_syncnet" in wanted.families:
         loaded = _with(loaded, "stable_syncnet", *_stable_syncnet())
-    if wanted.syncnet:
+    if "syncnet" in wanted.families:
         loaded = _with(loaded, "syncnet", *_published(SYNCNET, load_syncnet))
         loaded = _with(loaded, "s3fd", *_published(S3FD_FACES, load_s3fd))
-    if wanted.identity:
+    if "identity" in wanted.families:
         loaded = _with(loaded, "identity", *_recogniser())
     return loaded
 
 
 def _with(loaded: Networks, name: str, network: torch.nn.Module | None, fact: str) -> Networks:
-    """`told` is a hash where there is a network, and a reason where there is none."""
+    """The networks with one more; `fact` is its hash, or the reason why there is none."""
     if network is None:
         return replace(loaded, missing={**loaded.missing, name: fact})
     return replace(loaded, **{name: network}, hashes={**loaded.hashes, name: fact})

@@ -116,7 +116,7 @@ def assemble(
     if output_dir.exists() and not _may_be_replaced(output_dir):
         raise OptionError(f"{output_dir} is there and holds no model; name a new folder with --output_dir")
     with whole_folder(output_dir) as unfinished:
-        shutil.copytree(base, unfinished, ignore=shutil.ignore_patterns(".*"))
+        shutil.copytree(base, unfinished, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         _write(unfinished, parts, index)
 
 

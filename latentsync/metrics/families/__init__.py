@@ -1,6 +1,6 @@
-"""What is measured together: each family sees the frames of a result go by once and then tells its values.
+"""Families: measures that are computed together. Each reads the frames of a result once and then gives its values.
 
-`base` says what they are shown; `pictures`, `lips` and `synchrony` hold them; `FAMILIES` is all of them by name.
+`base` defines their input; `pictures`, `lips` and `synchrony` hold the families; `FAMILIES` lists all of them by name.
 """
 
 from latentsync.metrics.families.base import Batch, Family, Networks, Subject
