@@ -201,7 +201,7 @@ def parser():
         (["--xyzzy"], "choose one of --help, --guidance_scale, --seed, --dtype"),
         ([], "required: --seed"),
         (["--seed", "10"], "10 is out of range; give a number from 0 to 9"),
-        (["--seed", "many"], "'many' is no number"),
+        (["--seed", "many"], "'many' is not a number"),
         (["--seed", "1", "--dtype", "float31"], "--dtype is 'float31'; did you mean float32?"),
     ],
 )

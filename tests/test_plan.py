@@ -169,10 +169,10 @@ def test_a_changed_configuration_of_ones_own_is_another_plan(is_swept, own_conf,
 @pytest.mark.parametrize(
     ("flags", "refusal"),
     [
-        (["--config-dir={}/there"], "--config-dir .*/there is no folder"),
-        (["--config-path={}/there"], "--config-path .*/there is no folder"),
+        (["--config-dir={}/there"], "--config-dir .*/there is not a folder"),
+        (["--config-path={}/there"], "--config-path .*/there is not a folder"),
         (["--config-path=conf"], f"--config-path conf is relative.*give {Path('conf').absolute()}"),
-        (["hydra.searchpath=[file://{}/there]"], "searchpath names file://.*/there, which is no folder"),
+        (["hydra.searchpath=[file://{}/there]"], "searchpath names file://.*/there, which is not a folder"),
         (["hydra.searchpath={}"], "searchpath must be a list"),
         (["--config-dir={}", "--config-name=rot"], "--config-name rot is unknown; did you mean root"),
         (["--config-dir={}", "--config-name=bare"], "bare has no .*runs_dir.*; begin its defaults with config"),
@@ -314,7 +314,7 @@ def test_a_finished_sweep_is_answered_without_jobs_and_networks(told, finished, 
     assert "20 records, 0 failures" in capsys.readouterr().out
     answer = subprocess.run([sys.executable, "-c", ANSWERED, *command], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("nothing to do: 20 cells, all 20 records are there\n")
+    assert answer.stdout.startswith("nothing to do: 20 cells, all 20 records exist\n")
     shutil.rmtree(RecordStore(runs).all()[0].folder)
     assert plan.answer(request.read(command)) is None
 
@@ -367,7 +367,7 @@ def test_status_tells_what_is_missing_and_which_records_are_broken(told, finishe
     for edited, told_of in (
         ({**content, "options": {**content["options"], "seed": 7}}, "options.seed"),
         ({**content, "identity": {**content["identity"], "attention": "none"}}, "the identity"),
-        ({**content, "id": "0" * 16}, "is of 0000000000000000"),
+        ({**content, "id": "0" * 16}, "belongs to 0000000000000000"),
     ):
         write_json(record.folder / "record.json", edited)
         assert status_command([str(runs)]) == 1

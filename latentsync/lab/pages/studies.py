@@ -85,9 +85,9 @@ def gender_presets(table: pd.DataFrame) -> Results:
         "presets": curves.differences(by_preset, "preset", "neutral", METRICS),
     }
     parts = [
-        f"Each clip with the preset of its gender, or of the other one, less {NEUTRAL} for all:",
+        f"Each clip with the preset of its gender, or of the other one, minus {NEUTRAL} for all:",
         differences_text(by_preset, METRICS, "preset", "neutral"),
-        "The effect of a guidance scale on women less its effect on men:",
+        "The effect of a guidance scale on women minus its effect on men:",
         interactions_text(table, METRICS, "guidance_scale", NEUTRAL),
     ]
     return Results(figures, "\n\n".join(parts))
@@ -139,7 +139,7 @@ STUDIES: dict[str, Callable[[pd.DataFrame], Results]] = {
 def differences_text(
     table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: float | str, within: Sequence[str] = ()
 ) -> str:
-    """Each setting less the baseline as a Markdown table; bold where Holm's test over all of them shows a difference.
+    """Each setting minus the baseline as a Markdown table; bold where Holm's test over all of them shows a difference.
 
     Arguments and errors as of `analysis.comparisons.compare_all`.
     """
@@ -150,7 +150,7 @@ def differences_text(
         rows.append(
             {
                 "measure": f"`{row.metric}`",
-                column: f"{_setting(row.setting)} less {_setting(baseline)}",
+                column: f"{_setting(row.setting)} minus {_setting(baseline)}",
                 "clips": len(values),
                 "difference": _number(values.mean(), row.p_holm <= ALPHA),
                 "95 %, Student's t": _interval(mean_interval(values)),
@@ -176,7 +176,7 @@ def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, 
         rows.append(
             {
                 "measure": f"`{one.metric}`",
-                column: f"{_setting(one.setting)} less {_setting(baseline)}",
+                column: f"{_setting(one.setting)} minus {_setting(baseline)}",
                 **{
                     f"{name} ({n})": _number(d)
                     for name, n, d in zip(SPEAKER_GENDERS, one.clips, one.differences, strict=True)
