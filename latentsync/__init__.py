@@ -1,4 +1,4 @@
-"""Audio-driven lip sync with LatentSync: a video and a voice walk in, a lip-synced video walks out."""
+"""Audio-driven lip sync with LatentSync: a clip and a voice in, a lip-synced video out."""
 
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,10 @@ __version__ = "0.1.0"
 __all__ = ["LipsyncPipeline", "__version__"]
 
 
-if not TYPE_CHECKING:  # a type checker would take any name to be there
+if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """`latentsync.LipsyncPipeline`, for which torch is imported only when it is asked for."""
+        """Gives `latentsync.LipsyncPipeline`; torch is imported at the first use of this name only."""
         if name == "LipsyncPipeline":
             from latentsync.pipeline import LipsyncPipeline
 
