@@ -403,7 +403,7 @@ def test_verify_reads_every_file_again(here, monkeypatch, capsys):
     assert main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"new/unet.pt: right ({path})"
-    assert lines[1].startswith("first/unet.pt: not to be checked") and sha256(b"first") in lines[1]
+    assert lines[1].startswith("first/unet.pt: cannot be checked") and sha256(b"first") in lines[1]
     assert lines[2] == "checkpoints/unet.pt: right, it is old/unet.pt"
     status = path.stat()
     path.write_bytes(b"nov")  # same size, same time: only reading tells

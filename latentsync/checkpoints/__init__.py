@@ -1,1 +1,1 @@
-"""Files to networks, exactly or not at all."""
+"""Loads networks from files, completely or not at all."""

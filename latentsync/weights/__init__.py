@@ -1,9 +1,9 @@
 """Pretrained weights: which exist, where each comes from, and whether a file is the right one.
 
-Knows nothing of the networks that use them. Reads from the inside out: `addresses` (as messages show them),
-`catalogue` (what exists), `folders` and `hashes` (files on this machine), `store` (finding and checking), `carriers`
-and `hub` (bringing), `sources` (from wherever it is). Nothing that is fetched is installed, built, imported or
-executed.
+This package knows nothing of the networks that use the weights. Its modules, each of which uses those before it:
+`addresses` (as messages show them), `catalogue` (which weights exist), `folders` and `hashes` (files on this machine),
+`store` (finds and checks a weight), `carriers` and `hub` (download it), `sources` (locates or fetches it). Downloaded
+files are never installed, built, imported or executed.
 """
 
 from latentsync.weights.catalogue import (
