@@ -1,6 +1,6 @@
-"""What is measured together: each family sees the frames of a result go by once and then tells its values.
+"""Families of measures that are computed together: each sees the frames of a result once, then gives its values.
 
-`base` says what they are shown; `pictures`, `lips` and `synchrony` hold them; `FAMILIES` is all of them by name.
+`base` defines their inputs; `pictures`, `lips` and `synchrony` hold the families; `FAMILIES` lists all by name.
 """
 
 from latentsync.metrics.families.base import Batch, Family, Networks, Subject
