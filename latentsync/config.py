@@ -12,10 +12,9 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, did_you_mean
 from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -243,9 +242,7 @@ class Options:
         known = sorted(set().union(*sections.values()))
         for name in named:
             if name not in known:
-                near = get_close_matches(name, known, 1, 0.5)
-                hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
-                raise OptionError(f"the option {name} is unknown; {hint}")
+                raise OptionError(f"the option {name} is unknown; {did_you_mean(name, known, 0.5)}")
         return Options(**{
             name: replace(getattr(self, name), **{key: value for key, value in named.items() if key in names})
             for name, names in sections.items()

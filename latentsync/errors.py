@@ -4,6 +4,9 @@ Every error derived from `LatentSyncError` comes from the input or the set-up: c
 traceback, and a folder or sweep goes on with the next pair. Any other exception is a bug of this program.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class LatentSyncError(Exception):
     """Base of all errors that the user can fix by changing the input, the options or the set-up."""
@@ -27,3 +30,10 @@ class WeightsError(LatentSyncError):
 
 class MemoryShortageError(LatentSyncError):
     """The device has too little memory for the chosen sizes."""
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """How a message about a mistaken name goes on: "did you mean crf?", or all known names where none is close."""
+    names = [str(each) for each in known]
+    close = get_close_matches(name, names, 1, cutoff)
+    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"

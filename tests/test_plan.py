@@ -21,7 +21,8 @@ from latentsync.lab.commands.status import main as status_command
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import CellConfigs, composing, configured
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.records.store import RecordStore, record_id
+from latentsync.lab.records.identity import record_id
+from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import sweep_cells
 from latentsync.lab.sweeps import plan, request
 from latentsync.lab.sweeps.costs import Work

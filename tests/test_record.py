@@ -12,8 +12,8 @@ from latentsync.config import Options, RuntimeOptions, SamplerOptions
 from latentsync.files import write_json
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
-from latentsync.lab.records.identity import identity
-from latentsync.lab.records.store import RECORD_FILE, RecordStore, record_id
+from latentsync.lab.records.identity import identity, record_id
+from latentsync.lab.records.store import RECORD_FILE, RecordStore
 from latentsync.pipeline import LipsyncPipeline
 
 PAIR = Pair(SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav", "female")

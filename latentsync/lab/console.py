@@ -1,4 +1,7 @@
-"""The terminal: arguments and help, progress bars, and how every command ends (a message and an exit status)."""
+"""The terminal: arguments, help and refused options, progress bars, and how every command ends.
+
+A command ends with one message and an exit status, see `command`.
+"""
 
 import argparse
 import os
@@ -6,13 +9,12 @@ import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import wraps
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, did_you_mean
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
@@ -78,7 +80,7 @@ class ArgumentParser(argparse.ArgumentParser):
         """Refuses a value that is not among the argument's choices, and gives the closest choice."""
         if action.choices is not None and value not in action.choices:
             name = "/".join(action.option_strings) or action.dest
-            raise argparse.ArgumentError(None, f"{name} is {value!r}{alternatives(str(value), action.choices)}")
+            raise argparse.ArgumentError(None, f"{name} is {value!r}; {did_you_mean(str(value), action.choices)}")
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with one line and status 2."""
@@ -114,15 +116,8 @@ def unknown_option(arguments: Iterable[str], known: Sequence[str]) -> str | None
         if name == "--":
             break
         if name.startswith("--") and " " not in name and not any(option.startswith(name) for option in known):
-            return f"there is no option {name}{alternatives(name, known)}"
+            return f"there is no option {name}; {did_you_mean(name, known)}"
     return None
-
-
-def alternatives(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the closest known name, or all known names."""
-    known = [str(each) for each in known]
-    close = get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]}?" if close else f"; choose one of {', '.join(known)}"
 
 
 def refuse_unknown_option(arguments: Iterable[str], known: Sequence[str]) -> None:

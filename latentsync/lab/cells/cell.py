@@ -28,7 +28,7 @@ from latentsync.lab.measuring.result import Result, is_own_voice, labelled, meas
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.content import content
-from latentsync.lab.records.identity import identity
+from latentsync.lab.records.identity import identity, record_id
 from latentsync.lab.records.store import (
     CURVES_FILE,
     MASK_FILE,
@@ -36,7 +36,6 @@ from latentsync.lab.records.store import (
     RECORD_FILE,
     RESULT_FILE,
     RecordStore,
-    record_id,
 )
 from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline

@@ -1,4 +1,7 @@
-"""The commands, one module each. A command reads its arguments, calls the library and returns an exit status."""
+"""The commands, one module each. A command reads its arguments, calls the library and returns an exit status.
+
+Every file in this folder is a command; there is no other list of them.
+"""
 
 import ast
 import sys
@@ -43,8 +46,9 @@ def dispatch(arguments: list[str]) -> int:
         return 0
     name = name.replace("_", "-")
     if name not in names():
-        from latentsync.lab.console import MISUSED, alternatives
+        from latentsync.errors import did_you_mean
+        from latentsync.lab.console import MISUSED
 
-        print(f"error: there is no command {name}{alternatives(name, names())}", file=sys.stderr)
+        print(f"error: there is no command {name}; {did_you_mean(name, names())}", file=sys.stderr)
         return MISUSED
     return import_module(f"{__name__}.{name.replace('-', '_')}").main(rest)

@@ -293,7 +293,7 @@ def speed(bench: Bench) -> list[Row]:
         f"files to file, 512x512 px, {plan.steps} steps, guidance {GUIDANCE_SCALE:g}, call {plan.speed_calls}, "
         "by the pipeline's own timings"
     )
-    note = f"{bench.pipe.device} in {bench.options(1).dtype}, {torch.get_num_threads()} threads"
+    note = f"{bench.pipe.device} in {bench.options(1).runtime.dtype}, {torch.get_num_threads()} threads"
     return [_row("speed", "speed", "frames/s", protocol, bench.frames_per_second(), None, 1, Bar(5), {}, note=note)]
 
 

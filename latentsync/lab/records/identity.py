@@ -5,15 +5,30 @@ seed, and a version of each stage that is raised by hand. It does not cover path
 batching, device, threads or git.
 """
 
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
 from latentsync.config import Options, recorded_infos
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
-from latentsync.generation.stage_cache import STAGE_VERSIONS, input_sha256
 from latentsync.lab.options.pairs import Pair
-from latentsync.pipeline import LipsyncPipeline
+
+if TYPE_CHECKING:
+    from latentsync.pipeline import LipsyncPipeline
+
+ID_LENGTH = 16  # hex digits: 64 bits
 
 
-def identity(pair: Pair, pipeline: LipsyncPipeline, options: Options) -> dict:
+def record_id(parts: dict) -> str:
+    """The id of a record: the first digits of the SHA-256 of its identity as canonical JSON."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
+
+
+def identity(pair: Pair, pipeline: "LipsyncPipeline", options: Options) -> dict:
     """Everything that the id of a record covers, in readable form."""
+    from latentsync.generation.stage_cache import STAGE_VERSIONS, input_sha256  # with torch, which ids do without
+
     infos = recorded_infos()
     device_draws = {"rng_device": pipeline.device.type} if options.sampler.rng == "reference" else {}
     return {

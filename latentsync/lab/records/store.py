@@ -6,7 +6,6 @@ runs/sweeps/<name>/cells/<cell>.json             which records and failures belo
 runs/sweeps/<name>/plan.json                     which cells the sweep has
 """
 
-import hashlib
 import json
 import os
 import socket
@@ -27,13 +26,6 @@ RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.json"
 CURVES_FILE = "curves.json"
 CLAIM_PREFIX = ".claim-"
-ID_LENGTH = 16  # hex digits: 64 bits
-
-
-def record_id(parts: dict) -> str:
-    """The id of a record: the first digits of the SHA-256 of its identity as canonical JSON."""
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
 
 @dataclass(frozen=True)

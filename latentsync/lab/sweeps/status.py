@@ -7,7 +7,8 @@ from pathlib import Path
 from latentsync.errors import OptionError
 from latentsync.files import read_json
 from latentsync.lab.options.schema import sweep_folder
-from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore, record_id
+from latentsync.lab.records.identity import record_id
+from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.lab.records.sweeps import FAILED, sweep_cells, sweep_names
 from latentsync.lab.sweeps.request import PLAN_FILE, cell_key
 

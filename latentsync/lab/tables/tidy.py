@@ -12,7 +12,7 @@ import pandas as pd
 from latentsync.config import recorded_infos
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
-from latentsync.lab.records.content import facts_of_record
+from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_records
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from latentsync.lab.options.schema import TrackerConfig
-from latentsync.lab.records.content import facts_of_record
+from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.labels import run_name
 from latentsync.lab.records.store import Record
 
