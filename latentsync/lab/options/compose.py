@@ -39,7 +39,7 @@ def composing(known_keys: str = KNOWN_KEYS, sources: ConfigSources | None = None
     Raises:
         OptionError: a folder of the sources does not exist, or Hydra or OmegaConf refused something in the block.
     """
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals_told(known_keys):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals(known_keys):
         loader = SourcesLoader(sources or ConfigSources())
         loader.require_folders()
         GlobalHydra.instance().hydra.config_loader = loader
@@ -51,7 +51,7 @@ def _loader() -> SourcesLoader:
 
 
 @contextmanager
-def _refusals_told(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
+def _refusals(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -185,7 +185,7 @@ class CellConfigs:
         Raises:
             OptionError: a key, a choice or a value does not fit.
         """
-        with _refusals_told():
+        with _refusals():
             return self._composed(_parsed(overrides))
 
     def bases(self, cells: Iterable[list[str]]) -> list[DictConfig]:
@@ -194,7 +194,7 @@ class CellConfigs:
         Raises:
             OptionError: a choice does not fit.
         """
-        with _refusals_told():
+        with _refusals():
             choices = dict.fromkeys(tuple(o for o in cell if not _is_plain(o)) for cell in cells)
             return [self._base(others) for others in choices]
 
