@@ -202,7 +202,7 @@ def _make(take: _Take) -> None:
 
 
 def _sentences(voice: Voice, seed: int, seconds: tuple[float, float]) -> list[tuple[str, Speech]]:
-    """Two held-out sentences, drawn with the seed from those with a fitting or else the nearest length in this voice."""
+    """Two held-out sentences, drawn with the seed: of a fitting length in this voice, else of the nearest length."""
     least, most = seconds
     others, chosen = [], []
     for index in np.random.default_rng([seed, SENTENCE_SEED]).permutation(len(HELD_OUT_SENTENCES)):
