@@ -9,10 +9,10 @@ __version__ = "0.1.0"
 __all__ = ["LipsyncPipeline", "__version__"]
 
 
-if not TYPE_CHECKING:  # a type checker would take any name to be there
+if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """`latentsync.LipsyncPipeline`, for which torch is imported only when it is asked for."""
+        """Gives `latentsync.LipsyncPipeline`; torch is imported at the first use of this name only."""
         if name == "LipsyncPipeline":
             from latentsync.pipeline import LipsyncPipeline
 

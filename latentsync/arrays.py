@@ -1,4 +1,4 @@
-"""Shapes of NumPy arrays, as jaxtyping aliases. Without torch, so that videos, sound and landmarks load fast.
+"""Shapes of NumPy arrays, as jaxtyping aliases. Does not import torch, so video, sound and landmarks load fast.
 
 Letters: f frames, h height, k points, n samples, w width.
 """

@@ -1,11 +1,11 @@
-"""Every option of the library, each in one place: a field of a frozen dataclass with all that is known of it.
+"""Every option of the library, each defined in one place: a field of a frozen dataclass, with its metadata.
 
-From a field's metadata follow its check, its resolved form, the pipeline's keyword, the identity of a record, the
-columns, labels and words of tables, figures and reports, and what estimates of time look at. This module knows nothing
-of Hydra, and importing it is cheap.
+Everything else follows from a field's metadata: its check, the pipeline's keyword, its part in a record's identity, its
+columns, labels and words in tables, figures and reports, and its part in estimates of time. This module does not use
+Hydra, and importing it is cheap.
 
-`None` leaves an option open. It is filled in once, by `LipsyncPipeline.resolve`, from the gender's preset, the model or
-the device. The filled-in value is what is printed, recorded and hashed.
+`None` leaves an option open. `LipsyncPipeline.resolve` fills it in once, from the gender's preset, the model or the
+device. The filled-in value is printed, recorded and hashed.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from latentsync.option import OptionInfo, info_of, is_number, option, section_in
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SPEAKER_GENDERS = ("female", "male")
-GENDERS = (*SPEAKER_GENDERS, "neutral")  # of a clip: "neutral" where the speaker's is unknown
+GENDERS = (*SPEAKER_GENDERS, "neutral")  # of a clip: "neutral" if the speaker's gender is unknown
 MASKS = ("mask", "mask2", "mask3", "mask4")
 RNGS = ("own", "reference")
 LENGTHS = ("sound", "reference")
@@ -34,14 +34,14 @@ GUIDANCE_SCHEDULES = ("constant", "linear", "cosine", "interval")
 GUIDANCE_MASKS = ("uniform", "mouth")
 
 # About the sigmas (0.28, 5.42] that arXiv 2404.07724 found best for SD-XL, as shares of the noise of these models:
-# 0.073..0.813 for the published schedule, 0.068..0.750 for the embedded model's
+# 0.073..0.813 for the published schedule, 0.068..0.750 for the embedded model's.
 GUIDANCE_INTERVAL = (0.07, 0.8)
 
-DEFAULT_NUM_FRAMES = 8  # frames denoised together, where a model does not say
-DEFAULT_SIZE_PX = 256  # side of the aligned crop, where a model does not say
-MIN_DURATION_S = 0.2  # of a sound that lips can follow
+DEFAULT_NUM_FRAMES = 8  # frames denoised together, if the model does not say
+DEFAULT_SIZE_PX = 256  # side of the aligned crop, if the model does not say
+MIN_DURATION_S = 0.2  # the shortest sound that lips can follow
 MAX_SEED = 2**63 - 1
-MAX_STEPS = 999  # of 1000 training timesteps; the published schedule's offset of 1 leaves no room for one more
+MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
 
 
 def _check(section: Any) -> None:
@@ -64,8 +64,8 @@ class SamplerOptions:
         hint="20 is the usual choice", in_identity="always",
     )  # fmt: skip
     seed: int = option(
-        1247, "of all random numbers: the noise and the VAE's samples.", "seed {}", whole=True, least=0, most=MAX_SEED,
-        hint="1247 is the usual choice", in_identity="always",
+        1247, "seed of all random numbers: the noise and the VAE's samples.", "seed {}", whole=True, least=0,
+        most=MAX_SEED, hint="1247 is the usual choice", in_identity="always",
     )  # fmt: skip
     num_frames: int | None = option(
         None, "frames denoised together (a window). Open: the model's own.", "windows of {} frames", "window",
@@ -73,40 +73,41 @@ class SamplerOptions:
     )  # fmt: skip
     rng: str = option(
         "own",
-        'how random numbers are drawn. "own" gives the noise and each use of the VAE a generator of its own, so that '
-        'results depend neither on the device nor on the grouping of windows; "reference" draws in the original\'s '
-        'order from one generator.',
+        'how random numbers are drawn. "own" uses one generator for the noise and one for each use of the VAE, so '
+        'results depend neither on the device nor on how windows are grouped; "reference" draws all numbers from one '
+        "generator, in the original's order.",
         "rng {}", choices=RNGS, in_identity="always",
     )  # fmt: skip
     deepcache_interval: int = option(
         1,
-        "1 runs the whole network at every step, n at every n-th only (DeepCache); the original's `--enable_deepcache` "
-        "is 3.",
+        "1 runs the whole network at every step; n runs it at every n-th step only (DeepCache). The original's "
+        "`--enable_deepcache` is 3.",
         "DeepCache {}", "DeepCache", whole=True, least=1, hint="1 is off, the original has 3",
         in_identity="always", in_cost=True,
     )  # fmt: skip
     scheduler: str = option(
         "ddim",
-        'the solver. "ddim" as the original; "dpmpp_2m" (DPM-Solver++, second order, arXiv 2211.01095) and "unipc" '
-        "(second order, arXiv 2302.04867) come closer to the result of many steps at 20 and more.",
+        'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order, arXiv 2211.01095) and "unipc" '
+        "(second order, arXiv 2302.04867) come closer to the result of many steps, from 20 steps on.",
         "{}", choices=SCHEDULERS,
     )  # fmt: skip
     guidance_schedule: str = option(
         "constant",
-        'guidance over the steps. "constant" as the original; "linear" and "cosine" rise from 1 to 2 * guidance_scale '
-        '- 1, so that the mean is guidance_scale (arXiv 2404.13040); "interval" guides within guidance_interval only.',
+        'guidance over the steps. "constant" is the original\'s; "linear" and "cosine" rise from 1 to 2 * '
+        "guidance_scale - 1, so that the mean is guidance_scale (arXiv 2404.13040); "
+        '"interval" guides within guidance_interval only.',
         "{} guidance", "schedule", choices=GUIDANCE_SCHEDULES,
     )  # fmt: skip
     guidance_interval: tuple[float, float] | None = option(
         GUIDANCE_INTERVAL,
         "(low, high), shares of the noise from 0 (none left) to 1 (nothing else): guidance acts where low < share <= "
-        'high. Only the schedule "interval" looks at it (arXiv 2404.07724).',
+        'high. Only the schedule "interval" uses it (arXiv 2404.07724).',
         "guided in {}", "interval", is_open=True, absent=None,
     )  # fmt: skip
     guidance_mask: str = option(
         "uniform",
-        'where guidance acts. "uniform": everywhere; "mouth": only on what is generated, and what the mask keeps '
-        "follows the prediction with audio.",
+        'where guidance acts. "uniform": everywhere; "mouth": only in the generated region. Elsewhere the prediction '
+        "with audio is used without guidance.",
         "guidance in the {}", "guided", choices=GUIDANCE_MASKS,
     )  # fmt: skip
 
@@ -151,26 +152,27 @@ class VideoOptions:
     )  # fmt: skip
     length: str = option(
         "sound",
-        '"sound" makes the fewest frames that are not shorter than the sound; "reference" one or two more, as the '
-        "original does.",
+        'number of frames. "sound" makes just enough frames to cover the sound; "reference" makes one or two more, as '
+        "the original does.",
         "length by {}", choices=LENGTHS, in_identity="always",
     )  # fmt: skip
     geometry: str = option(
         "float32",
-        'numbers of the warps. "float32" is the best; "float16" moves faces as the original\'s 1.6 and late 1.5 do on '
-        'a GPU; "lanczos" aligns and reads them as its 1.0 does.',
+        'arithmetic of the warps. "float32" is the best; "float16" moves faces slightly, as the original\'s 1.6 and '
+        'late 1.5 do on a GPU; "lanczos" aligns and reads faces as its 1.0 does.',
         "{} geometry", choices=GEOMETRIES, in_identity="always",
     )  # fmt: skip
     rounding: str = option(
         "nearest",
-        'of pixel levels. "nearest" is unbiased; "truncate" darkens by half a level each time, as the original.',
+        'rounding of pixel levels. "nearest" has no bias; "truncate" darkens by half a level each time, as in the '
+        "original.",
         "rounding {}", choices=ROUNDINGS, in_identity="always",
     )  # fmt: skip
     reference: str | None = option(
         None,
-        'which frame of the clip shows the model the face. "same" is the frame to be filled, as in the original, which '
-        'leaks the true mouth where a clip gets its own voice; "elsewhere" lies at least 1 s away, as in training. '
-        'Open: "same" for the pipeline; for a record "elsewhere" where the voice is the clip\'s own.',
+        'which frame of the clip shows the model the face. "same" is the frame to be filled, as in the original; it '
+        'leaks the true mouth if a clip gets its own voice. "elsewhere" lies at least 1 s away, as in training. '
+        'Open: "same" for the pipeline; for a record, "elsewhere" if the voice is the clip\'s own.',
         "reference {}", choices=REFERENCES, is_open=True, absent="same", by_pair=True,
     )  # fmt: skip
 
@@ -183,19 +185,19 @@ class VideoOptions:
 
     @property
     def size_px(self) -> int | None:
-        """The side of the aligned crop; None where it is open."""
+        """The side of the aligned crop; None if it is open."""
         return self.width if self.width is not None else self.height
 
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """Where and how fast; of these only `dtype` and `attention` change the result."""
+    """Where and how fast the networks run; only `dtype` and `attention` change the result."""
 
     device: str | None = option(
-        None, "a torch device. Open: the GPU where there is one.", "on {}", is_open=True, in_identity="never"
+        None, "a torch device. Open: the GPU, if there is one.", "on {}", is_open=True, in_identity="never"
     )
     dtype: str | None = option(
-        None, "the networks' precision. Open: what the device runs well.", "{}", choices=DTYPES, is_open=True,
+        None, "the networks' precision. Open: one that the device runs well.", "{}", choices=DTYPES, is_open=True,
         in_identity="always", in_cost=True,
     )  # fmt: skip
     attention: str = option(
@@ -207,7 +209,7 @@ class RuntimeOptions:
         in_identity="never",
     )  # fmt: skip
     batch_cells: int = option(
-        1, "settings of a sweep that differ in seed or guidance only and are denoised side by side.",
+        1, "how many settings of a sweep are denoised side by side; they may differ in seed and guidance only.",
         "{} cells at once", whole=True, least=1, hint="1: one cell at a time", in_identity="never", is_recorded=False,
     )  # fmt: skip
 
@@ -220,7 +222,7 @@ SECTIONS = {"sampler": SamplerOptions, "video": VideoOptions, "runtime": Runtime
 
 @dataclass(frozen=True)
 class Options:
-    """All options of one generation. Resolved, by `LipsyncPipeline.resolve`, nothing in them is open."""
+    """All options of one generation. `LipsyncPipeline.resolve` fills in those that are open."""
 
     sampler: SamplerOptions = field(default_factory=SamplerOptions)
     video: VideoOptions = field(default_factory=VideoOptions)
@@ -228,21 +230,21 @@ class Options:
 
     @classmethod
     def of(cls, **named: Any) -> "Options":
-        """Options by name, whatever section they belong to.
+        """Options by name, of any section.
 
         Raises:
-            OptionError: a name is unknown, with the closest one, or a value is out of range.
+            OptionError: a name is unknown (the message gives the closest one), or a value is out of range.
         """
         return cls().changed(**named)
 
     def changed(self, **named: Any) -> "Options":
-        """These options with other values, by name; errors as of `of`."""
+        """These options with other values, by name; raises the errors of `of`."""
         sections = {name: {one.name for one in fields(kind)} for name, kind in SECTIONS.items()}
         known = sorted(set().union(*sections.values()))
         for name in named:
             if name not in known:
                 near = get_close_matches(name, known, 1, 0.5)
-                hint = f"did you mean {near[0]}?" if near else f"choose of {', '.join(known)}"
+                hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
                 raise OptionError(f"the option {name} is unknown; {hint}")
         return Options(**{
             name: replace(getattr(self, name), **{key: value for key, value in named.items() if key in names})
@@ -250,7 +252,7 @@ class Options:
         })  # fmt: skip
 
     def but_seed_and_guidance(self) -> "Options":
-        """The options with a fixed seed and guidance: equal for all that may be denoised side by side."""
+        """The options with a fixed seed and guidance. Settings for which these are equal may be denoised together."""
         return self.changed(seed=0, guidance_scale=1.0)
 
     def flat(self) -> dict[str, Any]:
@@ -263,10 +265,10 @@ class Options:
 def takes_options(**defaults: Any) -> Callable[[Decorated], Decorated]:
     """Decorates a function with `**options`: its signature and docstring then list every option of `Options`.
 
-    Options that the function names itself are left to it.
+    An option that is a parameter of the function already is left out.
 
     Args:
-        defaults: of this function, where they differ from the options' own.
+        defaults: the function's own defaults, by option, where they differ from those of `Options`.
     """
 
     def decorate(function: Decorated) -> Decorated:
@@ -297,13 +299,13 @@ def recorded_infos() -> dict[str, OptionInfo]:
 
 
 def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a record, whenever it was made: one that did not exist then has the value that was in effect."""
+    """All options of a record. An option that is newer than the record has the value that was in effect before it."""
     return {name: options.get(name, info.record_default) for name, info in recorded_infos().items()}
 
 
 @dataclass(frozen=True)
 class Preset:
-    """guidance_scale for each gender of speaker; `neutral` serves clips of no known gender."""
+    """guidance_scale for each gender of speaker; `neutral` is used if the speaker's gender is unknown."""
 
     name: str = "by_gender"
     female: float = 1.8

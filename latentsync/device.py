@@ -1,4 +1,4 @@
-"""Where the networks run and in which precision: resolved once, then printed and recorded. Knows no network."""
+"""Where the networks run and in which precision: resolved once, then printed and recorded. Uses no network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from latentsync.config import DTYPES
 from latentsync.errors import MemoryShortageError, OptionError
 
 MIN_FLOAT16_CAPABILITY = 8  # the original uses float16 from compute capability 8 (Ampere) on
-SMALL_NETWORK = 50_000_000  # parameters, up to which several windows are denoised at once
-WINDOWS_AT_ONCE = 8  # of a small network: 18 instead of 26 ms a window for the mini on 2 cores; more bring nothing
+SMALL_NETWORK = 50_000_000  # parameters; up to this size several windows are denoised at once
+WINDOWS_AT_ONCE = 8  # of a small network: 18 instead of 26 ms a window for the mini on 2 cores; more are no faster
 
 
 def resolve_device(name: str | None = None) -> torch.device:
-    """The device asked for, or the GPU where there is one, else the CPU.
+    """The named device. None gives the GPU if there is one, else the CPU.
 
     Raises:
         OptionError: the device does not exist here.
@@ -27,7 +27,7 @@ def resolve_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f"device {name!r} is not to be had here ({str(error).splitlines()[0]}); use cpu") from error
+        raise OptionError(f"device {name!r} is not available here ({str(error).splitlines()[0]}); use cpu") from error
     return device
 
 
@@ -43,12 +43,12 @@ def _cpu_has_native_bfloat16() -> bool:
 
 
 def resolve_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """The precision asked for, or the one the device runs well.
+    """The named precision. None gives one that the device runs well.
 
-    float16 on GPUs of compute capability 8 and more, bfloat16 on processors with native bfloat16, else float32.
+    That is float16 on GPUs of compute capability 8 and more, bfloat16 on processors with native bfloat16, else float32.
 
     Raises:
-        OptionError: no such precision, or float16 on a CPU.
+        OptionError: the precision is unknown, or it is float16 on a CPU.
     """
     if name is None:
         if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= MIN_FLOAT16_CAPABILITY:
@@ -64,7 +64,7 @@ def named_dtype(name: str) -> torch.dtype:
     """ "bfloat16" -> `torch.bfloat16`.
 
     Raises:
-        OptionError: the name is none of `config.DTYPES`.
+        OptionError: the name is not in `config.DTYPES`.
     """
     if name not in DTYPES:
         raise OptionError(f"dtype {name!r} is unknown; choose one of {', '.join(DTYPES)}")
@@ -77,13 +77,13 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def resolve_batch_size(batch_size: int | None, num_parameters: int) -> int:
-    """Windows denoised side by side: as asked for, else several for a small network and one for a full-size one."""
+    """Windows denoised side by side: the given number, else several for a small network and one for a full-size one."""
     return batch_size or (WINDOWS_AT_ONCE if num_parameters <= SMALL_NETWORK else 1)
 
 
 @contextmanager
 def memory_shortage_explained(what: str) -> Iterator[None]:
-    """Turns running out of memory into one sentence with a remedy.
+    """Replaces an out-of-memory error by one sentence with a remedy.
 
     Raises:
         MemoryShortageError: in place of torch's and Python's own errors.

@@ -1,12 +1,12 @@
 """The errors a user can cause. Each message is one sentence with the value, the bound and the remedy.
 
-Whatever derives from `LatentSyncError` is a matter of input or set-up: command lines print its message without a
-traceback, and a folder or sweep goes on with the next pair. Anything else is a defect of this program.
+Every error derived from `LatentSyncError` comes from the input or the set-up: commands print its message without a
+traceback, and a folder or sweep goes on with the next pair. Any other exception is a bug of this program.
 """
 
 
 class LatentSyncError(Exception):
-    """Base of all errors that a change of input, options or set-up mends."""
+    """Base of all errors that the user can fix by changing the input, the options or the set-up."""
 
 
 class OptionError(LatentSyncError, ValueError):
@@ -18,7 +18,7 @@ class MediaError(LatentSyncError):
 
 
 class FaceNotFoundError(LatentSyncError):
-    """No face was found where one is needed."""
+    """No face was found, but one is needed."""
 
 
 class WeightsError(LatentSyncError):

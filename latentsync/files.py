@@ -1,9 +1,9 @@
 """Files and folders that appear whole or not at all.
 
 Unfinished content lies beside its final place, under a hidden name that no other process uses, and gets its final name
-by one rename. So a reader sees the old content or the new one, never a half. Where several processes write the same
-place, each writes its own copy. A killed process may leave a hidden name behind and nothing else; the next process that
-writes beside it removes such folders.
+by one rename. So a reader sees the old content or the new one, never a part. If several processes write to the same
+place, each writes its own copy. A killed process may leave a hidden file or folder behind and nothing else; the next
+process that writes beside it removes such folders.
 """
 
 import json
@@ -23,9 +23,9 @@ _in_use: set[str] = set()  # private folders of this process
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write a file to. The file becomes `path` when the block ends, or is removed when the block fails.
+    """A path to write a file to. The file becomes `path` when the block ends, or is removed if the block fails.
 
-    The folder of `path` is made where it does not exist.
+    The folder of `path` is created if it does not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
@@ -49,13 +49,13 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(path: Path, is_kept: Callable[[Path], bool] | None = None) -> Iterator[Path]:
-    """An empty folder to fill. It becomes `path` when the block ends, or is removed when the block fails.
+    """An empty folder to fill. It becomes `path` when the block ends, or is removed if the block fails.
 
-    What was at `path` is replaced. The new folder lies in a private folder beside `path`, see `private_folder`.
+    An earlier `path` is replaced. The new folder lies in a private folder beside `path`, see `private_folder`.
 
     Args:
-        is_kept: takes `path` when the block has ended, and says whether to leave what is there, as when another process
-            has written it first; then the new folder is removed. By default nothing is left.
+        is_kept: called with `path` when the block has ended. If it returns True, the existing folder stays, for example
+            because another process wrote it first, and the new one is removed. By default it is always replaced.
 
     Raises:
         MediaError: the folder of `path` cannot be written.
@@ -81,7 +81,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """The object in a JSON file; None where the file is absent or damaged, or holds something else."""
+    """The object in a JSON file; None if the file is absent or damaged, or holds something else."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -116,8 +116,8 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
     """Removes the private folders in `root` that killed processes left behind.
 
     Args:
-        is_locked: whether only this process may write to `root`. Then folders of other machines are removed, too;
-            otherwise those of this machine only, since a process of another machine may still be running.
+        is_locked: whether only this process may write to `root`. Then folders of other machines are removed, too.
+            Otherwise only those of this machine are, since a process of another machine may still be running.
     """
     host = "*" if is_locked else socket.gethostname()
     for part in root.glob(f"{PART_PREFIX}*-{host}-*"):
@@ -126,7 +126,7 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
 
 
 def _is_abandoned(part: Path) -> bool:
-    """Whether the process of this machine that a private folder is named by has ended."""
+    """Whether a private folder's process, which its name gives and which ran on this machine, has ended."""
     pid = part.name.rsplit("-", 1)[-1]
     return pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid)))
 

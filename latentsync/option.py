@@ -1,4 +1,4 @@
-"""One option as a dataclass field that carries all that is known of it: its check, its words, its place in records."""
+"""One option, as a dataclass field with metadata: its check, its words, and how records and tables treat it."""
 
 import json
 import math
@@ -10,41 +10,41 @@ from typing import Any
 from latentsync.errors import OptionError
 
 AS_DEFAULT = object()
-NOT_USED = "none"  # an option of a table that its row's other options make meaningless
+NOT_USED = "none"  # in a table: the row's other options make this one meaningless
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number; True and False are none."""
+    """Whether a value is a whole number; True and False are not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite real number; True and False are none."""
+    """Whether a value is a finite real number; True and False are not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """What is known of one option.
+    """The metadata of one option.
 
     Attributes:
         name: of its field.
-        default: None where it is left open.
+        default: None if it is left open.
         help: what it does, in a sentence or two.
-        label: how a value other than the default is called: "guidance in the {}".
+        label: the text for a value other than the default: "guidance in the {}".
         word: the heading of its column in reports.
-        choices: the allowed words; empty where it is a number.
-        least, most: the bounds of a number; None where there is none.
+        choices: the allowed words; empty for a number.
+        least, most: the bounds of a number; None if it has none.
         whole: whether the number must be a whole one.
-        multiple: of which the number must be a multiple.
-        hint: which value is usual, for refusals.
+        multiple: the number must be a multiple of this.
+        hint: the usual value, for error messages.
         is_open: whether None is allowed, and leaves it open.
         absent: the value that was in effect in records made before the option existed; AS_DEFAULT: the default.
-        in_identity: how the id of a record covers it: "always", as for the options that every record has;
-            "departure": where it is not the value of records made before it existed; "beside": under a name of its own;
-            "never": it does not change the pixels.
+        in_identity: whether the id of a record covers the option. "always": it does, in every record. "departure": only
+            if the value differs from the one in effect before the option existed. "beside": under a name of its own.
+            "never": it does not, since the option does not change the pixels.
         is_recorded: whether records keep it.
-        by_pair: whether its open value depends on the pair: then two values in a table are not two settings.
+        by_pair: whether its open value depends on the pair. Then two values in a table are not two settings.
         in_cost: whether the time of one pass of the network depends on it.
     """
 
@@ -80,7 +80,7 @@ class OptionInfo:
         """Refuses a value that the option cannot take.
 
         Raises:
-            OptionError: naming the value, the bound and what to give instead.
+            OptionError: the message names the value, the bound and what to give instead.
         """
         name = name or self.name
         if value is None and self.is_open:
@@ -121,7 +121,11 @@ class OptionInfo:
         return f"{self.name}={default!r}: {self.help}{f' Allowed: {bound}.' if bound else ''}"
 
     def departs(self, value: Any) -> bool:
-        """Whether a resolved value differs from the one that goes without saying; an open default never does."""
+        """Whether a resolved value differs from the usual one, so that a label must name it.
+
+        The usual value is the default or, for an open option, the one in effect before the option existed. Without
+        either, no value differs.
+        """
         usual = self.record_default if self.default is None else self.default
         return usual is not None and self.cell(value) not in (self.cell(usual), NOT_USED)
 
@@ -137,13 +141,13 @@ class OptionInfo:
 
     @staticmethod
     def cell(value: Any) -> Any:
-        """A resolved value as tables hold it: lists as JSON, nothing as "none"."""
+        """A resolved value as tables hold it: lists as JSON, None and NaN as "none"."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return NOT_USED
         return json.dumps(list(value)) if isinstance(value, list | tuple) else value
 
     def value(self, cell: Any) -> Any:
-        """The resolved value that a table's cell holds; None for one that is missing or not used."""
+        """The resolved value that a table's cell holds; None if it is missing or not used."""
         if self.cell(cell) == NOT_USED or cell == NOT_USED:
             return None
         return json.loads(cell) if isinstance(cell, str) and not self.choices and cell.startswith("[") else cell
@@ -155,12 +159,12 @@ def option(default: Any, help: str, label: str, word: str = "", **facts: Any) ->
 
 
 def info_of(kind: type, name: str) -> OptionInfo:
-    """What is known of a section's option."""
+    """The metadata of one option of a section."""
     return next(info for info in section_infos(kind) if info.name == name)
 
 
 def section_infos(kind: type) -> list[OptionInfo]:
-    """What is known of each option of a section such as `SamplerOptions`, in order."""
+    """The metadata of each option of a section such as `SamplerOptions`, in order."""
     return [
         OptionInfo(one.name, one.default, **{**one.metadata, "word": one.metadata["word"] or one.name})
         for one in fields(kind)

@@ -1,4 +1,4 @@
-"""`LipsyncPipeline`: from a video and a voice to a lip-synced video. Calls the other packages in order, nothing else.
+"""`LipsyncPipeline`: from a clip and a voice to a lip-synced video. It only calls the other packages, in this order:
 
 sound -> windows of Whisper states     (audio)
 frames -> one affine a frame           (media, faces)
@@ -34,7 +34,7 @@ from latentsync.generation.write import Target, notice, write_results
 
 
 class LipsyncPipeline(LipsyncNetworks):
-    """LatentSync from files to files: the networks of a model, and the way from a video and a voice to a result.
+    """LatentSync from files to files: a model's networks, and all steps from a clip and a voice to a lip-synced video.
 
     `from_pretrained` and `from_checkpoint` load a model. The networks and where they run are attributes, as in
     `LipsyncNetworks`; `latentsync.config` lists the options.
@@ -44,7 +44,7 @@ class LipsyncPipeline(LipsyncNetworks):
     def from_pretrained(
         cls, model: str | Path = "mini", device: str | None = None, dtype: str | None = None, attention: str = "sdpa"
     ) -> Self:
-        """The embedded model by name, or any model from a folder in the diffusers layout (`save_pretrained`).
+        """Loads the embedded model by name, or any model from a folder in the diffusers layout (`save_pretrained`).
 
         Raises:
             WeightsError: no such model, or its weights are missing or do not fit.
@@ -64,7 +64,7 @@ class LipsyncPipeline(LipsyncNetworks):
         vae: str | Path | None = None,
         whisper: str | Path | None = None,
     ) -> Self:
-        """A published LatentSync UNet with the VAE and the Whisper it was trained with; see `load_published`.
+        """Loads a published LatentSync UNet with the VAE and the Whisper it was trained with; see `load_published`.
 
         Raises:
             WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
@@ -144,10 +144,10 @@ class LipsyncPipeline(LipsyncNetworks):
         """Reads the voice, and finds the face in every frame of the clip that will be used.
 
         Args:
-            options: resolved.
+            options: resolved, so that none is open; see `resolve`.
 
         Raises:
-            MediaError, FaceNotFoundError: the files are not fit for lip sync.
+            MediaError, FaceNotFoundError: the clip or the voice cannot be used for lip sync.
             OptionError: the clip is too short for references from elsewhere.
         """
         clip, voice, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
@@ -188,9 +188,9 @@ class LipsyncPipeline(LipsyncNetworks):
         callback_on_step_end: Callable | None = None,
         watch: Stopwatch | None = None,
     ) -> Iterator[tuple[GeneratedFrame, ...]]:
-        """The frames of several results of one pair, denoised side by side; a frame for each setting.
+        """The frames of several results of one pair, denoised side by side. Gives one frame for each setting at a time.
 
-        Results are those of `generate`, up to the rounding of a batch of another size.
+        The results equal those of `generate`, except for the rounding of a batch of another size.
 
         Raises:
             OptionError: the settings differ in more than seed and guidance_scale.
@@ -214,24 +214,25 @@ class LipsyncPipeline(LipsyncNetworks):
         on_progress: ProgressCallback | None = None,
         **options: Any,
     ) -> LipsyncOutput:
-        """Generates the clip's mouth anew so that it follows the voice.
+        """Generates a new mouth for the clip, which follows the voice.
 
         The result has 25 frames/s and as many frames as the voice needs, ceil(seconds * 25): a longer clip is cut, a
         shorter one runs forward, backward, forward ... Its sound is the voice as given.
 
         Args:
-            video_path: a clip with a face.
-            audio_path: a voice, as a sound file or a video with sound.
-            video_out_path: of the MP4; None keeps it in a temporary folder for as long as the returned object lives.
+            video_path: the clip, which shows a face.
+            audio_path: the voice, a sound file or a video with sound.
+            video_out_path: where to write the MP4. None writes to a temporary folder, which is removed together with
+                the returned object.
             video_mask_path: where to write the frames with the region to be generated painted grey.
-            weight_dtype: as `dtype`, under the original's name; may be a torch.dtype. `dtype` wins.
-            device, dtype, attention: move the networks for good, see `to`; None leaves them as they are.
+            weight_dtype: the original's name of `dtype`; it may be a torch.dtype. `dtype` wins if both are given.
+            device, dtype, attention: move the networks, which then stay there; see `to`. None changes nothing.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents", "frames"}) after each step.
             on_progress: called as (stage, done, total).
-            options: by name, as listed below. One that is None is open: the model or the machine decides.
+            options: by name, as listed below. An option that is None is open: the model or the machine decides.
 
         Raises:
-            LatentSyncError: an option, a file or the memory is at fault; the message says which and what to do.
+            LatentSyncError: there is a problem with an option, a file or the memory; the message says what to do.
         """
         chosen = Options.of(**options)
         chosen = replace(chosen, sampler=resolve_guidance(chosen.sampler, Preset(), "neutral"))
@@ -258,7 +259,7 @@ class LipsyncPipeline(LipsyncNetworks):
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
     ) -> LipsyncOutput:
-        """As `__call__`, with the options as objects."""
+        """Does the same as `__call__`, with the options as one object."""
         targets = [(Path(video_out_path), Path(video_mask_path) if video_mask_path else None)]
         (output,) = self.run_together(video_path, audio_path, targets, [options], on_progress, callback_on_step_end)
         return output
@@ -272,13 +273,13 @@ class LipsyncPipeline(LipsyncNetworks):
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
     ) -> list[LipsyncOutput]:
-        """Results of one pair with several settings, denoised side by side; see `generate_together`.
+        """Generates one pair with several settings, denoised side by side; see `generate_together`.
 
         Args:
-            targets: for each setting where the result and the painted frames are written.
+            targets: for each setting, where to write the result and the painted frames.
 
         Returns:
-            An output for each setting; its timings are its share of the whole.
+            An output for each setting. Its timings are an equal share of the time that all took together.
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         with watch.stage("total"):
@@ -301,5 +302,5 @@ class LipsyncPipeline(LipsyncNetworks):
         ]
 
     def describe(self) -> dict:
-        """What the model is, for records and headers."""
+        """The model's settings and the hashes of its weights, for records and headers."""
         return {**asdict(self.settings), "weights_sha256": self.weight_hashes}

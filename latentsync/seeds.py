@@ -1,4 +1,4 @@
-"""Seeds of random numbers as functions of what the numbers are for, so that no generator's state has to be kept."""
+"""Seeds of random numbers, computed from the purpose of the numbers, so that no generator's state must be saved."""
 
 import hashlib
 from typing import Literal
@@ -7,10 +7,10 @@ import torch
 
 
 def derived_seed(*parts: str | int, byteorder: Literal["big", "little"] = "big") -> int:
-    """A seed, 0..2^63-1, that depends on its parts and their order (a purpose, the run's seed, a step, ..) alone.
+    """A seed, 0..2^63-1, that depends only on its parts (a purpose, the run's seed, a step, ..) and their order.
 
     Args:
-        byteorder: in which the hash of the parts is read.
+        byteorder: the byte order in which the hash of the parts is read.
     """
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], byteorder) >> 1

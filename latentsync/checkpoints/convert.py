@@ -1,4 +1,4 @@
-"""A checkpoint file -> `.safetensors`, without executing anything in it."""
+"""Converts a checkpoint file to `.safetensors` without executing any code in it."""
 
 import shutil
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from latentsync.weights.tensors import StateDict, read_state_dict
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written: the file, how many tensors it holds, and its size in bytes."""
+    """The written file, its number of tensors, and its size in bytes."""
 
     path: Path
     tensors: int
@@ -30,16 +30,16 @@ def to_safetensors(
 ) -> Converted:
     """Writes the tensors of a readable checkpoint as `.safetensors`, under the names that the file has.
 
-    A wrapped state dict is unwrapped and a `module.` prefix taken off; names of LatentSync 1.0 stay as they are, the
-    loader knows them. The metadata records the source's name and SHA-256 and the dtype.
+    A wrapped state dict is unwrapped, and a `module.` prefix is removed. Names of LatentSync 1.0 stay, since the loader
+    knows them. The metadata holds the source's name and SHA-256, and the dtype.
 
     Args:
         output: the file to write; beside the source by default.
-        dtype: of floating-point tensors, one of `config.DTYPES`; as in the source by default. Integers stay integers.
-        overwrite: replace an existing output.
+        dtype: of floating-point tensors, one of `config.DTYPES`; by default as in the source. Integers stay integers.
+        overwrite: whether to replace an existing output.
 
     Raises:
-        OptionError: an unknown dtype, or an output that exists or is no `.safetensors`.
+        OptionError: the dtype is unknown, or the output exists or does not end in `.safetensors`.
         WeightsError: the source is not a readable file of tensors, or the output cannot be written.
     """
     torch_dtype = None if dtype is None else named_dtype(dtype)
@@ -61,16 +61,16 @@ def _output_path(source: Path, target: str | Path | None, overwrite: bool) -> Pa
     if output.suffix != ".safetensors":
         raise OptionError(f"the output {output} must end in .safetensors")
     if output.resolve() == source.resolve():
-        raise OptionError(f"{source} would be overwritten by itself; name another file with --output")
+        raise OptionError(f"{source} would overwrite itself; name another file with --output")
     if output.exists() and not overwrite:
         raise OptionError(f"{output} exists; give --force to replace it, or name another file with --output")
     return output
 
 
 def independent(state_dict: StateDict, dtype: torch.dtype | None = None) -> StateDict:
-    """The tensors as a safetensors file needs them: contiguous, each with memory of its own, floats cast if told.
+    """The tensors as a safetensors file needs them: contiguous, each with its own memory. Floats are cast to `dtype`.
 
-    Tensors that share memory (tied weights, views of one block) become copies: every name keeps its numbers.
+    Tensors that share memory (tied weights, views of one block) become copies, so every name keeps its numbers.
     """
     taken: set[int] = set()
     result = {}

@@ -1,4 +1,4 @@
-"""A whole model <-> a folder in the diffusers layout, or the published files. Knows no video.
+"""Loads a whole model from a folder in the diffusers layout or from the published files, and saves it as a folder.
 
 model_index.json  unet/  vae/  scheduler/  whisper/  (whisper/ only where the model does not use a named Whisper)
 """
@@ -28,7 +28,7 @@ INDEX_FILE = "model_index.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WHISPER_FILE = "whisper/model.safetensors"
-UNTRAINED_GAIN = 0.5  # of the layers that are zero at construction, so that an untrained network answers to its input
+UNTRAINED_GAIN = 0.5  # of layers that are zero at construction, so that an untrained network reacts to its input
 
 # stabilityai/sd-vae-ft-mse, with the factors that LatentSync's code sets
 SD_VAE = {
@@ -43,7 +43,7 @@ SD_VAE = {
     "shift_factor": 0.0,
 }
 
-# The `data` part of every published configuration; another value would need another network
+# From the `data` part of every published configuration; another value would need another network
 PUBLISHED_DATA = {"audio_sample_rate": SOUND_RATE_HZ, "video_fps": VIDEO_RATE_HZ, "audio_feat_length": [2, 2]}
 PUBLISHED_NUM_FRAMES = 16
 
@@ -61,16 +61,16 @@ LATENTSYNC_SCHEDULER = {
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a model says of itself.
+    """The settings that are saved with a model.
 
     Attributes:
         name: "mini", "latentsync", ...
-        size_px: side of the aligned crop it was made for.
+        size_px: side of the aligned crop that it was trained on.
         num_frames: of a window.
         mask: which of the original's mouth masks.
-        whisper: a named Whisper, or "own" for the one in the model's folder.
-        trained: False for a network with seeded weights, whose output is plumbing only.
-        untrained_seed: of those weights where they are not stored.
+        whisper: the name of a Whisper, or "own" for the Whisper in the model's folder.
+        trained: False for a network with seeded random weights, whose output is not lip sync.
+        untrained_seed: seed of those weights, if they are not stored.
     """
 
     name: str
@@ -83,7 +83,7 @@ class ModelSettings:
 
 
 def model_folder(model: str | Path) -> Path:
-    """The folder of an embedded model, by name, or the folder itself."""
+    """The folder of an embedded model, given its name; a folder stays as it is."""
     shipped = MODELS_DIR / str(model)
     return shipped if (shipped / INDEX_FILE).is_file() else Path(model)
 
@@ -95,7 +95,7 @@ def load_folder(model: str | Path, place: Place | None = None) -> dict:
         place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
 
     Raises:
-        WeightsError: no such model, or a part of it is missing or does not fit.
+        WeightsError: there is no such model, or a part of it is missing or does not fit.
     """
     folder = model_folder(model)
     index = folder / INDEX_FILE
@@ -136,19 +136,19 @@ def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings, 
 
 
 def load_network(kind: type[nn.Module], folder: Path, place: Place | None = None) -> nn.Module:
-    """One network out of its folder, ready for use; weights stored in half precision become exactly those numbers.
+    """One network from its folder, ready for use. Weights stored in half precision keep their exact values.
 
     Raises:
-        WeightsError: configuration or weights are missing, damaged, or do not fit each other.
+        WeightsError: the configuration or the weights are missing or damaged, or do not fit each other.
     """
     config = _config(folder / CONFIG_FILE)
     if (class_name := config.get("_class_name", kind.__name__)) != kind.__name__:
-        raise WeightsError(f"{folder} holds {class_name}, and {kind.__name__} is needed; give the folder of that one")
+        raise WeightsError(f"{folder} holds {class_name}, but {kind.__name__} is needed; give the folder of such a one")
     return load_built(lambda: kind.from_config(config), folder / WEIGHTS_FILE, place)
 
 
 def seeded(kind: type[nn.Module], config: dict, seed: int) -> nn.Module:
-    """A network of the configuration with seeded random weights; the same on every machine."""
+    """A network with seeded random weights, which are the same on every machine."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = kind.from_config(config)
@@ -171,10 +171,10 @@ def load_published(
         inference_ckpt_path: a UNet of 1.0, 1.5 or 1.6, or one fine-tuned from it: a file, or a name of
             `weights.CATALOGUE` such as "latentsync-1.6/latentsync_unet.pt".
         unet_config_path: its configuration in the original's schema; `data` gives crop size, window and mask. None
-            takes the published one that the tensors belong to, at 256 px (1.6 was trained at 512: its tensors do not
-            tell).
+            takes the published configuration that fits the tensors, at 256 px. (1.6 was trained at 512 px, but its
+            tensors do not show that.)
         vae: a file of the SD-VAE's shape; None takes stabilityai/sd-vae-ft-mse.
-        whisper: a file of the multilingual Whisper it was trained with; None takes the named one of its width.
+        whisper: a file of the multilingual Whisper it was trained with; None takes the published Whisper of its width.
         place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
 
     Raises:
@@ -184,7 +184,7 @@ def load_published(
     data = _published_data(config.get("data"), unet_config_path)
     checkpoint = _checkpoint_file(inference_ckpt_path)
     named_whisper = whisper_name_for(recognise_unet(checkpoint).cross_attention_dim)
-    return {  # the small files first: what is missing is told before gigabytes are read
+    return {  # the small files first, so that a missing one is reported before gigabytes are read
         "audio": Audio2Feature(load_whisper(whisper or named_whisper)),
         "vae": load_sd_vae(vae, place),
         "unet": load_unet(checkpoint, config.get("model"), place),
@@ -196,7 +196,11 @@ def load_published(
 
 
 def _checkpoint_file(checkpoint: str | Path) -> Path:
-    """The file of a UNet that was told by its path or by its name in the catalogue."""
+    """The file of a UNet, given by its path or by its name in the catalogue.
+
+    Raises:
+        WeightsError: there is no such file or name.
+    """
     if Path(checkpoint).is_file():
         return Path(checkpoint)
     if str(checkpoint) in weights.CATALOGUE:
@@ -206,10 +210,10 @@ def _checkpoint_file(checkpoint: str | Path) -> Path:
 
 
 def _published_data(data: dict | None, source: str | Path | None) -> dict:
-    """Crop size, window and mask out of the `data` part of a published configuration.
+    """Crop size, window and mask from the `data` part of a published configuration.
 
     Raises:
-        OptionError: it asks for another frame rate or audio context than the published networks have.
+        OptionError: a value is out of range, or the frame rate or audio context is not that of the published networks.
     """
     data = {} if data is None else data
     if not isinstance(data, dict):
@@ -239,10 +243,10 @@ def _published_data(data: dict | None, source: str | Path | None) -> dict:
 
 
 def load_sd_vae(source: str | Path | None = None, place: Place | None = None) -> AutoencoderKL:
-    """An autoencoder of stabilityai/sd-vae-ft-mse's shape; that one, from `checkpoints/` or the cache, by default.
+    """An autoencoder of stabilityai/sd-vae-ft-mse's shape; by default that very one, from `checkpoints/` or the cache.
 
     Raises:
-        WeightsError: it is not on this machine; says where to get it.
+        WeightsError: it is not on this machine; the message says where to get it.
     """
     path = Path(source) if source is not None else weights.locate("vae/diffusion_pytorch_model.safetensors")
     with torch.device("meta"):
@@ -258,9 +262,9 @@ def save_folder(
     audio: Audio2Feature,
     settings: ModelSettings,
 ) -> None:
-    """Writes a model in the diffusers layout, every tensor as it is; a seeded model becomes one with stored weights.
+    """Writes a model in the diffusers layout, every tensor as it is. A seeded model gets stored weights.
 
-    The folder appears when it is complete, in place of one that was there.
+    The folder appears when it is complete, and replaces an existing one.
     """
     with whole_folder(Path(folder)) as part:
         for name, network in (("vae", vae), ("unet", unet)):
@@ -280,10 +284,10 @@ def save_network(network: nn.Module, folder: Path) -> None:
 
 
 def plain_tensors(network: nn.Module) -> dict[str, torch.Tensor]:
-    """A network's tensors as a file takes them."""
+    """A network's tensors, ready for a file."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def cast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Moves a network, without diffusers' notice about modules kept in float32 (these have none)."""
+    """Moves a network. Hides diffusers' notice about modules that stay in float32, since these networks have none."""
     nn.Module.to(network, device=device, dtype=dtype)

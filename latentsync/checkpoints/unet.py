@@ -1,4 +1,4 @@
-"""Tensor files -> UNet and VAE: recognises what a file holds and loads it exactly, or says what does not fit.
+"""Tensor files -> UNet and VAE: recognises the network in a file and loads it exactly, or reports what does not fit.
 
 Knows the names of tensors in published files, and the original's configurations.
 """
@@ -19,7 +19,7 @@ from latentsync.weights.tensors import Place, StateDict, load_exactly, read_stat
 
 @dataclass(frozen=True)
 class UNetVariant:
-    """What the names and shapes of a UNet checkpoint tell.
+    """The variant of a UNet checkpoint, read from the names and shapes of its tensors.
 
     Attributes:
         version: "1.0" (without motion modules, its own names) or "1.5/1.6" (one layout).
@@ -53,7 +53,7 @@ def detect_unet(state_dict: StateDict, source: str) -> UNetVariant:
     """The variant of LatentSync's UNet that a state dict holds.
 
     Raises:
-        WeightsError: it is no LatentSync UNet.
+        WeightsError: it is not a LatentSync UNet.
     """
     audio_key = re.compile(r"\.(attn2|audio_cross_attn\.attn)\.to_k\.weight$")
     audio_widths = {tensor.shape[-1] for name, tensor in state_dict.items() if audio_key.search(name) and tensor.ndim}
@@ -78,7 +78,7 @@ def detect_unet(state_dict: StateDict, source: str) -> UNetVariant:
 
 
 def rename_1_0(state_dict: StateDict, source: str = "the checkpoint") -> StateDict:
-    """LatentSync 1.0's tensors under the names of 1.5 and 1.6: audio cross-attention is norm2 and attn2 there."""
+    """LatentSync 1.0's tensors under the names of 1.5 and 1.6, where norm2 and attn2 are the audio cross-attention."""
 
     def rename(name: str) -> str:
         return name.replace(".audio_cross_attn.norm.", ".norm2.").replace(".audio_cross_attn.attn.", ".attn2.")
@@ -87,7 +87,7 @@ def rename_1_0(state_dict: StateDict, source: str = "the checkpoint") -> StateDi
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML whose numbers are read as OmegaConf reads them: 1e-5 is one, too; the published ones are written so."""
+    """Reads numbers in YAML as OmegaConf does: 1e-5 is a number, too. Published configurations use such numbers."""
 
 
 _Yaml.add_implicit_resolver(
@@ -98,12 +98,12 @@ _Yaml.add_implicit_resolver(
 
 
 def read_unet_config(path: str | Path) -> dict:
-    """The whole of a model configuration in the original's schema (`model:`, `data:`, `run:` ...).
+    """A whole model configuration in the original's schema (`model:`, `data:`, `run:` ...).
 
-    What the `model` part leaves out has the published value.
+    Options that are missing in the `model` part get the published value.
 
     Raises:
-        OptionError: no such file, or no `model` part in it.
+        OptionError: there is no such file, or it has no `model` part.
     """
     path = Path(path)
     if not path.is_file():
@@ -122,10 +122,10 @@ def read_unet_config(path: str | Path) -> dict:
 
 
 def recognise_unet(checkpoint: str | Path) -> UNetVariant:
-    """What UNet a file holds, from the names and shapes of its tensors; their numbers are not read.
+    """The variant of the UNet in a file, from the names and shapes of its tensors; their numbers are not read.
 
     Raises:
-        WeightsError: the file is no LatentSync UNet.
+        WeightsError: the file is not a LatentSync UNet.
     """
     return detect_unet(read_state_dict(checkpoint), str(checkpoint))
 
@@ -135,11 +135,11 @@ def load_unet(checkpoint: str | Path, config: dict | None = None, place: Place |
 
     Args:
         checkpoint: LatentSync 1.0, 1.5 or 1.6 `.pt`, or `.safetensors`.
-        config: the `model` part of a configuration in the original's schema; None takes the published one that the
-            file's tensors belong to.
+        config: the `model` part of a configuration in the original's schema; None takes the published one that fits
+            the file's tensors.
 
     Raises:
-        WeightsError: the file is no LatentSync UNet, or does not fit the configuration.
+        WeightsError: the file is not a LatentSync UNet, or does not fit the configuration.
     """
     state_dict = read_state_dict(checkpoint)
     variant = detect_unet(state_dict, str(checkpoint))
@@ -153,7 +153,7 @@ def load_unet(checkpoint: str | Path, config: dict | None = None, place: Place |
 
 
 def _check_variant(variant: UNetVariant, kwargs: dict, source: str) -> None:
-    """Compares what the file is with what the configuration says, before tensors are compared one by one."""
+    """Compares the file's variant with the configuration, before tensors are compared one by one."""
     wanted_motion = "none"
     if kwargs.get("use_motion_module", True):
         wanted_motion = "decoder" if kwargs.get("motion_module_decoder_only", False) else "all"
@@ -180,6 +180,6 @@ _VAE_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_a
 
 
 def modern_vae_names(state_dict: StateDict, source: str = "the checkpoint") -> StateDict:
-    """An AutoencoderKL's tensors under today's names; the hub's file of the SD-VAE has those of old diffusers."""
+    """An AutoencoderKL's tensors under today's names; the hub's file of the SD-VAE has old names of diffusers."""
     old = re.compile(r"(?<=mid_block\.attentions\.0\.)(query|key|value|proj_attn)(?=\.)")
     return renamed(state_dict, lambda name: old.sub(lambda match: _VAE_ATTENTION_NAMES[match[0]], name), source)

@@ -4,8 +4,8 @@ Everything goes through FFmpeg's libraries (PyAV) inside this process: no progra
 character. Reading is streamed: memory does not depend on the length of the clip. This package does not know faces or
 models, and loads without torch.
 
-Conventions: frames are uint8 RGB `(h, w, 3)` as a player shows them, that is after the file's rotation and with square
-pixels; sound is float32 mono, -1..1. Times are relative to the first frame of the video stream, or to the first audible
+Conventions: frames are uint8 RGB `(h, w, 3)` as a player shows them: the file's rotation is applied and pixels are
+square. Sound is float32 mono, -1..1. Times are relative to the first frame of the video stream, or to the first audible
 sample of the sound.
 """
 

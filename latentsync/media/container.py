@@ -1,4 +1,4 @@
-"""Opening local media files with FFmpeg's libraries and decoding their packets; what reading and writing share."""
+"""Opens local media files with FFmpeg's libraries and decodes their packets, for reading and for writing."""
 
 import math
 import os
@@ -11,11 +11,11 @@ import av
 
 from latentsync.errors import MediaError, OptionError
 
-_LOCAL_ONLY = {"protocol_whitelist": "file"}  # a playlist that poses as a clip must not reach the network
+_LOCAL_ONLY = {"protocol_whitelist": "file"}  # a playlist in place of a clip must not reach the network
 
 
 def check_file(path: Path) -> None:
-    """Refuses a path that holds no file, or an empty one."""
+    """Refuses a path without a file, and an empty file."""
     if not path.exists():
         raise MediaError(f"{path} does not exist; check the path")
     if path.is_dir():
@@ -25,10 +25,14 @@ def check_file(path: Path) -> None:
 
 
 def open_input(path: Path | str) -> av.container.InputContainer:
-    """Opens a file of any known format, or says in one sentence why not."""
+    """Opens a file of any known format.
+
+    Raises:
+        MediaError: the file is missing, empty or unreadable.
+    """
     check_file(Path(path))
     try:
-        # An absolute path is never taken for an option or a protocol ("-a.mp4", "http:a.mp4").
+        # An absolute path cannot be mistaken for an option or a protocol ("-a.mp4", "http:a.mp4").
         return av.open(os.path.abspath(path), options=_LOCAL_ONLY, metadata_errors="ignore")
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
@@ -53,7 +57,7 @@ def sound_stream_of(container: av.container.InputContainer, path: Path) -> av.Au
 
 
 def packets_of(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
-    """The stream's packets; a read error in the file is its end, as it is for ffmpeg."""
+    """The stream's packets. They end at a read error in the file, as with ffmpeg."""
     try:
         yield from container.demux(stream)
     except av.FFmpegError:
@@ -61,7 +65,7 @@ def packets_of(container: av.container.InputContainer, stream: av.stream.Stream)
 
 
 def decode_packets(packets: Iterator[av.Packet]) -> Iterator[Any]:
-    """The packets' frames; a broken packet is left out and decoding goes on, as in ffmpeg."""
+    """The packets' frames. A broken packet is left out and decoding goes on, as with ffmpeg."""
     for packet in packets:
         try:
             frames = packet.decode()

@@ -1,4 +1,4 @@
-"""A short piece of a clip and of its voice, for what need not see and hear all of it."""
+"""A short piece of a clip and of its voice."""
 
 from pathlib import Path
 
@@ -14,12 +14,17 @@ CRF = 10  # visually lossless
 
 
 def excerpt_voice(voice: Path, target: Path, start_s: float, duration_s: float) -> Path:
-    """A piece of a voice as a WAV file, 16 kHz mono; returns `target`."""
+    """Writes a piece of a voice as a WAV file, 16 kHz mono, and returns `target`.
+
+    Raises:
+        OptionError: the voice does not hold the piece.
+        MediaError: a file cannot be read or written.
+    """
     samples = media.read_sound(voice, SOUND_RATE_HZ)
     first, last = (round(second * SOUND_RATE_HZ) for second in (start_s, start_s + duration_s))
     if not 0 <= first < last <= len(samples):
         raise OptionError(
-            f"a piece from {start_s:g} to {start_s + duration_s:g} s is wanted of {voice}, which holds "
+            f"the piece from {start_s:g} to {start_s + duration_s:g} s does not lie in {voice}, which has "
             f"{len(samples) / SOUND_RATE_HZ:.2f} s; choose another start_s or duration_s"
         )
     write_wav(target, to_int16(samples[first:last]))
@@ -29,18 +34,19 @@ def excerpt_voice(voice: Path, target: Path, start_s: float, duration_s: float) 
 def excerpt(
     clip: Path, folder: Path, start_s: float, duration_s: float, height_px: int | None = None, silent: bool = False
 ) -> Path:
-    """A piece of a clip, NAME.mp4 at 25 Hz, and of the voice that lies beside it, NAME.wav, in a folder that is there.
+    """Writes a piece of a clip, NAME.mp4 at 25 Hz, and of the voice beside it, NAME.wav.
 
     Args:
-        clip: with its voice beside it (.wav).
-        height_px: of the piece, even; None: as the clip.
-        silent: whether the video itself is left without the sound.
+        clip: its voice lies beside it (.wav).
+        folder: where to write; it must exist.
+        height_px: height of the piece, an even number; None: the clip's height.
+        silent: whether the MP4 has no sound.
 
     Returns:
         The piece's video.
 
     Raises:
-        OptionError: clip or voice do not hold the piece.
+        OptionError: the clip or the voice does not hold the piece.
         MediaError: a file cannot be read or written.
     """
     target = folder / clip.name
@@ -49,7 +55,7 @@ def excerpt(
     start, count = (round(second * VIDEO_RATE_HZ) for second in (start_s, duration_s))
     if start + count > info.num_frames:
         raise OptionError(
-            f"frames {start} to {start + count} are wanted of {clip}, which has {info.num_frames}; "
+            f"frames {start} to {start + count} do not lie in {clip}, which has {info.num_frames}; "
             f"choose another start_s or duration_s"
         )
     height = height_px or info.height

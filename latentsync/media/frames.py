@@ -1,4 +1,4 @@
-"""Video in: frames of a clip at a constant rate, in any order, with flat memory."""
+"""Reads video: frames of a clip at a constant rate, in any order. Memory does not grow with the clip."""
 
 import math
 import os
@@ -27,8 +27,8 @@ from latentsync.media.container import (
     video_stream_of,
 )
 
-REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are wanted backwards
-REVERSED_BLOCK_BYTES = 128 << 20  # and at most so much memory
+REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are read backwards
+REVERSED_BLOCK_BYTES = 128 << 20  # a block takes at most this much memory
 
 # swscale's default YUV -> RGB path rounds down: measured on 1080x1920 frames it darkens luma by 1.15 levels of 255.
 # These flags have no bias (0.00), and BITEXACT gives the same pixels on every processor.
@@ -46,9 +46,9 @@ class VideoInfo:
         width, height: in px as displayed, after rotation.
         duration_s: from the first frame to the end of the last.
         source_rate_hz: average rate of the file's own frames.
-        num_frames: at the constant rate asked for.
-        rotation: degrees clockwise that the file asks to be turned: 0, 90, 180 or 270. `width`, `height` and every
-            frame read have it applied.
+        num_frames: at the constant rate given to `probe`.
+        rotation: clockwise turn that the file asks for, in degrees: 0, 90, 180 or 270. It is applied to `width`,
+            `height` and every frame.
         has_sound: whether there is a sound stream.
     """
 
@@ -64,15 +64,15 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class _Timeline:
-    """When each source frame is shown, from the file's packets alone, and how its pixels become a picture.
+    """When each source frame is shown, read from the file's packets, and how its pixels become a picture.
 
     Attributes:
         pts: of all shown frames, sorted, in units of `time_base`.
         end: when the last frame ends.
         keys: pts of all keyframes.
-        is_counted: the file does not say when a frame is shown; then the k-th decoded frame is at `pts[k]`.
+        is_counted: the file does not say when a frame is shown, so the k-th decoded frame is at `pts[k]`.
         size: (width, height) of the coded picture with square pixels, before rotation.
-        orientation: 2x2 signs of the display matrix, None where the picture is upright.
+        orientation: 2x2 signs of the display matrix; None if the picture is upright.
     """
 
     pts: np.ndarray
@@ -86,7 +86,7 @@ class _Timeline:
     has_sound: bool
 
     def slot(self, pts: int, rate: Fraction) -> int:
-        """The output frame at which a source frame is first shown: its time rounded to the nearest, halves up."""
+        """The output frame that first shows a source frame: its time is rounded to the nearest frame, halves up."""
         return math.floor((pts - int(self.pts[0])) * self.time_base * rate + Fraction(1, 2))
 
     def num_frames(self, rate: Fraction) -> int:
@@ -99,7 +99,7 @@ class _Timeline:
 
 
 def _timeline(path: Path | str) -> _Timeline:
-    """The file's timeline; remembered for as long as the file's size and time stay the same."""
+    """The file's timeline; cached while the file's size and time of change stay the same."""
     check_file(Path(path))
     status = os.stat(path)
     return _scan(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
@@ -118,7 +118,7 @@ def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
                 keys.add(packet.pts)
             if packet.size and not packet.is_discard:
                 times.append((packet.pts, packet.dts, packet.duration))
-        # AVI keeps no order of display: with B-frames its times are guesses, so frames are counted.
+        # AVI does not store the order of display: with B-frames its times are guesses, so frames are counted.
         is_unordered = container.format.name == "avi" and stream.codec_context.has_b_frames
         aspect = stream.sample_aspect_ratio or Fraction(1)
         has_sound = container.streams.best("audio") is not None
@@ -137,7 +137,7 @@ def _first_frame(path: Path) -> av.VideoFrame:
 
 
 def _shown_times(times: list[tuple], frame_length: int, is_unordered: bool) -> tuple[np.ndarray, int, bool]:
-    """(pts sorted, end, is_counted) of packets' (pts, dts, duration); counts frames where the pts are of no use."""
+    """(pts sorted, end, is_counted) from packets' (pts, dts, duration); counts frames if the pts are useless."""
     is_counted = is_unordered or any(pts is None for pts, _, _ in times)
     if not is_counted:
         end = max(pts + (duration or frame_length) for pts, _, duration in times)
@@ -180,7 +180,7 @@ def _upright(picture: Frame, orientation: tuple[int, int, int, int] | None) -> F
 
 
 def _rotation(orientation: tuple[int, int, int, int] | None) -> int:
-    """Degrees clockwise of an orientation, its mirroring left aside."""
+    """The clockwise turn of an orientation in degrees; mirroring is ignored."""
     a, b, _, _ = orientation or (1, 0, 0, 1)
     return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[a, b]
 
@@ -188,8 +188,8 @@ def _rotation(orientation: tuple[int, int, int, int] | None) -> int:
 def _to_rgb(frame: av.VideoFrame, timeline: _Timeline, converter: VideoReformatter) -> Frame:
     """One decoded frame as upright RGB.
 
-    The file's colour flags are followed. Without a matrix flag HD is taken as BT.709 and smaller pictures as BT.601, as
-    players do. PQ and HLG (HDR) are mapped to BT.709; other transfers are left as they are, as ffmpeg does.
+    The file's colour flags apply. Without a matrix flag, HD counts as BT.709 and smaller pictures as BT.601, as in
+    players. PQ and HLG (HDR) are mapped to BT.709. Other transfers stay as they are, as with ffmpeg.
     """
     width, height = timeline.size
     options: dict[str, Any] = {}
@@ -231,9 +231,10 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Streams frames `start` .. `stop` - 1 of a clip at a constant rate, uint8 RGB `(h, w, 3)`.
 
-    Output frame i is the last source frame shown before (i + 1/2) / rate, times counted from the first frame: ffmpeg's
-    rule `fps=rate:round=near`. There are `probe(path, rate_hz).num_frames` of them. `stop` is clipped to that number,
-    as in slicing. A `start` in the middle seeks to the keyframe before it and gives the same pixels as skipping does.
+    Output frame i is the last source frame shown before (i + 1/2) / rate, where times count from the first frame. This
+    is ffmpeg's rule `fps=rate:round=near`. There are `probe(path, rate_hz).num_frames` output frames, and `stop` is
+    clipped to that number, as in slicing. A `start` in the middle seeks to the keyframe before it; this gives the same
+    pixels as reading from the beginning.
 
     Raises:
         MediaError: as `probe`.
@@ -248,7 +249,7 @@ def read_frames(
 
 
 def _stream_frames(path: Path, timeline: _Timeline, rate: Fraction, start: int, stop: int) -> Iterator[Frame]:
-    """Holds each source frame until the next one's slot; only frames that are shown are converted."""
+    """Repeats each source frame until the next one's slot; only frames that are shown are converted."""
     if start >= stop:
         return
     held, cursor, converter = None, start, VideoReformatter()
@@ -266,7 +267,7 @@ def _stream_frames(path: Path, timeline: _Timeline, rate: Fraction, start: int, 
 
 
 def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: VideoReformatter) -> Iterator[Frame]:
-    """One frame `count` times, each an array of its own so that a caller may write into it."""
+    """One frame `count` times. Each is a separate array, so a caller may write into it."""
     if count <= 0:
         return
     picture = _to_rgb(frame, timeline, converter)
@@ -276,7 +277,7 @@ def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: 
 
 
 def _timed_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(pts, frame) in the order shown, from the source frame at `first_pts` or one before it."""
+    """(pts, frame) in the order of display, from the source frame at `first_pts` or an earlier one."""
     can_seek = not timeline.is_counted and first_pts > timeline.pts[0]
     for is_sought in (True, False) if can_seek else (False,):
         with open_input(path) as container:
@@ -299,10 +300,13 @@ def _timed_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[t
 def _packets_from(
     container: av.container.InputContainer, stream: av.VideoStream, pts: int, keys: frozenset
 ) -> Iterator[av.Packet] | None:
-    """Packets from a keyframe shown at or before `pts`, so that the frame at `pts` decodes exactly; None if none is.
+    """Packets from a keyframe shown at or before `pts`, so that the frame at `pts` decodes exactly.
 
-    A container may seek by decoding time and land on a keyframe that is shown later; then it is tried further back. One
-    that tells a keyframe's time otherwise after a seek (MPEG-PS does) is not trusted.
+    A container may seek by decoding time and land on a keyframe that is shown later. Then an earlier point is tried. A
+    container that gives a keyframe another time after a seek (as MPEG-PS does) is not trusted.
+
+    Returns:
+        None if there is no such keyframe.
     """
     for back_s in (0, 2, 10, 60):
         try:
@@ -319,7 +323,8 @@ def _packets_from(
 def ping_pong(num_out: int, num_in: int) -> np.ndarray:
     """The order in which `num_in` frames are shown to fill `num_out`: forward, backward, forward ...
 
-    The frame at each turn is shown twice, as in the original's `loop_video`; fewer than `num_in` is a plain cut.
+    The frame at each turn is shown twice, as in the original's `loop_video`. If `num_out` is less than `num_in`, the
+    order is just the first frames.
 
     Returns:
         int64 indices, `(num_out,)`.
@@ -331,13 +336,13 @@ def ping_pong(num_out: int, num_in: int) -> np.ndarray:
 
 
 def read_frames_in_order(path: Path | str, order: Sequence[int], rate_hz: float = VIDEO_RATE_HZ) -> Iterator[Frame]:
-    """Streams the frames `order` of a clip at a constant rate, as `[all_frames[i] for i in order]` would.
+    """Streams the frames `order` of a clip at a constant rate, as `[all_frames[i] for i in order]` would give them.
 
-    Ascending runs are streamed; descending runs are decoded in blocks of at most 32 frames (fewer for large pictures),
-    each after a seek, so memory stays flat for any length.
+    Ascending runs are streamed. Descending runs are decoded in blocks of at most 32 frames (fewer for large pictures),
+    each after a seek. So memory does not depend on the length.
 
     Args:
-        order: frame numbers, each 0 .. `probe(path, rate_hz).num_frames` - 1; made for `ping_pong`.
+        order: frame numbers, each 0 .. `probe(path, rate_hz).num_frames` - 1, for example from `ping_pong`.
 
     Raises:
         MediaError: as `probe`.
@@ -347,7 +352,7 @@ def read_frames_in_order(path: Path | str, order: Sequence[int], rate_hz: float 
     info = probe(path, rate_hz)
     if order.size and not (order.min() >= 0 and order.max() < info.num_frames):
         wrong = order.min() if order.min() < 0 else order.max()
-        raise OptionError(f"frame {wrong} is asked for; {path} has frames 0 to {info.num_frames - 1} at {rate_hz} Hz")
+        raise OptionError(f"there is no frame {wrong}; {path} has frames 0 to {info.num_frames - 1} at {rate_hz} Hz")
     fitting = REVERSED_BLOCK_BYTES // (info.width * info.height * 3)
     block = max(1, min(REVERSED_BLOCK_FRAMES, fitting))
     return _stream_in_order(path, order, rate_hz, block)
@@ -365,7 +370,7 @@ def _stream_in_order(path: Path | str, order: np.ndarray, rate_hz: float, block:
 
 
 def _held(path: Path | str, order: np.ndarray, rate_hz: float) -> Iterator[Frame]:
-    """A short falling run, decoded as a whole; its memory is free again when it ends."""
+    """Decodes a short descending run as a whole; its memory is freed at the end."""
     low = int(order[-1])
     frames = list(read_frames(path, rate_hz, low, int(order[0]) + 1))
     for index in order:
@@ -373,7 +378,7 @@ def _held(path: Path | str, order: np.ndarray, rate_hz: float) -> Iterator[Frame
 
 
 def _monotone_runs(order: np.ndarray) -> Iterator[np.ndarray]:
-    """Splits into the longest pieces that only rise or only fall; equal neighbours belong to either."""
+    """Splits an order into the longest pieces that only rise or only fall; equal neighbours fit both."""
     begin, direction = 0, 0
     for place, step in enumerate(np.sign(np.diff(order)), start=1):
         if direction and step == -direction:
@@ -386,7 +391,7 @@ def _monotone_runs(order: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _picked(frames: Iterator[Frame], order: np.ndarray) -> Iterator[Frame]:
-    """Those of streamed frames whose numbers are in `order`, which rises; a number may come more than once."""
+    """The streamed frames whose numbers are in `order`, which must rise; a number may be repeated."""
     numbers, counts = np.unique(order, return_counts=True)
     wanted = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     for number, frame in enumerate(frames):

@@ -1,4 +1,4 @@
-"""Sound of any file in, 16-bit WAV files in and out, and samples as 16-bit numbers or as floats."""
+"""Reads the sound of any file, reads and writes 16-bit WAV files, and converts samples to floats and back."""
 
 import wave
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ FULL_SCALE = 32768  # the 16-bit number that stands for 1.0
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """What a sound file, or the sound track of a video, holds; `num_samples` per channel, counted by decoding."""
+    """The properties of a sound file or of a video's sound track; `num_samples` is counted per channel."""
 
     path: Path
     duration_s: float
@@ -33,7 +33,7 @@ class SoundInfo:
 
 
 def probe_sound(path: Path | str) -> SoundInfo:
-    """What a sound file or a video's sound track holds; decodes it, so the length is exact for MP3 and AAC too.
+    """The properties of a sound file or of a video's sound track. Decodes it, so MP3 and AAC have exact lengths too.
 
     Raises:
         MediaError: the file is missing, unreadable or empty, or has no sound.
@@ -52,9 +52,9 @@ def probe_sound(path: Path | str) -> SoundInfo:
 
 
 def read_sound(path: Path | str, rate_hz: int = SOUND_RATE_HZ) -> Waveform:
-    """The sound of a file as mono, float32 -1..1, `(n,)`: 16 bit through ffmpeg's resampler, divided by 32768.
+    """The sound of a file as mono float32, -1..1, `(n,)`: ffmpeg's resampler gives 16 bit, divided by 32768.
 
-    This is what `ffmpeg -ac 1 -ar 16000 -f s16le` gives, the original's (Whisper's) `load_audio`.
+    `ffmpeg -ac 1 -ar 16000 -f s16le` gives the same samples, as used in the original's (Whisper's) `load_audio`.
 
     Raises:
         MediaError: as `probe_sound`.
@@ -73,7 +73,7 @@ def read_sound(path: Path | str, rate_hz: int = SOUND_RATE_HZ) -> Waveform:
 def resampled(
     frames: Iterator[av.AudioFrame], sample_format: str, layout: str, rate_hz: int
 ) -> Iterator[av.AudioFrame]:
-    """Frames in another format; a change of rate or channels on the way starts a new resampler, as in ffmpeg."""
+    """Frames in another format. A change of rate or channels on the way starts a new resampler, as in ffmpeg."""
     resampler, setup = None, None
     for frame in frames:
         now = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -107,10 +107,10 @@ def to_int16(waveform: Waveform) -> Samples:
 
 
 def validate_waveform(waveform: Waveform) -> None:
-    """Refuses what is no sound of floats.
+    """Refuses an array that is not a waveform of floats.
 
     Raises:
-        ValueError: not floats of one dimension, or none.
+        ValueError: the array is not of floats, has not one dimension, or is empty.
     """
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not waveform.size:
         raise ValueError(
@@ -127,7 +127,7 @@ def _wav(path: Path) -> Iterator[wave.Wave_read]:
     """An open WAV file.
 
     Raises:
-        MediaError: the file cannot be read or is no WAV file.
+        MediaError: the file cannot be read or is not a WAV file.
     """
     try:
         with wave.open(str(path), "rb") as file:
@@ -139,10 +139,10 @@ def _wav(path: Path) -> Iterator[wave.Wave_read]:
 
 
 def probe_wav(path: Path) -> SoundInfo:
-    """What a WAV file holds by its header; nothing is decoded.
+    """The properties of a WAV file, from its header; nothing is decoded.
 
     Raises:
-        MediaError: the file cannot be read or is no WAV file.
+        MediaError: the file cannot be read or is not a WAV file.
     """
     with _wav(path) as file:
         rate_hz, count, bits = file.getframerate(), file.getnframes(), 8 * file.getsampwidth()
@@ -154,7 +154,7 @@ def read_wav(path: Path) -> tuple[Samples, int]:
     """Samples, int16 `(n,)`, and rate in Hz of a mono 16-bit WAV file.
 
     Raises:
-        MediaError: the file cannot be read, is no WAV file, or has other samples.
+        MediaError: the file cannot be read, is not a WAV file, or has other samples.
     """
     with _wav(path) as file:
         channels, bits = file.getnchannels(), 8 * file.getsampwidth()

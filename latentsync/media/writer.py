@@ -1,4 +1,4 @@
-"""Video out: one H.264 encode with the voice as given, visible only when complete."""
+"""Writes video: one H.264 encode with the voice as given. The file appears only when it is complete."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from latentsync.media.sound import probe_sound, resampled
 AAC_BIT_RATE = 192_000
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
-# Left unsaid, swscale centres the chroma samples, but H.264 means the left ones: edges would turn coloured.
+# By default swscale centres the chroma samples, but in H.264 they lie left: coloured edges would appear.
 _TO_YUV = "out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:flags=area+full_chroma_inp+accurate_rnd+bitexact"
 
 _COLORSPACE_BT709 = 1  # AVCOL_SPC_BT709, and likewise for primaries and transfer
@@ -33,25 +33,27 @@ _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by n
 
 
 class VideoWriter:
-    """Writes one H.264 MP4 with the voice as given. A context manager: the file appears when the block ends well.
+    """Writes one H.264 MP4 with the voice as given. A context manager: the file appears if the block succeeds.
 
-    Pictures: encoded once, 4:2:0, BT.709 limited range and flagged so; the index is at the front of the file. H.264 in
-    4:2:0 has even sizes: the last row or column of an odd size is cropped. First frame at time 0.
+    Pictures: they are encoded once, as 4:2:0 in BT.709 limited range, with matching flags. The index is at the front of
+    the file. H.264 in 4:2:0 needs even sizes, so the last row or column of an odd size is cropped. The first frame is
+    at time 0.
 
-    Sound: AAC and MP3 are copied packet by packet; PCM, FLAC and other lossless sound is stored as FLAC, exact for
-    sources of up to 24 bits (32 bit and float become 24 bit), with its own rate and channels; anything else becomes AAC
-    of 192 kb/s. It is cut at the end of the video only where it is longer by more than one frame (a copied sound after
-    the packet that reaches the end, 26 ms at most for AAC and MP3 of 44.1 kHz), and never stretched.
+    Sound: AAC and MP3 are copied packet by packet. PCM, FLAC and other lossless sound is stored as FLAC with its own
+    rate and channels; this is exact for sources of up to 24 bits (32 bit and float become 24 bit). Other sound becomes
+    AAC of 192 kb/s. The sound is never stretched. It is cut at the end of the video only if it is longer by more than
+    one frame; a copied sound is cut after the packet that reaches the end (at most 26 ms later for AAC and MP3 of
+    44.1 kHz).
 
-    The file is written beside its place under a hidden name and renamed when it is complete; an exception removes it.
+    The file is written beside its place under a hidden name and renamed when it is complete. An exception removes it.
 
     Args:
-        path: of the MP4; its folder must exist, a file of that name is replaced.
+        path: of the MP4. Its folder must exist; a file of that name is replaced.
         width, height: of the frames, in px.
         crf: constant rate factor, 0 (lossless) .. 51.
-        preset: of x264, ultrafast .. veryslow: how long it looks for a smaller file.
+        preset: of x264, ultrafast .. veryslow; slower presets make smaller files.
         sound: a sound file or a video with sound; None for a silent video.
-        title, comment: metadata of the file; `comment` is the place to say that the video is synthetic.
+        title, comment: metadata of the file; `comment` should say that the video is synthetic.
 
     Raises:
         MediaError: the folder is missing or cannot be written, no frame was written, or the sound cannot be read.
@@ -140,7 +142,7 @@ class VideoWriter:
 
     @contextmanager
     def _removed_on_error(self) -> Iterator[None]:
-        """Removes the unfinished file on any exception; says FFmpeg's and the system's errors in a sentence."""
+        """Removes the unfinished file on any exception; turns errors of FFmpeg and the system into a MediaError."""
         try:
             yield
         except (av.FFmpegError, OSError) as error:
@@ -153,7 +155,7 @@ class VideoWriter:
             raise
 
     def _discard(self, error: BaseException) -> None:
-        """Closes what is open and removes the unfinished file; a failure to close is passed over."""
+        """Closes all streams and removes the unfinished file; failures to close are ignored."""
         with suppress(av.FFmpegError, OSError, ValueError):
             if self._track is not None:
                 self._track.close()
@@ -163,7 +165,7 @@ class VideoWriter:
 
 
 def _yuv_graph(stream: av.VideoStream) -> av.filter.Graph:
-    """RGB frames in, 4:2:0 frames in BT.709 limited range out."""
+    """The filter graph from RGB frames to 4:2:0 frames in BT.709 limited range."""
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=stream.width,
@@ -177,7 +179,7 @@ def _yuv_graph(stream: av.VideoStream) -> av.filter.Graph:
 
 
 class _SoundTrack:
-    """The voice on its way into a file: copied or encoded, released as the video advances so that both interleave."""
+    """Copies or encodes the voice into a file, step by step as the video advances, so that both interleave."""
 
     def __init__(self, output: av.container.OutputContainer, path: Path) -> None:
         self.info = probe_sound(path)
@@ -203,7 +205,7 @@ class _SoundTrack:
         if is_lossless:
             is_16_bit = self._source.codec_context.format.name.rstrip("p") in ("u8", "s16")
             stream = self._output.add_stream("flac", rate=info.rate_hz)
-            stream.codec_context.format = "s16" if is_16_bit else "s32"  # FLAC takes the upper 24 of the 32 bits
+            stream.codec_context.format = "s16" if is_16_bit else "s32"  # FLAC stores the upper 24 of the 32 bits
         else:
             rate_hz = info.rate_hz if info.rate_hz in AAC_RATES_HZ else 48000
             stream = self._output.add_stream("aac", rate=rate_hz)
@@ -213,7 +215,7 @@ class _SoundTrack:
         return stream
 
     def _frames(self) -> Iterator[tuple[Fraction, Fraction, av.AudioFrame]]:
-        """(start, end, frame) with times in s, in the encoder's sample format and rate, with the source's channels."""
+        """(start, end, frame), times in s. Frames have the encoder's format and rate, and the source's channels."""
         context, layout = self._stream.codec_context, self._source.codec_context.layout.name
         start = 0
         frames = decode_packets(packets_of(self._input, self._source))
@@ -223,13 +225,13 @@ class _SoundTrack:
             start = end
 
     def advance(self, video_s: Fraction) -> None:
-        """Writes what ends before the video does so far."""
+        """Writes the sound that ends before the video written so far."""
         while self._next is not None and self._next[1] <= video_s:
             self._put(self._next)
             self._next = next(self._pieces, None)
 
     def finish(self, video_s: Fraction, frame_s: Fraction) -> None:
-        """Writes the rest, or the rest up to the video's end where the sound goes on for more than a frame after it."""
+        """Writes the rest of the sound; up to the video's end if the sound is longer by more than a frame."""
         is_cut = self.info.duration_s > video_s + frame_s
         while self._next is not None and not (is_cut and self._next[0] >= video_s):
             self._put(self._next, video_s if is_cut else None)
@@ -247,7 +249,7 @@ class _SoundTrack:
         self._output.mux(self._stream.encode(self._relabelled(data, start_s, stop_s)))
 
     def _relabelled(self, frame: av.AudioFrame, start_s: Fraction, stop_s: Fraction) -> av.AudioFrame:
-        """The frame's samples up to `stop_s` under the encoder's channel layout, at `start_s`; no mixing is done."""
+        """The frame's samples up to `stop_s`, at `start_s`, with the encoder's channel layout; nothing is mixed."""
         context = self._stream.codec_context
         rate_hz = context.sample_rate
         count = round((stop_s - start_s) * rate_hz)
@@ -264,10 +266,10 @@ class _SoundTrack:
 def _copied_packets(
     path: Path, container: av.container.InputContainer, source: av.AudioStream, target: av.AudioStream
 ) -> Iterator[tuple[Fraction, Fraction, av.Packet]]:
-    """(start, end, packet) with times in s, moved so that the first audible sample is at 0.
+    """(start, end, packet), times in s, shifted so that the first audible sample is at 0.
 
-    AAC and MP3 begin with samples that a decoder drops (priming). The first decoded frame's time is where those end, so
-    the packets before it get negative times, which MP4 stores as an edit list and every player drops again.
+    AAC and MP3 begin with samples that a decoder drops (priming). They end at the time of the first decoded frame. So
+    the packets before it get negative times. MP4 stores these as an edit list, and every player drops them again.
     """
     offset_s = _first_audible_s(path)
     rate_hz, clock_s = source.codec_context.sample_rate, None
@@ -286,7 +288,7 @@ def _copied_packets(
 
 
 def _first_audible_s(path: Path) -> Fraction:
-    """The packet clock at the first sample that is heard."""
+    """The packets' time at the first sample that is heard."""
     with open_input(path) as container:
         stream = sound_stream_of(container, path)
         first = next(packet for packet in packets_of(container, stream) if packet.size)

@@ -1,16 +1,16 @@
-"""How well lips follow lips that are known: gap, width and shape of a mouth against those that it should have.
+"""How well lips follow known lips: gap, width and shape of a mouth against those that it should have.
 
-Goal: where the right lips are known, drawn to the hundredth of a millimetre or seen in the clip whose own voice is
-spoken, what a landmark network sees in a video can be held against them: over time by correlation, whatever the faces'
-sizes and the network's own scale and offset, and frame by frame by the distance of the lips' points. Where the voice is
-silent, lips should rest.
+Goal: sometimes the right lips are known. They are exact in a drawn clip, and visible in a clip that is given its own
+voice. Then the landmarks in a video can be compared with them: over time by correlation, which does not depend on the
+size of the faces or on the network's scale and offset, and frame by frame by the distance of the lips' points. While
+the voice is silent, lips should rest.
 
-Conventions: one value or landmark set per video frame (25 Hz); gaps are `sync.lip_gap` and widths `lip_width`, in eye
-distances, NaN where no face is seen; a drawn truth in any unit. Frames without a face are left out.
+Conventions: one value or landmark set per video frame (25 Hz). Gaps are `sync.lip_gap` and widths `lip_width`, in eye
+distances, NaN if no face is seen. A drawn truth may have any unit. Frames without a face are left out.
 
 Measures: `gap_correlation` (of gaps or widths; Pearson's, at lag 0, -1..1, higher is better), `lip_motion` (standard
 deviation of the gap over time, in eye distances; 0 is a still mouth), `mouth_distances` (eye distances, lower is
-better), `silent_motion` (`lip_motion` within the stretches where the voice is silent; lower is better).
+better), `silent_motion` (`lip_motion` while the voice is silent; lower is better).
 """
 
 import numpy as np
@@ -24,10 +24,10 @@ LIPS = (
     78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191,
 )  # fmt: skip
 MOUTH_CORNERS = (61, 291)
-SILENCE_DB = 25.0  # below the loud frames (their 95th percentile) a frame counts as silent
-QUIET_DBFS = -50.0  # a voice that is nowhere louder is silent throughout
+SILENCE_DB = 25.0  # a frame this far below the loud frames (95th percentile) counts as silent
+QUIET_DBFS = -50.0  # a voice that is never louder is silent throughout
 SETTLING_FRAMES = 5  # 0.2 s, in which lips may close after speech and open before it
-LEAST_SILENT = 10  # frames, for a deviation to say something
+LEAST_SILENT = 10  # frames that a meaningful deviation needs
 
 Series = Float[np.ndarray, " f"]
 
@@ -36,7 +36,8 @@ def validate(gap: Series, truth: Series) -> None:
     """Refuses series that cannot be compared.
 
     Raises:
-        ValueError: not both (f,) of one length, infinite, or fewer than 25 frames with a face in both.
+        ValueError: the series are not both (f,) of one length, a value is infinite, or fewer than 25 frames show a face
+            in both.
     """
     if gap.ndim != 1 or gap.shape != truth.shape:
         raise ValueError(f"gap {gap.shape} and truth {truth.shape} must both be (f,), one value per video frame")
@@ -47,7 +48,7 @@ def validate(gap: Series, truth: Series) -> None:
 
 
 def lip_width(landmarks: np.ndarray) -> Series:
-    """Distance of the mouth's corners (61, 291) over that of the eyes' centres, in the image plane.
+    """Distance of the mouth's corners (61, 291) divided by that of the eyes' centres, in the image plane.
 
     Args:
         landmarks: (f, 468, 2 or 3), px; NaN where there is no face.
@@ -58,7 +59,7 @@ def lip_width(landmarks: np.ndarray) -> Series:
 
 
 def gap_correlation(gap: Series, truth: Series) -> float:
-    """Pearson's correlation over the frames with a face; 0 where either does not move: still lips follow nothing.
+    """Pearson's correlation over the frames with a face; 0 if either does not move, since still lips follow nothing.
 
     Raises:
         ValueError: as `validate`.
@@ -84,7 +85,7 @@ def lip_motion(gap: Series) -> float:
 def mouth_distances(landmarks: np.ndarray, reference: np.ndarray) -> Series:
     """Mean distance of the 40 lip points of each frame to those of the reference, in eye distances.
 
-    Either face is moved, turned and scaled so that its eyes' centres come to lie at (-1/2, 0) and (1/2, 0).
+    Both faces are first moved, turned and scaled so that their eyes' centres lie at (-1/2, 0) and (1/2, 0).
 
     Args:
         landmarks, reference: (f, 468, 2 or 3), px; NaN where there is no face.
@@ -93,7 +94,7 @@ def mouth_distances(landmarks: np.ndarray, reference: np.ndarray) -> Series:
         (f,), NaN where either has no face.
 
     Raises:
-        ValueError: of different numbers of frames.
+        ValueError: the numbers of frames differ.
     """
     if len(landmarks) != len(reference):
         raise ValueError(f"{len(landmarks)} and {len(reference)} frames cannot be compared; give as many of both")
@@ -112,7 +113,7 @@ def _by_the_eyes(landmarks: np.ndarray) -> Float[np.ndarray, "f 40 2"]:
 
 
 def silent_frames(energy_db: Series) -> Bool[np.ndarray, " f"]:
-    """The frames in which the voice is silent and has been, and will be, for 0.2 s.
+    """The frames in which the voice is silent, and also during the 0.2 s before and after.
 
     Args:
         energy_db: `sync.log_energy`.
@@ -123,13 +124,15 @@ def silent_frames(energy_db: Series) -> Bool[np.ndarray, " f"]:
 
 
 def silent_motion(gap: Series, energy_db: Series) -> tuple[float | None, int]:
-    """Standard deviation of the gap within stretches of silence, each about its own mean, and the frames that counted.
+    """Standard deviation of the gap during silence, and how many frames counted.
+
+    Each stretch of silence is compared with its own mean.
 
     Returns:
-        None for the deviation where fewer than 10 silent frames show a face.
+        The deviation is None if fewer than 10 silent frames show a face.
 
     Raises:
-        ValueError: series of different length.
+        ValueError: the series differ in length.
     """
     if gap.shape != energy_db.shape:
         raise ValueError(f"gap {gap.shape} and energy {energy_db.shape} differ; give one value of each per frame")

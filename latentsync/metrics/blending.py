@@ -1,15 +1,15 @@
-"""How well what was generated sits in the frame: its edge, its sharpness, and what was changed beside it.
+"""How well the generated region fits into the frame: its edge, its sharpness, and changes outside of it.
 
-Goal: what a viewer sees of the patch itself. A colour that does not meet the skin around it, an edge that shows, a
-mouth softer than the rest of the face, pixels that changed where nothing was to change.
+Goal: measure the artefacts of the patch that a viewer sees: a colour that does not match the skin around it, a visible
+edge, a mouth softer than the rest of the face, pixels that changed although they should not.
 
-Conventions: crops uint8 `(f, 3, r, r)` of the result and of the clip, aligned alike; masks are the mouth mask at the
-crops' size, 1 keep, 0 generate; frames uint8 `(h, w, 3)`. Levels are of 0..255. Each measure compares with the clip, so
-that its own edges and softness do not count.
+Conventions: crops are uint8 `(f, 3, r, r)` of the result and of the clip, aligned in the same way. Masks are the mouth
+mask at the crops' size, 1 keep, 0 generate. Frames are uint8 `(h, w, 3)`. Levels are 0..255. Each measure compares with
+the clip, so that the clip's own edges and softness do not count.
 
 Measures: `seam_colours` (levels, lower is better), `seam_gradients` (levels/px, lower is better), `sharpness`
-(variance of the Laplacian, of which the ratio to the clip's is best at 1), `outside_difference` (levels, 0 is best; a
-codec leaves about one).
+(variance of the Laplacian; its ratio to the clip's is best at 1), `outside_difference` (levels, 0 is best; the codec
+alone causes about 1).
 """
 
 from functools import lru_cache
@@ -26,7 +26,7 @@ from latentsync.shapes import Affine, Crops, Frame, Mask
 
 SECTORS = 16  # of the ring around the mask's edge
 RING_SHARE = 1 / 32  # of the crop's side: how far the ring reaches to either side of the edge
-MARGIN_PX = 4  # of the frame around the crop's box, where interpolation and the codec's blocks still reach
+MARGIN_PX = 4  # around the crop's box, where interpolation and the codec's blocks still have an effect
 LUMA = (0.299, 0.587, 0.114)
 
 Sectors = Bool[Tensor, "k r r"]
@@ -36,7 +36,7 @@ def validate(crops: Crops, source: Crops, mask: Mask) -> None:
     """Refuses crops that cannot be compared.
 
     Raises:
-        ValueError: not both uint8 (f, 3, r, r) of one shape, or a mask of another size.
+        ValueError: the crops are not both uint8 (f, 3, r, r) of one shape, or the mask has another size.
     """
     if crops.shape != source.shape or crops.ndim != 4 or crops.dtype != torch.uint8 or source.dtype != torch.uint8:
         raise ValueError(f"crops {tuple(crops.shape)} and {tuple(source.shape)} must both be uint8 (f, 3, r, r)")
@@ -45,9 +45,9 @@ def validate(crops: Crops, source: Crops, mask: Mask) -> None:
 
 
 def ring_sectors(mask: Mask) -> tuple[Sectors, Sectors]:
-    """The ring along the mask's edge in 16 sectors around the hole's middle, inside and outside of the hole.
+    """The ring along the mask's edge, in 16 sectors around the hole's middle: their inner and their outer parts.
 
-    Sectors in which either side has no pixel (the crop's edge) are left out.
+    A sector is left out if either part has no pixel, as at the crop's edge.
     """
     hole = (mask.squeeze(0) < 0.5).numpy().astype(np.uint8)
     reach = max(1.5, RING_SHARE * hole.shape[0])
@@ -63,7 +63,7 @@ def ring_sectors(mask: Mask) -> tuple[Sectors, Sectors]:
 
 
 def seam_colours(crops: Crops, source: Crops, mask: Mask) -> Float[Tensor, " f"]:
-    """How much the step of colour across the mask's edge differs from the clip's: mean over sectors and channels.
+    """Difference between the step of colour across the mask's edge and the clip's: mean over sectors and channels.
 
     Raises:
         ValueError: as `validate`.
@@ -80,7 +80,7 @@ def _weights(sectors: Sectors) -> Float[Tensor, "k n"]:
 
 
 def seam_gradients(crops: Crops, source: Crops, mask: Mask) -> Float[Tensor, " f"]:
-    """How much the mean gradient of the ring differs from the clip's.
+    """Difference between the mean gradient of the ring and the clip's.
 
     Raises:
         ValueError: as `validate`.
@@ -113,13 +113,13 @@ def outside_difference(frame: Frame, source: Frame, matrix: Affine | None, size_
     """Mean absolute difference of two frames outside of the crop's box and a margin of 4 px, levels.
 
     Args:
-        matrix: of the crop; None where no face was found, so that all of the frame is outside.
+        matrix: of the crop; None if no face was found, so that the whole frame is outside.
 
     Returns:
-        NaN where the box covers the whole frame.
+        NaN if the box covers the whole frame.
 
     Raises:
-        ValueError: frames of different shape.
+        ValueError: the frames differ in shape.
     """
     if frame.shape != source.shape:
         raise ValueError(f"frames of shape {frame.shape} and {source.shape} cannot be compared; make them equal")

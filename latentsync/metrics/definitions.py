@@ -1,15 +1,15 @@
-"""What every measure is: its unit, which direction is better, how it is defined and where it comes from.
+"""The definition of every measure: its unit, its better direction, its definition in words and its source.
 
-Goal: one table that records, tables and docs/metrics.md agree with. A value in a record is an `Entry`: the number or
-the reason for its absence, the definition's unit, direction and version, the network and the hash of its weights where
-one had a part in it, and how many frames or windows counted and were left out.
+Goal: one table for records, tables and docs/metrics.md. A value in a record is an `Entry`. It holds the number, or the
+reason why there is none; the definition's unit, direction and version; the network and the hash of its weights, if
+there is one; and how many frames or windows counted and were left out.
 
-Conventions: `direction` is "higher", "lower", "zero" (nearer to 0), "one" (nearer to 1), whichever is better, or "none"
-where neither is. A prefix or suffix changes what a number says, not how it is reckoned:
-    leaky_NAME: against a reference that the model was shown: the frame to be filled was its own reference frame.
+Conventions: `direction` says what is better: "higher", "lower", "zero" (nearer to 0) or "one" (nearer to 1); "none" if
+no direction is. A prefix or suffix changes the meaning of a number, not the computation:
+    leaky_NAME: the reference leaks: the model saw the frame to be filled as its own reference frame.
     change_NAME: the voice is not the clip's own, so the number measures change against the clip, not quality.
-    NAME_real: of the clip itself with its own sound. NAME_minus_real: of the result less that.
-    NAME_shuffled, NAME_delayed: controls, of the result with a voice in wrong order, or 10 frames late.
+    NAME_real: of the clip itself with its own sound. NAME_minus_real: the result's value minus that.
+    NAME_shuffled, NAME_delayed: controls: the result with a voice in a wrong order, or 10 frames late.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Definition:
     """One measure.
 
     Attributes:
-        family: what is computed together; the name that `metrics.NAME=true` and `--metrics` take.
-        version: of the protocol; raised when the same input gives another number.
+        family: the group that is computed together; its name is used in `metrics.NAME=true` and `--metrics`.
+        version: of the protocol. It is raised when the same input gives another number.
     """
 
     family: str
@@ -144,7 +144,7 @@ FAMILIES = tuple(dict.fromkeys(definition.family for definition in DEFINITIONS.v
 
 
 def base_name(name: str) -> str:
-    """The name in `DEFINITIONS` that a measure's name goes back to, without prefix, suffix and face crop."""
+    """The name in `DEFINITIONS` behind a measure's name, without prefix, suffix and face crop."""
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     for suffix in SUFFIXES:
@@ -162,7 +162,7 @@ def definition_of(name: str) -> Definition:
 
 
 def direction_of(name: str) -> str:
-    """Which direction of a measure is better; a change and a control have none, a difference is best at 0."""
+    """Which direction of a measure is better. A change and a control have none; a difference is best at 0."""
     if name.startswith("change_") or (name.endswith(("_real", "_shuffled", "_delayed")) and "_minus_" not in name):
         return "none"
     return "zero" if name.endswith("_minus_real") else definition_of(name).direction
@@ -182,14 +182,14 @@ def entry(
     """A measure as a record holds it.
 
     Args:
-        value: None needs a reason.
-        used, left_out: frames or windows that counted, and that did not.
-        network, weights: what judged, and the first digits of the SHA-256 of its weights.
-        detail: what the definition leaves open, such as the length of a window.
+        value: the number; None needs a reason.
+        used, left_out: how many frames or windows counted, and how many did not.
+        network, weights: the network's name, and the first digits of the SHA-256 of its weights.
+        detail: facts that the definition leaves open, such as the length of a window.
 
     Raises:
         KeyError: there is no such measure.
-        ValueError: neither value nor reason.
+        ValueError: there is neither a value nor a reason.
     """
     if value is None and not reason:
         raise ValueError(f"{name} has neither a value nor a reason; give one")

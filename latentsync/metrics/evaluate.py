@@ -1,9 +1,9 @@
-"""All measures of one generated video in one pass, each with its unit, its direction and what made it.
+"""All measures of one generated video in one pass, each with its unit, its direction and its network.
 
-Goal: one flat dict that a record can hold and a table can be made of. A measure that has no meaning for the input is
-there too, with `value` None and a `reason`; a family that fails costs the others nothing.
+Goal: one flat dict for records and tables. It also has the measures that have no meaning for the input, with `value`
+None and a `reason`. If a family fails, the others still give their values.
 
-Conventions: see `definitions` for what an entry holds and what names mean, `families.base` for what is shown.
+Conventions: `definitions` explains entries and names, `families.base` the inputs.
 """
 
 from collections.abc import Collection, Iterable
@@ -17,19 +17,19 @@ from latentsync.metrics.definitions import Entry
 from latentsync.metrics.families import FAMILIES, Batch, Family, Subject
 from latentsync.shapes import Waveform
 
-SAME_SPEECH = 0.9  # normalised cross-correlation from which on two sounds are the same recording
+SAME_SPEECH = 0.9  # normalised cross-correlation; from this value on, two sounds are the same recording
 SAME_SPEECH_SHIFT_S = 0.1  # apart in time at most
 SAME_SPEECH_LENGTH_S = 0.5  # apart in length at most
-SAME_SPEECH_HEARD_S = 60.0  # compared at most, from the beginning
+SAME_SPEECH_HEARD_S = 60.0  # at most this much is compared, from the beginning
 
 
 @dataclass
 class Evaluation:
-    """What was found.
+    """The values of all measures.
 
     Attributes:
         entries: by the measure's name.
-        curves: numbers for each frame, window or shift, by name, for plots; None where there is none.
+        curves: numbers for each frame, window or shift, by name, for plots; None where a number is missing.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Evaluation:
 
 
 def needed_parts(wanted: Collection[str]) -> frozenset[str]:
-    """Which parts of a batch some families read.
+    """Which parts of a batch the wanted families read.
 
     Raises:
         ValueError: as `validate`.
@@ -47,7 +47,7 @@ def needed_parts(wanted: Collection[str]) -> frozenset[str]:
 
 
 def validate(wanted: Collection[str]) -> None:
-    """Refuses families that there are not.
+    """Refuses unknown families.
 
     Raises:
         ValueError: a name is unknown.
@@ -65,19 +65,19 @@ def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]
 
     Raises:
         ValueError: as `validate`.
-        LatentSyncError: what reading the frames raises.
+        LatentSyncError: the frames cannot be read.
     """
     validate(wanted)
     running: dict[str, Family] = {}
     evaluation = Evaluation()
 
     def attempt(name: str, step, *args):
-        """A step of a family; where it fails its measures get the reason, and it takes no further part."""
+        """Runs a step of a family. If it fails, the family's measures get the reason, and the family is dropped."""
         try:
             return step(*args)
         except LatentSyncError as error:
             reason = str(error)
-        except Exception as error:  # a defect in one measure must not cost the others
+        except Exception as error:  # a bug in one measure must not affect the others
             reason = f"{type(error).__name__}: {error}"
         running.pop(name, None)
         evaluation.entries |= FAMILIES[name].without(subject, reason)
@@ -98,10 +98,10 @@ def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]
 
 
 def same_speech(a: Waveform, b: Waveform, rate_hz: int) -> bool:
-    """Whether two sounds are one recording, perhaps coded anew, shifted or cut a little.
+    """Whether two sounds are the same recording, perhaps encoded again, slightly shifted or slightly cut.
 
-    True where the normalised cross-correlation reaches 0.9 at a shift of at most 0.1 s. Lengths may differ by 0.5 s; of
-    long sounds the first minute is compared. Silence is the same as nothing.
+    They are if the normalised cross-correlation reaches 0.9 at a shift of at most 0.1 s. Lengths may differ by 0.5 s.
+    Only the first minute of long sounds is compared. Silence never counts as the same recording.
 
     Args:
         a, b: mono waveforms of one rate, `(n,)` and `(m,)`.

@@ -1,16 +1,16 @@
-"""Faces followed through a video and cut out as SyncNet v2 was trained on them.
+"""Follows faces through a video and crops them as SyncNet v2 was trained on them.
 
-Goal: from the faces found in every frame to clips of 224 px with one face each, in the framing of SyncNet's published
-protocol, for `syncnet.clip_embeddings`. Who finds the faces is left open: `s3fd.faces_of` is the protocol's finder,
-`landmark_boxes` makes boxes of landmarks for those who have no S3FD. Scores of different finders are not comparable.
+Goal: turn the faces found in every frame into crops of 224 px with one face each, framed as in SyncNet's published
+protocol, for `syncnet.clip_embeddings`. Any detector may find the faces: `s3fd.faces_of` is the protocol's own, and
+`landmark_boxes` makes boxes from landmarks if S3FD is missing. Scores of different detectors are not comparable.
 
 Conventions: 25 frames a second, RGB 0..255. A box is left, top, right, bottom in px of the frame. A cut is the first
-frame of a new scene; scenes are not detected here (the original uses PySceneDetect's ContentDetector). The sound of a
-track is samples 640 start .. 640 (start + length) at 16 kHz. The protocol's score of a video is the mean of LSE-C over
-its tracks, and its offset their mean, cut to a whole number.
+frame of a new scene; this module does not detect scenes (the original uses PySceneDetect's ContentDetector). The sound
+of a track is samples 640 start .. 640 (start + length) at 16 kHz. The protocol's score of a video is the mean of LSE-C
+over its tracks; its offset is the mean of theirs, cut to a whole number.
 
-Unlike the original, nothing is compressed in between: it writes the video and the crops as MPEG-4 and the frames as
-JPEG (-qscale:v 2), and LatentSync's copy of it the sound of a track as AAC, so that its numbers differ a little.
+Unlike in the original, nothing is compressed on the way. The original writes the video and the crops as MPEG-4 and the
+frames as JPEG (-qscale:v 2), and LatentSync's copy of it writes a track's sound as AAC. So the numbers differ slightly.
 `PROTOCOL` says so in records.
 
 Source: the repository of SyncNet v2 (`syncnet_python`: `run_pipeline`), with the 50 frames of LatentSync's
@@ -32,10 +32,10 @@ from latentsync.faces.landmarks import Box, bounds, overlaps
 from latentsync.metrics.syncnet import FACE_PX
 from latentsync.shapes import Frame, Landmarks
 
-MAX_STEP = 25  # frames from one sight of a face to the next
-SAME_FACE = 0.5  # overlap with the last sight that a face of the same track exceeds
-MIN_TRACK = 50  # sights that a track must exceed
-MIN_FACE_PX = 100  # that the mean width or height of a track's boxes must exceed
+MAX_STEP = 25  # frames at most from one detection of a face to the next
+SAME_FACE = 0.5  # a face of the same track overlaps the last detection by more than this
+MIN_TRACK = 50  # a track must have more detections than this
+MIN_FACE_PX = 100  # the mean width or height of a track's boxes must be larger than this
 
 CROP_SCALE = 0.4  # in units of half the box's longer side: beside the face, and half of what is added below it
 MEDIAN_FRAMES = 13
@@ -48,7 +48,7 @@ PROTOCOL = (
     f"decoded, without the original's steps through JPEG, MPEG-4 and AAC"
 )
 
-Faces = Float[np.ndarray, "n 5"]  # boxes of one frame and their scores, the surest first
+Faces = Float[np.ndarray, "n 5"]  # boxes of one frame and their scores, highest score first
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FaceTrack:
 
     Attributes:
         start: its first frame.
-        boxes: of its frames from there on, px; interpolated where the face was not found.
+        boxes: of the face in each frame, px; interpolated where it was not found.
     """
 
     start: int
@@ -71,29 +71,30 @@ class FaceTrack:
 
 
 def landmark_boxes(faces: list[Landmarks]) -> Faces:
-    """Boxes of landmark sets, each with score 1, for where S3FD is not to be had.
+    """Boxes of landmark sets, each with score 1, for use without S3FD.
 
-    A box is the plain bounds of its points: MediaPipe's reach from the upper forehead to the chin, as S3FD's boxes do
-    roughly, but the two are not equal and neither are scores of crops made by them.
+    A box is the smallest one around the points. MediaPipe's points reach from the upper forehead to the chin, roughly
+    like S3FD's boxes. But the two are not equal, and scores of their crops are not comparable.
     """
     return np.array([[*bounds(face), 1.0] for face in faces]).reshape(-1, 5)
 
 
 def find_tracks(detections: Sequence[Faces], cuts: Sequence[int] = ()) -> list[FaceTrack]:
-    """The faces that are in view for long and large enough, scene after scene and in the order of their first sight.
+    """The tracks of faces that are visible for long enough and large enough, in the order of their first frames.
 
-    A track begins with the first face that belongs to none yet. Of each later frame it takes the first free face that
-    overlaps its last one by more than 0.5 (intersection over union), up to 25 frames after that one. The original could
-    also take two faces of one frame, which S3FD's never are, since they overlap by at most 0.1.
+    A track begins with the first face that belongs to no track yet. From each later frame it takes the first free face
+    that overlaps the track's last face by more than 0.5 (intersection over union) and is at most 25 frames later. The
+    original could also take two faces of one frame. With S3FD this cannot happen, since its boxes overlap by at most
+    0.1.
 
     Args:
         detections: faces of every frame of the video.
-        cuts: first frames of new scenes, in any order; no track goes over one.
+        cuts: first frames of new scenes, in any order; no track crosses a cut.
 
     Raises:
-        MediaError: fewer than 51 frames (2.04 s), of which no track can come.
-        FaceNotFoundError: no face is seen in more than 50 frames of a scene, or none of them is over 100 px large.
-        ValueError: faces of another shape or not finite, or a cut outside the video.
+        MediaError: there are fewer than 51 frames (2.04 s), too few for a track.
+        FaceNotFoundError: no face is seen in more than 50 frames of a scene, or none of them is larger than 100 px.
+        ValueError: faces have another shape or are not finite, or a cut lies outside the video.
     """
     _check_faces(detections)
     scenes = sorted({0, *cuts, len(detections)})
@@ -131,7 +132,7 @@ def _check_faces(detections: Sequence[Faces]) -> None:
 
 
 def _scene_tracks(detections: Sequence[Faces], first: int) -> Iterator[dict[int, Box]]:
-    """Every sight of each face, by frame, from a frame on to the end; each face belongs to one track."""
+    """All detections of each face, by frame, from `first` to the end; each detection belongs to one track."""
     free = {frame: list(detections[frame][:, :4]) for frame in range(first, len(detections))}
     for start, faces in free.items():
         while faces:
@@ -139,7 +140,7 @@ def _scene_tracks(detections: Sequence[Faces], first: int) -> Iterator[dict[int,
 
 
 def _follow(free: dict[int, list[Box]], start: int, box: Box) -> dict[int, Box]:
-    """The sights of one face, which are taken out of the free ones."""
+    """The detections of one face; they are removed from the free ones."""
     track = {start: box}
     last, frame = start, start + 1
     while frame in free and frame - last <= MAX_STEP:
@@ -167,20 +168,20 @@ def _mean_side(track: FaceTrack) -> float:
 
 
 def crop_track(frames: Iterable[Frame], track: FaceTrack) -> Iterator[UInt8[np.ndarray, "224 224 3"]]:
-    """The face of a track, frame by frame, as SyncNet takes it; holds one frame at a time.
+    """The face of a track, frame by frame, cropped for SyncNet; holds one frame at a time.
 
-    Half the box's longer side, s, and its centre are each median-filtered over 13 frames. The crop reaches s above the
-    centre, 1.8 s below it and 1.4 s to either side, with the mouth near its middle; 110 is beyond the frame. As in the
-    original the median sees zeros before the first and after the last frame: in the first and last 6 frames it lies
-    lower, and at the very ends it is the least of 7 numbers (of positive ones, as sizes and places in the frame are).
+    Let s be half the box's longer side. s and the box's centre are median-filtered over 13 frames. The crop reaches s
+    above the centre, 1.8 s below it and 1.4 s to either side, so the mouth is near its middle. Beyond the frame it is
+    grey (110). As in the original, the median sees zeros before the first and after the last frame. So it is lower in
+    the first and last 6 frames, and at the very ends it is the smallest of 7 numbers (sizes and places are positive).
 
     Args:
-        frames: of the whole video, from its first frame on; read once, and only as far as the track goes.
-        track: as `find_tracks` gives it.
+        frames: of the whole video, from its first frame on; read once, up to the track's end.
+        track: from `find_tracks`.
 
     Raises:
-        FaceNotFoundError: a crop without area, or a face wholly beyond the padding.
-        ValueError: fewer than 13 boxes, or frames that end before the track does.
+        FaceNotFoundError: a crop has no area, or a face lies wholly beyond the padding.
+        ValueError: there are fewer than 13 boxes, or the frames end before the track.
     """
     if track.boxes.ndim != 2 or track.boxes.shape[1] != 4 or len(track) < MEDIAN_FRAMES:
         raise ValueError(
@@ -199,18 +200,18 @@ def crop_track(frames: Iterable[Frame], track: FaceTrack) -> Iterator[UInt8[np.n
 
 
 def framed_faces(frames: Iterable[Frame], boxes: Float[np.ndarray, "f 4"]) -> Iterator[UInt8[np.ndarray, "224 224 3"]]:
-    """The face of a short piece, frame by frame, in the framing of `crop_track`; holds one frame at a time.
+    """The face of a short piece, frame by frame, framed as in `crop_track`; holds one frame at a time.
 
-    Two things differ from the protocol, so scores are close to its own and not equal. The median sees the first and
-    last box again beyond the ends, where the protocol's sees zeros, so that a piece of any length keeps its framing
-    there. And the crop is read between the pixels instead of cut at whole ones.
+    Two things differ from the protocol, so scores are close to the protocol's but not equal. First, beyond the ends the
+    median sees the first or last box again instead of zeros, so a piece of any length keeps its framing there. Second,
+    the crop is read between the pixels instead of at whole ones.
 
     Args:
         frames: of the piece alone.
         boxes: of the face in each frame, px.
 
     Raises:
-        ValueError: there are not as many frames as boxes.
+        ValueError: the numbers of frames and boxes differ.
     """
     places = _places(boxes)
     size = min(MEDIAN_FRAMES, len(boxes) - 1 + len(boxes) % 2)
@@ -230,16 +231,16 @@ def _places(boxes: Float[np.ndarray, "f 4"]) -> Float[np.ndarray, "f 3"]:
 
 
 def _smoothed(places: Float[np.ndarray, "f 3"], size: int) -> Float[np.ndarray, "f 3"]:
-    """Medians over time of so many frames each; zeros beyond the ends."""
+    """Medians over time, each of `size` frames; zeros beyond the ends."""
     return np.column_stack([medfilt(series, size) for series in places.T])
 
 
 def _square(frame: Frame, reach: float, x: float, y: float) -> UInt8[np.ndarray, "a b 3"]:
-    """The part around a face, grey where it reaches beyond the frame.
+    """The crop around a face, grey beyond the frame.
 
-    The original pads the frame on all sides by int(1.8 s) and truncates the part's edges to whole px of the padded
-    frame; here only the part is made. It ends where the padding would, which happens where the face's centre is
-    beyond the frame.
+    The original pads the frame on all sides by int(1.8 s) and truncates the crop's edges to whole px of the padded
+    frame. Here only the crop is computed. Like the original's it ends where the padding ends, which happens if the
+    face's centre lies beyond the frame.
     """
     border = int(reach * (1 + 2 * CROP_SCALE))
     rows = _span(y + border - reach, y + border + reach * (1 + 2 * CROP_SCALE), frame.shape[0], border)

@@ -1,15 +1,15 @@
 """Whether a result still shows the person of the clip, to a face recogniser.
 
-Goal: embeddings of the face in a result's frame and in the clip's, which are near each other where a recogniser takes
-the two for one person. Only the mouth is generated, so they should be all but equal.
+Goal: embeddings of the face in a result's frame and in the clip's. They are close if the recogniser sees the same
+person in both. Only the mouth is generated, so they should be almost equal.
 
 Conventions: frames RGB uint8; landmarks MediaPipe's 468 in px. An embedding has 128 numbers.
 
 Measures: `identity_cosine` (cosine of the two embeddings, at most 1, higher is better), `identity_distance` (Euclidean,
-from 0 on, lower is better; the network was trained to tell persons apart at 0.6).
+from 0 on, lower is better; the network was trained to separate persons at 0.6).
 
 Source: dlib's face recognition network v1 (Davis E. King, CC0), a ResNet on faces of 150 px that are aligned by the
-eyes' corners and the nose. It is run by dlib itself, the optional extra `identity`; its weights come from a carrier.
+eyes' corners and the nose. dlib itself runs it (the optional extra `identity`); its weights come from a carrier.
 """
 
 from pathlib import Path
@@ -48,7 +48,7 @@ def embedding(network: Any, frame: Frame, landmarks: Float[np.ndarray, "468 2"])
     """The face's embedding.
 
     Raises:
-        ValueError: landmarks that are no face.
+        ValueError: the landmarks are not those of a face.
     """
     import dlib
 

@@ -1,4 +1,4 @@
-"""A model's own SyncNet out of its folder: syncnet/config.json and, once it has been trained, its weights."""
+"""A model's own SyncNet from the model's folder: syncnet/config.json and, after training, its weights."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def load_own_syncnet(model: str | Path) -> tuple[StableSyncNet, dict]:
 
 
 def read_syncnet(folder: Path) -> tuple[StableSyncNet, dict]:
-    """A SyncNet as a training exported it and its configuration; with fresh weights where there are none.
+    """A SyncNet and its configuration, as exported by a training; with random weights if the folder has none.
 
     Raises:
         WeightsError: there is no configuration, or the weights do not fit.

@@ -1,11 +1,10 @@
 """How different two pictures look to a person: LPIPS.
 
-Goal: distance between each generated face crop and the source's crop of the same frame. It speaks of quality only where
-the voice is the clip's own, for then the source shows the very lips that the voice asks for; else it tells how much was
-changed.
+Goal: distance between each generated face crop and the source's crop of the same frame. It measures quality only if the
+voice is the clip's own, since then the source shows the right lips. Otherwise it measures how much was changed.
 
 Conventions: crops `(f, 3, h, w)`, RGB, uint8 0..255 or float -1..1. The distance has no unit, is 0 for identical
-pictures and grows with the difference; below about 0.1 is hard to see.
+pictures and grows with the difference; a distance below about 0.1 is hard to see.
 
 Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018), LPIPS v0.1
 with AlexNet or VGG16, as in the `lpips` package. Backbone and linear heads of each come from one file of the catalogue.
@@ -60,7 +59,7 @@ def validate(a: Tensor, b: Tensor) -> None:
     """Refuses crops that cannot be compared.
 
     Raises:
-        ValueError: not `(f, 3, r, r)`, of different shapes, too small, or floats outside -1..1.
+        ValueError: crops are not `(f, 3, r, r)`, differ in shape, are too small, or hold floats outside -1..1.
     """
     if a.shape != b.shape:
         raise ValueError(f"crops of shape {tuple(a.shape)} and {tuple(b.shape)} cannot be compared; make them equal")
@@ -72,7 +71,7 @@ def validate(a: Tensor, b: Tensor) -> None:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads dicts of numpy arrays and refuses whatever else a pickle could name."""
+    """Reads dicts of numpy arrays and refuses everything else that a pickle could name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
@@ -111,7 +110,7 @@ def _oihw(kernel: np.ndarray) -> Tensor:
 
 
 def lpips_network(device: str = "cpu", net: str = "alex") -> lpips.LPIPS:
-    """LPIPS v0.1 in float32, ready for use, one for all; nothing is downloaded by `lpips` or torchvision.
+    """LPIPS v0.1 in float32, ready for use; all callers share it. `lpips` and torchvision download nothing.
 
     Args:
         net: "alex" or "vgg".
@@ -122,10 +121,10 @@ def lpips_network(device: str = "cpu", net: str = "alex") -> lpips.LPIPS:
     return loaded_lpips(device, net)
 
 
-@cache  # by both arguments: who names the usual device and who does not get one network
-@torch.inference_mode(False)  # whoever asks first: a training may get the same network, and its gradients go through it
+@cache  # with both arguments always given, so that callers with and without the default device share one network
+@torch.inference_mode(False)  # for any first caller: a training may get the same network, and needs gradients
 def loaded_lpips(device: str, net: str) -> lpips.LPIPS:
-    """`lpips_network`, behind its memory."""
+    """The cached part of `lpips_network`."""
     state = lpips_state_dict(read_arrays(weights.locate(_NETS[net][0])), net)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # its random start is overwritten
         warnings.simplefilter("ignore")  # torchvision's old argument names, in lpips' own code
@@ -136,7 +135,7 @@ def loaded_lpips(device: str, net: str) -> lpips.LPIPS:
 
 
 def lpips_hash(net: str = "alex") -> str:
-    """The first digits of the SHA-256 of the network's weight file, for the record that holds a value."""
+    """The first digits of the SHA-256 of the network's weight file, for records."""
     return weights.known(_NETS[net][0]).sha256[:12]
 
 

@@ -1,13 +1,13 @@
-"""How near a picture comes to the one it should be: peak signal-to-noise ratio and structural similarity.
+"""How close a picture is to the true one: peak signal-to-noise ratio and structural similarity.
 
 Goal: the error of generated or decoded faces against the true ones, over all of a clip's pixels or over a region.
 
-Conventions: crops uint8 `(f, 3, r, r)`, so that the peak is 255. PSNR is one number per clip: the mean square is taken
-over all its frames before the logarithm, so a frame that fails counts. Identical pictures have no finite PSNR; they
-give inf. SSIM is one number per frame.
+Conventions: crops are uint8 `(f, 3, r, r)`, so the peak is 255. PSNR is one number per clip: the mean square is taken
+over all its frames before the logarithm, so a single bad frame counts. Identical pictures give inf. SSIM is one number
+per frame.
 
-Measures: `psnr_db` (dB, higher is better; 30 is hard to tell apart at a glance, 40 for anyone), `ssim` (at most 1,
-which identical pictures have; higher is better).
+Measures: `psnr_db` (dB, higher is better; differences are hard to see at a glance from 30 dB on, and at all from 40 dB
+on), `ssim` (at most 1, for identical pictures; higher is better).
 
 Source: `torchmetrics`; Wang et al., "Image quality assessment: from error visibility to structural similarity" (IEEE
 TIP 2004), with its Gaussian window of 11 px and sigma 1.5, on RGB.
@@ -27,7 +27,7 @@ def validate(a: Crops, b: Crops) -> None:
     """Refuses crops that cannot be compared.
 
     Raises:
-        ValueError: not both uint8 (f, 3, r, r) of one shape, or none.
+        ValueError: the crops are not both uint8 (f, 3, r, r) of one shape, or there are none.
     """
     if a.shape != b.shape or a.ndim != 4 or a.dtype != torch.uint8 or b.dtype != torch.uint8 or not a.numel():
         raise ValueError(
@@ -41,7 +41,7 @@ def _check_region(region: Bool[Tensor, "r r"] | None) -> None:
 
 
 def psnr_db(a: Crops, b: Crops, region: Bool[Tensor, "r r"] | None = None) -> float:
-    """PSNR of two clips in dB, over the pixels of a region where one is given.
+    """PSNR of two clips in dB, over all pixels or over those of a region.
 
     Raises:
         ValueError: as `validate`, or an empty region.
@@ -54,7 +54,7 @@ def psnr_db(a: Crops, b: Crops, region: Bool[Tensor, "r r"] | None = None) -> fl
 
 
 def squared_error(a: Crops, b: Crops, region: Bool[Tensor, "r r"] | None = None) -> tuple[float, int]:
-    """Sum of squared differences and number of values, from which a long clip's PSNR can be added up in parts.
+    """Sum of squared differences, and number of values; with them the PSNR of a long clip can be computed in parts.
 
     Raises:
         ValueError: as `psnr_db`.
@@ -69,7 +69,7 @@ def squared_error(a: Crops, b: Crops, region: Bool[Tensor, "r r"] | None = None)
 def ssim(
     a: Crops, b: Crops, region: Bool[Tensor, "r r"] | None = None
 ) -> tuple[Float[Tensor, " f"], Float[Tensor, " f"]]:
-    """SSIM of each pair of crops, whole, and the mean of its map over a region (the whole where none is given).
+    """SSIM of each pair of whole crops, and the mean of its map over a region (by default the whole crop).
 
     Raises:
         ValueError: as `validate`, or an empty region.

@@ -1,11 +1,11 @@
 """S3FD, the face detector of SyncNet v2's published protocol: boxes of the faces in one frame.
 
-Goal: the very boxes that faces are cut by for published scores, where the published weights are there. `face_tracks`
-takes any other detector in its place.
+Goal: the same boxes as for published scores, if the published weights are available. `face_tracks` takes any other
+detector as well.
 
-Conventions: a frame is RGB 0..255 and is looked at as a quarter of its size. A box is left, top, right, bottom in px of
-the frame itself, with (0, 0) at the outer corner of the top left pixel, and may reach beyond the frame. The original
-swaps the picture to BGR, subtracts the means (104, 117, 123) and swaps it back: what the network sees is RGB less
+Conventions: a frame is RGB 0..255 and is scaled to a quarter of its size. A box is left, top, right, bottom in px of
+the frame itself, with (0, 0) at the outer corner of the top left pixel. It may reach beyond the frame. The original
+swaps the picture to BGR, subtracts the means (104, 117, 123) and swaps it back. So the network sees RGB minus
 (123, 117, 104), each mean on its own colour. Parameter names are those of the published file.
 
 Source: Zhang et al., "S3FD: Single Shot Scale-invariant Face Detector" (ICCV 2017), with the anchors, thresholds and
@@ -28,7 +28,7 @@ from latentsync.weights.tensors import Place, load_built
 
 SCALE = 0.25  # of the frame, as the network sees it
 MEANS = (123.0, 117.0, 104.0)  # RGB
-LEAST_SIDE_PX = 28  # of the scaled frame, or nothing is left behind the last pool
+LEAST_SIDE_PX = 28  # of the scaled frame; below it nothing is left after the last pool
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and convolutions of VGG16
 CEIL_POOL = 2  # the stage whose pool keeps an odd last row and column
@@ -37,11 +37,11 @@ STRIDES_PX = (4, 8, 16, 32, 64, 128)  # of the six maps, in the scaled frame
 ANCHORS_PX = (16, 32, 64, 128, 256, 512)  # sides of their square anchors
 VARIANCES = (0.1, 0.2)  # of a box's centre and size, in units of its anchor
 
-CANDIDATE_SCORE = 0.05  # above which a box is looked at
-CANDIDATES = 5000  # the surest of them
+CANDIDATE_SCORE = 0.05  # only boxes above this score are candidates
+CANDIDATES = 5000  # at most, those of the highest scores
 CANDIDATE_OVERLAP = 0.3  # boxes that overlap more are one face
 SURVIVORS = 750
-FACE_SCORE = 0.9  # above which it is a face
+FACE_SCORE = 0.9  # a box above this score is a face
 FACE_OVERLAP = 0.1
 
 PROTOCOL = f"S3FD at {SCALE} of the frame's size, score above {FACE_SCORE}, overlap of at most {FACE_OVERLAP}"
@@ -51,7 +51,7 @@ PROTOCOL = f"S3FD at {SCALE} of the frame's size, score above {FACE_SCORE}, over
 
 
 class L2Norm(nn.Module):
-    """A map whose channels have length 1 in each place, times a learned factor for each channel."""
+    """Scales the channels at each place to length 1, then multiplies each channel by a learned factor."""
 
     def __init__(self, channels: int, scale: float) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def _backbone() -> nn.Sequential:
 
 
 class S3FD(nn.Module):
-    """Six maps of a picture, from fine to coarse, each with one square anchor in every place."""
+    """Six maps of a picture, from fine to coarse, with one square anchor at each place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class S3FD(nn.Module):
         """A box and its score for every anchor, map after map and row after row.
 
         Args:
-            pictures: RGB 0..255 less `MEANS`, each side at least 28 px.
+            pictures: RGB 0..255 minus `MEANS`, each side at least 28 px.
 
         Returns:
             Boxes in px of the pictures, and scores 0..1.
@@ -129,7 +129,7 @@ def load_s3fd(path: str | Path, device: str = "cpu") -> S3FD:
     return load_built(S3FD, path, Place(device))
 
 
-# From the heads' numbers to boxes
+# From the heads' outputs to boxes
 
 
 def anchors(height: int, width: int, level: int) -> Float[Tensor, "hw 3"]:
@@ -140,8 +140,11 @@ def anchors(height: int, width: int, level: int) -> Float[Tensor, "hw 3"]:
 
 
 def decode(offsets: Float[Tensor, "*b n 4"], places: Float[Tensor, "n 3"]) -> Float[Tensor, "*b n 4"]:
-    """Boxes, px: anchors (x, y, side) moved by 0.1 of their side for each unit of the first two offsets, and made wider
-    and higher by exp(0.2) for each unit of the others."""
+    """Boxes in px from anchors (x, y, side) and offsets.
+
+    Each unit of the first two offsets moves the anchor by 0.1 of its side. Each unit of the other two makes it wider or
+    higher by a factor of exp(0.2).
+    """
     centres, sides = places[:, :2], places[:, 2:]
     centres = centres + VARIANCES[0] * offsets[..., :2] * sides
     halves = sides * torch.exp(VARIANCES[1] * offsets[..., 2:]) / 2
@@ -149,13 +152,13 @@ def decode(offsets: Float[Tensor, "*b n 4"], places: Float[Tensor, "n 3"]) -> Fl
 
 
 def face_scores(logits: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
-    """Probability of a face, 0..1, against the likeliest of the c - 1 kinds of background, which come first."""
+    """Probability of a face, 0..1, against the likeliest of c - 1 kinds of background, which are the first channels."""
     background, face = logits[:, :-1].amax(dim=1), logits[:, -1]
     return torch.stack([background, face], dim=1).softmax(dim=1)[:, 1]
 
 
 def survivors(boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"]) -> Int[Tensor, " m"]:
-    """Which boxes are left of those that overlap each other, the surest first; at most 750."""
+    """Which boxes remain when overlapping ones are removed, highest score first; at most 750."""
     surest = scores.argsort(descending=True, stable=True)[:CANDIDATES]
     surest = surest[scores[surest] > CANDIDATE_SCORE]
     return surest[nms(boxes[surest], scores[surest], CANDIDATE_OVERLAP)][:SURVIVORS]
@@ -166,25 +169,25 @@ def survivors(boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"]) -> Int[T
 
 @torch.inference_mode()
 def faces_of(network: S3FD, frame: Frame, scale: float = SCALE) -> Float[np.ndarray, "n 5"]:
-    """The faces in a frame, the surest first.
+    """The faces in a frame, highest score first.
 
     Args:
         network: on any device.
         scale: of the frame, as the network sees it.
 
     Returns:
-        Left, top, right, bottom in px of the frame, and the score, 0.9..1. (0, 5) where there is no face.
+        Left, top, right, bottom in px of the frame, and the score, 0.9..1. (0, 5) if there is no face.
 
     Raises:
         MediaError: the scaled frame is narrower or lower than 28 px.
-        ValueError: another shape or type of frame, or a scale that is not positive.
+        ValueError: the frame has another shape or type, or the scale is not positive.
     """
     picture = _picture(frame, scale)
     boxes, scores = (output[0].cpu() for output in network(picture.to(next(network.parameters()).device)))
     order = survivors(boxes, scores)
     order = order[scores[order] > FACE_SCORE]
     order = order[nms(boxes[order], scores[order], FACE_OVERLAP)]
-    # The scaled frame has whole px, so that the way back is not 1 / scale exactly.
+    # The scaled frame has whole px, so the inverse factor is not exactly 1 / scale.
     across, down = frame.shape[1] / picture.shape[3], frame.shape[0] / picture.shape[2]
     corners = boxes[order] * torch.tensor([across, down, across, down])
     return torch.cat([corners, scores[order, None]], dim=1).double().numpy()

@@ -1,14 +1,14 @@
 """How alike two sets of videos look as a whole: FID of their frames and FVD of their motion.
 
-Goal: Frechet distances of the features of many clips, as papers report them. They say nothing of a single clip, and
-with few clips nothing at all: the estimate is biased by the number of samples, so sets of under 100 clips are refused.
+Goal: Frechet distances of the features of many clips, as papers report them. They say nothing about a single clip. With
+few clips they are useless, because the number of samples biases the estimate. So sets of under 100 clips are refused.
 
-Conventions: aligned crops. FID takes folders of PNG files; FVD arrays of uint8 `(n, f, r, r, 3)`, one window of f
-frames of each clip. Both are lower for sets that are more alike, 0 for the same set.
+Conventions: aligned crops. FID takes folders of PNG files. FVD takes arrays of uint8 `(n, f, r, r, 3)`, one window of f
+frames of each clip. Both are lower for sets that are more alike, and 0 for the same set.
 
 Source: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (NeurIPS 2017), by `clean-fid` (Parmar et al.,
 CVPR 2022); Unterthiner et al., "Towards Accurate Generative Models of Video" (2018), by `cd-fvd` with VideoMAE (Ge et
-al., CVPR 2024). Both are an optional extra, `pip install latentsync-lab[sets]`, and bring their networks from the web.
+al., CVPR 2024). Both need an optional extra, `pip install latentsync-lab[sets]`, and download their networks.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from latentsync.metrics.definitions import Definition, Entry
 
 LEAST_CLIPS = 100
-WINDOW_FRAMES = 16  # of a video that FVD sees
+WINDOW_FRAMES = 16  # FVD sees this many frames of a video
 
 DEFINITIONS = {
     "fid": Definition("sets", "distance", "lower", "clean-fid, Inception v3, frames of aligned crops", "clean-fid"),
@@ -31,7 +31,7 @@ Videos = UInt8[np.ndarray, "n f r r 3"]
 
 
 def refusal(num_generated: int, num_real: int) -> str | None:
-    """Why a distance of sets of that many clips would say nothing; None where it says something."""
+    """Why a distance of sets with this many clips has no meaning; None if it has one."""
     few = min(num_generated, num_real)
     if few >= LEAST_CLIPS:
         return None
@@ -42,7 +42,7 @@ def refusal(num_generated: int, num_real: int) -> str | None:
 
 
 def fid(generated: Path, real: Path, num_generated: int, num_real: int, device: str = "cpu") -> Entry:
-    """FID of two folders of PNG files that come from so many clips."""
+    """FID of two folders of PNG files, made from `num_generated` and `num_real` clips."""
 
     def distance() -> float:
         from cleanfid.fid import compute_fid
@@ -58,7 +58,7 @@ def fvd(generated: Videos, real: Videos, device: str = "cpu") -> Entry:
     """FVD of two sets of windows, one of each clip.
 
     Raises:
-        ValueError: not (n, f, r, r, 3) of uint8, or windows of different length or size.
+        ValueError: the videos are not uint8 (n, f, r, r, 3), or differ in length or size.
     """
     for videos in (generated, real):
         if videos.ndim != 5 or videos.shape[-1] != 3 or videos.dtype != np.uint8:
@@ -86,5 +86,5 @@ def _entry(name: str, num_generated: int, num_real: int, package: str, distance:
         return fields | {"value": float(distance())}
     except ImportError:
         return fields | {"reason": f"{package} is not installed; `pip install latentsync-lab[sets]` brings it"}
-    except Exception as error:  # a library that cannot fetch its network raises what it likes
+    except Exception as error:  # the libraries raise all kinds of errors if they cannot download a network
         return fields | {"reason": f"{package} failed: {type(error).__name__}: {error}"}

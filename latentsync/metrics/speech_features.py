@@ -1,10 +1,10 @@
-"""Speech as the two SyncNets hear it: MFCC columns for SyncNet v2, the mel of Wav2Lip for StableSyncNet.
+"""Speech features of the two SyncNets: MFCC columns for SyncNet v2, the mel of Wav2Lip for StableSyncNet.
 
-Goal: the very numbers that the networks were trained on, so every constant here is a convention and none is a choice.
+Goal: exactly the numbers that the networks were trained on. So every constant here is given, and none is a choice.
 
 Conventions: mono sound at 16 kHz. `mfcc` takes int16 samples, since its first coefficient is a loudness in their scale,
-and gives 100 columns a second; `wav2lip_mel` takes -1..1 and gives 80 columns a second. Spectra are made block by
-block, so that memory grows with the sound itself and not with its overlapping windows.
+and gives 100 columns a second. `wav2lip_mel` takes -1..1 and gives 80 columns a second. Spectra are computed block by
+block, so that memory grows with the sound and not with its overlapping windows.
 
 Sources: `python_speech_features.mfcc` 0.6 with its defaults (Davis & Mermelstein 1980); the mel of Prajwal et al.,
 "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild" (ACM MM 2020), which is librosa's.
@@ -39,7 +39,7 @@ MELS = 80
 MEL_RANGE_HZ = (55.0, 7600.0)
 MEL_FLOOR = 1e-5  # -100 dB
 MEL_REFERENCE_DB = 20.0
-MEL_DEPTH_DB = 100.0  # below the reference, where the scale ends
+MEL_DEPTH_DB = 100.0  # the scale ends this far below the reference
 MEL_PEAK = 4.0  # the scale runs from -4 to 4
 MEL_HZ = 80  # columns a second
 WINDOW_COLUMNS = 52  # ceil(16 frames * 80 / 25)
@@ -55,7 +55,7 @@ def mfcc(samples: Samples) -> Float64[np.ndarray, "13 t"]:
         (13, 1 + ceil((n - 400) / 160)), 100 columns a second; zeros complete the last window.
 
     Raises:
-        ValueError: not int16 samples of one dimension, or none.
+        ValueError: the samples are not int16, have not one dimension, or are empty.
     """
     if samples.ndim != 1 or samples.dtype != np.int16 or not samples.size:
         raise ValueError(
@@ -77,7 +77,7 @@ def _cepstra(windows: Float64[np.ndarray, "t 400"]) -> Float64[np.ndarray, "13 t
 
 
 def _above_zero(values: np.ndarray) -> np.ndarray:
-    """Zeros, which digital silence makes, become the smallest step of a float so that they have a logarithm."""
+    """Replaces zeros, which come from digital silence, by the smallest step of a float, which has a logarithm."""
     return np.where(values == 0, np.finfo(np.float64).eps, values)
 
 
@@ -94,7 +94,7 @@ def _mfcc_filters() -> Float64[np.ndarray, "26 257"]:
 
 
 def wav2lip_mel(waveform: Waveform) -> Float32[np.ndarray, "80 t"]:
-    """Mel spectrogram in decibels, brought to -4..4 over 100 dB.
+    """Mel spectrogram in decibels; 100 dB are scaled to -4..4.
 
     Args:
         waveform: -1..1, mono at 16 kHz.
@@ -103,7 +103,7 @@ def wav2lip_mel(waveform: Waveform) -> Float32[np.ndarray, "80 t"]:
         (80, 1 + n // 200), 80 columns a second; column k is centred on sample 200 k, with silence around the sound.
 
     Raises:
-        ValueError: not floats of one dimension, or none.
+        ValueError: the waveform is not of floats, has not one dimension, or is empty.
     """
     validate_waveform(waveform)
     num_windows = 1 + waveform.size // MEL_HOP
@@ -133,17 +133,17 @@ def _wav2lip_filters() -> Float64[np.ndarray, "401 80"]:
 
 
 def mel_columns(num_frames: int) -> int:
-    """How many mel columns go with so many frames: ceil(80 f / 25), which is SyncNet's 52 for its 16 frames."""
+    """The number of mel columns for `num_frames` = f frames: ceil(80 f / 25), so 52 for SyncNet's 16 frames."""
     return math.ceil(MEL_HZ * num_frames / VIDEO_RATE_HZ)
 
 
 def mel_start(frame: int) -> int:
-    """The first mel column that goes with a video frame."""
+    """The first mel column of a video frame."""
     return int(MEL_HZ * frame / VIDEO_RATE_HZ)
 
 
 def mel_window(mel: Float[np.ndarray, "80 t"], frame: int) -> Float[np.ndarray, "80 52"]:
-    """The 52 columns (0.65 s) that go with the 16 video frames from `frame` on, at 25 frames a second.
+    """The 52 columns (0.65 s) of the 16 video frames from `frame` on, at 25 frames a second.
 
     Raises:
         ValueError: the window begins before the sound or ends after it.
@@ -158,7 +158,7 @@ def mel_window(mel: Float[np.ndarray, "80 t"], frame: int) -> Float[np.ndarray, 
 
 
 def _window_blocks(signal: np.ndarray, length: int, hop: int, num_windows: int, lead: int = 0) -> Iterator[np.ndarray]:
-    """Overlapping windows of the preemphasised signal, zeros beyond its ends, so many at a time.
+    """Overlapping windows of the preemphasised signal, in blocks; zeros beyond its ends.
 
     Args:
         lead: samples by which the first window begins before the signal.
@@ -175,7 +175,7 @@ def _window_blocks(signal: np.ndarray, length: int, hop: int, num_windows: int, 
 
 
 def _preemphasised(signal: np.ndarray, start: int, stop: int) -> Float64[np.ndarray, " n"]:
-    """x[i] - 0.97 x[i - 1] from start to stop, the first sample as it is; lifts the high frequencies of speech."""
+    """x[i] - 0.97 x[i - 1] from start to stop; the first sample stays. This raises the high frequencies of speech."""
     piece = signal[max(start - 1, 0) : stop].astype(np.float64)
     lifted = piece[1:] - PREEMPHASIS * piece[:-1]
     return lifted if start else np.concatenate([piece[:1], lifted])

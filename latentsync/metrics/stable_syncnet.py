@@ -1,10 +1,11 @@
 """StableSyncNet, the critic that LatentSync was trained with: do 16 frames of lips belong to this piece of speech?
 
-Goal: two encoders into one space; the cosine of their embeddings lies in 0..1 (the last layer is a ReLU), 1 is in sync,
-and above 0.5 counts as in sync. It is a measure and a loss, never a replacement for the scores of SyncNet v2.
+Goal: two encoders map lips and speech into one space. The cosine of their embeddings lies in 0..1, since the last layer
+is a ReLU; 1 is best, and above 0.5 counts as in sync. It is a measure and a loss. It does not replace the scores of
+SyncNet v2.
 
-Conventions: video at 25 frames a second. Pixel variants take the lower half of 16 aligned 256 px faces, RGB -1..1, laid
-on the channels frame by frame; the latent variant takes 16 frames of whole latents. Sound is the Wav2Lip mel of
+Conventions: video at 25 frames a second. Pixel variants take the lower half of 16 aligned 256 px faces, RGB -1..1, with
+the frames stacked on the channel axis. The latent variant takes 16 frames of whole latents. Sound is the Wav2Lip mel of
 `speech_features`, 52 columns from the first frame on. Parameter names are those of the published checkpoints.
 
 Source: arXiv 2412.09262, section 3.3, and its published configurations.
@@ -61,8 +62,8 @@ LATENT = {  # 66 M
 
 _ENCODERS = ("audio_encoder", "visual_encoder")
 _NEEDED = ("in_channels", "block_out_channels", "downsample_factors")
-# Keys that the original's encoder takes too. Another activation or grouping would be another network; the number of
-# layers per block is read by nothing there, every block has one.
+# Other keys of the original's encoder. Another activation or grouping would be another network. The original ignores
+# the number of layers per block: every block has one.
 _FIXED = {"act_fn": "silu", "norm_num_groups": NORM_GROUPS}
 _UNUSED = ("layers_per_block",)
 
@@ -76,7 +77,7 @@ def encoder_options(config: dict, name: str) -> dict:
         name: of the part, for messages.
 
     Raises:
-        OptionError: a key is missing or unknown, or a value is not one the network can be built of.
+        OptionError: a key is missing or unknown, or the network cannot be built from a value.
     """
     if missing := [key for key in _NEEDED if key not in config]:
         raise OptionError(f"{name} has no {', '.join(missing)}; syncnet_16_pixel_attn.yaml shows what is needed")
@@ -113,7 +114,7 @@ def _check_levels(options: dict, name: str) -> None:
 
 
 class ResnetBlock(nn.Module):
-    """Two convolutions and a shortcut, then, where the factor is not 1, a convolution that strides by it."""
+    """Two convolutions and a shortcut. If the factor is not 1, a convolution with that stride follows."""
 
     def __init__(self, in_channels: int, out_channels: int, factor: Factor, dropout: float) -> None:
         super().__init__()
@@ -124,7 +125,7 @@ class ResnetBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
         down, across = factor = (factor, factor) if isinstance(factor, int) else tuple(factor)
-        # Left, right, top, bottom: both sides where the stride is 1, so that no row or column is lost.
+        # Left, right, top, bottom. With a stride of 1 both sides are padded, so that no row or column is lost.
         self.padding = (int(across == 1), 1, int(down == 1), 1)
         self.downsample_conv = nn.Conv2d(out_channels, out_channels, 3, stride=factor) if factor != (1, 1) else None
 
@@ -167,7 +168,7 @@ class AttentionBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A picture down to one position: (b, in_channels, h, w) -> (b, d, h', w') of numbers from 0 on."""
+    """Reduces a picture to one position: (b, in_channels, h, w) -> (b, d, h', w'), all numbers at least 0."""
 
     def __init__(
         self,
@@ -196,14 +197,14 @@ class Encoder(nn.Module):
 
 
 class StableSyncNet(nn.Module):
-    """Embeddings of 16 frames and of the speech that goes with them; in sync where their cosine is near 1.
+    """Embeddings of 16 frames and of their speech; these are in sync if their cosine is near 1.
 
     Args:
-        config: the `model` part of a configuration in the original's schema: `audio_encoder` and `visual_encoder`, each
-            as `encoder_options` takes it. `PIXEL_ATTN`, `PIXEL` and `LATENT` are the published ones.
+        config: the `model` part of a configuration in the original's schema: `audio_encoder` and `visual_encoder`, see
+            `encoder_options`. `PIXEL_ATTN`, `PIXEL` and `LATENT` are the published ones.
 
     Raises:
-        OptionError: a key or value that the network cannot be built of.
+        OptionError: the network cannot be built from a key or value.
     """
 
     def __init__(self, config: dict = PIXEL_ATTN) -> None:
@@ -229,7 +230,7 @@ class StableSyncNet(nn.Module):
             audio_sequences: mel -4..4.
 
         Raises:
-            ValueError: an input whose channels or size do not fit.
+            ValueError: the channels or the size of an input do not fit.
         """
         usual = "the published pixel model takes {}".format
         vision = embedding(self.visual_encoder, image_sequences, "image_sequences", usual("(b, 48, 128, 256)"))
@@ -237,16 +238,16 @@ class StableSyncNet(nn.Module):
 
 
 def picture_size(network: StableSyncNet) -> tuple[int, int]:
-    """Height and width, px, of the pictures that end in one position: the products of the strides."""
+    """Height and width, px, of pictures that are reduced to one position: the products of the strides."""
     convolutions = [getattr(block, "downsample_conv", None) for block in network.visual_encoder.down_blocks]
     strides = [convolution.stride for convolution in convolutions if convolution is not None]
     return math.prod(down for down, _ in strides), math.prod(across for _, across in strides)
 
 
 def lower_halves(network: StableSyncNet, faces: Float[Tensor, "b f 3 r r"]) -> Float[Tensor, "b f 3 h w"]:
-    """What a pixel variant sees of windows of aligned faces in -1..1: their lower halves, as large as it takes them.
+    """The input of a pixel variant from windows of aligned faces in -1..1: their lower halves, in the network's size.
 
-    Faces of another size are resized as a whole, bicubically, before they are halved, as the original does.
+    As in the original, faces of another size are resized as a whole (bicubic) before they are halved.
     """
     height, width = picture_size(network)
     if faces.shape[-2:] != (2 * height, width):
@@ -256,12 +257,12 @@ def lower_halves(network: StableSyncNet, faces: Float[Tensor, "b f 3 r r"]) -> F
 
 
 def on_channels(windows: Float[Tensor, "b f c h w"]) -> Float[Tensor, "b fc h w"]:
-    """Windows of frames as the visual encoder takes them: laid on the channels frame by frame."""
+    """Windows of frames as input of the visual encoder: the frames are stacked on the channel axis."""
     return windows.flatten(1, 2)
 
 
 def embedding(encoder: Encoder, pictures: Float[Tensor, "b c h w"], name: str, remedy: str) -> Float[Tensor, "b d"]:
-    """What one of the two encoders makes of its pictures, of length 1.
+    """One encoder's embeddings of its pictures, of length 1.
 
     Args:
         name, remedy: of the pictures, for messages.

@@ -1,12 +1,12 @@
-"""Whether the lips move with the voice, from landmarks and loudness alone: no network, no training.
+"""Whether the lips move with the voice, from landmarks and loudness alone, without a SyncNet.
 
-Goal: the correlation of how far the inner lips are apart with how loud the voice is, over shifts in time. Mouths open
-on loud sounds, so in-sync speech has a peak near lag 0. It is a coarse measure (a loud "m" is a closed mouth): it
-compares settings on the same pair, and it never carries the names of SyncNet's scores.
+Goal: the correlation between the gap of the inner lips and the loudness of the voice, over shifts in time. Mouths open
+on loud sounds, so in-sync speech has a peak near lag 0. This is a coarse measure, since a loud "m" is a closed mouth.
+It compares settings on the same pair, and never has the names of SyncNet's scores.
 
 Conventions: one value per video frame (25 Hz); video frame i stands for the sound from i / 25 s to (i + 1) / 25 s.
 Positive lag: the lips come later than the sound. Frames without a face are NaN in the landmarks or the gap; they are
-left out of every sum and counted.
+left out of every sum, and their number is reported.
 
 Measures: `landmark_sync_peak` (largest correlation, -1..1, higher is better), `landmark_sync_lag` (frames, nearer to 0
 is better).
@@ -22,7 +22,7 @@ from latentsync.shapes import Waveform
 INNER_LIPS = (13, 14)  # of MediaPipe's mesh: middle of the upper and lower one
 FLOOR_DB = -60.0  # quieter counts as silence
 MAX_LAG = 15  # frames either way, as SyncNet's offsets
-LEAST_FRAMES = 25  # with a face and sound at a lag, for a correlation to mean anything
+LEAST_FRAMES = 25  # with a face and sound at a lag, for a meaningful correlation
 STILL_GAP = 1e-4  # standard deviation, in eye distances, below which lips are still
 STEADY_DB = 1e-3  # standard deviation below which a voice is silent or a steady tone
 
@@ -34,10 +34,10 @@ class SyncCurve:
     Attributes:
         lags: whole frames, -max_lag .. max_lag; positive where the lips come later than the sound.
         correlation: Pearson's, per lag; NaN where the overlap is too short or does not vary.
-        peak, lag: largest correlation, and where it is; None with a `reason`.
+        peak, lag: largest correlation, and its lag; None with a `reason`.
         num_used: frames with a face that are compared at lag 0.
         num_left_out: frames without a face.
-        reason: why there is no number, None where there is one.
+        reason: why there is no number; None if there is one.
     """
 
     lags: np.ndarray
@@ -53,7 +53,7 @@ def validate(gap: np.ndarray, energy: np.ndarray, max_lag: int) -> None:
     """Refuses series that are not one value per frame.
 
     Raises:
-        ValueError: not one-dimensional, infinite, a NaN loudness, or a negative lag.
+        ValueError: a series is not one-dimensional or holds infinite values, a loudness is NaN, or the lag is negative.
     """
     if gap.ndim != 1 or energy.ndim != 1:
         raise ValueError(f"gap {gap.shape} and energy {energy.shape} must each be (f,), one value per video frame")
@@ -64,7 +64,7 @@ def validate(gap: np.ndarray, energy: np.ndarray, max_lag: int) -> None:
 
 
 def lip_gap(landmarks: np.ndarray) -> np.ndarray:
-    """Distance between the inner lips (13, 14) over the distance between the eyes' centres.
+    """Distance between the inner lips (13, 14) divided by the distance between the eyes' centres.
 
     An eye's centre is the mean of its corners. Both distances are in the image plane; z is a
     guess of the landmark network and is not used.
@@ -83,7 +83,7 @@ def lip_gap(landmarks: np.ndarray) -> np.ndarray:
 
 
 def eye_centres(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of either eye's two corners in px, left and right in the picture, each `(f, 2)`, float64."""
+    """The mean of each eye's two corners in px, left and right in the picture, each `(f, 2)`, float64."""
     points = np.asarray(landmarks, dtype=np.float64)[..., :2]
     return tuple(points[:, list(corners)].mean(axis=1) for corners in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS))
 
@@ -148,7 +148,7 @@ def _correlation_at(gap: np.ndarray, energy: np.ndarray, lag: int) -> float:
 
 
 def _reason(gap: np.ndarray, energy: np.ndarray, correlation: np.ndarray) -> str | None:
-    """Why there is no peak, None where there is one; takes the frames with a face only."""
+    """Why there is no peak; None if there is one. Takes only the frames with a face."""
     if gap.size < LEAST_FRAMES:
         return f"{gap.size} frames show a face and have sound; at least {LEAST_FRAMES} are needed"
     if gap.std() < STILL_GAP:

@@ -1,17 +1,17 @@
-"""How well lips and speech go together, as a small model's own StableSyncNet hears it: a stand-in for SyncNet v2.
+"""How well lips match speech, measured by a small model's own StableSyncNet: a substitute for SyncNet v2.
 
-Goal: the protocol of SyncNet's scores with the network that a model was trained beside. Its numbers say something about
-that model and its data only. They never carry the names of the standard network's scores (LSE-C, LSE-D).
+Goal: the protocol of SyncNet's scores, with the SyncNet that belongs to a model. The numbers are meaningful for that
+model and its data only. They never have the names of the standard network's scores (LSE-C, LSE-D).
 
 Conventions: aligned crops at 25 frames a second, of any size (see `stable_syncnet.lower_halves`); speech as the mel of
-`speech_features.wav2lip_mel`. Window i is frames i .. i + f - 1 (f of the network) and ceil(80 f / 25) mel columns from
-int(80 i / 25) on, as in training. The distance of two embeddings is 1 less their cosine, 0..1, since all numbers of an
-embedding are at least 0. A shift s compares lips i with speech i + s, over the windows for which both are there; a clip
-is not filled up with silence, so every distance is one between lips and real sound.
+`speech_features.wav2lip_mel`. Window i has frames i .. i + f - 1 (f of the network) and ceil(80 f / 25) mel columns
+from int(80 i / 25) on, as in training. The distance of two embeddings is 1 minus their cosine. It lies in 0..1, since
+all numbers of an embedding are at least 0. A shift s compares lips i with speech i + s, for all i where both exist. A
+clip is not padded with silence, so every distance compares lips with real sound.
 
-Measures: `sync_mini_confidence` (median over shifts of the mean distance, less the least; 0..1, higher is better),
-`sync_mini_distance` (the least; 0..1, lower is better), `sync_mini_offset` (frames; positive where the lips come later
-than the sound that goes with them, as in `syncnet` and `sync`; nearer to 0 is better).
+Measures: `sync_mini_confidence` (median over shifts of the mean distance, minus the smallest; 0..1, higher is better),
+`sync_mini_distance` (the smallest; 0..1, lower is better), `sync_mini_offset` (frames; positive if the lips come later
+than their sound, as in `syncnet` and `sync`; nearer to 0 is better).
 
 Source: the protocol is that of Chung & Zisserman, "Out of time" (ACCV-W 2016); the network that of arXiv 2412.09262,
 section 3.3, at another size.
@@ -35,10 +35,10 @@ from latentsync.metrics.stable_syncnet import Encoder, StableSyncNet, embedding,
 from latentsync.shapes import Crop, Crops, Waveform
 
 MAX_SHIFT = 15  # frames either way
-LEAST_WINDOWS = 10  # at every shift, for a mean to say something
+LEAST_WINDOWS = 10  # at every shift, for a meaningful mean
 BATCH_WINDOWS = 64  # embedded at once
 
-# Called with all that some embeddings depend on beside the network, and what computes them; gives the embeddings.
+# Called with everything besides the network that the embeddings depend on, and a function that computes them.
 KeepEmbeddings = Callable[[Tensor, Callable[[], Tensor]], Tensor]
 
 
@@ -49,7 +49,7 @@ def not_kept(given: Tensor, compute: Callable[[], Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class SyncMiniScores:
-    """What the distances of a clip say; see the module."""
+    """The scores of a clip; see the module."""
 
     sync_mini_confidence: float
     sync_mini_distance: float
@@ -57,15 +57,15 @@ class SyncMiniScores:
 
 
 def num_frames(network: StableSyncNet) -> int:
-    """Frames of a window of the network, which takes three channels of each."""
+    """Frames of the network's window; its input has three channels for each."""
     return network.visual_encoder.conv_in.in_channels // 3
 
 
 def validate(crops: Crops, waveform: Waveform) -> None:
-    """Refuses arrays that are no faces or no sound.
+    """Refuses arrays that are not faces and sound.
 
     Raises:
-        ValueError: crops not uint8 (f, 3, r, r), or a waveform of another rank than 1.
+        ValueError: the crops are not uint8 (f, 3, r, r), or the waveform does not have one dimension.
     """
     if crops.ndim != 4 or crops.shape[1] != 3 or crops.dtype != torch.uint8:
         raise ValueError(f"crops have shape {tuple(crops.shape)} and type {crops.dtype}; uint8 (f, 3, r, r) is needed")
@@ -78,27 +78,27 @@ def embed(
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
     """Embeddings of every window of lips and of every window of speech, of length 1, on the CPU.
 
-    The two need not be of one length: window i of either begins with frame i.
+    Their numbers may differ. Window i of both begins with frame i.
 
     Args:
         network: in evaluation mode.
-        crops: (f, 3, r, r) at 25 frames a second, beginning with the sound.
+        crops: (f, 3, r, r) at 25 frames a second; they begin together with the sound.
         waveform: -1..1, mono at 16 kHz.
 
     Raises:
         ValueError: as `validate`.
-        MediaError: fewer frames or less sound than a window.
+        MediaError: there are fewer frames or less sound than a window.
     """
     validate(crops, waveform)
     return embed_lips(network, crops), embed_speech(network, waveform)
 
 
 class LipEmbedder:
-    """Embeds the windows of lips of a video that goes by in parts; holds a window of frames and the embeddings.
+    """Embeds the windows of lips of a video that comes in parts; holds the frames of one window, and the embeddings.
 
     Args:
         network: in evaluation mode.
-        keep: may have the embeddings of a part already.
+        keep: gives the embeddings of a part, stored or computed.
     """
 
     def __init__(self, network: StableSyncNet, keep: KeepEmbeddings = not_kept) -> None:
@@ -126,7 +126,7 @@ class LipEmbedder:
         """The embeddings of all windows so far.
 
         Raises:
-            MediaError: fewer frames than a window.
+            MediaError: there are fewer frames than a window has.
         """
         if not self._embedded:
             seen = 0 if self._before is None else len(self._before)
@@ -135,10 +135,10 @@ class LipEmbedder:
 
 
 def embed_lips(network: StableSyncNet, crops: Iterable[Crop]) -> Float[Tensor, "n d"]:
-    """The half of `embed` that sees; crops are read once, one by one, and few are held at a time.
+    """The first half of `embed`: lips. Crops are read once, one by one; few are held at a time.
 
     Raises:
-        MediaError: fewer frames than a window.
+        MediaError: there are fewer frames than a window has.
     """
     embedder, crops = LipEmbedder(network), iter(crops)
     while part := list(islice(crops, BATCH_WINDOWS)):
@@ -148,13 +148,13 @@ def embed_lips(network: StableSyncNet, crops: Iterable[Crop]) -> Float[Tensor, "
 
 @torch.inference_mode()
 def embed_speech(network: StableSyncNet, waveform: Waveform, keep: KeepEmbeddings = not_kept) -> Float[Tensor, "m d"]:
-    """The half of `embed` that hears.
+    """The second half of `embed`: speech.
 
     Args:
-        keep: may have the embeddings already.
+        keep: gives the embeddings, stored or computed.
 
     Raises:
-        MediaError: less sound than a window.
+        MediaError: there is less sound than a window has.
     """
     window, device = num_frames(network), network.audio_encoder.conv_in.weight.device
     heard = waveform.size // SAMPLES_PER_FRAME
@@ -173,7 +173,7 @@ def _embedded(encoder: Encoder, pictures: Float[Tensor, "n c h w"]) -> Float[Ten
 
 
 def mel_windows(mel: Float[np.ndarray, "80 t"], window: int) -> Float[Tensor, "m 80 k"]:
-    """The mel columns that go with the windows of frames from frame 0, 1, 2 ... on, as many as are whole."""
+    """The mel columns of the windows that begin with frame 0, 1, 2 ...; only whole windows."""
     columns = mel_columns(window)
     starts = [mel_start(frame) for frame in range(math.ceil(mel.shape[1] * VIDEO_RATE_HZ / MEL_HZ) + 1)]
     return torch.from_numpy(np.stack([mel[:, s : s + columns] for s in starts if s + columns <= mel.shape[1]]))
@@ -185,9 +185,9 @@ def shift_distances(
     max_shift: int = MAX_SHIFT,
     seen: Bool[np.ndarray, " n"] | None = None,
 ) -> Float[Tensor, " s"]:
-    """Mean distance of windows of lips from the speech that begins so many frames before or after them.
+    """Mean distance between windows of lips and the speech up to `max_shift` frames before and after them.
 
-    Entry k compares lips i with speech i + k - max_shift, for all i for which both are there.
+    Entry k compares lips i with speech i + k - max_shift, for all i where both exist.
 
     Args:
         seen: which windows of lips count; None: all.
@@ -196,8 +196,8 @@ def shift_distances(
         (2 max_shift + 1,), 0..1.
 
     Raises:
-        ValueError: embeddings of other shapes, or a negative max_shift.
-        MediaError: fewer than 10 windows meet at some shift.
+        ValueError: the embeddings have other shapes, or max_shift is negative.
+        MediaError: fewer than 10 windows can be compared at some shift.
     """
     if vision.ndim != 2 or speech.ndim != 2 or vision.shape[1] != speech.shape[1] or max_shift < 0:
         raise ValueError(
@@ -221,7 +221,7 @@ def scores(distances: Float[Tensor, " s"]) -> SyncMiniScores:
     """Confidence, distance and offset, from `shift_distances`.
 
     Raises:
-        ValueError: not an odd number of distances, or one that is not finite.
+        ValueError: the number of distances is not odd, or a distance is not finite.
     """
     if distances.ndim != 1 or len(distances) % 2 == 0 or not torch.isfinite(distances).all():
         raise ValueError(

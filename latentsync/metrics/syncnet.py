@@ -1,19 +1,19 @@
-"""SyncNet v2 and its scores LSE-C, LSE-D and offset: how well lips and speech go together, as papers report it.
+"""SyncNet v2 and its scores LSE-C, LSE-D and offset: how well lips match speech, as papers report it.
 
-Goal: embeddings of 0.2 s of lips and of speech that are near each other where the two belong together, the distances of
-every window of lips to the speech up to 15 frames before and after it, and three numbers of these distances.
+Goal: embeddings of 0.2 s of lips and of speech, which are close if the two belong together; the distances between every
+window of lips and the speech up to 15 frames before and after it; and three numbers computed from these distances.
 
 Conventions: video at 25 frames a second, 224x224 px, BGR 0..255 without normalisation; speech as MFCC columns of
 `speech_features`, 100 a second, of int16 samples at 16 kHz. Window i is frames i..i+4 and columns 4i..4i+19. As in the
 original, the last whole window of a clip is not used.
 
-Measures: `lse_c` (confidence: how far the least mean distance stands out from the median over shifts; higher is
-better), `lse_d` (the least mean distance; lower is better), `offset` (frames; positive where the lips come later than
-the sound that goes with them, as in `sync`; nearer to 0 is better). All belong to one network and one protocol.
+Measures: `lse_c` (confidence: how far the smallest mean distance lies below the median over shifts; higher is better),
+`lse_d` (the smallest mean distance; lower is better), `offset` (frames; positive if the lips come later than their
+sound, as in `sync`; nearer to 0 is better). They are comparable only for the same network and protocol.
 
 Source: Chung & Zisserman, "Out of time: automated lip sync in the wild" (ACCV-W 2016) and its published network; the
 scores under their names in Prajwal et al., "A Lip Sync Expert Is All You Need" (ACM MM 2020). `StableSyncNet`, the
-critic of LatentSync, is another network with other numbers; it can be had here too.
+critic of LatentSync, is another network with other numbers; see `stable_syncnet`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -52,7 +52,7 @@ FACE_PX = 224
 WINDOW_FRAMES = 5  # 0.2 s
 WINDOW_COLUMNS = 20  # 0.2 s
 COLUMNS_PER_FRAME = 4
-LEAST_FRAMES = WINDOW_FRAMES + 1  # for one window, since the original leaves the last one out
+LEAST_FRAMES = WINDOW_FRAMES + 1  # enough for one window, since the original leaves the last one out
 BATCH_WINDOWS = 20  # embedded at once
 MAX_SHIFT = 15  # frames either way
 
@@ -167,15 +167,15 @@ def clip_embeddings(
 
     Args:
         network: in evaluation mode, on any device.
-        frames: faces at 25 a second, RGB 0..255, 224x224 px; read once and only as far as the sound goes.
-        samples: int16, mono at 16 kHz, beginning with the first frame.
+        frames: faces at 25 a second, RGB 0..255, 224x224 px; read once, up to the end of the sound.
+        samples: int16, mono at 16 kHz; they begin with the first frame.
 
     Returns:
         Lip and audio embeddings on the CPU; n = min(f, len(samples) // 640) - 5.
 
     Raises:
-        MediaError: fewer than 6 frames (0.24 s), or less sound than that.
-        ValueError: frames of another shape or type, samples that are not int16, or a network in training mode.
+        MediaError: there are fewer than 6 frames (0.24 s), or there is less sound.
+        ValueError: frames have another shape or type, samples are not int16, or the network is in training mode.
     """
     if network.training:
         raise ValueError("the network is in training mode, where its norms depend on the batch; call its eval() first")
@@ -186,17 +186,17 @@ def clip_embeddings(
             f"{LEAST_FRAMES} ({LEAST_FRAMES * SAMPLES_PER_FRAME} samples, 0.24 s)"
         )
     device = next(network.parameters()).device
-    strips = _strips(islice(frames, sound_frames))
+    strips = strips_of(islice(frames, sound_frames))
     lips = torch.cat([network.embed_lips(_lip_windows(strip.to(device))).cpu() for strip in strips])
     columns = torch.from_numpy(mfcc(samples)).float()
     windows = columns.unfold(1, WINDOW_COLUMNS, COLUMNS_PER_FRAME).permute(1, 0, 2)[: len(lips), None]
     return lips, torch.cat([network.embed_audio(batch.to(device)).cpu() for batch in windows.split(BATCH_WINDOWS)])
 
 
-def _strips(frames: Iterable[Frame]) -> Iterator[UInt8[Tensor, "m 3 224 224"]]:
+def strips_of(frames: Iterable[Frame]) -> Iterator[UInt8[Tensor, "m 3 224 224"]]:
     """The frames of up to 20 windows at a time, BGR, and one more: a window that ends the clip is not used.
 
-    The next strip begins with the last five frames again, so that no window falls between two strips.
+    The next strip begins with the last five frames again, so that no window is lost between two strips.
     """
     held: list[Tensor] = []
     num_frames = 0
@@ -221,7 +221,7 @@ def _bgr(frame: Frame) -> UInt8[Tensor, "3 224 224"]:
 
 
 def _lip_windows(strip: UInt8[Tensor, "m 3 224 224"]) -> Float[Tensor, "n 3 5 224 224"]:
-    """Five frames from each on, the last frame of the strip left out: n = m - 5."""
+    """The windows of five frames, from each frame on; the last frame of the strip is left out, so n = m - 5."""
     return strip[:-1].float().unfold(0, WINDOW_FRAMES, 1).permute(0, 1, 4, 2, 3)
 
 
@@ -230,12 +230,12 @@ def _lip_windows(strip: UInt8[Tensor, "m 3 224 224"]) -> Float[Tensor, "n 3 5 22
 
 @dataclass(frozen=True)
 class SyncScores:
-    """What the distances of a clip say.
+    """The scores of a clip.
 
     Attributes:
         lse_c: confidence, from 0 on; higher is better.
         lse_d: distance, from 0 on; lower is better.
-        offset: frames by which the lips come later than the sound that goes with them; negative where earlier.
+        offset: how many frames later than their sound the lips come; negative if they come earlier.
     """
 
     lse_c: float
@@ -248,15 +248,15 @@ def window_distances(
 ) -> Float[Tensor, "s n"]:
     """Euclidean distance of each window of lips to the speech before and after it.
 
-    Row k compares lips i with speech i + k - max_shift. Beyond the ends of the clip the speech is zeros, as in the
-    original, so that the first and last windows count with all shifts. Identical embeddings are sqrt(d) * 1e-6 apart,
-    since the original adds 1e-6 to every difference.
+    Row k compares lips i with speech i + k - max_shift. As in the original, the speech is zeros beyond the ends of the
+    clip, so the first and last windows count at all shifts. Identical embeddings are sqrt(d) * 1e-6 apart, since the
+    original adds 1e-6 to every difference.
 
     Returns:
         (2 max_shift + 1, n).
 
     Raises:
-        ValueError: embeddings of different or other shapes, none, or a negative max_shift.
+        ValueError: the embeddings differ in shape, have another shape or are empty, or max_shift is negative.
     """
     shape = lip_embeddings.shape
     if shape != audio_embeddings.shape or len(shape) != 2 or not shape.numel():
@@ -274,11 +274,12 @@ def window_distances(
 def scores(distances: Float[Tensor, "s n"] | Float[Tensor, " s"]) -> SyncScores:
     """LSE-C, LSE-D and the offset, from `window_distances` or their mean over windows.
 
-    LSE-D is the least mean distance, LSE-C the median over shifts less it. The offset is max_shift minus its row: the
-    speech that fits best is `offset` frames before the lips.
+    LSE-D is the smallest mean distance. LSE-C is the median over shifts minus LSE-D. The offset is max_shift minus the
+    row of LSE-D: the speech that fits best is `offset` frames before the lips.
 
     Raises:
-        ValueError: not (s, n) or (s,) with an odd number of shifts, no windows, or a distance that is not finite.
+        ValueError: the distances are not (s, n) or (s,) with an odd number of shifts, there are no windows, or a
+            distance is not finite.
     """
     if distances.ndim not in (1, 2) or distances.shape[0] % 2 == 0 or not distances.numel():
         raise ValueError(

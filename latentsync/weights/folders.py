@@ -1,4 +1,4 @@
-"""The two folders that weights are kept in."""
+"""The two folders with weights."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,6 @@ CHECKPOINTS_DIR = Path("checkpoints")  # in the working directory, as in the ori
 
 
 def cache_dir() -> Path:
-    """The folder that fetched weights are kept in: `LATENTSYNC_CACHE`, or `~/.cache/latentsync`."""
+    """The folder for downloaded weights: `LATENTSYNC_CACHE`, or `~/.cache/latentsync`."""
     folder = os.environ.get("LATENTSYNC_CACHE")
     return Path(folder).expanduser() if folder else Path.home() / ".cache" / "latentsync"

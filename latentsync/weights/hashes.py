@@ -1,4 +1,7 @@
-"""The SHA-256 of files, remembered across processes so that a run does not read 5 GB to begin; and of state dicts."""
+"""The SHA-256 of files and of state dicts.
+
+Hashes of files are remembered across processes, so that a run does not have to read 5 GB before it starts.
+"""
 
 import hashlib
 import json
@@ -20,7 +23,7 @@ def file_sha256(path: Path) -> str:
 
 
 def remembered_sha256(path: Path) -> str:
-    """The same, without reading the file if it was read before and its size and time of change are what they were."""
+    """The same; the file is read only if it is new, or if its size or time of change is not the remembered one."""
     key, stamp = _key_and_stamp(path)
     for memory in (_read_in_this_process, _memory()):
         match memory.get(key):
@@ -30,20 +33,20 @@ def remembered_sha256(path: Path) -> str:
 
 
 def reread_sha256(path: Path) -> str:
-    """The same, always reading the file; what was found is remembered."""
+    """The same; the file is always read, and its hash is remembered."""
     before = _key_and_stamp(path)
     sha256 = file_sha256(path)
-    if _key_and_stamp(path) == before:  # a file that changed while it was read has no hash to remember
+    if _key_and_stamp(path) == before:  # else the file changed while it was read
         remember(path, sha256)
     return sha256
 
 
 def remember(path: Path, sha256: str) -> None:
-    """Notes the hash of a file as it is now."""
+    """Stores the hash of a file, with its present size and time of change."""
     key, stamp = _key_and_stamp(path)
     _read_in_this_process[key] = [*stamp, sha256]
     with suppress(OSError):  # a cache that cannot be written only makes the next start slower
-        # Of two processes that write at once one entry may be lost, which costs a reading.
+        # If two processes write at once, one entry may be lost; then that file is read once more.
         write_text(cache_dir() / MEMORY_FILE, json.dumps({**_memory(), key: [*stamp, sha256]}, indent=1))
 
 
@@ -53,7 +56,7 @@ def _key_and_stamp(path: Path) -> tuple[str, list[int]]:
 
 
 def _memory() -> dict:
-    """What is remembered; nothing if the file is absent, unreadable or damaged: then files are read again."""
+    """The remembered hashes; none if the file is absent, unreadable or damaged. Then weight files are read again."""
     try:
         content = json.loads((cache_dir() / MEMORY_FILE).read_text())
     except (OSError, ValueError):
@@ -62,9 +65,9 @@ def _memory() -> dict:
 
 
 def state_dict_sha256(state_dict) -> str:
-    """One hash of names, types, shapes and bytes of a state dict, whatever file it came from.
+    """One hash of the names, types, shapes and bytes of a state dict; it does not depend on the file.
 
-    Used in the identity of records, so that a converted or re-saved checkpoint is the same checkpoint.
+    The identity of records uses it, so a converted or re-saved checkpoint counts as the same checkpoint.
     """
     import torch
 

@@ -1,12 +1,14 @@
-"""Weights from the model hub, or from a plain address: https only, resumed where it broke off, checked before use.
+"""Downloads weights from the model hub or from a plain address: https only, with resume, checked before use.
 
-One path of httpx for both. The library huggingface_hub (2.4.0 was read) does not fit: it downloads into a file that is
-private to the process and deletes it on failure, so that a broken download of 5 GB begins anew; it follows redirects
-to plain http; and it knows no hash but the one that the server tells. It would not help with a plain address either.
+Both use httpx. The library huggingface_hub (version 2.4.0) does not fit, for three reasons. It downloads into a file of
+the process and deletes that file on failure, so a broken download of 5 GB starts from the beginning. It follows
+redirects to plain http. And it checks only the hash that the server sends. It does not download from plain addresses
+either.
 
-The hub's protocol, as far as it is needed: GET {endpoint}/{repository}/resolve/{revision}/{path} answers itself or
-redirects to a content network; the hub's own answer tells X-Linked-Size and X-Linked-ETag (the SHA-256 of large
-files); Range is answered by 206. A resumed file needs no If-Range: the revision is pinned and the whole is hashed.
+The part of the hub's protocol that is used: GET {endpoint}/{repository}/resolve/{revision}/{path} sends the file or
+redirects to a content network. The hub's own answer has the headers X-Linked-Size and X-Linked-ETag (the SHA-256 of
+large files). The answer to Range is 206. A resumed file needs no If-Range, since the revision is pinned and the whole
+file is hashed.
 """
 
 import hashlib
@@ -35,44 +37,44 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TIMEOUT_S = 30.0  # without a byte
 MAX_REDIRECTS = 5
-TOKEN = re.compile("[!-~]+")  # what a header takes: printable ASCII without whitespace
+TOKEN = re.compile("[!-~]+")  # allowed in a header: printable ASCII without whitespace
 
 log = logging.getLogger(__name__)
 
 
 def endpoint() -> str:
-    """The hub's address: `HF_ENDPOINT` for a mirror, possibly with a password in it (`shown` goes into messages)."""
+    """The hub's address, or the mirror's in `HF_ENDPOINT`. It may hold a password; messages use `shown` of it."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def address(source: HubFile | WebFile) -> str:
-    """Where a file is downloaded; as asked for, not as shown."""
+    """The full address of a file; messages use `shown` of it."""
     if isinstance(source, WebFile):
         return source.url
     return f"{endpoint()}/{source.repository}/resolve/{source.revision}/{quote(source.path)}"
 
 
 def download(weight: WeightFile, source: HubFile | WebFile, progress: Progress) -> None:
-    """Brings a weight into the cache, where it appears under its name when it is complete and right.
+    """Downloads a weight into the cache. The file gets its name only when it is complete and checked.
 
-    A broken download leaves a partial file, from which the next attempt goes on. Of several processes that want the
-    same file, one downloads it and the others wait. The token of `HF_TOKEN` goes to the hub's own address only.
+    A broken download leaves a partial file, and the next attempt continues it. If several processes want the same file,
+    one downloads it and the others wait. The token in `HF_TOKEN` is sent to the hub's own address only.
 
     Raises:
-        WeightsError: not reachable, refused, truncated, damaged, or too little disk space.
+        WeightsError: the file is not reachable, refused, truncated or damaged, or there is too little disk space.
     """
     target = cache_dir() / weight.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
         if target.is_file() and is_right(target, weight):
-            return  # another process has brought it meanwhile
+            return  # another process has downloaded it meanwhile
         transfer = _Transfer(weight, source, progress)
         try:
             transfer.run()
         except httpx.HTTPError as error:
             raise WeightsError(f"{transfer.shown_url} cannot be fetched ({error}); {transfer.remedy}") from error
-        except httpx.InvalidURL:  # its words may hold a piece of a password
-            raise WeightsError(f"{transfer.shown_url} is not an address that can be asked; {transfer.remedy}") from None
+        except httpx.InvalidURL:  # its message may hold part of a password
+            raise WeightsError(f"{transfer.shown_url} is not a valid address; {transfer.remedy}") from None
         sha256 = transfer.checked_sha256()
         if expected_sha256(weight) is None:
             record_sha256(weight, sha256)
@@ -83,7 +85,7 @@ def download(weight: WeightFile, source: HubFile | WebFile, progress: Progress) 
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Keeps other processes and threads from fetching the same file at the same time."""
+    """Ensures that no other process or thread downloads the same file at the same time."""
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         lock.acquire(blocking=False)
@@ -97,15 +99,15 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 class _Transfer:
-    """One file on its way from an address into a partial file beside its final place.
+    """The download of one file from an address into a partial file beside its final place.
 
     Attributes:
-        url: the address to ask, with everything in it.
+        url: the full address.
         shown_url: the same for messages.
-        part: the partial file; its name holds the hash or the address, so that versions do not mix.
-        remedy: what a user can look after when the server is to blame.
-        total: the size of the whole in bytes; None until somebody tells.
-        told_sha256: what the hub says of the file; None where it says nothing.
+        part: the partial file; its name holds the hash, or a hash of the address, so that versions do not mix.
+        remedy: what a user can check if the server is the problem.
+        total: size of the whole file in bytes; None while it is unknown.
+        told_sha256: the SHA-256 that the hub sends; None if it sends none.
     """
 
     def __init__(self, weight: WeightFile, source: HubFile | WebFile, progress: Progress):
@@ -120,7 +122,7 @@ class _Transfer:
         self.told_sha256: str | None = None
 
     def run(self) -> None:
-        """Brings the whole file, going on after a broken connection for as long as every attempt brings more."""
+        """Downloads the whole file. Tries again after a broken connection if the attempt brought more bytes."""
         hooks = {"request": [_refuse_plain_http]}  # called before every request, so for every redirect too
         with (
             shown_in_logs(),
@@ -132,7 +134,7 @@ class _Transfer:
                 reason = "the server ended it early"
                 try:
                     self._attempt(client, before)
-                    if self.total is None:  # nobody says how long it is, and it ended in order
+                    if self.total is None:  # the size is unknown, and the answer ended in order
                         return
                 except httpx.TransportError as error:
                     reason = str(error) or type(error).__name__
@@ -143,7 +145,7 @@ class _Transfer:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _attempt(self, client: httpx.Client, bytes_here: int) -> None:
-        """Asks for what is missing and appends it; begins anew where the server sends no parts."""
+        """Requests the missing bytes and appends them; starts from the beginning if the server sends no parts."""
         headers = {"Accept-Encoding": "identity", **_token_header(self.source)}
         if bytes_here:
             headers["Range"] = f"bytes={bytes_here}-"
@@ -152,7 +154,7 @@ class _Transfer:
             self._hear_hash(response)
             start = 0 if response.status_code == codes.OK else bytes_here
             self._hear_size(response, start)
-            if start != self.total:  # else everything is here: an earlier process ended just before the check
+            if start != self.total:  # else the file is complete: an earlier process ended just before the check
                 self._check_space(bytes_here)
                 self._append(response, start)
 
@@ -169,7 +171,7 @@ class _Transfer:
         raise WeightsError(f"{self.weight.name} cannot be fetched from {self.shown_url} (HTTP {status}): {remedy}")
 
     def _hear_hash(self, response: httpx.Response) -> None:
-        """Notes the SHA-256 that the hub tells of large files, and refuses another file before downloading it."""
+        """Stores the SHA-256 that the hub sends for large files; refuses a different file before downloading it."""
         for answer in (*response.history, response):
             if match := re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-ETag", "")):
                 self.told_sha256 = match[1]
@@ -181,16 +183,16 @@ class _Transfer:
             )
 
     def _hear_size(self, response: httpx.Response, start: int) -> None:
-        """Notes the size of the whole; refuses a file of another size, and a part that does not fit, unread."""
+        """Stores the size of the whole file; refuses another size or a part that does not fit, before reading it."""
         if response.status_code == codes.OK:
             size = next(filter(None, map(_told_size, (response, *response.history))), None)
-        else:  # "bytes START-END/TOTAL", or "bytes */TOTAL" where nothing is missing
+        else:  # "bytes START-END/TOTAL", or "bytes */TOTAL" if nothing is missing
             part = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
             if not part or int(part[1] or part[2]) != start:
                 self.part.unlink(missing_ok=True)
                 raise WeightsError(
                     f"{self.shown_url} does not go on at byte {start}, where {self.weight.name} broke off; "
-                    f"what was here is deleted, so {self._command()} begins anew"
+                    f"the partial file is deleted, so {self._command()} begins anew"
                 )
             size = int(part[2])
         if None not in (size, self.total) and size != self.total:
@@ -212,7 +214,7 @@ class _Transfer:
             )
 
     def _append(self, response: httpx.Response, start: int) -> None:
-        """Writes the body behind the bytes that are here, or as the whole file where it starts at 0."""
+        """Appends the body to the partial file, or replaces the file if the body starts at 0."""
         with (
             closing(self.progress(self.total, self.weight.name, start)) as bar,
             open(self.part, "ab" if start else "wb") as file,
@@ -225,7 +227,7 @@ class _Transfer:
                 file.write(block)
                 bar.update(len(block))
             file.flush()
-            os.fsync(file.fileno())  # the file must not get its name before its bytes are on the disk
+            os.fsync(file.fileno())  # the bytes must be on the disk before the file gets its name
 
     def _broken_off(self, reason: str) -> WeightsError:
         here, total = self._bytes_here(), "an unknown number of" if self.total is None else self.total
@@ -237,11 +239,11 @@ class _Transfer:
         )
 
     def checked_sha256(self) -> str:
-        """The hash of what has come.
+        """The hash of the downloaded file.
 
         Raises:
-            WeightsError: it is not the one recorded, or told by the hub where none is, or nothing tells whether the
-                file is whole. The file is deleted then.
+            WeightsError: it is not the recorded one, or the hub's if none is recorded; or there is neither a hash nor a
+                size to check the file by. The file is deleted then.
         """
         sha256 = file_sha256(self.part)
         expected = expected_sha256(self.weight) or self.told_sha256
@@ -259,7 +261,7 @@ class _Transfer:
 
 
 def _refuse_plain_http(request: httpx.Request) -> None:
-    """Lets https through, and http to this very machine."""
+    """Allows https, and http to this machine only."""
     url = request.url
     if url.scheme != "https" and not (url.scheme == "http" and url.host in LOOPBACK):
         raise WeightsError(
@@ -269,23 +271,23 @@ def _refuse_plain_http(request: httpx.Request) -> None:
 
 
 def _token_header(source: HubFile | WebFile) -> dict[str, str]:
-    """The user's token, for the hub only; httpx takes it off when a redirect leaves that address.
+    """The user's token, for the hub only; httpx removes it when a redirect leaves that address.
 
     Raises:
-        WeightsError: it cannot go into a header. Does not show it.
+        WeightsError: a header cannot hold the token. The message does not show it.
     """
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token or not isinstance(source, HubFile):
         return {}
     if not TOKEN.fullmatch(token):
         raise WeightsError(
-            "HF_TOKEN holds something besides printable ASCII, or a space or line break amid it, so it is not sent; "
-            "set it to the token alone, or unset it where none is needed"
+            "HF_TOKEN holds something besides printable ASCII, or a space or line break inside it, so it is not sent; "
+            "set it to the token alone, or unset it if none is needed"
         )
     return {"Authorization": f"Bearer {token}"}
 
 
 def _told_size(answer: httpx.Response) -> int | None:
-    """The size in bytes that an answer tells of the file that it is, or redirects to."""
+    """The size in bytes of the file that an answer holds or redirects to; None if the answer does not say."""
     size = answer.headers.get("X-Linked-Size" if answer.is_redirect else "Content-Length", "")
     return int(size) if size.isdecimal() else None

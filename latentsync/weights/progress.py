@@ -1,18 +1,18 @@
-"""The progress bar of a download, as anything that counts bytes."""
+"""The progress bar of a download: any object that counts bytes."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class Bar(Protocol):
-    """What a download needs of a progress bar."""
+    """The methods of a progress bar that a download uses."""
 
     def update(self, more_bytes: int) -> object: ...
 
     def close(self) -> object: ...
 
 
-# Makes a bar from the size of the whole (None where nobody tells), a label, and the bytes that are here already.
+# Makes a bar from the total size (None if unknown), a label, and the number of bytes that are here already.
 Progress = Callable[[int | None, str, int], Bar]
 
 

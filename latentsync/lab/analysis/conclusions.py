@@ -8,7 +8,7 @@ import pandas as pd
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import Interaction, clip_differences, gender_interaction
-from latentsync.lab.analysis.intervals import ALPHA, detectable_difference
+from latentsync.lab.analysis.intervals import ALPHA, detectable_difference, interval_text
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
@@ -63,9 +63,10 @@ def comparison_frame(comparisons: pd.DataFrame, column: str) -> pd.DataFrame:
             column: [f"{a} minus {b}" for a, b in zip(comparisons["setting"], comparisons["baseline"], strict=True)],
             "difference": comparisons["difference"].map("{:+.4f}".format),
             "95 %": [
-                _interval(row.low, row.high) + ("*" if row.approximate else "") for row in comparisons.itertuples()
+                interval_text((row.low, row.high)) + ("*" if row.approximate else "")
+                for row in comparisons.itertuples()
             ],
-            "Student's t": [_interval(row.student_low, row.student_high) for row in comparisons.itertuples()],
+            "Student's t": [interval_text((row.student_low, row.student_high)) for row in comparisons.itertuples()],
             "p (Holm)": comparisons["p_holm"].map("{:.3g}".format),
             "verdict": comparisons["verdict"],
         }
@@ -76,10 +77,6 @@ def comparison_text(comparisons: pd.DataFrame, column: str) -> str:
     """`comparison_frame` as text, with a note."""
     note = "\n* approximate: fewer than 20 clips" if comparisons["approximate"].any() else ""
     return comparison_frame(comparisons, column).to_string(index=False) + note
-
-
-def _interval(low: float, high: float) -> str:
-    return "-" if pd.isna(low) else f"{low:+.4f} .. {high:+.4f}"
 
 
 def conclusion(row: Any) -> str:
@@ -127,7 +124,7 @@ def interaction_text(interaction: Interaction) -> str:
     interval = (
         ""
         if interaction.interval is None
-        else f" ({_interval(*interaction.interval)}{'*' * interaction.is_approximate})"
+        else f" ({interval_text(interaction.interval)}{'*' * interaction.is_approximate})"
     )
     return (
         f"{interaction.setting} minus {interaction.baseline}: {first} {interaction.differences[0]:+.4f}, {second} "
@@ -143,7 +140,7 @@ def interaction_frame(comparisons: Sequence[Interaction]) -> pd.DataFrame:
             one.column: f"{one.setting} minus {one.baseline}",
             **{group: f"{difference:+.4f}" for group, difference in zip(one.groups, one.differences, strict=True)},
             "apart": f"{one.difference:+.4f}",
-            "95 %": "-" if one.interval is None else _interval(*one.interval) + "*" * one.is_approximate,
+            "95 %": interval_text(one.interval) + "*" * (one.interval is not None and one.is_approximate),
             "verdict": one.verdict,
         }
         for one in comparisons

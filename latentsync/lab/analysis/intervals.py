@@ -19,6 +19,18 @@ BLOCK = 12_000_000  # most drawn values in memory: 96 MB
 Interval = tuple[float, float]
 
 
+def interval_text(interval: Interval | None, form: str = "+.4f", none: str = "-") -> str:
+    """An interval for people, "-0.0049 .. +0.0043".
+
+    Args:
+        form: the format of each number.
+        none: what stands where there is no interval.
+    """
+    if interval is None or math.isnan(interval[0]):
+        return none
+    return f"{interval[0]:{form}} .. {interval[1]:{form}}"
+
+
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Student's t interval of the mean; None for fewer than two values."""
     values = np.asarray(values, np.float64)

@@ -276,7 +276,7 @@ def networks(wanted: MetricsConfig) -> Networks:
     """The networks that the wanted metrics need, as far as this machine has them."""
     loaded = Networks()
     if "sync_mini" in wanted.families:
-        loaded = _with(loaded, "sync_mini", *_embedded_syncnet())
+        loaded = _with(loaded, "sync_mini", *embedded_syncnet())
     if "stable_syncnet" in wanted.families:
         loaded = _with(loaded, "stable_syncnet", *_stable_syncnet())
     if "syncnet" in wanted.families:
@@ -295,7 +295,7 @@ def _with(loaded: Networks, name: str, network: torch.nn.Module | None, fact: st
 
 
 @cache
-def _embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
+def embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
     """The SyncNet of the embedded model. It judges the lips of every model, as a metric with its own name."""
     if not has_trained_syncnet(SYNC_MINI_MODEL):
         return None, f"the model {SYNC_MINI_MODEL} has no trained SyncNet"

@@ -98,7 +98,7 @@ def _parsed(overrides: list[str]) -> list[Override]:
 
 
 def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
-    """The overrides of each job, as Hydra's basic sweeper makes them; one job without a sweep or with another sweeper."""
+    """The overrides of each job, as Hydra's basic sweeper makes them; one job without a sweep or with another one."""
     task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     if not is_sweep or config.hydra.sweeper._target_ != BASIC_SWEEPER:
         yield task

@@ -17,9 +17,9 @@ from latentsync.lab.analysis.comparisons import as_presets, clip_differences, co
 from latentsync.lab.analysis.conclusions import METRICS, interactions
 from latentsync.lab.analysis.intervals import (
     ALPHA,
-    Interval,
     detectable_difference,
     detectable_difference_of_two,
+    interval_text,
     mean_interval,
 )
 from latentsync.lab.figures import curves
@@ -118,7 +118,7 @@ def embedded_model(rows: pd.DataFrame) -> Results:
                 "row": f"`{row['row']}`",
                 "what": row["what"],
                 "value": f"{row['value']:.4g}",
-                "95 %": "-" if pd.isna(row["low"]) else f"{row['low']:.3g} .. {row['high']:.3g}",
+                "95 %": interval_text((row["low"], row["high"]), ".3g"),
                 "bar": f"{'at least' if row['is_least'] else 'at most'} {row['bound']:g}" if has_bar else "-",
                 "reached": ("yes" if is_reached else "**no**") if has_bar else "-",
                 **{name: "-" if pd.isna(row[name]) else f"{row[name]:.3g}" for name in baselines},
@@ -154,8 +154,8 @@ def differences_text(
                 column: f"{_setting(row.setting)} minus {_setting(baseline)}",
                 "clips": len(values),
                 "difference": _number(values.mean(), row.p_holm <= ALPHA),
-                "95 %, Student's t": _interval(mean_interval(values)),
-                "95 %, BCa": _interval((row.low, row.high)),
+                "95 %, Student's t": interval_text(mean_interval(values)),
+                "95 %, BCa": interval_text((row.low, row.high)),
                 "p (Holm)": f"{row.p_holm:.2g}",
                 "detectable": _size(detectable_difference(values, len(found))),
             }
@@ -183,8 +183,8 @@ def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, 
                     for name, n, d in zip(SPEAKER_GENDERS, one.clips, one.differences, strict=True)
                 },
                 "apart": _number(one.difference, p <= ALPHA),
-                "95 %, Welch's t": _interval(one.student),
-                "95 %, BCa": _interval(one.interval),
+                "95 %, Welch's t": interval_text(one.student),
+                "95 %, BCa": interval_text(one.interval),
                 "p (Bonferroni)": f"{p:.2g}",
                 "detectable": _size(detectable_difference_of_two(*values, len(found))),
             }
@@ -224,10 +224,6 @@ def _number(value: float, is_shown: bool = False) -> str:
     return f"**{value:+.4f}**" if is_shown else f"{value:+.4f}"
 
 
-def _interval(interval: Interval | None) -> str:
-    return "-" if interval is None or pd.isna(interval[0]) else f"{interval[0]:+.4f} .. {interval[1]:+.4f}"
-
-
 def _size(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
@@ -235,7 +231,7 @@ def _size(value: float | None) -> str:
 def _effect(row: pd.Series) -> str:
     if pd.isna(row["effect"]):
         return "-"
-    text = f"{row['effect']:.1f} ({row['low']:.1f} .. {row['high']:.1f})"
+    text = f"{row['effect']:.1f} ({interval_text((row['low'], row['high']), '.1f')})"
     return f"**{text}**" if row["low"] > PLAIN_EFFECT else text
 
 

@@ -15,10 +15,9 @@ from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
 from latentsync.lab.pages.contents import Page, gather, shown
 from latentsync.lab.pages.media import PAGE_BYTES, embed_videos, link_videos
+from latentsync.lab.pages.player import PAGES_DIR, SCRIPT, STYLES, page_file
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.sweeps import sweep_in
-
-PAGES_DIR = Path(__file__).parent
 
 
 def report(
@@ -54,7 +53,8 @@ def rendered(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"shown": shown, "signed": lambda value: shown(value) if pd.isna(value) else f"{value:+.4g}"}
-    css, js = ((PAGES_DIR / f"report.{kind}").read_text() for kind in ("css", "js"))
+    css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
+    js = "\n".join(page_file(name) for name in (SCRIPT, "report.js"))
     return environment.get_template("report.html.j2").render(
         page=page,
         word_of=word_of,

@@ -77,7 +77,7 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
         configs = CellConfigs()
         for cell, label in zip(request.cells, labels_of(request.cells), strict=True):
             try:
-                rows[label] = _shown(read_config(configs.of(cell)))
+                rows[label] = first_windows(read_config(configs.of(cell)))
             except LatentSyncError as error:
                 failed += 1
                 say(f"error: {label}: {str(error).splitlines()[0]}")
@@ -89,7 +89,7 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     return 1 if failed else 0
 
 
-def _shown(run: RunConfig) -> dict[str, PreviewWindow]:
+def first_windows(run: RunConfig) -> dict[str, PreviewWindow]:
     """The window of the first pair of each gender, by the pair's name."""
     pipeline = pipeline_of(run)
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.lab.analysis.calibration import calibrated
+from latentsync.lab.analysis.intervals import interval_text
 from latentsync.lab.console import say
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
@@ -76,7 +77,7 @@ def calibration_text(against_real: pd.DataFrame) -> str:
         if not row.pairs:
             lines.append(f"  {label}: no pair has both values")
             continue
-        interval = "" if pd.isna(row.low) else f" ({row.low:+.3f} .. {row.high:+.3f})"
+        interval = "" if pd.isna(row.low) else f" ({interval_text((row.low, row.high), '+.3f')})"
         lines.append(f"  {label}: {row.minus_real:+.3f}{interval}, real {row.real:.3f}, n={row.pairs}")
     return "\n".join(lines)
 

@@ -78,6 +78,7 @@ class Explorer:
     Attributes:
         table: the wide table of the records, from `collect_wide`.
         record: the record at the sliders; None if it is missing.
+        overrides: of the configuration, for records that are made.
         widget: the whole widget, for use in a larger layout.
     """
 
@@ -102,7 +103,7 @@ class Explorer:
             MediaError: there is no record; a new one needs an existing one as a pattern.
         """
         self.runs_dir, self.sweep = Path(runs_dir), sweep
-        self._model, self._overrides, self._metrics = model, tuple(overrides), tuple(metrics)
+        self._model, self.overrides, self._metrics = model, tuple(overrides), tuple(metrics)
         self._inputs = None if inputs is None else Path(inputs)
         self._store, self._maker = RecordStore(self.runs_dir), Maker()
         self._made: list[str] = []
@@ -321,7 +322,7 @@ class Explorer:
             return
         try:
             like = self._store.find(self._kin().iloc[0]["record"])
-            job = job_like(like, **self.settings, model=self._model, overrides=self._overrides, inputs=self._inputs)
+            job = job_like(like, **self.settings, model=self._model, overrides=self.overrides, inputs=self._inputs)
         except LatentSyncError as error:
             self.status.value = _warning(str(error))
             return

@@ -23,7 +23,7 @@ import pandas as pd
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.analysis.preferences import LEFT, NEITHER, RIGHT, VOTES
 from latentsync.lab.options.schema import plain_name, sweep_folder
-from latentsync.lab.pages.player import Track, player
+from latentsync.lab.pages.player import Track, data_uri, player
 from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT
@@ -229,7 +229,7 @@ class BlindRating:
             self.view.value = "<p>All comparisons are done. Thank you.</p>"
             return
         sides = ((LEFT, self.current.left_record), (RIGHT, self.current.right_record))
-        tracks = [Track(side, self._store.find(record).video_path.read_bytes()) for side, record in sides]
+        tracks = [Track(side, data_uri(self._store.find(record).video_path.read_bytes())) for side, record in sides]
         keys = {key: f"{self._name}-{vote}" for key, vote in KEYS.items()}
         self.view.value = player(tracks, width_px=384, keys=keys, takes_focus=self._was_asked).data
         self._was_asked = True

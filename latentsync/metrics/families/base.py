@@ -1,7 +1,7 @@
-"""What a family of measures is shown, and what it tells.
+"""The inputs and outputs of a family of measures.
 
-A result goes by in batches of consecutive frames beside the clip that it was made from, so that every video is decoded
-once for all measures and memory does not depend on its length.
+A family sees a result in batches of consecutive frames, together with the clip. So every video is decoded once for all
+measures, and memory does not depend on its length.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,14 +28,14 @@ Faces = Float[np.ndarray, "b 468 2"]  # landmarks in px, float32; NaN without a 
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive frames of a result and of the clip, one beside the other; what nobody needs is None.
+    """Consecutive frames of a result and of the clip, frame by frame; parts that no family needs are None.
 
     Attributes:
         found: in which frames the clip shows a face.
-        crops, source_crops: aligned faces of every frame; where none was found, of where one would be.
+        crops, source_crops: the aligned face of every frame; if none was found, the crop at its expected place.
         landmarks, source_landmarks: of the faces, px.
-        frames, source_frames: whole.
-        matrices: of the crops.
+        frames, source_frames: whole frames.
+        matrices: the affines of the crops.
     """
 
     found: Bool[np.ndarray, " b"]
@@ -56,13 +56,13 @@ PARTS = tuple(part.name for part in fields(Batch) if part.name not in ("found", 
 
 @dataclass(frozen=True)
 class Networks:
-    """What judges beside LPIPS, each in evaluation mode, and why one is not there.
+    """The networks of the measures (except LPIPS), each in evaluation mode, and why one is missing.
 
     Attributes:
         identity: dlib's face recogniser.
-        s3fd: finds faces for `syncnet`; None: MediaPipe's landmarks do, and the measures' names say so.
-        hashes: first digits of the SHA-256 of each one's weights.
-        missing: reason by name.
+        s3fd: finds faces for `syncnet`. None: MediaPipe's landmarks are used, and the measures' names say so.
+        hashes: first digits of the SHA-256 of each network's weights, by name.
+        missing: why a network is missing, by name.
     """
 
     sync_mini: StableSyncNet | None = None
@@ -75,7 +75,7 @@ class Networks:
 
 
 class Keep(Protocol):
-    """Gives what was computed before, and computes what was not."""
+    """Gives stored tensors, and computes those that are not stored."""
 
     def __call__(
         self, stage: str, depends_on: Mapping[str, object], compute: Callable[[], dict[str, Tensor]]
@@ -83,32 +83,33 @@ class Keep(Protocol):
         """The tensors of a stage.
 
         Args:
-            depends_on: all that they are determined by, as values of JSON.
+            depends_on: everything that determines them, as JSON values.
+            compute: makes them if they are not stored.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One result: all that is known of it beside its frames.
+    """One result: the facts about it besides its frames.
 
     Attributes:
         size_px: side of the crops.
-        voice: that the result was made to follow, mono, 16 kHz; None: unknown.
+        voice: the voice of the result, mono, 16 kHz; None: unknown.
         clip_sound: the clip's own sound, for the score of the real clip; None: it has none.
-        relation: "own": the voice is the clip's own, and the model was shown other frames of it, so the clip is what
-            the result should be; "leaky": the same, but it was shown the very frame; "change": another voice.
-        num_natural: so many frames from the beginning show the clip in its own order, before it is repeated backwards.
-        window: frames that the network makes together; None: unknown.
+        relation: "own": the voice is the clip's own and the model saw other frames as references, so the clip shows the
+            right result. "leaky": the same, but the model saw the frame itself. "change": another voice.
+        num_natural: how many frames from the beginning show the clip in its own order, before it runs backwards.
+        window: frames that the network generates together; None: unknown.
         mask: name of the mouth mask.
         controls: whether measures of sync are repeated with a shuffled and a delayed voice.
-        frames_again, source_again: the frames of result and clip once more from the first on, for measures that must
-            know all faces before they cut one out; None: such measures have no value.
-        keep: keeps what the clip or a voice alone determines, for the next result of it; None: nothing is kept.
-        device: where networks of this room run.
+        frames_again, source_again: read the frames of result and clip again from the first on, for measures that must
+            know all faces before they crop one; None: such measures have no value.
+        keep: stores values that depend on the clip or on a voice alone, for later results; None: nothing is stored.
+        device: where the networks of these measures run.
 
     Raises:
-        ValueError: an unknown relation, or a sound that is not (n,).
+        ValueError: the relation is unknown, or a sound is not (n,).
     """
 
     size_px: int
@@ -134,7 +135,7 @@ class Subject:
 
     @property
     def prefix(self) -> str:
-        """Of the names of measures that hold the result against the clip's lips."""
+        """The prefix of measures that compare the result with the clip's lips."""
         return RELATIONS[self.relation]
 
 
@@ -144,7 +145,7 @@ class Family:
     Attributes:
         name: see `definitions.Definition.family`.
         needs: which `PARTS` of a batch it reads.
-        against_lips: whether the clip's lips are its reference, so that names tell the relation.
+        against_lips: whether the clip's lips are its reference, so that its names have the relation's prefix.
     """
 
     name: ClassVar[str]
@@ -163,12 +164,12 @@ class Family:
         raise NotImplementedError
 
     def curves(self) -> dict[str, list[float | None]]:
-        """What lies behind the values, by name: a number for each frame, window or shift."""
+        """The curves behind the values, by name: a number for each frame, window or shift."""
         return {}
 
     @classmethod
     def names(cls, subject: Subject) -> list[str]:
-        """The measures that it always tells of, with a value or a reason."""
+        """The measures that it always reports, with a value or a reason."""
         prefix = subject.prefix if cls.against_lips else ""
         return [prefix + name for name, definition in DEFINITIONS.items() if definition.family == cls.name]
 
@@ -179,12 +180,12 @@ class Family:
 
 
 def rounded(values: Iterable[float] | np.ndarray, digits: int = 4) -> list[float | None]:
-    """Numbers for a curve; None where there is none."""
+    """Rounded numbers for a curve; None for those that are not finite."""
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]
 
 
 def mean_entry(name: str, values: np.ndarray, left_out: int, none: str, **facts: Any) -> Entry:
-    """The mean of the finite ones of some values; the others count as left out. Without any, the reason `none`."""
+    """The mean of the finite values; the others count as left out. If there are none, `none` is the reason."""
     known = values[np.isfinite(values)]
     counts = {"used": len(known), "left_out": left_out + len(values) - len(known)}
     return entry(name, float(known.mean()) if len(known) else None, none, **counts, **facts)

@@ -1,4 +1,4 @@
-"""Measures of the landmarks: lips against loudness, against the clip's lips, in silence, and a face's trembling."""
+"""Measures from landmarks: lips against loudness, against the clip's lips and in silence; trembling; identity."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ NOBODY = np.empty((0, MESH_POINTS, 2), np.float32)
 
 
 def with_real(entries: dict[str, Entry], real: dict[str, Entry]) -> dict[str, Entry]:
-    """Entries with those of the real clip beside them, as NAME_real, and the difference, as NAME_minus_real."""
+    """Adds the real clip's entries as NAME_real, and the differences as NAME_minus_real."""
     all_entries = dict(entries)
     for name, one in entries.items():
         other = real[name]
@@ -30,7 +30,7 @@ def with_real(entries: dict[str, Entry], real: dict[str, Entry]) -> dict[str, En
 
 
 class Landmarks(Family):
-    """Remembers the landmarks of all frames: 3.7 kB a frame and video."""
+    """Stores the landmarks of all frames: 3.7 kB for each frame of each video."""
 
     needs = frozenset({"landmarks", "source_landmarks"})
 
@@ -92,7 +92,7 @@ class LandmarkSync(Landmarks):
 
 
 class Mouth(Landmarks):
-    """Lips against the clip's, where these say the same."""
+    """Lips against the clip's lips, if these speak the same words."""
 
     name, against_lips = "mouth", True
 

@@ -1,4 +1,4 @@
-"""Measures of pictures: likeness to the clip, the patch's edge and sharpness, seams in time, what changed beside."""
+"""Measures of pictures: similarity to the clip, edge and sharpness of the generated region, seams, outside changes."""
 
 from typing import ClassVar
 
@@ -16,11 +16,11 @@ from latentsync.shapes import Crop, Crops
 
 NO_FACE = "no frame shows a face"
 RESIDUAL_EVERY = 5  # frames
-WHISPER_FRAMES = int(30 * VIDEO_RATE_HZ)  # of a segment that Whisper hears at once
+WHISPER_FRAMES = int(30 * VIDEO_RATE_HZ)  # of a segment that Whisper encodes at once
 
 
 class Pictures(Family):
-    """Compares the crops of frames with a face with the clip's."""
+    """Compares crops with the clip's, in frames with a face."""
 
     needs = frozenset({"crops", "source_crops"})
 
@@ -42,7 +42,7 @@ class Pictures(Family):
 
 
 def bounding_box(region: Bool[Tensor, "h w"], least: int) -> tuple[slice, slice]:
-    """Rows and columns of a region, made `least` px long where they are shorter and the picture allows."""
+    """Rows and columns of a region, extended to at least `least` px if the picture is large enough."""
     slices = []
     for axis, length in ((1, region.shape[0]), (0, region.shape[1])):
         places = torch.nonzero(region.any(dim=axis))

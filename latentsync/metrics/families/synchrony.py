@@ -1,4 +1,4 @@
-"""Measures of sync by networks that see lips and hear speech."""
+"""Measures of sync by networks that compare lips with speech."""
 
 from collections.abc import Callable, Iterable
 
@@ -21,7 +21,7 @@ EMBEDDING_VERSION = 1  # raise it when a change of the code changes a StableSync
 
 
 class WindowedSync(Family):
-    """A StableSyncNet, which sees windows of aligned crops of the result and, for comparison, of the real clip."""
+    """Measures by a StableSyncNet on windows of aligned crops, of the result and, for comparison, of the real clip."""
 
     needs = frozenset({"crops", "source_crops"})
     network_name = ""
@@ -40,7 +40,7 @@ class WindowedSync(Family):
         return getattr(self.subject.networks, self.name)
 
     def _kept(self, given: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-        """Embeddings of the clip's lips or of speech, which other results share."""
+        """Embeddings of the clip's lips or of speech, stored for other results."""
         weights = self.subject.networks.hashes.get(self.name)
         if self.subject.keep is None or weights is None:
             return compute()
@@ -77,7 +77,7 @@ class WindowedSync(Family):
         return {}
 
     def embedded(self, embedder: sync_mini.LipEmbedder, voice: Waveform) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Lips, speech (of which the last is remembered), and which windows of lips count.
+        """Lips, speech (the last one is remembered), and which windows of lips count.
 
         Raises:
             MediaError: there are fewer frames or less sound than a window.
@@ -158,8 +158,8 @@ class StableSync(WindowedSync):
 class SyncNetV2(Family):
     """LSE-C, LSE-D and offset by the published protocol, of the result and of the real clip.
 
-    Faces are found as the frames go by; their crops are cut from the frames when these are read once more. Where S3FD
-    is not to be had, boxes of landmarks stand in for its boxes, and the names say so.
+    Faces are found while the frames are read; their crops are cut when the frames are read again. If S3FD is missing,
+    boxes of landmarks replace its boxes, and the names say so.
     """
 
     name = "syncnet"
