@@ -223,7 +223,7 @@ def test_an_action_of_a_command_refuses_by_its_own_options(capsys):
     make.add_argument("--count", type=int)
     assert toy.parse_args(["make", "--count", "3"]).action == "make"
     for arguments, word in (
-        (["make", "--cuont", "3"], "did you mean --count? (latentsync toy make --help"),
+        (["make", "--cuont", "3"], "(for help: latentsync toy make --help)"),
         (["mak"], "action is 'mak'; did you mean make?"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -1,4 +1,4 @@
-"""Measure the quality of the embedded model on people and voices that it was not trained on.
+"""Measure how good the embedded model is on people and voices new to it.
 
     latentsync evaluate [--model mini] [--output FOLDER] [--rows vae,sync,lip] [--quick]
 
