@@ -124,15 +124,15 @@ def test_what_is_no_network_or_no_model_is_refused(base, exported, tmp_path, cap
     save_network(large, tmp_path / "large")
     for told, message in (
         (("--model_dir", other, "--output_dir", out), "there is no model at"),
-        (("--model_dir", base, "--output_dir", other), "holds no model; name a new folder"),
-        (("--model_dir", base, "--output_dir", out, "--vae", other), "holds no vae"),
+        (("--model_dir", base, "--output_dir", other), "is not a model; give a new folder"),
+        (("--model_dir", base, "--output_dir", out, "--vae", other), "has no vae"),
         (
             ("--model_dir", base, "--output_dir", out, "--vae", weights / "unet"),
             "holds UNet3DConditionModel, and AutoencoderKL is needed",
         ),
         (
             ("--model_dir", base, "--output_dir", out, "--vae", tmp_path / "large", "--dtype", "float16"),
-            "holds numbers that float16 cannot (decoder.conv_in.bias)",
+            "has numbers that float16 cannot represent (decoder.conv_in.bias)",
         ),
     ):
         status, _, errors = run(capsys, *told)
@@ -146,7 +146,7 @@ def test_latents_are_brought_to_unit_and_decode_as_before(base, exported, tmp_pa
     write_clip(clips, "g-a-000", 12, {"seed": 1})
     told = ("--model_dir", base, "--output_dir", tmp_path / "out", "--unit_latents", clips)
     status, _, errors = run(capsys, *told, "--unet", exported[0])
-    assert status == 1 and "give --vae DIR, too" in errors
+    assert status == 1 and "give --vae DIR too" in errors
     status, _, errors = run(capsys, *told, "--vae", exported[0])
     assert status == 0, errors
     before, after = exported[1]["vae"], load_folder(tmp_path / "out")["vae"]

@@ -123,9 +123,9 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "compare": (["{folder}", "--baseline", "1"], "no finished record"),
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
     "measure": (["{folder}"], "has no record"),
-    "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "holds no video"),
+    "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "has no video"),
     "memory": (["--unet_config_path", "{folder}/none.yaml"], "none.yaml"),
-    "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "holds no video"),
+    "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "has no video"),
     "publish": (["{folder}"], "no finished records"),
     "report": (["{folder}"], "has no sweep"),
     "run": (["sampler.sed=1"], "did you mean sampler.seed"),
@@ -223,7 +223,7 @@ def test_an_action_of_a_command_refuses_by_its_own_options(capsys):
     make.add_argument("--count", type=int)
     assert toy.parse_args(["make", "--count", "3"]).action == "make"
     for arguments, word in (
-        (["make", "--cuont", "3"], "did you mean --count? (latentsync toy make --help"),
+        (["make", "--cuont", "3"], "(for help: latentsync toy make --help)"),
         (["mak"], "action is 'mak'; did you mean make?"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -71,7 +71,7 @@ def test_records_are_measured_by_names_of_metrics(runs, monkeypatch, capsys):
 def test_no_record_and_no_metric_of_that_name_are_refused(runs, tmp_path):
     with pytest.raises(OptionError, match="names beauty"):
         measure(runs, "beauty")
-    with pytest.raises(OptionError, match="holds no record of sweep guidence"):
+    with pytest.raises(OptionError, match="has no record of sweep guidence"):
         measure(runs, "sharpness", sweep="guidence")
-    with pytest.raises(OptionError, match="holds no record"):
+    with pytest.raises(OptionError, match="has no record"):
         measure(tmp_path / "nothing", "sharpness")

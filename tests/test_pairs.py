@@ -109,7 +109,7 @@ def test_a_split_that_no_pair_has_and_a_missing_list_are_refused(tmp_path):
         read_pairs(tmp_path / "absent.csv")
     with pytest.raises(OptionError, match="give one of them"):
         DataConfig(input_dir="in", list="pairs.csv")
-    with pytest.raises(OptionError, match="data.split is test without a list"):
+    with pytest.raises(OptionError, match="data.split is test but there is no list"):
         DataConfig(split="test")
 
 

@@ -345,7 +345,7 @@ def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained
     for more, message in (
         (["--syncnet", str(untrained)], "has no trained SyncNet"),
         (["--syncnet", str(untrained), "--workers", "2"], "has no trained SyncNet"),
-        (["--min_confidence", "0.1"], "--min_confidence goes with the SyncNet of a model"),
+        (["--min_confidence", "0.1"], "--min_confidence needs the SyncNet of a model"),
     ):
         assert command.main([*told, *more]) == 1
         assert message in capsys.readouterr().err
@@ -483,7 +483,7 @@ def test_bad_folders_and_options_are_told(job, tmp_path, capsys):
         (["--workers", "0"], "at least 1"),
         (["--output_dir", str(raw)], "is the input folder"),
         (["--input_dir", str(tmp_path / "none")], "there is no folder"),
-        (["--input_dir", str(tmp_path)], "holds no video"),
+        (["--input_dir", str(tmp_path)], "has no video"),
     ]:
         assert run(*more) == 1
         error = capsys.readouterr().err

@@ -90,10 +90,10 @@ def command(tmp_path, monkeypatch, capfd):
 def test_the_command_trains_stops_and_goes_on(command, tmp_path):
     status, out, _ = command("loop.max_minutes=1e-9")
     assert status == 0 and "trains     vae, weights: net 161, scale 2" in out
-    assert "step 1/6  loss" in out and "at step 1; the same command goes on from there" in out
+    assert "step 1/6  loss" in out and "at step 1; run the same command to continue" in out
     status, out, _ = command()
     folder = tmp_path / "training" / "vae"
-    assert status == 0 and "goes on from step 1" in out and f"finished 6 steps; weights are in {folder}" in out
+    assert status == 0 and "continues from step 1" in out and f"finished 6 steps; weights are in {folder}" in out
     assert [row["step"] for row in curve(folder)] == list(range(1, 7))
     assert {path.name for path in (folder / "pictures").iterdir()} == {
         f"step-{step:08d}_guess.png" for step in (2, 4, 6)
@@ -103,7 +103,7 @@ def test_the_command_trains_stops_and_goes_on(command, tmp_path):
     info = probe(videos[0])
     assert (info.num_frames, info.width, info.height, info.source_rate_hz) == (5, 32, 16, 25)
     assert json.loads((folder / "config.json").read_text())["loop"]["seed"] == OPTIONS.seed
-    assert "all 6 steps were made before" in command()[1]
+    assert "all 6 steps are done already" in command()[1]
 
 
 def test_the_command_refuses_in_one_sentence(command):

@@ -4,9 +4,9 @@
         [--low 1] [--high 3] [--tolerance 0.1] [--seeds 1247,7] [KEY=VALUE ...]
 
 The search bisects the guidance scale and scores it on the records of a configuration's pairs. It uses a grid whose step
-is the tolerance, so that later calls can reuse the records. The result is the grid value at which the score first
-reaches the target. Bisection assumes that the score rises with guidance; a note is printed if the records contradict
-this. The exit status is 1 if the target is not reached.
+is the tolerance, so that later calls can reuse the records. The result is a value that reaches the target, while the
+value one step below does not (or the lowest value). Bisection assumes that the score rises with guidance; a note is
+printed if the records contradict this. The exit status is 1 if the target is not reached.
 """
 
 from argparse import ArgumentTypeError

@@ -1,4 +1,4 @@
-"""Measure how good the embedded model is on people that no training saw.
+"""Measure how good the embedded model is on people and voices new to it.
 
     latentsync evaluate [--model mini] [--output FOLDER] [--rows vae,sync,lip] [--quick]
 

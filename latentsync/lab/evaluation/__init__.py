@@ -1,1 +1,1 @@
-"""How good the embedded model is: held-out material, what is measured on it, and the table of bars and values."""
+"""Evaluations: of the embedded model on held-out clips, and of the metrics on damaged clips."""

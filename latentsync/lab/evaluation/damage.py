@@ -1,7 +1,7 @@
-"""Damage of known kind and strength to a clip that is whole: what a measure that measures something must see.
+"""Damages an intact clip in a known way and strength, so that one can see which metrics react.
 
-The mouth is damaged within the mouth mask, in the aligned crop, and pasted back as the pipeline does it; a voice is
-damaged as a sound. Strengths are in the units that `DAMAGES` names; px are those of a crop of 128 px.
+The mouth is damaged within the mouth mask of the aligned crop and pasted back as in the pipeline. A voice is damaged as
+a sound. `DAMAGES` gives the units of the strengths; px are pixels of a 128 px crop.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from latentsync.faces.masks import mouth_mask
 from latentsync.shapes import Crops, Waveform
 
 USUAL_PX = 128
-WINDOW_FRAMES = 8  # of the embedded model
-CRF = 18  # that results are written with
+WINDOW_FRAMES = 8  # window of the embedded model
+CRF = 18  # the CRF of results
 SEED = 1247
 
 
@@ -26,9 +26,9 @@ class Damage:
     """One kind of damage.
 
     Attributes:
-        unit, strengths: weak, middle, strong.
-        crops: (crops, strength) -> damaged crops, whose mouths are pasted; None: crops stay as they are.
-        voice: (voice, other, strength) -> damaged voice; None: the voice stays.
+        unit, strengths: the unit, and a weak, a middle and a strong value.
+        crops: (crops, strength) -> damaged crops, whose mouths are pasted; None: the crops do not change.
+        voice: (voice, other, strength) -> damaged voice; None: the voice does not change.
         crf: whether the strength is the codec's constant rate factor.
     """
 
@@ -40,7 +40,7 @@ class Damage:
 
 
 def damaged(crops: Crops, damage: Damage, strength: float) -> Crops:
-    """The crops with the damage in their mouths alone."""
+    """The crops, damaged only in the mouth."""
     if damage.crops is None:
         return crops
     return torch.where(mouth_mask("mask", crops.shape[-1]) > 0.5, crops, damage.crops(crops, strength))
@@ -59,18 +59,18 @@ def _crops(pictures: list[np.ndarray]) -> Crops:
 
 
 def blur(crops: Crops, strength: float) -> Crops:
-    """Gaussian, of that standard deviation."""
+    """Gaussian blur; the strength is its standard deviation in px."""
     sigma = _px(crops, strength)
     return _crops([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in _pictures(crops)])
 
 
 def shift(crops: Crops, strength: float) -> Crops:
-    """Each frame has the mouth of so many frames before."""
+    """Each frame gets the mouth from `strength` frames earlier."""
     return crops[np.maximum(np.arange(len(crops)) - round(strength), 0)]
 
 
 def jitter(crops: Crops, strength: float) -> Crops:
-    """Each frame's mouth is moved by normally distributed px across and down."""
+    """Moves the mouth of each frame by normally distributed distances; the strength is their deviation in px."""
     ways = np.random.default_rng(SEED).normal(0, _px(crops, strength), (len(crops), 2))
     size = crops.shape[-1], crops.shape[-1]
     moved = (np.array([[1, 0, x], [0, 1, y]], np.float64) for x, y in ways)
@@ -83,24 +83,24 @@ def _brighter(crops: Crops, levels: Tensor) -> Crops:
 
 
 def colour(crops: Crops, strength: float) -> Crops:
-    """Redder and less blue by so many levels."""
+    """More red and less blue; the strength is the change in levels."""
     return _brighter(crops, torch.tensor([strength, 0, -strength]).round()[:, None, None])
 
 
 def frozen(crops: Crops, strength: float) -> Crops:
-    """The mouth of the first frame for that share of the clip, at its end."""
+    """The last part of the clip gets the mouth of the first frame; the strength is its share of the clip."""
     still = round(strength * len(crops))
     return crops if not still else torch.cat([crops[: len(crops) - still], crops[:1].expand(still, -1, -1, -1)])
 
 
 def windows(crops: Crops, strength: float) -> Crops:
-    """Windows of 8 frames are in turn brighter and darker by so many levels."""
+    """Windows of 8 frames become brighter and darker in turn; the strength is the change in levels."""
     turn = torch.where(torch.arange(len(crops)) // WINDOW_FRAMES % 2 == 0, strength, -strength)
     return _brighter(crops, turn.round()[:, None, None, None])
 
 
 def wrong_voice(voice: Waveform, other: Waveform, strength: float) -> Waveform:
-    """Another sentence for that share of the time, from the beginning; repeated where it is shorter."""
+    """The first part of the voice becomes another sentence, repeated if it is too short; the strength is its share."""
     count = round(strength * len(voice))
     return np.concatenate([np.resize(other, count), voice[count:]]).astype(voice.dtype)
 

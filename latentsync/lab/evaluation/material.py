@@ -1,9 +1,9 @@
-"""Held-out clips to measure on: people, sentences and a voice that no training saw. Rendered once, then found again.
+"""Held-out clips for evaluation: people, sentences and a voice that no training used. They are rendered once.
 
 People: training draws a person's seed with `SeedSequence.generate_state`, a 32-bit number. The seeds here begin at
-2^32, so no training can draw one of them. Sentences: `HELD_OUT_SENTENCES`. Voices: every other pair of cases has
-`HELD_OUT_VOICE`, which `random_voice` never draws; the others have draws of `random_voice` by those same seeds. Real
-speech: LibriVox recordings, which no training uses.
+2^32, so training cannot draw one of them. Sentences: `HELD_OUT_SENTENCES`. Voices: every other pair of cases has
+`HELD_OUT_VOICE`, which `random_voice` never draws; the other pairs have voices that `random_voice` draws from the same
+seeds. Real speech: LibriVox recordings, which no training uses.
 """
 
 import hashlib
@@ -32,13 +32,13 @@ from latentsync.speakers.real_speech import align_recording, find_recordings
 from latentsync.speakers.sentences import HELD_OUT_SENTENCES
 from latentsync.speakers.voice import HELD_OUT_VOICE, Phone, Speech, Voice, random_voice, speak
 
-FIRST_SEED = 2**32  # beyond what training can draw
+FIRST_SEED = 2**32  # larger than any seed of a training
 OTHER_TAKE = 1_000_000  # added to a person's seed for the motion of a second clip
 SIZE_PX = 256
 LIVELINESS = 1.0  # as in training
-CRF = 10  # as training's crops
-MOST_PIECE_S = 4.0  # of a real recording
-SILENCE_DBFS = -60.0  # of a quiet room; the pipeline refuses digital silence
+CRF = 10  # as for training's crops
+MOST_PIECE_S = 4.0  # longest piece of a real recording
+SILENCE_DBFS = -60.0  # level of a quiet room; the pipeline refuses digital silence
 SENTENCE_SEED, NOISE_SEED = 71, 72
 
 
@@ -54,7 +54,7 @@ class HeldOutClip:
 
     @cached_property
     def gaps(self) -> Float[np.ndarray, " f"]:
-        """How far the drawn lips are apart in each frame, in units of the face."""
+        """The distance between the drawn lips in each frame, in units of the face."""
         facts = json.loads(self.video.with_suffix(".json").read_text(encoding="utf-8"))
         gap, scale = (facts["columns"].index(name) for name in ("lip_gap_px", "scale"))
         return np.array([row[gap] / row[scale] for row in facts["truth"]])
@@ -62,12 +62,12 @@ class HeldOutClip:
 
 @dataclass(frozen=True)
 class Case:
-    """A person to be dubbed.
+    """A person to dub.
 
     Attributes:
         voice_kind: "held out", "random" or "real".
-        shown: what the pipeline gets: the person saying another sentence.
-        wanted: the same person, drawn saying what the voice says; its sound is the voice.
+        shown: the input clip of the pipeline: the person says another sentence.
+        wanted: the same person, drawn saying the sentence of the voice; its sound is the voice.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Case:
 
 @dataclass(frozen=True)
 class _Take:
-    """A clip to be rendered; all that a worker process needs."""
+    """A clip to render, with everything that a worker process needs."""
 
     target: Path
     seed: int
@@ -91,14 +91,15 @@ class _Take:
 
 
 class Material:
-    """The held-out clips of an evaluation, in a folder of their own for each state of the painter.
+    """The held-out clips of an evaluation. Each version of the painter has its own folder.
 
     Args:
-        folder: where clips are kept.
-        count: of cases with synthetic voices; they take turns: held-out voice (woman, man), random voice (woman, man).
-        seconds: least and most length of a sentence, where there is one.
-        real_count: of cases with real recordings, at most; None takes all that there are.
-        workers: processes that render.
+        folder: the folder of the clips.
+        count: number of cases with synthetic voices. They alternate: held-out voice (woman, man), then random voice
+            (woman, man).
+        seconds: shortest and longest length of a sentence, if such a sentence exists.
+        real_count: largest number of cases with real recordings; None takes all.
+        workers: number of processes that render.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Material:
 
     @cached_property
     def cases(self) -> list[Case]:
-        """Synthetic voices.
+        """The cases with synthetic voices.
 
         Raises:
             MediaError: a synthesiser is not installed.
@@ -139,7 +140,7 @@ class Material:
 
     @cached_property
     def real_cases(self) -> list[Case]:
-        """Pieces of real recordings, each said by a woman and a man of `cases`.
+        """The cases with pieces of real recordings, each spoken by a woman and a man of `cases`.
 
         Raises:
             MediaError: the recordings or the aligner are not installed.
@@ -158,7 +159,7 @@ class Material:
         return cases
 
     def silence(self, samples: int) -> Path:
-        """The sound of a quiet room, so many samples long."""
+        """A file with the sound of a quiet room, with this number of samples."""
         target = self.folder / f"silence-{samples}.wav"
         if not target.is_file():
             noise = np.random.default_rng(NOISE_SEED).normal(0, FULL_SCALE * 10 ** (SILENCE_DBFS / 20), samples)
@@ -179,7 +180,7 @@ class Material:
 
 
 def version_of(count: int, seconds: tuple[float, float]) -> str:
-    """A hash of all code that draws and speaks, and of what was asked for: other clips are made anew, elsewhere."""
+    """A hash of the request and of all code that draws and speaks. After a change, clips go to another folder."""
     sources = [*sorted(Path(speakers.__file__).parent.glob("*.py")), Path(__file__)]
     parts = [source.read_bytes() for source in sources] + [repr((count, seconds)).encode()]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
@@ -201,7 +202,7 @@ def _make(take: _Take) -> None:
 
 
 def _sentences(voice: Voice, seed: int, seconds: tuple[float, float]) -> list[tuple[str, Speech]]:
-    """Two held-out sentences, drawn by seed among those that take this voice a fitting time, or else nearly so."""
+    """Two held-out sentences, drawn with the seed: of a fitting length in this voice, else of the nearest length."""
     least, most = seconds
     others, chosen = [], []
     for index in np.random.default_rng([seed, SENTENCE_SEED]).permutation(len(HELD_OUT_SENTENCES)):
@@ -216,14 +217,14 @@ def _sentences(voice: Voice, seed: int, seconds: tuple[float, float]) -> list[tu
 
 
 def _spoken_pieces() -> Iterator[tuple[str, Speech]]:
-    """The real recordings in pieces: the words of the whole, and the speech."""
+    """The pieces of the real recordings: the words of the whole recording, and the speech of the piece."""
     for recording in find_recordings():
         for piece in pieces_of(align_recording(recording.wav, recording.transcript)):
             yield recording.transcript, piece
 
 
 def pieces_of(speech: Speech, most_s: float = MOST_PIECE_S) -> list[Speech]:
-    """A speech in as few equal pieces as are not longer than most_s; each begins with a video frame."""
+    """A speech in the smallest number of equal pieces of at most `most_s` seconds; each begins at a video frame."""
     number = max(1, int(np.ceil(speech.duration_s / most_s)))
     edges = [round(i * len(speech.sound) / number / SAMPLES_PER_FRAME) * SAMPLES_PER_FRAME for i in range(number)]
     return [_piece(speech, *ends) for ends in zip(edges, [*edges[1:], len(speech.sound)], strict=True)]

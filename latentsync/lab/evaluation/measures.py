@@ -1,4 +1,4 @@
-"""Runs the model on held-out cases and measures what comes out; a few numbers of each case are kept, no pictures."""
+"""Runs the model on held-out cases and measures the results. It keeps a few numbers of each case, and no pictures."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,9 +33,9 @@ from latentsync.speakers import samples
 
 SPEED_CLIP, SPEED_VOICE = samples.FOLDER / "g-clara.mp4", samples.FOLDER / "g-clara-weather.wav"
 GUIDANCE_SCALE = 1.5
-VAE_EVERY, LPIPS_EVERY = 8, 2  # frames: neighbours are alike
-LANDMARK_THREADS = 2  # a detector keeps one core busy
-MAX_INJECTED = 10  # frames either way
+VAE_EVERY, LPIPS_EVERY = 8, 2  # in frames, because neighbouring frames are similar
+LANDMARK_THREADS = 2  # a detector uses one core
+MAX_INJECTED = 10  # frames in both directions
 OFFSET_TOLERANCE = 1  # frames
 
 Gaps = Float[np.ndarray, " f"]
@@ -43,15 +43,15 @@ Gaps = Float[np.ndarray, " f"]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured; `QUICK` shows that everything runs and says nothing of quality.
+    """The amount of measurement. `QUICK` checks that everything runs; its values say nothing about quality.
 
     Attributes:
-        cases, self_cases, silent_cases, real_cases: how many are dubbed with another voice, with their own, with
-            silence, and with real recordings (None: all that there are).
-        seconds: least and most length of a sentence.
-        steps, guidance_steps: DDIM steps; of the guidance row.
-        guidance_cases, guidance_seeds, guidance_scales, guidance_frames: what the guidance row generates.
-        speed_calls: of the pipeline, the last of which counts.
+        cases, self_cases, silent_cases, real_cases: how many cases are dubbed with another voice, with their own
+            voice, with silence, and with real recordings (None: all).
+        seconds: shortest and longest length of a sentence.
+        steps, guidance_steps: DDIM steps, and those of the guidance row.
+        guidance_cases, guidance_seeds, guidance_scales, guidance_frames: the cells of the guidance row.
+        speed_calls: number of calls of the pipeline; the last one is timed.
     """
 
     cases: int = 24
@@ -85,14 +85,14 @@ QUICK = Plan(
 
 @dataclass(frozen=True)
 class Dub:
-    """One case, dubbed: numbers by what they were measured on.
+    """The values of one dubbed case, by the video that was measured.
 
     Attributes:
-        lips: correlation of the lip gap with the drawn truth of the voice: "generated", "true" (the drawn clip: the
-            ceiling), "wrong" (generated, with the truth of the sentence that the input clip speaks), and the baselines
-            "input" and "frozen".
-        confidence: sync_mini_confidence of the same; "wrong" is generated lips with the input clip's own sound. None
-            are measured with real recordings.
+        lips: correlation of the lip gap with the drawn truth of the voice, for "generated", "true" (the drawn clip,
+            which is the ceiling), "wrong" (generated lips with the truth of the input clip's sentence), and the
+            baselines "input" and "frozen".
+        confidence: sync_mini_confidence of the same videos; "wrong" has generated lips and the input clip's own sound.
+            Empty for real recordings.
         motion: `lip_motion` of "generated" and "input".
     """
 
@@ -103,14 +103,15 @@ class Dub:
 
 @dataclass(frozen=True)
 class SelfDub:
-    """One clip with its own voice: PSNR in the hole and LPIPS of "generated", "reference" (its mouth) and "frozen"."""
+    """One clip with its own voice: PSNR in the mask's hole and LPIPS of "generated", "reference" (the mouth of the
+    reference frame) and "frozen"."""
 
     psnr: dict[str, float]
     lpips: dict[str, float]
 
 
 class Bench:
-    """A model, its SyncNet and the material; what several rows need is measured once."""
+    """A model, its SyncNet and the material. Values that several rows need are measured once."""
 
     def __init__(
         self, pipe: LipsyncPipeline, syncnet: StableSyncNet, is_syncnet_trained: bool, material: Material, plan: Plan
@@ -121,11 +122,11 @@ class Bench:
         self._true_crops: dict[Path, Crops] = {}
         self._true_gaps: dict[Path, Gaps] = {}
         self._detectors: SimpleQueue[LandmarkDetector] = SimpleQueue()
-        for _ in range(LANDMARK_THREADS):  # made here, since making one turns the standard error away for a moment
+        for _ in range(LANDMARK_THREADS):  # here, because this redirects stderr for a moment
             self._detectors.put(MediaPipeLandmarks())
 
     def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Options:
-        """Options options of a generation."""
+        """The options of a generation."""
         sampler = SamplerOptions(guidance_scale, steps, seed)
         return self.pipe.resolve(Options(sampler, VideoOptions(**video)))
 
@@ -134,10 +135,10 @@ class Bench:
         """The model's mouth mask: 1 keep, 0 generate."""
         return mouth_mask(self.pipe.settings.mask, self.pipe.settings.size_px)
 
-    # --- what comes out ---
+    # --- results ---
 
     def generate(self, video: Path, sound: Path, options: Options) -> tuple[list[GeneratedFrame], list[int]]:
-        """The frames of a result, and which frame of the clip each was made from."""
+        """The frames of a result, and for each the index of the clip's frame from which it was made."""
         pair = self.pipe.prepare(video, sound, options)
         return list(self.pipe.generate(pair, options)), pair.order
 
@@ -156,7 +157,7 @@ class Bench:
         return self._true_gaps[clip.video]
 
     def dub(self, case: Case) -> Dub:
-        """A case dubbed and measured."""
+        """Dubs and measures a case."""
         if case.name not in self._dubs:
             self._dubs[case.name] = self._measured(case)
         return self._dubs[case.name]
@@ -187,13 +188,13 @@ class Bench:
         }
 
     def silent_motion(self, case: Case) -> float:
-        """`lip_motion` of a case dubbed with the sound of a quiet room as long as its voice."""
+        """`lip_motion` of a case that is dubbed with the sound of a quiet room, of the same length as its voice."""
         sound = self.material.silence(len(self.sound(case.wanted)))
         frames, _ = self.generate(case.shown.video, sound, self.options(self.plan.steps))
         return _motion(self.gaps(frame.frame for frame in frames))
 
     def self_dub(self, case: Case) -> SelfDub:
-        """The input clip with its own voice, its references elsewhere."""
+        """Dubs and measures the input clip with its own voice and with references from elsewhere."""
         frames, _ = self.generate(
             case.shown.video, case.shown.sound, self.options(self.plan.steps, reference="elsewhere")
         )
@@ -213,16 +214,16 @@ class Bench:
         )
 
     def pasted(self, dubbed: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
-        """Crops with other crops' mouths in the mask's hole, and their frames, made when they are asked for."""
+        """The crops with the given mouths in the mask's hole, and an iterator of their frames."""
         pixels, others = (crops_to_pixels(torch.stack(crops)) for crops in ([f.crop for f in dubbed], mouths))
         both = paste_kept(others, pixels, self.mask)
         frames = (restore(frame.source, face, frame.matrix) for frame, face in zip(dubbed, both, strict=True))
         return pixels_to_crops(both), frames
 
-    # --- what is measured of it ---
+    # --- measurements ---
 
     def gaps(self, frames: Iterable[Frame]) -> Gaps:
-        """`lip_gaps`, with a detector that no other thread has."""
+        """`lip_gaps`, with a detector that no other thread uses."""
         detector = self._detectors.get()
         try:
             return lip_gaps(detector, frames)
@@ -234,9 +235,9 @@ class Bench:
         return media.read_sound(clip.sound, SOUND_RATE_HZ)
 
     def offsets(self, clip: HeldOutClip) -> dict[int, int]:
-        """For each injected offset of -10..10 frames the one that is found; positive where the lips come later.
+        """The measured offset for each injected offset of -10..10 frames; positive if the lips come later.
 
-        Frames or sound are cut at the beginning, so that all that is compared is real.
+        Frames or sound are cut at the beginning, so that no padding is compared.
         """
         lips, sound, offsets = embed_lips(self.syncnet, self.true_crops(clip)), self.sound(clip), {}
         for cut in range(MAX_INJECTED + 1):
@@ -248,7 +249,7 @@ class Bench:
         return offsets
 
     def round_trip_psnr(self, clip: HeldOutClip) -> float:
-        """PSNR in dB of every eighth crop of a clip through the mean of the VAE's posterior and back."""
+        """PSNR in dB of every eighth crop of a clip after encoding to the mean of the VAE's posterior and decoding."""
         crops, vae = self.true_crops(clip)[::VAE_EVERY], self.pipe.vae
         with torch.no_grad():
             nothing = torch.zeros(len(crops), *latent_shape(vae, crops.shape[-1]))
@@ -269,14 +270,14 @@ class Bench:
         return np.array([[one(scale, seed) for seed in plan.guidance_seeds] for scale in plan.guidance_scales])
 
     def frames_per_second(self) -> float:
-        """Of the whole pipeline, from files to a file, on the shipped clip; the last of some calls."""
+        """The speed of the whole pipeline on the shipped clip, from files to a file, in the last of several calls."""
         settings = {"num_inference_steps": self.plan.steps, "guidance_scale": GUIDANCE_SCALE}
         results = [self.pipe(SPEED_CLIP, SPEED_VOICE, **settings) for _ in range(self.plan.speed_calls)]
         return results[-1].num_frames / results[-1].timings["total"]
 
 
 def _outcome(frames: list[GeneratedFrame]) -> Crops:
-    """The aligned faces as they went out; as they came in where no face was found."""
+    """The aligned faces of a result; frames without a detected face have the input's crop."""
     return torch.stack(
         [frame.crop if frame.generated is None else pixels_to_crops(frame.generated) for frame in frames]
     )
@@ -288,15 +289,15 @@ def _confidence(lips: torch.Tensor, speech: torch.Tensor) -> float:
 
 
 def _correlation(gap: Gaps, truth: Gaps) -> float:
-    """`gap_correlation`; 0 for a result in which hardly a face is seen: no lips, nothing that follows."""
+    """`gap_correlation`; 0 for a result in which almost no face is detected, since no lips follow the voice."""
     return gap_correlation(gap, truth) if np.isfinite(gap).sum() >= LEAST_FRAMES else 0.0
 
 
 def _motion(gap: Gaps) -> float:
-    """`lip_motion`; NaN for a result in which hardly a face is seen."""
+    """`lip_motion`; NaN for a result in which almost no face is detected."""
     return lip_motion(gap) if np.isfinite(gap).sum() >= LEAST_FRAMES else np.nan
 
 
 def lip_gaps(detector: LandmarkDetector, frames: Iterable[Frame]) -> Gaps:
-    """Lip gaps of the surest face of each frame, NaN where none is seen."""
+    """Lip gaps of the most confident face in each frame; NaN without a face."""
     return np.array([lip_gap(faces[0][None])[0] if (faces := detector(frame)) else np.nan for frame in frames])

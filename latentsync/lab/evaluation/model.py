@@ -1,4 +1,4 @@
-"""The evaluation of one model: its rows are measured one by one, and written as they come."""
+"""The evaluation of one model. Rows are measured one by one and written at once."""
 
 import time
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from latentsync.lab.evaluation.rows import PARTS, measured
 from latentsync.metrics.own_syncnet import has_trained_syncnet, load_own_syncnet
 from latentsync.pipeline import LipsyncPipeline
 
-SYNCNET_SEED = 0  # of a SyncNet that has no weights yet
+SYNCNET_SEED = 0  # seed of a SyncNet without weights
 
 
 def parts_of(names: Iterable[str]) -> list[str]:
     """The named parts in the order in which they are measured.
 
     Raises:
-        OptionError: one is unknown, or there is none.
+        OptionError: a name is unknown, or there is no name.
     """
     names = list(names)
     if (unknown := sorted(set(names) - set(PARTS))) or not names:
@@ -35,13 +35,13 @@ def bench_of(model: str, folder: Path, quick: bool = False, workers: int = 1) ->
 
     Args:
         model: a shipped model by name, or a model's folder.
-        folder: where the clips are kept.
-        quick: a case or two a row: shows that it runs, not how good.
-        workers: processes that render clips.
+        folder: the folder of the clips.
+        quick: whether to use one or two cases a row, which checks that it runs, not how good the model is.
+        workers: number of processes that render clips.
 
     Raises:
         OptionError: workers is below 1.
-        WeightsError: the model is not to be had.
+        WeightsError: the model is missing or damaged.
     """
     if workers < 1:
         raise OptionError(f"--workers is {workers}; it must be at least 1")
@@ -66,15 +66,15 @@ def evaluate(
     Rows that an earlier call measured on the same weights and clips are kept.
 
     Args:
-        model, quick, workers: as `bench_of`.
-        output: a folder; None: runs/evaluation/MODEL, with -quick where it is quick.
+        model, quick, workers: as for `bench_of`.
+        output: a folder; None: runs/evaluation/MODEL, or MODEL-quick if `quick` is set.
         parts: names of `rows.PARTS`; None: all.
 
     Returns:
         How many parts could not be measured; their rows say why.
 
     Raises:
-        OptionError, WeightsError: as `parts_of` and `bench_of`.
+        OptionError, WeightsError: as for `parts_of` and `bench_of`.
     """
     parts = parts_of(PARTS if parts is None else parts)
     folder = output or Path("runs/evaluation") / (Path(model).name + "-quick" * quick)
@@ -93,5 +93,5 @@ def evaluate(
         rows[part] = [report.entry(row, time.perf_counter() - start) for row in new]
         table = report.write(folder, bench, [row for part_rows in rows.values() for row in part_rows])
         say(f"{part}: {time.perf_counter() - start:.0f} s")
-    say(f"\n{table}\n{folder / report.JSON_FILE} and {folder / report.TABLE_FILE} hold it all")
+    say(f"\n{table}\n{folder / report.JSON_FILE} and {folder / report.TABLE_FILE} have all values")
     return failed

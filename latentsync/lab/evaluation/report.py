@@ -1,4 +1,4 @@
-"""The evaluation as files: evaluation.json with everything, evaluation.md and evaluation.parquet with the table."""
+"""Writes the evaluation: evaluation.json with all values, evaluation.md and evaluation.parquet with the table."""
 
 import json
 import math
@@ -20,25 +20,25 @@ from latentsync.weights import state_dict_sha256
 
 JSON_FILE, TABLE_FILE, FRAME_FILE = "evaluation.json", "evaluation.md", "evaluation.parquet"
 FRAME_COLUMNS = ("row", "what", "value", "low", "high", "bound", "is_least", "n")
-PROTOCOL_VERSION = 2  # raise it when the same model and clips give other numbers
+PROTOCOL_VERSION = 2  # raise it if the same model and clips give other numbers
 VERDICTS = {True: "pass", False: "FAIL", None: ""}
 
 
 def identity(bench: Bench) -> dict:
-    """What rows of two runs must have in common to stand in one table."""
+    """The facts that rows of two runs must share to be in one table."""
     hashes = {**bench.pipe.weight_hashes, "syncnet": state_dict_sha256(bench.syncnet.state_dict())}
     parts = {"protocol_version": PROTOCOL_VERSION, "weights_sha256": hashes, "plan": asdict(bench.plan)}
     return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).runtime.dtype}
 
 
 def earlier_rows(folder: Path, wanted: dict) -> list[dict]:
-    """The rows of an earlier run in the folder, if they were measured on the same things."""
+    """The rows of an earlier run in the folder, if they have the same identity."""
     content = read_json(folder / JSON_FILE) or {}
     return content.get("rows", []) if content.get("identity") == _as_read(wanted) else []
 
 
 def _as_read(content: dict) -> dict:
-    """As JSON gives it back: tuples are lists."""
+    """The content as it is read from JSON: with lists in place of tuples."""
     return json.loads(json.dumps(content))
 
 
@@ -46,7 +46,7 @@ def entry(row: Row, seconds: float) -> dict:
     """A row for evaluation.json.
 
     Args:
-        seconds: that its whole part took.
+        seconds: time of its whole part.
     """
     facts = {key: value for key, value in asdict(row).items() if key not in ("bar", "number")}
     more = {"bar": None if row.bar is None else str(row.bar), "n": row.number, "passed": row.passed}
@@ -54,7 +54,7 @@ def entry(row: Row, seconds: float) -> dict:
 
 
 def _plain(content: Any) -> Any:
-    """The same with null for numbers that are not finite, which JSON does not know."""
+    """The content with null for numbers that are not finite, which JSON does not allow."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -63,7 +63,7 @@ def _plain(content: Any) -> Any:
 
 
 def not_measured(part: str, reason: str) -> Row:
-    """The line of a part that could not be measured."""
+    """The row of a part that could not be measured."""
     return Row(part, part, "not measured", "", None, None, 0, reason=reason)
 
 
@@ -97,7 +97,8 @@ def frame(rows: list[dict]) -> pd.DataFrame:
 
     Returns:
         One row each: `row` (its name), `what`, `value`, `low` and `high` (95 %), `bound` (the bar), `is_least` (whether
-        the value must be at least that; else at most), `n` (clips or pairs), and a column a baseline. NaN: none.
+        the value must be at least the bar; else at most), `n` (clips or pairs), and a column for each baseline. NaN
+        means none.
     """
     table = pd.DataFrame([_frame_row(row) for row in rows], columns=[*FRAME_COLUMNS, *BASELINE_NAMES])
     return table.astype({name: float for name in ("value", "low", "high", "bound", *BASELINE_NAMES)})
@@ -111,12 +112,12 @@ def _frame_row(row: dict) -> dict:
 
 
 def table(content: dict) -> str:
-    """The rows in Markdown, with what the reader has to know before reading them."""
+    """The rows in Markdown, with warnings and notes for the reader."""
     lines = [f"# Evaluation of {content['model']}", ""]
     if not content["trained"]:
-        lines += ["**The model is UNTRAINED: the figures show that everything runs, and nothing else.**", ""]
+        lines += ["**The model is UNTRAINED: the values only show that everything runs.**", ""]
     if not content["syncnet_trained"]:
-        lines += ["**The SyncNet is UNTRAINED: the rows that it judges are void.**", ""]
+        lines += ["**The SyncNet is UNTRAINED: the rows that use it are void.**", ""]
     lines += ["| row | what | bar | value | 95 % interval | baselines | n | verdict |", "|" + " --- |" * 8]
     lines += [_line(row) for row in content["rows"]]
     notes = [f"- {row['name']}: {row['note']}" for row in content["rows"] if row["note"]]

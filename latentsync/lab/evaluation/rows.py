@@ -1,7 +1,7 @@
-"""The rows of the evaluation: what is asked for, what was found over held-out clips, and whether it is enough.
+"""The rows of the evaluation: each has a bar, a value over held-out clips, and whether the value reaches the bar.
 
-A value is a mean over clips and stands beside its bar; its 95 % interval says how well it is known. The baselines are
-what a model that does nothing would score (the input as it is, a frozen mouth): a bar that they reach says nothing.
+A value is a mean over clips with a 95 % interval. The baselines are the scores of a model that does nothing (the
+unchanged input, a frozen mouth). A bar that a baseline reaches has no meaning.
 """
 
 import math
@@ -43,7 +43,7 @@ SYNC_PROTOCOL = "the model's own SyncNet: median less least of the mean cosine d
 
 @dataclass(frozen=True)
 class Bar:
-    """What a value must reach: at least, or at most."""
+    """A bound for a value: at least, or at most."""
 
     bound: float
     at_least: bool = True
@@ -60,14 +60,14 @@ class Row:
     """One line of the table.
 
     Attributes:
-        name: of the row; `part` of which it is, as `--rows` names it.
-        what, protocol: what the value is, shortly and in full.
-        value, interval: None with a `reason`.
-        number: of clips, or pairs.
-        bar: None where nothing is asked for.
-        baselines: by their name.
-        note: more that belongs to the value.
-        is_void: measured, and saying nothing, because the network that judges has not been trained.
+        name: the name of the row; `part` is the part of the evaluation that it belongs to, as in `--rows`.
+        what, protocol: a short and a full description of the value.
+        value, interval: None if there is a `reason`.
+        number: number of clips or pairs.
+        bar: None if there is no bar.
+        baselines: their values by name.
+        note: more about the value.
+        is_void: whether the value has no meaning, because the judging network has not been trained.
         each: the values by case.
     """
 
@@ -87,21 +87,21 @@ class Row:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the value reaches the bar; None where there is no bar, or no judge. No value reaches none."""
+        """Whether the value reaches the bar; None without a bar or a trained judge. A missing value fails."""
         if self.bar is None or self.is_void:
             return None
         return self.value is not None and self.bar.holds(self.value)
 
     @property
     def idle_baselines(self) -> list[str]:
-        """The baselines that reach the bar, which must not be."""
+        """The baselines that reach the bar; there should be none."""
         if self.bar is None or self.is_void:
             return []
         return [name for name, value in self.baselines.items() if self.bar.holds(value)]
 
 
 def _of_means(name: str, part: str, what: str, protocol: str, each: dict[str, float], bar: Bar | None, **more) -> Row:
-    """A row of a mean over cases with its t interval."""
+    """A row with a mean over cases and its t interval."""
     values = list(each.values())
     return _row(
         name, part, what, protocol, float(np.mean(values)), mean_interval(values), len(values), bar, each, **more
@@ -112,7 +112,7 @@ def _row(
     name: str, part: str, what: str, protocol: str, value: float, interval: Interval | None, number: int,
     bar: Bar | None, each: dict, **more,
 ) -> Row:  # fmt: skip
-    """A row; a value that is no number becomes none with a reason."""
+    """A row. A value that is not finite becomes None with a reason."""
     if not math.isfinite(value):
         more["reason"] = "the value is no finite number"
         return Row(name, part, what, protocol, None, None, number, bar, each=each, **more)
@@ -131,14 +131,14 @@ def _dubbed(bench: Bench, cases: Sequence[Case]) -> dict[str, Dub]:
 
 
 def vae(bench: Bench) -> list[Row]:
-    """Row `vae`: what the autoencoder keeps of a face."""
+    """Row `vae`: how well the autoencoder preserves a face."""
     each = {case.name: bench.round_trip_psnr(case.shown) for case in bench.material.cases}
     protocol = f"every {VAE_EVERY}th crop through the posterior's mean, PSNR per clip over 0..255, mean over clips"
     return [_of_means("vae", "vae", "round trip, PSNR in dB", protocol, each, Bar(33))]
 
 
 def sync(bench: Bench) -> list[Row]:
-    """Rows `sync_true` and `sync_injected`: whether the SyncNet that judges can judge."""
+    """Rows `sync_true` and `sync_injected`: whether the judging SyncNet measures known offsets."""
     clips = [clip for case in bench.material.cases for clip in (case.shown, case.wanted)]
     by_clip = {clip.video.stem: bench.offsets(clip) for clip in clips}
     rows = []
@@ -164,7 +164,7 @@ def sync(bench: Bench) -> list[Row]:
 
 
 def lip(bench: Bench) -> list[Row]:
-    """Rows `lip`, `lip_of_ceiling` and `lip_wrong`: the mouth follows the voice, and no other."""
+    """Rows `lip`, `lip_of_ceiling` and `lip_wrong`: whether the mouth follows the voice, and no other voice."""
     dubs = _dubbed(bench, bench.material.cases)
     values = list(dubs.values())
     baselines = {label: _mean(values, "lips", name) for label, name in BASELINES.items()}
@@ -191,7 +191,7 @@ def lip(bench: Bench) -> list[Row]:
 
 
 def real(bench: Bench) -> list[Row]:
-    """Row `real`: speech that no synthesiser made."""
+    """Row `real`: whether the lips follow real recordings."""
     dubs = _dubbed(bench, bench.material.real_cases)
     baselines = {label: _mean(list(dubs.values()), "lips", name) for label, name in BASELINES.items()}
     each = {name: dub.lips["generated"] for name, dub in dubs.items()}
@@ -226,7 +226,7 @@ def self_reconstruction(bench: Bench) -> list[Row]:
 
 
 def silence(bench: Bench) -> list[Row]:
-    """Row `silence`: without speech the mouth rests."""
+    """Row `silence`: whether the mouth rests without speech."""
     cases = bench.material.cases[: bench.plan.silent_cases]
     silent = {case.name: bench.silent_motion(case) for case in cases}
     moving = [bench.dub(case).motion["generated"] for case in cases]
@@ -243,7 +243,7 @@ def silence(bench: Bench) -> list[Row]:
 
 
 def sync_confidence(bench: Bench) -> list[Row]:
-    """Rows `sync_confidence` and `sync_confidence_wrong`: as the model's own SyncNet hears it."""
+    """Rows `sync_confidence` and `sync_confidence_wrong`: sync as judged by the model's own SyncNet."""
     dubs = _dubbed(bench, bench.material.cases)
     values = list(dubs.values())
     true = [dub.confidence["true"] for dub in values]
@@ -264,7 +264,7 @@ def sync_confidence(bench: Bench) -> list[Row]:
 
 
 def guidance(bench: Bench) -> list[Row]:
-    """Row `guidance`: whether more guidance means more sync; no bar."""
+    """Row `guidance`: whether more guidance gives more sync; it has no bar."""
     plan, cases = bench.plan, bench.material.cases[: bench.plan.guidance_cases]
     confidences = {case.name: bench.guidance_confidences(case).mean(axis=1) for case in cases}
     by_scale = np.stack(list(confidences.values())).T
@@ -275,7 +275,7 @@ def guidance(bench: Bench) -> list[Row]:
     means = ", ".join(
         f"{scale:g}: {mean:.4f}" for scale, mean in zip(plan.guidance_scales, by_scale.mean(1), strict=True)
     )
-    text = "; ".join(f"{a:g} to {b:g} {d:+.4f} {_told(i)}" for a, b, d, i in differences)
+    text = "; ".join(f"{a:g} to {b:g} {d:+.4f} {_interval_text(i)}" for a, b, d, i in differences)
     note = f"{verdict([i for *_, i in differences], interval)}; means {means}; {text}"
     protocol = (
         f"sync_mini_confidence of the first {plan.guidance_frames} frames, {plan.guidance_steps} steps, "
@@ -287,7 +287,7 @@ def guidance(bench: Bench) -> list[Row]:
 
 
 def speed(bench: Bench) -> list[Row]:
-    """Row `speed`: the whole pipeline."""
+    """Row `speed`: the speed of the whole pipeline."""
     plan = bench.plan
     protocol = (
         f"files to file, 512x512 px, {plan.steps} steps, guidance {GUIDANCE_SCALE:g}, call {plan.speed_calls}, "
@@ -312,7 +312,7 @@ JUDGED_BY_SYNCNET = ("sync", "sync_confidence", "guidance")
 
 
 def measured(part: str, bench: Bench) -> list[Row]:
-    """The rows of a part; void where the SyncNet that judges has not been trained."""
+    """The rows of a part; void if the judging SyncNet has not been trained."""
     is_void = part in JUDGED_BY_SYNCNET and not bench.is_syncnet_trained
     return [replace(row, is_void=is_void) for row in PARTS[part](bench)]
 
@@ -321,7 +321,7 @@ def measured(part: str, bench: Bench) -> list[Row]:
 
 
 def _ratio(upper: Sequence[float], lower: Sequence[float]) -> tuple[float, Interval | None]:
-    """The ratio of two means, NaN where the lower one is not above 0."""
+    """The ratio of two means; NaN if the lower one is not above 0."""
     below = float(np.mean(lower))
     return (float(np.mean(upper)) / below, ratio_interval(upper, lower)) if below > 0 else (math.nan, None)
 
@@ -330,17 +330,17 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 
-def _told(interval: Interval | None) -> str:
+def _interval_text(interval: Interval | None) -> str:
     return "" if interval is None else f"[{interval[0]:+.4f}, {interval[1]:+.4f}]"
 
 
 def _sign(interval: Interval | None) -> int:
-    """1 or -1 where the interval lies on one side of 0, else 0."""
+    """1 or -1 if the interval is on one side of 0, else 0."""
     return 0 if interval is None else int(interval[0] > 0) - int(interval[1] < 0)
 
 
 def verdict(steps: Sequence[Interval | None], whole: Interval | None) -> str:
-    """What differences between neighbouring settings say, in a word: what an interval around 0 leaves open is flat."""
+    """The trend over neighbouring settings in words. A difference whose interval contains 0 counts as flat."""
     signs = {_sign(step) for step in steps} | {_sign(whole)}
     if {1, -1} <= signs:
         return "rising, then falling" if _sign(steps[0]) > 0 else "falling, then rising"

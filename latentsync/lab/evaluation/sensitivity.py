@@ -1,4 +1,4 @@
-"""How strongly each metric answers to damage of known kind and strength, on painted clips."""
+"""Measures how strongly each metric reacts to known damage of painted clips."""
 
 import multiprocessing
 import tempfile
@@ -37,19 +37,19 @@ from latentsync.speakers.sentences import fit_rested_speech
 from latentsync.speakers.voice import random_voice
 
 SIZE_PX = 128
-CLIP_PX, SECONDS, REST_S = 256, 1.6, 1.4  # of speech at least, and of a rest at most
+CLIP_PX, SECONDS, REST_S = 256, 1.6, 1.4  # shortest speech, longest pause
 LEAST_CLIPS = 2
 UNDAMAGED = "none"
-ROUNDING_DEVIATION = 12**-0.5  # of whole frames: the least standard deviation that a number of frames is held to
+ROUNDING_DEVIATION = 12**-0.5  # of rounding to whole frames: the smallest standard deviation used for metrics in frames
 COLUMNS = ["clip", "damage", "strength", "metric", "value"]
-SEEN, UNSEEN = 0.25, 0.05  # of the largest change: from there on, or below it, in `verdicts`
+SEEN, UNSEEN = 0.25, 0.05  # shares of the largest change; see `verdicts`
 
 
 # --- one clip ---
 
 
 def speak_clip(number: int, target: Path) -> None:
-    """A person who says a sentence or two and rests before, after or between them; nothing where it is there."""
+    """Writes a clip of a person who says one or two sentences with pauses, unless the file exists."""
     if target.is_file():
         return
     seed, gender = FIRST_SEED + number, SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)]
@@ -58,15 +58,15 @@ def speak_clip(number: int, target: Path) -> None:
     identity, view_mm = random_identity(seed, gender), random_framing(seed)
     clip = render_clip(
         identity, sentence, voice, seed, CLIP_PX, view_mm=view_mm, liveliness=1.0, speech=speech
-    )  # the other defaults are those of plain speech, cleanly recorded
+    )  # the other defaults give plain speech in a clean recording
     write_clip(clip, target)
 
 
 class WholeClip:
-    """A clip that is its own reference, read and aligned once for all that is done to it.
+    """A clip that is its own reference. It is read and aligned once for all damages.
 
     Args:
-        clip, other: videos with their sound beside them (.wav); the other one's is the wrong voice.
+        clip, other: videos with their sound beside them (.wav); the sound of `other` is the wrong voice.
     """
 
     def __init__(self, clip: Path, other: Path, detector: MediaPipeLandmarks | None = None) -> None:
@@ -77,13 +77,13 @@ class WholeClip:
         self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), SOUND_RATE_HZ) for path in (clip, other))
 
     def values(self, wanted: MetricsConfig, step: tuple[str, float]) -> pd.DataFrame:
-        """Its metrics with a damage.
+        """The metrics of the clip with a damage.
 
         Args:
-            step: damage and strength; ("none", 0) is undamaged, but for what composite and codec do.
+            step: damage and strength; ("none", 0) has only the loss by composite and codec.
 
         Returns:
-            One row a value: clip, damage, strength, metric, value (NaN where there is none).
+            One row per value: clip, damage, strength, metric, value (NaN if missing).
         """
         name, strength = step
         with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
@@ -98,7 +98,7 @@ class WholeClip:
         return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
     def faces_with(self, step: tuple[str, float]) -> np.ndarray:
-        """Its aligned faces with a damage, as they come back from composite and codec, uint8 (f, 128, 128, 3)."""
+        """The aligned faces of the clip with a damage, after composite and codec, uint8 (f, 128, 128, 3)."""
         with tempfile.TemporaryDirectory(prefix="sensitivity-") as folder:
             self._write(video := Path(folder) / "damaged.mp4", step)
             frames = media.read_frames(video, VIDEO_RATE_HZ)
@@ -113,12 +113,12 @@ class WholeClip:
 
 
 def damage_of(name: str) -> Damage:
-    """The damage of that name; of "none", one that does nothing."""
+    """The damage with this name; "none" does nothing."""
     return Damage("", (0, 0, 0)) if name == UNDAMAGED else DAMAGES[name]
 
 
 def side_by_side(clips: Sequence[WholeClip], wanted: MetricsConfig, steps: Sequence[tuple[str, float]]) -> pd.DataFrame:
-    """The values of several clips with each damage, a thread a clip; rows as `WholeClip.values` has them."""
+    """The values of several clips with each damage, in one thread per clip; rows as in `WholeClip.values`."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # the clips share the cores
     try:
@@ -130,7 +130,7 @@ def side_by_side(clips: Sequence[WholeClip], wanted: MetricsConfig, steps: Seque
 
 
 def all_steps(strongest: bool = False) -> list[tuple[str, float]]:
-    """Undamaged, and each damage with each of its strengths."""
+    """All steps: no damage, then each damage with each of its strengths."""
     first = len(next(iter(DAMAGES.values())).strengths) - 1 if strongest else 0
     damages = [(name, strength) for name, damage in DAMAGES.items() for strength in damage.strengths[first:]]
     return [(UNDAMAGED, 0.0), *damages]
@@ -140,14 +140,15 @@ def all_steps(strongest: bool = False) -> list[tuple[str, float]]:
 
 
 def effects(values: pd.DataFrame) -> pd.DataFrame:
-    """How much worse each metric becomes by each damage, in standard deviations of the undamaged clips.
+    """How much worse each metric becomes under each damage, in standard deviations of the undamaged clips.
 
-    Worse is lower or higher as the metric says, or farther from 0 or 1. A clip counts where it has both values.
+    Worse means lower or higher, or farther from 0 or 1, as the metric's direction says. A clip counts if it has both
+    values.
 
     Returns:
-        One row a metric, damage and strength: `effect` (above 0 is worse; NaN where fewer than 2 clips have a value),
-        `low`, `high` (its 95 % interval over clips, Student's t, the deviation taken as known), `undamaged`, `damaged`
-        (means), `deviation`, `clips`, and `lost`: clips whose value the damage took away.
+        One row per metric, damage and strength: `effect` (above 0 is worse; NaN if fewer than 2 clips have a value),
+        `low`, `high` (its 95 % interval over clips, Student's t, with the deviation taken as known), `undamaged`,
+        `damaged` (means), `deviation`, `clips`, and `lost` (clips that lost their value by the damage).
     """
     table = values.set_index(["metric", "damage", "strength", "clip"])["value"].sort_index()
     damaged_rows = values[values["damage"] != UNDAMAGED]
@@ -173,13 +174,13 @@ def effects(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def changes(values: pd.DataFrame) -> pd.DataFrame:
-    """What each damage does to each metric, beside the most that any of them does to it; for few clips, too.
+    """The change of each metric under each damage, and its share of the metric's largest change. A few clips suffice.
 
     Returns:
-        One row a metric, damage and strength: `undamaged`, `damaged` (means over clips that have both), `worse` (how
-        much worse it became, mean over clips), `change` (damaged less undamaged; of metrics that should be 0 or 1 it
-        is `worse`, since offsets of different signs would cancel out) and `share` (`worse` as a part of the metric's
-        largest one of either sign; NaN where no damage moves it).
+        One row per metric, damage and strength: `undamaged`, `damaged` (means over clips that have both), `worse` (how
+        much worse it became, mean over clips), `change` (damaged minus undamaged; for metrics that should be 0 or 1 it
+        is `worse`, because offsets of different signs would cancel out) and `share` (`worse` divided by the metric's
+        largest absolute value of it; NaN if no damage changes the metric).
     """
     table = values[values["metric"].map(judged)].pivot(index=["damage", "strength", "metric"], columns="clip")["value"]
     rows = []
@@ -202,14 +203,15 @@ def changes(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Which damages each metric sees and which it does not, each at the strongest that was tried.
+    """Which damages each metric reacts to, each at its strongest tested step.
 
     Args:
-        table: as `changes` gives it.
+        table: a table of `changes`.
 
     Returns:
-        One row a metric: `most` (the damage that makes it worst), `sees` (others that make it worse by a quarter of
-        that or more), `calls better` (the same with the other sign), `blind to` (less than a twentieth, of any sign).
+        One row per metric: `most` (the damage that makes it worst), `sees` (other damages with at least a quarter of
+        that effect), `calls better` (damages with such an effect of the opposite sign), `blind to` (damages with less
+        than a twentieth of it, with either sign).
     """
     strongest = table.loc[table.groupby(["metric", "damage"], sort=False)["strength"].idxmax()]
     rows = {}
@@ -225,7 +227,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def badness(metric: str, values: pd.Series) -> pd.Series:
-    """The values so that larger is worse."""
+    """The values, transformed so that larger is worse."""
     direction = direction_of(metric)
     if direction in ("zero", "one"):
         return (values - (direction == "one")).abs()
@@ -233,7 +235,7 @@ def badness(metric: str, values: pd.Series) -> pd.Series:
 
 
 def judged(metric: str) -> bool:
-    """Whether a metric belongs into the table: those of the real clip and of controls are not of the damage."""
+    """Whether a metric belongs in the table; metrics of the real clip and of controls do not depend on the damage."""
     return direction_of(metric) != "none" and not metric.endswith("_minus_real")
 
 
@@ -241,13 +243,13 @@ def judged(metric: str) -> bool:
 
 
 def known_values(path: Path) -> pd.DataFrame:
-    """What was measured of a clip before."""
+    """The values of a clip that were measured earlier."""
     rows = (read_json(path) or {"rows": []})["rows"]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
 
 def _add_values(clip: Path, other: Path, wanted: MetricsConfig, steps: Sequence[tuple[str, float]]) -> None:
-    """Measures what a clip's file does not have, step by step; the file is whole after each."""
+    """Measures the values that a clip's file lacks, step by step. The file is complete after each step."""
     torch.set_num_threads(1)  # the workers share the cores
     target, whole = _values_path(clip), None
     values = known_values(target)
@@ -268,7 +270,7 @@ def _values_path(clip: Path) -> Path:
 def measure_clips(
     folder: Path, count: int, wanted: MetricsConfig, steps: Sequence[tuple[str, float]], workers: int
 ) -> pd.DataFrame:
-    """Makes the clips and their values, as far as they are not there; the next clip's voice is the wrong one."""
+    """Makes the missing clips and values. The wrong voice of each clip is that of the next clip."""
     folder.mkdir(parents=True, exist_ok=True)
     clips = [
         folder / f"{SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)][0]}-{number:02d}.mp4" for number in range(count)
@@ -287,17 +289,17 @@ def measure_clips(
 def study(
     folder: Path, count: int = 12, metrics: str = "standard", strongest: bool = False, workers: int = 1
 ) -> pd.DataFrame:
-    """Measures what is missing, and writes clips/, values.parquet and sensitivity.csv.
+    """Measures missing values, and writes clips/, values.parquet and sensitivity.csv.
 
     Args:
-        folder: of the study; what was measured there before is kept and shown with the rest.
-        count: of clips, at least 2.
-        metrics: a set or families, as `measuring.records.wanted_of` takes them.
-        strongest: each damage at its strongest only.
-        workers: processes.
+        folder: the folder of the study; its earlier values are kept and shown with the new ones.
+        count: number of clips, at least 2.
+        metrics: a set or families, as for `measuring.records.wanted_of`.
+        strongest: whether to use only the strongest step of each damage.
+        workers: number of processes.
 
     Returns:
-        As `effects` gives it.
+        The table of `effects`.
 
     Raises:
         OptionError: a number is too small, or a name is unknown.
@@ -313,10 +315,10 @@ def study(
 
 
 def strongest_effects(table: pd.DataFrame) -> pd.DataFrame:
-    """The effects of each damage at its strongest: a row a metric, a column a damage.
+    """The effects of each damage at its strongest step: one row per metric, one column per damage.
 
     Args:
-        table: as `effects` gives it.
+        table: a table of `effects`.
     """
     strongest = table.loc[table.groupby(["metric", "damage"])["strength"].idxmax()]
     effects_table = strongest.pivot(index="metric", columns="damage", values="effect").reindex(columns=list(DAMAGES))

@@ -39,7 +39,7 @@ def composing(known_keys: str = KNOWN_KEYS, sources: ConfigSources | None = None
     Raises:
         OptionError: a folder of the sources does not exist, or Hydra or OmegaConf refused something in the block.
     """
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals_told(known_keys):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals(known_keys):
         loader = SourcesLoader(sources or ConfigSources())
         loader.require_folders()
         GlobalHydra.instance().hydra.config_loader = loader
@@ -51,7 +51,7 @@ def _loader() -> SourcesLoader:
 
 
 @contextmanager
-def _refusals_told(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
+def _refusals(known_keys: str = KNOWN_KEYS) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -98,7 +98,7 @@ def _parsed(overrides: list[str]) -> list[Override]:
 
 
 def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
-    """The overrides of each job, as Hydra's basic sweeper makes them; else one job."""
+    """The overrides of each job, as Hydra's basic sweeper makes them; one job without a sweep or with another one."""
     task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     if not is_sweep or config.hydra.sweeper._target_ != BASIC_SWEEPER:
         yield task
@@ -185,7 +185,7 @@ class CellConfigs:
         Raises:
             OptionError: a key, a choice or a value does not fit.
         """
-        with _refusals_told():
+        with _refusals():
             return self._composed(_parsed(overrides))
 
     def bases(self, cells: Iterable[list[str]]) -> list[DictConfig]:
@@ -194,7 +194,7 @@ class CellConfigs:
         Raises:
             OptionError: a choice does not fit.
         """
-        with _refusals_told():
+        with _refusals():
             choices = dict.fromkeys(tuple(o for o in cell if not _is_plain(o)) for cell in cells)
             return [self._base(others) for others in choices]
 

@@ -246,9 +246,7 @@ def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
     OmegaConf.set_readonly(schema, False)
     try:
         for key in OmegaConf.missing_keys(config[name]):
-            whole = (
-                f"{name}.{key.removeprefix(f'{name}.')}"  # OmegaConf gives the full key or one relative to the section
-            )
+            whole = f"{name}.{key.removeprefix(f'{name}.')}"  # OmegaConf gives the key whole or without the section
             raise OptionError(f"{whole} is not given; add {whole}=VALUE")
         return OmegaConf.to_object(OmegaConf.merge(schema, config[name]))
     except OmegaConfBaseException as error:

@@ -1,1 +1,1 @@
-"""Trainings: options, run and tracker; and the preparation of their clips."""
+"""Trainings: their options, run and tracker, and the preparation of their clips."""

@@ -1,4 +1,4 @@
-"""A model folder with other networks in it: what trainings export becomes a model."""
+"""Assembles a model folder from the networks that trainings export."""
 
 import json
 import shutil
@@ -33,33 +33,33 @@ LOADERS = {
     "unet": lambda folder: load_network(UNet3DConditionModel, folder),
     "syncnet": lambda folder: read_syncnet(folder)[0],
 }
-NEEDED = ("vae", "unet")  # whose weights make a trained model
+NEEDED = ("vae", "unet")  # a trained model needs the weights of these
 
 
 @dataclass(frozen=True)
 class Part:
-    """A network as it will be stored: its configuration, byte by byte, and its tensors."""
+    """A network to store: the bytes of its configuration, and its tensors."""
 
     config: str
     tensors: StateDict
 
 
 def read_part(name: str, exported: Path, dtype: str, unit_clips: Sequence[AlignedClip] = ()) -> Part:
-    """A network out of an exported folder, checked against its configuration.
+    """Reads a network from an exported folder and checks it against its configuration.
 
     Args:
         name: "vae", "unet" or "syncnet".
-        exported: holds config.json and the weights, as runs/training/NAME/weights/vae does; or the folder above it.
-        unit_clips: on which a VAE's latents are brought to unit deviation; none leaves them as they are.
+        exported: a folder with config.json and the weights, such as runs/training/NAME/weights/vae, or its parent.
+        unit_clips: clips on which a VAE's latents are scaled to unit deviation; empty: the latents are not scaled.
 
     Raises:
-        WeightsError: there is none, or its weights do not fit.
-        OptionError: the dtype cannot hold its numbers.
+        WeightsError: there is no such network, or its weights do not fit.
+        OptionError: the dtype cannot represent its numbers.
     """
     folder = next((path for path in (exported, exported / name) if (path / CONFIG_FILE).is_file()), None)
     if folder is None or not (folder / WEIGHTS_FILE).is_file():
         raise WeightsError(
-            f"{exported} holds no {name} ({CONFIG_FILE} or {WEIGHTS_FILE} is absent); give the folder that a training "
+            f"{exported} has no {name} ({CONFIG_FILE} or {WEIGHTS_FILE} is missing); give the folder that a training "
             f"exported, runs/training/NAME/weights/{name}"
         )
     network, config = LOADERS[name](folder), (folder / CONFIG_FILE).read_text(encoding="utf-8")
@@ -70,7 +70,9 @@ def read_part(name: str, exported: Path, dtype: str, unit_clips: Sequence[Aligne
     tensors = {key: _cast(tensor, dtype) for key, tensor in plain_tensors(network).items()}
     odd = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if odd:
-        raise OptionError(f"{folder / WEIGHTS_FILE} holds numbers that {dtype} cannot ({odd[0]}); give another --dtype")
+        raise OptionError(
+            f"{folder / WEIGHTS_FILE} has numbers that {dtype} cannot represent ({odd[0]}); give another --dtype"
+        )
     return Part(config, tensors)
 
 
@@ -89,24 +91,25 @@ def assemble(
 ) -> None:
     """Writes a model folder with the given networks.
 
-    It becomes a copy of the base model with these networks in place of its own, whole or not at all; where it is the
-    base model itself, each file is exchanged at once. The networks are checked before anything is written.
+    The folder becomes a copy of the base model with these networks in place of its own. It is written as a whole or not
+    at all. If it is the base model itself, each file is replaced in one step. The networks are checked before anything
+    is written.
 
     Args:
-        model_dir: a shipped model by name, or a folder; all that is not given comes from it, as it is.
-        folders: of the new networks, by "vae", "unet", "syncnet".
-        name, trained: of the model; None keeps what it says.
-        dtype: that the given networks' weights are stored in; they are loaded into float32 as these very numbers.
-        unit_latents: prepared clips on which the given VAE's latents are brought to unit deviation; None: as they are.
+        model_dir: the base model: a shipped model by name, or a folder. Everything else comes from it unchanged.
+        folders: the folders of the new networks, by "vae", "unet", "syncnet".
+        name, trained: the model's name, and whether it is trained; None keeps the base model's value.
+        dtype: the stored data type of the given networks' weights. They are loaded into float32 without further change.
+        unit_latents: prepared clips on which the given VAE's latents are scaled to unit deviation; None: no scaling.
 
     Raises:
-        LatentSyncError: a folder is not what it should be, or a model without weights is called trained.
+        LatentSyncError: a folder does not have the expected files, or `trained` is set for a model without weights.
     """
     base = model_folder(model_dir)
     if not (base / INDEX_FILE).is_file():
         raise WeightsError(f"there is no model at {base} ({INDEX_FILE} is absent); give a model's name or its folder")
     if unit_latents is not None and "vae" not in folders:
-        raise OptionError("--unit_latents is for a VAE that is exchanged; give --vae DIR, too")
+        raise OptionError("--unit_latents needs a new VAE; give --vae DIR too")
     unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
     parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
     index = _index(base, parts, name, trained)
@@ -114,7 +117,7 @@ def assemble(
         _write(output_dir, parts, index)
         return
     if output_dir.exists() and not _may_be_replaced(output_dir):
-        raise OptionError(f"{output_dir} is there and holds no model; name a new folder with --output_dir")
+        raise OptionError(f"{output_dir} exists and is not a model; give a new folder with --output_dir")
     with whole_folder(output_dir) as unfinished:
         shutil.copytree(base, unfinished, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         _write(unfinished, parts, index)
@@ -125,10 +128,10 @@ def _may_be_replaced(folder: Path) -> bool:
 
 
 def _index(base: Path, parts: dict[str, Part], name: str | None, trained: bool | None) -> dict:
-    """What the model will say of itself.
+    """The content of the model's index file.
 
     Raises:
-        OptionError: it is called trained, and a network has no weights.
+        OptionError: `trained` is set, but a network has no weights.
     """
     index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
     without = [part for part in NEEDED if part not in parts and not (base / part / WEIGHTS_FILE).is_file()]
@@ -144,7 +147,7 @@ def _index(base: Path, parts: dict[str, Part], name: str | None, trained: bool |
 
 
 def _write(folder: Path, parts: dict[str, Part], index: dict) -> None:
-    """Exchanges files one by one, the index last."""
+    """Replaces files one by one, the index last."""
     for name, part in parts.items():
         with whole_file(folder / name / WEIGHTS_FILE) as path:
             save_file(part.tensors, path)
@@ -153,7 +156,7 @@ def _write(folder: Path, parts: dict[str, Part], index: dict) -> None:
 
 
 def listing(folder: Path) -> list[str]:
-    """What a model folder holds, line by line."""
+    """The contents of a model folder, one line each."""
     sizes = {part: folder / part / WEIGHTS_FILE for part in LOADERS}
     lines = [
         f"{part:<8} {size_text(path.stat().st_size) if path.is_file() else 'no weights'}"

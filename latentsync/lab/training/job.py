@@ -1,4 +1,4 @@
-"""One training from its options to its exported weights; it goes on where an earlier one was stopped."""
+"""One training, from its options to its exported weights. It continues where an earlier run stopped."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ PICTURES_DIR, VIDEOS_DIR = "pictures", "videos"
 
 
 def make_task(config: TrainConfig) -> tuple[Task, Dataset, Dataset]:
-    """What is trained, and its training and validation set; the one place that knows which module makes which."""
+    """The task of a training, and its training and validation set. Only this function maps kinds to modules."""
     match config.kind:
         case "vae":
             from latentsync.training.vae import make
@@ -35,10 +35,10 @@ def make_task(config: TrainConfig) -> tuple[Task, Dataset, Dataset]:
 
 
 def run_training(config: TrainConfig) -> TrainResult:
-    """Trains, logs to the folder and to the tracker, and tells what goes on.
+    """Trains, logs to the folder and to the tracker, and prints the progress.
 
     Raises:
-        LatentSyncError: the input or the set-up is not fit, or the loss is no number.
+        LatentSyncError: the input or the configuration is wrong, or the loss is not finite.
     """
     folder = config.folder
     _same_training(config, read_json(folder / CONFIG_FILE))
@@ -71,18 +71,18 @@ def run_training(config: TrainConfig) -> TrainResult:
 
 
 def _same_training(config: TrainConfig, before: dict | None) -> None:
-    """Refuses to go on with another network's training under the same name."""
+    """Refuses to continue a training of the same name that trains something else."""
     now = asdict(config)
     for key in FIXED if before is not None and last_step(config.folder) else ():
         if before.get(key) != now[key]:
             raise OptionError(
-                f"{config.folder} holds a training with {key} {before.get(key)}, and now it is {now[key]}; "
+                f"{config.folder} has a training with {key} {before.get(key)}, but now it is {now[key]}; "
                 f"give name=OTHER for another training"
             )
 
 
 def header(config: TrainConfig, task: Task, train_set: Dataset, validation_set: Dataset | None) -> list[str]:
-    """What is about to run, line by line."""
+    """The lines that describe the training before it starts."""
     loop = config.loop
     networks = {name: network for name, network in task.networks().items() if trained_weights({name: network})}
     sizes = [f"{n} {sum(w.numel() for w in trained_weights({n: net}).values()):,}" for n, net in networks.items()]
@@ -90,24 +90,26 @@ def header(config: TrainConfig, task: Task, train_set: Dataset, validation_set: 
     batches = f"batches of {loop.batch_size}" + (f" x {loop.gradient_accumulation}" * (loop.gradient_accumulation > 1))
     return [
         f"trains     {config.kind}, weights: {', '.join(sizes)}",
-        f"data       {config.data_dir}: {len(train_set)} items to learn from, {held_out} held out",
-        f"steps      {loop.steps}, {batches} in {loop.precision}" + (f"; goes on from step {step}" if step else ""),
+        f"data       {config.data_dir}: {len(train_set)} items for training, {held_out} held out",
+        f"steps      {loop.steps}, {batches} in {loop.precision}" + (f"; continues from step {step}" if step else ""),
         f"writes to  {config.folder}",
     ]
 
 
 def log_line(step: int, steps: int, values: Mapping[str, float]) -> str:
-    """One logged step as people read it."""
+    """One logged step as a line of text."""
     numbers = (f"{name} {value:.4g}" for name, value in values.items() if name not in ("epoch", "gradient_norm"))
     return f"step {step}/{steps}  " + "  ".join(numbers)
 
 
 def last_line(result: TrainResult, config: TrainConfig) -> str:
-    """How a training ended, and how to go on."""
+    """The line that says how a training ended, and how to continue."""
     if not result.finished:
-        return f"stopped after {result.minutes:.1f} min at step {result.step}; the same command goes on from there"
+        return f"stopped after {result.minutes:.1f} min at step {result.step}; run the same command to continue"
     if result.started_at == result.step:
-        return f"all {result.step} steps were made before; raise loop.steps to go on, or give name=OTHER to begin anew"
+        return (
+            f"all {result.step} steps are done already; raise loop.steps to continue, or give name=OTHER to begin anew"
+        )
     return f"finished {result.step} steps; weights are in {result.weights}"
 
 

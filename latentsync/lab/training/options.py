@@ -15,16 +15,16 @@ from latentsync.lab.options.schema import TrackerConfig
 from latentsync.training.options import LoopOptions
 
 KINDS = ("vae", "syncnet", "unet_stage1", "unet_stage2")
-FIXED = ("kind", "model_dir", "task")  # what a training that goes on has in common with its beginning
+FIXED = ("kind", "model_dir", "task")  # options that must not change when a training continues
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that `latentsync train` was told.
+    """All options of `latentsync train`.
 
     Attributes:
-        kind: what is trained.
-        task: the task's own keys, which it checks itself.
+        kind: the network or stage to train.
+        task: the task's own keys; the task checks them.
     """
 
     kind: str = NOT_GIVEN
@@ -65,7 +65,7 @@ def read_config(config: DictConfig) -> TrainConfig:
 
 
 def configure(overrides: list[str]) -> TrainConfig:
-    """The configuration that the command line and `conf/` come to.
+    """The configuration composed from the command line and `conf/`.
 
     Raises:
         OptionError: an override is unknown, missing or out of range.

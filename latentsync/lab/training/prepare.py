@@ -1,4 +1,4 @@
-"""Raw videos to a folder of aligned pieces to train on."""
+"""Turns raw videos into a folder of aligned pieces for training."""
 
 import json
 import multiprocessing
@@ -34,19 +34,19 @@ from latentsync.training.shots import Dropped, find_cut_detector
 from latentsync.training.sound import SyncMini
 
 REPORT_FILE = "report.json"
-REPORT_EVERY_S = 5.0  # between two writings; the report grows with the folder
-_tools: Tools | None = None  # of a worker process
+REPORT_EVERY_S = 5.0  # least time between two writes, because the report grows with the folder
+_tools: Tools | None = None  # in a worker process
 
 
 @dataclass
 class Outcome:
-    """What became of one source, as the report holds it.
+    """The outcome of one source, as in the report.
 
     Attributes:
-        status: "done", "left out" (nothing of it could be used) or "failed" (a defect of this program; with a trace).
-        pieces: names of all its pieces that are there.
-        dropped: stretches that gave none: start_s, stop_s, reason.
-        is_found: all was there already.
+        status: "done", "left out" (no part of it could be used) or "failed" (a defect of this program, with a trace).
+        pieces: the names of all its existing pieces.
+        dropped: the parts that gave no piece: start_s, stop_s, reason.
+        is_found: whether all pieces existed before.
     """
 
     name: str
@@ -59,19 +59,19 @@ class Outcome:
     is_found: bool = False
 
     def entry(self) -> dict[str, Any]:
-        """Its line in the report."""
+        """The entry of the source in the report."""
         facts = {key: value for key, value in vars(self).items() if value is not None}
         return {key: value for key, value in facts.items() if key not in ("name", "is_found")}
 
 
-# --- what is there ---
+# --- existing files ---
 
 
 def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
-    """The videos of a folder (not of its subfolders) with their sound, and what is left out, with the reason.
+    """The videos of a folder (not of its subfolders) with their sound, and the files left out, each with the reason.
 
     Raises:
-        MediaError: the folder is missing or holds no video.
+        MediaError: the folder is missing or has no video.
     """
     if not input_dir.is_dir():
         raise MediaError(f"there is no folder at {input_dir}; give a folder of videos")
@@ -81,12 +81,12 @@ def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
         if path.suffix.lower() in CLIP_SUFFIXES:
             stems[path.stem.casefold()].append(path)
     if not stems:
-        raise MediaError(f"{input_dir} holds no video; put files there that end in {', '.join(CLIP_SUFFIXES)}")
+        raise MediaError(f"{input_dir} has no video; put files there that end in {', '.join(CLIP_SUFFIXES)}")
     sources, left_out = [], {}
     for videos in stems.values():
         if len(videos) > 1:
             names = ", ".join(path.name for path in videos)
-            left_out |= {path.name: f"{names} would give pieces of one name; rename all but one" for path in videos}
+            left_out |= {path.name: f"{names} would give equal names of pieces; rename all but one" for path in videos}
             continue
         video = videos[0]
         sound = files.get(f"{video.stem}.wav", files.get(f"{video.stem}.WAV", video))
@@ -100,7 +100,7 @@ def _files_of(name: str, folder: Path) -> tuple[Path, Path, Path]:
 
 
 def is_done(name: str, folder: Path, wanted: str) -> bool:
-    """Whether a piece is there, whole, and made from these very files and settings."""
+    """Whether a piece exists, is complete, and was made from exactly these files and settings."""
     video, sound, facts_path = _files_of(name, folder)
     facts = read_json(facts_path) or {}
     try:
@@ -111,7 +111,7 @@ def is_done(name: str, folder: Path, wanted: str) -> bool:
 
 
 def _remove_others(source: Source, folder: Path, wanted: str) -> None:
-    """Removes a source's pieces of other files or settings, and what killed runs left of it; facts go first."""
+    """Removes a source's pieces from other files or settings, and the remains of killed runs; JSON files go first."""
     pattern = re.compile(rf"({re.escape(source.name)}-\d{{3,}})\.")
     files: dict[str, list[Path]] = defaultdict(list)
     for path in folder.iterdir():
@@ -124,7 +124,7 @@ def _remove_others(source: Source, folder: Path, wanted: str) -> None:
 
 
 def _take_in(piece: Piece, folder: Path) -> None:
-    """Gives a finished piece its final names, the facts last."""
+    """Gives the files of a finished piece their final names, the JSON file last."""
     video, sound, facts = _files_of(piece.name, folder)
     os.replace(piece.video, video)
     os.replace(piece.sound, sound)
@@ -132,11 +132,11 @@ def _take_in(piece: Piece, folder: Path) -> None:
 
 
 def pieces_table(folder: Path) -> pd.DataFrame:
-    """The pieces of a prepared folder, a row each.
+    """The pieces of a prepared folder, one row each.
 
     Returns:
-        By name: `source`, `start_s`, `seconds`, `face_px` (mean height of what the crops show, in the
-        source), `with_face` (share of frames), `sync_peak` and `sync_lag` (frames) of lips and loudness.
+        By name: `source`, `start_s`, `seconds`, `face_px` (mean height of the crops' area in the source, in px),
+        `with_face` (share of frames), `sync_peak` and `sync_lag` (in frames) of lips and loudness.
     """
     rows = {}
     for path in sorted(folder.glob(f"*{FACTS_END}")):
@@ -162,10 +162,10 @@ def pieces_table(folder: Path) -> pd.DataFrame:
 def prepare_one(
     source: Source, options: PrepareOptions, tools: Tools, folder: Path, before: dict | None, bar: tqdm | None = None
 ) -> Outcome:
-    """Makes what is missing of one source; errors are told in the outcome.
+    """Makes the missing pieces of one source. Errors are reported in the outcome.
 
     Args:
-        before: the source's entry of an earlier report.
+        before: the source's entry in an earlier report.
     """
     try:
         wanted = signature(source, options, tools)
@@ -175,9 +175,9 @@ def prepare_one(
             }
             return Outcome(source.video.name, **entry, is_found=True)
         return _make(source, options, tools, folder, wanted, bar)
-    except LatentSyncError as error:  # without a signature: it may be the disk that was full, and is tried again
+    except LatentSyncError as error:  # no signature, so that it is tried again: the disk may have been full
         return Outcome(source.video.name, "left out", reason=str(error))
-    except Exception as error:  # a defect must not cost the files that come after; it is kept with its trace
+    except Exception as error:  # a defect must not stop the following files; it is noted with its trace
         reason = f"{type(error).__name__}: {error}"
         return Outcome(source.video.name, "failed", reason=reason, trace=traceback.format_exc())
 
@@ -218,19 +218,20 @@ def _make(
     return outcome
 
 
-# --- all of them ---
+# --- all sources ---
 
 
 def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | SyncMini | None:
-    """What judges sync: a model's own SyncNet where `syncnet` is a shipped model or a model folder, or else the file.
+    """The network that judges sync: the model's own SyncNet if `syncnet` is a shipped model or a model folder, else
+    the SyncNet v2 of that file.
 
     Raises:
-        OptionError: the model has no trained SyncNet, or min_confidence is out of range or goes with nothing.
-        WeightsError: the file or the model is damaged or of another network.
+        OptionError: the model has no trained SyncNet, or min_confidence is out of range or given without a model.
+        WeightsError: the file or the model is damaged or belongs to another network.
     """
     is_model = syncnet is not None and (model_folder(syncnet) / INDEX_FILE).is_file()
     if min_confidence is not None and not is_model:
-        raise OptionError("--min_confidence goes with the SyncNet of a model, as of --syncnet mini; leave it out")
+        raise OptionError("--min_confidence needs the SyncNet of a model, such as --syncnet mini; leave it out")
     if not is_model:
         return None if syncnet is None else load_syncnet(Path(syncnet))
     least = LEAST_MINI_CONFIDENCE if min_confidence is None else min_confidence
@@ -238,14 +239,14 @@ def load_judge(syncnet: str | None, min_confidence: float | None) -> SyncNet | S
 
 
 def load_tools(syncnet: str | None, min_confidence: float | None) -> Tools:
-    """The landmark networks of inference, scenedetect where it is installed, and SyncNet where it is given."""
-    judge = load_judge(syncnet, min_confidence)  # first, so that what it lacks is told at once
+    """The landmark networks of inference, scenedetect if it is installed, and the SyncNet if one is given."""
+    judge = load_judge(syncnet, min_confidence)  # first, so that its errors appear at once
     return Tools(MediaPipeLandmarks(), find_cut_detector(), judge)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """torch works in one thread: with pictures this small, others spend a core on waiting for the next one."""
+    """Lets torch use one thread, because with such small pictures more threads only wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -270,7 +271,7 @@ def _outcomes(
     """The outcome of each source as it is finished.
 
     Args:
-        judge: what `load_judge` takes.
+        judge: the arguments of `load_judge`.
     """
     if workers == 1:
         tools = load_tools(*judge)
@@ -279,8 +280,8 @@ def _outcomes(
                 bar.set_postfix_str(f"{number}/{len(sources)} {source.video.name}")
                 yield prepare_one(source, options, tools, folder, entries.get(source.video.name), bar)
         return
-    load_judge(*judge)  # here what it lacks is told once
-    # Forked children would share the landmark runtime's threads, which do not survive a fork.
+    load_judge(*judge)  # so that its errors appear once
+    # The threads of the landmark runtime do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, _start_worker, judge) as pool:
         waiting = {
@@ -301,31 +302,32 @@ def prepare(
     syncnet: str | None = None,
     min_confidence: float | None = None,
 ) -> list[Outcome]:
-    """Makes the pieces of each video of a folder; keeps report.json up to date on the way.
+    """Makes the pieces of each video of a folder, and keeps report.json up to date.
 
-    What is there already, made from these very files with these options, is left as it is.
+    Pieces that were made from exactly these files with these options are kept.
 
     Args:
-        input_dir: videos, with their sound in them or beside them (.wav).
-        output_dir: made where it is missing.
-        workers: processes.
-        syncnet: what judges sync: a file of SyncNet v2, or a shipped model or a model's folder for its own; None: none.
-        min_confidence: of a model's own SyncNet, 0 to below 1; None: 0.05.
+        input_dir: videos with their sound inside or beside them (.wav).
+        output_dir: created if missing.
+        workers: number of processes.
+        syncnet: the judge of sync: a file of SyncNet v2, or a shipped model or model folder with its own SyncNet; None:
+            no judge.
+        min_confidence: least confidence for a model's own SyncNet, from 0 to below 1; None: 0.05.
 
     Raises:
-        MediaError: input_dir is missing or holds no video.
+        MediaError: input_dir is missing or has no video.
         OptionError: an option is out of range, or output_dir is the input folder.
-        WeightsError: the SyncNet is not to be had.
+        WeightsError: the SyncNet is missing or damaged.
     """
     if workers < 1:
         raise OptionError(f"--workers is {workers}; it must be at least 1")
     if output_dir.resolve() == input_dir.resolve():
         raise OptionError(
-            f"--output_dir is the input folder {output_dir}; pieces there would be taken for videos, choose another"
+            f"--output_dir is the input folder {output_dir}, where pieces would count as videos; choose another"
         )
     options, judge = options or PrepareOptions(), (syncnet, min_confidence)
     sources, collisions = find_sources(input_dir)
-    with private_folder(output_dir):  # says at once whether it can be written
+    with private_folder(output_dir):  # fails at once if the folder cannot be written
         report = output_dir / REPORT_FILE
     entries = (read_json(report) or {}).get("videos", {})
     outcomes = [Outcome(name, "left out", reason=reason) for name, reason in collisions.items()]
@@ -347,7 +349,7 @@ def prepare(
 
 
 def _tell(outcome: Outcome) -> None:
-    """Prints what was not used; what was is counted at the end."""
+    """Prints the parts that were not used. The used ones are counted at the end."""
     if outcome.status != "done":
         tqdm.write(f"{outcome.status:<9} {outcome.name}: {outcome.reason}", file=sys.stdout)
     else:

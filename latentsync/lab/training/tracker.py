@@ -14,9 +14,9 @@ from latentsync.training.loop import last_step
 
 
 class TrainingTracker:
-    """A Weights & Biases run for each start of a training, grouped by its name; what fails there stops nothing.
+    """A Weights & Biases run for each start of a training, grouped by its name. Errors of W&B do not stop a training.
 
-    A run for each start, since W&B takes no step twice, and a killed run has told of steps that are made again.
+    Each start needs its own run: W&B accepts each step only once, and after a kill some logged steps are made again.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -44,22 +44,22 @@ class TrainingTracker:
     def _try(self, action: Callable[[], Any]) -> None:
         try:
             action()
-        except Exception as error:  # whatever a tracker raises, the training goes on
+        except Exception as error:  # a tracker may raise anything; the training goes on
             self._run = None
             print(f"the tracker stopped, {type(error).__name__}: {error}; the folder has everything", file=sys.stderr)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """The figures of a step."""
+        """Logs the values of a step."""
         if self._run is not None:
             self._try(lambda: self._run.log(dict(values), step=step))
 
     def log_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Pictures (uint8, h w 3) of a step."""
+        """Logs pictures (uint8, h w 3) of a step."""
         if self._run is not None:
             self._try(lambda: self._run.log(_wandb_images(pictures), step=step))
 
     def log_videos(self, step: int, files: Mapping[str, Path]) -> None:
-        """Video files of a step."""
+        """Logs video files of a step."""
         if self._run is not None:
             self._try(lambda: self._run.log(_wandb_videos(files), step=step))
 
@@ -72,7 +72,7 @@ class TrainingTracker:
         import wandb
 
         self._run.finish()
-        wandb.teardown()  # its service writes the files behind the back of `finish`
+        wandb.teardown()  # its service still writes files after `finish`
 
 
 def _wandb_images(pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
