@@ -1,4 +1,4 @@
-"""Audio-driven lip sync with LatentSync: a clip and a voice in, a lip-synced video out."""
+"""Audio-driven lip sync with LatentSync: from a video and a voice to a lip-synced video."""
 
 from typing import TYPE_CHECKING
 

@@ -32,6 +32,9 @@ def resolve_device(name: str | None = None) -> torch.device:
 
 
 def _cpu_has_native_bfloat16() -> bool:
+    """Whether the processor has bfloat16, and torch's own kernels use the instructions around it."""
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):  # chosen by ATEN_CPU_CAPABILITY, or no better
+        return False
     try:
         capabilities = torch.cpu.get_capabilities()
     except (AttributeError, RuntimeError):  # before torch 2.11

@@ -53,7 +53,7 @@ def test_a_measure_that_is_not_better_when_higher_is_refused():
 
 
 def test_a_sweep_of_values_is_refused():
-    with pytest.raises(OptionError, match="sampler.num_inference_steps=5,20 holds several values"):
+    with pytest.raises(OptionError, match="sampler.num_inference_steps=5,20 has several values"):
         search_config(["sampler.num_inference_steps=5,20"], "sync_mini_confidence")
 
 

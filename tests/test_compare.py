@@ -80,13 +80,13 @@ def test_presets_are_read_off_a_sweep_over_guidance_and_a_conclusion_goes_with_i
     assert len(by_preset) == len(table) and set(by_preset["preset"]) == {"own", "neutral"}
     own = by_preset[by_preset["preset"] == "own"]
     assert own.groupby("gender")["guidance_scale"].unique().map(list).to_dict() == {"female": [2.0], "male": [1.0]}
-    with pytest.raises(OptionError, match="preset own asks for guidance 3 of female clips; there is 1, 2"):
+    with pytest.raises(OptionError, match="guidance 3 for female clips; .* 1, 2"):
         as_presets(table, [Preset("own", female=3.0)])
     rows = by_preset.rename(columns={SYNC: "sync_mini_confidence"})
     rows["lpips_alex"] = (rows["guidance_scale"] == 2) + rows["sync_mini_confidence"] / 100
     found = compare_all(rows, ["sync_mini_confidence", "lpips_alex", "change_lpips_alex"], "preset", "neutral")
     better, worse, equal = (conclusion(row) for row in found.itertuples())
-    assert "; better (higher" in better and "; worse (higher" in worse and "nothing is shown (equal" in equal
+    assert "; better (higher" in better and "; worse (higher" in worse and "no conclusion (equal" in equal
     shown = comparison_frame(found, "preset")
     assert shown["verdict"].tolist() == found["verdict"].tolist()
     genders = interactions(table, SYNC, "guidance_scale", 1.0, [])

@@ -81,7 +81,7 @@ def test_defaults_are_the_users():
         ("sampler.seed=abc", "sampler.seed: Value 'abc'"),
         ("+sampler.sed=1", "sampler.sed: Key 'sed' not in"),
         ("model.pretrained=null", "give exactly one of them"),
-        ("model.whisper=tiny.pt", "model.whisper goes with model.inference_ckpt_path; mini has its own"),
+        ("model.whisper=tiny.pt", "model.whisper needs model.inference_ckpt_path; mini has its own"),
         ("tracker.mode=sometimes", "tracker.mode is 'sometimes'"),
         ("name=../elsewhere", "name is '../elsewhere'"),
         ("data=folder", "data.input_dir is not given"),

@@ -123,13 +123,13 @@ def test_a_missing_record_is_made_or_its_failure_told_or_cancelled(explorer, run
     assert str(2**40) in [label for label, _ in explorer.sliders["seed"].options]
     assert set(explorer.record.metrics) == set(store.find(min(before)).metrics)
 
-    explorer._overrides = ("model.pretrained=/nowhere",)
+    explorer.overrides = ("model.pretrained=/nowhere",)
     explorer.choose(seed=4)
     explorer.launch()
     assert explorer.wait(60) and "nowhere" in explorer.status.value
     assert explorer.record is None and not explorer.make_button.disabled
 
-    explorer._overrides, before = (), {record.id for record in store.all()}
+    explorer.overrides, before = (), {record.id for record in store.all()}
     explorer.choose(num_inference_steps=900)
     for grace_s in (maker.GRACE_S, 0):  # time to tidy up, and none
         monkeypatch.setattr(maker, "GRACE_S", grace_s)

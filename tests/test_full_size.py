@@ -70,7 +70,8 @@ def measured(command: list[str]) -> tuple[str, float, int, int]:
 LOADING = """
 import sys
 import torch
-from latentsync.checkpoints import Place, load_unet
+from latentsync.checkpoints.unet import load_unet
+from latentsync.weights.tensors import Place
 
 def anonymous_kib():
     with open("/proc/self/status") as status:

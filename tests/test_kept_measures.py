@@ -38,7 +38,7 @@ def made(detector) -> Result:
 @pytest.fixture
 def counted(monkeypatch):
     """How often the SyncNet's halves run and the clip is decoded."""
-    calls, network = Counter(), result._embedded_syncnet()[0]
+    calls, network = Counter(), result.embedded_syncnet()[0]
     read = media.read_frames_in_order
     monkeypatch.setattr(media, "read_frames_in_order", lambda *args: (calls.update(["clip"]), read(*args))[1])
     halves = {"lips": network.visual_encoder, "speech": network.audio_encoder}
@@ -86,8 +86,8 @@ def test_a_change_measures_anew_what_depends_on_it_and_nothing_else(made, detect
         "faces": 4 + 4,
         "clip": 4 + 4 + 1,
     }  # fmt: skip
-    other = deepcopy(result._embedded_syncnet()[0])
+    other = deepcopy(result.embedded_syncnet()[0])
     with torch.no_grad():
         other.visual_encoder.conv_in.weight.mul_(0.5)
-    monkeypatch.setattr(result, "_embedded_syncnet", lambda: (other, "another"))
+    monkeypatch.setattr(result, "embedded_syncnet", lambda: (other, "another"))
     assert added(made) == FIRST["lips"] + FIRST["speech"]

@@ -1,6 +1,8 @@
 """Reading and writing of video and sound, on small files made here."""
 
 import os
+import subprocess
+import sys
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -577,6 +579,13 @@ def test_what_is_no_mono_16_bit_wav_file_is_refused(tmp_path):
     assert probe_wav(path) == SoundInfo(path, 2 / 16000, 16000, 2, "pcm_s24le", 2)
     with pytest.raises(MediaError, match="2 channels of 24 bits.*mono 16-bit"):
         read_wav(path)
+
+
+def test_media_landmarks_and_speakers_load_without_torch():
+    names = "latentsync.media.excerpt, latentsync.faces.landmarks, latentsync.speakers.clip, latentsync.constants"
+    loaded = subprocess.run([sys.executable, "-c", f"import sys, {names}; print('torch' in sys.modules)"], text=True,
+                            capture_output=True, check=True)  # fmt: skip
+    assert loaded.stdout == "False\n"
 
 
 def test_nothing_appears_until_the_video_is_complete(tmp_path):

@@ -33,7 +33,7 @@ def test_what_cannot_be_told_apart_is_left_out_with_its_reason(tmp_path):
     assert names(pairing) == ["g-b__g-v"]
     reasons = dict(pairing.left_out)
     assert "neither g- nor m-" in reasons["anna.mp4"]
-    assert "one output name" in reasons["g-a.mp4"] and "one output name" in reasons["g-a.mov"]
+    assert "same output name" in reasons["g-a.mp4"] and "same output name" in reasons["g-a.mov"]
     assert ".ogg is not among" in reasons["g-w.ogg"]
     assert "no voice" in reasons["m-only.avi"]
 
@@ -88,10 +88,10 @@ def test_a_list_says_its_pairs_with_gender_group_and_split(tmp_path):
         (["g-a.mp4,v.wav,,,", "g-b.mp4,v.wav,,,"], None, "line 3: clip is g-b.mp4, and there is no file at .*relative"),
         (["g-a.mp4,,,,"], None, "line 2: voice is empty; give a file"),
         (["g-a.mp4,v.wav,woman,,"], None, "line 2: gender is 'woman'; choose one of female, male, neutral"),
-        (["g-a.mp4,v.wav,,,", "", "g-a.mp4,v.wav,,,"], None, "line 4: g-a__v is the pair of line 2; take one out"),
+        (["g-a.mp4,v.wav,,,", "", "g-a.mp4,v.wav,,,"], None, "line 4: g-a__v is also the pair of line 2; remove one"),
         (["g-a.mp4,v.wav,,,", "b/g-a.mp4,v.wav,,,"], None, "line 3: g-a__v has other files .* of line 2; rename"),
         (["g-a.mp4,v.wav,,,,loud"], None, "line 2: 'loud' is beyond the last column split"),
-        ([], None, "has a header and no pair"),
+        ([], None, "add one row per pair"),
     ],
 )
 def test_a_list_that_is_wrong_is_refused_with_line_and_value(tmp_path, lines, header, message):
@@ -103,7 +103,7 @@ def test_a_list_that_is_wrong_is_refused_with_line_and_value(tmp_path, lines, he
 
 def test_a_split_that_no_pair_has_and_a_missing_list_are_refused(tmp_path):
     fill(tmp_path, "g-a.mp4", "v.wav")
-    with pytest.raises(OptionError, match="data.split is 'val', which no pair of .* has; its splits: test"):
+    with pytest.raises(OptionError, match="data.split is 'val', .*; its splits: test"):
         read_pairs(listed(tmp_path, "g-a.mp4,v.wav,,,test"), "val")
     with pytest.raises(MediaError, match="there is no list at"):
         read_pairs(tmp_path / "absent.csv")

@@ -130,7 +130,7 @@ def test_configurations_of_ones_own_are_planned_and_make_no_record(flags, own_co
     assert asked.config.name == "mine" and len(asked.cells) == 2
     assert plan.answer(asked) == 0
     printed = capsys.readouterr().out
-    assert "2 cells, 2 records: 0 found, 2 to make" in printed
+    assert "2 cells, 2 records: 0 cached, 2 to make" in printed
     assert all(f"sampler.seed={seed}" in printed for seed in (1, 2))
     assert RecordStore(tmp_path).all() == []
     assert [run.options.sampler.num_inference_steps for run in plan.runs_of(asked)] == [3, 3]
@@ -146,7 +146,7 @@ def test_a_preview_and_one_configuration_know_ones_own(own_conf, tmp_path, monke
     with pytest.raises(OptionError, match="did you mean mine"):
         configured([searchpath, "experiment=mien"])
     shown = []
-    monkeypatch.setattr("latentsync.lab.sweeps.preview._shown", lambda run: shown.append(run) or {})
+    monkeypatch.setattr("latentsync.lab.sweeps.preview.first_windows", lambda run: shown.append(run) or {})
     monkeypatch.setattr("latentsync.lab.sweeps.preview.preview_sheet", lambda rows: None)
     monkeypatch.setattr("latentsync.lab.sweeps.preview.save", lambda sheet, path: None)
     asked = request.read([searchpath, "experiment=mine", f"runs_dir={tmp_path}", "preview=true"])
@@ -169,10 +169,10 @@ def test_a_changed_configuration_of_ones_own_is_another_plan(is_swept, own_conf,
 @pytest.mark.parametrize(
     ("flags", "refusal"),
     [
-        (["--config-dir={}/there"], "--config-dir .*/there is no folder"),
-        (["--config-path={}/there"], "--config-path .*/there is no folder"),
+        (["--config-dir={}/there"], "--config-dir .*/there is not a folder"),
+        (["--config-path={}/there"], "--config-path .*/there is not a folder"),
         (["--config-path=conf"], f"--config-path conf is relative.*give {Path('conf').absolute()}"),
-        (["hydra.searchpath=[file://{}/there]"], "searchpath names file://.*/there, which is no folder"),
+        (["hydra.searchpath=[file://{}/there]"], "searchpath names file://.*/there, which is not a folder"),
         (["hydra.searchpath={}"], "searchpath must be a list"),
         (["--config-dir={}", "--config-name=rot"], "--config-name rot is unknown; did you mean root"),
         (["--config-dir={}", "--config-name=bare"], "bare has no .*runs_dir.*; begin its defaults with config"),
@@ -214,7 +214,7 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(told
     capsys.readouterr()
     status, (left,) = run(overrides)
     assert (status, left) == (1, {**failure, "status": "skipped"})
-    assert "1 of the failures are of earlier runs and were left alone; add retry=failed" in capsys.readouterr().out
+    assert "1 of the failures are from earlier runs and were skipped; add retry=failed" in capsys.readouterr().out
     assert run([*overrides, "retry=failed"])[1][0]["status"] == "failed"
     assert run(overrides)[1][0]["status"] == "skipped"
     assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
@@ -314,7 +314,7 @@ def test_a_finished_sweep_is_answered_without_jobs_and_networks(told, finished, 
     assert "20 records, 0 failures" in capsys.readouterr().out
     answer = subprocess.run([sys.executable, "-c", ANSWERED, *command], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("nothing to do: 20 cells, all 20 records are there\n")
+    assert answer.stdout.startswith("nothing to do: 20 cells, all 20 records exist\n")
     shutil.rmtree(RecordStore(runs).all()[0].folder)
     assert plan.answer(request.read(command)) is None
 
@@ -323,14 +323,14 @@ def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(told, fini
     command = ["-m", *told(finished, "sampler.seed=1,2", "plan=true")]
     assert plan.answer(request.read(command)) == 0
     printed = capsys.readouterr().out
-    assert "2 cells, 2 records: 1 found, 1 to make, 0 failed" in printed
+    assert "2 cells, 2 records: 1 cached, 1 to make, 0 failed" in printed
     (record,) = RecordStore(finished).all()
     timings = record.content["timings_s"]
     size = sum(path.stat().st_size for path in record.folder.iterdir())
     expected = f"about {timings['total'] + timings['measure']:.0f} s one after the other and {size / 1e6:.1f} MB"
-    assert f"1 records will take {expected}, going by 1 earlier" in printed
+    assert f"1 records will take {expected} (estimated from 1 earlier" in printed
     assert plan.answer(request.read([*command, "video.width=64", "video.height=64"])) == 0
-    assert "2 records: time and disk unknown" in capsys.readouterr().out
+    assert "2 records: time and disk space unknown" in capsys.readouterr().out
     assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / request.PLAN_FILE).exists()
 
 
@@ -367,7 +367,7 @@ def test_status_tells_what_is_missing_and_which_records_are_broken(told, finishe
     for edited, told_of in (
         ({**content, "options": {**content["options"], "seed": 7}}, "options.seed"),
         ({**content, "identity": {**content["identity"], "attention": "none"}}, "the identity"),
-        ({**content, "id": "0" * 16}, "is of 0000000000000000"),
+        ({**content, "id": "0" * 16}, "belongs to 0000000000000000"),
     ):
         write_json(record.folder / "record.json", edited)
         assert status_command([str(runs)]) == 1

@@ -53,7 +53,7 @@ def test_each_two_settings_meet_on_each_clip_with_sides_in_balance(runs):
     for start in range(0, 12, 3):  # any beginning is balanced
         assert len({frozenset((one.left, one.right)) for one in found[start : start + 3]}) == 3
     assert comparisons_of(table, seed=3) == found != comparisons_of(table, seed=4)
-    with pytest.raises(OptionError, match="differ in seed alone"):
+    with pytest.raises(OptionError, match="differ only in seed"):
         comparisons_of(table, by="seed")
     with pytest.raises(OptionError, match="no column guidance"):
         comparisons_of(table, by="guidance")
@@ -94,7 +94,7 @@ def test_votes_are_stored_at_once_and_a_rater_goes_on_where_they_stopped(runs):
         again.vote("both")
     for _ in range(10):
         again.vote(RIGHT)
-    assert again.current is None and "All are done" in again.view.value and again.buttons[LEFT].disabled
+    assert again.current is None and "Thank you" in again.view.value and again.buttons[LEFT].disabled
     assert len(fit(read_votes(votes_path(runs)), prior=1)) == 3
 
 
@@ -104,7 +104,7 @@ def test_a_line_that_was_cut_costs_its_own_vote_only(runs):
     rating.vote(RIGHT)
     whole = votes_path(runs).read_bytes()
     os.truncate(votes_path(runs), len(whole) - 4)
-    with pytest.warns(UserWarning, match="line 3 is no whole vote"):
+    with pytest.warns(UserWarning, match="line 3 is not a complete vote"):
         again = BlindRating(runs, "study", rater="ann")
     assert again.status.value == "1 of 12"
     again.vote(NEITHER)

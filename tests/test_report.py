@@ -59,7 +59,7 @@ def test_numbers_are_those_of_the_comparisons(runs, html):
         assert (row.mean, (row.low, row.high), row.clips) == (values.mean(), mean_interval(values), 2)
         assert f'data-value="{row.mean}">{shown(float(row.mean))}</td>' in html
     found = compare_all(table, ["lpips_alex_mouth"], "guidance_scale", 1.5).iloc[0]
-    assert found["verdict"].startswith("cannot be told") and f"<td>{found['verdict']}</td>" in html
+    assert found["verdict"].startswith("too few clips") and f"<td>{found['verdict']}</td>" in html
     assert np.isclose(found["difference"], -0.005) and f"{found['difference']:+.4g}" in html
 
 

@@ -55,7 +55,7 @@ def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, c
     before = {path: path.stat().st_mtime_ns for path in (runs / "records").rglob("*")}
     table = (runs / "sweeps" / "test" / "table.csv").read_text()
     status, output = sweep(clips, runs, model=untrained)
-    assert status == 0 and "nothing to do: 2 cells, all 4 records are there" in output
+    assert status == 0 and "nothing to do: 2 cells, all 4 records exist" in output
     assert {path: path.stat().st_mtime_ns for path in (runs / "records").rglob("*")} == before
     assert (runs / "sweeps" / "test" / "table.csv").read_text() == table
 
@@ -99,7 +99,7 @@ def test_a_corrected_command_ends_well_and_the_earlier_failure_is_only_counted(c
     assert status != 0 and "seed is -1" in output
     status, output = sweep(clips, runs, "sampler.seed=3")
     assert status == 0, output
-    assert "2 records, 0 failures (and 1 of earlier runs)" in output
+    assert "2 records, 0 failures (and 1 from earlier runs)" in output
 
 
 def test_a_name_cannot_leave_the_runs_folder(clips, tmp_path):
@@ -149,4 +149,4 @@ def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_p
     assert "window_boundary_ratio" in collect_wide(runs, "test")
     capsys.readouterr()
     assert measure_command(asked) == 0
-    assert capsys.readouterr().out.count("has them all") == 2
+    assert capsys.readouterr().out.count("has all metrics") == 2

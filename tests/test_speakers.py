@@ -170,7 +170,7 @@ def test_brows_rise(painter: Painter) -> None:
 @pytest.mark.parametrize("yaw", [5, -12])
 def test_to_px_inverts_the_pose(painter: Painter, yaw: float) -> None:
     pose = Pose(roll=4, yaw=yaw, pitch=-3, x_mm=6, y_mm=-4, scale=1.03)
-    x, y = painter._face_positions(pose)
+    x, y = painter.face_positions(pose)
     for point in ((0.0, MOUTH_Y), (PUPIL_X, 0.0), (-20.0, 40.0)):
         column, row = painter.to_px(point, pose)
         shown = x[round(row), round(column)], y[round(row), round(column)]

@@ -164,7 +164,7 @@ def test_processes_that_write_one_key_at_once_leave_it_whole(tmp_path):
     write = (
         "import sys, torch; from pathlib import Path; from latentsync.generation.stage_cache import StageCache\n"
         "sys.stdin.read(1)\n"
-        "for _ in range(30): StageCache(Path(sys.argv[1]), 10**9)._keep('a', {'x': torch.arange(10**5)})"
+        "for _ in range(30): StageCache(Path(sys.argv[1]), 10**9).keep('a', {'x': torch.arange(10**5)})"
     )
     both = [subprocess.Popen([sys.executable, "-c", write, tmp_path], stdin=subprocess.PIPE) for _ in range(2)]
     for process in both:

@@ -172,7 +172,7 @@ def test_a_pair_is_of_one_clip_voice_and_seed_and_a_clip_is_one_value():
     ratio = paired_difference(table.iloc[6:8], "sync", "guidance_scale", 2.0, 1.0, of_logs=True)
     assert ratio.difference == pytest.approx(math.log(4)) and ratio.interval is None and ratio.student is None
     none = compare_all(table.iloc[8:10], "sync", "guidance_scale", 1.0).iloc[0]
-    assert none.clips == 0 and math.isnan(none.p_holm) and none.verdict.startswith("nothing to compare")
+    assert none.clips == 0 and math.isnan(none.p_holm) and none.verdict.startswith("no comparison")
     twice = pd.concat([table.assign(steps=20), table.assign(steps=40)])
     assert paired_difference(twice, "sync", "guidance_scale", 2.0, 1.0, within=["steps"]).difference == 2.0
     for wrong, settings, word in [
@@ -190,7 +190,7 @@ def test_all_comparisons_tell_an_effect_and_show_none_where_none_is():
     found = compare_all(table, "sync", "guidance_scale", baseline=1.0).set_index("setting")
     assert found.loc[2.0, "low"] < 1 < found.loc[2.0, "high"]
     assert found.loc[2.0, "verdict"].startswith("higher") and found.loc[2.5, "verdict"].startswith("lower")
-    assert found.loc[1.5, "verdict"].startswith("no difference shown") and found.loc[1.5, "p"] > 0.05
+    assert found.loc[1.5, "verdict"].startswith("no significant difference") and found.loc[1.5, "p"] > 0.05
     np.testing.assert_allclose(found["p_holm"], holm(found["p"].to_numpy()))
     assert not found["approximate"].any() and found["student_low"].isna().all()
     assert (found["clips"] == 24).all() and (found["needed_clips"] == 7).all()
@@ -202,14 +202,14 @@ def test_few_clips_are_never_called_significant():
     assert alone.verdict.startswith("higher (p 0.031") and alone.approximate and alone.student_low > 0
     more = pd.concat([table, sweep_table(6, {3.0: 0.0})])  # the same clips, one more setting
     found = compare_all(more, "sync", "guidance_scale", 1.0).set_index("setting")
-    assert found.loc[2.0, "verdict"] == "cannot be told: 6 of 6 clips differ, and 2 comparisons need at least 7"
+    assert found.loc[2.0, "verdict"] == "too few clips: 6 of 6 clips differ, and 2 comparisons need at least 7"
     still = table.assign(sync=1.0)
     assert compare_all(still, "sync", "guidance_scale", 1.0).iloc[0].verdict == "equal in 6 clips"
 
 
 def test_the_interaction_is_told_only_where_genders_differ():
     women = sweep_table(14, {1.0: 0.0, 2.0: 1.5})
-    for effect, word in [(0.5, "more in female than in male"), (1.5, "no difference shown")]:
+    for effect, word in [(0.5, "more in female than in male"), (1.5, "no significant difference")]:
         table = pd.concat([women, sweep_table(10, {1.0: 0.0, 2.0: effect}, "male", seed=1)])
         found = gender_interaction(table, "sync", "guidance_scale", 2.0, 1.0)
         assert found.clips == (14, 10) and found.is_approximate and found.verdict.startswith(word)
@@ -217,7 +217,7 @@ def test_the_interaction_is_told_only_where_genders_differ():
             assert low < 1.5 - effect < high
     few = pd.concat([sweep_table(3, {1.0: 0.0, 2.0: 50.0}), sweep_table(3, {1.0: 0.0, 2.0: 0.0}, "male")])
     verdict = gender_interaction(few, "sync", "guidance_scale", 2.0, 1.0).verdict
-    assert verdict == "cannot be told from 3 and 3 clips: 1 comparison needs about 4 in each group"
+    assert verdict == "too few clips (3 and 3 clips): 1 comparison needs about 4 in each group"
     still = table.assign(sync=0.1)
     assert gender_interaction(still, "sync", "guidance_scale", 2.0, 1.0).p == 1
     with pytest.raises(OptionError, match="both genders"):
@@ -242,6 +242,9 @@ def test_the_front_leaves_out_what_is_beaten_and_is_unsure_of_what_is_close():
     named = table.rename(columns={"lpips": "lpips_vgg", "sync": "sync_mini_confidence_minus_real"})
     nearest = pareto_front(named, ["guidance_scale"], ["sync_mini_confidence_minus_real", "lpips_vgg", "seconds"])
     assert nearest["on_front"].tolist() == [True, True, False, False]  # sync nearest to the real one's is best
-    for objectives, word in [({"sync": "none"}, "better or worse"), ({"other": "lower"}, "no column other")]:
+    for objectives, word in [
+        ({"sync": "none"}, r"\\(none\\) is not a direction"),
+        ({"other": "lower"}, "no column other"),
+    ]:
         with pytest.raises(OptionError, match=word):
             pareto_front(table, ["guidance_scale"], objectives)

@@ -48,7 +48,7 @@ def test_a_page_has_its_question_command_table_and_figures(name, results):
     assert "**Question.**" in text and re.search(r"Ma(de|king|sured) (on|again)|[Mm]easured on", text)
     assert "```sh\n" in text and "latentsync " in text and f"experiments/{name}/{TABLE_FILE}" in text
     assert {"## Results", "## What it shows", "## What it does not show"} <= set(text.splitlines())
-    assert set(PICTURE.findall(text)) == {f"{figure}.png" for figure in results[name].figures}
+    assert set(PICTURE.findall(text)) >= {f"{figure}.png" for figure in results[name].figures}
     assert (EXPERIMENTS / name / TABLE_FILE).stat().st_size < 300_000
     assert f"[{name}]({name}/README.md)" in (EXPERIMENTS / "README.md").read_text()
 

@@ -461,10 +461,10 @@ def test_a_clip_is_embedded_window_by_window_in_batches(syncnet, clip, monkeypat
 
 @pytest.mark.parametrize(("num_frames", "sizes"), [(6, [6]), (24, [24]), (25, [25]), (26, [25, 6]), (45, [25, 25])])
 def test_strips_hold_every_window_but_the_last_once(num_frames, sizes):
-    from latentsync.metrics.syncnet import _strips
+    from latentsync.metrics.syncnet import strips_of
 
     frames = np.broadcast_to(np.arange(num_frames, dtype=np.uint8)[:, None, None, None], (num_frames, 224, 224, 3))
-    strips = [strip[:, 0, 0, 0].tolist() for strip in _strips(frames)]
+    strips = [strip[:, 0, 0, 0].tolist() for strip in strips_of(frames)]
     assert [len(strip) for strip in strips] == sizes
     assert [first for strip in strips for first in strip[:-5]] == list(range(num_frames - 5))
 

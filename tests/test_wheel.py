@@ -99,7 +99,7 @@ def test_it_lists_its_commands(latentsync):
 def test_it_plans_a_sweep_and_makes_nothing(latentsync):
     answer = latentsync("run", "experiment=quickstart", "size=debug", "plan=true")
     assert answer.returncode == 0, answer.stderr
-    assert "4 cells, 8 records: 0 found, 8 to make" in answer.stdout
+    assert "4 cells, 8 records: 0 cached, 8 to make" in answer.stdout
     assert files_below(latentsync.folder) == {"experiments/__init__.py", "statistics.py"}
 
 

@@ -1,1 +1,1 @@
-"""Loads networks from files, completely or not at all."""
+"""Networks from model folders and checkpoint files, loaded exactly or not at all."""

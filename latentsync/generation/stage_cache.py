@@ -72,7 +72,7 @@ class StageCache:
         tensors = self._load(key)
         if tensors is None:
             tensors = compute()
-            self._keep(key, tensors)
+            self.keep(key, tensors)
         return tensors
 
     def __contains__(self, key: str) -> bool:
@@ -100,7 +100,8 @@ class StageCache:
             os.utime(path)
         return tensors
 
-    def _keep(self, key: str, tensors: dict[str, Tensor]) -> None:
+    def keep(self, key: str, tensors: dict[str, Tensor]) -> None:
+        """Writes tensors under a key, whole or not at all; a failure to write costs a warning only."""
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         try:
             with whole_file(self._path(key)) as part:

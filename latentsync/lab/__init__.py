@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BlindRating", "Explorer", "collect", "compare", "measure", "report"]
 
 
-if not TYPE_CHECKING:  # a type checker would take any name to be there
+if not TYPE_CHECKING:  # else a type checker would accept any name
     _MODULES = {
         "BlindRating": "widgets.rating",
         "Explorer": "widgets.explorer",
@@ -31,7 +31,7 @@ if not TYPE_CHECKING:  # a type checker would take any name to be there
     }
 
     def __getattr__(name: str) -> object:
-        """The names above, whose modules are imported only when they are asked for."""
+        """Imports the module of a public name when the name is first used."""
         if name in _MODULES:
             return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The terminal: arguments and help, progress bars, and the one way to end with a message and a status."""
+"""The terminal: arguments and help, progress bars, and how every command ends (a message and an exit status)."""
 
 import argparse
 import os
@@ -16,9 +16,9 @@ from latentsync.errors import LatentSyncError
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
-INTERRUPTED = 130  # of a program that Ctrl-C ended
-PIPE_CLOSED = 141  # of a program whose reader went away
-CONTINUES = "interrupted; run the same command again to continue"  # where what was done is kept
+INTERRUPTED = 130  # after Ctrl-C
+PIPE_CLOSED = 141  # after the reader of the output closed the pipe
+CONTINUES = "interrupted; run the same command again to continue"  # for commands that keep the finished work
 Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
 
@@ -33,9 +33,9 @@ def say(line: str) -> None:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """The arguments of one command. A mistake is one line on stderr with the closest name, and status 2.
+    """The arguments of one command. A mistake ends the program with status 2 and one line that gives the closest name.
 
-    Its own arguments are those of argparse: `ArgumentParser("latentsync NAME", description=__doc__)`.
+    It takes the arguments of argparse's parser: `ArgumentParser("latentsync NAME", description=__doc__)`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -44,55 +44,57 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter} | options)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
-        """As argparse does; keeps the names of options, for the closest one."""
+        """As argparse does. It also stores the names of options, to suggest the closest one."""
         self._option_names += [name for name in names if name.startswith("--")]
         return super().add_argument(*names, **options)
 
     def add_actions(self, **actions: str) -> list["ArgumentParser"]:
-        """A parser for each action of a command, in this order; which one is called is the argument `action`.
+        """A parser for each action of a command, in this order. The argument `action` holds the name that was given.
 
         Args:
-            actions: what each does, by name.
+            actions: a description of each action, by name.
         """
         group = self.add_subparsers(dest="action", required=True, metavar=f"{{{','.join(actions)}}}")
         self._actions_of_command = group
         return [group.add_parser(name, help=text, description=text) for name, text in actions.items()]
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse does, but an unknown option is refused before anything else is found to be missing."""
+        """As argparse does, but refuses unknown options before it checks for missing arguments."""
         self._refuse_unknown(args)
         return super().parse_known_args(args, namespace)
 
     def parse_known_intermixed_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse does, but an unknown option is refused before anything else is found to be missing."""
+        """As argparse does, but refuses unknown options before it checks for missing arguments."""
         self._refuse_unknown(args)
         return super().parse_known_intermixed_args(args, namespace)
 
     def _refuse_unknown(self, arguments: Sequence[str] | None) -> None:
-        if self._actions_of_command is None:  # an action's options are refused by the action's parser
+        if self._actions_of_command is None:  # the action's own parser refuses its options
             arguments = sys.argv[1:] if arguments is None else arguments
             if (message := unknown_option(arguments, self._option_names)) is not None:
                 self.error(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuses what is not among an argument's choices, with the closest one."""
+        """Refuses a value that is not among the argument's choices, and gives the closest choice."""
         if action.choices is not None and value not in action.choices:
             name = "/".join(action.option_strings) or action.dest
             raise argparse.ArgumentError(None, f"{name} is {value!r}{alternatives(str(value), action.choices)}")
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with one line and status 2."""
-        self.exit(MISUSED, f"error: {message} ({self.prog} --help tells more)\n")
+        self.exit(MISUSED, f"error: {message} (for help: {self.prog} --help)\n")
 
 
 def number(minimum: float, maximum: float, kind: type = int) -> Callable[[str], float]:
-    """The type of an argument that is a number; one out of bounds is refused with the bounds in the message."""
+    """An argparse type: a number from `minimum` to `maximum`. A refusal gives these bounds."""
 
     def convert(text: str) -> float:
         try:
             value = kind(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number; give one from {minimum} to {maximum}") from error
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a number; give one from {minimum} to {maximum}"
+            ) from error
         if not minimum <= value <= maximum:
             raise argparse.ArgumentTypeError(f"{text} is out of range; give a number from {minimum} to {maximum}")
         return value
@@ -101,12 +103,12 @@ def number(minimum: float, maximum: float, kind: type = int) -> Callable[[str], 
 
 
 def few_workers() -> int:
-    """The usual number of processes for short work: two where there are two cores."""
+    """The default number of processes for short work: two on a machine with at least two cores, else one."""
     return min(2, os.cpu_count() or 1)
 
 
 def unknown_option(arguments: Iterable[str], known: Sequence[str]) -> str | None:
-    """What is wrong with the first argument that begins with `--` and is no known option, nor the beginning of one."""
+    """The message about the first unknown option, or None. The beginning of a known option counts as known."""
     for argument in arguments:
         name = argument.split("=")[0]
         if name == "--":
@@ -117,14 +119,14 @@ def unknown_option(arguments: Iterable[str], known: Sequence[str]) -> str | None
 
 
 def alternatives(name: str, known: Iterable[str]) -> str:
-    """How a message about a mistaken name goes on: with the closest known one, or with all of them."""
+    """The end of a message about an unknown name: the closest known name, or all known names."""
     known = [str(each) for each in known]
     close = get_close_matches(name, known, 1)
     return f"; did you mean {close[0]}?" if close else f"; choose one of {', '.join(known)}"
 
 
 def refuse_unknown_option(arguments: Iterable[str], known: Sequence[str]) -> None:
-    """Ends the program as `ArgumentParser` does where an argument is an unknown option; for commands of Hydra's.
+    """Ends the program if an argument is an unknown option, as `ArgumentParser` does. For Hydra's commands.
 
     Raises:
         SystemExit: with status 2, after one line on stderr.
@@ -140,16 +142,16 @@ def refuse_unknown_option(arguments: Iterable[str], known: Sequence[str]) -> Non
 def command(
     error_status: int = FAILED, interrupted: str = "interrupted"
 ) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
-    """Makes a function a command: it ends with an exit status, and with one line on stderr where something is wrong.
+    """Makes a function a command: it returns an exit status, and prints one line on stderr if something is wrong.
 
     Args:
-        error_status: after a `LatentSyncError`.
-        interrupted: what is printed after Ctrl-C; `CONTINUES` where what was done is kept.
+        error_status: the status after a `LatentSyncError`.
+        interrupted: the line printed after Ctrl-C; `CONTINUES` for a command that keeps the finished work.
 
     Returns:
-        A decorator. The function's own status is kept (None is 0); the others are `error_status`, `FAILED` for a file
-        that cannot be read or written, `INTERRUPTED`, and `PIPE_CLOSED`, without a message, where nobody reads what
-        is printed. Other exceptions are defects and go through.
+        A decorator. The command returns the function's own status (None counts as 0), or one of these: `error_status`;
+        `FAILED` if a file cannot be read or written; `INTERRUPTED`; `PIPE_CLOSED`, without a message, if the reader of
+        the output closed the pipe. Other exceptions are defects and are not caught.
     """
 
     def decorated(function: Callable[..., int | None]) -> Callable[..., int]:
@@ -181,17 +183,19 @@ def _ended(line: str, status: int) -> int:
 def _sentence(error: OSError) -> str:
     if error.filename is None or error.strerror is None:
         return str(error)
-    return f"{error.filename} cannot be read or written ({error.strerror}); check the path, its rights and the disk"
+    return (
+        f"{error.filename} cannot be read or written ({error.strerror}); check the path, its permissions and the disk"
+    )
 
 
 def _is_stdout_closed() -> bool:
-    """Whether the reader of the standard output went away; if so, what is still to be printed goes nowhere."""
+    """Whether the reader of the standard output closed the pipe. If so, further output is discarded."""
     try:
         descriptor = sys.stdout.fileno()
-    except OSError:  # it is no file, as in a notebook
+    except OSError:  # it is not a file, for example in a notebook
         return False
     poll = select.poll()
-    poll.register(descriptor, 0)  # errors are reported whatever is asked
+    poll.register(descriptor, 0)  # with an empty mask, errors are still reported
     if not poll.poll(0):
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
@@ -203,7 +207,10 @@ def _is_stdout_closed() -> bool:
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tells `listener` what bars of this process show in the block: (stage, done, total), total 0 where unknown."""
+    """Within the block, calls `listener(stage, done, total)` for each step of this process's progress bars.
+
+    `total` is 0 where it is unknown.
+    """
     _listeners.append(listener)
     try:
         yield
@@ -217,11 +224,11 @@ def _tell(stage: str, done: int, total: int) -> None:
 
 
 class PairBar:
-    """A bar that shows the stage in hand: frames while aligning, steps while denoising.
+    """A progress bar of the current stage: it counts frames while aligning, and steps while denoising.
 
     Attributes:
-        stage: the one in hand; "read" before the first.
-        record: id of the record that is being made, once it is known.
+        stage: the current stage; "read" before the first.
+        record: id of the record in progress, once it is known.
     """
 
     def __init__(self, name: str) -> None:
@@ -237,7 +244,7 @@ class PairBar:
         self._bar.close()
 
     def say(self, stage: str) -> None:
-        """Shows a stage that has no units to count."""
+        """Shows a stage without a count."""
         self.stage = stage
         self._bar.set_description_str(f"{self._name}: {stage}")
         _tell(stage, 0, 0)

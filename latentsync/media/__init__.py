@@ -1,7 +1,8 @@
 """Video and sound files: frames at a constant rate, 16 kHz mono sound, and one encode with the sound as given.
 
-FFmpeg's libraries (PyAV) do the work inside this process. No program is started, so a path may hold any character.
-Reading is streamed, so memory does not depend on the length of the clip. This package knows nothing of faces or models.
+Everything goes through FFmpeg's libraries (PyAV) inside this process: no program is started, so a path may hold any
+character. Reading is streamed: memory does not depend on the length of the clip. This package does not know faces or
+models, and loads without torch.
 
 Conventions: frames are uint8 RGB `(h, w, 3)` as a player shows them: the file's rotation is applied and pixels are
 square. Sound is float32 mono, -1..1. Times are relative to the first frame of the video stream, or to the first audible

@@ -2,6 +2,6 @@
 
 Each module states its goal, conventions and units, has `validate()` for its inputs and one pure function per measure.
 `definitions` is the table of all measures, `families` computes them over the frames of a video, and `evaluate` collects
-the values. A value names the network and protocol that made it. If a measure has no meaning for an input, its value is
-missing, with a reason.
+the values. A value names the network and the protocol that made it. Where a measure has no meaning for an input, there
+is a reason and no number.
 """

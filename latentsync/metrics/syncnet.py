@@ -186,15 +186,15 @@ def clip_embeddings(
             f"{LEAST_FRAMES} ({LEAST_FRAMES * SAMPLES_PER_FRAME} samples, 0.24 s)"
         )
     device = next(network.parameters()).device
-    strips = _strips(islice(frames, sound_frames))
+    strips = strips_of(islice(frames, sound_frames))
     lips = torch.cat([network.embed_lips(_lip_windows(strip.to(device))).cpu() for strip in strips])
     columns = torch.from_numpy(mfcc(samples)).float()
     windows = columns.unfold(1, WINDOW_COLUMNS, COLUMNS_PER_FRAME).permute(1, 0, 2)[: len(lips), None]
     return lips, torch.cat([network.embed_audio(batch.to(device)).cpu() for batch in windows.split(BATCH_WINDOWS)])
 
 
-def _strips(frames: Iterable[Frame]) -> Iterator[UInt8[Tensor, "m 3 224 224"]]:
-    """The frames of up to 20 windows at a time, BGR, and one more, since the last window of a clip is not used.
+def strips_of(frames: Iterable[Frame]) -> Iterator[UInt8[Tensor, "m 3 224 224"]]:
+    """The frames of up to 20 windows at a time, BGR, and one more: a window that ends the clip is not used.
 
     The next strip begins with the last five frames again, so that no window is lost between two strips.
     """

@@ -158,7 +158,7 @@ class Painter:
     def paint(self, pose: Pose, expression: Expression, shape: MouthShape, noise_index: int = 0) -> Frame:
         """One frame. `noise_index` chooses the camera's noise."""
         geometry = mouth_geometry(self.identity, shape, expression.smile)
-        x, y = self._face_positions(pose)
+        x, y = self.face_positions(pose)
         frame = self._with_body(pose)
         skin_x, skin_y = self._skin_positions(x, y, geometry, expression)
         frame = _composite(frame, self._look_up(self._face, skin_x, skin_y))
@@ -185,7 +185,7 @@ class Painter:
             frame = cv2.GaussianBlur(frame, (0, 0), max(self.identity.softness / self.px_mm, 0.2))
         return frame
 
-    def _face_positions(self, pose: Pose) -> tuple[Field, Field]:
+    def face_positions(self, pose: Pose) -> tuple[Field, Field]:
         """Position on the face, in mm, that each pixel of the frame shows."""
         angle = np.deg2rad(-pose.roll)
         cos, sin = np.cos(angle) / pose.scale, np.sin(angle) / pose.scale
@@ -198,7 +198,7 @@ class Painter:
         return x - np.float32(yaw) * depth, y - np.float32(pitch) * depth
 
     def to_px(self, point_mm: tuple[float, float], pose: Pose) -> Float[np.ndarray, "2"]:
-        """Where in the frame a position on the face is seen, px: the inverse of `_face_positions`."""
+        """Where in the frame a position on the face is seen, px: the inverse of `face_positions`."""
         yaw, pitch = np.sin(np.deg2rad(pose.yaw)), np.sin(np.deg2rad(pose.pitch))
         seen = np.array(point_mm, float)
         for _ in range(4):  # depth is read where the point is seen: a fixed point, reached quickly

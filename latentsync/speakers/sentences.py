@@ -193,11 +193,6 @@ def fit_sentence(sentences: Sequence[str], voice: Voice, seconds: float, seed: i
     )
 
 
-def fit_random_sentence(voice: Voice, seconds: float, seed: int) -> str:
-    """Generated sentences that `voice` needs at least `seconds` to say; see `fit_random_speech`."""
-    return fit_random_speech(voice, seconds, seed)[0]
-
-
 def fit_random_speech(voice: Voice, seconds: float, seed: int) -> tuple[str, Speech]:
     """Generated sentences, drawn by `seed`, and the speech of at least `seconds` that `voice` makes of them.
 

@@ -1,9 +1,10 @@
 """Pretrained weights: which exist, where each comes from, and whether a file is the right one.
 
-This package knows nothing of the networks that use the weights. Its modules, each of which uses those before it:
+This package does not know the networks that use the weights. Its modules, each importing only those before it:
 `addresses` (as messages show them), `catalogue` (which weights exist), `folders` and `hashes` (files on this machine),
-`store` (finds and checks a weight), `carriers` and `hub` (download it), `sources` (locates or fetches it). Downloaded
-files are never installed, built, imported or executed.
+`store` (finds and checks a file), `carriers` and `hub` (download), `sources` (try one source after the other), `checks`
+and `table` (all weights at once). `tensors` reads a file and fills a network. Nothing that is downloaded is installed,
+built, imported or executed.
 """
 
 from latentsync.weights.catalogue import (
@@ -20,7 +21,7 @@ from latentsync.weights.catalogue import (
 from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
 from latentsync.weights.hashes import file_sha256, reread_sha256, state_dict_sha256
 from latentsync.weights.sources import fetch, is_offline, locate
-from latentsync.weights.store import Place, expected_sha256, find, is_right, places
+from latentsync.weights.store import Location, expected_sha256, find, is_right, locations
 
 __all__ = [
     "CATALOGUE",
@@ -28,8 +29,8 @@ __all__ = [
     "GROUPS",
     "Carrier",
     "HubFile",
+    "Location",
     "Member",
-    "Place",
     "WebFile",
     "WeightFile",
     "cache_dir",
@@ -41,7 +42,7 @@ __all__ = [
     "is_right",
     "known",
     "locate",
-    "places",
+    "locations",
     "reread_sha256",
     "size_text",
     "state_dict_sha256",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from latentsync.weights.catalogue import CATALOGUE, WeightFile
 from latentsync.weights.hashes import reread_sha256
-from latentsync.weights.store import expected_sha256, places
+from latentsync.weights.store import expected_sha256, locations
 
 
 class Check(NamedTuple):
@@ -17,8 +17,8 @@ class Check(NamedTuple):
 
 
 def checks() -> Iterator[Check]:
-    """Checks each file once."""
-    present = [(weight, place) for weight in CATALOGUE.values() for place in places(weight) if place.path.is_file()]
+    """Checks the files, each once; nothing where there is none."""
+    present = [(weight, place) for weight in CATALOGUE.values() for place in locations(weight) if place.path.is_file()]
     for weight, place in present:
         if not place.shared:
             yield _check_own(weight, place.path)

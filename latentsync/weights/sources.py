@@ -9,7 +9,7 @@ from latentsync.weights.addresses import shown
 from latentsync.weights.catalogue import Member, Source, WeightFile, known
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.progress import Progress, terminal_bar
-from latentsync.weights.store import expected_sha256, find, known_as, places
+from latentsync.weights.store import expected_sha256, find, known_as, locations
 
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "LATENTSYNC_OFFLINE")
 
@@ -93,13 +93,13 @@ def _bring(weight: WeightFile, source: Source, progress: Progress) -> None:
 
 
 def _not_here(weight: WeightFile) -> str:
-    looked = ", ".join(str(path) for path, _ in places(weight))
+    looked = ", ".join(str(path) for path, _ in locations(weight))
     return f"{weight.name} is not on this machine (looked for {looked})"
 
 
 def _not_taken(weight: WeightFile) -> str:
-    """Why a file under a name that several versions share is not this weight, and how to use it anyway."""
-    path = next((path for path, shared in places(weight) if shared and path.is_file()), None)
+    """Why a file under a name that several versions share is not this weight, and how to use it all the same."""
+    path = next((path for path, shared in locations(weight) if shared and path.is_file()), None)
     if path is None:
         return ""
     if (other := known_as(path)) is not None:

@@ -13,19 +13,19 @@ from latentsync.weights.hashes import remembered_sha256
 _SHA256 = re.compile(r"[0-9a-f]{64}\b")
 
 
-class Place(NamedTuple):
-    """A path where a weight may be; `shared` if other versions have the same name, so that the hash decides."""
+class Location(NamedTuple):
+    """A path where a weight may be; `shared` where other versions have the same name, so that the hash decides."""
 
     path: Path
     shared: bool
 
 
-def places(weight: WeightFile) -> list[Place]:
-    """The places where a weight is searched, in order."""
-    candidates = [Place(CHECKPOINTS_DIR / weight.name, shared=False)]
+def locations(weight: WeightFile) -> list[Location]:
+    """Where a weight is looked for, in order."""
+    candidates = [Location(CHECKPOINTS_DIR / weight.name, shared=False)]
     if weight.original_name:
-        candidates.append(Place(CHECKPOINTS_DIR / weight.original_name, shared=True))
-    return [*candidates, Place(cache_dir() / weight.name, shared=False)]
+        candidates.append(Location(CHECKPOINTS_DIR / weight.original_name, shared=True))
+    return [*candidates, Location(cache_dir() / weight.name, shared=False)]
 
 
 def _record_path(weight: WeightFile) -> Path:
@@ -75,7 +75,7 @@ def find(name: str) -> Path | None:
         WeightsError: a file under the weight's own name has another hash.
     """
     weight = known(name)
-    for path, shared in places(weight):
+    for path, shared in locations(weight):
         if not path.is_file() or (shared and expected_sha256(weight) is None):
             continue
         if is_right(path, weight):
@@ -94,5 +94,5 @@ def known_as(path: Path) -> WeightFile | None:
     Raises:
         WeightsError: it cannot be read.
     """
-    of_this_name = [one for one in CATALOGUE.values() if Place(path, shared=True) in places(one)]
+    of_this_name = [one for one in CATALOGUE.values() if Location(path, shared=True) in locations(one)]
     return next((one for one in of_this_name if expected_sha256(one) is not None and is_right(path, one)), None)

@@ -1,1 +1,1 @@
-"""Statistics over clips: intervals, tests, comparisons, calibration, Pareto front, preferences, conclusions."""
+"""Statistics over clips: intervals, tests, comparisons, calibration, the Pareto front, preferences, conclusions."""

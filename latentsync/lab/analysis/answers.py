@@ -1,4 +1,4 @@
-"""What a sweep answers: each setting against a baseline, the genders against each other, and the Pareto front."""
+"""Answers from a sweep: compares settings with a baseline and the genders with each other; finds the Pareto front."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from latentsync.lab.tables.tidy import require_columns, widen, with_distinct_nam
 
 @dataclass(frozen=True)
 class Answers:
-    """What a table of records says of one parameter.
+    """The results of a table of records for one parameter.
 
     Attributes:
         column: the parameter.
-        comparisons: of each setting with the baseline, a row a metric and setting, as `compare_all` gives them.
-        interactions: by metric, how the genders differ; empty where there are not both.
-        objectives: of the Pareto front: the metrics that have a better value, and seconds.
-        front: the settings that no other one beats in all objectives, as `pareto_front` gives them.
+        comparisons: each setting compared with the baseline, one row per metric and setting; see `compare_all`.
+        interactions: by metric, how the genders differ; empty without both genders.
+        objectives: the objectives of the Pareto front: metrics with a better direction, and seconds.
+        front: the settings with their means and whether they are on the front; see `pareto_front`.
     """
 
     column: str
@@ -42,7 +42,7 @@ class Answers:
 
     @property
     def text(self) -> str:
-        """All of it, for people."""
+        """All results as text."""
         parts = [comparison_text(self.comparisons, self.column)]
         for metric, interaction in self.interactions.items():
             parts.append("\n".join([f"women and men, {metric}:", *map(interaction_text, interaction)]))
@@ -51,12 +51,12 @@ class Answers:
 
 
 def answers(table: pd.DataFrame, baseline: str, column: str = "guidance_scale", metrics: Sequence[str] = ()) -> Answers:
-    """What a table says of a parameter; records are compared where all else that was swept agrees.
+    """The results of a table for one parameter. Compared records agree in all other swept parameters.
 
     Args:
-        table: wide, a row a record, as `tables.tidy.read_source` gives it.
-        baseline: the setting that the others are compared with, as a command line gives it.
-        metrics: none: the usual ones that the table has.
+        table: a wide table (one row per record) from `tables.tidy.read_source`.
+        baseline: the setting that the others are compared with, as text from a command line.
+        metrics: their names; if empty, the usual ones that the table has.
 
     Raises:
         OptionError: the table has no such column, setting or metric.
@@ -72,18 +72,18 @@ def answers(table: pd.DataFrame, baseline: str, column: str = "guidance_scale", 
 def compare(
     table: pd.DataFrame, column: str = "guidance_scale", *, baseline: Any, metrics: str | Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Compares every other setting of a column with a baseline over clips, in all metrics as one family of tests.
+    """Compares every other setting of a column with a baseline over clips. All metrics form one family of tests.
 
-    `compare(collect("runs", "NAME"), "guidance_scale", baseline=1.5)`. Records are compared where all else that was
-    swept agrees. The method: docs/statistics.md.
+    `compare(collect("runs", "NAME"), "guidance_scale", baseline=1.5)`. Compared records agree in all other swept
+    parameters. docs/statistics.md explains the method.
 
     Args:
-        table: as `latentsync.lab.collect` gives it, or wide, a row a record.
-        metrics: by name; none: the usual ones that the table has. Give all that are looked at: the correction for
-            several comparisons knows only these.
+        table: a table of `latentsync.lab.collect`, or a wide one (one row per record).
+        metrics: their names; if empty, the usual ones that the table has. Give all metrics that you look at, because
+            the correction for several comparisons counts only these.
 
     Returns:
-        One row a metric and setting: `metric`, `setting`, `baseline`, `difference`, `low`, `high` (95 %, BCa),
+        One row per metric and setting: `metric`, `setting`, `baseline`, `difference`, `low`, `high` (95 %, BCa),
         `student_low`, `student_high` (below 20 clips, else NaN), `p`, `p_holm`, `verdict` (in words), `clips`,
         `needed_clips`, `approximate`, `unpaired`. Differences are in the metric's unit.
 
@@ -91,7 +91,7 @@ def compare(
         OptionError: the table is empty, or has no such column, setting or metric.
     """
     if table.empty:
-        raise OptionError("the table is empty; collect the records of a sweep that has been run")
+        raise OptionError("the table is empty; collect the records of a finished sweep")
     table = widen(table)
     require_columns(table, "clip", "voice")
     table = with_distinct_names(table)
@@ -103,7 +103,7 @@ def compare(
 def _question(
     table: pd.DataFrame, column: str, baseline: Any, metrics: Sequence[str]
 ) -> tuple[Any, list[str], list[str]]:
-    """The baseline as the table has it, what else was swept, and the metrics."""
+    """The baseline with the table's type, the other swept parameters, and the metrics."""
     setting = setting_of(table, column, baseline) if isinstance(baseline, str) else baseline
     within = swept_beside(table, column)
     names = list(metrics) or [name for name in METRICS if name in table]

@@ -1,4 +1,4 @@
-"""Measures of sync on results beside those on the real clips, by gender and setting."""
+"""Compares measures of sync on results with those on the real clips, by gender and setting."""
 
 import pandas as pd
 
@@ -7,17 +7,17 @@ from latentsync.lab.records.labels import varied
 
 
 def calibrated(table: pd.DataFrame) -> pd.DataFrame:
-    """What measures of sync say of results beside what they say of the real clips, by gender and setting.
+    """Measures of sync on results and on the real clips, by gender and setting.
 
-    A measure may judge the voices of one gender higher than those of the other; the difference to the real clips of
-    that gender does not know of it. Seeds are averaged within a pair, intervals go over pairs.
+    A measure may give one gender's voices higher values. The difference to the real clips of the same gender removes
+    this bias. Seeds are averaged within a pair, and intervals are over pairs.
 
     Args:
-        table: as `collect_wide` gives it.
+        table: a table of `collect_wide`.
 
     Returns:
-        One row a gender, guidance_scale, num_inference_steps, whatever else of the sampler was varied, and metric:
-        `generated`, `real` and `minus_real` (means over the pairs that have all three), `low` and `high` (95 % of
+        One row per gender, guidance_scale, num_inference_steps, any other varied option, and metric: `generated`,
+        `real` and `minus_real` (means over the pairs that have all three), `low` and `high` (95 % interval of
         minus_real; NaN for a single pair), `pairs`, and `without` (pairs that lack one of the three).
     """
     cell = ["gender", "guidance_scale", "num_inference_steps", *varied(table)]

@@ -1,7 +1,7 @@
-"""What a sweep's table says of two settings: paired differences over clips, their tests, and verdicts in words.
+"""Compares two settings of a sweep's table: paired differences over clips, their tests, and verdicts in words.
 
-The unit is the clip. Two records are a pair where clip, voice and seed agree; their differences are averaged over the
-seeds of a voice, then over the voices of a clip, and intervals and tests see one value a clip.
+The unit is the clip. Two records are compared if clip, voice and seed agree. Their differences are averaged over the
+seeds of a voice, then over the voices of a clip, so that intervals and tests get one value per clip.
 """
 
 import math
@@ -35,10 +35,11 @@ from latentsync.lab.tables.tidy import require_columns
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A metric at one setting less the same at the baseline, over clips.
+    """A metric at one setting minus the same metric at the baseline, over clips.
 
-    `differing` clips have a difference other than 0; only those tell a sign-flip test anything. `unpaired` records
-    lack a partner or a value. `interval` is BCa, `student` stands beside it below 20 clips; None where there is none.
+    `differing` is the number of clips whose difference is not 0; a sign-flip test uses only these. `unpaired` is the
+    number of records without a partner or a value. `interval` is the BCa interval; `student` is Student's, given for
+    fewer than 20 clips. Each is None if it cannot be computed.
     """
 
     metric: str
@@ -55,22 +56,22 @@ class PairedDifference:
 
     @property
     def is_approximate(self) -> bool:
-        """Whether the clips are too few for a bootstrap interval to be taken at its word."""
+        """Whether there are too few clips for an exact bootstrap interval."""
         return self.clips < FEW
 
     def can_be_significant(self, comparisons: int) -> bool:
-        """Whether any data of so many clips could be significant among so many comparisons."""
+        """Whether any result of this many clips could reach significance after correcting for this many comparisons."""
         return self.differing > 0 and comparisons * 2.0 ** (1 - self.differing) <= ALPHA
 
     def verdict(self, p_holm: float | None, comparisons: int) -> str:
-        """What may be said, given Holm's p of as many comparisons."""
+        """The conclusion in words, given p after Holm's correction for this many comparisons."""
         if not self.clips:
-            return "nothing to compare: no clip has both settings"
+            return "no comparison: no clip has both settings"
         if not self.differing:
             return f"equal in {_clips(self.clips)}"
         if not self.can_be_significant(comparisons):
             return (
-                f"cannot be told: {self.differing} of {_clips(self.clips)} differ, and {_compared(comparisons)} "
+                f"too few clips: {self.differing} of {_clips(self.clips)} differ, and {_compared(comparisons)} "
                 f"{'needs' if comparisons == 1 else 'need'} at least {needed_clips(comparisons)}"
             )
         return _said(self.difference, self.interval, p_holm, _clips(self.clips), "higher", "lower")
@@ -80,8 +81,9 @@ class PairedDifference:
 class Interaction:
     """How much more a setting changes a metric in the first group of clips than in the second.
 
-    `clips` and `differences` are of the two groups, `difference` is the first less the second. `interval` is BCa,
-    `student` (Welch's) stands beside it where a group has fewer than 20 clips; None where there is none.
+    `clips` and `differences` have a value for each group; `difference` is the first minus the second. `interval` is
+    the BCa interval; `student` is Welch's, given if a group has fewer than 20 clips. Each is None if it cannot be
+    computed.
     """
 
     metric: str
@@ -99,23 +101,23 @@ class Interaction:
 
     @property
     def is_approximate(self) -> bool:
-        """Whether a group has too few clips for a bootstrap interval to be taken at its word."""
+        """Whether a group has too few clips for an exact bootstrap interval."""
         return min(self.clips) < FEW
 
     @property
     def can_be_significant(self) -> bool:
-        """Whether any data of so many clips could be significant among so many comparisons."""
+        """Whether any result of this many clips could reach significance after correcting for this many comparisons."""
         return self.p is not None and 2 * self.comparisons / math.comb(sum(self.clips), self.clips[0]) <= ALPHA
 
     @property
     def verdict(self) -> str:
-        """What may be said; p is multiplied by the number of comparisons."""
+        """The conclusion in words; p is multiplied by the number of comparisons."""
         first, second = self.groups
         counts = f"{self.clips[0]} and {self.clips[1]} clips"
         if not self.can_be_significant:
             needed = needed_clips_of_two(self.comparisons)
             verb = "needs" if self.comparisons == 1 else "need"
-            return f"cannot be told from {counts}: {_compared(self.comparisons)} {verb} about {needed} in each group"
+            return f"too few clips ({counts}): {_compared(self.comparisons)} {verb} about {needed} in each group"
         words = f"more in {first} than in {second}", f"less in {first} than in {second}"
         return _said(self.difference, self.interval, min(1.0, self.p * self.comparisons), counts, *words)
 
@@ -129,15 +131,15 @@ def _compared(number: int) -> str:
 
 
 def _said(difference: float, interval: Interval | None, p: float, counts: str, higher: str, lower: str) -> str:
-    """The words for a tested difference: its direction only where p allows it."""
+    """The words for a tested difference. They give its direction only if it is significant."""
     if p > ALPHA:
-        return f"no difference shown (p {p:.2g}, {counts})"
+        return f"no significant difference (p {p:.2g}, {counts})"
     reaches = interval is not None and interval[0] <= 0 <= interval[1]
-    return f"{higher if difference > 0 else lower} (p {p:.2g}, {counts})" + ("; the interval holds 0" * reaches)
+    return f"{higher if difference > 0 else lower} (p {p:.2g}, {counts})" + ("; the interval contains 0" * reaches)
 
 
 def per_clip(table: pd.DataFrame, columns: Sequence[str], within: Sequence[str] = ()) -> pd.DataFrame:
-    """Means of columns by clip and `within`: over the seeds of a voice first, then over voices."""
+    """Means of columns by clip and `within`: first over the seeds of a voice, then over voices."""
     return table.groupby([*within, "clip", "voice"])[list(columns)].mean().groupby([*within, "clip"]).mean()
 
 
@@ -145,16 +147,17 @@ def clip_differences(
     table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
     within: Sequence[str] = (), of_logs: bool = False,
 ) -> tuple[pd.Series, int]:  # fmt: skip
-    """A metric at one setting less that at another: a value a clip, and the number of records without a partner.
+    """A metric at one setting minus that at another: one value per clip, and the number of records without a partner.
 
     Args:
-        table: a row per record with `clip`, `voice`, `seed`, the metric and the column.
-        within: other swept columns in which a pair must agree; differences are averaged over them as over seeds.
-        of_logs: differences of natural logarithms: exp of one is a ratio. For metrics that are above 0 and skewed.
+        table: one row per record with `clip`, `voice`, `seed`, the metric and the column.
+        within: other swept columns in which compared records must agree; differences are averaged over them too.
+        of_logs: whether to take differences of natural logarithms, whose exp is a ratio. Use it for skewed metrics
+            above 0.
 
     Raises:
         OptionError: a column is missing, no record has a setting, two records have the same clip, voice, seed and
-            setting, or a logarithm is asked of a value that is not above 0.
+            setting, or `of_logs` is set and a value is not above 0.
     """
     key = ["clip", "voice", *within, "seed"]
     require_columns(table, *key, column, metric)
@@ -167,14 +170,14 @@ def clip_differences(
     part = table[table[column].isin([setting, baseline])]
     if number := int(part.duplicated([*key, column]).sum()):
         raise OptionError(
-            f"{number} records have the {', '.join(key)} and {column} of another; keep one setting of what else was "
-            "swept, or name it in `within`"
+            f"{number} records have the same {', '.join(key)} and {column} as another; keep one setting of the other "
+            "swept parameters, or name these in `within`"
         )
     wide = part.pivot(index=key, columns=column, values=metric).astype(float)
     wide = wide[np.isfinite(wide).all(axis=1)]
     if of_logs:
         if not (wide > 0).all(axis=None):
-            raise OptionError(f"{metric} is {wide.min(axis=None):g} in a record; logarithms want values above 0")
+            raise OptionError(f"{metric} is {wide.min(axis=None):g} in a record; logarithms need values above 0")
         wide = np.log(wide)
     differences = (wide[setting] - wide[baseline]).rename(metric).reset_index()
     return per_clip(differences, [metric])[metric], len(part) - 2 * len(wide)
@@ -186,7 +189,7 @@ def paired_difference(
 ) -> PairedDifference:  # fmt: skip
     """The difference of a metric between two settings over clips, with its interval and its sign-flip p.
 
-    Args and raises as `clip_differences`; p is raw, `comparisons` only sees to enough draws for so many.
+    Arguments and errors as for `clip_differences`. p is not corrected; `comparisons` only sets the number of draws.
     """
     differences, unpaired = clip_differences(table, metric, column, setting, baseline, within, of_logs)
     values = differences.to_numpy()
@@ -207,13 +210,13 @@ def paired_difference(
 
 
 def as_presets(table: pd.DataFrame, presets: Sequence[Preset]) -> pd.DataFrame:
-    """The records of a wide table over guidance that presets would have made, once for each preset that asks for them.
+    """The records, from a wide table over guidance, that presets would have made; once for each such preset.
 
     Returns:
         The table with `preset` set to the preset's name.
 
     Raises:
-        OptionError: a gender of the table has no record with the guidance that a preset asks for.
+        OptionError: a gender of the table has no record with the guidance of a preset.
     """
     require_columns(table, "gender", "guidance_scale")
     parts = []
@@ -224,7 +227,7 @@ def as_presets(table: pd.DataFrame, presets: Sequence[Preset]) -> pd.DataFrame:
             if part.empty:
                 there = ", ".join(f"{value:g}" for value in sorted(records["guidance_scale"].unique()))
                 raise OptionError(
-                    f"preset {preset.name} asks for guidance {wanted:g} of {gender} clips; there is {there}"
+                    f"preset {preset.name} needs guidance {wanted:g} for {gender} clips; the table has {there}"
                 )
             parts.append(part.assign(preset=preset.name))
     return pd.concat(parts, ignore_index=True)
@@ -234,20 +237,22 @@ def compare_all(
     table: pd.DataFrame, metric: str | Sequence[str], column: str, baseline: Any,
     within: Sequence[str] = (), of_logs: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Every other setting of a column against the baseline, in one metric or several, as one family of comparisons.
+    """Compares every other setting of a column with the baseline, in one or several metrics, as one family of tests.
 
-    Args and raises as `clip_differences`. Give all metrics that are looked at: Holm's correction knows only these.
+    Arguments and errors as for `clip_differences`. Give all metrics that you look at, because Holm's correction counts
+    only these.
 
     Returns:
-        One row a metric and setting: `metric`, `setting`, `baseline`, `difference`, `low`, `high` (BCa), `student_low`,
-        `student_high` (below 20 clips, else NaN), `p`, `p_holm`, `verdict`, `clips`, `needed_clips` (the fewest with
-        which so many comparisons can show anything; not what a small effect needs), `approximate`, `unpaired`.
+        One row per metric and setting: `metric`, `setting`, `baseline`, `difference`, `low`, `high` (BCa),
+        `student_low`, `student_high` (below 20 clips, else NaN), `p`, `p_holm`, `verdict`, `clips`, `needed_clips` (the
+        fewest clips with which this many comparisons can be significant at all; a small effect needs more),
+        `approximate`, `unpaired`.
     """
     metrics = [metric] if isinstance(metric, str) else list(metric)
     require_columns(table, column)
     settings = [value for value in sorted(table[column].dropna().unique()) if value != baseline]
     if not settings:
-        raise OptionError(f"{column} has no value but {baseline}; compare a sweep of two settings or more")
+        raise OptionError(f"{column} has only the value {baseline}; compare a sweep over at least two settings")
     number = len(metrics) * len(settings)
     comparisons = [
         paired_difference(table, name, column, value, baseline, within, of_logs, number)
@@ -280,22 +285,22 @@ def gender_interaction(
     table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
     groups: tuple[str, str] = SPEAKER_GENDERS, within: Sequence[str] = (), comparisons: int = 1,
 ) -> Interaction:  # fmt: skip
-    """Whether a setting changes a metric more for one gender than for the other; clips of the two are independent.
+    """Whether a setting changes a metric more for one gender than for the other. The clips of both are independent.
 
-    Give sync as NAME_minus_real, since a measure of sync may judge the voices of one gender higher. p is by exchanged
-    labels, with Welch's t.
+    For sync use NAME_minus_real, because a measure of sync may give one gender's voices higher values. p comes from
+    exchanging the labels, with Welch's t as the statistic.
 
     Raises:
-        OptionError: as `clip_differences`; a group has no clip with both settings, or a clip is in both groups.
+        OptionError: as for `clip_differences`; or a group has no clip with both settings, or a clip is in both groups.
     """
     require_columns(table, "gender")
     parts = [table[table["gender"] == group] for group in groups]
     if shared := set(parts[0]["clip"]) & set(parts[1]["clip"]):
-        raise OptionError(f"{', '.join(sorted(shared))} has records of both genders; give each clip one")
+        raise OptionError(f"{', '.join(sorted(shared))} has records of both genders; give each clip one gender")
     samples = [clip_differences(part, metric, column, setting, baseline, within)[0].to_numpy() for part in parts]
     first, second = samples
     if not (len(first) and len(second)):
-        raise OptionError(f"{len(first)} and {len(second)} clips of {groups} have both settings; each needs one")
+        raise OptionError(f"{len(first)} and {len(second)} clips of {groups} have both settings; each group needs one")
     is_tested = min(len(first), len(second)) > 1
     student = None
     if is_tested and min(len(first), len(second)) < FEW and (np.ptp(first) or np.ptp(second)):
@@ -319,7 +324,7 @@ def gender_interaction(
 
 
 def _p_of_two(first: np.ndarray, second: np.ndarray, comparisons: int) -> float:
-    """1 where all values are equal: what their rounding differs by is no difference."""
+    """p of exchanged labels; 1 if all values are equal up to rounding."""
     both = np.concatenate([first, second])
     if np.ptp(both) <= 1e-12 * np.abs(both).max():
         return 1.0

@@ -1,4 +1,4 @@
-"""Comparisons in words and as tables: differences, verdicts, interactions, the Pareto front."""
+"""Comparisons as text and as tables: differences, verdicts, interactions, the Pareto front."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import Interaction, clip_differences, gender_interaction
-from latentsync.lab.analysis.intervals import ALPHA, detectable_difference
+from latentsync.lab.analysis.intervals import ALPHA, detectable_difference, interval_text
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
@@ -18,18 +18,18 @@ SETTINGS = ("guidance_scale", "num_inference_steps")
 
 
 def swept_beside(table: pd.DataFrame, column: str) -> list[str]:
-    """The other parameters that were swept: two records are compared where they agree in these."""
+    """The other swept parameters; compared records must agree in these."""
     swept = [name for name in SETTINGS if table[name].nunique() > 1]
-    if column == "preset":  # which is a guidance_scale for each gender
+    if column == "preset":  # a preset is a guidance_scale for each gender
         swept = [name for name in swept if name != "guidance_scale"]
     return [name for name in (*swept, *varied(table)) if name != column]
 
 
 def setting_of(table: pd.DataFrame, column: str, text: str) -> float | str:
-    """A setting as the table has it.
+    """A setting with the type of the table's column.
 
     Raises:
-        OptionError: the table has no such column, or the column holds numbers and this is none.
+        OptionError: the table has no such column, or the column has numbers and the text is not a number.
     """
     require_columns(table, column)
     if not pd.api.types.is_numeric_dtype(table[column]):
@@ -38,11 +38,11 @@ def setting_of(table: pd.DataFrame, column: str, text: str) -> float | str:
         return table[column].dtype.type(text).item()
     except ValueError:
         there = ", ".join(f"{value:g}" for value in sorted(table[column].unique()))
-        raise OptionError(f"{column}={text} is no number; choose one of {there}") from None
+        raise OptionError(f"{column}={text} is not a number; choose one of {there}") from None
 
 
 def interactions(table: pd.DataFrame, metric: str, column: str, baseline, within: list[str]) -> list[Interaction]:
-    """Whether each other setting does more for one gender; none where only one gender has the baseline."""
+    """Whether each other setting changes more for one gender; empty if only one gender has the baseline."""
     if column == "preset" or any(table.loc[table["gender"] == gender].empty for gender in SPEAKER_GENDERS):
         return []
     others = [value for value in sorted(table[column].unique()) if value != baseline]
@@ -51,21 +51,22 @@ def interactions(table: pd.DataFrame, metric: str, column: str, baseline, within
 
 
 def has_direction(metric: str) -> bool:
-    """Whether one value of a measure is better than another; measures of change have no better."""
+    """Whether a metric has a better direction; measures of change have none."""
     return base_name(metric) in DEFINITIONS and direction_of(metric) != "none"
 
 
 def comparison_frame(comparisons: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The comparisons as a table for people, all of it text; * marks intervals that are approximate."""
+    """The comparisons as a table of text; * marks approximate intervals."""
     return pd.DataFrame(
         {
             "metric": comparisons["metric"],
-            column: [f"{a} less {b}" for a, b in zip(comparisons["setting"], comparisons["baseline"], strict=True)],
+            column: [f"{a} minus {b}" for a, b in zip(comparisons["setting"], comparisons["baseline"], strict=True)],
             "difference": comparisons["difference"].map("{:+.4f}".format),
             "95 %": [
-                _interval(row.low, row.high) + ("*" if row.approximate else "") for row in comparisons.itertuples()
+                interval_text((row.low, row.high)) + ("*" if row.approximate else "")
+                for row in comparisons.itertuples()
             ],
-            "Student's t": [_interval(row.student_low, row.student_high) for row in comparisons.itertuples()],
+            "Student's t": [interval_text((row.student_low, row.student_high)) for row in comparisons.itertuples()],
             "p (Holm)": comparisons["p_holm"].map("{:.3g}".format),
             "verdict": comparisons["verdict"],
         }
@@ -73,24 +74,21 @@ def comparison_frame(comparisons: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def comparison_text(comparisons: pd.DataFrame, column: str) -> str:
-    """`comparison_frame` with a note, as text."""
+    """`comparison_frame` as text, with a note."""
     note = "\n* approximate: fewer than 20 clips" if comparisons["approximate"].any() else ""
     return comparison_frame(comparisons, column).to_string(index=False) + note
 
 
-def _interval(low: float, high: float) -> str:
-    return "-" if pd.isna(low) else f"{low:+.4f} .. {high:+.4f}"
-
-
 def conclusion(row: Any) -> str:
-    """One sentence for a row of `compare_all`: better or worse where the test shows it and the metric has a better.
+    """One sentence for a row of `compare_all`. It says better or worse if the difference is significant and the metric
+    has a better direction.
 
     Args:
-        row: as `DataFrame.itertuples` gives it.
+        row: a row of `DataFrame.itertuples`.
     """
-    what = f"{row.setting} less {row.baseline}, {row.metric.replace('_', ' ')}: {row.difference:+.4f}"
+    what = f"{row.setting} minus {row.baseline}, {row.metric.replace('_', ' ')}: {row.difference:+.4f}"
     if not row.p_holm <= ALPHA:
-        return f"{what}; nothing is shown ({row.verdict})"
+        return f"{what}; no conclusion ({row.verdict})"
     way = direction_of(row.metric) if base_name(row.metric) in DEFINITIONS else "none"
     if way not in ("higher", "lower"):
         return f"{what}; {row.verdict}"
@@ -100,14 +98,14 @@ def conclusion(row: Any) -> str:
 def power_frame(
     table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: Any, within: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """What each comparison with the baseline found, beside the least that it could have found.
+    """The difference of each setting from the baseline, and the smallest difference that the test could detect.
 
-    Arguments and errors as of `comparisons.clip_differences`.
+    Arguments and errors as for `comparisons.clip_differences`.
 
     Returns:
-        One row a metric and setting: `metric`, the column ("a less b"), `clips`, `difference`, and `detectable`: the
-        true difference that is found in 80 % of samples (see `intervals.detectable_difference`; NaN where clips are
-        too few or do not differ). As many comparisons as there are rows are corrected for.
+        One row per metric and setting: `metric`, the column ("a minus b"), `clips`, `difference`, and `detectable`: the
+        true difference that is detected in 80 % of samples (see `intervals.detectable_difference`; NaN if there are
+        too few clips or they do not differ). It is corrected for as many comparisons as there are rows.
     """
     settings = [value for value in sorted(table[column].dropna().unique()) if value != baseline]
     rows = []
@@ -115,7 +113,7 @@ def power_frame(
         for setting in settings:
             values, _ = clip_differences(table, metric, column, setting, baseline, within)
             least = detectable_difference(values, len(metrics) * len(settings))
-            rows.append((metric, f"{setting} less {baseline}", len(values), values.mean(), least))
+            rows.append((metric, f"{setting} minus {baseline}", len(values), values.mean(), least))
     frame = pd.DataFrame(rows, columns=["metric", column, "clips", "difference", "detectable"])
     return frame.astype({"detectable": float})
 
@@ -126,23 +124,23 @@ def interaction_text(interaction: Interaction) -> str:
     interval = (
         ""
         if interaction.interval is None
-        else f" ({_interval(*interaction.interval)}{'*' * interaction.is_approximate})"
+        else f" ({interval_text(interaction.interval)}{'*' * interaction.is_approximate})"
     )
     return (
-        f"{interaction.setting} less {interaction.baseline}: {first} {interaction.differences[0]:+.4f}, {second} "
+        f"{interaction.setting} minus {interaction.baseline}: {first} {interaction.differences[0]:+.4f}, {second} "
         f"{interaction.differences[1]:+.4f}, {interaction.difference:+.4f} apart{interval}: {interaction.verdict}"
     )
 
 
 def interaction_frame(comparisons: Sequence[Interaction]) -> pd.DataFrame:
-    """Interactions as a table for people, all of it text."""
+    """Interactions as a table of text."""
     return pd.DataFrame(
         {
             "metric": one.metric,
-            one.column: f"{one.setting} less {one.baseline}",
+            one.column: f"{one.setting} minus {one.baseline}",
             **{group: f"{difference:+.4f}" for group, difference in zip(one.groups, one.differences, strict=True)},
             "apart": f"{one.difference:+.4f}",
-            "95 %": "-" if one.interval is None else _interval(*one.interval) + "*" * one.is_approximate,
+            "95 %": interval_text(one.interval) + "*" * (one.interval is not None and one.is_approximate),
             "verdict": one.verdict,
         }
         for one in comparisons
@@ -150,6 +148,6 @@ def interaction_frame(comparisons: Sequence[Interaction]) -> pd.DataFrame:
 
 
 def front_text(front: pd.DataFrame) -> str:
-    """The settings that no other one beats in all objectives, and how sure that is."""
+    """The settings with their means, whether each is on the Pareto front, and in which share of draws it is."""
     table = front.rename(columns={"on_front": "on the front", "share": "share of draws"})
     return table.drop(columns=["clips", "without", "approximate"]).to_string(index=False, float_format="{:.4g}".format)

@@ -1,6 +1,6 @@
-"""Intervals of means, shares, ratios and differences over clips, and tests of them: 95 % unless told otherwise.
+"""Intervals of means, shares, ratios and differences over clips, and tests of differences. Intervals are 95 % ones.
 
-Arrays in, numbers out. What is done with the table of a sweep stands in `comparisons.py`.
+The functions take arrays and return numbers. `comparisons.py` applies them to the table of a sweep.
 """
 
 import math
@@ -11,12 +11,24 @@ from scipy import optimize, stats
 
 LEVEL = 0.95
 ALPHA = 0.05
-DRAWS = 10_000  # of the bootstrap and of the tests
-FEW = 20  # clips below which a bootstrap interval is only approximate
-POWER = 0.8  # of a test that finds what it looks for, as is usual
-BLOCK = 12_000_000  # drawn values held at once: 96 MB
+DRAWS = 10_000  # of a bootstrap and of a test
+FEW = 20  # with fewer clips a bootstrap interval is only approximate
+POWER = 0.8  # the usual power: the probability that a test detects an existing effect
+BLOCK = 12_000_000  # most drawn values in memory: 96 MB
 
 Interval = tuple[float, float]
+
+
+def interval_text(interval: Interval | None, form: str = "+.4f", none: str = "-") -> str:
+    """An interval for people, "-0.0049 .. +0.0043".
+
+    Args:
+        form: the format of each number.
+        none: what stands where there is no interval.
+    """
+    if interval is None or math.isnan(interval[0]):
+        return none
+    return f"{interval[0]:{form}} .. {interval[1]:{form}}"
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
@@ -29,7 +41,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
 
 
 def share_interval(share: float, number: int) -> Interval:
-    """Wilson's interval of a share of so many independent trials."""
+    """Wilson's interval of a share of `number` independent trials."""
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
     centre = (share + z * z / (2 * number)) / (1 + z * z / number)
     reach = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
@@ -37,13 +49,13 @@ def share_interval(share: float, number: int) -> Interval:
 
 
 def ratio_interval(upper: Sequence[float], lower: Sequence[float]) -> Interval | None:
-    """Percentile bootstrap of mean(upper) / mean(lower), drawn in pairs by a fixed seed.
+    """Percentile bootstrap interval of mean(upper) / mean(lower). Pairs are drawn, with a fixed seed.
 
-    None for fewer than two pairs, or where a drawn mean of `lower` is not above 0.
+    None for fewer than two pairs, or if a drawn mean of `lower` is not above 0.
     """
     upper, lower = np.asarray(upper, np.float64), np.asarray(lower, np.float64)
     if upper.shape != lower.shape:
-        raise ValueError(f"{upper.shape} and {lower.shape} values are no pairs; give as many of one as of the other")
+        raise ValueError(f"{upper.shape} and {lower.shape} values do not form pairs; give the same number of both")
     if len(upper) < 2:
         return None
     drawn = np.random.default_rng(0).integers(len(upper), size=(DRAWS, len(upper)))
@@ -60,13 +72,15 @@ def difference_interval(after: Sequence[float], before: Sequence[float]) -> Inte
 
 
 def bca_intervals(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Bootstrap intervals of means, bias-corrected and accelerated, each row of (rows, n) by the same drawn indices.
+    """Bias-corrected and accelerated bootstrap intervals of the mean of each row of (rows, n). All rows use the same
+    drawn indices.
 
-    A bootstrap of n values is too narrow by the (n - 1) / n of its variance and by taking the normal for Student's
-    distribution; the level is raised by both (Hesterberg, The American Statistician 69, 2015: expanded percentiles).
+    A bootstrap of n values is too narrow for two reasons: its variance is short by (n - 1) / n, and it takes the normal
+    instead of Student's distribution. The level is raised for both (Hesterberg, The American Statistician 69, 2015:
+    expanded percentiles).
 
     Returns:
-        (rows, 2): low and high; NaN where n < 2 or all values of a row are equal, as nothing can be drawn then.
+        (rows, 2): low and high; NaN if n < 2 or all values of a row are equal.
     """
     values = np.asarray(values, np.float64)
     number = values.shape[1]
@@ -82,9 +96,9 @@ def bca_intervals(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.n
 
 
 def bca_interval_of_two(first: Sequence[float], second: Sequence[float], draws: int = DRAWS) -> Interval | None:
-    """The same of mean(first) - mean(second), two independent samples; its level is raised as the smaller one asks.
+    """The BCa interval of mean(first) - mean(second) for independent samples; the smaller one decides the raised level.
 
-    None where a sample has fewer than two values or all values of each are equal.
+    None if a sample has fewer than two values, or if all values of each sample are equal.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
@@ -96,7 +110,7 @@ def bca_interval_of_two(first: Sequence[float], second: Sequence[float], draws: 
 
 def _bca(samples: tuple[np.ndarray, ...], statistic, number: int, draws: int, seed: int) -> np.ndarray:
     reach = math.sqrt(number / (number - 1)) * stats.t.ppf((1 + LEVEL) / 2, number - 1)
-    level = min(1 - 2 * stats.norm.sf(reach), 1 - 2 / draws)  # beyond the last draw is no quantile
+    level = min(1 - 2 * stats.norm.sf(reach), 1 - 2 / draws)  # there is no quantile beyond the last draw
     result = stats.bootstrap(
         samples, statistic, n_resamples=draws, vectorized=True, axis=-1, confidence_level=level, method="BCa",
         random_state=np.random.default_rng(seed),
@@ -105,11 +119,11 @@ def _bca(samples: tuple[np.ndarray, ...], statistic, number: int, draws: int, se
 
 
 def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Two-sided p of the mean of each row of (rows, n) differences, were the sign of each as likely + as -.
+    """Two-sided p of the mean of each row of (rows, n) differences, if each sign were + or - with equal probability.
 
-    All 2 ** n signs are tried where they are no more than `draws`, so p is exact; else `draws` signs are drawn by the
-    seed, and the signs as found are counted among them. NaN for no values. `scipy.stats.permutation_test` gives the
-    same in 20 times the time.
+    If there are at most `draws` combinations of signs (2 ** n), all are tried and p is exact. Else `draws` combinations
+    are drawn with the seed, and the observed one is counted with them. NaN without values.
+    `scipy.stats.permutation_test` gives the same result in 20 times the time.
     """
     values = np.asarray(values, np.float64)
     number = values.shape[1]
@@ -124,7 +138,7 @@ def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.nda
     size = max(1, BLOCK // len(signs))
     for start in range(0, len(values), size):
         rows = values[start : start + size]
-        least = np.abs(rows.sum(axis=1)) - 1e-12 * np.abs(rows).sum(axis=1)  # equal but for rounding is equal
+        least = np.abs(rows.sum(axis=1)) - 1e-12 * np.abs(rows).sum(axis=1)  # ties up to rounding count
         sums[start : start + size] = (np.abs(signs @ rows.T) >= least).sum(axis=0)
     return sums / len(signs) if is_exact else (sums + 1) / (draws + 1)
 
@@ -132,8 +146,9 @@ def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.nda
 def label_p(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Two-sided p of the difference of means of two independent samples, (..., n) and (..., k), by exchanging labels.
 
-    The statistic is the size of Welch's t, so that unequal spreads hardly pass for unequal means (Chung and Romano,
-    Annals of Statistics 41, 2013). Exact where there are no more than `draws` labellings, else drawn by the seed.
+    The statistic is the absolute value of Welch's t, so that unequal variances are rarely mistaken for unequal means
+    (Chung and Romano, Annals of Statistics 41, 2013). p is exact for at most `draws` labellings; else labellings are
+    drawn with the seed.
     """
     answer = stats.permutation_test(
         (np.asarray(first, np.float64), np.asarray(second, np.float64)), _welch_size, permutation_type="independent",
@@ -149,7 +164,7 @@ def _welch_size(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p of the m comparisons along the last axis; NaN stays so and counts as a comparison."""
+    """Holm's adjusted p of the m comparisons along the last axis. NaN stays NaN and counts as a comparison."""
     p = np.asarray(p, np.float64)
     order = np.argsort(p, axis=-1)  # NaN last
     scaled = np.take_along_axis(p, order, -1) * np.arange(p.shape[-1], 0, -1)
@@ -159,17 +174,17 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def draws_for(comparisons: int) -> int:
-    """How many draws a test needs for its least p, of so many comparisons, to be a twentieth of what is significant."""
+    """Draws needed so that the smallest possible p is 1/20 of the significance level after correction."""
     return max(DRAWS, math.ceil(20 * comparisons / ALPHA))
 
 
 def needed_clips(comparisons: int) -> int:
-    """The fewest clips whose least sign-flip p, 2 ** (1 - n), is significant among so many comparisons."""
+    """The fewest clips whose smallest possible sign-flip p, 2 ** (1 - n), is significant after correction."""
     return 1 + math.ceil(math.log2(comparisons / ALPHA))
 
 
 def needed_clips_of_two(comparisons: int) -> int:
-    """The fewest clips in each of two groups whose least p of exchanged labels is significant."""
+    """The fewest clips in each of two groups whose smallest possible p of exchanged labels is significant."""
     number = 2
     while 2 * comparisons / math.comb(2 * number, number) > ALPHA:
         number += 1
@@ -177,16 +192,17 @@ def needed_clips_of_two(comparisons: int) -> int:
 
 
 def detectable_difference(values: Sequence[float], comparisons: int = 1) -> float | None:
-    """The mean that a t test finds in 80 % of samples with as many values, as spread out as these.
+    """The true mean that a t test detects in 80 % of samples of the same size and spread as these values.
 
-    A test that shows nothing rules out no effect below this size. Cohen, Statistical Power Analysis, 1988, section 2.3.
+    A test without a significant result does not rule out a smaller effect. Cohen, Statistical Power Analysis, 1988,
+    section 2.3.
 
     Args:
-        values: one difference a clip.
-        comparisons: of a family; each is tested at 5 % over their number (Bonferroni).
+        values: one difference per clip.
+        comparisons: their number in the family; each is tested at 5 % divided by this number (Bonferroni).
 
     Returns:
-        Above 0, in the unit of the values; None for fewer than two values, or for equal ones.
+        A value above 0, in the unit of the values; None for fewer than two values, or if all are equal.
     """
     values = np.asarray(values, np.float64)
     if len(values) < 2 or not np.ptp(values):
@@ -195,7 +211,7 @@ def detectable_difference(values: Sequence[float], comparisons: int = 1) -> floa
 
 
 def detectable_difference_of_two(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> float | None:
-    """The same of mean(first) - mean(second), two independent samples, by Welch's t test."""
+    """The detectable difference of mean(first) - mean(second) for two independent samples, with Welch's t test."""
     samples = [np.asarray(values, np.float64) for values in (first, second)]
     if min(map(len, samples)) < 2 or not any(map(np.ptp, samples)):
         return None
@@ -205,10 +221,10 @@ def detectable_difference_of_two(first: Sequence[float], second: Sequence[float]
 
 
 def _detectable(error: float, freedom: float, comparisons: int) -> float:
-    """The effect that a two-sided t test finds with a probability of `POWER`, given its standard error."""
+    """The effect that a two-sided t test detects with probability `POWER`, given its standard error."""
     edge = float(stats.t.ppf(1 - ALPHA / comparisons / 2, freedom))
 
-    def lacking(effect: float) -> float:  # the other tail adds nothing where the power is this high
+    def lacking(effect: float) -> float:  # at this power the other tail adds nothing
         return float(stats.nct.sf(edge, freedom, effect)) - POWER
 
     return error * float(optimize.brentq(lacking, 0.0, 2 * edge + 5))

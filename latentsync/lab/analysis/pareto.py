@@ -1,4 +1,4 @@
-"""Which settings no other setting beats in every objective at once, and how sure that is over clips."""
+"""The Pareto front: the settings that no other setting dominates, with their share of bootstrap samples over clips."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,10 @@ COSTS = {"higher": np.negative, "lower": np.positive, "zero": np.abs, "one": lam
 
 
 def on_front(costs: np.ndarray) -> np.ndarray:
-    """Which settings of (..., settings, objectives) costs no other one dominates: nowhere above and somewhere below."""
+    """Which settings are on the front, (..., settings), given costs (..., settings, objectives).
+
+    A setting is dominated if another one costs less in some objective and not more in any.
+    """
     one, other = costs[..., :, None, :], costs[..., None, :, :]
     return ~((other <= one).all(axis=-1) & (other < one).any(axis=-1)).any(axis=-1)
 
@@ -23,21 +26,22 @@ def on_front(costs: np.ndarray) -> np.ndarray:
 def pareto_front(
     table: pd.DataFrame, columns: Sequence[str], objectives: Sequence[str] | Mapping[str, str], draws: int = DRAWS
 ) -> pd.DataFrame:
-    """The Pareto front of settings, e.g. by sync, fidelity and seconds, with its share over drawn clips.
+    """The Pareto front of settings, e.g. by sync, fidelity and seconds.
 
-    Means go over the clips that have every setting and objective, so that all settings are seen on the same clips. In
-    each draw of the bootstrap the same clips are drawn for all.
+    Means are over the clips that have every setting and objective, so that all settings are compared on the same clips.
+    Each bootstrap sample draws the same clips for all settings.
 
     Args:
-        table: a row per record with `clip`, `voice`, the columns and the objectives. Seconds of different machines
-            do not compare.
-        columns: what makes a setting, e.g. guidance_scale and num_inference_steps.
-        objectives: columns, or columns with the direction that is better: higher, lower, zero or one. Without it a
-            metric has its own, `seconds` lower.
+        table: one row per record with `clip`, `voice`, the columns and the objectives. Seconds from different
+            machines cannot be compared.
+        columns: the columns that make a setting, e.g. guidance_scale and num_inference_steps.
+        objectives: columns, or columns with their better direction: higher, lower, zero or one. By default a metric
+            has its own direction, and `seconds` is lower.
 
     Returns:
-        One row a setting: the columns, the mean of each objective, `on_front`, `share` of the draws in which it is on
-        the front (NaN for a single clip), `clips`, `without` (clips left out), `approximate` (below 20 clips).
+        One row per setting: the columns, the mean of each objective, `on_front`, `share` (the share of bootstrap
+        samples in which it is on the front; NaN for a single clip), `clips`, `without` (clips left out),
+        `approximate` (below 20 clips).
 
     Raises:
         OptionError: a column is missing, an objective has no direction, or no clip has every setting and objective.
@@ -45,7 +49,7 @@ def pareto_front(
     if not isinstance(objectives, Mapping):
         objectives = {name: "lower" if name == "seconds" else direction_of(name) for name in objectives}
     if wrong := [f"{name} ({way})" for name, way in objectives.items() if way not in COSTS]:
-        raise OptionError(f"{', '.join(wrong)} cannot be better or worse; give one of {', '.join(COSTS)}")
+        raise OptionError(f"{', '.join(wrong)} is not a direction; give one of {', '.join(COSTS)}")
     names = list(objectives)
     require_columns(table, "clip", "voice", *columns, *names)
     means = per_clip(table, names, columns)
@@ -74,7 +78,7 @@ def _costs(means: np.ndarray, objectives: Mapping[str, str]) -> np.ndarray:
 
 
 def _shares(values: np.ndarray, objectives: Mapping[str, str], draws: int) -> np.ndarray:
-    """The share of draws in which each setting of (clips, settings, objectives) is on the front."""
+    """The share of bootstrap samples in which each setting is on the front; values: (clips, settings, objectives)."""
     clips, settings, number = values.shape
     generator = np.random.default_rng(0)
     size = max(1, BLOCK // (settings * max(clips, settings) * number))

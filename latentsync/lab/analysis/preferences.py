@@ -1,8 +1,8 @@
-"""Votes between two settings each -> strengths by the Bradley-Terry model, with intervals, and their figure.
+"""Fits the Bradley-Terry model to votes between two settings: the strength of each setting, with intervals.
 
 Setting i is preferred to j with probability 1 / (1 + exp(s_j - s_i)) (Bradley and Terry, Biometrika 39, 1952). A vote
-for neither counts as half a vote for each, so that a probability is a share of votes; Davidson's model (JASA 65, 1970)
-would spend a parameter on how often raters cannot decide, which says nothing of the settings' order.
+for neither counts as half a vote for each, so that a probability is a share of votes. Davidson's model (JASA 65, 1970)
+would add a parameter for how often raters cannot decide, which does not change the order of the settings.
 """
 
 import math
@@ -20,32 +20,34 @@ LEFT, RIGHT, NEITHER = "left", "right", "neither"
 VOTES = (LEFT, RIGHT, NEITHER)
 NEEDS = ("rater", "clip", "by", "left", "right", "vote")
 DRAWS = 2000
-LEAST_CLIPS, LEAST_RATERS = 10, 5  # that are drawn anew in a bootstrap
+LEAST_CLIPS, LEAST_RATERS = 10, 5  # fewest that a bootstrap resamples
 MAX_STEP, ITERATIONS = 1.0, 60  # of Newton's method
 
 
 def fit(votes: pd.DataFrame, baseline: float | str | None = None, prior: float = 0.0) -> pd.DataFrame:
-    """Strengths of the settings that were voted on.
+    """The strengths of the settings in a table of votes.
 
-    Intervals of 95 %: a percentile bootstrap that draws clips anew, and raters as well where there are at least 5
-    (crossed: Owen, Annals of Applied Statistics 1, 2007), its level raised for few of them (Hesterberg, The American
-    Statistician 69, 2015). With fewer than 10 clips, or where more than 1 in 40 draws has no finite estimate, the
-    curvature of the likelihood instead, which takes votes for independent: `interval` says which.
+    The 95 % intervals come from a percentile bootstrap. It resamples clips, and also raters if there are at least 5
+    (crossed: Owen, Annals of Applied Statistics 1, 2007). Its level is raised for small samples (Hesterberg, The
+    American Statistician 69, 2015). With fewer than 10 clips, or if more than 1 in 40 draws has no finite estimate, the
+    intervals come from the curvature of the likelihood instead, which assumes independent votes. The column `interval`
+    names the method.
 
     Args:
-        votes: as `widgets.rating.read_votes` gives them, with `rater`, `clip`, `by`, `left`, `right` (settings) and
-            `vote` (left, right or neither). Where a rater voted twice on the same records the later vote holds.
-        baseline: the setting that the others' probabilities of being preferred are against; None takes the least.
-        prior: votes for neither added to each two settings that were compared; 0 is maximum likelihood.
+        votes: a table of `widgets.rating.read_votes`, with `rater`, `clip`, `by`, `left`, `right` (settings) and `vote`
+            (left, right or neither). If a rater voted twice on the same records, the later vote counts.
+        baseline: the setting against which the others' probabilities of being preferred are given; None takes the
+            smallest.
+        prior: the number of votes for neither to add to each compared pair of settings; 0 is maximum likelihood.
 
     Returns:
-        A row per setting, ascending: `by`, `setting`, `strength` (log odds, sum 0), `low`, `high`, `votes`, `wins`,
+        One row per setting, ascending: `by`, `setting`, `strength` (log odds, sum 0), `low`, `high`, `votes`, `wins`,
         `ties`, `preferred` (probability against the baseline), `preferred_low`, `preferred_high`, `baseline`,
         `interval`.
 
     Raises:
-        OptionError: there are no votes; settings were never compared, not even by way of others; or some won all their
-            votes against the rest, so that no finite strength is most likely. The message has the remedy.
+        OptionError: there are no votes; or settings were never compared, not even through others; or some settings won
+            all their votes against the rest, so that the estimate is infinite. The message gives the remedy.
     """
     votes, settings = _checked(votes)
     names = [f"{setting:g}" if isinstance(setting, float) else str(setting) for setting in settings]
@@ -53,7 +55,7 @@ def fit(votes: pd.DataFrame, baseline: float | str | None = None, prior: float =
     if baseline not in settings:
         raise OptionError(f"baseline is {baseline}; choose one of {', '.join(names)}")
     if not (math.isfinite(prior) and prior >= 0):
-        raise OptionError(f"prior is {prior}; give votes, at least 0")
+        raise OptionError(f"prior is {prior}; give a number of votes, at least 0")
     cells, base = _wins(votes, settings), settings.index(baseline)
     wins = cells.sum(axis=0)
     added = prior / 2 * ((wins + wins.T) > 0)
@@ -84,10 +86,10 @@ def fit(votes: pd.DataFrame, baseline: float | str | None = None, prior: float =
 def _checked(votes: pd.DataFrame) -> tuple[pd.DataFrame, list]:
     """Each rater's last vote on the same records, and the settings, ascending."""
     if votes.empty:
-        raise OptionError("there are no votes; gather some with latentsync.lab.BlindRating")
+        raise OptionError("there are no votes; collect some with latentsync.lab.BlindRating")
     require_columns(votes, *NEEDS)
     if (swept := votes["by"].unique()).size > 1:
-        raise OptionError(f"the votes compare {' and '.join(map(str, swept))}; fit those of one at a time")
+        raise OptionError(f"the votes compare {' and '.join(map(str, swept))}; fit one of them at a time")
     if unknown := sorted(set(votes["vote"]) - set(VOTES)):
         raise OptionError(f"a vote is {unknown[0]!r}; each is one of {', '.join(VOTES)}")
     if {"left_record", "right_record"} <= set(votes):
@@ -97,7 +99,7 @@ def _checked(votes: pd.DataFrame) -> tuple[pd.DataFrame, list]:
 
 
 def _wins(votes: pd.DataFrame, settings: list) -> np.ndarray:
-    """Wins of row over column by each vote, (n, k, k); half a win each way for neither."""
+    """Wins of row over column for each vote, (n, k, k); a vote for neither is half a win for each."""
     left, right = (votes[side].map(settings.index).to_numpy() for side in ("left", "right"))
     share = votes["vote"].map({LEFT: 1.0, RIGHT: 0.0, NEITHER: 0.5}).to_numpy()
     wins = np.zeros((len(votes), len(settings), len(settings)))
@@ -108,15 +110,15 @@ def _wins(votes: pd.DataFrame, settings: list) -> np.ndarray:
 
 
 def _refuse_unconnected(wins: np.ndarray, names: list[str]) -> None:
-    """A finite estimate is there just where every setting is beaten, by way of others, by every other (Ford 1957)."""
+    """Refuses votes without a finite estimate, which needs a chain of wins between any two settings (Ford 1957)."""
     number, part = connected_components(wins + wins.T > 0, directed=False)
     if number > 1:
         groups = ["{" + ", ".join(np.array(names)[part == i]) + "}" for i in range(number)]
-        raise OptionError(f"settings {' and '.join(groups)} were never compared; gather votes between them")
+        raise OptionError(f"settings {' and '.join(groups)} were never compared; collect votes between them")
     number, part = connected_components(wins > 0, directed=True, connection="strong")
     if number == 1:
         return
-    ends = []  # settings that the others beat never, or always
+    ends = []  # settings that won all votes against the others, or lost all
     for i in range(number):
         inside = part == i
         lost, won = wins[np.ix_(~inside, inside)].sum(), wins[np.ix_(inside, ~inside)].sum()
@@ -124,13 +126,13 @@ def _refuse_unconnected(wins: np.ndarray, names: list[str]) -> None:
             ends.append((inside.sum(), ", ".join(np.array(names)[inside]), "lost" if won == 0 else "won", won + lost))
     _, name, what, count = min(ends)
     raise OptionError(
-        f"{name} {what} all {count:g} votes against the other settings, so no finite strength is most likely; "
-        f"gather more votes, or give prior=1 (one tied vote added to each comparison)"
+        f"{name} {what} all {count:g} votes against the other settings, so the estimate is infinite; "
+        f"collect more votes, or give prior=1 (one tied vote added to each comparison)"
     )
 
 
 def _strengths(wins: np.ndarray) -> np.ndarray:
-    """Most likely strengths, (b, k) of sum 0, for (b, k, k) wins, by Newton's method in steps of at most 1."""
+    """Most likely strengths, (b, k) with sum 0, for wins (b, k, k), by Newton's method with steps of at most 1."""
     number = wins.shape[-1]
     strengths, played = np.zeros(wins.shape[:2]), wins + wins.transpose(0, 2, 1)
     for _ in range(ITERATIONS):
@@ -145,7 +147,7 @@ def _strengths(wins: np.ndarray) -> np.ndarray:
 
 
 def _curvature(played: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """The information, (b, k, k): a Laplacian; a little is added so that draws without an answer can be solved, too."""
+    """The Fisher information, (b, k, k), a Laplacian. A small constant is added, to solve draws without an estimate."""
     weights = played * chance * (1 - chance)
     diagonal = weights.sum(axis=2)[:, :, None] * np.eye(weights.shape[-1])
     return diagonal - weights + 1e-9 * np.eye(weights.shape[-1])
@@ -158,7 +160,7 @@ def _probability(log_odds: np.ndarray) -> np.ndarray:
 def _intervals(
     votes: pd.DataFrame, cells: np.ndarray, added: np.ndarray, strengths: np.ndarray, base: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], str]:
-    """Low and high of the strengths and of their differences to the baseline, and how they were made."""
+    """Low and high of the strengths and of their differences to the baseline, and the name of the method."""
     clips, raters = votes["clip"].nunique(), votes["rater"].nunique()
     who = f"{clips} clip{'s' if clips > 1 else ''} and {raters} rater{'s' if raters > 1 else ''}"
     if clips >= LEAST_CLIPS:
@@ -181,12 +183,12 @@ def _intervals(
     reach = z * np.sqrt(np.diag(covariance))
     variance = np.diag(covariance) + covariance[base, base] - 2 * covariance[base]
     to_base, reach_to_base = strengths - strengths[base], z * np.sqrt(np.maximum(variance, 0))
-    label = f"curvature of the likelihood, votes taken for independent ({who})"
+    label = f"curvature of the likelihood, assuming independent votes ({who})"
     return strengths - reach, strengths + reach, (to_base - reach_to_base, to_base + reach_to_base), label
 
 
 def _drawn(votes: pd.DataFrame, cells: np.ndarray) -> np.ndarray:
-    """Wins of `DRAWS` samples of clips, and of raters where there are enough, (b, k, k); drawn by a fixed seed."""
+    """Wins in `DRAWS` samples of clips, and of raters if there are enough, (b, k, k); drawn with a fixed seed."""
     rng = np.random.default_rng(0)
     weights = np.ones((DRAWS, len(votes)))
     for column, least in (("clip", LEAST_CLIPS), ("rater", LEAST_RATERS)):

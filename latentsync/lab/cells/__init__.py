@@ -1,1 +1,1 @@
-"""Cells: one setting, made for each of its pairs."""
+"""Cells: one setting, run on each of its pairs."""

@@ -1,7 +1,7 @@
-"""One cell on its pairs: what is done already is found, the rest is generated, measured and stored.
+"""One cell, run on its pairs: existing records are reused; the others are generated, measured and stored.
 
-A failure is a result: it is kept with its stage and reason, does not stop the other pairs, and is left alone by the
-next run unless that is told to try failures again.
+A failure is a result too: it is noted with its stage and reason, and the other pairs go on. The next run skips it,
+unless it runs with retry=failed.
 """
 
 import time
@@ -43,8 +43,8 @@ from latentsync.pipeline import LipsyncPipeline
 
 
 def options_for(pair: Pair, config: RunConfig) -> Options:
-    """The options of one pair: where none is given, the guidance of its gender's preset, and a reference from elsewhere
-    if the voice is the clip's own and the clip long enough for one."""
+    """The options of one pair. Open ones are set here: the guidance comes from the preset of the pair's gender, and the
+    reference is from elsewhere in the clip if the voice is the clip's own and the clip is long enough."""
     options = config.options
     video = options.video
     if video.reference is None:
@@ -55,18 +55,18 @@ def options_for(pair: Pair, config: RunConfig) -> Options:
 
 @lru_cache(maxsize=1024)
 def _shows_the_answer(pair: Pair, clip_sha256: str, voice_sha256: str) -> bool:
-    """Whether the frames to be filled show the very lips that the voice asks for, and others are far enough away; the
-    hashes tell files of one name apart."""
+    """Whether the reference frames would already show the lips that fit the voice, and the clip has other frames far
+    enough away. The hashes distinguish files of the same name."""
     try:
         if media.probe(pair.clip, media.VIDEO_RATE_HZ).num_frames < 2 * GAP_FRAMES:
             return False
         return is_own_voice(own_sound(pair.clip), media.read_sound(pair.voice, SOUND_RATE_HZ))
-    except MediaError:  # which the pair's own run will tell
+    except MediaError:  # the pair's own run will report it
         return False
 
 
 def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict, Outcome]:
-    """What the id of a pair's record covers, and the pair's outcome if that record is there already."""
+    """The identity of a pair's record, and the pair's outcome: "cached" if the record exists already."""
     resolved = pipeline.resolve(options_for(pair, config))
     parts = identity(pair, pipeline, resolved)
     return parts, Outcome(pair.name, pair.gender, resolved.sampler.guidance_scale, "cached", record_id(parts))
@@ -74,7 +74,7 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
 
 @lru_cache(maxsize=1024)
 def num_frames_of(pair: Pair, video: VideoOptions) -> int:
-    """How many frames the video of a pair will have, by its voice.
+    """How many frames the video of a pair will have; its voice decides this.
 
     Raises:
         MediaError: the voice cannot be read.
@@ -90,13 +90,14 @@ def run_cell(
     wait: bool = True,
     others: Sequence[RunConfig] = (),
 ) -> list[Outcome]:
-    """Makes the records of one cell that are not there yet; tells `report` of each pair as it ends.
+    """Makes the missing records of one cell, and calls `report` with each outcome.
 
     Args:
-        earlier: failures that are left alone while neither the record's id nor the runtime options have changed.
-        wait: for records that another process is making, so that each is there at the end; else they are "taken".
-        others: cells of the same sweep; up to `runtime.batch_cells` - 1 of those that differ in seed and guidance only
-            are made along with this one, where they are missing and nobody is making them.
+        earlier: failures to skip as long as neither the record's id nor the runtime options change.
+        wait: whether to wait for records that another process is making, so that every record exists at the end; else
+            their status is "taken".
+        others: other cells of the same sweep. Up to `runtime.batch_cells` - 1 of those that differ from this cell only
+            in seed and guidance are made together with it, if they are missing and no other process is making them.
     """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
     known = {failure.record: failure for failure in earlier if failure.runtime == asdict(config.options.runtime)}
@@ -104,7 +105,7 @@ def run_cell(
         other for other in others if other != config and _but_seed_and_guidance(other) == _but_seed_and_guidance(config)
     ]
     outcomes = {}
-    for is_last in (False, True):  # first what nobody is making
+    for is_last in (False, True):  # first the records that no other process is making
         for pair in pairs:
             if pair in outcomes:
                 continue
@@ -125,7 +126,7 @@ def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
 
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
-    """Calls `make`, which moves the bar; an error becomes a failed outcome, so that the other pairs still finish."""
+    """Calls `make` with a progress bar. An error becomes a failed outcome, so that the other pairs still finish."""
     scale, runtime = options_for(pair, config).sampler.guidance_scale, asdict(config.options.runtime)
     failed = Outcome(pair.name, pair.gender, scale, "failed", runtime=runtime)
     with PairBar(pair.name) as bar:
@@ -133,7 +134,7 @@ def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -
             return make(bar)
         except LatentSyncError as error:
             return replace(failed, record=bar.record, stage=bar.stage, reason=str(error))
-        except Exception as error:  # a defect must not cost the pairs that come after it; it is kept with its trace
+        except Exception as error:  # a defect must not stop the following pairs; it is noted with its trace
             reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
             return replace(failed, record=bar.record, stage=bar.stage, reason=reason, trace=trace)
 
@@ -158,7 +159,7 @@ def _make_record(
     with store.claim(outcome.record, wait) as is_ours:
         if not is_ours:
             return replace(outcome, status="taken")
-        if store.find(outcome.record) is not None:  # meanwhile
+        if store.find(outcome.record) is not None:  # another process has made it meanwhile
             return outcome
         with ExitStack() as claims:
             cells = {outcome.record: (config, parts)}
@@ -197,7 +198,7 @@ def produce(
     """Generates and measures one pair.
 
     Returns:
-        What was run, for a record or a sidecar, and the metrics with their curves.
+        The content of a record or sidecar, and the metrics with their curves.
     """
     return next(produce_together(pair, [(config, parts)], pipeline, [(video_path, mask_path)], bar))
 
@@ -209,14 +210,14 @@ def produce_together(
     targets: Sequence[tuple[Path, Path]],
     bar: PairBar,
 ) -> Iterator[tuple[dict, Evaluation]]:
-    """Generates a pair for several cells side by side and measures one result after the other.
+    """Generates a pair for several cells in one batch, then measures one result after the other.
 
     Args:
-        cells: configurations that differ in seed and guidance only, and what the ids of their records cover.
-        targets: of each cell, where the result and the painted frames go.
+        cells: configurations that differ only in seed and guidance, each with the identity of its record.
+        targets: for each cell, the files of the result and of the painted frames.
 
     Yields:
-        For each cell as `produce` returns it.
+        For each cell, what `produce` returns.
     """
     options = [options_for(pair, config) for config, _ in cells]
     outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress)
@@ -230,13 +231,13 @@ def produce_together(
 
 
 def _measured(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput) -> Evaluation:
-    """The wanted metrics of a result; the time is put among the output's timings."""
+    """The wanted metrics of a result. The time that this takes is added to the output's timings."""
     start = time.perf_counter()
     try:
         result = Result.of_output(output, pair.clip, pair.voice)
         evaluation = measured(result, config.metrics, pipeline.detector, stage_cache=pipeline.cache)
         evaluation.entries = labelled(evaluation.entries, pipeline.settings.trained)
-    except Exception as error:  # a measure that fails must not cost the video that is finished
+    except Exception as error:  # a failed measure must not cost the finished video
         lost = {"value": None, "unit": "", "direction": "none", "protocol": "", "reason": repr(error)}
         evaluation = Evaluation({"measuring": lost})
     output.timings["measure"] = time.perf_counter() - start

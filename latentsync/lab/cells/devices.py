@@ -1,7 +1,7 @@
-"""A GPU for each process of a machine that has several: the one that the fewest others have taken.
+"""Chooses a GPU for each process of a machine with several: the GPU that the fewest processes use.
 
-Processes need not know of each other: each holds a lock on a place on its GPU for as long as it lives. A killed one
-gives its place back by dying.
+The processes need not know of each other. Each holds a lock on a place on its GPU until it ends, so a killed process
+frees its place too.
 """
 
 import itertools
@@ -17,10 +17,10 @@ _held: list[FileLock] = []  # until this process ends
 
 
 def claim_place(num_devices: int, folder: Path) -> int:
-    """Takes the first free place, the GPUs' first places before their second ones.
+    """Takes the first free place. The first places of all GPUs come before their second places.
 
     Args:
-        folder: the same for all processes that share the GPUs.
+        folder: the folder of the locks, the same for all processes that share the GPUs.
 
     Returns:
         The GPU's index.
@@ -39,7 +39,7 @@ def claim_place(num_devices: int, folder: Path) -> int:
 
 @cache
 def own_device() -> str | None:
-    """This process's GPU, as torch names it; None where there are not several to choose from."""
+    """This process's GPU by torch's name; None if the machine has fewer than two."""
     num_devices = torch.cuda.device_count()
     if num_devices < 2:
         return None

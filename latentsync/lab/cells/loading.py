@@ -1,4 +1,4 @@
-"""The model of a configuration, loaded once in a process, and the lines that say what will run."""
+"""Loads the model of a configuration, once for each process, and describes the run that follows."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,7 +16,7 @@ CACHE_DIR = "cache"  # below runs_dir
 
 @lru_cache(maxsize=1)
 def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, attention: str) -> LipsyncPipeline:
-    """The configured model; it stays loaded for the next cell of the same process."""
+    """The configured model. It stays in memory for the next cell of the same process."""
     place = {"device": device, "dtype": dtype, "attention": attention}
     if model.pretrained is not None:
         return LipsyncPipeline.from_pretrained(model.pretrained, **place)
@@ -26,7 +26,7 @@ def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, att
 
 
 def pipeline_of(config: RunConfig) -> LipsyncPipeline:
-    """The model of a configuration, which keeps what cells share below its `runs_dir`."""
+    """The model of a configuration. It caches the intermediate results that cells share, below `runs_dir`."""
     runtime, max_bytes = config.options.runtime, int(config.cache.max_gb * 1e9)
     pipeline = load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, runtime.attention)
     folder = config.runs_dir / CACHE_DIR
@@ -38,9 +38,9 @@ def pipeline_of(config: RunConfig) -> LipsyncPipeline:
 
 
 def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> Iterator[str]:
-    """What is about to run, line by line: the model, the precision, and which guidance is in effect."""
+    """The lines that describe a run before it starts: model, device, precision, and the guidance of each gender."""
     settings, runtime = pipeline.settings, config.options.runtime
-    label = "" if settings.trained else "  ** UNTRAINED: seeded weights, the videos show the plumbing only **"
+    label = "" if settings.trained else "  ** UNTRAINED: random weights, the videos only show that the program works **"
     size_px = config.options.video.size_px or settings.size_px
     num_frames = config.options.sampler.num_frames or settings.num_frames
     yield f"model      {settings.name}, crops of {size_px} px, windows of {num_frames} frames{label}"

@@ -8,15 +8,16 @@ from latentsync.lab.records.labels import cell_label, settings_beside
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one pair in one cell.
+    """The outcome of one pair in one cell.
 
     Attributes:
-        status: "done" (made now), "cached" (finished earlier), "failed" (now), "skipped" (failed earlier and not tried
-            again) or "taken" (another process is making it).
-        record: id; None where the pair failed before it had one.
-        stage: that failed: read, align, denoise, measure or store.
-        reason, trace: of a failure; the trace only where the failure was not the input's fault.
-        runtime: as told, of a failure: what no id covers and may yet mend it, such as less memory on another device.
+        status: "done" (made in this run), "cached" (finished earlier), "failed" (in this run), "skipped" (failed
+            earlier and not tried again) or "taken" (another process is making it).
+        record: the record's id; None if the pair failed before it had one.
+        stage: the stage that failed: read, align, denoise, measure or store.
+        reason, trace: why it failed; there is a trace only if the input is not to blame.
+        runtime: the runtime options of a failure. No id covers them, but a change may help, such as another device
+            with more memory.
     """
 
     pair: str
@@ -32,7 +33,7 @@ class Outcome:
 
 
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
-    """One line for one pair as it ends."""
+    """The line that is printed when a pair ends."""
     options = run.options.flat() | {"guidance_scale": outcome.guidance_scale}
     chosen = [name for name, info in settings_beside().items() if info.is_open and options[name] != info.default]
     cell = cell_label(options, also=chosen)

@@ -1,4 +1,4 @@
-"""The commands: arguments in, a library call, an exit status out. One module a command."""
+"""The commands, one module each. A command reads its arguments, calls the library and returns an exit status."""
 
 import ast
 import sys
@@ -9,28 +9,28 @@ USAGE = "usage: latentsync NAME ...   (latentsync NAME --help lists its options)
 
 
 def names() -> list[str]:
-    """The commands, by name."""
+    """The names of the commands, sorted."""
     return sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def summary(name: str) -> str:
-    """The first line of a command's docstring; its module is read, not imported, so that the list is there at once."""
+    """The first line of a command's docstring. Its file is read, not imported, to keep `latentsync --help` fast."""
     source = (Path(__file__).parent / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 
 
 def listing() -> str:
-    """What `latentsync --help` prints."""
+    """The text of `latentsync --help`."""
     known = names()
     width = max(map(len, known))
     return "\n".join([USAGE, "", *(f"  {name:<{width}}  {summary(name)}" for name in known)])
 
 
 def dispatch(arguments: list[str]) -> int:
-    """Runs the command that the first argument names with the others.
+    """Runs the command named by the first argument, and passes it the other arguments.
 
     Returns:
-        Its exit status; 2 for a name that is unknown.
+        The command's exit status; 2 if its name is unknown.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(listing())

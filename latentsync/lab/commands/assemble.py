@@ -3,10 +3,11 @@
     latentsync assemble --model_dir BASE --output_dir OUT [--vae DIR] [--unet DIR] [--syncnet DIR]
         [--name NAME] [--dtype float16] [--trained true] [--unit_latents CLIPS]
 
-DIR holds config.json and the weights, as runs/training/NAME/weights/vae does; the folder above it will do, too. OUT
-becomes a copy of BASE with these networks in place of its own, whole or not at all; where OUT is BASE itself, each file
-is exchanged at once. The networks are checked before anything is written. With --unit_latents the given VAE's latents
-get mean 0 and deviation 1 in each channel, as measured on prepared clips; do it before a UNet is trained on them.
+DIR holds config.json and the weights, for example runs/training/NAME/weights/vae; its parent folder is accepted too.
+OUT becomes a copy of BASE with these networks in place of its own. It is written as a whole or not at all. If OUT is
+BASE itself, each file is replaced in one step. The networks are checked before anything is written. --unit_latents
+scales the given VAE's latents to mean 0 and standard deviation 1 in each channel, measured on prepared clips. Do this
+before you train a UNet on them.
 """
 
 from pathlib import Path
@@ -21,18 +22,25 @@ def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync assemble", description=__doc__)
     parser.add_argument("--model_dir", required=True, help="a shipped model, or a folder in the diffusers layout")
-    parser.add_argument("--output_dir", required=True, type=Path, help="the model's new folder, or the old one")
+    parser.add_argument("--output_dir", required=True, type=Path, help="the folder to write; it may be BASE")
     for network in NETWORKS:
         parser.add_argument(
-            f"--{network}", type=Path, metavar="DIR", help=f"the new {network}, as a training exported it"
+            f"--{network}", type=Path, metavar="DIR", help=f"folder of the new {network}, as exported by a training"
         )
-    parser.add_argument("--name", help="of the model, default: as it is")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the given weights, default %(default)s")
+    parser.add_argument("--name", help="the model's name; default: unchanged")
     parser.add_argument(
-        "--trained", choices=("true", "false"), help="whether its output is more than noise, default: as it is"
+        "--dtype", choices=DTYPES, default="float32", help="data type of the given weights; default: %(default)s"
     )
     parser.add_argument(
-        "--unit_latents", type=Path, metavar="CLIPS", help="prepared clips to bring the given VAE's latents to unit on"
+        "--trained",
+        choices=("true", "false"),
+        help="whether the model is trained, so that its output is more than noise; default: unchanged",
+    )
+    parser.add_argument(
+        "--unit_latents",
+        type=Path,
+        metavar="CLIPS",
+        help="prepared clips on which the given VAE's latents are scaled to unit variance",
     )
     return parser
 

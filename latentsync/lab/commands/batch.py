@@ -2,10 +2,10 @@
 
     latentsync batch --input_dir DIR --output_dir OUT [--guidance_scale X] [--seed 1247] [HYDRA OVERRIDES]
 
-Names of clips and voices begin with g- (women) or m- (men). OUT gets {clip}__{voice}_out.mp4, _mask.mp4 and a JSON
-sidecar for each pair. Pairs that are done with identical settings are skipped; changed settings are computed anew.
-Everything else is set by Hydra overrides at the end: sampler.num_inference_steps=30 preset=neutral video.mask=mask2
-runtime.dtype=float32 metrics=none ... The exit status is 0 only if every pair is there.
+The names of clips and voices begin with g- (women) or m- (men). For each pair, OUT gets {clip}__{voice}_out.mp4, a
+_mask.mp4 and a JSON sidecar. A pair that exists with identical settings is skipped; with changed settings it is made
+again. Hydra overrides at the end set everything else: sampler.num_inference_steps=30 preset=neutral video.mask=mask2
+runtime.dtype=float32 metrics=none ... The exit status is 0 only if OUT holds every pair.
 """
 
 import sys
@@ -16,29 +16,29 @@ from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
 
 
 def parser() -> ArgumentParser:
-    """The command line; what it does not know must be Hydra overrides."""
+    """The command line. Arguments that are not its own options must be Hydra overrides."""
     preset, parser = Preset(), ArgumentParser("latentsync batch", description=__doc__)
     parser.add_argument(
         "--input_dir", required=True, type=Path, help="clips (mp4 mov mkv webm avi), voices (wav mp3 m4a flac)"
     )
-    parser.add_argument("--output_dir", required=True, type=Path, help="made where it is missing; not the input folder")
+    parser.add_argument("--output_dir", required=True, type=Path, help="created if missing; not the input folder")
     parser.add_argument(
         "--inference_ckpt_path",
-        help="a published UNet: a file, or a name such as latentsync-1.6/latentsync_unet.pt; without it the embedded "
-        "model runs",
+        help="a published UNet: a file, or a name such as latentsync-1.6/latentsync_unet.pt; default: the embedded "
+        "model",
     )
     parser.add_argument(
         "--unet_config_path",
-        help="its configuration: one of the original's YAML files, or a name of conf/unet such as stage2_512 "
-        "(for 1.6); without it the published one that the checkpoint's tensors belong to, at 256 px",
+        help="the UNet's configuration: one of the original's YAML files, or a name of conf/unet such as stage2_512 "
+        "(for 1.6); default: the published one that fits the checkpoint's tensors, at 256 px",
     )
     parser.add_argument(
         "--guidance_scale",
         type=float,
-        help=f"for every clip; without it the preset holds: g- {preset.female}, m- {preset.male} "
+        help=f"for every clip; default: the preset of each gender, g- {preset.female}, m- {preset.male} "
         f"(preset=neutral: {preset.neutral})",
     )
-    parser.add_argument("--seed", type=int, help="default 1247")
+    parser.add_argument("--seed", type=int, help="default: 1247")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
     return parser
 

@@ -2,8 +2,8 @@
 
     latentsync collect RUNS [--sweep NAME] [--wide] --output table.csv|table.parquet
 
-Tidy, a row per record and metric, or wide, a row per record and a column per metric.
-`latentsync.lab.tables.tidy.read_table` gives a written table back as it was.
+By default the table is tidy: one row per record and metric. With --wide it has one row per record and one column per
+metric. `latentsync.lab.tables.tidy.read_table` reads a written table back unchanged.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ def parser() -> ArgumentParser:
     parser = ArgumentParser("latentsync collect", description=__doc__)
     parser.add_argument("runs_dir", type=Path, help="the folder given as runs_dir")
     parser.add_argument("--sweep", help="only the records of this sweep")
-    parser.add_argument("--wide", action="store_true", help="a row per record instead of one per record and metric")
+    parser.add_argument("--wide", action="store_true", help="one row per record instead of one per record and metric")
     parser.add_argument("--output", type=Path, required=True, help="a .csv or .parquet file")
     return parser
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     table = (collect_wide if args.wide else collect)(args.runs_dir, args.sweep)
     if table.empty:
         of = "" if args.sweep is None else f" of a sweep called {args.sweep!r}"
-        remedy = "" if args.wide else "; --wide takes records without metrics, too"
+        remedy = "" if args.wide else "; --wide also lists records without metrics"
         raise MediaError(f"{args.runs_dir} has no finished records with metrics{of}{remedy}")
     write_table(table, args.output)
     print(f"{args.output} has {len(table)} rows of {table['record'].nunique()} records")

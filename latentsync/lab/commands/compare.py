@@ -3,8 +3,8 @@
     latentsync compare RUNS --sweep NAME [--column guidance_scale] --baseline 1.5 [--metrics NAME ...]
     latentsync compare TABLE.csv --column scheduler --baseline ddim --output DIR
 
-Each setting against a baseline, the genders against each other, and the Pareto front. The method, and how far to trust
-it: docs/statistics.md.
+Compares each setting with a baseline and the genders with each other, and computes the Pareto front. docs/statistics.md
+explains the methods and their limits.
 """
 
 from pathlib import Path
@@ -15,11 +15,13 @@ from latentsync.lab.console import MISUSED, ArgumentParser, command
 def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync compare", description=__doc__)
-    parser.add_argument("source", type=Path, help="a runs folder, or a table of one (.csv, .parquet)")
+    parser.add_argument("source", type=Path, help="a runs folder, or a table written by collect (.csv, .parquet)")
     parser.add_argument("--sweep", help="only the records of this sweep")
-    parser.add_argument("--column", default="guidance_scale", help="the parameter; default: %(default)s")
+    parser.add_argument("--column", default="guidance_scale", help="the parameter to compare; default: %(default)s")
     parser.add_argument("--baseline", required=True, help="the setting that the others are compared with")
-    parser.add_argument("--metrics", nargs="+", default=(), help="default: lip sync and likeness, where they are there")
+    parser.add_argument(
+        "--metrics", nargs="+", default=(), help="default: those of lip sync and likeness that the table has"
+    )
     parser.add_argument("--output", type=Path, help="a folder for comparisons.csv and front.csv")
     return parser
 

@@ -1,12 +1,12 @@
-"""Measure how good the embedded model is, on people and voices it never saw.
+"""Measure the quality of the embedded model on people and voices that it was not trained on.
 
     latentsync evaluate [--model mini] [--output FOLDER] [--rows vae,sync,lip] [--quick]
 
 FOLDER/evaluation.json  evaluation.md  evaluation.parquet  clips-XXXXXXXX/
 
-No training saw these people, sentences and voices. Rows are written as they come; rows that an earlier run measured on
-the same weights and clips are kept. docs/mini.md says what each row is. The exit status is 0 if every row could be
-measured, whatever its value.
+No training used these people, sentences and voices. Each row is written as soon as it is measured; rows measured by an
+earlier run on the same weights and clips are kept. docs/mini.md explains each row. The exit status is 0 if every row
+could be measured, no matter which value it has.
 """
 
 from pathlib import Path
@@ -18,9 +18,11 @@ def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync evaluate", description=__doc__)
     parser.add_argument("--model", default="mini", help="a shipped model by name, or a model's folder")
-    parser.add_argument("--output", type=Path, help="default: runs/evaluation/MODEL, with -quick where it is quick")
-    parser.add_argument("--rows", help="some of those of docs/mini.md, with commas between them; default: all")
-    parser.add_argument("--quick", action="store_true", help="a case or two a row: shows that it runs, not how good")
+    parser.add_argument("--output", type=Path, help="default: runs/evaluation/MODEL, or MODEL-quick with --quick")
+    parser.add_argument("--rows", help="some of the rows of docs/mini.md, separated by commas; default: all")
+    parser.add_argument(
+        "--quick", action="store_true", help="one or two cases a row: checks that it runs, not how good the model is"
+    )
     parser.add_argument(
         "--workers", type=int, default=few_workers(), help="processes that render clips; default: %(default)s"
     )

@@ -1,11 +1,12 @@
-"""Measure records, or any video beside another.
+"""Measure records, or compare any two videos.
 
     latentsync measure RUNS --metrics lpips_vgg,mouth [--sweep NAME] [--inputs FOLDER] [--controls] [--again]
     latentsync measure --video A --reference B [--audio W] [--metrics ...] [--output FILE.json]
 
-The first adds metrics to the records of a runs folder without generating anything again; each record is written as it
-is finished, and what it has already is not measured again. The second measures any pair of videos, frame by frame: A as
-it is, B as it should be, W the voice (default: A's own sound). The exit status is 0 if everything could be measured.
+The first form adds metrics to the records of a runs folder, without generating any video again. Each record is written
+as soon as it is measured, and metrics that it already has are not measured again. The second form measures video A
+against reference B, frame by frame, with the voice W (default: A's own sound). The exit status is 0 if everything could
+be measured.
 """
 
 from argparse import Namespace
@@ -20,21 +21,23 @@ def parse(arguments: list[str] | None) -> Namespace:
     """The arguments, checked."""
     parser = ArgumentParser("latentsync measure", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", help="a runs folder, whose records are measured")
-    known = f"{', '.join(metric_sets())}, or some of {', '.join(FAMILIES)}, with commas between them"
+    known = f"{', '.join(metric_sets())}, or some of {', '.join(FAMILIES)}, separated by commas"
     parser.add_argument("--metrics", default="standard", help=f"{known}; default: %(default)s")
     parser.add_argument("--sweep", help="only the records of this sweep")
-    parser.add_argument("--inputs", type=Path, help="where clips and voices are that have been moved since")
-    parser.add_argument("--controls", action="store_true", help="repeat measures of sync with voices that must fail")
-    parser.add_argument("--again", action="store_true", help="measure anew what a record has already")
+    parser.add_argument("--inputs", type=Path, help="folder of the clips and voices, if they were moved since")
+    parser.add_argument(
+        "--controls", action="store_true", help="measure sync also with wrong voices, which must score low"
+    )
+    parser.add_argument("--again", action="store_true", help="measure again what a record already has")
     parser.add_argument("--video", type=Path, help="a video to measure")
-    parser.add_argument("--reference", type=Path, help="the video that it should look like, or was made from")
+    parser.add_argument("--reference", type=Path, help="the video that it should look like, or that it was made from")
     parser.add_argument("--audio", type=Path, help="the voice that its lips should follow; default: the video's sound")
     parser.add_argument("--output", type=Path, help="a JSON file for the values and curves of --video")
     args = parser.parse_args(arguments)
     if (args.runs is None) == (args.video is None):
         parser.error("give a runs folder, or --video with --reference")
     if args.video is not None and args.reference is None:
-        parser.error("--video needs --reference, the video that it should look like or was made from")
+        parser.error("--video needs --reference, the video that it should look like or that it was made from")
     return args
 
 

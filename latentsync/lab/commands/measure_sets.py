@@ -2,7 +2,8 @@
 
     latentsync measure-sets --generated FOLDER --real FOLDER [--output FILE.json]
 
-Every video of the folders counts once; sets of under 100 clips are refused. The exit status is 0 if both have a value.
+Each video of the folders counts once. Folders with fewer than 100 clips are refused. The exit status is 0 if both
+metrics have a value.
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""Estimate the memory of a published model from shapes.
+"""Estimate the memory that a published model needs, from tensor shapes alone.
 
     latentsync memory --unet_config_path stage2_512 --width 256 512 --num_frames 8 16 --dtype bfloat16 float32
 
-The UNet and the SD-VAE are built and run on tensors that have shapes and no numbers: nothing is computed, and no GPU is
-needed. What is alive at once is added up.
+The UNet and the SD-VAE run on tensors that have shapes but no values, so nothing is computed and no GPU is needed. The
+estimate is the sum of all tensors that exist at the same time.
 """
 
 from itertools import product
@@ -24,7 +24,10 @@ def parser() -> ArgumentParser:
     parser.add_argument("--num_frames", type=int, nargs="+", default=[8, 16], help="of a window")
     parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"], choices=DTYPES)
     parser.add_argument(
-        "--guidance_scale", type=float, default=1.5, help="at 1 a step takes half of the batch; default: %(default)s"
+        "--guidance_scale",
+        type=float,
+        default=1.5,
+        help="a scale of 1 halves the batch of each step; default: %(default)s",
     )
     return parser
 

@@ -1,12 +1,12 @@
-"""Make the pictures and tables that README, docs and experiments show.
+"""Make the pictures and tables of README, docs and experiments.
 
     latentsync pictures [results studies notebooks shots] [--output docs] [--studies experiments]
                         [--notebooks notebooks] [--shots FOLDER]
 
 results    OUTPUT/result.png result.gif mouths.png
 studies    STUDIES/NAME/*.png, and the results in STUDIES/NAME/README.md, from STUDIES/NAME/table.parquet
-notebooks  OUTPUT/notebooks/*.md with their pictures; minutes
-shots      OUTPUT/explorer.png, of the browser tests' screenshots, where --shots has it
+notebooks  OUTPUT/notebooks/*.md with their pictures; takes minutes
+shots      OUTPUT/explorer.png, from the browser tests' screenshots in --shots
 """
 
 import tempfile
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 CLIP, VOICE = "g-clara.mp4", "g-clara-weather.wav"
 STEPS, GUIDANCE = 20, 1.8
 SHOTS = ("explorer",)
-SHOT_PX = 1000  # wide
+SHOT_PX = 1000  # width
 NOTEBOOKS = ("00_quickstart", "01_inside_the_pipeline", "02_guidance_sweep", "05_metrics_under_test")
-OF_RECORDS = ("guidance", "steps", "gender_presets")  # studies whose table is of a sweep
+OF_RECORDS = ("guidance", "steps", "gender_presets")  # studies whose table comes from a sweep
 
 
 MAKERS: dict[str, Callable[[Namespace], None]] = {
@@ -46,7 +46,7 @@ def parse(arguments: list[str] | None) -> Namespace:
     parser.add_argument("--shots", type=Path, help="a folder with screenshots of the browser tests")
     args = parser.parse_args(arguments)
     if unknown := sorted(set(args.what) - set(MAKERS)):
-        parser.error(f"there is nothing called {', '.join(unknown)}; choose some of {', '.join(MAKERS)}")
+        parser.error(f"unknown: {', '.join(unknown)}; choose some of {', '.join(MAKERS)}")
     return args
 
 
@@ -59,10 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def study_results(studies: Path, name: str) -> "Results":
-    """What a study's page shows, computed from its table.
+    """The results on a study's page, computed from its table.
 
     Raises:
-        MediaError, OptionError: there is no such table, or it lacks what is shown.
+        MediaError, OptionError: there is no such table, or it lacks columns or rows that the page needs.
     """
     from latentsync.lab.evaluation.sensitivity import effects, judged
     from latentsync.lab.pages.studies import STUDIES, TABLE_FILE
@@ -86,7 +86,7 @@ def study_pages(studies: Path) -> None:
 
 
 def executed_notebooks(notebooks: Path, output: Path) -> None:
-    """Runs the notebooks that a visitor should see, and writes them as Markdown."""
+    """Runs the notebooks that the docs show, and writes them as Markdown."""
     from latentsync.lab.pages.executed import execute, write_executed
 
     for name in NOTEBOOKS:
@@ -97,7 +97,7 @@ def executed_notebooks(notebooks: Path, output: Path) -> None:
 
 
 def screenshots(shots: Path | None, output: Path) -> None:
-    """Writes those screenshots of the browser tests that are there, smaller."""
+    """Writes smaller copies of the browser tests' screenshots, where the folder has them."""
     from PIL import Image
 
     from latentsync.lab.figures.pictures import write_image
@@ -110,7 +110,7 @@ def screenshots(shots: Path | None, output: Path) -> None:
 
 
 def result_pictures(output: Path) -> None:
-    """Frames, mouths and a moving picture of a shipped clip with another sentence by the embedded model."""
+    """Frames, mouths and an animated picture: a shipped clip to which the embedded model gives another sentence."""
     from latentsync import LipsyncPipeline
     from latentsync.lab.figures.mouths import mouths
     from latentsync.lab.figures.pictures import write_figure, write_gif

@@ -3,11 +3,11 @@
     latentsync prepare --input_dir RAW --output_dir CLIPS [--size 256] [--max_seconds 10] [--workers 2]
         [--syncnet syncnet_v2.model | --syncnet mini [--min_confidence 0.05]]
 
-Of each video of RAW come CLIPS/STEM-000.mp4 (aligned crops, 25 frames/s), STEM-000.wav (16 kHz mono, 16 bit) and
-STEM-000.json (where it is from, affines, sync, truth), STEM-001.* and so on. A piece is there when its JSON file is.
-What gives nothing is listed with its reason, on the terminal and in CLIPS/report.json. Started again it goes on where
-it stopped; a video whose file or settings changed is made anew. The exit status is 0 if there is at least one piece and
-nothing failed by a defect.
+Each video of RAW gives pieces: CLIPS/STEM-000.mp4 (aligned crops, 25 frames/s), STEM-000.wav (16 kHz mono, 16 bit) and
+STEM-000.json (source, affines, sync, truth), then STEM-001.* and so on. A piece is finished when its JSON file exists.
+Videos without any piece are listed with the reason, on the terminal and in CLIPS/report.json. If you run the command
+again, it continues where it stopped; a video is processed again only if its file or the settings changed. The exit
+status is 0 if there is at least one piece and no defect occurred.
 """
 
 import sys
@@ -22,21 +22,22 @@ def parser() -> ArgumentParser:
     """The command line."""
     usual, parser = PrepareOptions(), ArgumentParser("latentsync prepare", description=__doc__)
     parser.add_argument("--input_dir", required=True, type=Path, help=f"videos: {' '.join(CLIP_SUFFIXES)}")
-    parser.add_argument("--output_dir", required=True, type=Path, help="made where it is missing; not the input folder")
+    parser.add_argument("--output_dir", required=True, type=Path, help="created if missing; not the input folder")
     parser.add_argument("--size", type=int, default=usual.size_px, help="side of the crops in px, default %(default)s")
     parser.add_argument("--min_seconds", type=float, default=usual.min_seconds, help="default %(default)s")
     parser.add_argument("--max_seconds", type=float, default=usual.max_seconds, help="default %(default)s")
-    parser.add_argument("--workers", type=int, default=1, help="processes, default %(default)s")
+    parser.add_argument("--workers", type=int, default=1, help="processes; default: %(default)s")
     parser.add_argument(
         "--syncnet",
-        help="syncnet_v2.model, or `mini` or a model folder for that model's own: corrects offsets of up to 6 frames "
-        "and keeps what is confidently in sync (SyncNet v2: at least 3); without it the sound stays where it is and "
-        "nothing is dropped for its sync",
+        help="syncnet_v2.model, or `mini`, or a model folder with a SyncNet of its own: corrects offsets of up to 6 "
+        "frames and keeps only pieces with a high confidence (SyncNet v2: at least 3); default: no correction, and "
+        "every piece is kept",
     )
     parser.add_argument(
         "--min_confidence",
         type=float,
-        help=f"of a model's own SyncNet, 0..1, default {LEAST_MINI_CONFIDENCE:g}; not comparable with SyncNet v2's 3",
+        help=f"least confidence for a model's own SyncNet, 0..1 (not on SyncNet v2's scale); default: "
+        f"{LEAST_MINI_CONFIDENCE:g}",
     )
     return parser
 
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     used = [outcome for outcome in outcomes if outcome.status == "done"]
     already = sum(outcome.is_found for outcome in outcomes)
     pieces = sum(len(outcome.pieces) for outcome in used)
-    print(f"{pieces} pieces of {len(used)} of {len(outcomes)} videos are in {args.output_dir} ({already} found there)")
+    print(f"{pieces} pieces of {len(used)} of {len(outcomes)} videos are in {args.output_dir} ({already} cached)")
     for outcome in failed:
         print(f"FAILED  {outcome.name}\n{outcome.trace or outcome.reason}", file=sys.stderr)
     return FAILED if failed or not pieces else 0

@@ -1,10 +1,10 @@
-"""Publish finished records to W&B, each once.
+"""Publish each finished record to W&B once.
 
     latentsync publish runs [--sweep quickstart] [--mode online]
 
-What has been published is noted beside the tracker's files with a hash of its content, so publishing again sends only
-what is new or has changed, such as a record with added metrics, and that under the same id. A tracker that cannot be
-reached costs a notice, never a record, and a sweep waits for it no longer than `tracker.timeout_s`.
+A file beside the tracker's files lists the published records with a hash of their content. Publishing again sends only
+records that are new or have changed (for example, because metrics were added), and keeps their ids. If the tracker
+cannot be reached, a notice is printed and no record is lost. A sweep waits for it for at most `tracker.timeout_s`.
 """
 
 import sys
@@ -27,7 +27,7 @@ def parser() -> ArgumentParser:
         "--timeout_s",
         type=float,
         default=TrackerConfig.timeout_s,
-        help="for a server to answer, in s; default: %(default)s",
+        help="time for a server to answer, in s; default: %(default)s",
     )
     return parser
 

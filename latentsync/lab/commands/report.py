@@ -2,10 +2,10 @@
 
     latentsync report RUNS [--sweep NAME] [--output report.html] [--videos embed|link] [--baseline VALUE]
 
-The page opens from disk and needs no network: what was run, means over clips with intervals, comparisons with a
-baseline, the Pareto front, figures, mouths and videos side by side, failures, versions and hashes. With
-`--videos embed` (the default) as many videos are put into the page as keep it below 30 MB, pair by pair, and the others
-are linked; `link` puts none in.
+The page opens from disk and needs no network. It shows the settings, means over clips with intervals, comparisons with
+a baseline, the Pareto front, figures, mouths and videos side by side, failures, versions and hashes. With
+`--videos embed` (the default) the page contains videos, pair by pair, until it reaches 30 MB, and links to the others.
+With `--videos link` it links to all of them.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync report", description=__doc__)
     parser.add_argument("runs", type=Path, help="a runs folder")
-    parser.add_argument("--sweep", help="its name; may be left out where there is only one")
+    parser.add_argument("--sweep", help="the sweep's name; needed only if there are several")
     parser.add_argument("--output", type=Path, help=f"default: {REPORT_FILE} in the sweep's folder")
-    parser.add_argument("--videos", choices=VIDEO_CHOICES, default="embed", help="default: %(default)s, below 30 MB")
+    parser.add_argument("--videos", choices=VIDEO_CHOICES, default="embed", help="default: %(default)s, up to 30 MB")
     parser.add_argument("--baseline", help="the setting that the others are compared with")
     return parser
 

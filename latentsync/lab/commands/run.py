@@ -1,4 +1,4 @@
-"""Run one cell, or with -m a sweep.
+"""Run one cell, or a sweep with -m.
 
 latentsync run data=folder data.input_dir=DIR sampler.guidance_scale=1.8 sampler.seed=1247
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0
@@ -21,8 +21,8 @@ from latentsync.lab.options.compose import BASIC_LAUNCHER, asks_help, option_nam
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def cell(config: DictConfig) -> None:
-    """Runs the composed cell; failures are noted and listed at the end, by `sweeps.sweep.SweepReport`."""
-    from latentsync.lab.sweeps.sweep import running  # imports the networks' libraries; a plan does without them
+    """Runs the composed cell. `sweeps.sweep.SweepReport` lists its failures at the end."""
+    from latentsync.lab.sweeps.sweep import running  # imports the networks' libraries, which a plan does not need
 
     job = HydraConfig.get()
     running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
@@ -30,7 +30,7 @@ def cell(config: DictConfig) -> None:
 
 @command(error_status=MISUSED, interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: what can be answered from the plan is, and Hydra's jobs do the rest."""
+    """The command line. It answers from the plan if it can; otherwise Hydra runs the jobs."""
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.argv = ["latentsync run", *arguments]  # which Hydra reads
     refuse_unknown_option(arguments, option_names())
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         together = sweep_request.is_sweep and sweep_request.config.runtime.batch_cells != 1
         start(plan.runs_of(sweep_request) if together else ())
-    cell()  # which exits by itself where anything failed
+    cell()  # exits by itself if anything failed
     if sweep_request is not None:
         plan.note_reported(sweep_request)
     return 0

@@ -1,13 +1,13 @@
-"""Measure how strongly each metric answers to damage of known kind and strength.
+"""Measure how strongly each metric reacts to known damage.
 
     latentsync sensitivity [--output FOLDER] [--clips 12] [--metrics standard] [--strongest] [--workers 2]
 
-FOLDER/clips/           painted clips that no training saw, and what was measured of each
+FOLDER/clips/           painted clips that no training used, and the measured values of each
 FOLDER/values.parquet   every metric of every clip, undamaged and damaged
 FOLDER/sensitivity.csv  effect sizes: how much worse a metric becomes, in standard deviations of the undamaged clips
 FOLDER/sensitivity.png  the same as a figure
 
-What was measured before is kept and shown with the rest, so costly metrics can be added for the strongest damage alone.
+Earlier measurements are kept and shown with the new ones. So you can add slow metrics for the strongest damage alone.
 """
 
 import os
@@ -20,9 +20,9 @@ def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync sensitivity", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/sensitivity"), help="default: %(default)s")
-    parser.add_argument("--clips", type=int, default=12, help="how many, at least 2; default: %(default)s")
+    parser.add_argument("--clips", type=int, default=12, help="number of clips, at least 2; default: %(default)s")
     parser.add_argument("--metrics", default="standard", help="as of latentsync measure; default: %(default)s")
-    parser.add_argument("--strongest", action="store_true", help="each damage at its strongest only")
+    parser.add_argument("--strongest", action="store_true", help="only the strongest step of each damage")
     parser.add_argument("--workers", type=int, default=few_workers(), help="processes; default: %(default)s")
     return parser
 

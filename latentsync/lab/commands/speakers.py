@@ -15,7 +15,7 @@ def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync speakers", description=__doc__)
     samples, make, sheet = parser.add_actions(
-        samples="make the shipped samples again",
+        samples="remake the shipped samples",
         make="make clips named g-00001.mp4, m-00002.mp4, ...",
         sheet="write a contact sheet of faces",
     )
@@ -30,18 +30,21 @@ def parser() -> ArgumentParser:
         )
         action.add_argument("--seed", type=number(0, 2**31), default=0, help="default: %(default)s")
     make.add_argument(
-        "--seconds", type=number(1.0, 60.0, float), default=3.0, help="least length of a speech; default: %(default)s"
+        "--seconds",
+        type=number(1.0, 60.0, float),
+        default=3.0,
+        help="shortest length of a speech, in seconds; default: %(default)s",
     )
     make.add_argument(
-        "--rest", type=number(0.0, 10.0, float), default=0.0, help="longest rest in a generated speech, in seconds"
+        "--rest", type=number(0.0, 10.0, float), default=0.0, help="longest pause in a generated speech, in seconds"
     )
-    make.add_argument("--sentences", type=Path, help="text file with one sentence on each line, else generated")
+    make.add_argument("--sentences", type=Path, help="text file with one sentence a line; default: generated")
     make.add_argument(
         "--recordings", choices=RECORDINGS, default="varied", help="rooms, microphones and noise; default: %(default)s"
     )
     make.add_argument("--workers", type=number(1, 256), default=1, help="processes; default: %(default)s")
     sheet.add_argument(
-        "--view_mm", type=number(*VIEWS_MM, float), help="side of the picture; a close-up each if not given"
+        "--view_mm", type=number(*VIEWS_MM, float), help="side of the picture in mm; default: a close-up of each face"
     )
     return parser
 

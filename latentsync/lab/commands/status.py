@@ -1,10 +1,10 @@
-"""Show how far sweeps have come, and whether their records are whole.
+"""Show the progress of sweeps, and check that their records are complete.
 
     latentsync status RUNS [--sweep NAME]
 
-Each sweep's records are done, failed, running (a process holds their claim) or missing: planned, and none of these. A
-record that was edited by hand or is broken is named with what is wrong with it. Nothing is loaded and nothing changed.
-The exit status is 1 if anything failed or is broken.
+Each record of a sweep is done, failed, running (a process is making it) or missing (planned, but none of these). If a
+record was edited by hand or is broken, a line says what is wrong with it. The command loads no model and changes
+nothing. The exit status is 1 if anything failed or is broken.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{sweep.name}: {line}")
     failed = sum(sweep.count("failed") for sweep in sweeps)
     if failed:
-        print(f"{failed} failed; start the sweep again with what was wrong mended, or {RETRY_HINT}")
+        print(f"{failed} failed; correct the cause and start the sweep again, or {RETRY_HINT}")
     broken = list(faults(RecordStore(args.runs), None if args.sweep is None else sweeps[0].records))
     for line in broken:
         print(f"BROKEN  {line}")

@@ -4,7 +4,7 @@ latentsync train train=vae data_dir=DIR
 latentsync train train=unet_stage1 data_dir=DIR model_dir=DIR loop.steps=50000 loop.max_minutes=55
 accelerate launch --num_processes 4 -m latentsync train train=unet_stage2 data_dir=DIR name=big
 
-A training that was stopped or killed goes on from its last checkpoint when the same command is given again.
+If a training was stopped or killed, run the same command again: it continues from the last checkpoint.
 
 runs/training/<name>/  weights/  checkpoints/  log.jsonl  pictures/  videos/  config.json
 """
@@ -28,7 +28,7 @@ def job(config: DictConfig) -> None:
 
 @command(interrupted=CONTINUES)
 def train(config: DictConfig) -> None:
-    """Trains; within Hydra, which would show the traceback of an error."""
+    """Trains, and ends with a message after an error; Hydra would print a traceback."""
     from latentsync.lab.training.job import run_training
     from latentsync.lab.training.options import read_config
 
@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     if asks_help(arguments):
         print(__doc__)
         if not any(argument.startswith("train=") for argument in arguments):
-            sys.argv.append("train=vae")  # Hydra composes what it shows, and any training will do
+            sys.argv.append("train=vae")  # Hydra must compose a configuration to show it; any training will do
     elif not any(argument.startswith("-") for argument in arguments):
         from latentsync.lab.training.options import configure
 
-        configure(arguments)  # Hydra tells what is wrong in several lines
+        configure(arguments)  # before Hydra, which would explain a mistake in several lines
     job()
     return 0

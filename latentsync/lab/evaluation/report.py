@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from latentsync.files import read_json, whole_file, write_json, write_text
+from latentsync.lab.analysis.intervals import interval_text
 from latentsync.lab.evaluation.measures import Bench
 from latentsync.lab.evaluation.rows import BASELINE_NAMES, Row
 from latentsync.weights import state_dict_sha256
@@ -27,7 +28,7 @@ def identity(bench: Bench) -> dict:
     """What rows of two runs must have in common to stand in one table."""
     hashes = {**bench.pipe.weight_hashes, "syncnet": state_dict_sha256(bench.syncnet.state_dict())}
     parts = {"protocol_version": PROTOCOL_VERSION, "weights_sha256": hashes, "plan": asdict(bench.plan)}
-    return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).dtype}
+    return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).runtime.dtype}
 
 
 def earlier_rows(folder: Path, wanted: dict) -> list[dict]:
@@ -125,7 +126,7 @@ def table(content: dict) -> str:
 
 
 def _line(row: dict) -> str:
-    interval = "" if row["interval"] is None else "{:.3g} .. {:.3g}".format(*row["interval"])
+    interval = interval_text(row["interval"], ".3g", none="")
     value = row["reason"] if row["value"] is None else f"{row['value']:.4g}"
     baselines = ", ".join(f"{name} {number:.3g}" for name, number in row["baselines"].items())
     bar, verdict = row["bar"] or "", "void" if row["is_void"] else VERDICTS[row["passed"]]

@@ -1,7 +1,7 @@
-"""Figures of sweeps: table in, matplotlib Figure out; tables are tidy (`latentsync.lab.collect`) or wide.
+"""Figures of sweeps. The functions take a tidy (`latentsync.lab.collect`) or wide table and return a matplotlib Figure.
 
-Intervals are 95 % of the mean over clips (Student's t), after the seeds of a voice and the voices of a clip have been
-averaged; faint marks are single clips or records.
+Intervals are 95 % intervals of the mean over clips (Student's t); seeds of a voice and voices of a clip are averaged
+first. Faint marks are single clips or records.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ LABELS = {
     "sync_mini_confidence": "confidence of sync_mini",
     "landmark_sync_peak": "lip gap against loudness,\npeak correlation",
 }
-DODGE = 0.012  # of the axis, between the lines of a figure, so that their intervals do not hide each other
-MAX_COLUMNS = 8  # pairs; the table has them all
-LARGEST_EFFECT = 8.0  # that the colours of a sensitivity figure tell apart
+DODGE = 0.012  # shift between lines, as a share of the axis, so that their intervals do not hide each other
+MAX_COLUMNS = 8  # most pairs in a figure; the table has all
+LARGEST_EFFECT = 8.0  # where the colours of a sensitivity figure end
 
 
 def label_of(name: str) -> str:
-    """A column's name for an axis: metrics with their unit and which direction is better."""
+    """The axis label of a column; a metric's label has its unit and its better direction."""
     if base_name(name) not in DEFINITIONS:
         return LABELS.get(name, word_of(name).replace("_", " "))
     known, way = definition_of(name), direction_of(name)
@@ -48,7 +48,7 @@ def label_of(name: str) -> str:
         way
     )
     note = ", ".join(part for part in (unit, better) if part)
-    suffix = "\nless that of the real clip" if name.endswith("_minus_real") else ""
+    suffix = "\nminus that of the real clip" if name.endswith("_minus_real") else ""
     plain = LABELS.get(name.removesuffix("_minus_real"), name.removesuffix("_minus_real").replace("_", " ")) + suffix
     return plain + (f"\n({note})" if note else "")
 
@@ -56,9 +56,10 @@ def label_of(name: str) -> str:
 def curves(
     table: pd.DataFrame, x: str = "guidance_scale", metrics: Sequence[str] = HEADLINES, by: str | None = None
 ) -> Figure:
-    """Each metric against a parameter: means over clips with intervals, a line a value of `by`, faint lines the clips.
+    """Each metric against a parameter: means over clips with intervals.
 
-    A dashed line with its band is the real clips' own score, where the metric has one.
+    There is a line for each value of `by`, and a faint line for each clip. A dashed line with a band is the score of
+    the real clips, if the metric has one.
 
     Raises:
         OptionError: a column is missing.
@@ -93,7 +94,7 @@ def _parts(wide: pd.DataFrame, by: str | None) -> list[tuple[str | None, pd.Data
 
 
 def _positions(axis: Axes, values: pd.Series) -> dict:
-    """Where each value of a parameter stands on the x axis: numbers where they are, words one beside the other."""
+    """The x position of each value of a parameter: numbers at their value, words at equal distances."""
     there = sorted(values.dropna().unique())
     if pd.api.types.is_numeric_dtype(values):
         axis.set_xticks(there, [f"{value:g}" for value in there])
@@ -114,7 +115,7 @@ def _draw_means(axis: Axes, groups, positions: dict, colour: str, marker: str, l
 
 
 def _reach(values: Sequence[float]) -> float:
-    """Half of the interval of a mean; NaN, which draws nothing, for a single value."""
+    """Half of the interval of a mean; NaN for a single value, so that nothing is drawn."""
     interval = mean_interval(values)
     return float("nan") if interval is None else (interval[1] - interval[0]) / 2
 
@@ -129,7 +130,7 @@ def _draw_real(axis: Axes, wide: pd.DataFrame, metric: str) -> None:
 
 
 def _legend(figure: Figure) -> None:
-    """One legend below all axes, each label once; none where there is nothing to tell apart."""
+    """One legend below all axes with each label once; none if there is only one label."""
     handles = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -152,10 +153,10 @@ def differences(
     table: pd.DataFrame, column: str, baseline: float | str, metrics: Sequence[str] = HEADLINES,
     within: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
-    """Paired differences of each setting to the baseline with BCa intervals, an axis a metric; full marks: told apart.
+    """Paired differences of each setting from the baseline with BCa intervals; one axis per metric.
 
-    Arguments and errors as of `analysis.comparisons.compare_all`, whose rows are drawn: hollow marks are differences
-    that Holm's test over all of them does not show.
+    Full marks are significant after Holm's correction over all of them, hollow marks are not. Arguments and errors as
+    for `analysis.comparisons.compare_all`, whose rows are drawn.
     """
     wide = widen(table)
     comparisons = compare_all(wide, metrics, column, baseline, within)
@@ -183,7 +184,7 @@ def differences(
         axis.locator_params(axis="x", nbins=5)
         plain_axis(axis)
     figure.axes[0].set_ylabel(label_of(column), fontsize=9)
-    figure.suptitle(f"difference to {label_of(column)} {_short(baseline)}", fontsize=10)
+    figure.suptitle(f"difference from {label_of(column)} {_short(baseline)}", fontsize=10)
     return figure
 
 
@@ -195,10 +196,10 @@ def pareto(
     table: pd.DataFrame, columns: Sequence[str], x: str = "lpips_alex_mouth", y: str = "sync_mini_confidence",
     also: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
-    """Settings by two objectives with intervals; full marks are on the Pareto front of x, y and `also`.
+    """Settings by two objectives with intervals. Full marks are on the Pareto front of x, y and `also`.
 
-    The number beside a setting is the share of the bootstrap's draws in which it is on the front. Arguments and errors
-    as of `analysis.pareto.pareto_front`.
+    The number beside a setting is the share of bootstrap samples in which it is on the front. Arguments and errors as
+    for `analysis.pareto.pareto_front`.
     """
     wide = widen(table)
     front = pareto_front(wide, columns, [x, y, *also])
@@ -224,7 +225,7 @@ def pareto(
     axis.set_xlabel(label_of(x), fontsize=9)
     axis.set_ylabel(label_of(y), fontsize=9)
     over = ", ".join(name.replace("_", " ") for name in (x, y, *also))
-    axis.set_title(f"full: on the Pareto front of {over}\n(and the share of drawn clips in which it is)", fontsize=8)
+    axis.set_title(f"full: on the Pareto front of {over}\n(number: its share of bootstrap samples)", fontsize=8)
     plain_axis(axis)
     return _marked(figure, wide)
 
@@ -232,7 +233,7 @@ def pareto(
 def against_seconds(
     table: pd.DataFrame, metric: str, along: str = "num_inference_steps", by: str = "scheduler"
 ) -> Figure:
-    """A metric against the seconds that it took, a line a value of `by`, a mark a value of `along`; over clips.
+    """A metric against the seconds of generation, means over clips; one line per value of `by`, one mark per `along`.
 
     Raises:
         OptionError: a column is missing.
@@ -242,7 +243,7 @@ def against_seconds(
     wide = wide.assign(pace=wide["seconds"] / wide["video_frames"])
     figure = ShownFigure(figsize=(5.6, 3.9), layout="constrained")
     axis = figure.subplots()
-    groups = sorted(wide.groupby(by), key=lambda group: -group[1][along].nunique())  # the one with most settings first
+    groups = sorted(wide.groupby(by), key=lambda group: -group[1][along].nunique())  # most settings first
     for number, (value, part) in enumerate(groups):
         clips = per_clip(part, ["pace", metric], [along]).groupby(level=along)
         means, colour = clips.mean(), COLOURS[number % len(COLOURS)]
@@ -266,7 +267,7 @@ def against_seconds(
 
 
 def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figure:
-    """Each clip's records of several seeds in one row, ordered by their mean; the title compares the two spreads.
+    """The records of each clip with several seeds, one row per clip, sorted by mean; the title compares both spreads.
 
     Raises:
         OptionError: a column is missing, or no clip has two seeds.
@@ -274,7 +275,7 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
     wide = widen(table)
     require_columns(wide, "clip", "seed", *metrics)
     if wide.groupby("clip")["seed"].nunique().max() < 2:
-        raise OptionError("no clip has two seeds; give a sweep of several, such as experiment=seed_variance")
+        raise OptionError("no clip has two seeds; give a sweep over several seeds, such as experiment=seed_variance")
     names = wide["clip"].nunique()
     figure = ShownFigure(figsize=(3.5 * len(metrics) + 0.4, 0.2 * names + 1.5), layout="constrained")
     for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
@@ -294,7 +295,7 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
 
 
 def sweep_figure(table: pd.DataFrame) -> Figure:
-    """Each metric against what was swept, a column per pair (the first 8); lines are means of seeds, dots records."""
+    """Each metric against the swept parameter, one column per pair (the first 8); lines are means of seeds."""
     wide = widen(table)
     metrics = [name for name in HEADLINES if name in wide and wide[name].notna().any()] or ["seconds"]
     x = next((name for name in ("guidance_scale", "num_inference_steps") if wide[name].nunique() > 1), "guidance_scale")
@@ -325,41 +326,42 @@ def _draw_records(axis: Axes, table: pd.DataFrame, x: str, metric: str, lines: l
 
 
 def sensitivity_figure(table: pd.DataFrame) -> Figure:
-    """How much worse each metric becomes by each damage: one cell a metric and damage strength.
+    """How much worse each metric becomes under each damage: one cell per metric and damage strength.
 
-    Metrics without any effect to show, for want of a value, have no row.
+    Metrics without any value have no row.
 
     Args:
-        table: as `evaluation.sensitivity.effects` gives it.
+        table: a table of `evaluation.sensitivity.effects`.
     """
     table = table[table.groupby("metric")["effect"].transform(lambda effects: effects.notna().any())]
     texts = [f"{effect:.0f}" if abs(effect) >= 10 else f"{effect:.1f}" for effect in table["effect"]]
     cells = table.assign(text=texts, colour=table["effect"] / LARGEST_EFFECT)
-    return _damage_grid(cells, "worse by standard deviations of undamaged clips", LARGEST_EFFECT, cell_in=0.47)
+    return _damage_grid(cells, "worse, in standard deviations of undamaged clips", LARGEST_EFFECT, cell_in=0.47)
 
 
 def changes_figure(table: pd.DataFrame) -> Figure:
-    """What each damage does to each metric: the change in the metric's own unit, coloured by how much worse that is.
+    """The change of each metric under each damage, in the metric's own unit; the colour shows how much worse it is.
 
-    Colours compare within a row: 1 is the most that any damage does to that metric, below 0 it calls the damage better.
+    Colours are comparable within a row: 1 is the largest change of that metric by any damage. Below 0 the metric rates
+    the damaged clip better.
 
     Args:
-        table: as `evaluation.sensitivity.changes` gives it.
+        table: a table of `evaluation.sensitivity.changes`.
     """
     table = table[table.groupby("metric")["share"].transform(lambda shares: shares.notna().any())]
     cells = table.assign(
         text=[f"{change:+.2g}" if change else "0" for change in table["change"]], colour=table["share"]
     )
-    return _damage_grid(cells, "worse, as a share of the metric's largest change", 1.0, cell_in=0.62)
+    return _damage_grid(cells, "how much worse, as a share of the metric's largest change", 1.0, cell_in=0.62)
 
 
 def _damage_grid(table: pd.DataFrame, label: str, limit: float, cell_in: float) -> Figure:
     """A coloured cell with a text for each metric, damage and strength.
 
     Args:
-        table: with columns `text` and `colour` (-1..1, beyond it is cut off; NaN: no value, shown as "-").
-        label, limit: of the colour bar; what a colour of 1 stands for.
-        cell_in: width of a cell, inches.
+        table: a table with the columns `text` and `colour` (clipped to -1..1; NaN: no value, shown as "-").
+        label, limit: the label of the colour bar, and the value of a colour of 1.
+        cell_in: width of a cell in inches.
     """
     metrics = list(dict.fromkeys(table["metric"]))
     steps = list(dict.fromkeys(zip(table["damage"], table["strength"], strict=True)))

@@ -1,4 +1,4 @@
-"""The evaluation of a model as a figure: each value beside its bar and beside models that do nothing."""
+"""A figure of a model's evaluation: each value compared with its bar and with trivial baselines."""
 
 import numpy as np
 import pandas as pd
@@ -6,16 +6,16 @@ from matplotlib.figure import Figure
 
 from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, ShownFigure, plain_axis
 
-LIMITS = (-0.2, 2.6)  # of the axis; what lies beyond is drawn at its end
+LIMITS = (-0.2, 2.6)  # of the axis; values beyond are drawn at its end
 
 
 def evaluation_figure(rows: pd.DataFrame) -> Figure:
-    """Each value over its bar with its interval, and each baseline as a hollow mark; right of 1 is good enough.
+    """Each value divided by its bar, with its interval; hollow marks are the baselines. From 1 on, the bar is reached.
 
-    Rows without a bar are left out. Where the value must be at most the bar, the bar over the value is drawn.
+    Rows without a bar are left out. If the value must be at most the bar, the bar is divided by the value instead.
 
     Args:
-        rows: as `evaluation.report.frame` gives it.
+        rows: a table of `evaluation.report.frame`.
     """
     rows = rows[rows["bound"].notna() & rows["value"].notna()]
     baselines = [name for name in rows.columns[rows.columns.get_loc("n") + 1 :] if rows[name].notna().any()]
@@ -34,7 +34,7 @@ def evaluation_figure(rows: pd.DataFrame) -> Figure:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlim(LIMITS[0] - 0.05, LIMITS[1] + 0.05)
     axis.set_xlabel(
-        "value over its bar, or bar over value where less is better; from 1 on the bar is reached", fontsize=8
+        "value divided by its bar (bar divided by value if lower is better); from 1 on the bar is reached", fontsize=8
     )
     plain_axis(axis)
     handles, labels = axis.get_legend_handles_labels()

@@ -1,4 +1,4 @@
-"""The mouths of records at equal times, the clip's above the results': one picture that shows what became of them."""
+"""The mouths of records at equal times, with the clip's mouths above those of the results, in one picture."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ from latentsync.shapes import Affine, Frame
 
 MOUTHS_A_STRIP = 8
 FACE_PX = 256
-MOUTHS = range(25, 49, 2)  # frames of a mouth's row: a second of speech, after the silence that it begins with
-MOUTH_ROWS, MOUTH_COLUMNS = (0.5, 0.95), (0.2, 0.8)  # of an aligned face
+MOUTHS = range(25, 49, 2)  # frames in a row of mouths: a second of speech, after the silence at the start
+MOUTH_ROWS, MOUTH_COLUMNS = (0.5, 0.95), (0.2, 0.8)  # part of an aligned face
 
 
 @dataclass(frozen=True)
 class MouthRows:
-    """Mouths of one clip and of results made of it, all cut alike at the same times.
+    """Mouths of one clip and of results made from it, all cropped in the same way at the same times.
 
     Attributes:
-        times_s: of the frames.
-        clip: a uint8 (h, w, 3) mouth for each time; None where the clip is not to be found.
-        results: the same of each record, in order.
+        times_s: the times of the frames, in s.
+        clip: a mouth for each time, uint8 (h, w, 3); None if the clip is missing.
+        results: the mouths of each record, in order.
     """
 
     times_s: list[float]
@@ -42,21 +42,21 @@ class MouthRows:
 def mouth_rows(
     records: Sequence[Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP, face_px: int = FACE_PX
 ) -> MouthRows:
-    """Mouths at equal times of records of one pair; faces are sought once, in the clip where it is there.
+    """Mouths of records of one clip, at equal times. Faces are detected once: in the clip, or else in a result.
 
-    Frames without a face are left out. Where results differ in length, the shortest one tells the times.
+    Frames without a face are left out. If results differ in length, the shortest one sets the times.
 
     Args:
-        face_px: side of the aligned faces that the mouths are cut from.
+        face_px: side of the aligned faces from which the mouths are cropped, in px.
 
     Raises:
-        OptionError: the records are of several clips, or there is none.
+        OptionError: the records have several clips, or there is no record.
         MediaError: a video cannot be read.
         FaceNotFoundError: none of the frames shows a face.
     """
     clips = {record.content["pair"]["clip"]["sha256"] for record in records}
     if len(clips) != 1:
-        raise OptionError(f"the records are of {len(clips)} clips; give records of one")
+        raise OptionError(f"the records have {len(clips)} clips; give records of one clip")
     num_frames = min(media.probe(record.video_path).num_frames for record in records)
     clip = clip_of(records[0])
     times = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
@@ -82,12 +82,13 @@ def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_
 
 
 def mouth_sheet(records: Mapping[str, Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
-    """Mouths at equal times: a row of the clip's above a row of each record's, cut alike; times in s below.
+    """Mouths at equal times: a row for the clip, and below it a row for each record, cropped alike; times in s below.
 
-    Without the clip, which a record does not hold itself, there are the records' rows alone. Raises as `mouth_rows`.
+    A record does not contain its clip; if the clip is missing, only the records' rows are drawn. Errors as for
+    `mouth_rows`.
 
     Args:
-        records: label -> record, all of one clip.
+        records: label -> record; all records have the same clip.
     """
     rows = mouth_rows(list(records.values()), detector, count)
     crops = {} if rows.clip is None else {"clip": rows.clip}
@@ -127,17 +128,17 @@ def _drawn(crops: dict[str, list[Frame]], times: list[str], trained: bool) -> Sh
 
 
 def mouth_of(face: np.ndarray) -> np.ndarray:
-    """The part of an aligned face (r, r, 3) that `MOUTH_ROWS` and `MOUTH_COLUMNS` say."""
+    """The part of an aligned face (r, r, 3) given by `MOUTH_ROWS` and `MOUTH_COLUMNS`."""
     rows, columns = (slice(*(round(edge * len(face)) for edge in edges)) for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
     return face[rows, columns]
 
 
 def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
-    """The mouth at the same moments of several videos of one clip, a labelled row each.
+    """The mouths of several videos of one clip at the same times, with a labelled row for each.
 
     Args:
-        videos: label -> file: the clip, or what was made of it, frame for frame.
-        output: of one of them; knows where the face is.
+        videos: label -> file: the clip, or a result whose frames correspond to the clip's.
+        output: the output of one of them; it has the position of the face.
     """
     size_px, last = output.options.video.size_px, min(output.num_frames, len(output.faces)) - 1
     times = [i for i in MOUTHS if i <= last] or range(0, last + 1, 2)
@@ -152,10 +153,10 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
 
 
 def face_mouths(rows: Mapping[str, np.ndarray]) -> Figure:
-    """The mouths of aligned faces side by side, a labelled row each.
+    """The mouths of aligned faces side by side, in labelled rows.
 
     Args:
-        rows: label -> faces, uint8 (f, r, r, 3), as many in each row.
+        rows: label -> faces, uint8 (f, r, r, 3), the same number in each row.
     """
     length = max(len(faces) for faces in rows.values())
     figure = ShownFigure(figsize=(0.95 * length + 1.2, 0.72 * len(rows)), layout="constrained")

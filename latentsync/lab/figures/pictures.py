@@ -1,4 +1,4 @@
-"""Figures, pictures and videos as small files, for pages that are kept in the repository."""
+"""Figures, pictures and videos as small files, for pages in the repository."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,11 +15,11 @@ from latentsync.lab.console import say
 from latentsync.lab.figures.style import png_bytes
 
 GIF_S, GIF_HZ, GIF_PX = (0.4, 2.6), 12.5, 168
-COLOURS, GIF_COLOURS = 256, 64  # of a picture: a third of the size and hardly seen
+COLOURS, GIF_COLOURS = 256, 64  # colours of a picture: this saves two thirds of the size and is hardly visible
 
 
 def small_png(image: Image.Image) -> bytes:
-    """A picture in RGB as the content of a PNG file of few colours."""
+    """An RGB picture as the content of a PNG file with few colours."""
     buffer = BytesIO()
     image.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
@@ -32,13 +32,13 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 
 def write_image(image: Image.Image, path: Path) -> None:
-    """Writes a picture as a PNG of few colours."""
+    """Writes a picture as a PNG with few colours."""
     write_bytes(path, small_png(image))
     say(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 def write_gif(videos: list[Path], path: Path) -> None:
-    """Videos side by side as a moving picture, the same piece of each.
+    """Writes the same piece of several videos, side by side, as an animated GIF.
 
     Raises:
         MediaError: a video is shorter than the piece.
@@ -46,7 +46,7 @@ def write_gif(videos: list[Path], path: Path) -> None:
     numbers = [round(s * media.VIDEO_RATE_HZ) for s in np.arange(*GIF_S, 1 / GIF_HZ)]
     columns = [list(media.read_frames_in_order(video, numbers, media.VIDEO_RATE_HZ)) for video in videos]
     if any(len(frames) < len(numbers) for frames in columns):
-        raise MediaError(f"{path} shows {GIF_S[1]} s; give videos of that length")
+        raise MediaError(f"{path} needs {GIF_S[1]} s of each video; give longer videos")
     size = GIF_PX, GIF_PX
     frames = [
         Image.fromarray(np.hstack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in row]))

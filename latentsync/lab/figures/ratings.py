@@ -7,7 +7,7 @@ from latentsync.lab.figures.style import COLOURS, ShownFigure
 
 
 def rating_figure(fitted: pd.DataFrame) -> Figure:
-    """Strengths of `fit` with their intervals, and how often each setting is preferred to the baseline."""
+    """The strengths from `preferences.fit` with intervals, and how often each setting is preferred to the baseline."""
     figure = ShownFigure(figsize=(7.6, 0.42 * len(fitted) + 1.6), layout="constrained")
     axis = figure.subplots()
     for place, row in enumerate(fitted.itertuples()):

@@ -27,7 +27,7 @@ class PreviewWindow:
 
 
 def contact_sheet(records: list[Record]) -> Figure:
-    """Frames at equal times, a row per record; at most 24 rows, chosen evenly."""
+    """Frames at equal times, one row per record; at most 24 rows, evenly chosen."""
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, min(len(records), MAX_ROWS)).astype(int))]
     height = 0.98 * len(chosen) + 0.35
     figure = ShownFigure(figsize=(0.9 * FRAMES_A_ROW + 1.2, height), layout="constrained")
@@ -60,7 +60,7 @@ def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = TH
 
 
 def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
-    """Frames at equal times of several videos, a labelled row each.
+    """Frames of several videos at equal times, with a labelled row for each.
 
     Args:
         videos: label -> file.
@@ -75,7 +75,7 @@ def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
 
 
 def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
-    """The mouths of one window of each cell, pair beside pair, the clip's own above them.
+    """The mouths in one window of each cell: one row per cell, pairs side by side, with the clip's own mouths on top.
 
     Args:
         rows: cell -> pair -> window.

@@ -1,4 +1,4 @@
-"""Pictures of what walks through the pipeline: frames, landmarks, crops, Whisper states, latents. Arrays -> Figure."""
+"""Figures of the pipeline's stages, from arrays: frames, landmarks, crops, Whisper states, latents."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,11 +23,15 @@ CHANNELS = (
     "mask",
     *(f"masked {i}" for i in range(4)),
     *(f"reference {i}" for i in range(4)),
-)  # of the UNet's input, in its order
+)  # channels of the UNet's input, in order
 
 
 def as_picture(image: np.ndarray | Tensor) -> np.ndarray:
-    """A frame, crop (3, r, r) in 0..255, face in -1..1 or mask (1, r, r) in 0..1 as levels: (h, w, 3) or (h, w)."""
+    """A picture as levels, (h, w, 3) or (h, w).
+
+    Args:
+        image: a frame, a crop (3, r, r) in 0..255, a face in -1..1, or a mask (1, r, r) in 0..1.
+    """
     if isinstance(image, np.ndarray):
         return image
     if len(image) == 1:
@@ -37,10 +41,10 @@ def as_picture(image: np.ndarray | Tensor) -> np.ndarray:
 
 
 def film(rows: Mapping[str, Sequence[np.ndarray | Tensor]], titles: Sequence[str] = ()) -> Figure:
-    """Pictures side by side, a labelled row each; see `as_picture`.
+    """Pictures side by side in labelled rows; see `as_picture`.
 
     Args:
-        titles: above the pictures of the first row.
+        titles: titles above the pictures of the first row.
     """
     columns = max(map(len, rows.values()))
     figure = ShownFigure(figsize=(TILE_INCHES * columns, (TILE_INCHES + 0.2) * len(rows)), layout="constrained")
@@ -57,7 +61,7 @@ def film(rows: Mapping[str, Sequence[np.ndarray | Tensor]], titles: Sequence[str
 
 
 def face_geometry(frame: Frame, faces: AlignedFaces, index: int) -> Figure:
-    """A frame with its face's landmarks, the three points it is aligned by, and the box that becomes the crop."""
+    """A frame with the landmarks of its face, the three alignment points, and the box that becomes the crop."""
     figure = ShownFigure(figsize=(4.6, 4.6), layout="constrained")
     axis = figure.subplots()
     axis.imshow(frame)
@@ -76,14 +80,15 @@ def face_geometry(frame: Frame, faces: AlignedFaces, index: int) -> Figure:
 def sound_and_states(
     waveform: Waveform, mel: Float[Tensor, "80 m"], states: Float[Tensor, "n s d"], frame: int
 ) -> Figure:
-    """A voice, its log-mel spectrogram and the states of Whisper's last block, less their mean over time, one below the
-    other; what one video frame sees is shaded.
+    """A voice, its log-mel spectrogram, and the states of Whisper's last block minus their mean over time.
+
+    The part that one video frame sees is shaded.
 
     Args:
-        waveform: 16 kHz.
-        mel: 100 frames a second.
-        states: 50 a second; of each moment the input of the first block and every block's output.
-        frame: of the video, at 25 Hz.
+        waveform: the voice at 16 kHz.
+        mel: the spectrogram, 100 frames a second.
+        states: 50 moments a second; each has the input of the first block and the output of every block.
+        frame: index of the video frame, at 25 Hz.
     """
     figure = ShownFigure(figsize=(9.5, 5.2), layout="constrained")
     sound, spectrogram, last = figure.subplots(3, 1, sharex=True)
@@ -105,11 +110,11 @@ def sound_and_states(
 
 
 def window_of_states(windows: Windows, states_each: int) -> Figure:
-    """One frame's window of Whisper states, a panel for each layer: time to the right, the state's numbers down.
+    """The window of Whisper states of one frame, with a panel for each layer: time to the right, state values down.
 
     Args:
-        windows: of one frame or several, of which the first is shown.
-        states_each: layers of a moment: blocks + 1.
+        windows: the windows of one or several frames; the first one is shown.
+        states_each: the number of layers of a moment: blocks + 1.
     """
     layers = rearrange(windows[0], "(t s) d -> s d t", s=states_each)
     figure = ShownFigure(figsize=(1.6 * states_each, 2.8), layout="constrained")
@@ -122,7 +127,7 @@ def window_of_states(windows: Windows, states_each: int) -> Figure:
 
 
 def channels(sample: Float[Tensor, "13 h w"]) -> Figure:
-    """The UNet's input of one frame, a panel for each channel; each group of latents has a scale of its own."""
+    """The UNet's input for one frame, with a panel for each channel. Each group of latents has its own scale."""
     groups = (slice(0, 4), slice(5, 9), slice(9, 13), slice(4, 5))
     figure = ShownFigure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots(3, 5)

@@ -1,4 +1,4 @@
-"""One style for all figures: colour-blind safe, readable in print; and how a figure is shown and written."""
+"""One style for all figures, safe for colour-blind readers and readable in print; shows and writes figures."""
 
 from io import BytesIO
 from pathlib import Path
@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
-MARKERS = ("o", "s", "^", "D", "v", "P")  # so that colour is not alone in telling lines apart
+MARKERS = ("o", "s", "^", "D", "v", "P")  # so that lines differ not only in colour
 GREY = "#6B6B6B"
-UNTRAINED = "untrained model: plumbing only"
+UNTRAINED = "untrained model: only shows that the program works"
 WARNING = "#B00020"
 DPI = 150
 
 
 class ShownFigure(Figure):
-    """A figure that a notebook shows by itself, without pyplot and its global state."""
+    """A figure that a notebook displays without pyplot and its global state."""
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self, 100)
@@ -34,12 +34,12 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def mark_untrained(figure: Figure) -> None:
-    """Says above a figure that its model was not trained."""
+    """Writes above a figure that its model was not trained."""
     figure.suptitle(UNTRAINED, fontsize=10, color=WARNING)
 
 
 def plain_axis(axis: Axes) -> None:
-    """Light grid, no frame where nothing is read off, small numbers."""
+    """Gives an axis a light grid and small numbers, and removes the frame on the top and right."""
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

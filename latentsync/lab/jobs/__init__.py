@@ -1,1 +1,1 @@
-"""Other ways to have cells made: a folder, a search, a row of a table made again, a widget's wish."""
+"""Other jobs that make records: a folder, a search, a table's row made again, a record for a widget, samples."""

@@ -1,4 +1,4 @@
-"""A folder job: every pair of a folder, with plain names in an output folder."""
+"""A folder job: makes every pair of a folder and writes the results to an output folder under plain names."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ class Outputs:
         return cls(*(folder / f"{pair.name}{end}" for end in ("_out.mp4", "_mask.mp4", ".json")))
 
     def are_done(self, wanted: str) -> bool:
-        """Whether all files are there and were made with these very settings."""
+        """Whether all files exist and were made with exactly these settings."""
         return self.video.is_file() and self.mask.is_file() and (read_json(self.sidecar) or {}).get("id") == wanted
 
 
@@ -46,12 +46,12 @@ def folder_config(
     """The configuration of a folder job: `conf/`, the overrides, and then these options.
 
     Args:
-        input_dir: clips and voices.
-        guidance_scale: of every clip; None: by the preset of the clip's gender.
-        seed: None: that of `conf/`.
-        inference_ckpt_path: a published UNet, a file or the name of a weight; None: the embedded model.
-        unet_config_path: its configuration, a file or a name of conf/unet; None: the one that its tensors belong to.
-        overrides: Hydra's, such as "sampler.num_inference_steps=30".
+        input_dir: a folder of clips and voices.
+        guidance_scale: for every clip; None: the preset of the clip's gender.
+        seed: None: the seed of `conf/`.
+        inference_ckpt_path: a published UNet, as a file or the name of a weight; None: the embedded model.
+        unet_config_path: its configuration, as a file or a name of conf/unet; None: the one that fits its tensors.
+        overrides: Hydra overrides, such as "sampler.num_inference_steps=30".
 
     Raises:
         OptionError: an option or override is unknown or out of range.
@@ -59,9 +59,9 @@ def folder_config(
     if unet_config_path is not None and inference_ckpt_path is None:
         raise OptionError(
             f"unet_config_path is {unet_config_path} without a checkpoint, and the embedded model has its own; "
-            f"give inference_ckpt_path, too"
+            f"give inference_ckpt_path too"
         )
-    # Paths are put in afterwards, as they are: no character of them means anything to Hydra.
+    # Paths are set afterwards, so that Hydra does not interpret their characters.
     placed = ["data=folder", "data.input_dir=PATH"]
     if inference_ckpt_path is not None:
         overrides = [*overrides, "model.pretrained=null", "model.inference_ckpt_path=PATH"]
@@ -79,13 +79,13 @@ def folder_config(
 
 
 def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
-    """Makes the results of a folder, one gender at a time, with the models loaded once; yields each pair's outcome.
+    """Makes the results of a folder, one gender at a time, and yields each pair's outcome. Models are loaded once.
 
     Args:
-        config: as `folder_config` gives it.
+        config: a configuration of `folder_config`.
 
     Raises:
-        MediaError: the folder holds no pair, or output_dir cannot be made.
+        MediaError: the folder has no pair, or output_dir cannot be created.
         OptionError: output_dir is the input folder.
     """
     pairing = find_pairs(config.data.input_dir, config.data.pairing).first(config.data.max_pairs)
@@ -107,7 +107,7 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
     with private_folder(output_dir) as part:
         video, mask = part / files.video.name, part / files.mask.name
         content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
-        files.sidecar.unlink(missing_ok=True)  # while the videos change, nothing says what they are
+        files.sidecar.unlink(missing_ok=True)  # while the videos change, no sidecar must describe them
         os.replace(video, files.video)
         os.replace(mask, files.mask)
         write_json(files.sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
@@ -117,9 +117,9 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
 def _check_output_dir(output_dir: Path, input_dir: Path) -> None:
     if output_dir.resolve() == input_dir.resolve():
         raise OptionError(
-            f"--output_dir is the input folder {input_dir}; results there would be taken for clips, choose another"
+            f"--output_dir is the input folder {input_dir}, where results would count as clips; choose another"
         )
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MediaError(f"{output_dir} cannot be made ({error.strerror}); choose another --output_dir") from error
+        raise MediaError(f"{output_dir} cannot be created ({error.strerror}); choose another --output_dir") from error

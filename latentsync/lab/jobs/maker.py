@@ -1,6 +1,6 @@
-"""A record like one that is there, made in a process of its own: its progress is heard, and it can be stopped.
+"""Makes a record similar to an existing one in a separate process, which reports progress and can be stopped.
 
-That process keeps the model for the next record, and ends when nothing is asked of it for a while.
+The process keeps the model in memory for the next record, and ends after some time without a job.
 """
 
 import multiprocessing
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from latentsync.lab.options.schema import MetricsConfig, RunConfig
 
 Progress = Callable[[str, int, int], None]
-IDLE_S = 300.0  # until a process that nothing is asked of ends, and gives back its memory
-GRACE_S = 5.0  # for a process to tidy up before it is killed
+IDLE_S = 300.0  # a process without a job ends after this time and frees its memory
+GRACE_S = 5.0  # time for a process to clean up before it is killed
 MODEL_CHOICES = ("mini", "latentsync_1_0", "latentsync_1_5", "latentsync_1_6")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A record to be made: the cell, the pair, and the weights that it must be made with."""
+    """A record to make: the cell, the pair, and the weights that the model must have."""
 
     config: "RunConfig"
     pair: Pair
@@ -38,12 +38,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a job.
+    """The end of a job.
 
     Attributes:
-        record: id; None where there is none.
-        reason: of a failure.
-        is_cancelled: whether it was stopped on request.
+        record: the record's id; None if there is none.
+        reason: why the job failed.
+        is_cancelled: whether the job was stopped on request.
     """
 
     record: str | None = None
@@ -60,16 +60,16 @@ def job_like(
     overrides: Sequence[str] = (),
     inputs: Path | None = None,
 ) -> Job:
-    """A job with the clip, voice and options of a record, the same metrics, and other settings of the sampler.
+    """A job with the clip, voice, options and metrics of a record, but other settings of the sampler.
 
     Args:
-        model: a choice of `conf/model`, or a model's folder; it must be what made the record.
-        overrides: of the configuration beside that, such as `runtime.device=cuda`.
-        inputs: where clips and voices are that have been moved since.
+        model: a choice of `conf/model`, or a model's folder; it must be the model of the record.
+        overrides: other overrides of the configuration, such as `runtime.device=cuda`.
+        inputs: a folder with clips and voices that were moved since; None if none was moved.
 
     Raises:
         OptionError: a setting or override is not allowed.
-        MediaError: the clip or the voice is not to be found.
+        MediaError: the clip or the voice is missing.
     """
     from latentsync.lab.options.schema import options_like, read_config
     from latentsync.lab.records.inputs import input_file
@@ -92,7 +92,7 @@ def job_like(
 
 
 def _metrics_of(record: Record) -> "MetricsConfig":
-    """The families that a record was measured by."""
+    """The families of a record's metrics."""
     from latentsync.lab.options.schema import MetricsConfig
     from latentsync.metrics.definitions import DEFINITIONS, base_name
 
@@ -102,7 +102,7 @@ def _metrics_of(record: Record) -> "MetricsConfig":
 
 
 class Maker:
-    """Makes records one after the other in a process of its own."""
+    """Makes records one after the other in a separate process."""
 
     def __init__(self) -> None:
         self._process: multiprocessing.process.BaseProcess | None = None
@@ -110,14 +110,14 @@ class Maker:
         self._began = self._is_cancelled = False
 
     def make(self, job: Job, on_progress: Progress) -> Answer:
-        """Makes a record, or finds it; returns when it is there, has failed, or was cancelled from another thread.
+        """Makes a record, or reuses it if it exists. Returns when the job is finished, has failed or was cancelled.
 
         Args:
-            on_progress: called as (stage, done, total); total is 0 where a stage has no units.
+            on_progress: called with (stage, done, total); total is 0 for a stage without a count.
         """
         self._began = self._is_cancelled = False
         on_progress("start", 0, 0)
-        for _ in range(2):  # a process that has just ended for idleness is started anew
+        for _ in range(2):  # a process that has just ended because it was idle is started again
             self._start()
             try:
                 self._pipe.send(job)
@@ -136,13 +136,13 @@ class Maker:
                 remove_abandoned(RecordStore(job.config.runs_dir).root)
                 return Answer(is_cancelled=True)
             remedy = (
-                "it may have run out of memory" if code == -signal.SIGKILL else "the server's log has its last words"
+                "it may have run out of memory" if code == -signal.SIGKILL else "see its last lines in the server's log"
             )
-            return Answer(reason=f"the process that makes it ended with status {code}; {remedy}")
+            return Answer(reason=f"the process that made the record ended with status {code}; {remedy}")
         return message
 
     def cancel(self) -> None:
-        """Stops what is being made; the store keeps nothing of it."""
+        """Stops the current job. The store keeps nothing of its record."""
         process, self._is_cancelled = self._process, True
         if process is None or not process.is_alive():
             return
@@ -152,7 +152,7 @@ class Maker:
         process.kill()
 
     def close(self) -> None:
-        """Ends the process; the next record starts another one."""
+        """Ends the process. The next job starts a new one."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
@@ -171,8 +171,8 @@ class Maker:
 
 
 def _serve(pipe: Connection) -> None:
-    """Answers jobs until none comes any more; the other end tells when it is to stop by an interrupt."""
-    os.setsid()  # an interrupt of the notebook's kernel is not one of the record
+    """Answers jobs until the idle time is over. The other end stops a job by an interrupt."""
+    os.setsid()  # so that an interrupt of the notebook's kernel does not stop the record
     try:
         while pipe.poll(IDLE_S):
             pipe.send(_answer(pipe.recv(), lambda *progress: pipe.send(progress)))
@@ -190,14 +190,14 @@ def _answer(job: Job, on_progress: Progress) -> Answer:
         pipeline = pipeline_of(job.config)
         if pipeline.weight_hashes != job.weights_sha256:
             raise OptionError(
-                f"model {pipeline.settings.name} has other weights than those that made the records shown; "
+                f"model {pipeline.settings.name} has other weights than the model of the shown records; "
                 f"give their model to Explorer(model=...)"
             )
         with listening(on_progress):
             (outcome,) = run_cell(job.config, (job.pair,), lambda outcome: None)
     except LatentSyncError as error:
         return Answer(reason=str(error))
-    except Exception as error:  # whatever it is, the one who asked must hear of it
+    except Exception as error:  # the caller must learn of any error
         return Answer(reason=f"{type(error).__name__}: {error}")
     if outcome.status == "failed":
         return Answer(reason=f"{outcome.stage}: {outcome.reason}")

@@ -1,4 +1,4 @@
-"""A row of a table made once more: whether what a table says is what the pipeline gives here and now."""
+"""Makes the record of a table's row again, to check that the pipeline reproduces the table on this machine."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ DEFAULT_FAMILIES = ("lpips", "sync_mini")
 
 
 def shipped_rows(table: pd.DataFrame, input_dir: str | Path = SHIPPED_DIR) -> pd.DataFrame:
-    """The records of a table whose clip and voice lie in a folder, those of the shipped clips by default; wide."""
+    """The rows of a table (wide) whose clip and voice are in a folder; by default, those of the shipped clips."""
     wide, there = widen(table), _pairs_in(input_dir)
     return wide[[_files_of(row) in there for row in wide.to_dict("records")]]
 
@@ -40,21 +40,21 @@ def run_again(
     families: Sequence[str] = DEFAULT_FAMILIES,
     model: ModelConfig | None = None,
 ) -> Record:
-    """Makes the record of a row of a wide table below another runs folder, and measures it.
+    """Makes and measures the record of a wide table's row in another runs folder.
 
     Args:
-        input_dir: a folder with the row's clip and voice, which are known by their hashes.
-        families: of metrics, see `latentsync.metrics.definitions`.
-        model: None takes the one of the row's name, shipped with the project or a folder.
+        input_dir: a folder with the row's clip and voice, which are recognised by their hashes.
+        families: families of metrics, see `latentsync.metrics.definitions`.
+        model: a shipped model's name or a folder; None takes the model that the row names.
 
     Raises:
         MediaError: the inputs are not in the folder.
-        OptionError: it failed, with the reason.
+        OptionError: the record failed; the message gives the reason.
     """
     pair = _pairs_in(input_dir).get(_files_of(row))
     if pair is None:
         raise MediaError(f"the clip {row['clip']} and voice {row['voice']} of record {row['record']} are not in "
-                         f"{input_dir}; give the folder that they are in as input_dir")  # fmt: skip
+                         f"{input_dir}; give their folder as input_dir")  # fmt: skip
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
     run = RunConfig(
         name="again",
@@ -77,7 +77,7 @@ def _files_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _pairs_in(folder: str | Path) -> dict[tuple[str, ...], Pair]:
-    """The pairs of a folder by what `_files_of` tells of a row that was made of them."""
+    """The pairs of a folder by the key that `_files_of` returns for a row of the pair."""
     return {
         (pair.clip.name, pair.voice.name, input_sha256(pair.clip), input_sha256(pair.voice)): pair
         for pair in find_pairs(folder).pairs
@@ -85,11 +85,11 @@ def _pairs_in(folder: str | Path) -> dict[tuple[str, ...], Pair]:
 
 
 def agreement(rows: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
-    """The metrics of records beside those of the rows that they were made again from.
+    """Compares the metrics of remade records with those of their rows.
 
     Returns:
-        By `pair` and `metric`: `table`, `again`, `difference`, and whether it `agrees`: by 0.02, or by a frame where
-        frames are counted, since processors differ in the last digits of bfloat16.
+        By `pair` and `metric`: `table`, `again`, `difference`, and `agrees`: whether the difference is at most 0.02, or
+        one frame for metrics in frames. Processors differ in the last digits of bfloat16.
     """
     differences = []
     for (_, row), record in zip(rows.iterrows(), records, strict=True):

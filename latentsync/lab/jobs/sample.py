@@ -1,4 +1,4 @@
-"""Small clips, and a small sweep of them, to try things on where there are no data yet."""
+"""Small clips, and a small sweep over them, for trying things without data of one's own."""
 
 import subprocess
 import sys
@@ -16,26 +16,28 @@ SETTINGS = ("sampler.guidance_scale=1.0,2.0", "sampler.num_inference_steps=4", "
 def sample_clips(
     folder: Path, start_s: float = 0.4, duration_s: float = 1.2, height_px: int | None = None
 ) -> list[Path]:
-    """A short piece of a shipped clip of each gender, with its voice beside it; the folder is made where it is missing.
+    """Writes a short piece of a shipped clip of each gender, and its voice. The folder is created if missing.
 
     Returns:
-        The videos.
+        The files of the videos.
 
     Raises:
-        OptionError: the clips are shorter than that.
+        OptionError: the shipped clips are shorter than requested.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [excerpt(SHIPPED_DIR / name, folder, start_s, duration_s, height_px) for name in CLIPS]
 
 
 def sample_sweep(folder: Path) -> Path:
-    """A sweep over two settings of guidance on two clips of 1.6 s, in a process of its own; under a minute on 2 cores.
+    """Runs a sweep over two guidance scales on two clips of 1.6 s, in a separate process.
+
+    It takes less than a minute on 2 cores.
 
     Returns:
-        Its runs folder; the sweep is called `SWEEP`.
+        The runs folder; the sweep's name is `SWEEP`.
 
     Raises:
-        OptionError: it failed.
+        OptionError: the sweep failed.
     """
     clips, runs = folder / "clips", folder / "runs"
     sample_clips(clips, start_s=0.5, duration_s=1.6, height_px=256)

@@ -18,7 +18,7 @@ from latentsync.lab.options.schema import MetricsConfig, RunConfig, read_config
 from latentsync.lab.records.store import RecordStore
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
-MAX_STEPS = 10_000  # of the grid
+MAX_STEPS = 10_000  # most steps of the grid
 
 
 @dataclass
@@ -26,8 +26,8 @@ class Search:
     """A bisection over the grid low, low + tolerance ... high.
 
     Attributes:
-        score: of a guidance; costs records.
-        seen: guidance -> score, in the order of asking.
+        score: the function from a guidance scale to its score; it makes the records.
+        seen: guidance scale -> score, in the order of the calls.
     """
 
     low: float
@@ -63,7 +63,7 @@ class Search:
         return self.seen[guidance] >= self.target
 
     def smallest(self) -> float | None:
-        """The smallest guidance that reaches the target; None where `high` does not."""
+        """The smallest guidance that reaches the target; None if `high` does not reach it."""
         if self.reaches(0):
             return self.at(0)
         if not self.reaches(self.num_steps):
@@ -79,14 +79,17 @@ class Search:
 
     @property
     def falls(self) -> list[tuple[float, float]]:
-        """Neighbours among what was seen between which the score falls: bisection is not sure there."""
+        """Neighbouring guidance scales between which the score falls, so that the bisection is uncertain there."""
         points = sorted(self.seen)
         return [(a, b) for a, b in pairwise(points) if self.seen[b] < self.seen[a]]
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """The mean score of pairs at a guidance: over seeds within a pair, then over pairs; makes the records it lacks."""
+    """The mean score of pairs at a guidance scale, over the seeds of a pair and then over pairs.
+
+    It makes the records that are missing.
+    """
 
     run: RunConfig
     pairs: tuple[Pair, ...]
@@ -98,7 +101,7 @@ class Scorer:
         """The score.
 
         Raises:
-            OptionError: a pair failed, or has no value; the message has the reason.
+            OptionError: a pair failed or has no value; the message gives the reason.
         """
         values = [mean(seeds) for seeds in zip(*(self._values(guidance, seed) for seed in self.seeds), strict=True)]
         self.report(f"guidance {guidance:g}: {self.metric} {mean(values):.4f} ({len(values)} pairs)")
@@ -113,7 +116,7 @@ class Scorer:
         if outcome.status == "failed":
             raise OptionError(f"{outcome.pair} failed at guidance {outcome.guidance_scale:g}: {outcome.reason}")
         record = RecordStore(run.runs_dir).find(outcome.record)
-        if missing := lacking(record, run.metrics).families:  # of a record that was made without
+        if missing := lacking(record, run.metrics).families:  # the record was made without this metric
             measure_record(record, MetricsConfig.of(missing), pipeline_of(run).detector)
         entry = record.metrics.get(self.metric)
         if entry is None:
@@ -126,10 +129,10 @@ class Scorer:
 
 
 def chosen_pairs(run: RunConfig, gender: str | None, name: str | None) -> tuple[Pair, ...]:
-    """The pairs of a configuration, of one gender or one name where wanted.
+    """The pairs of a configuration; optionally only those of one gender, or the named one.
 
     Raises:
-        OptionError: there is none.
+        OptionError: there is no such pair.
     """
     pairs = pairs_of(run.data).pairs
     chosen = tuple(p for p in pairs if gender in (None, p.gender) and name in (None, p.name))
@@ -140,17 +143,19 @@ def chosen_pairs(run: RunConfig, gender: str | None, name: str | None) -> tuple[
 
 
 def search_config(overrides: Sequence[str], metric: str) -> RunConfig:
-    """The configuration of a search: only the family of its metric is measured, and nothing is tracked.
+    """The configuration of a search. It measures only the family of the metric and publishes nothing.
 
     Args:
-        overrides: Hydra's, such as "sampler.num_inference_steps=30".
+        overrides: Hydra overrides, such as "sampler.num_inference_steps=30".
 
     Raises:
-        OptionError: an override or the metric is unknown, or more of the metric is not better.
+        OptionError: an override or the metric is unknown, or higher values of the metric are not better.
     """
     if base_name(metric) not in DEFINITIONS:
-        raise OptionError(f"metric {metric} is unknown; one of sync is sync_mini_confidence, docs/metrics.md has all")
+        raise OptionError(
+            f"metric {metric} is unknown; for sync give sync_mini_confidence, or another one of docs/metrics.md"
+        )
     if direction_of(metric) != "higher":
-        raise OptionError(f"higher values of {metric} are not better; a target is for measures where they are")
+        raise OptionError(f"higher values of {metric} are not better; give a metric of which higher values are better")
     run = read_config(configured([*overrides, "tracker=none"]))
     return replace(run, metrics=MetricsConfig.of([DEFINITIONS[base_name(metric)].family]))

@@ -1,1 +1,1 @@
-"""Measuring one result, or one finished record."""
+"""Measures a result, a finished record, or folders of videos."""

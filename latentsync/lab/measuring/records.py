@@ -1,4 +1,4 @@
-"""Metrics of finished records: which are missing, measuring them, and a table of them."""
+"""Metrics of finished records: finds the missing ones, measures them, and shows them as a table."""
 
 import time
 from collections import Counter
@@ -20,11 +20,11 @@ from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, base_name
 
 
 def wanted_of(names: str, controls: bool = False) -> MetricsConfig:
-    """The metrics of a set (quick, standard, full), or of families, by name.
+    """The metrics of a set (quick, standard, full) or of families.
 
     Args:
-        names: with commas between them.
-        controls: whether measures of sync are repeated with voices that must fail.
+        names: names separated by commas.
+        controls: whether to measure sync also with wrong voices, which must score low.
 
     Raises:
         OptionError: a name is unknown.
@@ -40,7 +40,7 @@ def wanted_of(names: str, controls: bool = False) -> MetricsConfig:
 
 
 def lacking(record: Record, wanted: MetricsConfig) -> MetricsConfig:
-    """Those of the wanted metrics that a record does not have, or has by an older protocol."""
+    """The wanted metrics that a record does not have, or has from an older protocol."""
     has = {(base_name(name), entry.get("version")) for name, entry in record.metrics.items()}
     missing = {known.family for name, known in DEFINITIONS.items() if (name, known.version) not in has}
     if wanted.controls and not any(name.endswith("_shuffled") for name in record.metrics):
@@ -51,10 +51,10 @@ def lacking(record: Record, wanted: MetricsConfig) -> MetricsConfig:
 def measure_record(
     record: Record, wanted: MetricsConfig, detector: LandmarkDetector, inputs: Path | None = None
 ) -> dict[str, dict]:
-    """Measures a record and writes what was found beside what it had; returns the new entries.
+    """Measures a record, adds the new values to its metrics, and returns the new entries.
 
     Raises:
-        MediaError, FaceNotFoundError: an input is not there or not fit.
+        MediaError, FaceNotFoundError: an input is missing, cannot be read, or shows no face.
     """
     clip, voice = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
     result = Result.of_options(record.video_path, clip, voice, record.content["options"], detector)
@@ -72,11 +72,11 @@ def measure_records(
     inputs: Path | None = None,
     again: bool = False,
 ) -> int:
-    """Measures records one by one, and says what became of each; each is written as it is finished.
+    """Measures records one by one and prints a line for each. Each record is written as soon as it is measured.
 
     Args:
-        inputs: where clips and voices are that have been moved since.
-        again: whether what a record has already is measured, too.
+        inputs: a folder with clips and voices that were moved since; None if none was moved.
+        again: whether to measure again what a record already has.
 
     Returns:
         How many could not be measured.
@@ -87,7 +87,7 @@ def measure_records(
         start, missing = time.perf_counter(), wanted if again else lacking(record, wanted)
         label = f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
         if not missing.families:
-            say(f"{label}: has them all")
+            say(f"{label}: has all metrics")
             continue
         try:
             entries = measure_record(record, missing, detector, inputs)
@@ -97,10 +97,10 @@ def measure_records(
             continue
         reasons.update(f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None)
         values = sum(entry["value"] is not None for entry in entries.values())
-        say(f"{label}: {values} values, {len(entries) - values} without, {time.perf_counter() - start:.1f} s")
+        say(f"{label}: {values} values, {len(entries) - values} missing, {time.perf_counter() - start:.1f} s")
     for line, count in sorted(reasons.items()):
-        say(f"- {count} without {line}")
-    say(f"{len(records) - failed} of {len(records)} records have them")
+        say(f"- missing in {count}: {line}")
+    say(f"{len(records) - failed} of {len(records)} records have all metrics")
     return failed
 
 
@@ -113,25 +113,25 @@ def measure(
     again: bool = False,
     detector: LandmarkDetector | None = None,
 ) -> pd.DataFrame:
-    """Measures finished records, and writes what is found beside what they had.
+    """Measures finished records, and adds the new values to their metrics.
 
-    A record that cannot be measured is reported, and the others are measured all the same.
+    A record that cannot be measured is reported; the others are still measured.
 
     Args:
         source: a runs folder, or one record.
         metrics: a set (quick, standard, full) or families, by name.
         sweep: only the records of this sweep; None takes all of the folder.
-        controls: whether measures of sync are repeated with voices that must fail.
-        inputs: a folder with the clips and voices that have been moved since.
-        again: whether metrics that a record has already are measured, too.
-        detector: of face landmarks; None takes the project's own.
+        controls: whether to measure sync also with wrong voices, which must score low.
+        inputs: a folder with clips and voices that were moved since; None if none was moved.
+        again: whether to measure again what a record already has.
+        detector: a detector of face landmarks; None takes the project's own.
 
     Returns:
         All metrics that the records now have, indexed by `record` (its id) and `metric`: `value`, `unit`, `better`
         (which direction), `note` (why there is no value).
 
     Raises:
-        OptionError: there is no such metric, or no record.
+        OptionError: a metric is unknown, or there is no record.
     """
     wanted = wanted_of(metrics if isinstance(metrics, str) else ",".join(metrics), controls)
     records = [source] if isinstance(source, Record) else records_in(Path(source), sweep)
@@ -141,7 +141,7 @@ def measure(
 
 
 def metrics_table(metrics: dict) -> pd.DataFrame:
-    """The metrics of one record, a row each: value, unit, which direction is better, why a value is missing."""
+    """The metrics of one record, one row each: value, unit, which direction is better, why a value is missing."""
     rows = [
         {
             "metric": name,

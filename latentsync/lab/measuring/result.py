@@ -1,4 +1,7 @@
-"""A result's frames beside the clip's, as metrics need them: decoded once, cropped alike, landmarks found meanwhile."""
+"""The frames of a result and of its clip, prepared for the metrics.
+
+They are decoded once and cropped in the same way, while a thread finds the landmarks.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 from latentsync import media, weights
+from latentsync.config import DEFAULT_SIZE_PX
 from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops
@@ -40,25 +44,24 @@ SYNC_MINI_MODEL = "mini"
 SYNCNET, S3FD_FACES = "auxiliary/syncnet_v2.model", "auxiliary/sfd_face.pth"
 STABLE_SYNCNETS = ("latentsync-1.6/stable_syncnet.pt", "latentsync-1.5/stable_syncnet.pt")
 HASH_DIGITS = 12
-DEFAULT_SIZE_PX = 256
 Item = TypeVar("Item")
 
 
 def labelled(entries: dict[str, Entry], trained: bool) -> dict[str, Entry]:
-    """The entries, each with a label where the network that made the video was not trained."""
+    """The entries; each gets a label if the video was made by an untrained network."""
     return entries if trained else {name: {**entry, "model": "untrained"} for name, entry in entries.items()}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A result on disk and what it was made from.
+    """A result on disk, with the clip and voice that it was made from.
 
     Attributes:
-        order: for each frame of the result the clip's frame that it shows.
-        faces: of the clip's frames, in crops of their `resolution`.
-        result_faces: of the result's frames, where these are of another size than the clip's; None: as `faces`.
-        reference: which frames showed the model the face, see `config.VideoOptions`; None: unknown.
-        window: frames that the network makes together; None: unknown.
+        order: for each frame of the result, the index of the clip's frame that it shows.
+        faces: the faces in the clip's frames, in crops of their `resolution`.
+        result_faces: the faces in the result's frames, if the frames have another size; None: same as `faces`.
+        reference: which frames were the model's reference, see `config.VideoOptions`; None: unknown.
+        window: the number of frames that are denoised together; None: unknown.
     """
 
     result: Path
@@ -73,7 +76,7 @@ class Result:
 
     @classmethod
     def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Result":
-        """What the pipeline has just made."""
+        """From an output of the pipeline."""
         sampler, video = output.options.sampler, output.options.video
         return cls(
             output.video_path, clip, voice, output.order, output.faces,
@@ -82,7 +85,7 @@ class Result:
 
     @classmethod
     def of_options(cls, result: Path, clip: Path, voice: Path, options: dict, detector: LandmarkDetector) -> "Result":
-        """What a record of these resolved options holds; the clip's faces are found anew, as they were then.
+        """From the files and resolved options of a record. The clip's faces are detected again, as for the record.
 
         Raises:
             MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
@@ -99,7 +102,7 @@ class Result:
 
     @classmethod
     def of_files(cls, video: Path, reference: Path, audio: Path, detector: LandmarkDetector) -> "Result":
-        """Any video beside the one that it should look like, frame by frame from the first on.
+        """From any video and the reference that it should look like, compared frame by frame from the start.
 
         Raises:
             MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
@@ -118,7 +121,7 @@ class Result:
 
     @property
     def num_natural(self) -> int:
-        """So many frames from the beginning show the clip in its own order."""
+        """How many frames from the start show the clip in its own order."""
         turned = (i for i, index in enumerate(self.order) if i != index)
         return next(turned, len(self.order))
 
@@ -135,12 +138,12 @@ class Result:
 
 
 def own_sound(clip: Path) -> Waveform | None:
-    """A clip's own sound, 16 kHz mono; None where it has none."""
+    """A clip's own sound, 16 kHz mono; None if it has none."""
     return media.read_sound(clip, SOUND_RATE_HZ) if media.probe(clip).has_sound else None
 
 
 def is_own_voice(sound: Waveform | None, voice: Waveform) -> bool:
-    """Whether a voice is the sound that a clip has itself."""
+    """Whether a voice is the clip's own sound."""
     return sound is not None and same_speech(sound, voice, SOUND_RATE_HZ)
 
 
@@ -151,11 +154,11 @@ def measured(
     relation: str | None = None,
     stage_cache: StageCache | None = None,
 ) -> Evaluation:
-    """The wanted measures of a result.
+    """The wanted metrics of a result.
 
     Args:
-        relation: see `Subject`; None: by whether the voice is the clip's own.
-        stage_cache: keeps what results of one clip or voice share: crops of the clip, embeddings of lips and
+        relation: see `Subject`; None: derived from whether the voice is the clip's own.
+        stage_cache: stores what results of the same clip or voice share: crops of the clip, embeddings of lips and
             of speech.
 
     Raises:
@@ -189,9 +192,9 @@ def _from(
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items of an iterator, each computed in a thread of its own while the one before it is in use."""
+    """The items of an iterator. A thread computes the next item while the current one is in use."""
     end = object()
-    with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks keep one core busy, networks the others
+    with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks use one core, networks the others
         coming = beside.submit(next, items, end)
         while (item := coming.result()) is not end:
             coming = beside.submit(next, items, end)
@@ -210,8 +213,7 @@ def _batches(
         sources = list(clip.read(start, start + len(order))) if "source_frames" in parts else None
         if len(frames) < len(order):
             raise MediaError(
-                f"{result.result} has {start + len(frames)} frames where {len(result.order)} are expected; "
-                f"make it again"
+                f"{result.result} has {start + len(frames)} frames, but {len(result.order)} are expected; make it again"
             )
         given, has_face = result.faces.matrices[order], result.faces.found[order]
         own, here = result.result_faces, slice(start, start + len(order))
@@ -239,7 +241,7 @@ def _batches(
 def _source_crops(
     result: Result, start: int, clip: FramesOnDemand, sources: list[Frame] | None, stage_cache: StageCache | None
 ) -> Crops:
-    """The clip's crops of a batch: kept ones, or else of its frames, which are read where they are not at hand."""
+    """The clip's crops of a batch, from the cache or else from its frames, which are read if necessary."""
     order, size_px = result.order[start : start + BATCH_FRAMES], result.faces.resolution
     matrices = result.faces.matrices[order]
 
@@ -259,7 +261,7 @@ def _source_crops(
 
 
 def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: int) -> np.ndarray:
-    """Landmarks, px, of the face whose middle is nearest to the crop's, (468, 2); NaN where there is none."""
+    """Landmarks of the face nearest to the crop's centre, (468, 2), in px; NaN if there is no face."""
     faces: list[Landmarks] = detector(frame)
     if not faces:
         return NO_FACE
@@ -271,10 +273,10 @@ def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: 
 
 
 def networks(wanted: MetricsConfig) -> Networks:
-    """The networks that the wanted measures need and that this machine has."""
+    """The networks that the wanted metrics need, as far as this machine has them."""
     loaded = Networks()
     if "sync_mini" in wanted.families:
-        loaded = _with(loaded, "sync_mini", *_embedded_syncnet())
+        loaded = _with(loaded, "sync_mini", *embedded_syncnet())
     if "stable_syncnet" in wanted.families:
         loaded = _with(loaded, "stable_syncnet", *_stable_syncnet())
     if "syncnet" in wanted.families:
@@ -293,8 +295,8 @@ def _with(loaded: Networks, name: str, network: torch.nn.Module | None, fact: st
 
 
 @cache
-def _embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
-    """The SyncNet of the model that comes with the project, which judges every model's lips under its own name."""
+def embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
+    """The SyncNet of the embedded model. It judges the lips of every model, as a metric with its own name."""
     if not has_trained_syncnet(SYNC_MINI_MODEL):
         return None, f"the model {SYNC_MINI_MODEL} has no trained SyncNet"
     network = load_trained_syncnet(SYNC_MINI_MODEL)
@@ -302,13 +304,13 @@ def _embedded_syncnet() -> tuple[torch.nn.Module | None, str]:
 
 
 def _stable_syncnet() -> tuple[torch.nn.Module | None, str]:
-    """Of 1.6, or where that is not there of 1.5."""
+    """The SyncNet of version 1.6, or that of 1.5 if the former is missing."""
     there = next((name for name in STABLE_SYNCNETS if weights.find(name) is not None), STABLE_SYNCNETS[0])
     return _published(there, load_stable_syncnet)
 
 
 def _recogniser() -> tuple[Any | None, str]:
-    """dlib's, whose tensors cannot be seen: its hash is the file's."""
+    """The recogniser of dlib. Its tensors cannot be read, so its hash is that of the file."""
     try:
         return _published(IDENTITY_WEIGHTS, load_recogniser, lambda _: weights.known(IDENTITY_WEIGHTS).sha256)
     except OptionError as error:
@@ -323,8 +325,8 @@ def _sha256(network: torch.nn.Module) -> str:
 def _published(
     name: str, load: Callable[[Path], Any], sha256: Callable[[Any], str] = _sha256
 ) -> tuple[Any | None, str]:
-    """A published network if its weights are on this machine; nothing is fetched."""
+    """A published network, if its weights are on this machine. Nothing is downloaded."""
     if (path := weights.find(name)) is None:
-        return None, f"{name} is not on this machine; `latentsync weights fetch {name}` brings it"
+        return None, f"{name} is not on this machine; `latentsync weights fetch {name}` downloads it"
     network = load(path)
     return network, sha256(network)[:HASH_DIGITS]

@@ -17,27 +17,29 @@ from latentsync.lab.options.pairs import CLIP_SUFFIXES
 from latentsync.metrics import sets
 
 SIZE_PX = 128
-FRAME_EVERY = 5  # for FID: neighbours are alike
+FRAME_EVERY = 5  # for FID, because neighbouring frames are similar
 
 
 def videos_in(folder: Path) -> list[Path]:
-    """The videos of a folder, by name.
+    """The videos of a folder, sorted by name.
 
     Raises:
-        MediaError: there is none.
+        MediaError: there is no video.
     """
     videos = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
     if not videos:
-        raise MediaError(f"{folder} holds no video ({', '.join(CLIP_SUFFIXES)}); give a folder that does")
+        raise MediaError(f"{folder} has no video ({', '.join(CLIP_SUFFIXES)}); give a folder with videos")
     return videos
 
 
 def write_faces(video: Path, folder: Path, detector: LandmarkDetector) -> np.ndarray:
-    """Writes every fifth aligned face of a video as PNG; returns the 16 in its middle, (16, r, r, 3)."""
+    """Writes every fifth aligned face of a video as PNG; returns the 16 faces in its middle, (16, r, r, 3)."""
     faces = align(media.read_frames(video, VIDEO_RATE_HZ), detector, SIZE_PX)
     first = (len(faces) - sets.WINDOW_FRAMES) // 2
     if first < 0:
-        raise MediaError(f"{video} has {len(faces)} frames; at least {sets.WINDOW_FRAMES} are needed, so leave it out")
+        raise MediaError(
+            f"{video} has {len(faces)} frames; at least {sets.WINDOW_FRAMES} are needed; remove it from the folder"
+        )
     window = []
     pictures = aligned_pictures(media.read_frames(video, VIDEO_RATE_HZ), faces.matrices, SIZE_PX)
     for number, picture in enumerate(pictures):
@@ -49,14 +51,14 @@ def write_faces(video: Path, folder: Path, detector: LandmarkDetector) -> np.nda
 
 
 def measure_sets(generated: Path, real: Path) -> dict[str, dict]:
-    """The distances "fid" and "fvd" between two folders of videos; every video counts once.
+    """The distances "fid" and "fvd" between two folders of videos. Each video counts once.
 
     Returns:
-        An entry each, as of a record's metrics: without a value, and with the reason, where a set is too small (nothing
-        is decoded then) or a package is not installed.
+        An entry for each distance, in the form of a record's metrics. If a folder has too few videos (then nothing is
+        decoded) or a package is not installed, the value is missing and the entry gives the reason.
 
     Raises:
-        MediaError: a folder holds no video, or one of its videos is too short.
+        MediaError: a folder has no video, or one of its videos is too short.
         FaceNotFoundError: a video shows no face.
     """
     folders = {"generated": videos_in(generated), "real": videos_in(real)}

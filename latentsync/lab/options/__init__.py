@@ -1,4 +1,4 @@
-"""What may be asked: the typed configuration, pairs, and Hydra's composition."""
+"""The options of a run: the typed configuration, the pairs, and Hydra's composition."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Configurations from conf/ and overrides, as Hydra composes them: one, or one for each cell of a sweep.
+"""Configurations that Hydra composes from conf/ and overrides: a single one, or one for each cell of a sweep.
 
-What Hydra and OmegaConf refuse is told as an `OptionError`, unknown keys and choices with those most like them.
+If Hydra or OmegaConf refuses something, an `OptionError` is raised. For an unknown key or choice it gives the closest.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,11 +33,11 @@ def composing(known_keys: str = KNOWN_KEYS, sources: ConfigSources | None = None
     """Lets configurations be composed in the block.
 
     Args:
-        known_keys: where in conf/ they are; told with what is refused.
-        sources: where they are looked up; None: in conf/ alone.
+        known_keys: the files of conf/ that list the known keys; refusals name them.
+        sources: the folders to look in; None: conf/ alone.
 
     Raises:
-        OptionError: a folder of the sources is not there; whatever Hydra or OmegaConf refused in the block.
+        OptionError: a folder of the sources does not exist, or Hydra or OmegaConf refused something in the block.
     """
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals_told(known_keys):
         loader = SourcesLoader(sources or ConfigSources())
@@ -63,14 +63,14 @@ def configured(overrides: list[str]) -> DictConfig:
     """The configuration of one cell.
 
     Raises:
-        OptionError: a key, a group's choice or a value is unknown, or one holds several values, as for a sweep.
+        OptionError: a key, a group's choice or a value is unknown, or an override has several values, as in a sweep.
     """
     with composing(sources=ConfigSources.of(overrides)):
         check_names(overrides)
         for override in _parsed(overrides):
             if override.is_sweep_override():
                 raise OptionError(
-                    f"{override.input_line} holds several values, and one is taken here; give one "
+                    f"{override.input_line} has several values, but only one is allowed here; give one "
                     f"(`latentsync run -m` sweeps over several)"
                 )
         return compose("config", overrides)
@@ -82,12 +82,12 @@ def option_names() -> list[str]:
 
 
 def asks_help(arguments: Iterable[str]) -> bool:
-    """Whether a command line of Hydra's asks for help."""
+    """Whether the arguments of one of Hydra's commands ask for help."""
     return any(argument in ("-h", "--help") for argument in arguments)
 
 
 def composed(overrides: list[str]) -> DictConfig:
-    """The configuration with Hydra's own section; the values of a sweep are left out."""
+    """The configuration with Hydra's own section, without the values of a sweep."""
     return GlobalHydra.instance().hydra.compose_config(
         _loader().sources.config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
     )
@@ -98,7 +98,7 @@ def _parsed(overrides: list[str]) -> list[Override]:
 
 
 def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
-    """The overrides of each job, as Hydra's sweeper makes them; one cell where there is no sweep or another sweeper."""
+    """The overrides of each job, as Hydra's basic sweeper makes them; else one job."""
     task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     if not is_sweep or config.hydra.sweeper._target_ != BASIC_SWEEPER:
         yield task
@@ -108,7 +108,7 @@ def cells_of(config: DictConfig, is_sweep: bool) -> Iterator[list[str]]:
 
 
 def check_names(overrides: list[str]) -> None:
-    """Refuses keys, choices and a first configuration that do not exist, with those that are most like them.
+    """Refuses keys, choices and a first configuration that do not exist, and gives the closest ones.
 
     Raises:
         OptionError: naming the key, choice or configuration, and the closest ones.
@@ -160,7 +160,8 @@ def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _alike(name: str, known: Iterable[str]) -> str:
-    """The names closest to a mistaken one, also by their last parts: `seed` for `sampler.seed`."""
+    """The end of a message: the names closest to an unknown one. The last part of a name is compared too, so that
+    `seed` leads to `sampler.seed`."""
     known = list(known)
     ends = {key.rpartition(".")[2]: key for key in known}
     close = get_close_matches(name, known, 3, 0.6)
@@ -170,16 +171,16 @@ def _alike(name: str, known: Iterable[str]) -> str:
 
 
 class CellConfigs:
-    """The configuration of each cell: composed once for all cells that choose the same of each group.
+    """The configuration of each cell. Cells that make the same choice in each group share one composition.
 
-    Plain values are put in as Hydra does it, without composing anew.
+    Plain values are then set as Hydra sets them, without a new composition.
     """
 
     def __init__(self) -> None:
         self._bases: dict[tuple, DictConfig] = {}
 
     def of(self, overrides: list[str]) -> DictConfig:
-        """As `hydra.compose` gives it for these overrides.
+        """The configuration that `hydra.compose` returns for these overrides.
 
         Raises:
             OptionError: a key, a choice or a value does not fit.
@@ -188,7 +189,7 @@ class CellConfigs:
             return self._composed(_parsed(overrides))
 
     def bases(self, cells: Iterable[list[str]]) -> list[DictConfig]:
-        """The configuration of each choice of groups that cells make, without their plain values.
+        """One configuration for each different choice of groups among the cells, without their plain values.
 
         Raises:
             OptionError: a choice does not fit.
@@ -213,7 +214,7 @@ class CellConfigs:
 
 
 def _is_plain(line: str) -> bool:
-    """Whether an override gives a value to a key that is there, and chooses nothing."""
+    """Whether an override only sets the value of an existing key, and chooses no configuration of a group."""
     key = line.partition("=")[0]
     if key.startswith(("+", "~", "hydra.", "hydra/")):
         return False

@@ -1,8 +1,8 @@
-"""A folder of clips and voices, or a CSV list -> pairs. Opens no clip and no voice.
+"""Pairs of clips and voices, from a folder or a CSV list. This module opens no clip and no voice.
 
-In a folder `g-*` is a woman, `m-*` a man. Every voice goes with every clip of its gender. What cannot be told apart or
-belongs to no gender is left out and reported, never guessed. A list says itself what goes together, and is taken whole
-or not at all.
+In a folder, files named `g-*` show or sound like a woman, `m-*` a man. Every voice is paired with every clip of its
+gender. Files without a gender, and files that would give the same output name, are left out and reported; nothing is
+guessed. A list names its pairs itself. An error in a list refuses the whole list.
 """
 
 import csv
@@ -28,10 +28,10 @@ SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 
 @dataclass(frozen=True)
 class Pair:
-    """One clip with one voice, and the gender whose preset holds for it.
+    """One clip with one voice, and the gender whose preset applies.
 
     Attributes:
-        group, split: what a list says of it, such as the speaker, and train or test; no part of a record's identity.
+        group, split: columns of a list, for example the speaker, and train or test; not part of a record's identity.
     """
 
     clip: Path
@@ -42,25 +42,25 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """What the pair's outputs are called: `{clip}__{voice}`."""
+        """The name of the pair's outputs: `{clip}__{voice}`."""
         return f"{self.clip.stem}__{self.voice.stem}"
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """The pairs of a folder, gender by gender, and what was left out, with the reason."""
+    """The pairs of a folder, sorted by gender, and the files that were left out, each with the reason."""
 
     pairs: tuple[Pair, ...]
     left_out: tuple[tuple[str, str], ...]
 
     def first(self, number: int | None) -> "Pairing":
-        """The first pairs of each gender, so many at most; None takes all."""
+        """At most `number` pairs of each gender, the first ones; None takes all."""
         by_gender = groupby(sorted(self.pairs, key=lambda pair: pair.gender), lambda pair: pair.gender)
         return replace(self, pairs=tuple(pair for _, pairs in by_gender for pair in islice(pairs, number)))
 
 
 def pairs_of(data: DataConfig) -> Pairing:
-    """The pairs of the configured list or folder, or of the shipped clips; of each gender as many as wanted."""
+    """The pairs of the configured list or folder, or of the shipped clips; at most `max_pairs` of each gender."""
     if data.list is not None:
         pairing = read_pairs(data.list, data.split)
     else:
@@ -77,11 +77,11 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
     """The pairs of a folder (not of its subfolders).
 
     Args:
-        pairing: "all" matches every voice with every clip of its gender, "own" only clips and voices of one name.
+        pairing: "all" pairs every voice with every clip of its gender; "own" pairs only files of the same name.
 
     Raises:
-        MediaError: the folder is missing, or holds no pair.
-        OptionError: no such pairing.
+        MediaError: the folder is missing or has no pair.
+        OptionError: `pairing` is unknown.
     """
     folder = Path(input_dir)
     if pairing not in PAIRINGS:
@@ -119,7 +119,8 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
 
 
 def _by_gender(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[tuple[str, str]]]:
-    """Files of one kind grouped by gender; files of no gender, or of one name but for the ending, are left out."""
+    """Files of one kind grouped by gender, and the files left out: those without a gender, and those whose names
+    differ only in the suffix."""
     stems: dict[str, list[Path]] = defaultdict(list)
     left_out = []
     for path in paths:
@@ -133,12 +134,12 @@ def _by_gender(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[tuple
             grouped[gender_of(same[0])].append(same[0])
         else:
             names = ", ".join(path.name for path in same)
-            left_out += [(path.name, f"{names} would give one output name; rename all but one") for path in same]
+            left_out += [(path.name, f"{names} would give the same output name; rename all but one") for path in same]
     return grouped, left_out
 
 
 def _without_collisions(pairs: list[Pair]) -> tuple[list[Pair], list[tuple[str, str]]]:
-    """Takes out pairs that would write to one name, as `g-a__b` with `g-c` and `g-a` with `b__g-c` do."""
+    """Removes pairs that would get the same output name: `g-a__b` with `g-c`, and `g-a` with `b__g-c`."""
     by_name: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_name[pair.name.casefold()].append(pair)
@@ -156,7 +157,7 @@ def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str
         return []
     used = {path for pair in pairs for path in (pair.clip, pair.voice)}
     return [
-        (path.name, f"there is no {wanted} to go with it")
+        (path.name, f"there is no {wanted} to pair it with")
         for files, wanted in ((clips, "voice"), (voices, "clip"))
         for paths in files.values()
         for path in paths
@@ -167,16 +168,16 @@ def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str
 def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
     """The pairs of a CSV list, in its order: a header and a row per pair.
 
-    Columns are `clip` and `voice` (files, relative to the list's folder) and, where wanted, `gender` (female, male or
-    neutral; where it is empty the clip's prefix decides, and neutral holds without one), `group` and `split`. Others
-    are not looked at.
+    The columns are `clip` and `voice` (files, relative to the list's folder) and optionally `gender`, `group` and
+    `split`. `gender` is female, male or neutral; where it is empty, the clip's prefix decides, and a clip without a
+    prefix counts as neutral. Other columns are ignored.
 
     Args:
         split: only pairs of this split; None takes all.
 
     Raises:
-        MediaError: the list is missing or no such table, a file of it is missing, or two pairs are the same or would
-            have one name. The message says line, column and value.
+        MediaError: the list is missing or is not such a table, one of its files is missing, or two pairs are equal or
+            would get the same name. The message gives line, column and value.
         OptionError: no pair has this split.
     """
     path = Path(path)
@@ -186,9 +187,9 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
         rows = [(line, row) for line, row in rows if row["split"] == split]
         if not rows:
             known = ", ".join(splits) or "none; add a column split"
-            raise OptionError(f"data.split is {split!r}, which no pair of {path} has; its splits: {known}")
+            raise OptionError(f"data.split is {split!r}, but no pair of {path} has it; its splits: {known}")
     if not rows:
-        raise MediaError(f"{path} has a header and no pair; add a row per pair")
+        raise MediaError(f"{path} has a header but no pair; add one row per pair")
     pairs: list[Pair] = []
     lines: dict[str, tuple[int, Pair]] = {}
     for line, row in rows:
@@ -196,15 +197,15 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
         before, other = lines.setdefault(pair.name.casefold(), (line, pair))
         if other is not pair:
             is_same = (other.clip, other.voice) == (pair.clip, pair.voice)
-            reason = "is the pair of" if is_same else "has other files but would be called as that of"
-            remedy = "take one out" if is_same else "rename a clip or voice"
+            reason = "is also the pair of" if is_same else "has other files but would get the same name as the pair of"
+            remedy = "remove one" if is_same else "rename a clip or voice"
             raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
         pairs.append(pair)
     return Pairing(tuple(pairs), ())
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
-    """Line number and known columns of each row, empty cells as None; lines without any value are passed over."""
+    """Line number and known columns of each row, with None for empty cells; lines without any value are skipped."""
     if not path.is_file():
         raise MediaError(f"there is no list at {path}; give a CSV file with the columns {', '.join(LIST_KNOWS)}")
     try:

@@ -1,4 +1,4 @@
-"""The configuration of a run, typed: what Hydra composes becomes frozen dataclasses that check themselves."""
+"""The typed configuration of a run: Hydra's composition becomes frozen dataclasses that check themselves."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -24,13 +24,13 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pairs: those of a folder (None: the shipped clips) or of a list.
+    """The pairs of a run: from a folder (None: the shipped clips) or from a list.
 
     Attributes:
         pairing: how clips and voices of a folder are matched.
         list: a CSV file of pairs, see `latentsync.lab.options.pairs.read_pairs`.
-        split: only the list's pairs of this split; None takes all.
-        max_pairs: of each gender, the first ones; None takes all.
+        split: use only the list's pairs of this split; None takes all.
+        max_pairs: how many pairs of each gender to use, from the first on; None takes all.
     """
 
     input_dir: str | None = None
@@ -43,21 +43,22 @@ class DataConfig:
         if self.list is not None and self.input_dir is not None:
             raise OptionError(f"data.list is {self.list} and data.input_dir is {self.input_dir}; give one of them")
         if self.split is not None and self.list is None:
-            raise OptionError(f"data.split is {self.split} without a list that has splits; give data.list")
+            raise OptionError(f"data.split is {self.split} but there is no list with splits; give data.list")
         if self.max_pairs is not None and self.max_pairs < 1:
             raise OptionError(f"data.max_pairs is {self.max_pairs}; it must be at least 1, or null for all pairs")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model: a shipped one or a folder, or a published checkpoint with its configuration.
+    """The model of a run: a shipped one, a folder, or a published checkpoint with its configuration.
 
     Attributes:
         inference_ckpt_path: a file, or the name of a weight in `latentsync.weights`.
-        unet_config_path: a file, or the name of one in `conf/unet`; None takes the named weight's own, or for a file
-            the published configuration that its tensors belong to, at 256 px.
-        vae: a file of the SD-VAE's shape; None takes the one that the published networks were trained with.
-        whisper: a file of the Whisper that the checkpoint was trained with; None takes the named one of its width.
+        unet_config_path: a file, or the name of one in `conf/unet`. None takes the configuration of the named weight;
+            for a file it takes the published configuration that fits the tensors, at 256 px.
+        vae: a file with a VAE of the SD-VAE's shape; None takes the VAE that the published networks were trained with.
+        whisper: a file with the Whisper that the checkpoint was trained with; None takes the named Whisper of its
+            width.
     """
 
     pretrained: str | None = "mini"
@@ -74,11 +75,11 @@ class ModelConfig:
             )
         for name in ("unet_config_path", "vae", "whisper"):
             if self.pretrained is not None and getattr(self, name) is not None:
-                raise OptionError(f"model.{name} goes with model.inference_ckpt_path; {self.pretrained} has its own")
+                raise OptionError(f"model.{name} needs model.inference_ckpt_path; {self.pretrained} has its own")
 
     @property
     def unet_config_file(self) -> Path | None:
-        """The UNet's configuration as a file; None where only the checkpoint's tensors can tell."""
+        """The file of the UNet's configuration; None where it must be read from the checkpoint's tensors."""
         name = self.unet_config_path
         if name is None and self.inference_ckpt_path in CATALOGUE:
             name = CATALOGUE[self.inference_ckpt_path].unet_config
@@ -90,11 +91,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class MetricsConfig:
-    """Which families of metrics (see `latentsync.metrics.definitions`) are computed for each record.
+    """The families of metrics that are computed for each record; see `latentsync.metrics.definitions`.
 
     Attributes:
-        families: by name, in the order of `FAMILIES`.
-        controls: whether measures of sync are repeated with a shuffled and a delayed voice.
+        families: their names, in the order of `FAMILIES`.
+        controls: whether to measure sync also with a shuffled and a delayed voice.
     """
 
     families: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ class MetricsConfig:
 
     @classmethod
     def of(cls, families: Collection[str], controls: bool = False) -> "MetricsConfig":
-        """These families and no other."""
+        """Only these families."""
         return cls(tuple(name for name in FAMILIES if name in families), controls)
 
 
@@ -111,7 +112,7 @@ MetricFlags = make_dataclass("MetricFlags", [(name, bool, False) for name in (*F
 
 @lru_cache
 def metric_sets() -> dict[str, tuple[str, ...]]:
-    """The families of each set of metrics, from the files of conf/metrics; a set without any is left out."""
+    """The families of each set of metrics, from the files of conf/metrics, without empty sets."""
     flags = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CONF_DIR / "metrics").glob("*.yaml"))}
     sets = {name: tuple(family for family in FAMILIES if wanted[family]) for name, wanted in flags.items()}
     return {name: families for name, families in sets.items() if families}
@@ -119,7 +120,7 @@ def metric_sets() -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """How much of what cells share is kept below `runs_dir`/cache, GB; 0: nothing."""
+    """The disk space for intermediate results that cells share, in `runs_dir`/cache, in GB; 0 keeps none."""
 
     max_gb: float = 5.0
 
@@ -133,8 +134,8 @@ class TrackerConfig:
     """Where finished records are published.
 
     Attributes:
-        timeout_s: after so long a sweep stops waiting for an online tracker; what is left is sent by the next one, or
-            by `latentsync publish`.
+        timeout_s: how long a sweep waits for an online tracker, in s. The next sweep or `latentsync publish` sends the
+            rest.
     """
 
     kind: str = "wandb"
@@ -153,7 +154,7 @@ class TrackerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One cell: everything that `latentsync run` was told."""
+    """One cell: all options of `latentsync run`."""
 
     name: str
     runs_dir: Path
@@ -171,11 +172,11 @@ class RunConfig:
 
 
 def options_like(known: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
-    """The options of a record, or of a row of a table; those that are missing have their default.
+    """The options of a record, or of a row of a table. Missing ones get their default.
 
     Args:
-        known: by name, as records or tables hold them, with `size_px` and `dtype`.
-        runtime: where it is to run.
+        known: values by name, as in records and tables, with `size_px` and `dtype`.
+        runtime: where to run.
 
     Raises:
         OptionError: a value is out of range.
@@ -222,10 +223,10 @@ def read_config(config: DictConfig) -> RunConfig:
 
 
 def sweep_dir(config: DictConfig) -> Path:
-    """Where a sweep's table, figures and notes go, `runs_dir`/sweeps/`name`, checked.
+    """The folder of a sweep's table, figures and notes: `runs_dir`/sweeps/`name`, checked.
 
     Raises:
-        OptionError: a part of it is not given, or the name would leave the folder.
+        OptionError: `runs_dir` or `name` is not given, or the name would lead out of the folder.
     """
     return sweep_folder(Path(_top_level(config, "runs_dir")), plain_name(_top_level(config, "name")))
 
@@ -245,7 +246,9 @@ def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
     OmegaConf.set_readonly(schema, False)
     try:
         for key in OmegaConf.missing_keys(config[name]):
-            whole = f"{name}.{key.removeprefix(f'{name}.')}"  # OmegaConf gives it whole or relative to the section
+            whole = (
+                f"{name}.{key.removeprefix(f'{name}.')}"  # OmegaConf gives the full key or one relative to the section
+            )
             raise OptionError(f"{whole} is not given; add {whole}=VALUE")
         return OmegaConf.to_object(OmegaConf.merge(schema, config[name]))
     except OmegaConfBaseException as error:
@@ -254,15 +257,15 @@ def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
 
 
 def sweep_folder(runs_dir: Path, name: str) -> Path:
-    """Where a sweep's cells, table and pictures are."""
+    """The folder of a sweep's cells, table and pictures."""
     return runs_dir / "sweeps" / name
 
 
 def plain_name(name: str) -> str:
-    """A sweep's name, which is a folder's: nothing in it may leave the runs folder.
+    """A sweep's name, checked. It names a folder, so it must not lead out of the runs folder.
 
     Raises:
-        OptionError: it would.
+        OptionError: it is not a plain folder name.
     """
     if not name or name != Path(name).name or name.startswith("."):
         raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")

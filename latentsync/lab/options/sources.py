@@ -1,6 +1,6 @@
-"""Where configurations are looked up: in conf/, and in the folders that a command line adds or puts in its place.
+"""The folders of configurations: conf/, and the folders that a command line adds or uses instead.
 
-Hydra's own flags hold: `--config-name`, `--config-path`, `--config-dir` and `hydra.searchpath`.
+Hydra's own flags apply: `--config-name`, `--config-path`, `--config-dir` and `hydra.searchpath`.
 """
 
 import warnings
@@ -25,16 +25,16 @@ SEARCHPATH = "hydra.searchpath"
 
 @dataclass(frozen=True)
 class ConfigSources:
-    """The folders that configurations are looked up in: `config_path`, `config_dir`, then `hydra.searchpath`.
+    """The folders with configurations, in order: `config_path`, `config_dir`, then `hydra.searchpath`.
 
     Attributes:
-        config_name: the configuration that a composition begins with.
-        config_path: the folder in place of conf/; `pkg://` names a package.
-        config_dir: a folder that is looked up after it.
-        searchpath: the overrides of `hydra.searchpath`; without any, the first configuration's own holds.
+        config_name: the first configuration of a composition.
+        config_path: the folder used instead of conf/; `pkg://` names a package.
+        config_dir: the folder to look in next.
+        searchpath: the overrides of `hydra.searchpath`; without any, the first configuration's own value applies.
 
     Raises:
-        OptionError: a folder is not there, or `config_path` is relative.
+        OptionError: a folder does not exist, or `config_path` is relative.
     """
 
     config_name: str = CONFIG_NAME
@@ -56,19 +56,19 @@ class ConfigSources:
 
     @classmethod
     def of(cls, overrides: Sequence[str], **flags: str | None) -> "ConfigSources":
-        """Those of a command line.
+        """The sources of a command line.
 
         Args:
-            flags: by attribute; None leaves it as it is.
+            flags: values by attribute; None keeps the default.
 
         Raises:
-            OptionError: as the class.
+            OptionError: as for the class.
         """
         searchpath = tuple(o for o in overrides if o.lstrip("+").partition("=")[0] == SEARCHPATH)
         return cls(searchpath=searchpath, **{name: value for name, value in flags.items() if value is not None})
 
     def search_path(self) -> ConfigSearchPath:
-        """As Hydra's main function has it; `hydra.searchpath` is left to the loader."""
+        """The search path as Hydra's main function builds it, without `hydra.searchpath`, which the loader adds."""
         path = create_config_search_path(self.config_path)
         if self.config_dir is not None:
             folder = f"file://{Path(self.config_dir).absolute()}"
@@ -78,32 +78,32 @@ class ConfigSources:
 
 def _require_folder(flag: str, path: str) -> None:
     if not Path(path).is_dir():
-        raise OptionError(f"{flag} {path} is no folder; give one that has configurations")
+        raise OptionError(f"{flag} {path} is not a folder; give a folder of configurations")
 
 
 class SourcesLoader(ConfigLoaderImpl):
-    """Hydra's loader, whose compositions and look-ups know all folders of its sources."""
+    """Hydra's loader. It looks in all folders of its sources, for compositions and for single configurations."""
 
     def __init__(self, sources: ConfigSources) -> None:
         super().__init__(sources.search_path())
         self.sources = sources
 
     def require_folders(self) -> None:
-        """Refuses a `hydra.searchpath` with a folder that is not there, of which Hydra only warns.
+        """Refuses a `hydra.searchpath` with a folder that does not exist; Hydra itself only warns.
 
         Raises:
-            OptionError: naming it.
+            OptionError: naming the folder.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             folders = self._folders.get_sources()
         if missing := [f"{folder.scheme()}://{folder.path}" for folder in folders if not folder.available()]:
             raise OptionError(
-                f"{SEARCHPATH} names {', '.join(missing)}, which is no folder; give file:///FOLDER or pkg://PACKAGE"
+                f"{SEARCHPATH} names {', '.join(missing)}, which is not a folder; give file:///FOLDER or pkg://PACKAGE"
             )
 
     def has(self, config: str) -> bool:
-        """Whether there is such a configuration, by group and name: `experiment/quickstart`."""
+        """Whether a configuration exists, given its group and name: `experiment/quickstart`."""
         return self._folders.config_exists(config)
 
     def choices(self, group: str) -> list[str]:
@@ -115,7 +115,7 @@ class SourcesLoader(ConfigLoaderImpl):
         return self._folders.group_exists(key)
 
     def groups(self) -> list[str]:
-        """The groups, without those inside others."""
+        """The groups, without groups inside other groups."""
         return self._folders.get_group_options("", ObjectType.GROUP)
 
     @cached_property
@@ -125,7 +125,7 @@ class SourcesLoader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        if config_name is not None:  # else it is Hydra's glob(), which does not look into hydra.searchpath
+        if config_name is not None:  # None comes from Hydra's glob(), which ignores hydra.searchpath
             others = [override for override in overrides if override not in self.sources.searchpath]
             overrides = [*self.sources.searchpath, *others]
         return super()._parse_overrides_and_create_caching_repo(config_name, overrides)
@@ -133,7 +133,7 @@ class SourcesLoader(ConfigLoaderImpl):
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What Hydra reads from a command line.
+    """The part of a command line that Hydra reads.
 
     Attributes:
         is_multirun: whether `--multirun` is given.
@@ -145,10 +145,10 @@ class CommandLine:
 
 
 def read_command_line(arguments: list[str]) -> CommandLine | None:
-    """The overrides and sources of a command line; None where it asks Hydra for something else, such as its help.
+    """The overrides and sources of a command line; None if it asks Hydra for something else, such as help.
 
     Raises:
-        OptionError: as `ConfigSources`.
+        OptionError: as for `ConfigSources`.
     """
     flags = get_args_parser().parse_args(arguments)
     if any((flags.help, flags.hydra_help, flags.cfg, flags.info, flags.shell_completion, flags.experimental_rerun)):

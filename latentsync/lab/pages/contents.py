@@ -1,4 +1,4 @@
-"""The contents of a sweep's report: its tables, figures, labels and facts."""
+"""The contents of a sweep's report: tables, figures, labels and facts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,15 +39,15 @@ BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "n
 
 
 def is_headline(metric: str) -> bool:
-    """Whether a metric is shown at first; as a measure of change (`change_`) or of a leak (`leaky_`), too."""
+    """Whether a metric, or the metric whose change (`change_`) or leak (`leaky_`) it measures, is shown first."""
     return _plain(metric) in HEADLINES
 
 
 @dataclass(frozen=True)
 class MeanRow:
-    """A metric at one setting: mean and 95 % interval over `clips`; no interval for a single clip.
+    """A metric at one setting: mean and 95 % interval over `clips`; a single clip has no interval.
 
-    `bar` has the places of low, mean and high in % of what the metric's settings span together.
+    `bar` has the positions of low, mean and high, in % of the range of all settings of the metric.
     """
 
     metric: str
@@ -64,7 +64,7 @@ class MeanRow:
 
 @dataclass
 class Page:
-    """What the page of a sweep shows; the template has no other source."""
+    """Everything that the page of a sweep shows. The template has no other source."""
 
     sweep: str
     status: SweepStatus
@@ -91,28 +91,28 @@ class Page:
     videos_note: str = ""
 
     def setting_values(self, place: int) -> list[str]:
-        """The values of one of `columns`, as they are shown."""
+        """The values of one of `columns`, as text."""
         values = dict.fromkeys(row.setting[place] for row in self.means)
         return [shown(value) for value in sorted(values)]
 
 
 def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[str, Figure]:
-    """The curves of a page, by what each shows, which is its caption and its alternative text.
+    """The figures of a page by their captions, which are also the alternative texts.
 
     Args:
-        table: wide.
-        columns: what tells the settings apart.
-        page: with its comparisons and front.
+        table: a wide table.
+        columns: the columns that distinguish the settings.
+        page: a page that has its comparisons and front.
     """
     there = [name for name in curves.HEADLINES if name in table and table[name].notna().any()]
     first, made = page.column, {}
     within = [name for name in swept_beside(table, first) if name in columns]
     if there and table[first].nunique() > 1:
-        caption = "Means over clips with 95 % intervals; faint lines are clips, dashed the real clips' score"
+        caption = "Means over clips with 95 % intervals; faint lines: single clips; dashed: the real clips' score"
         made[caption] = curves.curves(table, first, there, by=within[0] if within else None)
     if page.comparisons:
         baseline = setting_of(table, first, page.baseline)
-        caption = "Differences within each clip, BCa intervals; full marks are differences that the tests show"
+        caption = "Differences within each clip with BCa intervals; full marks: significant differences"
         compared_metrics = list(dict.fromkeys(row["metric"] for row in page.comparisons))  # one family of tests
         made[caption] = curves.differences(table, first, baseline, compared_metrics, within)
     if page.front and set(FRONT_AXES) <= set(there):
@@ -126,14 +126,14 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
 
 
 def settings_of(table: pd.DataFrame) -> list[str]:
-    """The columns that tell the settings of a sweep apart: guidance, or the preset where it chose it, and others."""
+    """The columns that distinguish a sweep's settings: guidance, or the preset that chose it, and others."""
     first = "preset" if (table["guidance_from"] == "preset").all() else "guidance_scale"
     steps = ["num_inference_steps"] if table["num_inference_steps"].nunique() > 1 else []
     return [first, *steps, *varied(table)]
 
 
 def metrics_of(table: pd.DataFrame) -> list[str]:
-    """The metrics of results with a value, the headline ones first; of controls and real clips none."""
+    """The metrics of results that have a value, headline metrics first, without those of controls and real clips."""
     known = [name for name in table.columns if base_name(name) in DEFINITIONS or name == "seconds"]
     known = [name for name in known if table[name].notna().any()]
     known = [name for name in known if name.endswith("_minus_real") or not name.endswith(SUFFIXES)]
@@ -147,7 +147,7 @@ def _plain(metric: str) -> str:
 
 
 def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> list[MeanRow]:
-    """Each metric at each setting: the mean over clips with Student's interval; seeds and voices averaged within."""
+    """Each metric at each setting: the mean over clips with Student's interval. Seeds and voices are averaged first."""
     clips = per_clip(table, metrics, columns)
     rows = []
     for metric in metrics:
@@ -165,7 +165,7 @@ def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Seque
 
 
 def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
-    """The rows of one metric with the places of low, mean and high in % of what they span together."""
+    """The rows of one metric with the positions of low, mean and high, in % of the range of all rows."""
     edges = [value for row in rows for value in (row.low, row.mean, row.high) if value is not None]
     start, span = min(edges, default=0.0), max(edges, default=0.0) - min(edges, default=0.0)
     if not span:
@@ -182,12 +182,12 @@ def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
 
 
 def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, page: Page) -> None:
-    """Puts the comparisons with a baseline and the Pareto front on the page, or why there are none.
+    """Adds the comparisons with a baseline and the Pareto front to the page, or the reason why there are none.
 
-    What is compared is the first of the columns that has several values.
+    It compares the settings of the first column with several values.
 
     Raises:
-        OptionError: the given baseline is no setting.
+        OptionError: the given baseline is not a setting.
     """
     metrics = [name for name in METRICS if name in table and table[name].notna().any()]
     column = next((name for name in columns if table[name].nunique() > 1), columns[0])
@@ -225,20 +225,20 @@ def _setting_words(columns: Sequence[str], values: Iterable[Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for people: four significant digits, a dash for none."""
+    """A value as text: four significant digits, or a dash if there is none."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "–"
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def video_labels(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
-    """Record -> what a result is called beside others of its pair: its setting, and the seed where it varies."""
+    """Record -> the label of a result among those of its pair: its setting, and the seed if it varies."""
     columns = [*columns, *(["seed"] if table["seed"].nunique() > 1 else [])]
     return {row["record"]: _setting_words(columns, [row[name] for name in columns]) for row in table.to_dict("records")}
 
 
 def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
-    """The failures that no later run has mended, each with pair, cell, stage and reason."""
+    """The failures that no later run has resolved, each with pair, cell, stage and reason."""
     return [
         {**failure, "cell": ", ".join(failure["overrides"])}
         for failure in sweep_failures(sweep_folder(runs_dir, status.name))
@@ -247,7 +247,7 @@ def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
 
 
 def protocols_of(tidy: pd.DataFrame) -> list[dict]:
-    """What made each metric's numbers: one row for each network and version of the protocol."""
+    """The network and protocol of each metric, one row for each combination and version."""
     columns = ["metric", "unit", "direction", "network", "weights", "version", "protocol"]
     if tidy.empty:
         return []
@@ -260,7 +260,7 @@ def _missing(values: pd.Series) -> int:
 
 
 def told_by(records: Sequence[Record], *keys: str) -> dict[str, list[str]]:
-    """The entries below keys of the records' contents, each with all values that it has in any record."""
+    """The entries under the given keys of the records' contents, each with all its values over the records."""
     found: dict[str, list[str]] = {}
     for record in records:
         entries = record.content
@@ -273,13 +273,14 @@ def told_by(records: Sequence[Record], *keys: str) -> dict[str, list[str]]:
 
 
 def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseline: str | None = None) -> Page:
-    """All that the page of a sweep shows, but for its videos, which are not yet embedded or linked.
+    """Everything that the page of a sweep shows, except its videos, which are embedded or linked later.
 
     Args:
-        detector: for the mouths; None takes the project's own.
+        detector: the landmark detector for the mouths; None takes the project's own.
 
     Raises:
-        OptionError: there is no such sweep, it has neither records nor failures, or the baseline is no setting of it.
+        OptionError: there is no such sweep, it has neither records nor failures, or the baseline is not one of its
+            settings.
     """
     sweep_in(runs_dir, sweep)
     status, records = status_of(runs_dir, sweep), sweep_records(runs_dir, sweep)
@@ -311,7 +312,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
 
 
 def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus) -> dict[str, str]:
-    """What was run, in a few words each."""
+    """The facts of a sweep in a few words each: model, clips, options, time."""
     made = sorted(record.content["made"] for record in records if "made" in record.content)
     days = f"{made[0][:10]} to {made[-1][:10]}" if made and made[0][:10] != made[-1][:10] else "".join(made[:1])[:10]
     genders = ", ".join(f"{number} {name}" for name, number in table.groupby("gender")["clip"].nunique().items())
@@ -334,7 +335,7 @@ def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus
 
 
 def _common_departures(table: pd.DataFrame) -> str:
-    """The unusual options that all records share, in words; the scheduler has a line of its own."""
+    """The unusual options that all records share, in words, without the scheduler, which has its own line."""
     words = [
         departures(row) for row in table.drop(columns=[*varied(table), "scheduler"], errors="ignore").to_dict("records")
     ]
@@ -346,6 +347,6 @@ def _counts(status: SweepStatus) -> str:
 
 
 def swept_of(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, list[str]]:
-    """The parameters with several values, and these."""
+    """The parameters with several values, and these values."""
     names = [name for name in (*columns, "seed") if table[name].nunique() > 1]
     return {name: [shown(value) for value in sorted(table[name].dropna().unique().tolist())] for name in names}

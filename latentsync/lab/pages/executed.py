@@ -1,6 +1,6 @@
-"""A notebook executed, as Markdown with small pictures beside it: results for people who have installed nothing.
+"""Executes a notebook and writes it as Markdown with small pictures, for readers who have installed nothing.
 
-Tables become Markdown tables, players of videos a line that says where they are, links lead where they led.
+Tables become Markdown tables, players of videos become a line of text, and links keep their targets.
 """
 
 import os
@@ -23,17 +23,17 @@ from latentsync.errors import OptionError
 from latentsync.files import write_bytes, write_text
 from latentsync.lab.figures.pictures import small_png
 
-MAX_PX = 1000  # of a picture, across
-CELL_S = 600  # that a cell may take
+MAX_PX = 1000  # largest width of a picture
+CELL_S = 600  # longest time of a cell
 PLAYER = "*(a player of the videos: run the notebook to watch them)*"
-LINK = re.compile(r"(\]\()([^)\s#:]+)(?=[)#])")  # of Markdown, to a file
+LINK = re.compile(r"(\]\()([^)\s#:]+)(?=[)#])")  # a Markdown link to a file
 
 
 def execute(path: Path) -> NotebookNode:
-    """A notebook with its outputs, run in its own folder; the file stays as it is.
+    """Runs a notebook in its own folder and returns it with its outputs. The file does not change.
 
     Raises:
-        OptionError: a cell failed, with its error.
+        OptionError: a cell failed; the message has its error.
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -49,9 +49,9 @@ def write_executed(notebook: NotebookNode, source: Path, target: Path, pages: Co
     """Writes an executed notebook as TARGET.md, and its pictures into TARGET_files/.
 
     Args:
-        source: where the notebook lies, whose links are relative to it.
+        source: the notebook's file; its links are relative to it.
         target: the Markdown file.
-        pages: names (without suffix) of notebooks whose pages lie beside the target; links lead to these.
+        pages: names (without suffix) of notebooks whose pages are beside the target; links go to these pages.
     """
     notebook = deepcopy(notebook)
     for cell in notebook.cells:
@@ -70,14 +70,14 @@ def write_executed(notebook: NotebookNode, source: Path, target: Path, pages: Co
 
 
 def _moved(link: str, source: Path, target: Path, pages: Collection[str] = ()) -> str:
-    """A link of the notebook as a link of the page."""
+    """A link of the notebook, rewritten for the page."""
     if link.endswith(".ipynb") and Path(link).stem in pages:
         return f"{Path(link).stem}.md"
     return Path(os.path.relpath(source.parent / link, target.parent)).as_posix()
 
 
 def _shown(output: NotebookNode) -> NotebookNode | None:
-    """An output as the page shows it; None for progress bars, warnings and widgets."""
+    """The output for the page; None for progress bars, warnings and widgets."""
     if output.output_type == "stream":
         return output if output.name == "stdout" else None
     data = output.get("data", {})
@@ -91,7 +91,7 @@ def _shown(output: NotebookNode) -> NotebookNode | None:
 
 
 def _small(picture: str) -> str:
-    """A PNG in base64, made small."""
+    """A PNG in base64, reduced in size."""
     with Image.open(BytesIO(b64decode(picture))) as image:
         image = image.convert("RGB")
         image.thumbnail((MAX_PX, 10 * MAX_PX), Image.LANCZOS)
@@ -99,13 +99,13 @@ def _small(picture: str) -> str:
 
 
 def _markdown(html: str) -> str:
-    """The tables of some HTML as Markdown; anything else is a player."""
+    """The tables in HTML as Markdown. Other HTML counts as a player."""
     tables = BeautifulSoup(html, "html.parser").find_all("table")
     return "\n\n".join(map(_table, tables)) if tables else PLAYER
 
 
 def _table(table: Tag) -> str:
-    """A table of pandas as Markdown: cells that span several are repeated, the rows of a header joined."""
+    """A table of pandas as Markdown. Spanning cells are repeated, and the rows of the header are joined."""
     grid: dict[tuple[int, int], str] = {}
     lines = table.find_all("tr")
     number = sum(all(cell.name == "th" for cell in line.find_all(["th", "td"])) for line in lines)

@@ -1,6 +1,5 @@
 """Pictures and videos for a page that is one file: as data in it, or as links beside it."""
 
-import base64
 import mimetypes
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from latentsync.errors import LatentSyncError
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.lab.figures.mouths import mouth_rows
 from latentsync.lab.figures.style import png_bytes
+from latentsync.lab.pages.player import MP4, Track, data_uri, markup
 from latentsync.lab.records.inputs import clip_of
 from latentsync.lab.records.store import Record
 
@@ -26,6 +26,7 @@ MOUTHS_BYTES = 6_000_000  # of these, for mouths
 MOUTH_FACE_PX = 192
 WEBP_QUALITY = 82
 FIGURE_DPI = 110
+VIDEO_WIDTH_PX = 256
 
 
 @dataclass
@@ -44,6 +45,12 @@ class PageVideo:
     def embedded_bytes(self) -> int:
         return 4 * -(-self.path.stat().st_size // 3) + 64
 
+    @property
+    def track(self) -> Track:
+        """The video as the player takes it."""
+        notes = tuple(f"{name} {value}" for name, value in self.details.items())
+        return Track(self.label, self.source, notes, is_source=self.record is None)
+
 
 @dataclass
 class PairMedia:
@@ -59,10 +66,12 @@ class PairMedia:
     def is_embedded(self) -> bool:
         return all(video.is_embedded for video in self.videos)
 
-
-def data_uri(data: bytes, kind: str) -> str:
-    """Bytes as a URI that needs no file."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    @property
+    def player(self) -> str:
+        """The markup of the pair's player; the first result is heard, which has the voice."""
+        tracks = [video.track for video in self.videos]
+        heard = next((i for i, track in enumerate(tracks) if not track.is_source), 0)
+        return markup(tracks, None, heard, VIDEO_WIDTH_PX, f"Videos of {self.name}")
 
 
 def figure_source(figure: Figure) -> str:
@@ -167,5 +176,5 @@ def embed_videos(pairs: Sequence[PairMedia], max_bytes: int) -> str:
 
 
 def _embed(video: PageVideo) -> None:
-    kind = mimetypes.guess_type(video.path.name)[0] or "video/mp4"
+    kind = mimetypes.guess_type(video.path.name)[0] or MP4
     video.source, video.is_embedded = data_uri(video.path.read_bytes(), kind), True

@@ -1,6 +1,6 @@
-"""The shipped studies: what the pages of experiments/ show, computed from their tables.
+"""The results of the shipped studies in experiments/, computed from their tables.
 
-`latentsync pictures` writes it: figures beside the table, and the results between the two marks of the page.
+`latentsync pictures` writes the figures beside the table, and the results between the two marks of the page.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ from latentsync.lab.analysis.comparisons import as_presets, clip_differences, co
 from latentsync.lab.analysis.conclusions import METRICS, interactions
 from latentsync.lab.analysis.intervals import (
     ALPHA,
-    Interval,
     detectable_difference,
     detectable_difference_of_two,
+    interval_text,
     mean_interval,
 )
 from latentsync.lab.figures import curves
@@ -28,25 +28,25 @@ from latentsync.lab.figures.evaluation import evaluation_figure
 BEGIN, END = "<!-- results: written by `latentsync pictures` -->", "<!-- end of results -->"
 TABLE_FILE, PAGE_FILE = "table.parquet", "README.md"
 SYNC, PEAK, LPIPS = "sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth"
-NEUTRAL, STEPS, SEED = 1.5, 20, 1247  # what everything else is compared with
+NEUTRAL, STEPS, SEED = 1.5, 20, 1247  # the baselines
 PRESETS = (
     Preset("by_gender", female=1.8, male=1.3, neutral=NEUTRAL),
     Preset("neutral", female=NEUTRAL, male=NEUTRAL, neutral=NEUTRAL),
     Preset("swapped", female=1.3, male=1.8, neutral=NEUTRAL),
 )
-PLAIN_EFFECT = 2  # standard deviations: seen in a single clip
+PLAIN_EFFECT = 2  # in standard deviations; such an effect is visible in a single clip
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a study's page shows: figures by the names of their files, and tables as Markdown."""
+    """The results on a study's page: figures by the names of their files, and tables as Markdown."""
 
     figures: dict[str, Figure]
     text: str
 
 
 def guidance(table: pd.DataFrame) -> Results:
-    """How sync and likeness answer to guidance; of a wide table over `guidance_scale`."""
+    """How guidance changes sync and likeness, from a wide table over `guidance_scale`."""
     figures = {
         "guidance": curves.curves(table, "guidance_scale", (SYNC, PEAK, LPIPS), by="gender"),
         "differences": curves.differences(table, "guidance_scale", NEUTRAL, (SYNC, PEAK, LPIPS)),
@@ -56,7 +56,7 @@ def guidance(table: pd.DataFrame) -> Results:
 
 
 def steps(table: pd.DataFrame) -> Results:
-    """How they answer to steps, solvers and seeds; of a wide table over all three at one guidance."""
+    """How steps, solvers and seeds change sync and likeness, from a wide table over all three at one guidance."""
     one_seed = table[table["seed"] == SEED]
     of_ddim = one_seed[one_seed["scheduler"] == "ddim"]
     solvers = one_seed[one_seed["num_inference_steps"].isin([5, 10])]
@@ -78,23 +78,23 @@ def steps(table: pd.DataFrame) -> Results:
 
 
 def gender_presets(table: pd.DataFrame) -> Results:
-    """Whether a guidance of its own for each gender helps; of a wide table over the presets' guidance scales."""
+    """Whether a different guidance for each gender helps, from a wide table over the presets' guidance scales."""
     by_preset = as_presets(table, PRESETS)
     figures = {
         "guidance": curves.curves(table, "guidance_scale", (f"{SYNC}_minus_real", LPIPS), by="gender"),
         "presets": curves.differences(by_preset, "preset", "neutral", METRICS),
     }
     parts = [
-        f"Each clip with the preset of its gender, or of the other one, less {NEUTRAL} for all:",
+        f"Each clip with the preset of its gender, or of the other one, minus {NEUTRAL} for all:",
         differences_text(by_preset, METRICS, "preset", "neutral"),
-        "The effect of a guidance scale on women less its effect on men:",
+        "The effect of a guidance scale on women minus its effect on men:",
         interactions_text(table, METRICS, "guidance_scale", NEUTRAL),
     ]
     return Results(figures, "\n\n".join(parts))
 
 
 def measures(effects: pd.DataFrame) -> Results:
-    """What each measure answers to; of `evaluation.sensitivity.effects`."""
+    """Which damage each metric reacts to, from a table of `evaluation.sensitivity.effects`."""
     strongest = effects.loc[effects.groupby(["metric", "damage"], sort=False)["strength"].idxmax()]
     damages = list(dict.fromkeys(zip(strongest["damage"], strongest["strength"], strict=True)))
     rows = []
@@ -107,7 +107,7 @@ def measures(effects: pd.DataFrame) -> Results:
 
 
 def embedded_model(rows: pd.DataFrame) -> Results:
-    """How good the embedded model is; of `evaluation.report.frame`."""
+    """The quality of the embedded model, from a table of `evaluation.report.frame`."""
     baselines = list(rows.columns[rows.columns.get_loc("n") + 1 :])
     lines = []
     for row in rows.to_dict("records"):
@@ -118,7 +118,7 @@ def embedded_model(rows: pd.DataFrame) -> Results:
                 "row": f"`{row['row']}`",
                 "what": row["what"],
                 "value": f"{row['value']:.4g}",
-                "95 %": "-" if pd.isna(row["low"]) else f"{row['low']:.3g} .. {row['high']:.3g}",
+                "95 %": interval_text((row["low"], row["high"]), ".3g"),
                 "bar": f"{'at least' if row['is_least'] else 'at most'} {row['bound']:g}" if has_bar else "-",
                 "reached": ("yes" if is_reached else "**no**") if has_bar else "-",
                 **{name: "-" if pd.isna(row[name]) else f"{row[name]:.3g}" for name in baselines},
@@ -139,9 +139,10 @@ STUDIES: dict[str, Callable[[pd.DataFrame], Results]] = {
 def differences_text(
     table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: float | str, within: Sequence[str] = ()
 ) -> str:
-    """Each setting less the baseline as a Markdown table; bold where Holm's test over all of them shows a difference.
+    """Each setting minus the baseline as a Markdown table. Differences that are significant after Holm's correction
+    over all of them are bold.
 
-    Arguments and errors as of `analysis.comparisons.compare_all`.
+    Arguments and errors as for `analysis.comparisons.compare_all`.
     """
     found = compare_all(table, metrics, column, baseline, within)
     rows = []
@@ -150,11 +151,11 @@ def differences_text(
         rows.append(
             {
                 "measure": f"`{row.metric}`",
-                column: f"{_setting(row.setting)} less {_setting(baseline)}",
+                column: f"{_setting(row.setting)} minus {_setting(baseline)}",
                 "clips": len(values),
                 "difference": _number(values.mean(), row.p_holm <= ALPHA),
-                "95 %, Student's t": _interval(mean_interval(values)),
-                "95 %, BCa": _interval((row.low, row.high)),
+                "95 %, Student's t": interval_text(mean_interval(values)),
+                "95 %, BCa": interval_text((row.low, row.high)),
                 "p (Holm)": f"{row.p_holm:.2g}",
                 "detectable": _size(detectable_difference(values, len(found))),
             }
@@ -163,9 +164,9 @@ def differences_text(
 
 
 def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: float) -> str:
-    """How much more each setting does for women than for men, as a Markdown table; bold where it is shown.
+    """How much more each setting changes for women than for men, as a Markdown table; significant values are bold.
 
-    Arguments and errors as of `analysis.conclusions.interactions`; all rows are one family.
+    Arguments and errors as for `analysis.conclusions.interactions`. All rows form one family of tests.
     """
     found = [one for metric in metrics for one in interactions(table, metric, column, baseline, [])]
     rows = []
@@ -176,14 +177,14 @@ def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, 
         rows.append(
             {
                 "measure": f"`{one.metric}`",
-                column: f"{_setting(one.setting)} less {_setting(baseline)}",
+                column: f"{_setting(one.setting)} minus {_setting(baseline)}",
                 **{
                     f"{name} ({n})": _number(d)
                     for name, n, d in zip(SPEAKER_GENDERS, one.clips, one.differences, strict=True)
                 },
                 "apart": _number(one.difference, p <= ALPHA),
-                "95 %, Welch's t": _interval(one.student),
-                "95 %, BCa": _interval(one.interval),
+                "95 %, Welch's t": interval_text(one.student),
+                "95 %, BCa": interval_text(one.interval),
                 "p (Bonferroni)": f"{p:.2g}",
                 "detectable": _size(detectable_difference_of_two(*values, len(found))),
             }
@@ -210,7 +211,7 @@ def seeds_text(table: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 
 def markdown(rows: Sequence[dict]) -> str:
-    """Rows with the same keys as a table of Markdown, numbers as they are."""
+    """Rows with the same keys as a Markdown table; numbers are not rounded."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -223,10 +224,6 @@ def _number(value: float, is_shown: bool = False) -> str:
     return f"**{value:+.4f}**" if is_shown else f"{value:+.4f}"
 
 
-def _interval(interval: Interval | None) -> str:
-    return "-" if interval is None or pd.isna(interval[0]) else f"{interval[0]:+.4f} .. {interval[1]:+.4f}"
-
-
 def _size(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
@@ -234,7 +231,7 @@ def _size(value: float | None) -> str:
 def _effect(row: pd.Series) -> str:
     if pd.isna(row["effect"]):
         return "-"
-    text = f"{row['effect']:.1f} ({row['low']:.1f} .. {row['high']:.1f})"
+    text = f"{row['effect']:.1f} ({interval_text((row['low'], row['high']), '.1f')})"
     return f"**{text}**" if row["low"] > PLAIN_EFFECT else text
 
 
@@ -242,7 +239,7 @@ def _effect(row: pd.Series) -> str:
 
 
 def results_of(page: Path) -> str:
-    """What stands between the two marks of a page.
+    """The text between the two marks of a page.
 
     Raises:
         MediaError: a mark is missing.
@@ -251,7 +248,7 @@ def results_of(page: Path) -> str:
 
 
 def write_results(page: Path, text: str) -> None:
-    """Puts the results between the two marks of a page.
+    """Writes the results between the two marks of a page.
 
     Raises:
         MediaError: a mark is missing.

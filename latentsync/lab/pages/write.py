@@ -15,10 +15,9 @@ from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
 from latentsync.lab.pages.contents import Page, gather, shown
 from latentsync.lab.pages.media import PAGE_BYTES, embed_videos, link_videos
+from latentsync.lab.pages.player import PAGES_DIR, SCRIPT, STYLES, page_file
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.sweeps import sweep_in
-
-PAGES_DIR = Path(__file__).parent
 
 
 def report(
@@ -33,15 +32,15 @@ def report(
     Args:
         sweep: its name; None takes the only one of the runs folder.
         output: the file; None: report.html in the sweep's folder.
-        videos: "embed" puts as many into the page as keep it below 30 MB, and links the others; "link" links all.
-        baseline: the setting that the others are compared with, as text; None takes the usual one.
+        videos: "embed" embeds videos until the page reaches 30 MB, and links the others; "link" links all.
+        baseline: the setting that the others are compared with, as text; None takes the default one.
 
     Returns:
         The file.
 
     Raises:
-        OptionError: there is no such sweep, there are several to choose from, it has neither records nor failures,
-            the baseline is no setting of it, or `videos` is neither.
+        OptionError: there is no such sweep, or several and none was named; it has neither records nor failures; the
+            baseline is not one of its settings; or `videos` is unknown.
     """
     runs_dir = Path(runs_dir)
     return write_report(runs_dir, sweep_in(runs_dir, sweep), None if output is None else Path(output), videos, baseline)
@@ -54,7 +53,8 @@ def rendered(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"shown": shown, "signed": lambda value: shown(value) if pd.isna(value) else f"{value:+.4g}"}
-    css, js = ((PAGES_DIR / f"report.{kind}").read_text() for kind in ("css", "js"))
+    css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
+    js = "\n".join(page_file(name) for name in (SCRIPT, "report.js"))
     return environment.get_template("report.html.j2").render(
         page=page,
         word_of=word_of,
@@ -73,11 +73,11 @@ def write_report(
 
     Args:
         output: the file; by default report.html in the sweep's folder.
-        videos: "embed" puts as many into the page as keep it below `max_bytes`, and links the others; "link" links all.
-        baseline, detector: as `gather`.
+        videos: "embed" embeds videos until the page reaches `max_bytes`, and links the others; "link" links all.
+        baseline, detector: as for `gather`.
 
     Raises:
-        OptionError: as `gather`; or `videos` is neither.
+        OptionError: as for `gather`; or `videos` is unknown.
     """
     if videos not in VIDEO_CHOICES:
         raise OptionError(f"videos is {videos!r}; choose one of {', '.join(VIDEO_CHOICES)}")
@@ -87,6 +87,6 @@ def write_report(
     if videos == "embed":
         page.videos_note = embed_videos(page.pairs, max_bytes - len(rendered(page).encode()))
     else:
-        page.videos_note = "The videos are not in this page but linked: keep it where it is beside them."
+        page.videos_note = "The page links to its videos. Keep it in its place, beside them."
     write_text(path, rendered(page))
     return path

@@ -1,1 +1,1 @@
-"""What is kept: finished records, their identity, their labels, the notes of sweeps."""
+"""Finished records on disk: their storage, identity, labels and inputs, and the notes of sweeps."""

@@ -20,7 +20,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
 
 
 def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:
-    """All that a record says of a finished generation; `facts_of_record` reads it back."""
+    """The content of record.json for a finished generation. `facts_of_record` reads it back."""
     return {
         "id": record_id(parts),
         "pair": {
@@ -52,7 +52,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
 
 
 def facts_of_record(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of itself as one flat dict: its pair, model, preset and every option, as tables hold them."""
+    """The pair, model, preset and all options of a record, as one flat dict with the values that tables use."""
     pair, infos = content["pair"], recorded_infos()
     options = recorded_options({"attention": content["attention"], **content["options"]})
     return {
@@ -73,5 +73,5 @@ def facts_of_record(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input_facts(path: Path) -> dict:
-    """What a record says of an input; its place is for `latentsync measure`, and part of no identity."""
+    """The entry of an input file. Its path lets `latentsync measure` find it, and is not part of the identity."""
     return {"name": path.name, "sha256": input_sha256(path), "path": str(path.resolve())}

@@ -1,8 +1,8 @@
-"""What makes two records the same: a hash of all that determines the pixels, and of nothing else.
+"""The identity of a record: everything that determines its pixels, and nothing else. The record's id is its hash.
 
-Covered: the input files' bytes, the networks' tensors and configurations, the resolved options and precision, the seed,
-and a hand-kept version of each stage. Not covered: paths, names, tracker, launcher, metrics, batching, device, threads,
-git.
+It covers the input files' bytes, the networks' tensors and configurations, the resolved options and precision, the
+seed, and a version of each stage that is raised by hand. It does not cover paths, names, tracker, launcher, metrics,
+batching, device, threads or git.
 """
 
 from latentsync.config import Options, recorded_infos
@@ -13,7 +13,7 @@ from latentsync.pipeline import LipsyncPipeline
 
 
 def identity(pair: Pair, pipeline: LipsyncPipeline, options: Options) -> dict:
-    """Everything that the id of a record covers, readable."""
+    """Everything that the id of a record covers, in readable form."""
     infos = recorded_infos()
     device_draws = {"rng_device": pipeline.device.type} if options.sampler.rng == "reference" else {}
     return {
@@ -28,6 +28,6 @@ def identity(pair: Pair, pipeline: LipsyncPipeline, options: Options) -> dict:
         "options": {name: value for name, value in options.flat().items() if infos[name].is_covered(value)},
         "attention": pipeline.attention,
         "landmark_refinements": LANDMARK_REFINEMENTS,
-        **device_draws,  # the original's numbers are drawn on the device, so they are other ones on another
+        **device_draws,  # the original draws its noise on the device, so another device gives other noise
         "stage_versions": STAGE_VERSIONS,
     }

@@ -1,4 +1,4 @@
-"""The inputs of a record, found again: its clip and its voice."""
+"""Finds the inputs of a record: its clip and its voice."""
 
 from pathlib import Path
 
@@ -9,10 +9,12 @@ from latentsync.lab.records.store import Record
 
 
 def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
-    """The very clip or voice of a record: where it was, in the given folder, or among the shipped ones.
+    """The file of a record's clip or voice, with the recorded hash.
+
+    It is looked for at its recorded path, in the given folder, and among the shipped samples.
 
     Raises:
-        MediaError: it is in none of these places, or has been changed.
+        MediaError: it is in none of these places, or it was changed.
     """
     facts = record.content["pair"][kind]
     places = [Path(facts["path"])] if "path" in facts else []
@@ -28,7 +30,7 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
 
 
 def clip_of(record: Record) -> Path | None:
-    """Where a record's clip is; None where it is not to be found, or has been changed."""
+    """The file of a record's clip; None if it is missing or was changed."""
     try:
         return input_file(record, "clip", None)
     except MediaError:

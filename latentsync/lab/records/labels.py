@@ -1,6 +1,6 @@
-"""What a record is called where people read it: its pair, its guidance, steps and seed, and every unusual option.
+"""Labels of records for people: the pair, guidance, steps and seed, and every option with an unusual value.
 
-All words come from the options' own metadata, see `latentsync.option.OptionInfo`.
+The words come from the metadata of the options; see `latentsync.option.OptionInfo`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,12 @@ import pandas as pd
 from latentsync.config import recorded_infos
 from latentsync.option import NOT_USED, OptionInfo
 
-SETTINGS = ("guidance_scale", "num_inference_steps", "seed")  # which every label names
-OTHER_WORDS = {"preset": "preset", "model": "model"}  # columns of a table that are no options
+SETTINGS = ("guidance_scale", "num_inference_steps", "seed")  # every label has these
+OTHER_WORDS = {"preset": "preset", "model": "model"}  # columns of a table that are not options
 
 
 def settings_beside() -> dict[str, OptionInfo]:
-    """The options beside guidance, steps and seed that make one result differ from another, by name."""
+    """The other options that can change a result (all but guidance, steps and seed), by name."""
     return {
         name: info
         for name, info in recorded_infos().items()
@@ -25,13 +25,13 @@ def settings_beside() -> dict[str, OptionInfo]:
 
 
 def word_of(column: str) -> str:
-    """The heading of a table's column: an option's word, else the column's name."""
+    """The heading of a table's column: the option's word, or the column's name if it is not an option."""
     infos = recorded_infos()
     return infos[column].word if column in infos else OTHER_WORDS.get(column, column)
 
 
 def pair_label(pair: str) -> str:
-    """`g-clara__g-clara` -> "g-clara, own voice"; the two names one above the other where they differ."""
+    """`g-clara__g-clara` -> "g-clara, own voice". If the names of clip and voice differ, each gets a line."""
     clip, _, voice = pair.partition("__")
     return f"{clip}, own voice" if clip == voice else f"{clip}\n{voice}"
 
@@ -42,9 +42,9 @@ def departures(
     """The unusual options in words: ["dpmpp_2m", "cosine guidance"].
 
     Args:
-        options: by name, as a record's or a table's row.
-        also: columns that are named even where their value is usual, since a table differs in them.
-        model: the model's own values, which are the usual ones of the options that it decides.
+        options: values by name, from a record or a row of a table.
+        also: columns to name even if their value is usual, because they vary within the table.
+        model: the model's own values: the usual values of the options that the model decides.
     """
     also, model, words = set(also), model or {}, []
     if "model" in also and "model" in options:
@@ -65,9 +65,9 @@ def cell_label(options: Mapping[str, Any], also: Iterable[str] = (), model: Mapp
 
 
 def varied(table: pd.DataFrame) -> list[str]:
-    """The columns beside guidance, steps and seed that tell settings apart; no mean may go over them.
+    """The columns, besides guidance, steps and seed, that vary in a table. No mean may mix their values.
 
-    An option whose open value follows from the pair counts only where it differs within one pair.
+    An option whose default depends on the pair counts only if it varies within one pair.
     """
     names = []
     for name in ("model", *settings_beside()):

@@ -1,4 +1,4 @@
-"""Finished records on disk: one folder each, visible only when complete. Knows nothing of how they are made.
+"""Finished records on disk: one folder each, visible only when complete. This module does not make records.
 
 runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json  curves.json
 runs/records/.claim-<id>                         locked by the process that makes the record
@@ -31,14 +31,14 @@ ID_LENGTH = 16  # hex digits: 64 bits
 
 
 def record_id(parts: dict) -> str:
-    """The id of a record: the beginning of a SHA-256 of its identity as canonical JSON."""
+    """The id of a record: the first digits of the SHA-256 of its identity as canonical JSON."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished (cell, pair, seed)."""
+    """A finished record: the result of one cell for one pair."""
 
     folder: Path
 
@@ -52,7 +52,7 @@ class Record:
 
     @cached_property
     def content(self) -> dict:
-        """What was run: pair, model, options, timings, versions."""
+        """The content of record.json: pair, model, options, timings, versions."""
         return read_json(self.folder / RECORD_FILE) or {}
 
     @property
@@ -70,15 +70,15 @@ class Record:
 
     @property
     def curves(self) -> dict:
-        """Name -> numbers for each frame, window or shift, that lie behind the metrics."""
+        """Name -> the values per frame, window or shift from which the metrics are computed."""
         return read_json(self.curves_path) or {}
 
 
 class RecordStore:
     """The records below one folder.
 
-    A record is made in a folder of another name and appears by one rename, so a killed run leaves no half record, and
-    of two processes that make the same record one wins and both are content.
+    A record is made in a folder with a temporary name and appears by a single rename. So a killed run leaves no
+    incomplete record. If two processes make the same record, the first one is kept and both succeed.
     """
 
     def __init__(self, runs_dir: Path) -> None:
@@ -90,20 +90,21 @@ class RecordStore:
         return Record(folder) if read_json(folder / RECORD_FILE) is not None else None
 
     def all(self) -> list[Record]:
-        """Every finished record, by id."""
+        """Every finished record, sorted by id."""
         records = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
         return [record for record in records if record is not None]
 
     @contextmanager
     def claim(self, record_id: str, wait: bool) -> Iterator[bool]:
-        """Whether this process is the one that makes a record, as long as the block lasts.
+        """Claims a record for this process within the block. Yields whether the claim succeeded.
 
-        The kernel holds the lock and frees it when a process ends, however it ends, so that no claim grows stale and no
-        clock is asked. Where a file system has no locks, every process is told True: they may make a record twice, and
-        the first wins.
+        The claim is a lock of the kernel, which frees it when the process ends for any reason. So no claim becomes
+        stale and no clock is needed. On a file system without locks every claim succeeds: two processes may then make
+        the same record, and the first one is kept.
 
         Args:
-            wait: until the other process has ended or finished it; look for the record afterwards.
+            wait: whether to wait until the other process has ended or has finished the record; then look for the
+                record first.
         """
         path = self._claim_path(record_id)
         lock = FileLock(path, fallback_to_soft=False)
@@ -113,19 +114,19 @@ class RecordStore:
         except Timeout:
             yield False
             return
-        except (OSError, NotImplementedError):  # no locks there; that a folder cannot be written, `new` will tell
+        except (OSError, NotImplementedError):  # no locks; `new` reports a folder that cannot be written
             yield True
             return
         try:
             _write_claim(path)
             yield True
         finally:
-            if self.find(record_id) is not None:  # whoever waits, or claims it anew, finds the record
+            if self.find(record_id) is not None:  # processes that wait or claim later find the record
                 path.unlink(missing_ok=True)
             lock.release()
 
     def claimant(self, record_id: str) -> dict | None:
-        """Who makes a record just now: `host`, `pid` and `since` (seconds since the epoch); None if nobody does."""
+        """The process that is making a record: `host`, `pid` and `since` (seconds since the epoch); None if none is."""
         path = self._claim_path(record_id)
         if not path.is_file():
             return None
@@ -137,13 +138,13 @@ class RecordStore:
 
     @contextmanager
     def new(self, record_id: str) -> Iterator[Path]:
-        """A folder to make a record in; it becomes the record when the block ends well, and goes away when not."""
+        """A folder to make a record in. It becomes the record when the block succeeds, and is removed otherwise."""
         with whole_folder(self.root / record_id, is_kept=lambda _: self.find(record_id) is not None) as part:
             yield part
 
 
 def _write_claim(path: Path) -> None:
-    """Says in the locked file itself, which must stay the same one, whose it is; people and `status` read it."""
+    """Writes into the locked file which process holds it; `status` and people read it. The file must stay the same."""
     claim = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-    with suppress(OSError):  # a full disk
+    with suppress(OSError):  # for example a full disk
         path.write_text(json.dumps(claim) + "\n")

@@ -9,23 +9,23 @@ from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import Record, RecordStore
 
 CELLS_DIR = "cells"
-FAILED = ("failed", "skipped")  # the latter earlier, and not tried again
+FAILED = ("failed", "skipped")  # skipped: failed in an earlier run and not tried again
 
 
 def sweep_names(runs_dir: Path) -> list[str]:
-    """The sweeps of a runs folder, by name."""
+    """The names of the sweeps in a runs folder, sorted."""
     return sorted(path.name for path in (runs_dir / "sweeps").glob("[!.]*") if path.is_dir())
 
 
 def sweep_in(runs_dir: Path, name: str | None) -> str:
-    """The name of a sweep that is there; without a name, that of the only one.
+    """The name of an existing sweep; without a name, that of the only one.
 
     Raises:
-        OptionError: there is no such sweep, none at all, or several to choose from.
+        OptionError: there is no such sweep, no sweep at all, or several and no name was given.
     """
     names = sweep_names(runs_dir)
     if not names:
-        raise OptionError(f"{runs_dir} has no sweep; give the folder that runs_dir named (by default runs)")
+        raise OptionError(f"{runs_dir} has no sweep; give the folder of runs_dir (by default runs)")
     if name is None and len(names) > 1:
         raise OptionError(f"{runs_dir} has {len(names)} sweeps; choose one with --sweep: {', '.join(names)}")
     if name is not None and name not in names:
@@ -34,7 +34,7 @@ def sweep_in(runs_dir: Path, name: str | None) -> str:
 
 
 def sweep_cells(sweep_dir: Path) -> list[dict]:
-    """What each cell of a sweep said when it ended: its overrides and the outcome of each pair."""
+    """The notes of a sweep's cells: each has the cell's overrides and the outcome of each pair."""
     return [cell for path in sorted((sweep_dir / CELLS_DIR).glob("*.json")) if (cell := read_json(path)) is not None]
 
 
@@ -59,7 +59,7 @@ def records_in(runs_dir: Path, sweep: str | None = None) -> list[Record]:
     """
     records = all_records(runs_dir) if sweep is None else sweep_records(runs_dir, sweep)
     if not records:
-        raise OptionError(f"{runs_dir} holds no record{f' of sweep {sweep}' if sweep else ''}")
+        raise OptionError(f"{runs_dir} has no record{f' of sweep {sweep}' if sweep else ''}")
     return records
 
 

@@ -1,1 +1,1 @@
-"""Sweeps: many cells; their request, plan, costs, notes, summary, preview and status."""
+"""Sweeps over many cells: request, plan, costs, notes, summary, preview and status."""

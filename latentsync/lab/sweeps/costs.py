@@ -1,4 +1,7 @@
-"""What records cost: time by the passes of the network and the frames, and disk, by what finished ones took."""
+"""The cost of records in time and disk space, estimated from finished records.
+
+Time depends on the number of frames and of passes through the network.
+"""
 
 import json
 from collections.abc import Sequence
@@ -19,26 +22,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pace:
-    """What a machine takes, in s: `once` for each frame, and `step` for each frame and step of sampling."""
+    """The speed of a machine, in s: `once` for each frame, and `step` for each frame and sampling step."""
 
     once: float
     step: float
 
     def seconds(self, table: pd.DataFrame) -> pd.Series:
-        """What the records of a wide table would take, of those that are guided, or unguided, as the measured ones."""
+        """The estimated seconds of the records in a wide table that use guidance, or use none, as the measured ones."""
         return table["video_frames"] * (self.once + self.step * table["num_inference_steps"])
 
 
 def measured_pace(
     pipe: "LipsyncPipeline", clip: Path, voice: Path, steps: Sequence[int] = (2, 8), **options: Any
 ) -> Pace:
-    """The pace of a pipeline on this machine, from a call for each number of steps.
+    """The pace of a pipeline on this machine, measured by one call for each number of steps.
 
     Args:
-        options: of the call, see `LipsyncPipeline.__call__`.
+        options: options of the call, see `LipsyncPipeline.__call__`.
 
     Raises:
-        MediaError, FaceNotFoundError, OptionError: as the call.
+        MediaError, FaceNotFoundError, OptionError: as for the call.
     """
     outputs = [(number, pipe(clip, voice, num_inference_steps=number, **options)) for number in steps]
     denoise = sum(result.timings["denoise"] for _, result in outputs)
@@ -49,13 +52,13 @@ def measured_pace(
 
 @dataclass(frozen=True)
 class Work:
-    """What the time of a record depends on.
+    """Everything that the time of a record depends on.
 
     Attributes:
-        kind: model, device, attention backend and the options that the time of a pass depends on: times of another kind
-            say nothing of it.
-        num_frames: of the video.
-        passes: of the network over each frame: one a step, two where the step is guided.
+        kind: model, device, attention backend and the options that change the time of a pass. Records of different
+            kinds cannot be compared.
+        num_frames: frames of the video.
+        passes: passes of the network over each frame: one for a step without guidance, two for a step with guidance.
     """
 
     kind: tuple
@@ -64,7 +67,7 @@ class Work:
 
     @classmethod
     def of(cls, model: str, device: str, parts: dict, num_frames: int) -> "Work":
-        """The work of a record by all that its id covers, see `records.identity`."""
+        """The work of a record, from the values that its id covers; see `records.identity`."""
         options = parts["options"]
         in_cost = (name for name, info in recorded_infos().items() if info.in_cost)
         known = {**options, "attention": parts["attention"]}
@@ -79,9 +82,9 @@ def _num_passes(scheduler: dict, options: dict) -> int:
     return _counted_passes(json.dumps(scheduler, sort_keys=True), chosen)
 
 
-@lru_cache(maxsize=1024)  # cells that differ in their seeds are many
+@lru_cache(maxsize=1024)  # many cells differ only in their seeds
 def _counted_passes(scheduler: str, options: str) -> int:
-    from diffusers import DDIMScheduler  # with torch, which the planner may do without
+    from diffusers import DDIMScheduler  # imports torch, which a plan may not need
 
     from latentsync.generation.denoise import num_passes
 
@@ -98,7 +101,7 @@ def _counted_passes(scheduler: str, options: str) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians over the records of one kind: seconds a frame and pass, seconds a frame beside that, bytes a frame."""
+    """Medians over the records of one kind: seconds per frame and pass, other seconds per frame, bytes per frame."""
 
     seconds_a_pass: float
     seconds_a_frame: float
@@ -107,7 +110,7 @@ class Cost:
 
 
 def costs(store: RecordStore) -> dict[tuple, Cost]:
-    """What finished records took, by kind; what was found of them on disk and in their own timings."""
+    """The cost of finished records by kind, from their files on disk and their own timings."""
     measured: dict[tuple, list[tuple[float, float, float]]] = {}
     for record in store.all():
         try:
@@ -115,7 +118,7 @@ def costs(store: RecordStore) -> dict[tuple, Cost]:
             frames = content["video"]["num_frames"]
             work = Work.of(content["model"]["name"], content["options"]["device"], content["identity"], frames)
             denoise, whole = timings["denoise"], timings["total"] + timings["measure"]
-        except (KeyError, TypeError):  # of another version, or edited
+        except (KeyError, TypeError):  # a record of another version, or an edited one
             continue
         size = sum(path.stat().st_size for path in record.folder.iterdir())
         each = denoise / (frames * work.passes), (whole - denoise) / frames, size / frames
@@ -124,7 +127,10 @@ def costs(store: RecordStore) -> dict[tuple, Cost]:
 
 
 def estimate(works: list[Work], known: dict[tuple, Cost]) -> str:
-    """The time and disk that records will take, by those of their kind; what none tells is said, not guessed."""
+    """The time and disk space that records will take, estimated from finished records of their kind.
+
+    Records without such a finished record are counted as unknown.
+    """
     works_and_costs = [(work, known[work.kind]) for work in works if work.kind in known]
     lines = []
     if works_and_costs:
@@ -133,13 +139,13 @@ def estimate(works: list[Work], known: dict[tuple, Cost]) -> str:
         number = sum(known[kind].number for kind in {work.kind for work, _ in works_and_costs})
         lines.append(
             f"{len(works_and_costs)} records will take about {duration_text(seconds)} one after the other and "
-            f"{size / 1e6:.1f} MB, going by {number} earlier ones of the same model, size, precision and device, "
-            f"with their metrics"
+            f"{size / 1e6:.1f} MB (estimated from {number} earlier records of the same model, size, precision and "
+            f"device, with their metrics)"
         )
     if len(works_and_costs) < len(works):
         lines.append(
-            f"{len(works) - len(works_and_costs)} records: time and disk unknown, no earlier one of the same model, "
-            f"size, precision and device"
+            f"{len(works) - len(works_and_costs)} records: time and disk space unknown, because there is no earlier "
+            f"record of the same model, size, precision and device"
         )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""A hash of everything that a sweep's record ids and report follow from; no network is read for it."""
+"""A hash of everything that determines the record ids and the report of a sweep. It needs no weights in memory."""
 
 import hashlib
 import json
@@ -22,10 +22,10 @@ WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
 def fingerprint(request: SweepRequest) -> str:
-    """A hash of all that the ids of a sweep's records and its report follow from, without reading a network.
+    """A hash of everything that determines the record ids and the report of a sweep, without loading a network.
 
-    Options and cells by value; inputs, weights and this program's files by place, size and time; the machine by name,
-    since it chooses device and precision.
+    It covers the values of options and cells; path, size and time of the inputs, the weights and this program's files;
+    and the machine's name, because the machine decides the device and the precision.
     """
     places = [PACKAGE_DIR, CONF_DIR, *map(Path, request.places)]
     parts = {
@@ -46,7 +46,7 @@ def _sections(config: DictConfig, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(section: Any) -> Any:
-    """A section by value; as written, where it refers to what only the cells give."""
+    """The resolved values of a section, or its text if it refers to a value that only the cells set."""
     if not isinstance(section, DictConfig):
         return section
     try:

@@ -1,4 +1,4 @@
-"""The notes that cells leave: the outcome of each pair, and the failures that a later run skips."""
+"""The notes that cells write: the outcome of each pair, and the failures that a later run skips."""
 
 import time
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ def note_of(overrides: list[str], outcomes: Iterable[Outcome], run: str) -> dict
     """The note of one cell.
 
     Args:
-        overrides: the overrides that make the cell what it is.
-        run: the command that the outcomes belong to; clocks may jump, and those of workers may differ.
+        overrides: the overrides that define the cell.
+        run: id of the command that made the outcomes. Times would not do: clocks may jump or differ between workers.
     """
     return {
         "overrides": overrides,
@@ -41,17 +41,17 @@ def check_retry(config: DictConfig) -> None:
     """Refuses a `retry` that is neither null nor "failed".
 
     Raises:
-        OptionError: naming the value and what is allowed.
+        OptionError: it gives the value and what is allowed.
     """
     if config.retry not in RETRIES:
-        raise OptionError(f"retry is {config.retry!r}; it is null, or failed to try again what failed in earlier runs")
+        raise OptionError(f"retry is {config.retry!r}; give null, or failed to try earlier failures again")
 
 
 def earlier_failures(sweep_dir: Path) -> list[Outcome]:
-    """The failures in a sweep's notes, of records whose ids are known.
+    """The failures in a sweep's notes whose records have an id.
 
-    A failure without an id was refused before anything was computed, for want of weights or by a wrong option. It is
-    tried at each start.
+    A failure without an id was refused before anything was computed, because weights were missing or an option was
+    wrong. Every run tries it again.
     """
     known = {field.name for field in fields(Outcome)}
     failures = [failure for failure in sweep_failures(sweep_dir) if failure["record"] is not None]

@@ -1,7 +1,8 @@
-"""What a sweep will do, told before any of its jobs starts: which records are there, which are not, and what they cost.
+"""The plan of a sweep, before any job starts: which records exist, which will be made, and their estimated cost.
 
-The cells are expanded by Hydra's own parser and sweeper. The ids of their records are kept in the sweep's plan.json,
-with a fingerprint of all that they follow from; while it holds, a repeated sweep is answered without loading a network.
+Hydra's own parser and sweeper expand the cells. The sweep's plan.json stores the ids of their records, with a
+fingerprint of everything that determines them. As long as the fingerprint stays the same, repeating the sweep loads no
+network.
 
 runs/sweeps/<name>/plan.json
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _tell_plan(request: SweepRequest) -> int:
-    """Prints each record of a sweep with its state, and the cost of those to be made."""
+    """Prints each record of a sweep with its state, and the estimated cost of the records to make."""
     work: dict[str, Work] = {}
     cells, store = resolved(request, work), request.store
     failed = {o["record"]: o for o in failures_of(sweep_cells(request.sweep_dir)) if o["record"] is not None}
@@ -39,7 +40,7 @@ def _tell_plan(request: SweepRequest) -> int:
             print(f"{state:<9} {i}  {pair:<28} {label}")
     unknown = sum(cell.reason is not None for cell in cells)
     number, to_make = len({i for cell in cells for i in cell.records.values()}), [i for i in missing if i not in left]
-    counts = f"{number - len(missing)} found, {len(to_make)} to make, {len(left)} failed in earlier runs"
+    counts = f"{number - len(missing)} cached, {len(to_make)} to make, {len(left)} failed in earlier runs"
     counts += (f" ({RETRY_HINT})" if left else "") + (f"; {unknown} cells unknown" if unknown else "")
     print(f"{len(cells)} cells, {number} records: {counts}")
     if to_make:
@@ -48,13 +49,13 @@ def _tell_plan(request: SweepRequest) -> int:
 
 
 def answer(request: SweepRequest) -> int | None:
-    """What needs no job: the plan if it was asked for, or that nothing is left to do.
+    """Answers a request that needs no job: prints the plan if requested, or says that nothing is left to do.
 
     Returns:
-        The exit status; None where Hydra's jobs have to run.
+        The exit status; None if Hydra's jobs have to run.
 
     Raises:
-        LatentSyncError: the plan was asked for and cannot be made.
+        LatentSyncError: the plan was requested and cannot be made.
     """
     is_plan = bool(request.config.plan)
     if not (request.is_sweep or is_plan):
@@ -83,7 +84,7 @@ def answer(request: SweepRequest) -> int | None:
 
 
 def runs_of(request: SweepRequest) -> list["RunConfig"]:
-    """The configuration of each cell; one that cannot be read is left out, and told when it is run."""
+    """The configuration of each cell. A cell whose configuration is wrong is left out; running it gives the error."""
     from latentsync.lab.options.schema import read_config
 
     with composing(sources=request.sources):
@@ -95,20 +96,20 @@ def runs_of(request: SweepRequest) -> list["RunConfig"]:
 
 
 def note_reported(request: SweepRequest) -> None:
-    """Notes that the table and figures of a sweep have been made of all that its plan has."""
+    """Notes that the table and figures of a sweep now cover its whole plan."""
     path = request.sweep_dir / PLAN_FILE
     if request.is_sweep and (known := read_json(path)) is not None:
         write_json(path, {**known, "reported": True})
 
 
 def _missing(cells: list[PlannedCell], store: RecordStore) -> list[tuple[PlannedCell, str | None]]:
-    """Cells with the ids of their records that are not there; with None where the cell could not be planned."""
+    """(cell, id) for each record that does not exist yet; (cell, None) for each cell that could not be planned."""
     missing = [(cell, None) for cell in cells if not cell.records]
     return missing + [(cell, i) for cell in cells for i in cell.records.values() if store.find(i) is None]
 
 
 def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
-    """Whether the table is younger than all metrics, and nothing is waiting to be published."""
+    """Whether the table is newer than all metrics, and no record is waiting to be published."""
     tracker, table = request.config.tracker, request.sweep_dir / "table.csv"
     if tracker.kind != "none" and tracker.mode == "online":
         return False
@@ -121,20 +122,20 @@ def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
 
 def _nothing_to_do(request: SweepRequest, cells: list[PlannedCell], is_plan: bool) -> int:
     number = len({i for cell in cells for i in cell.records.values()})
-    print(f"nothing to do: {len(cells)} cells, all {number} records are there")
+    print(f"nothing to do: {len(cells)} cells, all {number} records exist")
     if not is_plan:
         print(f"their table, figure and videos: {request.sweep_dir}")
     return 0
 
 
 def resolved(request: SweepRequest, work: dict[str, Work] | None = None) -> list[PlannedCell]:
-    """Every cell with the ids of its records; loads the networks, and hashes the inputs.
+    """Every cell with the ids of its records. This loads the networks and hashes the inputs.
 
     Args:
-        work: what each record takes, by id, is put in here.
+        work: the function adds the work of each record here, by id.
     """
     if request.config.hydra.launcher._target_ != BASIC_LAUNCHER:
-        reason = "it is planned by the process that runs it, whose device may be another"
+        reason = "only the process that runs it can plan it, because its device may differ"
         return [PlannedCell(cell_overrides(cell), reason=reason) for cell in request.cells]
     with composing(sources=request.sources):
         configs = CellConfigs()

@@ -1,7 +1,7 @@
-"""`preview=true`: one window of every cell of a sweep as a contact sheet, before the whole of it is paid for.
+"""`preview=true`: a contact sheet with one window of every cell of a sweep, as a cheap look before the full run.
 
-The window is the loudest of the voice, and the pair the first of each gender. No record is made; the noise is that of a
-first window, so a mouth may differ from the record's as it would by another seed.
+It shows the loudest window of the voice, for the first pair of each gender. No record is made. The window gets the
+noise of a first window, so a mouth may differ from the record's as with another seed.
 """
 
 import time
@@ -30,7 +30,7 @@ PREVIEW_FILE = "preview.png"
 
 
 def loudest_window(voice: Waveform, num_frames: int, window: int) -> tuple[int, int]:
-    """The frames (start, stop) of the window with the most energy; a window begins where the pipeline's do."""
+    """The frames (start, stop) of the window with the most energy, among the pipeline's windows."""
     samples = round(SOUND_RATE_HZ / media.VIDEO_RATE_HZ * window)
     energies = [float(np.square(voice[i * samples : (i + 1) * samples]).sum()) for i in range(-(-num_frames // window))]
     start = int(np.argmax(energies)) * window
@@ -41,7 +41,7 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
     """Generates the loudest window of a pair.
 
     Raises:
-        LatentSyncError: the pair is not fit for lip sync.
+        LatentSyncError: the pair cannot be lip-synced.
     """
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
     voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
@@ -60,7 +60,7 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
 
 
 def labels_of(cells: list[list[str]]) -> list[str]:
-    """What tells each cell from the others: its overrides but for those that all have, without the group's name."""
+    """A label for each cell: its overrides, without those that all cells share and without the group's name."""
     common = set.intersection(*map(set, cells)) if len(cells) > 1 else set()
     return [", ".join(o.removeprefix("sampler.") for o in cell if o not in common) or "as configured" for cell in cells]
 
@@ -69,7 +69,7 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     """Writes the contact sheet of a sweep into its folder.
 
     Returns:
-        The exit status: 1 where a cell could not be shown.
+        The exit status: 1 if a cell could not be shown.
     """
     start = time.perf_counter()
     rows, failed = {}, 0
@@ -77,7 +77,7 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
         configs = CellConfigs()
         for cell, label in zip(request.cells, labels_of(request.cells), strict=True):
             try:
-                rows[label] = _shown(read_config(configs.of(cell)))
+                rows[label] = first_windows(read_config(configs.of(cell)))
             except LatentSyncError as error:
                 failed += 1
                 say(f"error: {label}: {str(error).splitlines()[0]}")
@@ -89,7 +89,7 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     return 1 if failed else 0
 
 
-def _shown(run: RunConfig) -> dict[str, PreviewWindow]:
+def first_windows(run: RunConfig) -> dict[str, PreviewWindow]:
     """The window of the first pair of each gender, by the pair's name."""
     pipeline = pipeline_of(run)
     return {

@@ -1,4 +1,4 @@
-"""What a command line asks for: the cells of a sweep, their keys and the files that they depend on."""
+"""The request of a command line: the cells of a sweep, their keys and the files that they depend on."""
 
 import hashlib
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ OF_THE_FILES = ("data", "model", "experiment")
 INPUTS = ("input_dir", "list")  # in data
 NEEDED = (*OF_THE_IDS, "metrics", "tracker", "cache", "runs_dir", "name", "retry", "plan", "preview")
 OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
-# Overrides that change no record; cells that differ in nothing else are one cell.
+# Overrides that change no record. Cells that differ only in these are the same cell.
 NOT_THE_CELLS = (
     "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
     "runtime.batch_cells", "retry", "plan", "preview", "cache",
@@ -30,12 +30,12 @@ NOT_THE_CELLS = (
 
 
 def cell_overrides(overrides: Iterable[str]) -> list[str]:
-    """Those overrides that make a cell what it is, in order."""
+    """The overrides that define a cell, sorted."""
     return sorted(o for o in overrides if not _is_beside_the_cell(o))
 
 
 def cell_key(overrides: list[str]) -> str:
-    """The name of a cell's file."""
+    """The key of a cell, which names its file."""
     return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
 
 
@@ -46,15 +46,15 @@ def _is_beside_the_cell(override: str) -> bool:
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a command line comes to.
+    """The sweep that a command line asks for.
 
     Attributes:
-        config: as composed, without the sweep's values.
+        config: the composed configuration, without the sweep's values.
         cells: the overrides of each cell.
-        is_sweep: whether Hydra makes a job of each.
-        places: the input files of all cells, and whatever their models name.
-        bases: the configuration of each choice of groups that cells make, without their plain values.
-        sources: where configurations are looked up.
+        is_sweep: whether Hydra runs a job for each cell.
+        places: the input files of all cells, and the files, folders or weights that their models name.
+        bases: one configuration for each different choice of groups among the cells, without their plain values.
+        sources: the folders of the configurations.
     """
 
     config: DictConfig
@@ -78,9 +78,9 @@ class PlannedCell:
     """A cell before it is run.
 
     Attributes:
-        overrides: that make it what it is.
-        records: id by pair; empty where the cell cannot be planned.
-        reason: why it cannot.
+        overrides: the overrides that define it.
+        records: the record's id for each pair; empty if the cell cannot be planned.
+        reason: why it cannot be planned.
     """
 
     overrides: list[str]
@@ -89,7 +89,7 @@ class PlannedCell:
 
 
 def read(arguments: list[str]) -> SweepRequest | None:
-    """The cells that a command line asks for; None where it asks Hydra for something else, such as its help.
+    """The cells that a command line asks for; None if it asks Hydra for something else, such as help.
 
     Raises:
         OptionError: a key, a group's choice or a value is unknown.
@@ -114,7 +114,7 @@ def read(arguments: list[str]) -> SweepRequest | None:
 
 
 def places_of(cells: list[list[str]], configs: CellConfigs) -> frozenset[str]:
-    """The input files of cells, and whatever their models name: files, folders or weights.
+    """The input files of cells, and the files, folders or weights that their models name.
 
     Raises:
         MediaError: a list of pairs cannot be read.

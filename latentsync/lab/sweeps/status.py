@@ -1,4 +1,4 @@
-"""How far a sweep has come, and whether its records are whole."""
+"""The progress of a sweep, and a check that its records are complete."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ UNPLANNED = "(every pair)"
 
 @dataclass
 class SweepStatus:
-    """What has become of the records that a sweep plans or has noted.
+    """The states of the records that a sweep has planned or noted.
 
     Attributes:
         states: by (cell's key, pair): one of `COLUMNS`.
-        lines: what there is to tell of those that are not done.
-        records: ids of all of them that have one.
+        lines: a line for each failed or running record.
+        records: the ids of all records that have one.
     """
 
     name: str
@@ -35,7 +35,7 @@ class SweepStatus:
 
 
 def status_of(runs: Path, name: str) -> SweepStatus:
-    """Compares a sweep's plan and notes with the records that are there."""
+    """Compares a sweep's plan and notes with the existing records."""
     store, folder, status = RecordStore(runs), sweep_folder(runs, name), SweepStatus(name)
     noted = {cell_key(cell["overrides"]): cell for cell in sweep_cells(folder)}
     planned = {cell_key(cell["overrides"]): cell for cell in (read_json(folder / PLAN_FILE) or {}).get("cells", [])}
@@ -43,7 +43,7 @@ def status_of(runs: Path, name: str) -> SweepStatus:
         outcomes = {outcome["pair"]: outcome for outcome in noted.get(key, {}).get("outcomes", [])}
         records = {pair: outcome["record"] for pair, outcome in outcomes.items()}
         if key in planned and (planned[key]["records"] or not records):
-            records = planned[key]["records"] or {UNPLANNED: None}  # an older note may be of other inputs
+            records = planned[key]["records"] or {UNPLANNED: None}  # an older note may describe other inputs
             if (whole := outcomes.get(UNPLANNED)) is not None:
                 outcomes |= dict.fromkeys(records, whole)
         label = ", ".join((planned.get(key) or noted[key])["overrides"])
@@ -57,7 +57,7 @@ def status_of(runs: Path, name: str) -> SweepStatus:
 
 
 def statuses(runs: Path, name: str | None = None) -> list[SweepStatus]:
-    """What has become of the sweeps of a runs folder, or of the one of that name.
+    """The states of all sweeps of a runs folder, or of the named one.
 
     Raises:
         OptionError: there is no such runs folder or sweep.
@@ -66,12 +66,12 @@ def statuses(runs: Path, name: str | None = None) -> list[SweepStatus]:
     if name is not None and name not in names:
         raise OptionError(f"{runs} has no sweep {name}; it has {', '.join(names) or 'none'}")
     if not names and not (runs / "records").is_dir():
-        raise OptionError(f"{runs} is no runs folder; give the one that runs_dir named (by default runs)")
+        raise OptionError(f"{runs} is not a runs folder; give the folder of runs_dir (by default runs)")
     return [status_of(runs, each) for each in names if name in (None, each)]
 
 
 def status_table(sweeps: list[SweepStatus]) -> str:
-    """A line a sweep: how many of its records are in each state."""
+    """One line for each sweep: how many of its records are in each state."""
     width = max((len(sweep.name) for sweep in sweeps), default=5)
     lines = [f"{'sweep':<{width}}  {'  '.join(f'{column:>7}' for column in COLUMNS)}"]
     for sweep in sweeps:
@@ -80,7 +80,7 @@ def status_table(sweeps: list[SweepStatus]) -> str:
 
 
 def _state(store: RecordStore, record: str | None, outcome: dict | None) -> tuple[str, str | None]:
-    """The state of a record, and what there is to tell of it; None where it is done or not begun."""
+    """The state of a record, and a note about it; the note is None if the record is done or missing."""
     if record is not None and store.find(record) is not None:
         return "done", None
     if record is not None and (claimant := store.claimant(record)) is not None:
@@ -91,30 +91,30 @@ def _state(store: RecordStore, record: str | None, outcome: dict | None) -> tupl
 
 
 def faults(store: RecordStore, ids: set[str] | None = None) -> Iterator[str]:
-    """What is wrong with records: cut or missing files, content that was edited or is another record's.
+    """The faults of records, a line each: truncated or missing files, edited content, content of another record.
 
     Args:
-        ids: only of these; None looks at every folder of the store.
+        ids: check only these records; None checks every folder of the store.
     """
     for folder in sorted(store.root.glob("[!.]*")):
         if ids is not None and folder.name not in ids:
             continue
         content = read_json(folder / RECORD_FILE)
         if content is None:
-            yield f"{folder.name}: {RECORD_FILE} is missing or not whole; the next run makes the record anew"
+            yield f"{folder.name}: {RECORD_FILE} is missing or incomplete; the next run makes the record again"
             continue
         if content.get("id") != folder.name:
-            yield f"{folder.name}: {RECORD_FILE} is of {content.get('id')}; remove the folder"
+            yield f"{folder.name}: {RECORD_FILE} belongs to {content.get('id')}; remove the folder"
         elif record_id(content.get("identity", {})) != folder.name:
-            yield f"{folder.name}: the identity in {RECORD_FILE} was edited, it gives another id; remove the folder"
+            yield f"{folder.name}: the identity in {RECORD_FILE} was edited and now gives another id; remove the folder"
         elif _edited(content):
             yield f"{folder.name}: {', '.join(_edited(content))} in {RECORD_FILE} was edited; remove the folder"
         for name in (RESULT_FILE, MASK_FILE):
             path = folder / name
             if not path.is_file() or not path.stat().st_size:
-                yield f"{folder.name}: {name} is missing or empty; remove the folder to make it anew"
+                yield f"{folder.name}: {name} is missing or empty; remove the folder to make it again"
         if read_json(folder / METRICS_FILE) is None:
-            yield f"{folder.name}: {METRICS_FILE} is missing or not whole; `latentsync measure` writes it"
+            yield f"{folder.name}: {METRICS_FILE} is missing or incomplete; `latentsync measure` writes it"
 
 
 def _edited(content: dict) -> list[str]:

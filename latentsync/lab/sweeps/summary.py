@@ -1,4 +1,4 @@
-"""What is made of a sweep at its end: tables, figures, links to the videos, publishing."""
+"""The end of a sweep: it writes tables and figures, links the videos and publishes the records."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.lab.analysis.calibration import calibrated
+from latentsync.lab.analysis.intervals import interval_text
 from latentsync.lab.console import say
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
@@ -22,14 +23,15 @@ from latentsync.lab.tracking.publish import publish_in_time
 
 
 def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = ()) -> int:
-    """Writes and prints what a sweep came to.
+    """Writes and prints the results of a sweep.
 
     Args:
-        this_run: failures noted by others are counted, but are not of this run; None takes all as of it.
+        this_run: id of this run. Failures noted by other runs are counted separately; None counts all failures as
+            failures of this run.
         unnoted: cells of this run whose notes could not be written.
 
     Returns:
-        How many pairs failed in this run, or failed earlier and were left alone by it.
+        How many pairs failed in this run, or failed earlier and were skipped by it.
     """
     table = collect_wide(run.runs_dir, run.name)
     failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
@@ -55,33 +57,33 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
         say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
     left = sum(failure["status"] == "skipped" for failure in now)
     if left:
-        say(f"{left} of the failures are of earlier runs and were left alone; {RETRY_HINT}")
-    earlier = f" (and {len(failures) - len(now)} of earlier runs)" if len(failures) > len(now) else ""
+        say(f"{left} of the failures are from earlier runs and were skipped; {RETRY_HINT}")
+    earlier = f" (and {len(failures) - len(now)} from earlier runs)" if len(failures) > len(now) else ""
     say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
     if not table.empty:
-        say("there: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
+        say("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
         say(f"the records are in {run.runs_dir / 'records'}")
     return len(now)
 
 
 def calibration_text(against_real: pd.DataFrame) -> str:
-    """The embedded SyncNet's confidence of results less that of the real clips, by gender and setting."""
+    """The embedded SyncNet's confidence for the results minus that for the real clips, by gender and setting."""
     rows = against_real[against_real["metric"] == "sync_mini_confidence"]
-    lines = ["sync_mini confidence, results less real clips (95 % over pairs):"]
+    lines = ["sync_mini confidence, results minus real clips (mean and 95 % interval over pairs):"]
     for row in rows.itertuples():
         setting = row._asdict()
         words = [f"guidance {row.guidance_scale:g}", f"{row.num_inference_steps} steps", *departures(setting, setting)]
         label = f"{row.gender:<7} {', '.join(words)}"
         if not row.pairs:
-            lines.append(f"  {label}: no pair has both")
+            lines.append(f"  {label}: no pair has both values")
             continue
-        interval = "" if pd.isna(row.low) else f" ({row.low:+.3f} .. {row.high:+.3f})"
+        interval = "" if pd.isna(row.low) else f" ({interval_text((row.low, row.high), '+.3f')})"
         lines.append(f"  {label}: {row.minus_real:+.3f}{interval}, real {row.real:.3f}, n={row.pairs}")
     return "\n".join(lines)
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """The table that a run ends with: cell, pair, LPIPS, sync, seconds."""
+    """The table printed at the end of a run: cell, pair, LPIPS, sync, seconds."""
     also = varied(table)
     cells = [cell_label(row, also) for _, row in table.iterrows()]
     columns_shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
@@ -98,7 +100,7 @@ def table_text(table: pd.DataFrame) -> str:
             columns_shown[title] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
     text = columns_shown.to_string(index=False)
     if not table["trained"].all():
-        text = f"UNTRAINED MODEL: these numbers check the plumbing, they say nothing of lip sync\n{text}"
+        text = f"UNTRAINED MODEL: these numbers only show that the program works, not how good the lip sync is\n{text}"
     reasons = sorted(
         {
             f"{column.removesuffix('_reason')}: {reason}"
@@ -111,7 +113,7 @@ def table_text(table: pd.DataFrame) -> str:
 
 
 def link_videos(records: list[Record], folder: Path) -> None:
-    """Readable names for the videos of a sweep; links into the records where the file system has links."""
+    """Gives the videos of a sweep readable names: links into the records, or copies if links are not supported."""
     folder.mkdir(parents=True, exist_ok=True)
     for record in records:
         link = folder / f"{run_name(record.content).replace(' ', '_')}_{record.id}.mp4"

@@ -1,4 +1,4 @@
-"""A sweep from its cells to its table: what each cell leaves behind, and what is made of all of them at the end.
+"""A sweep as it runs: each cell writes a note, and at the end the notes become tables and figures.
 
 runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
 """
@@ -27,18 +27,18 @@ from latentsync.lab.sweeps.notes import check_retry, earlier_failures, note_of, 
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
 
-_running: "SweepRun | None" = None  # in this process; Hydra calls the cells, and hands them nothing of ours
+_running: "SweepRun | None" = None  # of this process, because Hydra calls the cells without our objects
 
 
 @dataclass
 class SweepRun:
-    """One command that runs a sweep, as a process sees it: what its cells share.
+    """The state that the cells of one sweep command share within a process.
 
-    Hydra's launchers copy it into every worker, by way of `SweepReport`.
+    Hydra's launchers copy it into every worker, inside `SweepReport`.
 
     Attributes:
-        run: names the command; cells are noted by it.
-        siblings: all cells of the sweep, where some may be made together.
+        run: id of the command; the notes of its cells carry it.
+        siblings: all cells of the sweep, if some may be made together; else empty.
         unnoted: cells of this process whose notes could not be written.
     """
 
@@ -50,13 +50,14 @@ class SweepRun:
     _earlier: dict[Path, list[Outcome]] = field(default_factory=dict)
 
     def run_cell(self, config: DictConfig, overrides: list[str], wait: bool = True) -> None:
-        """Runs one cell and notes the outcome of each pair; an error of the whole cell is noted too.
+        """Runs one cell and notes the outcome of each pair. An error of the whole cell is noted too.
 
         Args:
-            wait: for records that another process is making; else the cell is put off to the end of the sweep.
+            wait: whether to wait for records that another process is making; else the cell is run again at the end of
+                the sweep.
 
         Raises:
-            SystemExit: the sweep has no folder that the error could be noted in.
+            SystemExit: the sweep has no folder in which the error could be noted.
         """
         try:
             folder = sweep_dir(config)
@@ -73,14 +74,14 @@ class SweepRun:
         note = note_of(own_overrides, outcomes, self.run)
         try:
             write_json(note_path(folder, own_overrides), note)
-        except OSError as error:  # a full disk; the records that are finished stay, and the next run finds them
+        except OSError as error:  # for example a full disk; finished records stay, and the next run uses them
             say(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
             self.unnoted.append(note)
 
     def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:
         run = read_config(config)
         check_retry(config)
-        if folder not in self._earlier:  # as they were when this command began
+        if folder not in self._earlier:  # the failures from before this command
             self._earlier[folder] = [] if config.retry == "failed" else earlier_failures(folder)
         pairing, pipeline = pairs_of(run.data), pipeline_of(run)
         lines = tuple(header(run, pairing, pipeline))
@@ -95,13 +96,13 @@ class SweepRun:
         return run_cell(run, pairing.pairs, report, self._earlier[folder], wait, self.siblings)
 
     def finish(self, config: DictConfig) -> int:
-        """Runs what was put off, and writes and prints the sweep's results.
+        """Runs the postponed cells, then writes and prints the sweep's results.
 
         Returns:
             How many pairs failed.
 
         Raises:
-            LatentSyncError: the configuration is not fit; the cell that it stopped has said so.
+            LatentSyncError: the configuration is wrong; the cell that it stopped has printed why.
             OSError: a file could not be written.
         """
         while self._put_off:
@@ -110,10 +111,10 @@ class SweepRun:
 
 
 def start(siblings: Iterable[RunConfig] = ()) -> SweepRun:
-    """Begins a command's sweep in this process; `running` gives it from now on.
+    """Begins a command's sweep in this process. From now on `running` returns it.
 
     Args:
-        siblings: the cells that it will be asked to run, where some may be made together.
+        siblings: the cells of the sweep, if some may be made together.
     """
     global _running
     _running = SweepRun(list(siblings))
@@ -121,18 +122,18 @@ def start(siblings: Iterable[RunConfig] = ()) -> SweepRun:
 
 
 def running() -> SweepRun:
-    """The sweep that this process runs; a new one where none has begun."""
+    """The sweep that this process runs; it begins a new one if there is none."""
     return start() if _running is None else _running
 
 
 class SweepReport(Callback):
-    """Hydra's callback: takes the sweep into workers, and at its end reports it and sets the exit status."""
+    """Hydra's callback. It carries the sweep into workers; at the end it reports the sweep and sets the exit status."""
 
     def __init__(self) -> None:
         self._sweep = running()
 
     def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
-        """Makes the sweep known to the process of a job, wherever a launcher starts it."""
+        """Makes the sweep known to the process in which a launcher starts a job."""
         global _running
         _running = self._sweep
 
@@ -148,12 +149,15 @@ class SweepReport(Callback):
         global _running
         try:
             failed = self._sweep.finish(config)
-        except LatentSyncError as error:  # said already, by the cell that it stopped
+        except LatentSyncError as error:  # the cell that it stopped has printed it
             raise SystemExit(1) from error
-        except OSError as error:  # a full disk
-            say(f"error: the table and figures could not be written ({error}); the records are whole, start it again")
+        except OSError as error:  # for example a full disk
+            say(
+                f"error: the table and figures could not be written ({error}); "
+                f"the records are complete, start the sweep again"
+            )
             raise SystemExit(1) from error
-        except Exception:  # Hydra would make a warning of it, and success of the exit status
+        except Exception:  # Hydra would turn it into a warning and exit with status 0
             traceback.print_exc()
             raise SystemExit(1) from None
         finally:
@@ -163,10 +167,10 @@ class SweepReport(Callback):
 
 
 def note_cached(config: DictConfig, cells: list[PlannedCell]) -> None:
-    """Notes and reports a sweep whose records were all there before any of its cells had to be run.
+    """Notes and reports a sweep whose records all existed before it began, so that no cell had to run.
 
     Raises:
-        LatentSyncError: the configuration is not fit.
+        LatentSyncError: the configuration is wrong.
     """
     run, store = read_config(config), RecordStore(Path(config.runs_dir))
     for cell in cells:

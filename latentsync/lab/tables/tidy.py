@@ -1,6 +1,6 @@
-"""Records to tables: tidy, a row per record and metric, or wide, a row per record and a column per metric.
+"""Tables of records: tidy (one row per record and metric) or wide (one row per record, one column per metric).
 
-`read_table` gives a written table back as it was.
+`read_table` reads a written table back unchanged.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
     "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason",
 )  # fmt: skip
-COUNT_COLUMNS = ("version", "used", "left_out")  # may be missing
+COUNT_COLUMNS = ("version", "used", "left_out")  # may have missing values
 ENTRY_COLUMNS = (
     "value",
     "unit",
@@ -41,7 +41,7 @@ def require_columns(table: pd.DataFrame, *names: str) -> None:
     """Refuses a table that lacks a column.
 
     Raises:
-        OptionError: naming what is missing, and what is there.
+        OptionError: it lists the missing and the existing columns.
     """
     if missing := [name for name in names if name not in table.columns]:
         raise OptionError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
@@ -60,12 +60,12 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
         sweep: only the records of this sweep; None takes all.
 
     Returns:
-        One row per record and metric, sorted by pair, parameters and metric. Of the record: `record` (its id), `pair`,
-        `clip` and `voice` (file names), `clip_sha256`, `voice_sha256`, `gender`, `group` and `split` (of a list),
-        `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames` and `seconds` (of
-        generation). Of the metric: `metric`, `value` (NaN where there is none) and what the record says of it: `unit`,
-        `direction`, `network`, `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out`
-        (frames or windows), `reason` (for no value). A record without metrics has no row.
+        One row per record and metric, sorted by pair, parameters and metric. Columns of the record: `record` (its id),
+        `pair`, `clip` and `voice` (file names), `clip_sha256`, `voice_sha256`, `gender`, `group` and `split` (from a
+        list), `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames` and `seconds` (of
+        generation). Columns of the metric: `metric`, `value` (NaN if missing), `unit`, `direction`, `network`,
+        `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out` (frames or windows) and
+        `reason` (why the value is missing). A record without metrics has no row.
     """
     rows = [
         {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
@@ -76,20 +76,19 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
 
 
 def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
-    """The wide table of finished records; arguments and the record's columns as of `collect`.
+    """The wide table of finished records; arguments and the record's columns as for `collect`.
 
     Returns:
-        One row per record, with a column per metric (NaN where it has no value) and `<metric>_reason` where one has
-        none.
+        One row per record, with a column per metric (NaN if missing) and `<metric>_reason` for missing values.
     """
     return _typed(pd.DataFrame([_wide_row(record) for record in _records(Path(runs_dir), sweep)]))
 
 
 def widen(table: pd.DataFrame) -> pd.DataFrame:
-    """The wide table of a tidy one; a wide one is returned as it is.
+    """Converts a tidy table to a wide one; a wide table is returned unchanged.
 
     Returns:
-        One row per record with a column per metric, as `collect_wide`, without the reasons for missing values.
+        One row per record with a column per metric, as from `collect_wide`, without the reasons for missing values.
     """
     if "metric" not in table:
         return table
@@ -131,7 +130,7 @@ def _type_of(column: str) -> str | pd.StringDtype:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the types that its columns have however they were read; empty text is missing text."""
+    """The table with the proper type of each column, for any file format. Empty text counts as missing."""
     types = {column: _type_of(column) for column in table.columns}
     types |= {column: "Int64" for column, kind in types.items() if kind == "int64" and table[column].isna().any()}
     typed = table.astype(types)
@@ -140,10 +139,10 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as CSV or Parquet, by the file's suffix.
+    """Writes a table as CSV or Parquet; the file's suffix decides.
 
     Raises:
-        OptionError: the suffix is neither.
+        OptionError: the suffix is neither .csv nor .parquet.
     """
     write = _by_suffix(path, lambda part: table.to_csv(part, index=False), lambda part: table.to_parquet(part))
     with whole_file(path) as part:
@@ -151,7 +150,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """A table that `write_table` wrote, equal to what was written.
+    """Reads a table that `write_table` wrote; the result equals the written table.
 
     Raises:
         OptionError: the suffix is neither .csv nor .parquet.
@@ -186,7 +185,7 @@ def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
     """
     is_file = source.suffix.lower() in TABLE_SUFFIXES
     if is_file and sweep is not None:
-        raise OptionError(f"--sweep {sweep} goes with a runs folder; {source} is a table")
+        raise OptionError(f"--sweep {sweep} needs a runs folder; {source} is a table")
     table = widen(read_table(source)) if is_file else collect_wide(source, sweep)
     if table.empty:
         raise OptionError(f"{source} has no finished record" + (f" of the sweep {sweep}" if sweep else ""))
@@ -194,12 +193,12 @@ def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
 
 
 def with_distinct_names(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the first digits of their hashes behind clips and voices that share a name but not their bytes."""
-    return table.assign(**{kind: _told_apart(table, kind) for kind in ("clip", "voice")})
+    """The table with distinct names: different files of the same name get the first digits of their hashes."""
+    return table.assign(**{kind: _distinct_names(table, kind) for kind in ("clip", "voice")})
 
 
-def _told_apart(table: pd.DataFrame, kind: str) -> pd.Series:
-    """The names of clips or voices; where different files have one name, with the first digits of their hashes."""
+def _distinct_names(table: pd.DataFrame, kind: str) -> pd.Series:
+    """The names of clips or voices; different files with the same name get the first digits of their hashes."""
     if f"{kind}_sha256" not in table:
         return table[kind]
     hashes = table[f"{kind}_sha256"]

@@ -1,1 +1,1 @@
-"""Records to trackers such as Weights & Biases."""
+"""Publishes records to trackers such as Weights & Biases."""

@@ -1,8 +1,8 @@
-"""Finished records to the tracker, each once.
+"""Publishes finished records to the tracker, each once.
 
-What has been published is noted beside the tracker's files with a hash of its content, so publishing again sends only
-what is new or has changed, such as a record with added metrics, and that under the same id. A tracker that cannot be
-reached costs a notice, never a record, and a sweep waits for it no longer than `tracker.timeout_s`.
+A file beside the tracker's files lists the published records with a hash of their content. Publishing again sends only
+records that are new or have changed (for example, because metrics were added), and keeps their ids. If the tracker
+cannot be reached, a notice is printed and no record is lost. A sweep waits for it for at most `tracker.timeout_s`.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ SWEEP_FILES = (
 
 
 def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    """Publishes the records of a sweep that were not published to the same place before, and then the sweep's own
-    table and pictures, as far as they are there.
+    """Publishes the records of a sweep that were not yet published to the same place, then the sweep's existing table
+    and pictures.
 
     Returns:
-        How many records were published now, and why it stopped early (None if it did not).
+        How many records were published, and why publishing stopped early (None if it did not).
     """
     if config.kind == "none":
         return 0, None
@@ -52,20 +52,20 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
             ledger.note(run_id(sweep), _digest(files))
         if is_open:
             tracker.close()
-    except Exception as error:  # whatever a tracker raises, the records are safe on disk
+    except Exception as error:  # a tracker may raise anything; the records are safe on disk
         stopped = f"{type(error).__name__}: {error}"
     return count, stopped
 
 
 class _Ledger:
-    """What has been published of a sweep to one place: id -> hash of its content; written after every entry."""
+    """The published records of a sweep at one place: id -> hash of the content. It is written after every entry."""
 
     def __init__(self, config: TrackerConfig, sweep: str, runs_dir: Path) -> None:
         self._path = runs_dir / config.kind / PUBLISHED_FILE
         self._place = f"{config.mode}:{config.entity or ''}/{config.project}/{sweep}"
 
     def noted(self) -> dict[str, str]:
-        """All of it; empty where ids were noted without hashes, as before there were any."""
+        """All entries; empty for an old file, which has ids without hashes."""
         entries = (read_json(self._path) or {}).get(self._place)
         return entries if isinstance(entries, dict) else {}
 
@@ -78,16 +78,16 @@ class _Ledger:
 
 
 def _digest(files: list[Path]) -> str:
-    """Of names and contents; a file that is not there counts as empty."""
+    """A hash of the files' names and contents; a missing file counts as empty."""
     parts = [f"{path.name}:".encode() + (path.read_bytes() if path.is_file() else b"") for path in files]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    """`publish` for the end of a sweep: online in a process of its own, which is ended after `tracker.timeout_s`.
+    """`publish` for the end of a sweep. In online mode it runs in a separate process for at most `tracker.timeout_s`.
 
     Returns:
-        As `publish`.
+        As for `publish`.
     """
     if config.kind == "none" or config.mode == "offline":
         return publish(records, sweep, config, runs_dir)
@@ -105,7 +105,7 @@ def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, ru
                 lines = [line for line in said.splitlines() if line.startswith("error: ")] or said.splitlines()[-1:]
                 stopped = lines[-1].removeprefix("error: ") if lines else f"exit status {process.returncode}"
         except subprocess.TimeoutExpired:
-            stopped = f"no end after {config.timeout_s:g} s (tracker.timeout_s); latentsync publish goes on"
+            stopped = f"not finished after {config.timeout_s:g} s (tracker.timeout_s); `latentsync publish` goes on"
         finally:
             _end_with_children(process)
     changed = ledger.noted().items() - before.items()
@@ -113,6 +113,6 @@ def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, ru
 
 
 def _end_with_children(process: subprocess.Popen) -> None:
-    """Kills what is left of a process and its session; wandb's service would go on trying."""
+    """Kills a process and the rest of its session, because wandb's service would keep trying."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

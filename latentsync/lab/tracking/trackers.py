@@ -1,4 +1,4 @@
-"""Trackers behind one small protocol. They take finished records; nothing is logged while frames are made."""
+"""Trackers with one small protocol. They receive finished records; nothing is logged during generation."""
 
 import hashlib
 import os
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
     from latentsync.faces.landmarks import LandmarkDetector
 
-CURVE_AXES = {"by_window": "window", "by_shift": "shift (frames)"}  # by what the name of a curve ends with
+CURVE_AXES = {"by_window": "window", "by_shift": "shift (frames)"}  # by the ending of the curve's name
 INIT_TIMEOUT_S = 30.0
 
 
 class Tracker(Protocol):
-    """Takes finished records of a sweep, and the sweep itself."""
+    """Receives the finished records of a sweep, and the sweep itself."""
 
     def publish(self, record: Record, sweep: str) -> None: ...
 
     def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None: ...
 
     def close(self) -> None:
-        """Returns when everything published is where it belongs."""
+        """Returns when everything has been sent or written."""
 
 
 class NoTracker:
-    """Takes records and does nothing with them."""
+    """A tracker that ignores all records."""
 
     def publish(self, record: Record, sweep: str) -> None:
         return None
@@ -54,11 +54,11 @@ class NoTracker:
 class WandbTracker:
     """One Weights & Biases run per record and one for the sweep, in the sweep's group.
 
-    Ids follow from record and sweep, so what is published again is the same run. Raises wandb.errors.Error where the
+    Ids are derived from record and sweep, so publishing again updates the same run. Raises wandb.errors.Error if the
     server refuses or cannot be reached (online mode only).
 
     Args:
-        folder: where wandb keeps its files, in a folder `wandb`.
+        folder: the folder in which wandb makes its own folder `wandb`.
     """
 
     def __init__(self, config: TrackerConfig, folder: Path) -> None:
@@ -86,7 +86,7 @@ class WandbTracker:
         """Writes the sweep's own run: the table, its pictures, and all of its files as an artifact.
 
         Args:
-            table: a row per record.
+            table: one row per record.
         """
         import wandb
 
@@ -105,7 +105,7 @@ class WandbTracker:
     @contextmanager
     def _run(self, identifier: str, sweep: str, **run_settings: Any) -> Iterator["wandb.Run"]:
         os.environ.setdefault("WANDB_SILENT", "true")
-        # what an artifact of an offline run holds waits there, beside the run, for `wandb sync`
+        # the artifacts of an offline run wait there, beside the run, for `wandb sync`
         os.environ["WANDB_DATA_DIR"] = str((self.folder / "wandb").resolve())
         import wandb
 
@@ -130,7 +130,7 @@ class WandbTracker:
             yield run
         finally:
             run.finish()
-        if self.config.mode == "offline":  # the new run holds all that the earlier one of this id held
+        if self.config.mode == "offline":  # the new run has everything that the earlier run of this id had
             for path in earlier:
                 if path != Path(run.dir).parent:
                     shutil.rmtree(path, ignore_errors=True)
@@ -142,7 +142,7 @@ class WandbTracker:
         return MediaPipeLandmarks()
 
     def _mouths(self, record: Record) -> "wandb.Image | None":
-        """None where no frame that is looked at shows a face."""
+        """The mouths of a record; None if none of the sampled frames shows a face."""
         import wandb
         from PIL import Image
 
@@ -157,7 +157,7 @@ class WandbTracker:
         return wandb.Image(Image.open(BytesIO(png_bytes(figure, 120))), caption="clip above result")
 
     def close(self) -> None:
-        """Ends wandb's service, which writes the files of runs behind the back of `finish`."""
+        """Ends wandb's service, which still writes files of runs after `finish`."""
         import wandb
 
         wandb.teardown()
@@ -173,7 +173,7 @@ def _curve_plots(curves: dict) -> dict:
         points = [(i, value) for i, value in enumerate(values) if value is not None]
         if ending is None or not points:
             continue
-        first = len(values) // 2 if ending == "by_shift" else 0  # shifts go as far to the left as to the right
+        first = len(values) // 2 if ending == "by_shift" else 0  # shifts are symmetric
         table = wandb.Table(columns=[CURVE_AXES[ending], "distance"], data=[[i - first, value] for i, value in points])
         plots[name] = wandb.plot.line(table, CURVE_AXES[ending], "distance", title=name)
     return plots
@@ -185,16 +185,16 @@ def make_tracker(config: TrackerConfig, runs_dir: Path) -> Tracker:
 
 
 def run_id(sweep: str, record_id: str | None = None) -> str:
-    """The id of a record's run, or of the sweep's own: the same wherever and whenever it is published.
+    """The id of a record's run, or of the sweep's own run. It is the same on every machine and at every time.
 
-    A record that two sweeps share has a run in the group of each.
+    A record that belongs to two sweeps has a run in the group of each.
     """
     digits = hashlib.sha256(sweep.encode()).hexdigest()[:8]
     return f"sweep-{digits}" if record_id is None else f"{record_id}-{digits}"
 
 
 def artifact_name(sweep: str) -> str:
-    """What the sweep's artifact is called: W&B takes letters, digits, dots, dashes and underscores."""
+    """The name of the sweep's artifact. W&B allows letters, digits, dots, dashes and underscores."""
     return f"sweep-{re.sub(r'[^A-Za-z0-9._-]', '_', sweep)}"[:128]
 
 

@@ -11,11 +11,11 @@ from IPython.display import HTML
 from latentsync import media
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError, OptionError
+from latentsync.faces.geometry import crop_box_size
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import align
-from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS
 from latentsync.lab.figures.style import UNTRAINED
-from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, player
+from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, data_uri, player
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.labels import cell_label, pair_label
 from latentsync.lab.records.store import Record
@@ -26,6 +26,7 @@ LIP_GAP = "lip gap (eye distances)"
 SYNC_BY_WINDOW = "sync distance by window, embedded SyncNet (lower is better)"
 AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
 FACE_PX = 256
+MOUTH_CENTRE, MOUTH_WIDTH = np.array([0.5, 0.63]), 0.7  # of the crop box: where lips lie, and how much is shown
 
 
 def videos_side_by_side(videos: dict[str, str | Path], width_px: int = 320) -> HTML:
@@ -34,7 +35,8 @@ def videos_side_by_side(videos: dict[str, str | Path], width_px: int = 320) -> H
     Args:
         videos: label -> MP4 file.
     """
-    return player([Track(label, Path(path).read_bytes()) for label, path in videos.items()], width_px=width_px)
+    tracks = [Track(label, data_uri(Path(path).read_bytes())) for label, path in videos.items()]
+    return player(tracks, width_px=width_px)
 
 
 def compare_view(
@@ -47,7 +49,7 @@ def compare_view(
     """Results beside their source, all in step under one play button; a player for each pair.
 
     Args:
-        mouth: also shows the mouths, aligned as the model sees them.
+        mouth: also shows the mouths, enlarged and held still.
         metrics: told below each result.
         inputs: where clips are that have been moved since; without its clip a record is shown alone.
 
@@ -81,8 +83,9 @@ def _source_track(record: Record, mouth: bool, inputs: Path | None) -> Track | N
         return None
     video = source_video(clip, pair["clip"]["sha256"], num_frames)
     curves = _present({LIP_GAP: record.curves.get("lip_gap_source")})
-    path = _mouth_path(clip, pair["clip"]["sha256"], num_frames) if mouth else None
-    return Track("source", video, (pair_label(pair["name"]).replace("\n", ", voice "),), None, curves, path, True)
+    path = mouth_path(clip, pair["clip"]["sha256"], num_frames) if mouth else None
+    notes = (pair_label(pair["name"]).replace("\n", ", voice "),)
+    return Track("source", data_uri(video), notes, curves=curves, mouth=path, is_source=True, is_silent=True)
 
 
 def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
@@ -94,11 +97,11 @@ def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
     }
     return Track(
         label=cell_label(options, model=content["model"]),
-        video=record.video_path.read_bytes(),
+        address=data_uri(record.video_path.read_bytes()),
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,
         curves=_present(shown),
-        mouth=_mouth_path(record.video_path, record.id, num_frames) if mouth else None,
+        mouth=mouth_path(record.video_path, record.id, num_frames) if mouth else None,
     )
 
 
@@ -147,8 +150,10 @@ def _detector() -> MediaPipeLandmarks:
 
 
 @lru_cache(maxsize=128)
-def _mouth_path(video: Path, key: str, num_frames: int) -> tuple[Affine, ...] | None:
+def mouth_path(video: Path, key: str, num_frames: int) -> tuple[Affine, ...] | None:
     """Affines frame px -> canvas px that lay the mouth still, of every `MOUTH_STEP`-th frame; None without a face.
+
+    They are similarities: the mouth keeps its proportions, unlike in the square face that the model sees.
 
     Args:
         key: tells files of one name apart.
@@ -160,6 +165,7 @@ def _mouth_path(video: Path, key: str, num_frames: int) -> tuple[Affine, ...] | 
         matrices = align(frames, _detector(), FACE_PX).matrices
     except FaceNotFoundError:
         return None
-    scale = MOUTH_SIZE_PX[0] / (FACE_PX * (MOUTH_COLUMNS[1] - MOUTH_COLUMNS[0]))
-    corner = FACE_PX * np.array([MOUTH_COLUMNS[0], MOUTH_ROWS[0]])
-    return tuple(scale * (matrix - np.array([[0, 0, corner[0]], [0, 0, corner[1]]])) for matrix in matrices)
+    box, canvas = np.array(crop_box_size(FACE_PX)), np.array(MOUTH_SIZE_PX)
+    scale = canvas[0] / (MOUTH_WIDTH * box[0])
+    corner = MOUTH_CENTRE * box - canvas / scale / 2
+    return tuple(scale * (matrix - np.column_stack([np.zeros((2, 2)), corner])) for matrix in matrices)

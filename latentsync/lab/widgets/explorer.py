@@ -1,6 +1,7 @@
-"""A notebook's view of a record store: filter it, choose cells, see them in step, and make the one that is missing.
+"""A widget for exploring a record store in a notebook: filter records, compare them in step, and make missing ones.
 
-`find.find_records` and `render` are the same by themselves: `render` serves plain calls and `ipywidgets.interact`.
+Without the widget, use `tables.filter.find_records` to filter and `render` to show a cell, also with
+`ipywidgets.interact`.
 """
 
 import threading
@@ -37,12 +38,12 @@ def render(
     sweep: str | None = None,
     mouth: bool = False,
 ) -> HTML:
-    """One cell of a store beside its source; where it has no record, what there is instead.
+    """Shows one cell of a store beside its source clip. If it has no record, a text lists the existing settings.
 
     `interact(render, guidance_scale=[1.0, 1.5, 2.0], num_inference_steps=[20], seed=[1247], pair=fixed("g-a__g-b"))`
 
     Args:
-        pair: CLIP__VOICE; None takes the first that has such a record.
+        pair: CLIP__VOICE; None takes the first pair with such a record.
     """
     table = collect_wide(runs_dir, sweep)
     of_pair = filtered(table, None, **({} if pair is None else {"pair": pair}))
@@ -64,20 +65,21 @@ def _text(value: float | str) -> str:
 
 
 def _values(table: pd.DataFrame, column: str) -> list:
-    """The different values of a column as plain numbers or text, ascending."""
+    """The distinct values of a column as plain numbers or text, ascending."""
     return sorted(table[column].dropna().unique().tolist()) if column in table else []
 
 
 class Explorer:
-    """The records of a store as a widget: shown by a notebook as it is.
+    """The records of a store as a widget, which a notebook displays by itself.
 
-    Sliders choose a cell, and its record is shown at once; others that are picked from the filtered list stand beside
-    it. A cell that is missing can be made on the spot, by another process, and be cancelled.
+    Sliders choose a cell, and its record appears at once. Records picked from the filtered list appear beside it. A
+    missing record can be made by another process, and this can be cancelled.
 
     Attributes:
-        table: of the records in view, as `collect_wide` gives it.
-        record: what the sliders are at; None where it is missing.
-        widget: everything, for a place in a larger layout.
+        table: the wide table of the records, from `collect_wide`.
+        record: the record at the sliders; None if it is missing.
+        overrides: of the configuration, for records that are made.
+        widget: the whole widget, for use in a larger layout.
     """
 
     def __init__(
@@ -91,17 +93,17 @@ class Explorer:
     ) -> None:
         """
         Args:
-            sweep: only its records, and what is made here; None takes all.
-            model: that made the records, for those that are missing: a choice of `conf/model`, or a model's folder.
-            overrides: for them, such as `runtime.device=cuda`.
-            metrics: told below each result; the list is sorted by the first.
-            inputs: where clips and voices are that have been moved since.
+            sweep: show only the records of this sweep, and those made here; None takes all.
+            model: the model that made the records, for making missing ones: a choice of `conf/model`, or a folder.
+            overrides: overrides for missing records, such as `runtime.device=cuda`.
+            metrics: the metrics shown below each result; the list is sorted by the first.
+            inputs: a folder with clips and voices that were moved since; None if none was moved.
 
         Raises:
-            MediaError: there is no record; one is needed to be like.
+            MediaError: there is no record; a new one needs an existing one as a pattern.
         """
         self.runs_dir, self.sweep = Path(runs_dir), sweep
-        self._model, self._overrides, self._metrics = model, tuple(overrides), tuple(metrics)
+        self._model, self.overrides, self._metrics = model, tuple(overrides), tuple(metrics)
         self._inputs = None if inputs is None else Path(inputs)
         self._store, self._maker = RecordStore(self.runs_dir), Maker()
         self._made: list[str] = []
@@ -116,10 +118,10 @@ class Explorer:
     def _repr_mimebundle_(self, **kwargs: object) -> dict:
         return self.widget._repr_mimebundle_(**kwargs)
 
-    # What there is
+    # The records
 
     def _read(self) -> None:
-        """Reads the store: the table in view, and all that sliders may find."""
+        """Reads the store: the table of the widget, and all records that the sliders may reach."""
         self._all = collect_wide(self.runs_dir)
         if self._all.empty:
             raise MediaError(f"{self.runs_dir} has no finished record; make some with latentsync run")
@@ -131,7 +133,7 @@ class Explorer:
                 raise MediaError(f"{self.runs_dir} has no finished record of a sweep called {self.sweep!r}")
 
     def found(self) -> pd.DataFrame:
-        """The rows that the filter lets through, best first by the sorting metric.
+        """The rows that pass the filter, sorted by the sorting metric, best first.
 
         Raises:
             OptionError: the filter cannot be read.
@@ -143,7 +145,7 @@ class Explorer:
         return rows.sort_values(metric, ascending=is_lower_better, kind="stable")
 
     def _variants(self) -> list[tuple[str, tuple]]:
-        """What the pair's records differ in beside the sliders' settings: label and values."""
+        """The other settings in which the pair's records differ, besides those of the sliders: label and values."""
         of_pair = self.table[self.table["pair"] == self.pair.value]
         rows = of_pair[list(VARIANT)].drop_duplicates()
         differing = [column for column in VARIANT if rows[column].nunique() > 1]
@@ -153,7 +155,7 @@ class Explorer:
         ]
 
     def _kin(self) -> pd.DataFrame:
-        """All records of the pair and variant in hand, those of other sweeps, too."""
+        """All records of the current pair and variant, also those of other sweeps."""
         first = self.table[self.table["pair"] == self.pair.value].iloc[0]
         inputs = {name: first[name] for name in SAME_INPUTS}
         return filtered(self._all, None, **inputs, **dict(zip(VARIANT, self.variant.value, strict=True)))
@@ -223,10 +225,10 @@ class Explorer:
         self.cancel_button.on_click(lambda _: self.cancel())
 
     def _fill(self, keep: bool) -> None:
-        """Gives the sliders the values of the pair and variant in hand.
+        """Gives the sliders the values of the current pair and variant.
 
         Args:
-            keep: where the sliders are, also if nothing is there.
+            keep: whether the sliders keep their positions, even if no record is there.
         """
         self._is_filling = True
         variants, before = self._variants(), self.variant.value
@@ -244,7 +246,7 @@ class Explorer:
         self._show()
 
     def _list(self) -> None:
-        """Fills the list by the filter; what was picked stays so while it is in the list."""
+        """Fills the list with the filtered records. Picked records stay picked if they are still in the list."""
         self._try(self._fill_list)
 
     def _fill_list(self) -> None:
@@ -256,38 +258,38 @@ class Explorer:
         self._is_filling = True
         self.picked.options, self.picked.value = options, kept
         self._is_filling = False
-        hint = "Those picked (Ctrl or Shift: several) stand beside the sliders'."
+        hint = "Pick records (several with Ctrl or Shift) to see them beside the sliders' record."
         self.count.value = f"{len(rows)} of {len(self.table)} records. {hint}"
         self._show()
 
     def _enter(self, name: str, text: str) -> None:
-        """Takes a value that no record has among a slider's."""
+        """Adds a value that no record has to a slider."""
         if text.strip():
             self._try(self.choose, **{name: text})
             self.entries[name].value = ""
 
     def _try(self, action: Callable[..., None], **told: object) -> None:
-        """Does what a control asks for; an error is shown and leaves the widget usable."""
+        """Runs the action of a control. An error is shown, and the widget stays usable."""
         try:
             action(**told)
         except LatentSyncError as error:
             self.status.value = _warning(str(error))
 
-    # What users and buttons do
+    # Actions of users and buttons
 
     def choose(self, pair: str | None = None, **settings: float | str) -> None:
-        """Moves to a cell, as the sliders do: guidance_scale, num_inference_steps, seed, also values that are new.
+        """Moves the sliders to a cell: guidance_scale, num_inference_steps and seed, also with new values.
 
         Raises:
-            OptionError: a setting is unknown or not allowed, or no record is of that pair.
+            OptionError: a setting is unknown or not allowed, or no record has that pair.
         """
         if unknown := set(settings) - set(SETTINGS):
-            raise OptionError(f"{', '.join(unknown)} is no slider; they are {', '.join(SETTINGS)}")
+            raise OptionError(f"{', '.join(unknown)} is not a slider; choose from {', '.join(SETTINGS)}")
         checked = {name: _number(name, value) for name, value in settings.items()}
         if pair is not None:
             if pair not in set(self.table["pair"]):
                 raise OptionError(
-                    f"no record is of pair {pair}; there are {', '.join(dict.fromkeys(self.table['pair']))}"
+                    f"no record has the pair {pair}; choose from {', '.join(dict.fromkeys(self.table['pair']))}"
                 )
             self.pair.value = pair
         self._is_filling = True
@@ -301,26 +303,26 @@ class Explorer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Where the sliders are."""
+        """The values of the sliders."""
         return {name: slider.value for name, slider in self.sliders.items()}
 
     def refresh(self) -> None:
-        """Reads the store again, for what has been made meanwhile."""
+        """Reads the store again, to show new records."""
         self._read()
         self._fill(keep=True)
         self._fill_list()
 
     def render(self, guidance_scale: float, num_inference_steps: int, seed: int, pair: str | None = None) -> HTML:
-        """A cell's record beside its source, whatever is picked; for `interact` and plain calls."""
+        """Shows a cell's record beside its source clip, without the picked ones; for `interact` and plain calls."""
         return render(guidance_scale, num_inference_steps, seed, pair, self.runs_dir, self.sweep, self.mouth.value)
 
     def launch(self) -> None:
-        """Starts to make the record that the sliders are at; `wait` waits for it."""
+        """Starts making the record at the sliders; `wait` waits for it."""
         if self._is_making:
             return
         try:
             like = self._store.find(self._kin().iloc[0]["record"])
-            job = job_like(like, **self.settings, model=self._model, overrides=self._overrides, inputs=self._inputs)
+            job = job_like(like, **self.settings, model=self._model, overrides=self.overrides, inputs=self._inputs)
         except LatentSyncError as error:
             self.status.value = _warning(str(error))
             return
@@ -329,18 +331,18 @@ class Explorer:
         self._work.start()
 
     def cancel(self) -> None:
-        """Stops what is being made; what of it is written already is removed first, which may take a few seconds."""
+        """Stops the current job. Its files are removed first, which may take a few seconds."""
         self.cancel_button.disabled, self.status.value = self._is_making, "Stopping."
         self._maker.cancel()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Waits for what is being made; whether it has ended."""
+        """Waits for the current job, and returns whether it has ended."""
         if self._work is not None:
             self._work.join(timeout_s)
         return self._work is None or not self._work.is_alive()
 
     def close(self) -> None:
-        """Ends the process that makes records, and gives back its memory."""
+        """Ends the process that makes records, and frees its memory."""
         self._maker.close()
 
     # Making and showing
@@ -360,7 +362,7 @@ class Explorer:
 
     def _tell(self, answer: Answer, told: str) -> None:
         if answer.is_cancelled:
-            self.status.value = f"<b>Cancelled:</b> {escape(told)}. Nothing of it was kept."
+            self.status.value = f"<b>Cancelled:</b> {escape(told)}. No files were kept."
         elif answer.reason is not None:
             self.status.value = _warning(f"{told} failed: {answer.reason}")
 
@@ -375,12 +377,12 @@ class Explorer:
         self._offer()
 
     def _offer(self) -> None:
-        """Shows what can be done: make what is missing, or cancel what is being made."""
+        """Shows the possible action: make the missing record, or cancel the current job."""
         self._making.layout.display = None if self._is_making else "none"
         self.make_button.disabled = self._is_making or self.record is not None
 
     def _show(self) -> None:
-        """Shows the sliders' record and those that are picked."""
+        """Shows the record at the sliders and the picked ones."""
         if self._is_filling:
             return
         rows = filtered(self._kin(), None, **self.settings)
@@ -393,7 +395,7 @@ class Explorer:
             self.status.value = f"<b>{escape(label)}</b> is record <code>{self.record.id}</code>."
         ids = dict.fromkeys([*([] if self.record is None else [self.record.id]), *self.picked.value])
         if len(ids) > MAX_SHOWN:
-            self.status.value += f" {len(ids)} are picked, the first {MAX_SHOWN} are shown."
+            self.status.value += f" {len(ids)} records are picked; the first {MAX_SHOWN} are shown."
         records = [record for i in list(ids)[:MAX_SHOWN] if (record := self._store.find(i)) is not None]
         try:
             self.view.value = (
@@ -404,7 +406,7 @@ class Explorer:
 
 
 def _wide(width_px: int) -> widgets.Layout:
-    """A layout of one widget's own: one that is shared would be hidden with any of them."""
+    """A layout for one widget. Widgets that shared a layout would be hidden together."""
     return widgets.Layout(width=f"{width_px}px")
 
 
@@ -418,10 +420,10 @@ def _row_label(row: pd.Series, metric: str | None, also: Sequence[str]) -> str:
 
 
 def _number(name: str, text: float | str) -> float | int:
-    """A setting as its option takes it.
+    """A setting as a number of its option's type.
 
     Raises:
-        OptionError: it is no number, or not one that is allowed.
+        OptionError: it is not a number, or it is not allowed.
     """
     kind = float if name == "guidance_scale" else int
     try:

@@ -1,7 +1,7 @@
-"""The user study of a lip-sync paper in one cell: two results of one clip and voice side by side, without labels.
+"""A blind user study in one notebook cell: two results of the same clip and voice side by side, without labels.
 
-Order and sides are random, each vote is stored at once, and a rater goes on where they stopped. `preferences.fit` makes
-scores of the votes.
+Order and sides are random. Each vote is stored at once, and a rater can continue later. `preferences.fit` turns the
+votes into scores.
 """
 
 import csv
@@ -23,7 +23,7 @@ import pandas as pd
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.analysis.preferences import LEFT, NEITHER, RIGHT, VOTES
 from latentsync.lab.options.schema import plain_name, sweep_folder
-from latentsync.lab.pages.player import Track, player
+from latentsync.lab.pages.player import Track, data_uri, player
 from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT
@@ -39,7 +39,7 @@ QUESTION = "In which video do the lips follow the voice better?"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two records of one clip and voice that differ in one setting, and on which side each is shown."""
+    """Two records of the same clip and voice that differ in one setting, and the side of each."""
 
     pair: str
     clip: str
@@ -51,22 +51,22 @@ class Comparison:
 
     @property
     def records(self) -> frozenset[str]:
-        """What is compared, whichever side."""
+        """The two records, without their sides."""
         return frozenset((self.left_record, self.right_record))
 
 
 def comparisons_of(table: pd.DataFrame, by: str = "guidance_scale", seed: int = 0) -> list[Comparison]:
-    """All pairs of records that differ in `by` and in no other setting, in random order.
+    """All comparisons of two records that differ only in `by`, in random order.
 
-    Each round takes one comparison of every two settings, so that any beginning of the list is balanced; each setting
-    stands on the left as often as on the right against each other one, but for one.
+    Each round has one comparison of every two settings, so that every first part of the list is balanced. Against each
+    other setting, a setting is on the left as often as on the right; the numbers differ by at most one.
 
     Args:
-        table: as `collect_wide` gives it.
-        seed: of the order and the sides.
+        table: a table of `collect_wide`.
+        seed: the seed of the order and the sides.
 
     Raises:
-        OptionError: `by` is no column, or no two records can be compared.
+        OptionError: `by` is not a column, or no two records can be compared.
     """
     require_columns(table, by)
     same = [name for name in (*SAME_INPUTS, *SETTINGS, *VARIANT) if name != by]
@@ -76,7 +76,7 @@ def comparisons_of(table: pd.DataFrame, by: str = "guidance_scale", seed: int = 
             of_settings[first[by], second[by]].append((first, second))
     if not of_settings:
         raise OptionError(
-            f"no two records of one clip and voice differ in {by} alone; sweep it, or choose another `by`"
+            f"no two records of the same clip and voice differ only in {by}; sweep it, or choose another `by`"
         )
     rng = np.random.default_rng(seed)
     rounds: dict[int, list[Comparison]] = defaultdict(list)
@@ -93,9 +93,9 @@ def comparisons_of(table: pd.DataFrame, by: str = "guidance_scale", seed: int = 
 
 
 def read_votes(path: str | Path) -> pd.DataFrame:
-    """The votes of a file, a row each, with the columns `COLUMNS`; settings that are all numbers are numbers.
+    """The votes of a file, one row each, with the columns `COLUMNS`. Settings are numbers if all of them are.
 
-    A line that is not whole, as a full disk or a killed process leaves it, is left out with a warning.
+    An incomplete line, left by a full disk or a killed process, is skipped with a warning.
 
     Raises:
         MediaError: there is no such file.
@@ -110,7 +110,7 @@ def read_votes(path: str | Path) -> pd.DataFrame:
         if tuple(row) == COLUMNS or not row:
             continue
         if len(row) != len(COLUMNS) or row[-1] not in VOTES:
-            warnings.warn(f"{path}, line {number} is no whole vote and is left out", stacklevel=2)
+            warnings.warn(f"{path}, line {number} is not a complete vote and is skipped", stacklevel=2)
             continue
         rows.append(row)
     votes = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
@@ -119,7 +119,7 @@ def read_votes(path: str | Path) -> pd.DataFrame:
 
 
 def append_vote(path: Path, comparison: Comparison, by: str, rater: str, vote: str) -> None:
-    """Adds a vote to a file by a single write, after whatever is there, and sees it to the disk.
+    """Appends a vote to a file by a single write, and flushes it to the disk.
 
     Raises:
         MediaError: the file cannot be written.
@@ -140,19 +140,21 @@ def append_vote(path: Path, comparison: Comparison, by: str, rater: str, vote: s
         finally:
             os.close(file)
     except OSError as error:
-        raise MediaError(f"{path} cannot be written ({error.strerror}); the vote was not stored") from error
+        raise MediaError(
+            f"{path} cannot be written ({error.strerror}); the vote was not stored, check the folder and vote again"
+        ) from error
 
 
 class BlindRating:
-    """Asks a rater which of two results is better, over the records of a sweep; shown by a notebook as it is.
+    """A widget that asks a rater which of two results of a sweep is better. A notebook displays it by itself.
 
-    Nothing that is shown tells which record is which. After Play the keys 1, 0 and 2 vote, too.
+    The widget does not show which record is which. After Play, the keys 1, 0 and 2 vote too.
 
     Attributes:
-        path: of the votes.
-        comparisons: all of them, in this rater's order.
-        current: the one in hand; None when all are done.
-        widget: everything, for a place in a larger layout.
+        path: the file of the votes.
+        comparisons: all comparisons, in this rater's order.
+        current: the current comparison; None when all are done.
+        widget: the whole widget, for use in a larger layout.
     """
 
     def __init__(
@@ -168,12 +170,12 @@ class BlindRating:
     ) -> None:
         """
         Args:
-            sweep: whose records; None takes all of the store.
-            by: the setting that is judged; everything else is equal within a comparison.
-            votes: the file's name, in the sweep's folder (or in `runs_dir`, where all are taken).
-            rater: a name or number, so that each goes on where they stopped.
-            seed: of order and sides; None gives each rater an order of their own, always the same.
-            number: of comparisons, the first of the order; None asks for all.
+            sweep: the sweep whose records are compared; None takes all records of the store.
+            by: the setting that is judged; all other settings are equal within a comparison.
+            votes: the name of the file of votes, in the sweep's folder (without a sweep, in `runs_dir`).
+            rater: a name or number, so that each rater continues where they stopped.
+            seed: the seed of order and sides; None gives each rater their own order, always the same.
+            number: how many comparisons to show, from the first on; None shows all.
 
         Raises:
             OptionError: no two records can be compared.
@@ -224,19 +226,19 @@ class BlindRating:
         for button in self.buttons.values():
             button.disabled = self.current is None
         if self.current is None:
-            self.view.value = "<p>All are done. Thank you.</p>"
+            self.view.value = "<p>All comparisons are done. Thank you.</p>"
             return
         sides = ((LEFT, self.current.left_record), (RIGHT, self.current.right_record))
-        tracks = [Track(side, self._store.find(record).video_path.read_bytes()) for side, record in sides]
+        tracks = [Track(side, data_uri(self._store.find(record).video_path.read_bytes())) for side, record in sides]
         keys = {key: f"{self._name}-{vote}" for key, vote in KEYS.items()}
         self.view.value = player(tracks, width_px=384, keys=keys, takes_focus=self._was_asked).data
         self._was_asked = True
 
     def vote(self, vote: str) -> None:
-        """Stores a vote on what is shown, left, right or neither, and asks for the next.
+        """Stores a vote (left, right or neither) on the current comparison, and shows the next one.
 
         Raises:
-            OptionError: it is none of these.
+            OptionError: the vote is none of these.
         """
         if vote not in VOTES:
             raise OptionError(f"vote is {vote!r}; give one of {', '.join(VOTES)}")

@@ -1,6 +1,6 @@
-"""Families of measures that are computed together: each sees the frames of a result once, then gives its values.
+"""Families: measures that are computed together. Each reads the frames of a result once and then gives its values.
 
-`base` defines their inputs; `pictures`, `lips` and `synchrony` hold the families; `FAMILIES` lists all by name.
+`base` defines their input; `pictures`, `lips` and `synchrony` hold the families; `FAMILIES` lists all of them by name.
 """
 
 from latentsync.metrics.families.base import Batch, Family, Networks, Subject
