@@ -141,9 +141,9 @@ def test_a_whisper_that_the_unet_was_not_trained_with_is_refused(tmp_path, monke
         config = {**CONFIG, "cross_attention_dim": width}
         checkpoint(tmp_path / f"{width}.pt", config)
         (tmp_path / f"{width}.yaml").write_text(json.dumps({"model": config}))
-    with pytest.raises(WeightsError, match=r"multilingual Whisper tiny, and this is an English-only.*whisper/tiny.pt"):
+    with pytest.raises(WeightsError, match=r"multilingual Whisper tiny, .* English only.*whisper/tiny.pt"):
         LipsyncPipeline.from_checkpoint(tmp_path / "384.pt", tmp_path / "384.yaml", "cpu", whisper="tiny.en")
-    with pytest.raises(OptionError, match="states are 384 wide and the UNet takes 768"):
+    with pytest.raises(OptionError, match="states are 384 wide, .* takes 768"):
         LipsyncPipeline.from_checkpoint(tmp_path / "768.pt", tmp_path / "768.yaml", "cpu", whisper="tiny.en")
 
 
@@ -238,5 +238,5 @@ def test_xformers_is_refused_in_a_sentence_where_it_cannot_run():
     from latentsync.unet.attention import check_backend
 
     assert ATTENTION_BACKENDS == ("sdpa", "xformers")
-    with pytest.raises(LatentSyncError, match="needs an NVIDIA GPU and the device is cpu; use attention=sdpa"):
+    with pytest.raises(LatentSyncError, match="needs an NVIDIA GPU, .* device is cpu; use attention=sdpa"):
         check_backend("xformers", "cpu")

@@ -118,5 +118,5 @@ def test_odd_whisper_files_are_refused(tmp_path):
     )
     with pytest.raises(WeightsError, match="scalar.safetensors holds no Whisper encoder"):
         load_whisper(tmp_path / "scalar.safetensors")
-    with pytest.raises(WeightsError, match="other.bin is a CTranslate2 model, but no Whisper"):
+    with pytest.raises(WeightsError, match="other.bin is a CTranslate2 model, but not a Whisper"):
         load_whisper(tmp_path / "other.bin")

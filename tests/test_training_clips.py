@@ -72,7 +72,7 @@ def test_what_is_no_whole_clip_is_left_out_with_the_reason(tmp_path):
     assert [clip.name for clip in found] == ["good"]
     expected = {
         "cut": "bytes and had", "unfinished": "not finished", "odd": "no facts", "silenced": "wav is absent",
-        "other": "go with its 27 frames", "note": "no facts",
+        "other": "for 27 frames", "note": "no facts",
     }  # fmt: skip
     assert left_out.keys() == expected.keys()
     assert all(expected[name] in reason for name, reason in left_out.items())
@@ -292,7 +292,7 @@ def test_latents_of_other_networks_and_augmentations_lie_apart_and_damage_is_men
     files = LatentFiles(vae, "mask")
     others = (LatentFiles(vae, "mask2"), LatentFiles(vae, "mask", seed=1), LatentFiles(vae, "mask", copies=2))
     assert len({kind.digest for kind in (files, *others)}) == 4
-    with pytest.raises(MediaError, match="make the data set anew"):
+    with pytest.raises(MediaError, match="make the data set again"):
         others[0].read(clip, 0, "faces", 0, 3)
     files.make([clip])
     whole = files.path(clip).read_bytes()

@@ -1,7 +1,7 @@
 """Waveform -> log-mel -> Whisper encoder states -> one window of states per video frame. Knows nothing of video files.
 
-The states kept are the input of the first encoder block and the output of every block, all before the final layer norm,
-as LatentSync was trained (arXiv 2412.09262 and its reference code; the mel is that of openai/whisper).
+The states are the input of the first encoder block and the output of every block, all before the final layer norm, as
+in LatentSync's training (arXiv 2412.09262 and its reference code; the mel is that of openai/whisper).
 """
 
 import math
@@ -49,7 +49,7 @@ def check_sound(waveform: Waveform, name: str = "the sound") -> None:
     """Refuses sound that no lips can follow.
 
     Raises:
-        MediaError: shorter than 0.2 s, or silent throughout.
+        MediaError: the sound is shorter than 0.2 s, or silent throughout.
     """
     duration_s = len(waveform) / SOUND_RATE_HZ
     if duration_s < MIN_DURATION_S:
@@ -57,7 +57,7 @@ def check_sound(waveform: Waveform, name: str = "the sound") -> None:
     peak = float(np.abs(waveform).max())
     if peak < SILENCE_PEAK:
         raise MediaError(
-            f"{name} is silent: its peak is {peak:.1e} of full scale and at least {SILENCE_PEAK:.0e} is needed; "
+            f"{name} is silent: its peak is {peak:.1e} of full scale, but at least {SILENCE_PEAK:.0e} is needed; "
             f"check the recording"
         )
 
@@ -80,20 +80,20 @@ def log_mel(waveform: Waveform) -> Tensor:
 
 
 def num_states(num_samples: int) -> int:
-    """How many encoder states so many samples of 16 kHz sound give."""
+    """The number of encoder states for this number of samples of 16 kHz sound."""
     segments, rest = divmod(num_samples // HOP_SAMPLES, SEGMENT_FRAMES)
     return segments * (SEGMENT_FRAMES // 2) + rest // 2
 
 
 def window_indices(frame: int, rate_hz: float, num_states: int) -> list[int]:
-    """The encoder states around one video frame, at the ends held."""
+    """The numbers of the encoder states around one video frame; the first and last states repeat at the ends."""
     left, right = CONTEXT_FRAMES
     centre = int(frame * STATES_HZ / rate_hz)
     return [min(max(i, 0), num_states - 1) for i in range(centre - 2 * left, centre + 2 * (right + 1))]
 
 
 def num_reference_windows(num_states: int, rate_hz: float) -> int:
-    """How many windows the original makes of so many states: one or two more than the sound has video frames."""
+    """The number of windows that the original makes of these states: one or two more than the sound's video frames."""
     return math.floor(num_states * rate_hz / STATES_HZ) + 2
 
 
@@ -109,7 +109,7 @@ class Audio2Feature:
 
     @classmethod
     def from_pretrained(cls, whisper: str | Path = "tiny.en", device: str = "cpu") -> "Audio2Feature":
-        """With the named Whisper ("tiny.en", "tiny", "small"), or one from a file."""
+        """Loads the named Whisper ("tiny.en", "tiny", "small"), or one from a file."""
         return cls(load_whisper(whisper).to(device))
 
     def features(self, waveform: Waveform, name: str = "the sound") -> Tensor:
@@ -131,7 +131,7 @@ class Audio2Feature:
         Args:
             feature_array: (n, layers + 1, width).
             fps: video frames per second.
-            num_frames: how many windows; the original's count (one or two more than the sound) by default.
+            num_frames: how many windows; by default the original's number (one or two more than the sound has frames).
 
         Returns:
             (frames, 10 * (layers + 1), width): time outer, layer inner; states at the ends repeat.
@@ -145,16 +145,16 @@ class Audio2Feature:
 
 
 class WindowReader:
-    """The windows of one sound, computed segment by segment as they are asked for.
+    """The windows of one sound, computed segment by segment when they are needed.
 
-    Only the states of two segments (60 s) are held at a time, so memory stays small however long the sound is.
+    Only the states of two segments (60 s) are held at a time, so memory does not depend on the length of the sound.
 
     Args:
         whisper: the encoder.
         waveform: (n,) at 16 kHz, -1..1.
         fps: video frames per second.
         name: of the sound, for messages.
-        kept: gives a segment's states, by its number, from where they are kept; calls what it is given to compute them.
+        cached: called with a segment's number and a function that computes its states; gives stored states or calls it.
 
     Raises:
         MediaError: the sound is too short or silent.

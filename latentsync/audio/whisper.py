@@ -1,4 +1,4 @@
-"""Whisper's encoder, giving the states that condition the UNet. Knows mels; nothing of sound files or video frames."""
+"""Whisper's encoder, whose states condition the UNet. Knows mels, but no sound files or video frames."""
 
 import torch
 from einops import rearrange
@@ -8,18 +8,18 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 N_MELS = 80
-SEGMENT_FRAMES = 3000  # mel frames of the 30 s that the encoder takes at once
+SEGMENT_FRAMES = 3000  # mel frames of 30 s, the encoder's input
 
 
 class WhisperStates(torch.nn.Module):
-    """Whisper's encoder, returning every block's state before the final norm.
+    """Whisper's encoder; returns every block's state before the final norm.
 
     Args:
-        encoder: the transformers implementation with its weights.
+        encoder: the implementation of transformers, with its weights.
 
     Attributes:
-        english_only: whether the file that it came from was one of the ".en" models, whose encoders have the same shape
-            as the multilingual ones and other numbers; False where the file does not tell.
+        english_only: whether the weights are of a ".en" model, which has the shape of a multilingual one but other
+            numbers. False if the file does not show it.
     """
 
     english_only = False
@@ -53,7 +53,7 @@ class WhisperStates(torch.nn.Module):
         return self.encoder.config.encoder_attention_heads
 
     def forward(self, mel: Tensor) -> Tensor:
-        """(80, n) log-mel -> (about n / 2, layers + 1, width), segments of 30 s each by itself."""
+        """(80, n) log-mel -> (about n / 2, layers + 1, width); each segment of 30 s is encoded separately."""
         starts = range(0, mel.shape[1], SEGMENT_FRAMES)
         return torch.cat([self.segment(mel[:, start : start + SEGMENT_FRAMES]) for start in starts])
 

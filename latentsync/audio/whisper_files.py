@@ -19,7 +19,7 @@ WHISPER_FILES = {
 }
 WHISPER_HEAD_WIDTH = 64
 ENGLISH_VOCABULARY = 51864  # tokens; the multilingual models have one more
-VOCABULARY_TENSORS = (  # of OpenAI, Hugging Face and CTranslate2, one row a token
+VOCABULARY_TENSORS = (  # of OpenAI, Hugging Face and CTranslate2, one row per token
     "decoder.token_embedding.weight",
     "model.decoder.embed_tokens.weight",
     "decoder.embed_tokens.weight",
@@ -71,7 +71,7 @@ _CTRANSLATE2_LAYER = (
 
 
 def whisper_from_ctranslate2(variables: dict[str, np.ndarray]) -> StateDict:
-    """The encoder's tensors of a CTranslate2 model under transformers' names; q, k and v are stacked in it."""
+    """The encoder's tensors of a CTranslate2 model under transformers' names; the file has q, k and v stacked."""
     suffixes = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
     renamed: dict[str, np.ndarray] = {"embed_positions.weight": variables["encoder/position_encodings/encodings"]}
     pairs = [(f"encoder/conv{i}", f"conv{i}") for i in (1, 2)] + [("encoder/layer_norm", "layer_norm")]
@@ -95,11 +95,11 @@ def whisper_from_ctranslate2(variables: dict[str, np.ndarray]) -> StateDict:
 def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
     """The variables of a CTranslate2 `model.bin` (binary version 6), little-endian.
 
-    Layout: version u32, specification name, revision u32, count u32, then per variable its name, rank u8, sizes u32,
-    type u8, byte count u32, bytes; a name is its length u16 and that many bytes with a closing zero.
+    Layout: version u32, specification name, revision u32, count u32, then for each variable its name, rank u8, sizes
+    u32, type u8, byte count u32, bytes. A name is its length u16, then that many bytes, of which the last is zero.
 
     Raises:
-        WeightsError: another version, or a damaged file.
+        WeightsError: the file has another version or is damaged.
     """
     types = (np.float32, np.int8, np.int16, np.int32, np.float16)
     data = path.read_bytes()
@@ -134,10 +134,10 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
 
 
 def whisper_name_for(cross_attention_dim: int) -> str:
-    """The multilingual Whisper that a published UNet of that audio width was trained with.
+    """The multilingual Whisper that a published UNet of this audio width was trained with.
 
     Raises:
-        OptionError: neither 384 nor 768.
+        OptionError: the width is neither 384 nor 768.
     """
     names = {384: "tiny", 768: "small"}
     if cross_attention_dim not in names:
@@ -149,7 +149,7 @@ def load_whisper(source: str | Path) -> WhisperStates:
     """Whisper's encoder by name ("tiny.en", "tiny", "small") or from a file of OpenAI, Hugging Face or CTranslate2.
 
     Raises:
-        WeightsError: not on this machine and not to be fetched, or not a Whisper.
+        WeightsError: the file is not on this machine and cannot be fetched, or it is not a Whisper.
     """
     path = weights.locate(WHISPER_FILES[source]) if source in WHISPER_FILES else Path(source)
     content, state_dict = _read(path)
@@ -176,7 +176,7 @@ def _read(path: Path) -> tuple[dict, StateDict]:
         try:
             return variables, whisper_from_ctranslate2(variables)
         except (KeyError, ValueError) as error:
-            raise WeightsError(f"{path} is a CTranslate2 model, but no Whisper ({error} is absent or odd)") from error
+            raise WeightsError(f"{path} is a CTranslate2 model, but not a Whisper ({error} does not fit)") from error
     content = read_state_dict(path)
     is_openai = any(name.startswith("encoder.blocks.") for name in content)
     return content, (whisper_from_openai if is_openai else whisper_from_transformers)(content, str(path))

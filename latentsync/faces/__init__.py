@@ -1,1 +1,1 @@
-"""Faces: landmarks, one identity's track, affine crops, masks, and the crop back in its frame."""
+"""Faces: landmarks, one identity's track, affine crops, masks, and pasting the crop back into its frame."""

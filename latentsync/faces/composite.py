@@ -1,7 +1,7 @@
-"""A generated face back into its place: pasted in the crop, then warped into the frame behind a soft mask.
+"""Puts a generated face back: pastes it into the crop, then warps it into the frame with a soft mask.
 
-What lies outside the soft mask's support equals the source frame exactly, and only the face's region is computed.
-Knows frames, crops and affines; nothing of models, videos or files.
+Outside the soft mask the result equals the source frame exactly, and only the face's region is computed. This module
+knows frames, crops and affines, but no models, videos or files.
 """
 
 from dataclasses import dataclass
@@ -27,26 +27,26 @@ from latentsync.faces.geometry import (
 )
 from latentsync.shapes import Affine, Frame, Mask, Pixels
 
-Levels = Num[np.ndarray, "h w 3"]  # 0..255: uint8, or float where they are not yet whole
+Levels = Num[np.ndarray, "h w 3"]  # 0..255: uint8, or float before rounding
 
 # The original's AlignRestore (1.6): the face's edge is eroded and blurred over a share of the face's size
 EDGE_DIVISOR = 20  # the soft edge's width is the square root of the face's area in px, divided by this
-FIRST_EROSION_PX = 2  # takes the warp's half-covered border off
-EMPTY_KERNEL_PX = 3  # what OpenCV erodes by where the edge's width is 0
+FIRST_EROSION_PX = 2  # removes the warp's half-covered border
+EMPTY_KERNEL_PX = 3  # OpenCV's kernel for eroding by an edge of width 0
 EDGE_FILL = 127.0  # around the face's -1..1: a level of 0..255 by the original's oversight, so the last row is white
-HALF_SHIFT = 1 / 256  # of the frame's longer side: more than float16 moves a face
+HALF_SHIFT = 1 / 256  # of the frame's longer side; float16 moves a face by less than this
 HOLE_LEVEL = 127  # grey of a painted hole
 
 
 @dataclass(frozen=True)
 class FaceRegion:
-    """Where one frame's face goes, and how much of it shows: all that does not depend on what the face looks like.
+    """The place of a face in one frame, and how much of it shows. Does not depend on what the face looks like.
 
     Attributes:
         rows, columns: of the frame; nothing outside of them changes. Empty for a face outside of the frame.
-        at: for each of their pixels its place in the crop box.
+        at: the place in the crop box of each of these pixels.
         coverage: how much of each pixel the face covers, 0..1, in the warping's dtype; it darkens the face's outline.
-        soft_mask: how much of the face and how little of the frame shows, 0..1, likewise.
+        soft_mask: weight of the face against the frame, 0..1, in the warping's dtype.
         warping: how the face is read.
     """
 
@@ -59,21 +59,26 @@ class FaceRegion:
 
     @property
     def frame_weight(self) -> Float[np.ndarray, "h w"]:
-        """How much of the frame shows; where it is 1, the frame is untouched."""
+        """Weight of the frame; where it is 1, the frame stays as it is."""
         return 1 - self.soft_mask
 
 
 def paste_kept(decoded: Pixels, pixels: Pixels, mask: Mask) -> Pixels:
-    """The decoded face in the mouth mask's hole, the aligned face where the mask keeps it; both -1..1."""
+    """The decoded face inside the mouth mask's hole, the aligned face elsewhere; both -1..1."""
     return decoded * (1 - mask) + pixels * mask
 
 
 def face_region(
     matrix: Affine, resolution: int, frame_size: tuple[int, int], warping: Warping = DEFAULT_WARPING
 ) -> FaceRegion:
-    """The region of a frame of frame_size (height, width) px that a crop of resolution px goes back to.
+    """The region of a frame that a crop is pasted into.
 
     An affine without inverse, or a face outside of the frame, gives an empty region.
+
+    Args:
+        matrix: frame px -> crop box px.
+        resolution: side of the crop, px.
+        frame_size: height and width of the frame, px.
     """
     matrix = warping.affine(matrix)
     width, height = crop_box_size(resolution)
@@ -92,7 +97,7 @@ def _box_slices(
 ) -> tuple[slice, slice]:
     """Rows and columns of the frame under the crop box; empty where there are none.
 
-    No room is needed for the soft edge: it is eroded before it is blurred, and ends at the box.
+    The soft edge needs no extra space: it is eroded before it is blurred, so it ends at the box.
     """
     inverse = inverse_affine(matrix)
     if inverse is None:
@@ -109,9 +114,9 @@ def _coverage(at: Places, box_size: tuple[int, int], dtype: np.dtype) -> Float[n
 
 
 def _soft_mask(coverage: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """The coverage eroded by the warp's border, and the face's soft mask: eroded by twice the edge, then blurred.
+    """The coverage without the warp's border, and the face's soft mask, which is eroded by twice the edge and blurred.
 
-    The original's formula with OpenCV's own sigma for a kernel: 0.3 * ((k - 1) / 2 - 1) + 0.8.
+    It is the original's formula, with OpenCV's own sigma for a kernel of size k: 0.3 * ((k - 1) / 2 - 1) + 0.8.
     """
     eroded = cv2.erode(coverage.astype(np.float32), _square(FIRST_EROSION_PX))
     edge = int(float(eroded.sum(dtype=np.float64)) ** 0.5) // EDGE_DIVISOR
@@ -128,7 +133,8 @@ def _square(side_px: int) -> np.ndarray:
 def paste_face(frame: Frame, crop: Float[Tensor, "3 r r"], region: FaceRegion) -> Frame:
     """The frame with the generated face (-1..1) in its region; a new array.
 
-    The original's formula: resized to the crop box, read for the frame's pixels, blended, rounded to whole levels.
+    As in the original, the face is resized to the crop box, read at the frame's pixels, blended, and rounded to whole
+    levels.
     """
     result = frame.copy()
     if not region.at.size:
@@ -154,7 +160,7 @@ def _face_levels(crop: Float[Tensor, "3 r r"], region: FaceRegion) -> Levels:
 
 
 def _rounded(values: Float[Tensor, "..."], warping: Warping) -> Float[Tensor, "..."]:
-    """As float32 that the warping's dtype holds exactly; torch resizes and samples no float16 on a CPU."""
+    """Rounds to the warping's dtype, as float32: on a CPU torch cannot resize or sample float16."""
     return values.half().float() if warping.geometry == "float16" else values.float()
 
 
@@ -168,13 +174,13 @@ def _whole_face_levels(crop: Float[Tensor, "3 r r"], size: tuple[int, int], regi
 def restore(frame: Frame, crop: Float[Tensor, "3 r r"], matrix: Affine, warping: Warping = DEFAULT_WARPING) -> Frame:
     """The frame with the generated face (-1..1) warped back to where the affine took it from; a new array.
 
-    For several crops at one place, make the `face_region` once and call `paste_face`.
+    For several crops at one place, compute the `face_region` once and call `paste_face`.
     """
     return paste_face(frame, crop, face_region(matrix, crop.shape[-1], frame.shape[:2], warping))
 
 
 def paint_hole(frame: Frame, mask: Mask, matrix: Affine, grey: int = HOLE_LEVEL) -> Frame:
-    """The frame with what the model had to fill, the mouth mask's hole, painted grey (0..255); a new array.
+    """The frame with the mouth mask's hole, which the model fills, painted grey (0..255); a new array.
 
     The hole's edge is antialiased; pixels outside of it are the frame's.
     """

@@ -1,4 +1,4 @@
-"""Aligned crops of a clip's faces, and those that show the model the face; decoded only where they are asked for."""
+"""Aligned crops of a clip's faces, and access to a clip's frames that decodes only those that are used."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -15,7 +15,7 @@ from latentsync.shapes import Affine, Crops, Frame
 
 
 def warping_of(options: Options) -> Warping:
-    """How crops are read from frames, and put back, under these options."""
+    """How crops are read from frames and put back with these options."""
     return Warping(options.video.geometry, options.video.rounding)
 
 
@@ -25,7 +25,7 @@ def aligned_crops(
     """The aligned faces of frames by their affines, (f, 3, size_px, size_px) uint8; frames are read one by one.
 
     Raises:
-        ValueError: there are not as many frames as affines.
+        ValueError: the numbers of frames and affines differ.
     """
     pairs = zip(frames, matrices, strict=True)
     return torch.stack([warp_crop(frame, matrix, size_px, warping) for frame, matrix in pairs])
@@ -35,17 +35,17 @@ def aligned_pictures(frames: Iterable[Frame], matrices: Iterable[Affine], size_p
     """The aligned faces of frames one by one, each as a picture: uint8 RGB `(size_px, size_px, 3)`.
 
     Raises:
-        ValueError: there are not as many frames as affines.
+        ValueError: the numbers of frames and affines differ.
     """
     for frame, matrix in zip(frames, matrices, strict=True):
         yield np.ascontiguousarray(warp_crop(frame, matrix, size_px).permute(1, 2, 0).numpy())
 
 
 class FramesOnDemand:
-    """The frames `order` of a clip in parts; what nobody asks for is not decoded.
+    """The frames `order` of a clip, in parts; only the parts that are read are decoded.
 
     Args:
-        order: for each frame that may be asked for its number in the clip, at 25 frames/s.
+        order: numbers of frames in the clip, at 25 frames/s.
     """
 
     def __init__(self, path: Path, order: Sequence[int]) -> None:
@@ -54,7 +54,7 @@ class FramesOnDemand:
         self._stream: Iterator[Frame] = iter(())
 
     def read(self, start: int, stop: int) -> Iterator[Frame]:
-        """The frames `order[start:stop]`; part after part is streamed, a part that is skipped costs a new start.
+        """The frames `order[start:stop]`. Consecutive parts are streamed; after a skipped part, reading starts again.
 
         Raises:
             MediaError: the clip cannot be read.

@@ -1,6 +1,6 @@
-"""What an affine does to pixels: places, the crop box, and images read between the pixels.
+"""How an affine moves pixels: places, the crop box, and images read between the pixels.
 
-Knows frames, affines and crops; nothing of landmarks, models, videos or files.
+This module knows frames, affines and crops, but no landmarks, models, videos or files.
 
 Coordinates are in px with (0, 0) at the centre of the top left pixel. An affine maps frame px to px of the crop box:
 an upright rectangle of 210x280 px (width x height) for crops of 256 px, which the crop shows as a square.
@@ -20,31 +20,31 @@ from latentsync.config import GEOMETRIES, ROUNDINGS
 from latentsync.errors import OptionError
 from latentsync.shapes import Affine, Crop, Frame
 
-Places = Float[np.ndarray, "2 p q"]  # (x, y) in px of the image that is read, for each pixel that is made
+Places = Float[np.ndarray, "2 p q"]  # for each output pixel, the (x, y) in px of the image that is read
 
-# The original's AlignRestore: the box that is cut out
+# The original's AlignRestore: the box that is cropped
 BOX_UNITS = (75, 100)  # width, height
-UNIT_PX = 2.8  # px a unit in crops of UNIT_RESOLUTION px
+UNIT_PX = 2.8  # px per unit in crops of UNIT_RESOLUTION px
 UNIT_RESOLUTION = 256
 
 FILL_LEVEL = 127  # grey where the crop reaches beyond the frame
 REACH_PX = 4  # how far from a place the widest kernel, Lanczos, reads
-FIXED_PARTS, READ_PARTS = 1024, 32  # OpenCV's fixed point: parts of a px it reckons in, and those it reads at
+FIXED_PARTS, READ_PARTS = 1024, 32  # OpenCV's fixed point: it computes in 1/1024 px and reads at 1/32 px
 OUTSIDE_PX = -1e6  # a place beyond any image
 
 
 @dataclass(frozen=True)
 class Warping:
-    """How a face is cut out of its frame and put back: as well as we can, or as the original does.
+    """How a face is cropped from its frame and put back: as exactly as possible, or as in the original.
 
     Attributes:
-        geometry: "float32": bilinear reading between pixels. "float16": the original's 1.6 and late 1.5 on a GPU, where
-            affines, places and levels are rounded to float16; that moves the face by up to a thousandth of the frame's
-            longer side. "lanczos": the original's 1.0, with OpenCV's Lanczos kernel, places of 1/32 px,
-            faces in whole levels, and alignment points held still against small movements (for crops of 256 px, the
-            only ones it has).
-        rounding: how a level becomes a whole one. "nearest", or "truncate" as the original, which darkens by half a
-            level (mean) each time: the crop box and the final frame, and "lanczos" the generated face, too.
+        geometry: "float32": bilinear reading between pixels. "float16": as in the original's 1.6 and late 1.5 on a GPU,
+            affines, places and levels are rounded to float16, which moves the face by up to a thousandth of the frame's
+            longer side. "lanczos": as in the original's 1.0, with OpenCV's Lanczos kernel, places of 1/32 px, faces in
+            whole levels, and alignment points held still against small movements (for crops of 256 px, the only ones
+            that 1.0 has).
+        rounding: how a level becomes a whole one: "nearest", or "truncate" as in the original. "truncate" darkens the
+            crop box and the final frame by half a level each (mean), and with "lanczos" the generated face, too.
 
     Raises:
         OptionError: one of them is unknown.
@@ -61,7 +61,7 @@ class Warping:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the weights and levels between two steps."""
+        """The dtype of weights and levels between two steps."""
         return np.dtype(np.float16 if self.geometry == "float16" else np.float32)
 
     @np.errstate(over="ignore")
@@ -70,7 +70,7 @@ class Warping:
         return matrix.astype(np.float16).astype(np.float64) if self.geometry == "float16" else matrix
 
     def whole_levels(self, levels: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-        """Levels as whole ones, 0..255."""
+        """Levels as whole numbers, 0..255."""
         clipped = levels.clip(0, 255)
         return (np.rint(clipped, out=clipped) if self.rounding == "nearest" else clipped).astype(np.uint8)
 
@@ -82,7 +82,7 @@ DEFAULT_WARPING = Warping()
 
 
 def inverse_affine(matrix: Affine) -> Affine | None:
-    """Crop box px -> frame px, or None for an affine that has no inverse."""
+    """Crop box px -> frame px; None if the affine has no inverse."""
     matrix = np.asarray(matrix, np.float64)
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < np.finfo(np.float64).tiny:
         return None
@@ -113,12 +113,13 @@ def places(
     source_size: tuple[int, int],
     geometry: str = "float32",
 ) -> Places:
-    """For each pixel of a part (rows, columns) of an image its place in the source image, px.
+    """For each pixel of a part of an image, its place in the source image, px.
 
     Args:
         to_source: image px -> source px.
-        size, source_size: height and width of the whole image and of the source, px; they matter to float16 only.
-        geometry: one of GEOMETRIES, whose rounding the places have.
+        part: rows and columns of the image.
+        size, source_size: height and width of the whole image and of the source, px; only float16 uses them.
+        geometry: one of GEOMETRIES; the places are rounded as it does.
     """
     if geometry == "float16":
         return _half_places(to_source, part, size, source_size)
@@ -128,7 +129,7 @@ def places(
 
 
 def _fixed_places(to_source: Affine, x: np.ndarray, y: np.ndarray) -> Places:
-    """Places in steps of 1/32 px, as OpenCV's warpAffine reckons them: for columns and for rows in 1/1024 px."""
+    """Places in steps of 1/32 px, as OpenCV's warpAffine computes them: columns and rows each in 1/1024 px."""
     by_column = np.rint(np.stack([row[0] * x for row in to_source]) * FIXED_PARTS)
     by_row = np.rint(np.stack([row[1] * y + row[2] for row in to_source]) * FIXED_PARTS)
     return np.floor((by_column + by_row) * READ_PARTS / FIXED_PARTS + 0.5) / READ_PARTS
@@ -138,9 +139,9 @@ def _fixed_places(to_source: Affine, x: np.ndarray, y: np.ndarray) -> Places:
 def _half_places(
     to_source: Affine, part: tuple[slice, slice], size: tuple[int, int], source_size: tuple[int, int]
 ) -> Places:
-    """Places as kornia 0.8's `warp_affine` finds them in float16: in -1..1 across each image, all results rounded.
+    """Places as kornia 0.8's `warp_affine` computes them in float16: in -1..1 across each image, all results rounded.
 
-    OUTSIDE_PX throughout where a number grows beyond float16, or the affine has no inverse.
+    All are OUTSIDE_PX if a number is too large for float16, or the affine has no inverse.
     """
     from_unit = _half_inverse(_to_unit(source_size))
     forward = _half_product(_to_unit(size), _half_product(_half_inverse(to_source), from_unit))
@@ -154,25 +155,25 @@ def _half_places(
 
 
 def _to_unit(size: tuple[int, int]) -> Affine:
-    """Px of an image of this size (height, width) -> -1..1 between the centres of its outermost pixels."""
+    """Px of an image of this size (height, width) -> -1..1, from the first to the last pixel's centre."""
     height, width = (max(side - 1, 1) for side in size)
     return _half(np.array([[2 / width, 0, -1], [0, 2 / height, -1]]))
 
 
 def _half_product(outer: Affine, inner: Affine) -> Affine:
-    """The affine that does the inner one first."""
+    """The affine that applies the inner one first, then the outer one."""
     outer, inner = outer.astype(np.float32), inner.astype(np.float32)
     return _half(np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]]))
 
 
 def _half_inverse(matrix: Affine) -> Affine:
-    """The inverse, not a number where there is none."""
+    """The inverse; NaN if there is none."""
     inverse = inverse_affine(matrix)
     return _half(np.full((2, 3), np.nan) if inverse is None else inverse)
 
 
 def _half_steps(count: int) -> Float[np.ndarray, " n"]:
-    """From -1 to 1; torch's own, because it rounds on the way, too."""
+    """Steps from -1 to 1 by torch's own function, because of its rounding."""
     return torch.linspace(-1, 1, count, dtype=torch.float16).float().numpy()
 
 
@@ -202,7 +203,7 @@ def sample_lanczos(image: UInt8[np.ndarray, "h w 3"], at: Places, fill: int) -> 
 
 
 def px_per_unit(resolution: int) -> float:
-    """Px of the crop box a unit of BOX_UNITS, for a crop of resolution px."""
+    """Px of the crop box per unit of BOX_UNITS, for a crop of resolution px."""
     return resolution / UNIT_RESOLUTION * UNIT_PX
 
 
@@ -222,7 +223,7 @@ def warp_crop(frame: Frame, matrix: Affine, resolution: int, warping: Warping = 
 
 
 def _crop_box(frame: Frame, matrix: Affine, resolution: int, warping: Warping) -> Frame:
-    """The crop box at its own size; only the part of the frame under it is touched."""
+    """The crop box at its own size; only the part of the frame under it is read."""
     width, height = crop_box_size(resolution)
     empty = np.full((height, width, 3), FILL_LEVEL, np.uint8)
     inverse = inverse_affine(warping.affine(matrix))

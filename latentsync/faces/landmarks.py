@@ -1,6 +1,6 @@
-"""Landmarks: MediaPipe's two small networks, from one frame to 468 points on every face in it.
+"""Landmarks: MediaPipe's two small networks, which find 468 points on every face in a frame.
 
-Knows single frames only; nothing of videos, identities, alignment or models.
+This module knows single frames only, but no videos, identities, alignment or models.
 
 Coordinates are in px with (0, 0) at the centre of the top left pixel.
 """
@@ -39,14 +39,14 @@ MESH_SIDE_PX = 192
 MESH_ROI_SCALE = 1.5  # of the longer side of the detected box
 MESH_MIN_PRESENCE = 0.5
 OUTER_EYE_CORNERS = (LEFT_EYE_CORNERS[0], RIGHT_EYE_CORNERS[0])
-# What the two networks take for each level of a picture
+# The two networks' input for each level of a picture
 DETECTOR_LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
 MESH_LEVELS = (np.arange(256) / 255).astype(np.float32)
 LANDMARK_REFINEMENTS = 4  # 0.7 instead of 7.7 px rms of trembling on a face 14 px wide to the detector (docs/log.md)
 
 
 class LandmarkDetector(Protocol):
-    """Finds the landmarks of every face in one frame, in MediaPipe's order of 468 points; each frame by itself."""
+    """Finds the landmarks of every face in one frame, in MediaPipe's order of 468 points. Frames are independent."""
 
     def __call__(self, frame: Frame) -> list[Landmarks]: ...
 
@@ -65,7 +65,7 @@ class _Region:
         return self.side_px * np.array([[cos, -sin], [sin, cos]])
 
     def cut(self, frame: Frame, side_px: int, border: int) -> Frame:
-        """The square as an image, read bilinearly at its pixels' corners as MediaPipe does."""
+        """The square as an image, read bilinearly at the corners of its pixels, as MediaPipe does."""
         axes = self.axes()
         to_frame = np.column_stack([axes / side_px, self.centre - axes.sum(1) / 2])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -74,7 +74,7 @@ class _Region:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drops what native code writes to the standard error; the runtime greets each new interpreter there."""
+    """Hides output of native code to the standard error, such as the runtime's greeting for each new interpreter."""
     sys.stderr.flush()
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -87,7 +87,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Network:
-    """One tflite network: a float32 image in, its outputs by width of their last axis."""
+    """One tflite network: takes a float32 image, gives its outputs by the width of their last axis."""
 
     def __init__(self, path: Path) -> None:
         with _quiet():
@@ -103,22 +103,22 @@ class _Network:
 
 
 class MediaPipeLandmarks:
-    """MediaPipe's FaceMesh on single frames: 468 points of every face, each frame by itself, refined by default.
+    """MediaPipe's FaceMesh on single frames: 468 points of every face, refined by default.
 
-    Without refinements the points are those of MediaPipe's static image mode, to 0.3 px at most on 1080x1920 px frames.
-    They depend on the detected box, which is rough where the face is small: on 200 frames of a clip whose face is a
-    tenth of the picture's height, the alignment points tremble by 7.9 px rms (residual of a quadratic fit over 5
-    frames). A refinement runs the mesh network again on the square around the points just found, as MediaPipe does
-    when it tracks. Four refinements bring the tremble to 0.6 px there. Where the face fills a seventh of the height
-    they move the points by 3 px (median) and leave the tremble as it is.
+    Without refinements the points are those of MediaPipe's static image mode, up to 0.3 px on 1080x1920 px frames. They
+    depend on the detected box, which is imprecise for a small face. On 200 frames of a clip whose face is a tenth of
+    the picture's height, the alignment points tremble by 7.9 px rms (residual of a quadratic fit over 5 frames). A
+    refinement runs the mesh network again on the square around the last points, as MediaPipe does when it tracks. Four
+    refinements reduce the trembling to 0.6 px there. If the face fills a seventh of the height, they move the points by
+    3 px (median) and do not change the trembling.
 
     Args:
-        refinements: how often the mesh is run again. 0 is MediaPipe's static image mode; after 4 the points no longer
+        refinements: how often the mesh runs again. 0 is MediaPipe's static image mode. After 4 the points no longer
             move.
 
     Raises:
         OptionError: refinements is negative.
-        WeightsError: one of the two networks is absent and cannot be fetched.
+        WeightsError: one of the two networks is missing and cannot be fetched.
     """
 
     def __init__(self, refinements: int = LANDMARK_REFINEMENTS) -> None:
@@ -129,12 +129,12 @@ class MediaPipeLandmarks:
         self._mesh = _Network(weights.locate(MESH_FILE))
 
     def __call__(self, frame: Frame) -> list[Landmarks]:
-        """Landmarks of every face in the frame, the surest first; z is in px, smaller is nearer."""
+        """Landmarks of every face in the frame, highest score first; z is in px, smaller is nearer."""
         meshes = (self._refined(frame, self._landmarks(frame, region)) for region in self._regions(frame))
         return [landmarks for landmarks in meshes if landmarks is not None]
 
     def _refined(self, frame: Frame, landmarks: Landmarks | None) -> Landmarks | None:
-        """The mesh seen again in the square around itself, as long as the network sees a face there."""
+        """The mesh, computed again in the square around itself while the network sees a face there."""
         for _ in range(self.refinements if landmarks is not None else 0):
             finer = self._landmarks(frame, _mesh_region(landmarks))
             if finer is None:
@@ -153,7 +153,7 @@ class MediaPipeLandmarks:
         return [_face_region(*(p * letterbox.side_px + corner for p in face)) for face in zip(boxes, eyes, strict=True)]
 
     def _landmarks(self, frame: Frame, region: _Region) -> Landmarks | None:
-        """The mesh in one region, or None where the network sees no face."""
+        """The mesh in one region; None if the network sees no face there."""
         outputs = self._mesh(cv2.LUT(region.cut(frame, MESH_SIDE_PX, cv2.BORDER_REPLICATE), MESH_LEVELS))
         if expit(outputs[1].item()) <= MESH_MIN_PRESENCE:
             return None
@@ -175,7 +175,7 @@ def _anchors() -> Float[np.ndarray, "896 2"]:
 def _detections(
     raw: Float[np.ndarray, "896 16"], logits: Float[np.ndarray, " 896"]
 ) -> tuple[Float[np.ndarray, "n 2 2"], Float[np.ndarray, "n 2 2"]]:
-    """Boxes (two corners) and eyes (two points) of the faces, the surest first, in 0..1 of the detector's image."""
+    """Boxes (two corners) and eyes (two points) of the faces, highest score first, in 0..1 of the detector's image."""
     scores = expit(logits)
     order = np.flatnonzero(scores >= DETECTOR_MIN_SCORE)
     order = order[np.argsort(-scores[order], kind="stable")]
@@ -190,7 +190,7 @@ def _detections(
 def _merge_overlapping(
     candidates: Float[np.ndarray, "n 8"], scores: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "m 8"]:
-    """Weighted non-maximum suppression, as MediaPipe: a face is the mean, by score, of what overlaps its surest box."""
+    """Weighted non-maximum suppression, as in MediaPipe: boxes that overlap the best one are averaged by score."""
     merged = []
     while len(candidates):
         same = overlaps(candidates[0, :4], candidates[:, :4]) > DETECTOR_MAX_OVERLAP
@@ -201,14 +201,14 @@ def _merge_overlapping(
 
 
 def _face_region(box: Float[np.ndarray, "2 2"], eyes: Float[np.ndarray, "2 2"]) -> _Region:
-    """The square the mesh looks at, from a box (two corners) and two eyes, all in px."""
+    """The square for the mesh network, from a box (two corners) and two eyes, all in px."""
     across = eyes[1] - eyes[0]
     side = MESH_ROI_SCALE * float(np.max(box[1] - box[0]))
     return _Region(box.mean(0), side, float(np.arctan2(across[1], across[0])))
 
 
 def _mesh_region(landmarks: Landmarks) -> _Region:
-    """The square around a mesh, as MediaPipe's tracking makes it for the next frame."""
+    """The square around a mesh, as MediaPipe's tracking computes it for the next frame."""
     return _face_region(bounds(landmarks).reshape(2, 2), landmarks[list(OUTER_EYE_CORNERS), :2])
 
 

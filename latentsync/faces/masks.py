@@ -1,6 +1,6 @@
-"""The mouth masks: which part of an aligned face the model generates, and what it sees of the rest.
+"""The mouth masks: which part of an aligned face the model generates, and what it sees of the face.
 
-A mask is 1 where pixels are kept and 0 where they are generated. Knows crops only; nothing of frames, faces or models.
+A mask is 1 where pixels are kept and 0 where they are generated. This module knows crops only.
 """
 
 import json
@@ -41,10 +41,10 @@ def _mask_image(name: str) -> UInt8[np.ndarray, "h w"]:
 def mouth_mask(name: str, size_px: int) -> Mask:
     """One of the original's masks for crops of size_px: 1 keep, 0 generate, float32.
 
-    Exact at 256 px; elsewhere resized with Lanczos as the original does, which softens the edges.
+    It is exact at 256 px. For other sizes it is resized with Lanczos, as in the original, which softens the edges.
 
     Raises:
-        OptionError: the name is none of the original's, or size_px is below 1.
+        OptionError: the name is not one of the original's, or size_px is below 1.
     """
     if size_px < 1:
         raise OptionError(f"the mask's side is {size_px} px; it must be at least 1 (256 is the usual choice)")
@@ -65,15 +65,15 @@ def pixels_to_crops(pixels: Pixels) -> Crops:
 
 
 def masked_images(pixels: Pixels, mask: Mask) -> Pixels:
-    """What the model sees of the face: the hole is 0, the middle grey of -1..1."""
+    """The face as the model sees it: the hole is 0, the middle grey of -1..1."""
     return pixels * mask
 
 
 def mask_to_latents(mask: Mask, factor: int = LATENT_PX) -> Float[Tensor, "1 h w"]:
-    """The mask at the latents' size: nearest neighbour, latent i takes pixel factor*i, as the original does.
+    """The mask at the latents' size: nearest neighbour, so latent i takes pixel factor * i, as in the original.
 
     Raises:
-        OptionError: the mask's side is no multiple of factor.
+        OptionError: the mask's side is not a multiple of factor.
     """
     side = mask.shape[-1]
     if side % factor:

@@ -1,7 +1,7 @@
-"""One face through a video: which one it is in each frame, and the affine that stands it upright in a square crop.
+"""Follows one face through a video, and computes the affine that puts it upright into a square crop.
 
-Works on one frame after the other and keeps a few numbers of each. Knows landmarks as points only; nothing of the
-networks that find them, of files, models' latents or masks.
+Frames are processed one by one, and only a few numbers of each are stored. This module knows landmarks as points, but
+not the networks that find them, and no files, latents or masks.
 
 Coordinates are in px with (0, 0) at the centre of the top left pixel. An affine maps frame px to px of the crop box.
 """
@@ -21,21 +21,21 @@ from latentsync.faces.landmarks import Box, LandmarkDetector, bounds, overlaps
 from latentsync.shapes import Affine, Found, Frame, Landmarks, Points
 
 # The three alignment points of the published models are means over dlib's 68 points: 17-21, 22-26 and 27-35. These are
-# the corresponding points of the mesh, measured against dlib's on 21 frames of a frontal clip, in units of the distance
-# between the two brow points: dlib's brows lie 1.045 (sd 0.019) times closer, hence the shrinking; the nose differs by
-# (-0.002, +0.003), under 0.3 px in a 256 px crop, and is left as it is. Measure again before changing any of them.
+# the corresponding points of the mesh. They were compared with dlib's on 21 frames of a frontal clip, in units of the
+# distance between the two brow points. dlib's brows lie 1.045 (sd 0.019) times closer, which BROW_SHRINK corrects. The
+# nose differs by (-0.002, +0.003), under 0.3 px in a 256 px crop, and is not corrected. Measure again before a change.
 LEFT_BROW = (70, 63, 105, 66, 107)  # left in the picture
 RIGHT_BROW = (336, 296, 334, 293, 300)
 NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
-NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)  # where landmarks would be
-BROW_SHRINK = 0.045  # of each brow point's way to their midpoint
+NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)  # in place of landmarks
+BROW_SHRINK = 0.045  # part of the distance to their midpoint by which each brow point moves
 
-# The original's AlignRestore: where the three points come to lie in the crop box, in units of px_per_unit px
+# The original's AlignRestore: target places of the three points in the crop box, in units of px_per_unit px
 TEMPLATE = ((17.0, 20.0), (58.0, 20.0), (37.5, 40.0))
 BIAS_OLD, BIAS_NEW = 0.2, 0.8  # weights of the nose's offset in the last frame and in this one
-STILLNESS = 0.3  # px: a point's squared way over the face's width at which 1.0 lets it follow by 1 - 1/e
+STILLNESS = 0.3  # px: if a point's squared movement divided by the face's width is this, 1.0 follows it by 1 - 1/e
 
-LOST_FRAMES = 12  # how long a face may be missing while another is in view before that one is followed (0.5 s at 25 Hz)
+LOST_FRAMES = 12  # a face may be missing for so long (0.5 s at 25 Hz) before another visible face is followed
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class AlignedFaces:
 
     Attributes:
         matrices: for each frame the affine, frame px -> crop box px, float64.
-        found: False where no face was found and the matrix is interpolated.
+        found: for each frame, whether a face was found; if not, the matrix is interpolated.
         resolution: side of the crops in px.
         frame_size: height and width of the frames in px.
-        landmarks: of the face in each frame, px, float32; NaN where it was not found. 3.7 kB a frame.
+        landmarks: of the face in each frame, px, float32; NaN if it was not found. 3.7 kB per frame.
     """
 
     matrices: Float[np.ndarray, "f 2 3"]
@@ -60,7 +60,7 @@ class AlignedFaces:
         return len(self.matrices)
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """All of it as tensors, to be kept."""
+        """Everything as tensors, for a cache."""
         return {name: torch.tensor(value) for name, value in vars(self).items()}
 
     @classmethod
@@ -75,7 +75,7 @@ class AlignedFaces:
 
 
 def _best_match(box: Box | None, boxes: Float[np.ndarray, "n 4"]) -> int | None:
-    """Which of the boxes overlaps the box most; None where none does."""
+    """Which of the boxes overlaps the box most; None if none does."""
     if box is None:
         return None
     shares = overlaps(box, boxes)
@@ -83,16 +83,17 @@ def _best_match(box: Box | None, boxes: Float[np.ndarray, "n 4"]) -> int | None:
 
 
 def follow(boxes: Sequence[Float[np.ndarray, "n 4"]]) -> tuple[list[int | None], list[bool]]:
-    """One identity through a video: in each frame the box that overlaps the followed face's last one most.
+    """Follows one identity: in each frame it takes the box that overlaps the face's last box most.
 
-    It starts with the largest face. Where other faces are in view but none overlaps, the followed face counts as
-    missing if it is seen again within LOST_FRAMES; else the scene was cut, and the largest face is followed from here.
+    It starts with the largest face. If there are other faces but none overlaps, there are two cases. If the followed
+    face appears again within LOST_FRAMES, it counts as missing until then. Else the scene was cut, and the largest face
+    is followed from here on.
 
     Args:
         boxes: of the faces in each frame, px; a frame without a face has none.
 
     Returns:
-        For each frame the number of the followed face (None: missing), and whether a new track starts there.
+        For each frame, the number of the followed face (None: missing), and whether a new track starts there.
     """
     chosen: list[int | None] = []
     starts: list[bool] = []
@@ -117,19 +118,19 @@ def _returns(box: Box | None, upcoming: Sequence[Float[np.ndarray, "n 4"]]) -> b
 
 
 def alignment_points(landmarks: Landmarks) -> Points:
-    """Left brow, right brow (as seen in the picture) and nose, px: the points the published models were aligned by."""
+    """Left brow, right brow (as seen in the picture) and nose, px: the alignment points of the published models."""
     left, right, nose = (landmarks[list(indices), :2].mean(0) for indices in (LEFT_BROW, RIGHT_BROW, NOSE))
     middle = (left + right) / 2
     return np.stack([p + BROW_SHRINK * (middle - p) for p in (left, right)] + [nose])
 
 
 def template_points(resolution: int) -> Points:
-    """Where the three points come to lie in the crop box of a crop of resolution px."""
+    """The target places of the three points in the crop box, for a crop of resolution px."""
     return np.array(TEMPLATE) * px_per_unit(resolution)
 
 
 def _normalise(points: Tensor, correction: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Points with mean 0 and deviation 1 over all six numbers, and the centre and deviation taken out."""
+    """Points with mean 0 and deviation 1 over all six numbers, and their centre and deviation before."""
     centre = points.mean(0)
     deviation = (points - centre).std(correction=correction)
     if not deviation > 0:
@@ -143,13 +144,14 @@ def _normalise(points: Tensor, correction: int) -> tuple[Tensor, Tensor, Tensor]
 def align_points(
     points: Points, resolution: int, warping: Warping = DEFAULT_WARPING
 ) -> tuple[Affine, Float[np.ndarray, " 2"]]:
-    """The similarity that lays the three points on the template, and the offset of the nose.
+    """The similarity that maps the three points to the template, and the offset of the nose.
 
-    Rotation by SVD, scale by the points' deviations; the original's `AlignRestore`, reckoned with torch in float32 as
-    there, so that its numbers are met to the last digit. The offset is the template's nose less the face's, each
-    normalised but not rotated; the original adds it to the affine as if it were px. Points in mirrored order are
-    turned, not mirrored, as since 1.5. Geometry "lanczos", the original's 1.0, reckons in float64, mirrors them, and
-    normalises by the deviation of a population instead of a sample.
+    The rotation comes from an SVD, the scale from the points' deviations. This is the original's `AlignRestore`. Like
+    the original it uses torch in float32, so that its numbers are the same to the last digit. The offset is the
+    template's nose minus the face's, each normalised but not rotated; the original adds it to the affine as if it were
+    px. Points in mirrored order are rotated, not mirrored, as in the original since 1.5. Geometry "lanczos" is the
+    original's 1.0: it computes in float64, mirrors such points, and normalises by the deviation of a population instead
+    of a sample.
 
     Raises:
         FaceNotFoundError: the points coincide.
@@ -167,9 +169,9 @@ def align_points(
 
 
 class PointHolder:
-    """Points held still against small movements, as the original's 1.0 does with its 68 landmarks.
+    """Holds points still against small movements, as the original's 1.0 does with its 68 landmarks.
 
-    The only state is the last frame's points, as held; `restart` forgets them, at a gap or a cut.
+    The only state is the last frame's points after holding. `restart` clears it, at a gap or a cut.
     """
 
     def __init__(self) -> None:
@@ -188,9 +190,9 @@ class PointHolder:
 
 
 class AffineSmoother:
-    """Affines of consecutive frames, with the nose's offset smoothed over time as the original does.
+    """Affines of consecutive frames, with the nose's offset smoothed over time as in the original.
 
-    The only state is the last frame's offset; `restart` forgets it, at a gap or a cut.
+    The only state is the last frame's offset. `restart` clears it, at a gap or a cut.
     """
 
     def __init__(self, resolution: int, warping: Warping = DEFAULT_WARPING) -> None:
@@ -213,10 +215,10 @@ class AffineSmoother:
 def align(
     frames: Iterable[Frame], detector: LandmarkDetector, resolution: int, warping: Warping = DEFAULT_WARPING
 ) -> AlignedFaces:
-    """Follows one face through the frames and aligns it in each; missing frames are interpolated.
+    """Follows one face through the frames and aligns it in each; affines of frames without it are interpolated.
 
-    Frames are taken one by one and forgotten, so they may be a stream, and the caller may wrap them in a progress bar.
-    Geometry "lanczos" holds the three points still (`PointHolder`), for want of the 68 that the original's 1.0 holds.
+    Frames are read one by one and not stored. So they may be a stream, and the caller may wrap them in a progress bar.
+    Geometry "lanczos" holds the three points still (`PointHolder`), instead of the 68 points of the original's 1.0.
 
     Raises:
         FaceNotFoundError: no frame shows a face.
@@ -247,7 +249,7 @@ def align(
 def _smooth(
     tracked: Sequence[tuple[Points, Box] | None], starts: Sequence[bool], resolution: int, warping: Warping
 ) -> Float[np.ndarray, "f 2 3"]:
-    """An affine for each frame, 0 where the face is missing; smoothing restarts after a gap and at a new track."""
+    """An affine for each frame, all 0 if the face is missing; smoothing restarts after a gap and at a new track."""
     holder, smoother = PointHolder(), AffineSmoother(resolution, warping)
     matrices = np.zeros((len(tracked), 2, 3))
     for i, (face, start) in enumerate(zip(tracked, starts, strict=True)):
@@ -262,7 +264,7 @@ def _smooth(
 
 
 def fill_gaps(matrices: Float[np.ndarray, "f 2 3"], found: Found) -> Float[np.ndarray, "f 2 3"]:
-    """Matrices of missing frames interpolated linearly between their neighbours, and held at both ends."""
+    """Interpolates the matrices of missing frames linearly between their neighbours; both ends repeat the nearest."""
     known = np.flatnonzero(found)
     columns = matrices.reshape(len(matrices), -1)[known].T
     filled = [np.interp(np.arange(len(matrices)), known, column) for column in columns]

@@ -1,1 +1,1 @@
-"""The stages between aligned crops and a written video."""
+"""The stages from aligned crops to a written video."""

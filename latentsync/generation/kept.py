@@ -1,6 +1,6 @@
-"""What is kept of a clip and a voice, so that several settings share it: faces, Whisper states, the VAE's posteriors.
+"""Cached parts of a pair, which several settings share: faces, Whisper states and the VAE's posteriors.
 
-All of it is kept on disk where there is a `StageCache`. The faces of the last clips are kept in memory as well.
+With a `StageCache` they are stored on disk. The faces of the last clips are stored in memory as well.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,10 +35,10 @@ def counted(frames: Iterator[Frame], stage: str, total: int, on_progress: Progre
 
 
 class PairCache:
-    """Keeps what several settings of a pair share.
+    """Stores the parts of a pair that several settings share.
 
     Attributes:
-        disk: where it is kept for later processes; None keeps nothing but the faces of the last clips, in memory.
+        disk: stores them for later processes. None stores only the faces of the last clips, in memory.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class PairCache:
 
         Args:
             segment: its number, from 0.
-            compute: makes the states where they are not kept.
+            compute: makes the states if they are not stored.
         """
         if self.disk is None:
             return compute()
@@ -71,7 +71,7 @@ class PairCache:
     def faces_key(self, networks: LipsyncNetworks, clip: Path, num_frames: int, options: Options) -> str | None:
         """The key of the faces in a clip's first frames.
 
-        None without a cache on disk. None, too, with a detector of the user's own: nothing identifies it.
+        None without a cache on disk. Also None with the user's own detector, since nothing identifies it.
         """
         if self.disk is None or networks.has_own_detector:
             return None
@@ -124,10 +124,10 @@ class PairCache:
         references: Sequence[int],
         windows: Sequence[tuple[int, int]],
     ) -> list[str | None]:
-        """The key of each window's posteriors; None for those that are not kept.
+        """The key of each window's posteriors; None for those that are not stored.
 
         Args:
-            references: for each output frame the clip's frame that is its reference.
+            references: for each output frame, the number of the clip's frame that is its reference.
             windows: (start, stop) of each window.
         """
         if self.disk is None or pair.faces_key is None:
@@ -151,7 +151,7 @@ class PairCache:
         ]
 
     def has_all(self, keys: Sequence[str | None]) -> bool:
-        """Whether something is kept under every key."""
+        """Whether the cache has something under every key."""
         return all(key is not None and key in self.disk for key in keys)
 
     def posteriors(
@@ -166,7 +166,7 @@ class PairCache:
 
         Args:
             pixels: the windows' aligned faces in the video's order, (f, 3, r, r) in -1..1.
-            references: of the same frames; read only where something has to be computed.
+            references: of the same frames; read only if something has to be computed.
             mask: (1, r, r).
             keys: of each window's posteriors, see `posterior_keys`.
         """

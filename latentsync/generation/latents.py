@@ -17,7 +17,7 @@ NOISE = "noise"
 VAE_MASKED = "vae sample of the masked image"
 VAE_REFERENCE = "vae sample of the reference image"
 
-PIXELS_AT_ONCE = 8 * 256 * 256  # of the VAE's input, so that its memory does not grow with windows and batches
+PIXELS_AT_ONCE = 8 * 256 * 256  # of the VAE's input at once, so that its memory does not grow with windows and batches
 
 
 # Random numbers
@@ -69,7 +69,7 @@ class ReferenceDraws:
         self.noise = self._draw(1, shape[0], 1, *shape[1:])
 
     def for_vae(self, windows: int, frames_each: int) -> tuple[FrameLatents, FrameLatents]:
-        """As `OwnDraws.for_vae`, in the original's order."""
+        """The same as `OwnDraws.for_vae`, in the original's order."""
         pairs = [(self._draw(frames_each, *self._shape), self._draw(frames_each, *self._shape)) for _ in range(windows)]
         masked, reference = zip(*pairs, strict=True)
         return torch.cat(masked), torch.cat(reference)

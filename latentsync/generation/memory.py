@@ -1,6 +1,7 @@
-"""How much memory a model takes, counted from shapes: nothing is computed.
+"""How much memory a model takes, counted from shapes, without computing anything.
 
-The UNet and the SD-VAE are built and run on tensors that have shapes and no numbers; what is alive at once is added up.
+The UNet and the SD-VAE run on tensors that have shapes but no numbers. The tensors that exist at the same time are
+added up.
 """
 
 import weakref
@@ -25,7 +26,7 @@ AUDIO_STATES = 50  # of a video frame, by Whisper tiny
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of the weights, and the most that one call holds beside them."""
+    """Bytes of the weights, and the most bytes that one call holds besides them."""
 
     weights: int
     unet_call: int
@@ -33,12 +34,12 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """What UNet and VAE need together: they take turns, and their weights stay."""
+        """The bytes that UNet and VAE need together. They run one after the other, and their weights stay."""
         return self.weights + max(self.unet_call, self.vae_call)
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the storages that operations make, until they are freed."""
+    """Counts the bytes of tensors from their creation until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +67,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """The most bytes that a call holds in tensors it made itself; tensors may be fake ones."""
+    """The most bytes that a call holds at once in its own tensors; these may be fake tensors."""
     with torch.no_grad(), _LiveBytes() as live:
         call()
     return live.peak
@@ -83,19 +84,19 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def published_memory(config: dict, size_px: int, num_frames: int, dtype: torch.dtype, guided: bool = True) -> Memory:
-    """What a UNet of the configuration and the SD-VAE need for one window.
+    """The memory that a UNet and the SD-VAE need for one window.
 
     Args:
         config: the `model:` part of a published configuration.
         size_px: side of the aligned crop, a multiple of 8.
         num_frames: of the window.
         dtype: of weights and activations.
-        guided: whether the UNet sees the window twice, with and without audio.
+        guided: whether the UNet runs on the window twice, with and without audio.
 
     Raises:
         OptionError: size_px or num_frames is out of range.
     """
-    VideoOptions(width=size_px), SamplerOptions(num_frames=num_frames)  # which check themselves
+    VideoOptions(width=size_px), SamplerOptions(num_frames=num_frames)  # they check their values
     batch, side, at_once = 1 + guided, size_px // LATENT_PX, min(num_frames, frames_at_once(size_px))
     with FakeTensorMode(), _default_dtype(dtype):
         unet, vae = UNet3DConditionModel.from_config(config), AutoencoderKL.from_config(SD_VAE)

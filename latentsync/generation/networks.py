@@ -21,7 +21,7 @@ MULTILINGUAL = {name: file for name, file in WHISPER_FILES.items() if not name.e
 
 
 def resolve_place(device: str | None, dtype: str | None) -> Place:
-    """The device and precision asked for; this machine decides what is None.
+    """The named device and precision; None takes what suits this machine.
 
     Raises:
         OptionError: there is no such device or precision here.
@@ -43,7 +43,7 @@ class LipsyncNetworks:
         has_own_detector: whether a detector was given.
 
     Raises:
-        OptionError: Whisper's states are not as wide as the UNet needs them.
+        OptionError: the width of Whisper's states does not fit the UNet.
         WeightsError: the model was trained with the multilingual Whisper, and this one knows English only.
     """
 
@@ -58,13 +58,13 @@ class LipsyncNetworks:
     ) -> None:
         if audio.whisper.width != unet.config.cross_attention_dim:
             raise OptionError(
-                f"Whisper's states are {audio.whisper.width} wide and the UNet takes "
+                f"Whisper's states are {audio.whisper.width} wide, but the UNet takes "
                 f"{unet.config.cross_attention_dim}; load the Whisper that fits"
             )
         if audio.whisper.english_only and settings.whisper in MULTILINGUAL:
             raise WeightsError(
-                f"{settings.name} was trained with the multilingual Whisper {settings.whisper}, and this is an "
-                f"English-only one, of the same shape with other numbers; use {MULTILINGUAL[settings.whisper]}"
+                f"{settings.name} was trained with the multilingual Whisper {settings.whisper}, but this one knows "
+                f"English only (same shape, other numbers); use {MULTILINGUAL[settings.whisper]}"
             )
         self.vae, self.unet, self.scheduler, self.audio = vae, unet, scheduler, audio
         self.settings = settings
@@ -88,7 +88,7 @@ class LipsyncNetworks:
             for network in (self.vae, self.unet):
                 cast(network, place.device, place.dtype)
             self.audio.whisper.to(place.device)
-        self.__dict__.pop("weight_hashes", None)  # they are those of the tensors in use
+        self.__dict__.pop("weight_hashes", None)  # the hashes depend on the precision
         if attention is not None:
             set_backend(self.unet, attention, place.device)
             self.attention = attention

@@ -1,7 +1,7 @@
 """References: the frames of a clip that show the model what the face looks like.
 
-The published pipeline takes the frame itself that is to be filled. This leaks the true mouth where a clip gets its own
-voice back. Training takes a window at least a second away, and "elsewhere" does the same.
+The published pipeline takes the very frame that is to be filled. This leaks the true mouth if a clip gets its own
+voice. Training takes a window at least a second away, and "elsewhere" does the same.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class References:
     """The crops that show the model the face, for one span of output frames after the other.
 
     Args:
-        order: for each output frame the clip's frame that is its reference, see `reference_order`.
+        order: for each output frame, the number of the clip's frame that is its reference; see `reference_order`.
 
     Attributes:
         crops: of the current span, (f, 3, r, r) uint8; None while they have not been read.
@@ -58,21 +58,21 @@ class References:
 
 
 def frames_needed(num_shown: int, reference: str) -> int:
-    """How many of a clip's frames are looked at so that each of the first `num_shown` has a reference."""
+    """How many of a clip's frames are aligned, so that each of the first `num_shown` has a reference."""
     return num_shown if reference == "same" else max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
 
 
 def reference_order(order: Sequence[int], found: Found, reference: str, name: str = "the clip") -> list[int]:
-    """For each output frame the clip's frame that is its reference.
+    """For each output frame, the number of the clip's frame that is its reference.
 
     "same" is the frame that it is made from. "elsewhere" is the first frame with a face that lies at least 25 frames
-    later. Where there is none, it is the last frame with a face at least 25 frames earlier. So consecutive frames have
+    later. If there is none, it is the last frame with a face at least 25 frames earlier. So consecutive frames have
     consecutive references, with one jump near the clip's end. A frame without a face is not generated; it may be its
     own reference.
 
     Args:
-        order: for each output frame the clip's frame that it is made from.
-        found: for each frame of the clip that was looked at, whether it shows a face.
+        order: for each output frame, the number of the clip's frame that it is made from.
+        found: for each aligned frame of the clip, whether it shows a face.
         name: of the clip, for messages.
 
     Raises:
@@ -90,7 +90,7 @@ def reference_order(order: Sequence[int], found: Found, reference: str, name: st
         lonely = int(np.flatnonzero(found[: shown.size] & ~far)[0])
         raise OptionError(
             f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / VIDEO_RATE_HZ:g} s) from "
-            f"each frame, and frame {lonely} of {name} has none in {len(found)} frames; give a clip of at least "
+            f"each frame, but frame {lonely} of {name} has none in {len(found)} frames; give a clip of at least "
             f"{frames_needed(shown.size, reference)} frames with a face, or reference=same"
         )
     shown[far] = known[chosen[far]]

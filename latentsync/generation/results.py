@@ -1,4 +1,4 @@
-"""What a run of the pipeline returns: the prepared pair, each generated frame, the finished output, the timings."""
+"""The results of the pipeline: the prepared pair, each generated frame, the finished output, the timings."""
 
 import tempfile
 import time
@@ -26,16 +26,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class PreparedPair:
-    """A clip and a voice, ready to be generated.
+    """A clip and a voice, ready for generation.
 
     Attributes:
         video_path, audio_path: the clip and the voice.
         info: of the clip.
-        order: for each output frame the number of the clip's frame that it is made from. The clip runs forward,
-            backward, forward ... where the voice is longer.
+        order: for each output frame, the number of the clip's frame that it is made from. If the voice is longer, the
+            clip runs forward, backward, forward ...
         faces: the affines of the clip's frames. With references from elsewhere they are more than `order` needs.
         windows: gives the audio windows of output frames.
-        faces_key: the key of the faces in a `StageCache`; None where they have none.
+        faces_key: the key of the faces in a `StageCache`; None if they have none.
     """
 
     video_path: Path
@@ -54,14 +54,14 @@ class PreparedPair:
 
 @dataclass(frozen=True)
 class GeneratedFrame:
-    """One frame of the result beside what it was made from.
+    """One frame of the result, and the frame and crops that it was made from.
 
     Attributes:
         source, frame: the clip's frame and the composited result.
         crop: the aligned face of the clip's frame, uint8.
-        reference: the aligned face that shows the model what the person looks like, uint8; see `references`. None where
-            it was not read because the VAE's posterior of it is in the cache.
-        generated: the aligned face with the new mouth, (3, r, r) in -1..1; None where no face was found.
+        reference: the aligned face that shows the model what the person looks like, uint8; see `references`. None if it
+            was not read, because the cache has the VAE's posterior of it.
+        generated: the aligned face with the new mouth, (3, r, r) in -1..1; None if no face was found.
         matrix: the affine of the crop.
     """
 
@@ -79,13 +79,13 @@ class LipsyncOutput:
 
     Attributes:
         video_path: the result.
-        mask_path: the frames with the region to be generated painted grey; None unless asked for.
+        mask_path: the frames with the region to be generated painted grey; None if they were not written.
         num_frames, fps: of the result.
         frames_without_face: how many output frames show no face; they are the clip's, unchanged.
-        options: as resolved.
+        options: resolved.
         timings: seconds per stage.
         faces: the affines of the clip's frames.
-        order: for each output frame the number of the clip's frame that it is made from.
+        order: for each output frame, the number of the clip's frame that it is made from.
     """
 
     video_path: Path
@@ -125,7 +125,7 @@ class Stopwatch:
             self.seconds[name] += time.perf_counter() - start
 
     def timed(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; the time that it takes to make each is added to a stage."""
+        """The items; the time until each is ready is added to a stage."""
         items = iter(items)
         while True:
             with self.stage(name):

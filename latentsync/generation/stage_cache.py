@@ -1,4 +1,4 @@
-"""Tensors of a stage on disk, under a hash of all that determines them; several processes may share one folder.
+"""Stores tensors of a stage on disk, under a hash of their inputs; several processes may share one folder.
 
 There is one safetensors file per key, and it appears only when it is whole. Two processes that compute one key write
 the same file. A file that is cut short or altered counts as missing. On a full disk the run goes on without saving.
@@ -44,10 +44,10 @@ def input_sha256(path: Path) -> str:
 
 
 def stage_key(stage: str, depends_on: Mapping[str, object], *versions: str) -> str:
-    """The SHA-256, in hex, of a stage's name and of all that its output depends on.
+    """The SHA-256, in hex, of a stage's name and of everything that its output depends on.
 
     Args:
-        depends_on: inputs, options and weights, as JSON has them.
+        depends_on: inputs, options and weights, as JSON values.
         versions: the stages of `STAGE_VERSIONS` whose code the output depends on.
     """
     content = {"stage": stage, "versions": {name: STAGE_VERSIONS[name] for name in versions}, "depends_on": depends_on}
@@ -64,9 +64,10 @@ class StageCache:
     _write_failed: bool = field(default=False, init=False, repr=False)
 
     def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The tensors under a key: from the file, on the CPU, or else as `compute` makes them, which are then kept.
+        """The tensors under a key, on the CPU as read from the file. If there is no file, `compute` makes them, and
+        they are stored.
 
-        A file that cannot be read or written is no error: the log has a warning, and the tensors are computed.
+        A file that cannot be read or written is not an error: a warning is logged, and the tensors are computed.
         """
         tensors = self._load(key)
         if tensors is None:
@@ -111,7 +112,7 @@ class StageCache:
                 self._written = 0
         except (OSError, SafetensorError) as error:
             if not self._write_failed:
-                log.warning("%s cannot be written (%s); the run goes on without keeping.", self.folder, error)
+                log.warning("%s cannot be written (%s); the run goes on without the cache.", self.folder, error)
             self._write_failed = True
 
     def _evict(self) -> None:

@@ -61,7 +61,7 @@ def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[t
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Consecutive windows of one length, and what is read for them; everything is in the video's order.
+    """Consecutive windows of one length with their frames, crops and audio; everything is in the video's order.
 
     Attributes:
         windows: (start, stop) of each.
@@ -117,9 +117,9 @@ def read_batches(
 
 
 class MouthGenerator:
-    """The networks at work: from a batch of windows to the faces with new mouths, for each setting.
+    """Runs the networks: from a batch of windows to the faces with new mouths, for each setting.
 
-    It draws the random numbers of each setting, so batches have to come in the video's order.
+    It draws the random numbers of each setting, so batches must come in the video's order.
 
     Args:
         settings: resolved options that differ in seed and guidance_scale only.
@@ -138,7 +138,7 @@ class MouthGenerator:
 
     @torch.no_grad()
     def __call__(self, batch: WindowBatch, on_step: StepCallback | None = None) -> list[Pixels]:
-        """The faces of the batch's frames for each setting, (f, 3, r, r) in -1..1; what the mask keeps is the crop's.
+        """The faces of the batch's frames for each setting, (f, 3, r, r) in -1..1. Kept pixels are those of the crop.
 
         Args:
             on_step: called after each denoising step.
@@ -206,7 +206,7 @@ def generate_together(
     on_step_end: WindowCallback | None = None,
     watch: Stopwatch | None = None,
 ) -> Iterator[tuple[GeneratedFrame, ...]]:
-    """The frames of several results of one pair, denoised side by side; a frame for each setting.
+    """The frames of several results of one pair, denoised side by side. Gives one frame for each setting at a time.
 
     Raises:
         OptionError: the settings differ in more than seed and guidance_scale.

@@ -15,11 +15,11 @@ from latentsync.shapes import Frame, Mask
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
 UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
 
-Target = tuple[Path, Path | None]  # of the result, and of the painted frames where they are asked for
+Target = tuple[Path, Path | None]  # paths of the result, and of the painted frames if they are wanted
 
 
 def notice(is_trained: bool) -> str:
-    """The comment in the metadata of every file: it is synthetic, and whether its model has been trained."""
+    """The comment in the metadata of every file: that it is synthetic, and whether its model has been trained."""
     return SYNTHETIC_NOTICE if is_trained else f"{SYNTHETIC_NOTICE} {UNTRAINED_NOTICE}"
 
 
@@ -31,12 +31,12 @@ def write_results(
     comment: str,
     watch: Stopwatch,
 ) -> None:
-    """Writes each result and, where asked for, the painted frames; each file appears only when it is complete.
+    """Writes each result and, if wanted, the painted frames; each file appears only when it is complete.
 
     Args:
-        frames: for each frame of the video one of each result.
-        targets: of each result.
-        options: those that all results share.
+        frames: for each frame of the video, one frame of each result.
+        targets: the paths of each result.
+        options: the options that all results share.
         comment: in the metadata of every file, see `notice`.
 
     Raises:
@@ -70,5 +70,5 @@ def write_results(
 
 
 def _painted(result: GeneratedFrame, mouth: Mask) -> Frame:
-    """The clip's frame with the region to be generated painted grey; as it is where no face was found."""
+    """The clip's frame with the region to be generated painted grey; unchanged if no face was found."""
     return result.source if result.generated is None else paint_hole(result.source, mouth, result.matrix)

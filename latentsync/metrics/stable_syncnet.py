@@ -287,6 +287,6 @@ def load_stable_syncnet(path: str | Path, config: dict = PIXEL_ATTN, device: str
 
     Raises:
         WeightsError: the file is absent or damaged, or does not fit the configuration.
-        OptionError: a key or value that the network cannot be built of.
+        OptionError: the network cannot be built from a key or value.
     """
     return load_built(lambda: StableSyncNet(config), path, Place(device))

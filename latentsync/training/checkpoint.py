@@ -1,4 +1,4 @@
-"""The state of a training on disk, whole or not at all. Knows no loop.
+"""The state of a training on disk, complete or not at all. Knows no loop.
 
 <folder>/step-00001000/  networks.safetensors  ema.safetensors  optimizer.pt  state.json
 """
@@ -19,7 +19,7 @@ from latentsync.errors import WeightsError
 from latentsync.files import remove_abandoned, whole_folder
 from latentsync.weights.tensors import DAMAGE, read_state_dict
 
-KEPT = 2  # checkpoints: should the last be damaged, the one before it serves
+KEPT = 2  # checkpoints; if the last is damaged, the one before it is used
 NETWORKS_FILE = "networks.safetensors"
 EMA_FILE = "ema.safetensors"
 OPTIMIZER_FILE = "optimizer.pt"
@@ -28,13 +28,14 @@ STATE_FILE = "state.json"
 
 @dataclass
 class State:
-    """All that a training needs to go on, but for what follows from its seed and step (order of data, random numbers,
-    learning rate).
+    """Everything that a training needs to continue.
+
+    The order of the data, random numbers and the learning rate are not part of it: they follow from seed and step.
 
     Attributes:
-        networks, ema: tensors by name; ema None where there is no moving average.
-        optimizer: its state dict, and that of the float16 gradient scaler where there is one.
-        state: whole numbers and texts: step, position in the data, sums of the log line in the making, options.
+        networks, ema: tensors by name; ema is None without a moving average.
+        optimizer: its state dict, and that of the float16 gradient scaler, if there is one.
+        state: numbers and texts: step, position in the data, sums for the next log line, options.
     """
 
     networks: dict[str, Tensor]
@@ -44,13 +45,13 @@ class State:
 
 
 def save(folder: Path, state: State) -> Path:
-    """Writes the state of a step; the folder appears by one rename, and then all but the last two go.
+    """Writes the state of a step. The folder appears by one rename; then all checkpoints but the last two are removed.
 
     Returns:
         The checkpoint's folder.
     """
     target = folder / f"step-{state.state['step']:08d}"
-    if target.is_dir():  # a resumed run that stopped at once
+    if target.is_dir():  # a resumed run that stopped immediately
         return target
     with whole_folder(target) as part:
         save_file(_on_cpu(state.networks), part / NETWORKS_FILE)
@@ -64,17 +65,17 @@ def save(folder: Path, state: State) -> Path:
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # cloned, since safetensors refuses tensors that share their memory
+    # cloned, since safetensors refuses tensors that share memory
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
 
 
 def remove_later(folder: Path, step: int) -> None:
-    """Removes damaged checkpoints later than a step, and what a killed run was writing.
+    """Removes damaged checkpoints later than a step, and the unfinished one of a killed run.
 
     Args:
-        folder: that only this process writes to.
+        folder: only this process may write to it.
     """
     remove_abandoned(folder, is_locked=True)
     for path in checkpoints(folder):
@@ -93,12 +94,12 @@ def step_of(path: Path) -> int:
 
 
 def load_last(folder: Path) -> State | None:
-    """The newest readable checkpoint; None where there is none at all.
+    """The newest readable checkpoint; None if there are no checkpoints.
 
-    A damaged one is passed over with a warning.
+    A damaged one is skipped with a warning.
 
     Raises:
-        WeightsError: there are checkpoints, and none is readable.
+        WeightsError: there are checkpoints, but none is readable.
     """
     paths = checkpoints(folder)
     for path in reversed(paths):
@@ -123,15 +124,15 @@ def _load(path: Path) -> State:
 
 
 def network_tensors(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The tensors of several networks under `network.tensor`."""
+    """The tensors of several networks, named `network.tensor`."""
     return {f"{key}.{name}": value for key, net in networks.items() for name, value in net.state_dict().items()}
 
 
 def load_networks(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], source: str) -> None:
-    """Puts saved tensors into networks that stay trainable.
+    """Loads saved tensors into networks, which stay trainable.
 
     Raises:
-        WeightsError: they are of other networks.
+        WeightsError: the tensors belong to other networks.
     """
     expected = network_tensors(networks)
     wrong = expected.keys() ^ tensors.keys()

@@ -1,10 +1,7 @@
-"""Folders of aligned clips -> windows of frames, references and sound to train on. Knows nothing of Hydra or networks.
+"""Folders of aligned clips: finds, checks, reads and splits them. Knows nothing of Hydra or networks.
 
-A clip is three files that `latentsync prepare` made: NAME.mp4 (aligned crops, 25 frames/s), NAME.wav (16 kHz mono, 16
-bit) and NAME.json (facts). What frozen networks make of it lies beside it, see `features`.
-
-A sample depends on the seed, the epoch and its index alone: not on the number of workers, the order of access, or
-whether frames come from memory or from the file.
+A clip is three files that `latentsync prepare` writes: NAME.mp4 (aligned crops, 25 frames/s), NAME.wav (16 kHz mono, 16
+bit) and NAME.json (facts). Outputs of frozen networks for it lie beside these files, see `features`.
 """
 
 import hashlib
@@ -29,8 +26,8 @@ from latentsync.shapes import Crops, Waveform
 log = logging.getLogger(__name__)
 
 FACTS_END, VIDEO_END, SOUND_END = ".json", ".mp4", ".wav"
-REPORT_NAME = "report"  # of the prepare step; it is no clip
-BULKY_FACTS = ("matrices", "truth")  # tens of kB a clip, read when they are asked for
+REPORT_NAME = "report"  # of the prepare step; it is not a clip
+BULKY_FACTS = ("matrices", "truth")  # tens of kB per clip, read only when needed
 
 
 # --- clips ---
@@ -38,10 +35,10 @@ BULKY_FACTS = ("matrices", "truth")  # tens of kB a clip, read when they are ask
 
 @dataclass(frozen=True)
 class AlignedClip:
-    """One piece that `latentsync prepare` made.
+    """One piece that `latentsync prepare` wrote.
 
     Attributes:
-        facts: the content of its JSON file, but for BULKY_FACTS.
+        facts: the content of its JSON file, without BULKY_FACTS.
     """
 
     name: str
@@ -59,19 +56,19 @@ class AlignedClip:
 
     @property
     def identity(self) -> str:
-        """Who speaks, as a key: what the source's sidecar says, or else the source itself."""
+        """A key for the speaker: the identity in the source's sidecar, or else the source itself."""
         if self.facts.get("identity") is None:
             return f"source:{self.facts['source']['sha256']}"
         return f"identity:{json.dumps(self.facts['identity'], sort_keys=True)}"
 
     @property
     def matrices(self) -> Float[np.ndarray, "f 2 3"]:
-        """Of each frame the affine, source frame px -> px of the crop box (`facts["crop_box_px"]`); read anew."""
+        """The affine of each frame, source frame px -> px of the crop box (`facts["crop_box_px"]`); read each time."""
         return np.array(self._read_facts()["matrices"])
 
     @property
     def truth(self) -> dict[str, list] | None:
-        """What the source's sidecar tells of each frame, a list by column; None where it told nothing; read anew."""
+        """The sidecar's truth for each frame, one list per column; None if there is none; read each time."""
         truth = self._read_facts().get("truth")
         return (
             None
@@ -83,7 +80,7 @@ class AlignedClip:
         return json.loads(self.video.with_name(f"{self.name}{FACTS_END}").read_text(encoding="utf-8"))
 
     def frames(self, start: int = 0, stop: int | None = None) -> Crops:
-        """Its crops start..stop-1, uint8 (f, 3, r, r), decoded from the file.
+        """The crops start..stop-1, uint8 (f, 3, r, r), decoded from the file.
 
         Raises:
             MediaError: the video cannot be read or is shorter than its facts say.
@@ -97,14 +94,14 @@ class AlignedClip:
         return rearrange(torch.stack(frames), "f h w c -> f c h w").contiguous()
 
     def waveform(self) -> Waveform:
-        """Its sound, float32 -1..1, `(640 * num_frames,)`."""
+        """The sound, float32 -1..1, `(640 * num_frames,)`."""
         return to_float(read_wav(self.sound)[0])
 
 
 def check_clips(folder: Path | str) -> tuple[list[AlignedClip], dict[str, str]]:
-    """The clips of a folder by name, and what is left out, with the reason.
+    """The clips of a folder by name, and the reason for each clip that is left out.
 
-    Looks at facts, file sizes and the sound's header; decodes nothing.
+    Checks facts, file sizes and the sound's header; decodes nothing.
 
     Raises:
         MediaError: the folder is missing.
@@ -127,10 +124,10 @@ def check_clips(folder: Path | str) -> tuple[list[AlignedClip], dict[str, str]]:
 
 
 def find_clips(folder: Path | str) -> list[AlignedClip]:
-    """The clips of a folder by name; what is left out is told in the log, with the reason.
+    """The clips of a folder by name; the log names those that are left out, with the reason.
 
     Raises:
-        MediaError: the folder is missing or holds no whole clip.
+        MediaError: the folder is missing or holds no complete clip.
     """
     clips, left_out = check_clips(folder)
     for name, reason in left_out.items():
@@ -148,7 +145,7 @@ def _checked(name: str, folder: Path) -> AlignedClip:
     """The clip of that name.
 
     Raises:
-        MediaError: one of its files is absent, damaged or of another clip.
+        MediaError: one of its files is absent, damaged or belongs to another clip.
     """
     video, sound, facts_path = (folder / f"{name}{end}" for end in (VIDEO_END, SOUND_END, FACTS_END))
     if not facts_path.exists():
@@ -182,24 +179,24 @@ def _check_sound(path: Path, num_frames: int) -> None:
     if (info.rate_hz, info.channels, info.codec, info.num_samples) != (SOUND_RATE_HZ, 1, "pcm_s16le", needed):
         raise MediaError(
             f"{path.name} holds {info.num_samples} samples of {info.channels} x {info.codec} at {info.rate_hz} Hz; "
-            f"{needed} of 1 x pcm_s16le at {SOUND_RATE_HZ} Hz go with its {num_frames} frames; prepare the folder again"
+            f"{needed} of 1 x pcm_s16le at {SOUND_RATE_HZ} Hz are needed for {num_frames} frames; prepare it again"
         )
 
 
 def split(
     clips: Sequence[AlignedClip], held_out_share: float, seed: int = 0
 ) -> tuple[list[AlignedClip], list[AlignedClip]]:
-    """Clips to train on and clips held out, by identity: none is on both sides.
+    """Splits clips into those to train on and those held out. No identity is on both sides.
 
-    The identities are put in an order that the seed and their names decide, and the first ones are held out: as many
-    as the share comes to, at least one and not all. Order and number of clips do not matter, and of a folder that grew
-    most identities stay on their side.
+    The seed and the names of the identities decide their order, and the first ones are held out: as many as the share
+    gives, at least one and not all. The order and number of clips do not matter. If a folder grows, most identities
+    stay on their side.
 
     Args:
-        held_out_share: of the identities, 0 up to but not 1; 0 holds none out.
+        held_out_share: of the identities, at least 0 and below 1; 0 holds none out.
 
     Raises:
-        OptionError: the share is out of range, or there are too few identities to share out.
+        OptionError: the share is out of range, or there are too few identities.
     """
     if not 0 <= held_out_share < 1:
         raise OptionError(f"held_out_share is {held_out_share}; it must be at least 0 and below 1 (0.05 is usual)")

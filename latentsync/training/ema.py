@@ -1,6 +1,6 @@
 """The exponential moving average of networks' weights. Knows no loop.
 
-Source: Polyak and Juditsky 1992; the warm-up of the decay is the one of TensorFlow's ExponentialMovingAverage.
+Source: Polyak and Juditsky 1992; the warm-up of the decay is that of TensorFlow's ExponentialMovingAverage.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ UPDATES = "updates"  # name of the count in the state dict
 
 
 class MovingAverage:
-    """Averages of the weights that are trained, in float32 on their device; buffers and frozen weights are left out.
+    """Averages of the trained weights, in float32 on their device. Buffers and frozen weights are left out.
 
-    After n updates the next one keeps min(decay, (1 + n) / (10 + n)) of the average, so that the first weights, which
-    are the worst, are soon forgotten.
+    After n updates the next one keeps min(decay, (1 + n) / (10 + n)) of the average. So the first weights, which are
+    the worst, soon lose their influence.
 
     Args:
         networks: by name; the average starts from their weights.
-        decay: share of the average kept at each update, 0 < decay < 1.
+        decay: share of the average that stays at each update, 0 < decay < 1.
 
     Raises:
         OptionError: the decay is out of range.
@@ -46,7 +46,7 @@ class MovingAverage:
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """The networks have the average for weights inside the block, and their own again after it, even on errors."""
+        """Inside the block the networks have the average as weights; after it, also on errors, their own again."""
         own = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._copy(self._average)
         try:
@@ -64,10 +64,10 @@ class MovingAverage:
         return {**self._average, UPDATES: torch.tensor(self.updates)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from a saved average.
+        """Continues from a saved average.
 
         Raises:
-            WeightsError: it is of other networks.
+            WeightsError: it belongs to other networks.
         """
         wrong = (self._average.keys() | {UPDATES}) ^ state.keys()
         wrong |= {name for name, value in self._average.items() if name in state and state[name].shape != value.shape}

@@ -1,8 +1,8 @@
-"""What frozen networks make of aligned clips, computed once and kept beside them: Whisper's states, the VAE's latents.
+"""Outputs of frozen networks for aligned clips, computed once and stored beside them: Whisper's states, VAE latents.
 
 NAME.whisper-HASH.safetensors: the states of the clip's sound. NAME.latents-HASH.safetensors: the posterior of its faces
-and of its masked faces, in one or more augmented copies. HASH stands for all that decides the numbers, so files of
-another network or augmentation lie beside them unread.
+and of its masked faces, in one or more augmented copies. HASH covers everything that determines the numbers, so files
+of another network or augmentation can lie in the same folder and are not read.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from latentsync.training.clips import AlignedClip
 from latentsync.weights import state_dict_sha256
 
 DIGITS = 12  # of a hash in a file's name
-LATENTS_VERSION = 1  # raise it when the same clip and network give other latents
+LATENTS_VERSION = 1  # raise it when a change makes the same clip and network give other latents
 
 Posterior = Float[Tensor, "f d h w"]  # mean and standard deviation of scaled latents, one after the other on d = 2 c
 
@@ -45,14 +45,14 @@ Posterior = Float[Tensor, "f d h w"]  # mean and standard deviation of scaled la
 
 
 def _stamp(clip: AlignedClip, part: str) -> dict[str, str]:
-    """What a file says of the clip it was made of; `part` is "sound" or "video"."""
+    """The facts by which a file identifies its clip; `part` is "sound" or "video"."""
     facts = clip.facts["files"]
     known = facts["sound_sha256"] if part == "sound" else f"{clip.facts['source']['sha256']}/{facts['video_bytes']}"
     return {f"{part}_of": known}
 
 
 def _is_whole(path: Path, stamp: dict[str, str], tensor: str, rows: int, axis: int) -> bool:
-    """Whether a file is there, readable, of this very clip, and of its length."""
+    """Whether a file exists, is readable, and belongs to this clip with its full length."""
     if not path.exists():
         return False
     with suppress(SafetensorError, OSError), safe_open(path, "pt") as file:
@@ -61,7 +61,11 @@ def _is_whole(path: Path, stamp: dict[str, str], tensor: str, rows: int, axis: i
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """A safetensors file that is there whole or not at all."""
+    """Writes a safetensors file, which appears only when it is complete.
+
+    Raises:
+        MediaError: it cannot be written.
+    """
     try:
         with whole_file(path) as part:
             save_file(tensors, part, metadata)
@@ -71,16 +75,16 @@ def _write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, s
 
 @contextmanager
 def _opened(path: Path) -> Iterator[safe_open]:
-    """A file that was made earlier, to read slices from.
+    """Opens a file that was written earlier, to read slices.
 
     Raises:
-        MediaError: it is not there or is damaged.
+        MediaError: it does not exist or is damaged.
     """
     try:
         with safe_open(path, "pt") as file:
             yield file
     except (OSError, SafetensorError) as error:
-        raise MediaError(f"{path} cannot be read ({error}); make the data set anew, which computes it") from error
+        raise MediaError(f"{path} cannot be read ({error}); make the data set again, which computes it") from error
 
 
 def _make_missing(
@@ -89,7 +93,7 @@ def _make_missing(
     make: Callable[[AlignedClip], None],
     what: str,
 ) -> None:
-    """An interrupted run goes on where it stopped; of two processes at once both finish."""
+    """Makes the missing files. An interrupted run continues where it stopped; two processes may run at once."""
     missing = [clip for clip in clips if not is_there(clip)]
     for clip in tqdm(missing, unit="clip", desc=what, disable=None if missing else True):
         make(clip)
@@ -99,14 +103,14 @@ def _make_missing(
 
 
 def states_path(clip: AlignedClip, whisper_hash: str) -> Path:
-    """Where a clip's states lie; `whisper_hash` is the first 12 digits of the encoder's SHA-256."""
+    """The path of a clip's states; `whisper_hash` is the first 12 digits of the encoder's SHA-256."""
     return clip.video.with_name(f"{clip.name}.whisper-{whisper_hash}.safetensors")
 
 
 def cache_states(clips: Sequence[AlignedClip], whisper: WhisperStates) -> str:
-    """Computes the Whisper states of all clips that lack them, as at inference; returns the encoder's hash.
+    """Computes the missing Whisper states of clips, as at inference; returns the encoder's hash.
 
-    Whisper takes 30 s at a time, so a short clip costs as much as a long one.
+    Whisper always encodes 30 s, so a short clip takes as long as a long one.
     """
     digest = state_dict_sha256(whisper.encoder.state_dict())[:DIGITS]
     feature = Audio2Feature(whisper)
@@ -124,12 +128,12 @@ def cache_states(clips: Sequence[AlignedClip], whisper: WhisperStates) -> str:
 
 
 def read_windows(clip: AlignedClip, whisper_hash: str, start: int, stop: int) -> Windows:
-    """The audio windows of frames start..stop-1, (f, t, d): those rows of `Audio2Feature.feature2chunks`.
+    """The audio windows of frames start..stop-1, (f, t, d): the same rows as of `Audio2Feature.feature2chunks`.
 
-    Only the states that they need are read from the file.
+    Only the states of these windows are read from the file.
 
     Raises:
-        MediaError: the clip's states are not there; see `cache_states`.
+        MediaError: the clip's states do not exist; see `cache_states`.
     """
     with _opened(states_path(clip, whisper_hash)) as file:
         states = file.get_slice("states")
@@ -145,11 +149,11 @@ def read_windows(clip: AlignedClip, whisper_hash: str, start: int, stop: int) ->
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done alike to all frames of a sample.
+    """An augmentation, which is the same for all frames of a sample.
 
     Attributes:
-        flipped: mirrored left to right.
-        tables: what becomes of each level in each channel; None where nothing changes.
+        flipped: whether they are mirrored left to right.
+        tables: the new level of each level in each channel; None if nothing changes.
     """
 
     flipped: bool = False
@@ -157,7 +161,7 @@ class Augmentation:
 
     @classmethod
     def drawn(cls, draw: np.random.Generator, flip: bool, colour_jitter: float) -> "Augmentation":
-        """Six numbers are drawn whatever the options, so that an augmentation changes nothing that is drawn later."""
+        """Draws an augmentation. It always draws six numbers, so that the options do not change later draws."""
         flipped = bool(draw.random() < 0.5) and flip
         return cls(flipped, _colour_tables(draw.uniform(-1, 1, 5), colour_jitter))
 
@@ -171,7 +175,7 @@ class Augmentation:
 
 
 def _colour_tables(draws: Float[np.ndarray, " 5"], strength: float) -> UInt8[np.ndarray, "3 256"] | None:
-    """What becomes of each level in each channel, from numbers of -1..1; None where nothing changes."""
+    """The new level of each level in each channel, from numbers in -1..1; None if nothing changes."""
     if strength == 0:
         return None
     contrast, brightness = 1 + strength * draws[0], 1 + strength * draws[1]
@@ -187,14 +191,14 @@ def _colour_tables(draws: Float[np.ndarray, " 5"], strength: float) -> UInt8[np.
 class LatentFiles:
     """The VAE's latents of clips, on disk.
 
-    Encoding is most of a training step of a small UNet; with these it is done once a frame and copy. What is lost is
-    that every sample has an augmentation of its own.
+    Encoding takes most of a training step of a small UNet. With these files each frame is encoded only once per copy.
+    The disadvantage: samples no longer have an augmentation of their own.
 
     Attributes:
-        vae: encodes what is missing.
+        vae: encodes missing latents.
         mask: name of the mouth mask of the masked faces.
-        copies: of each clip, each augmented in its own way; more of them make up for what is lost.
-        flip, colour_jitter: as of `windows.WindowSet`.
+        copies: number of copies of each clip, each with its own augmentation; more copies reduce the disadvantage.
+        flip, colour_jitter: see `windows.WindowSet`.
         seed: of the augmentations.
     """
 
@@ -224,12 +228,12 @@ class LatentFiles:
         return clip.video.with_name(f"{clip.name}.latents-{self.digest}.safetensors")
 
     def augmentation(self, clip: AlignedClip, copy: int) -> Augmentation:
-        """What was done to a copy; a function of the seed, the clip's name and the copy."""
+        """The augmentation of a copy; a function of the seed, the clip's name and the copy."""
         name = int.from_bytes(hashlib.sha256(clip.name.encode()).digest()[:8])
         return Augmentation.drawn(np.random.default_rng([self.seed, name, copy]), self.flip, self.colour_jitter)
 
     def make(self, clips: Sequence[AlignedClip]) -> None:
-        """Encodes what is missing; see `read`."""
+        """Encodes the clips that have no file yet; see `read`."""
         _make_missing(clips, self._is_there, self._encode, "latents")
 
     def _is_there(self, clip: AlignedClip) -> bool:
@@ -260,7 +264,7 @@ class LatentFiles:
         """Mean and deviation of frames start..stop-1 in one copy, float32; `part` is "faces" or "masked".
 
         Raises:
-            MediaError: the file is not there; see `make`.
+            MediaError: the file does not exist; see `make`.
         """
         with _opened(self.path(clip)) as file:
             return file.get_slice(part)[copy : copy + 1, start:stop][0].float()

@@ -1,4 +1,4 @@
-"""The log of a training as lines of JSON, one for each logged step; it survives kills without a step twice."""
+"""The log of a training as lines of JSON, one for each logged step; after a kill no step is there twice."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,17 @@ from latentsync.files import write_text
 
 
 class Journal:
-    """Rows `{"step": .., name: value, ..}`, appended as they come.
+    """A file of rows `{"step": .., name: value, ..}`.
 
     Args:
-        path: the file; rows that are there stay.
+        path: the file; existing rows stay.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def rows(self) -> list[dict]:
-        """Every whole row; one that a kill cut short is left out."""
+        """All complete rows; a row that a kill cut short is left out."""
         rows = []
         for line in self.path.read_text().splitlines() if self.path.is_file() else []:
             try:
@@ -29,7 +29,7 @@ class Journal:
         return rows
 
     def go_back_to(self, step: int) -> None:
-        """Takes out the rows after a step: those steps are about to be made again."""
+        """Removes the rows after a step, because these steps will be trained again."""
         rows = [row for row in self.rows() if row["step"] <= step]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -52,7 +52,7 @@ class Means:
         self.count += 1
 
     def take(self) -> dict[str, float]:
-        """The means, and begins anew."""
+        """Returns the means, and starts again."""
         means = {name: total / self.count for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
         return means

@@ -1,4 +1,4 @@
-"""Networks in training with what changes beside them: optimiser and moving average. Knows no data and no steps."""
+"""Networks in training, with their optimiser and moving average. Knows no data and no steps."""
 
 import math
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ class Learner:
 
     Attributes:
         networks: by name, in float32, the same in every process.
-        weights: by name, those that are trained.
-        ema: None where the options have no moving average.
+        weights: the trained weights, by name.
+        ema: None if the options have no moving average.
 
     Raises:
-        OptionError: no weight requires a gradient, or a network has no gradient checkpointing and is to use it.
+        OptionError: no weight requires a gradient, or a network cannot do the gradient checkpointing of the options.
     """
 
     def __init__(self, task: Task, options: LoopOptions, accelerator: Accelerator) -> None:
@@ -68,16 +68,16 @@ class Learner:
             network.train()
 
     def clip_gradient(self) -> float:
-        """Averages the gradient over the processes and cuts it to `max_grad_norm`; returns its length before that."""
+        """Averages the gradient over the processes and clips it to `max_grad_norm`; returns its norm before that."""
         self._average_gradients()
         norm = self.accelerator.clip_grad_norm_(self.weights.values(), self.options.max_grad_norm or math.inf)
         return norm.item()
 
     def _average_gradients(self) -> None:
-        """The mean gradient over the processes.
+        """Replaces the gradient by its mean over the processes.
 
-        Done here and not by DistributedDataParallel, which hooks into a network's `forward` only: a task may call
-        `vae.encode` or two networks in turn.
+        DistributedDataParallel cannot do this, because it works with a network's `forward` only: a task may call
+        `vae.encode`, or two networks in turn.
         """
         if self.accelerator.num_processes == 1:
             return
@@ -98,7 +98,7 @@ class Learner:
 
     @contextmanager
     def finished(self) -> Iterator[None]:
-        """Inside the block the networks are as they will be used: averaged, without dropout and gradients."""
+        """Inside the block the networks are in their final form: averaged, without dropout and gradients."""
         swapped: AbstractContextManager = nullcontext() if self.ema is None else self.ema.swapped_in()
         for network in self.networks.values():
             network.eval()
@@ -108,7 +108,7 @@ class Learner:
     # --- the state ---
 
     def snapshot(self, state: dict) -> checkpoint.State:
-        """All that a checkpoint holds: the tensors, and `state`, the run's own numbers and texts."""
+        """The content of a checkpoint: the tensors, and `state`, the run's own numbers and texts."""
         scaler = self.accelerator.scaler
         return checkpoint.State(
             networks=checkpoint.network_tensors(self.networks),
@@ -121,15 +121,15 @@ class Learner:
         )
 
     def load(self, state: checkpoint.State, source: str) -> None:
-        """Takes the tensors from a checkpoint. The options of this run hold, not those that it was written with.
+        """Loads the tensors of a checkpoint. The options of this run apply, not those in the checkpoint.
 
         Raises:
-            WeightsError: it is of other networks, or of the same with other weights frozen.
+            WeightsError: it belongs to other networks, or to a training with other weights frozen.
         """
         checkpoint.load_networks(self.networks, state.networks, source)
         if self.ema is not None and state.ema is not None:
             self.ema.load_state_dict(state.ema)
-        elif self.ema is not None:  # it was off until now: the average starts from these weights
+        elif self.ema is not None:  # the average was off so far, so it starts from these weights
             self.ema = MovingAverage(self.networks, self.options.ema_decay)
         try:
             self.optimizer.load_state_dict(state.optimizer["optimizer"])
@@ -148,5 +148,5 @@ def _save_activations(name: str, network: nn.Module) -> None:
         network.enable_gradient_checkpointing()
     except (AttributeError, ValueError) as error:
         raise OptionError(
-            f"gradient_checkpointing is on, and the network {name} cannot do it; set loop.gradient_checkpointing=false"
+            f"gradient_checkpointing is on, but the network {name} cannot do it; set loop.gradient_checkpointing=false"
         ) from error

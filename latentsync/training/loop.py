@@ -1,11 +1,12 @@
-"""One training loop for every network: a task says what is computed, the loop does the rest. Knows no faces, no Hydra.
+"""One training loop for every network: a task defines the computation, the loop does the rest. Knows no faces or Hydra.
 
 <folder>/  checkpoints/  weights/ (as the task exports them)  log.jsonl
 
-A killed run goes on from its last checkpoint with the same losses, step for step, as if it had not been killed (bit for
-bit where the arithmetic is reproducible, as a CPU's is with one number of threads): the order of the data, every random
-number and the learning rate are functions of the seed and the step, and networks, moving average and optimiser are
-saved. To start from weights alone, without an optimiser's state, the task loads them and the folder is a new one.
+A killed run continues from its last checkpoint with the same losses, step for step, as if it had never been killed.
+They are equal bit for bit if the arithmetic is reproducible, as on a CPU with a fixed number of threads. The reasons:
+the order of the data, every random number and the learning rate are functions of the seed and the step, and networks,
+moving average and optimiser are saved. To start from weights alone, without an optimiser's state, the task loads them
+and the folder is a new one.
 """
 
 import math
@@ -52,15 +53,15 @@ class DivergedError(LatentSyncError):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
-        step: optimiser steps made, those of earlier runs included.
-        finished: False where the time limit came first; the same call goes on from there.
-        started_at: step that this run began at.
-        minutes: that this run took.
-        weights: folder that the task exported to.
-        validation: the last validation's figures; empty where there was none.
+        step: number of optimiser steps, including those of earlier runs.
+        finished: False if the time limit came first; the same call continues from there.
+        started_at: the step at which this run began.
+        minutes: duration of this run.
+        weights: the folder with the exported weights.
+        validation: the last validation's figures; empty if there was none.
     """
 
     step: int
@@ -81,24 +82,25 @@ def train(
     on_pictures: OnPictures | None = None,
     on_videos: OnPictures | None = None,
 ) -> TrainResult:
-    """Trains a task's networks, or goes on with it where `folder` holds a checkpoint.
+    """Trains a task's networks, or continues if `folder` holds a checkpoint.
 
-    On several GPUs each process that `accelerate launch` starts calls this; the first one logs, validates and writes.
+    On several GPUs, every process that `accelerate launch` starts calls this. The first one logs, validates and writes.
 
     Args:
-        train_set, validation_set: of items that `collate`, theirs or torch's own, makes batches of. Random parts of an
-            item come from a method `sample(epoch, index)`, or else from the global generators; see `order.SeededItems`.
-        folder: of this training alone.
-        log: takes a step, counted from 1, and flat named values: the loss and its parts as means since the last line,
-            learning_rate, gradient_norm, epoch, seconds of a step, validation/NAME.
-        on_pictures, on_videos: take a step and the task's pictures or videos, at each validation.
+        train_set, validation_set: data sets whose items `collate`, their own or torch's, joins into batches. Random
+            parts of an item come from a method `sample(epoch, index)`, or else from the global generators; see
+            `order.SeededItems`.
+        folder: belongs to this training alone.
+        log: called with a step, counted from 1, and flat named values: the loss and its parts as means since the last
+            line, learning_rate, gradient_norm, epoch, seconds of a step, validation/NAME.
+        on_pictures, on_videos: called with a step and the task's pictures or videos, at each validation.
 
     Raises:
-        DivergedError: a loss or gradient is not finite; nothing of that step is kept.
-        OptionError: an option does not go with this machine, these networks or these data, or another process trains
-            in the folder.
-        WeightsError: the checkpoint in the folder is of other networks.
-        MemoryShortageError: the device does not hold a batch.
+        DivergedError: a loss or gradient is not finite; that step is not saved.
+        OptionError: an option does not fit this machine, these networks or these data, or another process trains in the
+            folder.
+        WeightsError: the checkpoint in the folder belongs to other networks.
+        MemoryShortageError: the memory of the device is too small for a batch.
     """
     folder = Path(folder)
     accelerator = _accelerator(options.precision)
@@ -112,19 +114,19 @@ def train(
 
 
 def last_step(folder: str | Path) -> int:
-    """The step that training in this folder would go on from; 0 where it would begin."""
+    """The step from which a training in this folder would continue; 0 for a new training."""
     paths = checkpoint.checkpoints(Path(folder) / CHECKPOINTS_DIR)
     return checkpoint.step_of(paths[-1]) if paths else 0
 
 
 def _accelerator(precision: str) -> Accelerator:
-    """Accelerate's view of the machine.
+    """The `Accelerator` for this machine.
 
     Raises:
-        OptionError: the precision is none for this device.
+        OptionError: the device does not support the precision.
     """
     resolve_dtype(precision, PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device)
-    AcceleratorState._reset_state()  # it is one a process, and refuses a second training in another precision
+    AcceleratorState._reset_state()  # there is one per process, which refuses a second training in another precision
     return Accelerator(mixed_precision=MIXED_PRECISION[precision])
 
 
@@ -156,7 +158,7 @@ class _Run:
     ) -> None:
         self.task, self.train_set, self.log = task, train_set, log
         self.options, self.folder, self.accelerator = options, folder, accelerator
-        self.step = self.position = 0  # steps made; items of the endless row that they saw
+        self.step = self.position = 0  # finished steps; items of the endless row that they used
         self.means, self.journal = Means(), Journal(folder / LOG_FILE)
         self.learner = Learner(task, options, accelerator)
         shows = {"pictures": on_pictures, "videos": on_videos}
@@ -167,7 +169,7 @@ class _Run:
     # ---- from the first step to the last
 
     def to_the_end(self) -> TrainResult:
-        """Resumes, makes the steps that are left or that the time allows, and leaves a checkpoint and weights."""
+        """Resumes, runs the remaining steps or as many as the time allows, and writes a checkpoint and weights."""
         options, start = self.options, time.monotonic()
         self._resume()
         began_at = self.step
@@ -178,7 +180,7 @@ class _Run:
                 self._make_step(micro_batches, bar)
                 out_of_time = self._agreed(_minutes_since(start) >= (options.max_minutes or math.inf))
                 self._after_step(out_of_time)
-        if not (self.folder / WEIGHTS_DIR).is_dir():  # finished earlier, and the weights have been moved away
+        if not (self.folder / WEIGHTS_DIR).is_dir():  # finished earlier, and somebody moved the weights away
             self._export()
         self.accelerator.wait_for_everyone()
         return TrainResult(
@@ -201,11 +203,11 @@ class _Run:
         return loader(self.train_set, self.batches, options.seed, options.num_workers, pin)
 
     def _bar(self) -> tqdm:
-        off = None if self.accelerator.is_main_process else True  # None: off where nobody looks, as in a log file
+        off = None if self.accelerator.is_main_process else True  # None: off if the output is not a terminal
         return tqdm(total=self.options.steps, initial=self.step, disable=off, unit="step", dynamic_ncols=True)
 
     def _after_step(self, out_of_time: bool) -> None:
-        """Log, validation and checkpoint, where the step has them; the log first, since a resume cuts it to fit."""
+        """Log, validation and checkpoint, if they are due. The log comes first, since a resume shortens it to fit."""
         options, is_last = self.options, self.step == self.options.steps
         row = self.means.take() if is_last or self.step % options.log_every == 0 else {}
         is_due = options.validate_every and (is_last or self.step % options.validate_every == 0)
@@ -218,7 +220,7 @@ class _Run:
             self._save()
 
     def _agreed(self, is_wanted: bool) -> bool:
-        """Whether any process wants it; all get the same answer."""
+        """Whether any process wants it; all processes get the same answer."""
         if self.accelerator.num_processes == 1:
             return is_wanted
         return bool(reduce(torch.tensor(float(is_wanted), device=self.accelerator.device), "sum").item())
@@ -226,7 +228,7 @@ class _Run:
     # ---- one step
 
     def _make_step(self, micro_batches: Iterator, bar: tqdm) -> None:
-        """Loss and gradient of the step's batches, then one step of the optimiser; counts it."""
+        """Computes loss and gradient of the step's batches, then makes and counts one step of the optimiser."""
         options, began = self.options, time.perf_counter()
         generator = seeded_generator("step", options.seed, self.step, self.accelerator.process_index)
         self.learner.to_training_mode()
@@ -246,7 +248,7 @@ class _Run:
         bar.update()
 
     def _backward(self, batch: Any, part: int, generator: torch.Generator) -> dict[str, float]:
-        """Adds the gradient of one batch; the loss and its parts as means over the processes."""
+        """Adds the gradient of one batch; returns the loss and its parts as means over the processes."""
         accelerator = self.accelerator
         seed_global_draws(derived_seed("global", self.options.seed, self.step, part, accelerator.process_index))
         with accelerator.autocast():
@@ -271,12 +273,12 @@ class _Run:
         """One step of the optimiser and of the moving average.
 
         Returns:
-            The gradient's length before it is cut, and the learning rate.
+            The gradient's norm before clipping, and the learning rate.
         """
         norm = self.learner.clip_gradient()
         if (
             not math.isfinite(norm) and self.options.precision != "float16"
-        ):  # there the scaler skips the step, by design
+        ):  # with float16 the scaler skips such a step, by design
             raise DivergedError(self._stopped(f"the gradient's length is {norm}", "all parts of the loss are finite"))
         rate = self.options.learning_rate_at(self.step)
         self.learner.descend(rate)
@@ -286,12 +288,12 @@ class _Run:
         last = last_step(self.folder)
         last_checkpoint = f"the checkpoint of step {last} is the last" if last else "there is no checkpoint yet"
         return (
-            f"{what} at step {self.step + 1} ({where}); nothing of this step is kept, {last_checkpoint}; "
+            f"{what} at step {self.step + 1} ({where}); this step is not saved, {last_checkpoint}; "
             f"lower the learning rate ({self.options.learning_rate:g}), use float32, or look at these items"
         )
 
     def _export(self) -> None:
-        """The task's weights under their final name; they are exchanged only when the new ones are whole."""
+        """Exports the task's weights; they replace the old ones only when they are complete."""
         if not self.accelerator.is_main_process:
             return
         with whole_folder(self.folder / WEIGHTS_DIR) as part, self.learner.finished():
@@ -300,7 +302,7 @@ class _Run:
     # ---- the state
 
     def _save(self) -> None:
-        """Exports, then writes the checkpoint: a kill in between costs steps, but leaves no older weights behind."""
+        """Exports, then writes the checkpoint. A kill in between loses steps, but the weights are never too old."""
         accelerator = self.accelerator
         self._export()
         if accelerator.is_main_process:
@@ -317,7 +319,7 @@ class _Run:
         accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        """Takes up the newest checkpoint, where there is one; what is later than it goes."""
+        """Loads the newest checkpoint, if there is one, and removes everything later than it."""
         folder, accelerator = self.folder / CHECKPOINTS_DIR, self.accelerator
         state = checkpoint.load_last(folder)
         if state is not None:

@@ -1,6 +1,6 @@
-"""What a UNet in training is held to. Arrays in, numbers out; knows no data set, no schedule of training.
+"""The losses of a UNet in training. Arrays in, numbers out; knows no data set and no schedule of training.
 
-Weights are the tasks'. Sources: LatentSync (arXiv 2412.09262), section 3.2, and its published configurations.
+The tasks define the weights. Sources: LatentSync (arXiv 2412.09262), section 3.2, and its published configurations.
 """
 
 import lpips
@@ -14,14 +14,14 @@ from latentsync.shapes import Latents, Pixels
 
 Timesteps = Int[Tensor, " b"]
 Faces = Float[Tensor, "b f 3 r r"]  # -1..1
-COSINE_MARGIN = 1e-6  # the cosine is kept off 0 and 1, where its logarithm ends
+COSINE_MARGIN = 1e-6  # distance of the cosine from 0 and 1, where the logarithm is infinite
 
 
 def mixed_noise(shape: tuple[int, ...], alpha: float, generator: torch.Generator) -> Latents:
     """Unit noise that the frames of a window share in part: (b, c, f, h, w), on the CPU.
 
     Shared and own parts have variances a^2 / (1 + a^2) and 1 / (1 + a^2) (Ge et al. 2023, "Preserve your own
-    correlation", section 4.1); alpha 0 is independent frames. At inference all frames share one.
+    correlation", section 4.1). With alpha 0 the frames are independent. At inference all frames share one noise.
     """
     batch, channels, _, height, width = shape
     shared = torch.randn((batch, channels, 1, height, width), generator=generator)
@@ -30,21 +30,21 @@ def mixed_noise(shape: tuple[int, ...], alpha: float, generator: torch.Generator
 
 
 def drawn_timesteps(steps: int, count: int, bias: float, generator: torch.Generator) -> Timesteps:
-    """Timesteps of a batch, 0 .. steps - 1, with a density that grows as t ** (bias - 1); bias 1 is uniform."""
+    """Random timesteps of a batch, 0 .. steps - 1, with a density proportional to t ** (bias - 1); 1 is uniform."""
     if bias == 1:
         return torch.randint(steps, (count,), generator=generator)
     return (steps * torch.rand(count, generator=generator) ** (1 / bias)).long().clamp(max=steps - 1)
 
 
 def target_of(scheduler: DDIMScheduler, latents: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
-    """What the network is to predict: the noise, or v where the schedule says so (Salimans and Ho 2022)."""
+    """The target of the prediction: the noise, or v if the schedule says so (Salimans and Ho 2022)."""
     if scheduler.config.prediction_type == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
     return noise
 
 
 def clean_latents(scheduler: DDIMScheduler, noisy: Latents, prediction: Latents, timesteps: Timesteps) -> Latents:
-    """The clean latents that a prediction stands for.
+    """The clean latents that follow from a prediction.
 
     From noise: (x - sqrt(1 - a) e) / sqrt(a); from v: sqrt(a) x - sqrt(1 - a) v, with a the schedule's alphas_cumprod.
     """
@@ -55,7 +55,7 @@ def clean_latents(scheduler: DDIMScheduler, noisy: Latents, prediction: Latents,
 
 
 def weighted_mse(prediction: Latents, target: Latents, mask: Latents, hole_weight: float) -> Tensor:
-    """Mean squared error whose numbers in the mask's hole (0) count hole_weight times; 1 is the plain mean."""
+    """Mean squared error. Numbers in the mask's hole (0) count hole_weight times; 1 is the plain mean."""
     weight = torch.where(mask > 0.5, 1.0, hole_weight).expand_as(target)
     return ((prediction - target).square() * weight).sum() / weight.sum()
 
@@ -63,25 +63,26 @@ def weighted_mse(prediction: Latents, target: Latents, mask: Latents, hole_weigh
 def temporal_difference(generated: Faces, true: Faces) -> Tensor:
     """Mean squared error of the differences between neighbouring frames.
 
-    Stands where the original has TREPA, which compares VideoMAE v2's features of the two videos; no such weights are at
-    hand, so the motion is compared in pixels.
+    It replaces the original's TREPA, which compares VideoMAE v2's features of the two videos. Those weights are not
+    available, so this loss compares the motion in pixels.
     """
     return mse_loss(generated[:, 1:] - generated[:, :-1], true[:, 1:] - true[:, :-1])
 
 
 def perceptual_distance(network: lpips.LPIPS, a: Pixels, b: Pixels) -> Float[Tensor, " n"]:
-    """LPIPS of pairs of pictures in -1..1, in float32 inside a block of lower precision, too.
+    """LPIPS of pairs of pictures in -1..1, always in float32, also inside autocast.
 
-    bfloat16 puts a distance of 0.0004 wrong by up to 14 %, one of 0.04 by 0.9 % (seeded pictures of 128 px).
+    In bfloat16 a distance of 0.0004 is wrong by up to 14 %, one of 0.04 by 0.9 % (seeded pictures of 128 px).
     """
     with torch.autocast(a.device.type, enabled=False):
         return network(a.float(), b.float()).flatten()
 
 
 def sync_loss(vision: Float[Tensor, "b d"], speech: Float[Tensor, "b d"], in_sync: Float[Tensor, " b"]) -> Tensor:
-    """Binary cross-entropy of the embeddings' cosine, which lies in 0..1, with whether they belong together.
+    """Binary cross-entropy between the embeddings' cosine, in 0..1, and whether the two belong together.
 
-    In float32: in bfloat16 the upper margin would be 1, and torch's own function refuses to run under CUDA's autocast.
+    It is computed in float32. In bfloat16 the upper margin would be 1, and torch's own function refuses to run under
+    CUDA's autocast.
     """
     cosine = (vision.float() * speech.float()).sum(1).clamp(COSINE_MARGIN, 1 - COSINE_MARGIN)
     return -torch.where(in_sync > 0.5, cosine, 1 - cosine).log().mean()

@@ -1,4 +1,4 @@
-"""The options of preparing clips and of a training loop, checked. Knows nothing of what is trained."""
+"""The options of preparing clips and of a training loop, with their checks. Knows nothing of the trained networks."""
 
 import math
 from dataclasses import dataclass, fields
@@ -9,12 +9,12 @@ from latentsync.errors import OptionError
 from latentsync.option import is_number, is_whole
 
 SCHEDULES = ("constant", "cosine")
-# Of a model's own SyncNet, 0..1: not comparable with SyncNet v2's, and chosen before one was trained
+# Of a model's own SyncNet, 0..1. Not comparable with SyncNet v2's; chosen before such a SyncNet was trained.
 LEAST_MINI_CONFIDENCE = 0.05
 
-# Whole numbers: the least allowed, and what a reader of the message may do
+# Whole numbers: the least value, and the remedy in the message
 _WHOLE = {
-    "steps": (1, "give the length of the whole training, not what is still to do"),
+    "steps": (1, "give the length of the whole training, not the number of steps that are left"),
     "batch_size": (1, "it counts the items that one device holds at once"),
     "warmup_steps": (0, "0 is off"),
     "gradient_accumulation": (1, "1 is off"),
@@ -28,7 +28,7 @@ _WHOLE = {
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What pieces are like.
+    """The options of pieces.
 
     Attributes:
         size_px: side of the crops, a multiple of 8, at least 64.
@@ -58,25 +58,25 @@ class PrepareOptions:
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How a network is trained, whatever it is.
+    """The options of training any network.
 
     Attributes:
-        steps: optimiser steps in all; a resumed run counts those it made before.
-        batch_size: items that one device holds at once; one step sees
+        steps: optimiser steps in total, including those before a resume.
+        batch_size: items that one device holds at once; one step uses
             batch_size x gradient_accumulation x processes of them.
         learning_rate: of AdamW, after the warm-up.
         weight_decay: of AdamW.
         warmup_steps: steps over which the learning rate rises linearly from zero.
         schedule: "constant", or "cosine" down to zero at the last step.
-        max_grad_norm: length that the gradient is cut to; 0 leaves it as it is.
+        max_grad_norm: norm to which the gradient is clipped; 0 leaves it as it is.
         precision: of the forward pass (autocast); weights, gradients and optimiser are float32 throughout.
         ema_decay: of the moving average of the weights, which validation, pictures and export then use; 0 is off.
         seed: of the order of the data and of every random number drawn in training.
         num_workers: processes that read data.
         log_every, validate_every, save_every: steps between log lines, validations (0: never) and checkpoints.
-        validation_items: of the validation set that are seen, spread evenly over it; 0 is all of them.
-        gradient_checkpointing: computes activations twice to keep fewer of them.
-        max_minutes: stops with a checkpoint after that time; None goes on to the end.
+        validation_items: how many items of the validation set are used, spread evenly over it; 0 is all of them.
+        gradient_checkpointing: computes activations twice, to store fewer of them.
+        max_minutes: stops with a checkpoint after this time; None runs to the end.
     """
 
     steps: int = 10_000
@@ -117,7 +117,7 @@ class LoopOptions:
             raise OptionError(f"{name} is {getattr(self, name)!r}; it must be {bound} ({remedy})")
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0: linear warm-up, then the schedule; a function of nothing else.
+        """The learning rate of a step, counted from 0: linear warm-up, then the schedule. It depends on nothing else.
 
         cosine: lr * (1 + cos(pi * t)) / 2 with t from 0 after the warm-up to 1 at the end (Loshchilov and Hutter 2017,
         eq. 5, without restarts).

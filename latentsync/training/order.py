@@ -1,8 +1,8 @@
-"""Which items a step sees, and the seeds of what it draws: functions of the seed and of places, with no state to lose.
+"""Which items a step uses, and the seeds of its random numbers. Both follow from the seed and the position alone.
 
-The data is one endless row: the items in a seeded order, then all of them in the order of the next epoch, and so on. A
-batch is a stretch of that row. So a run can start anywhere, and a run with two processes of batch 4 sees in each step
-what one with batch 8 sees.
+The data is one endless row: all items in a random order, then all items in the random order of the next epoch, and so
+on. A batch is a section of that row. So a run can start anywhere, and in each step two processes of batch size 4 use
+the same items as one process of batch size 8.
 """
 
 import random
@@ -18,7 +18,7 @@ from latentsync.seeds import derived_seed, seeded_generator
 
 
 def seed_global_draws(seed: int) -> None:
-    """Seeds what code without a generator of its own draws from: torch on every device, NumPy, Python."""
+    """Seeds the global generators: torch on every device, NumPy, Python."""
     torch.manual_seed(seed)
     _seed_numpy_and_python(seed)
 
@@ -30,7 +30,7 @@ def _seed_numpy_and_python(seed: int) -> None:
 
 @contextmanager
 def global_draws_kept(device: torch.device) -> Iterator[None]:
-    """Puts the global generators back at the end: training leaves the caller's random numbers alone."""
+    """Restores the global generators at the end, so that training does not change the caller's random numbers."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
@@ -52,13 +52,13 @@ def item_at(position: int, size: int, seed: int) -> tuple[int, int]:
 
 
 class Batches(Sampler):
-    """The batches that one process sees from a position of the row on.
+    """The batches of one process, from a position of the row on.
 
     Args:
         size: items of the data set.
         start: position of the row where the first batch of the first process begins.
         count: batches to yield.
-        rank, processes: which of how many processes; neighbouring batches of the row go to neighbouring processes.
+        rank, processes: number of this process, and of all. Neighbouring batches of the row go to neighbouring ranks.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Batches(Sampler):
 
 
 class SeededItems(Dataset):
-    """A data set whose items' random parts depend on (seed, epoch, index) only, wherever and whenever they are read.
+    """A data set whose random numbers depend on (seed, epoch, index) only, not on when or by whom an item is read.
 
-    A set that draws by itself has `sample(epoch, index)`, as `windows.WindowSet`. Around any other's `items[index]` the
-    global generators are seeded.
+    A set that draws its own random numbers has `sample(epoch, index)`, like `windows.WindowSet`. For any other set the
+    global generators are seeded before each `items[index]`.
     """
 
     def __init__(self, items: Dataset, seed: int) -> None:
@@ -103,7 +103,7 @@ class SeededItems(Dataset):
 
 
 def loader(items: Dataset, batches: Sampler | list, seed: int, num_workers: int, pin_memory: bool) -> DataLoader:
-    """Reads the batches in their order; a data set's own `collate` is used where it has one."""
+    """Reads the batches in their order; uses the data set's own `collate`, if it has one."""
     return DataLoader(
         SeededItems(items, seed),
         batch_sampler=batches,
@@ -115,7 +115,7 @@ def loader(items: Dataset, batches: Sampler | list, seed: int, num_workers: int,
 
 
 def validation_batches(size: int, batch_size: int, count: int) -> list[list[tuple[int, int]]]:
-    """`count` items spread evenly over the set (0: all) in their order, each as in epoch 0: the same every time."""
+    """`count` items spread evenly over the set (0: all) in their order, each as in epoch 0; always the same ones."""
     indices = np.linspace(0, size - 1, min(count or size, size)).astype(int).tolist()
     return [
         [(index, 0) for index in indices[first : first + batch_size]] for first in range(0, len(indices), batch_size)

@@ -1,11 +1,11 @@
-"""A raw video -> pieces to train on: one face, aligned as at inference, with its sound.
+"""Cuts a raw video into pieces to train on: one face, aligned as at inference, with its sound.
 
-A video is read at 25 frames a second and its sound at 16 kHz. It falls into shots (`shots`), in each of which one face
-is followed; that is divided into pieces of equal length, and each gets its sound (`sound`). The crops are the very ones
-that inference would see.
+A video is read at 25 frames a second and its sound at 16 kHz. The video is split into shots (`shots`), and one face is
+followed in each. Its track is divided into pieces of equal length, and each piece gets its sound (`sound`). The crops
+are exactly those of inference.
 
-What is held in memory is one piece's crops and a few numbers a frame, whatever the video's length. Knows nothing of
-where pieces are kept, or of which are there already.
+Memory holds one piece's crops and a few numbers per frame, for any length of the video. This module does not know where
+pieces are stored, or which ones exist already.
 """
 
 import hashlib
@@ -36,14 +36,14 @@ from latentsync.training.shots import CutDetector, Dropped, Track, cut_detector_
 from latentsync.training.sound import Placement, SyncMini, is_silent, landmark_sync, place_sound, spooled_sound
 from latentsync.weights import file_sha256, state_dict_sha256
 
-PREPARE_VERSION = 1  # raise it when the same input and options give other pieces
+PREPARE_VERSION = 1  # raise it when a change makes the same input and options give other pieces
 
 MAX_SHARE_WITHOUT_FACE = 0.10  # of a piece's frames
 
 
 @dataclass(frozen=True)
 class Source:
-    """A raw video with its sound (a .wav beside it, or itself) and what a JSON file beside it tells of it, if any."""
+    """A raw video with its sound (a .wav beside it, or its own) and the JSON file with facts beside it, if any."""
 
     video: Path
     sound: Path
@@ -62,12 +62,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Tools:
-    """What looks at frames and sound.
+    """The networks and detectors that analyse frames and sound.
 
     Attributes:
         detector: finds the faces' landmarks.
-        new_cut_detector: makes what sees a video's cuts; None where nothing does.
-        syncnet: SyncNet v2 or a model's own, to correct offsets and to filter; None for neither.
+        new_cut_detector: makes a detector of cuts for a video; None detects no cuts.
+        syncnet: SyncNet v2 or a model's own, to correct offsets and to filter; None does neither.
     """
 
     detector: LandmarkDetector
@@ -76,7 +76,7 @@ class Tools:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What of the tools decides how pieces turn out."""
+        """The properties of the tools that influence the pieces."""
         cuts = {"cuts": cut_detector_name() if self.new_cut_detector else None}
         if isinstance(self.syncnet, SyncMini):
             return cuts | {"sync_mini": self.syncnet.identity}
@@ -85,7 +85,7 @@ class Tools:
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece as it stands in the work folder; `facts` is what its JSON file is to hold."""
+    """A piece in the work folder; `facts` is the content for its JSON file."""
 
     name: str
     video: Path
@@ -94,7 +94,7 @@ class Piece:
 
 
 def signature(source: Source, options: PrepareOptions, tools: Tools) -> str:
-    """One hash of all that decides what a source's pieces are: files, options, networks, and this room's version."""
+    """One hash of everything that determines a source's pieces: files, options, networks, and this module's version."""
     parts = [PREPARE_VERSION, source.name, source.hashes, asdict(options), tools.identity]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -108,7 +108,7 @@ def _least_frames(options: PrepareOptions) -> int:
 
 
 def _stretches(track: Track, options: PrepareOptions) -> Iterator[Track | Dropped]:
-    """The track in equal parts of at most max_seconds; parts that are too short or often without the face drop out."""
+    """The track in equal parts of at most max_seconds; parts that are too short or often lack the face are dropped."""
     number = max(1, math.ceil(len(track) / math.floor(options.max_seconds * VIDEO_RATE_HZ)))
     edges = np.linspace(0, len(track), number + 1).round().astype(int).tolist()
     for start, stop in pairwise(edges):
@@ -127,18 +127,18 @@ def _stretches(track: Track, options: PrepareOptions) -> Iterator[Track | Droppe
             yield part
 
 
-# --- what a JSON file beside the video tells ---
+# --- the JSON file beside the video ---
 
 
 def read_sidecar(path: Path | None) -> dict[str, Any]:
     """The known facts of a JSON file beside a video: identity, sentence, voice, and per-frame truth at 25 Hz.
 
-    `latentsync speakers` writes such files; of one's own, `{"identity": "a name"}` is enough to keep all videos of a
-    person on one side of a held-out split. Anything else, or a file that is no JSON, tells nothing.
+    `latentsync speakers` writes such files. For your own videos, `{"identity": "a name"}` is enough to have all videos
+    of a person on one side of a held-out split. Other content, and files that are not JSON, are ignored.
 
     Returns:
-        identity, sentence, voice as they are, and truth as {"columns": [...], "rows": [[...], ...]}; what is unknown
-        is absent.
+        identity, sentence and voice as they are, and truth as {"columns": [...], "rows": [[...], ...]}; unknown facts
+        are absent.
     """
     if path is None:
         return {}
@@ -155,12 +155,12 @@ def read_sidecar(path: Path | None) -> dict[str, Any]:
     return facts
 
 
-# --- the whole way ---
+# --- the whole source ---
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One source on its way into pieces."""
+    """Cuts one source into pieces."""
 
     source: Source
     options: PrepareOptions
@@ -170,7 +170,7 @@ class _Job:
     told: dict[str, Any] = field(default_factory=dict)
 
     def make(self, name: str, track: Track) -> Piece | Dropped:
-        """Writes a piece's two files into the work folder, unless its sound says that it is useless."""
+        """Writes a piece's two files into the work folder, unless its sound is unusable."""
         placement = place_sound(self.source.video, track, self.samples, self.tools.syncnet, self.options.size_px)
         span = track.start, track.start + len(track)
         if isinstance(placement, str):
@@ -179,7 +179,7 @@ class _Job:
         first = (track.start - placement.offset) * SAMPLES_PER_FRAME
         sound = np.array(self.samples[first : first + len(track) * SAMPLES_PER_FRAME])
         if len(track) < _least_frames(self.options):
-            return Dropped(*span, f"after the offset {placement.offset} frames of it have too little sound")
+            return Dropped(*span, f"after correcting the offset of {placement.offset} frames, too little sound is left")
         if is_silent(sound):
             return Dropped(*span, f"its sound is silent (peak below {SILENCE_PEAK:.0e} of full scale)")
         video, wav = self.work / f"{name}{VIDEO_END}", self.work / f"{name}{SOUND_END}"
@@ -240,15 +240,15 @@ def prepare_source(
     is_done: Callable[[str], bool] = lambda name: False,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Iterator[Piece | Dropped | str]:
-    """Makes a source's pieces one after the other in the work folder; the caller takes each away.
+    """Makes a source's pieces one after the other in the work folder; the caller must move each away.
 
-    A stretch that is long enough and shows its face has a number, kept or not, so that a name always means the same
-    stretch of the same source and options. The last frame may lack up to 40 ms of sound and is then left out.
+    Every part that is long enough and shows its face gets a number, even if it is dropped later. So a name always means
+    the same part, for the same source and options. The last frame may lack up to 40 ms of sound; it is then left out.
 
     Args:
-        work: a folder of this call's own.
-        is_done: whether the piece of that name, `STEM-000`, is there already; it is then told by its name alone.
-        on_frame: called when another frame has been looked at.
+        work: a folder for this call alone.
+        is_done: whether the piece of a name, `STEM-000`, exists already. Then only its name is yielded.
+        on_frame: called after each frame.
 
     Raises:
         MediaError: the video or sound cannot be read, or is too short or silent.

@@ -1,4 +1,4 @@
-"""A task's own settings out of a mapping, as a checked dataclass."""
+"""Reads a task's own settings from a mapping into a checked dataclass."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,7 +10,7 @@ Settings = TypeVar("Settings")
 
 
 def read_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """The dataclass with what was told and its own defaults for the rest.
+    """The dataclass with the given values, and its defaults for the rest.
 
     Raises:
         OptionError: a name is unknown, or a value is of another type than the default, or out of range.

@@ -1,4 +1,4 @@
-"""A batch that the memory does not hold, explained by the options of the loop."""
+"""Explains a shortage of memory by the options of the training loop."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from latentsync.training.options import LoopOptions
 
 @contextmanager
 def shortage_explained(what: str, options: LoopOptions) -> Iterator[None]:
-    """Says of a shortage of memory inside the block which options make `what` smaller.
+    """If the memory runs out inside the block, the error says which options make `what` smaller.
 
     Raises:
         MemoryShortageError: the memory ran out.

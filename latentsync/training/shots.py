@@ -1,8 +1,8 @@
-"""A stream of frames -> shots, and one face through each: tracks. Knows nothing of sound, files or pieces.
+"""Splits a stream of frames into shots, and follows one face through each: a track. Knows no sound, files or pieces.
 
-A shot begins at the cuts that scenedetect (extra "train") sees, and wherever the followed face's track starts anew;
-without scenedetect only there, so that a cut between two pictures whose faces overlap is missed. Each shot is aligned
-by itself with the rooms of inference (`faces.align`), so a video without cuts gives the affines that inference would.
+A shot begins at each cut that scenedetect (extra "train") finds, and wherever a new track of the followed face starts.
+Without scenedetect only new tracks count, so a cut between two pictures whose faces overlap is missed. Each shot is
+aligned by itself with the code of inference (`faces.align`), so a video without cuts gives the affines of inference.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,15 +23,15 @@ from latentsync.faces.track import AlignedFaces, align, follow
 from latentsync.metrics.sync import lip_gap
 from latentsync.shapes import Found, Frame, Landmarks
 
-SHOT_SIDE_PX = 256  # longer side of the picture that cuts are looked for in
+SHOT_SIDE_PX = 256  # longer side of the picture in which cuts are searched
 SHOT_THRESHOLD = 27.0  # scenedetect's default: mean change of hue, saturation and luma, 0..255
 
-CutDetector = Callable[[Frame], bool]  # told every frame in order; says whether a shot begins with it
+CutDetector = Callable[[Frame], bool]  # called with every frame in order; returns whether a shot begins with it
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A stretch of a source, in its frames, that gives no piece, and why."""
+    """A range of a source's frames that gives no piece, and the reason."""
 
     start: int
     stop: int
@@ -54,7 +54,7 @@ class ContentCuts:
     def __init__(self, threshold: float = SHOT_THRESHOLD) -> None:
         from scenedetect import ContentDetector, FrameTimecode
 
-        self._detector = ContentDetector(threshold, min_scene_len=0)  # 0: a cut is told at once; flashes become short
+        self._detector = ContentDetector(threshold, min_scene_len=0)  # 0 reports cuts at once; flashes become short
         self._timecode = FrameTimecode
         self._number = 0
 
@@ -68,7 +68,7 @@ class ContentCuts:
 
 
 def find_cut_detector() -> Callable[[], CutDetector] | None:
-    """What makes the detector of cuts; None where scenedetect is not installed."""
+    """The class of the cut detector; None if scenedetect is not installed."""
     try:
         ContentCuts()
     except ImportError:
@@ -85,7 +85,7 @@ def cut_detector_name() -> str:
 
 
 class _Shots:
-    """One stream of frames handed out shot by shot; a frame that begins the next shot is kept for it."""
+    """One stream of frames, given out shot by shot. The frame that begins the next shot is stored for it."""
 
     def __init__(self, frames: Iterable[Frame], begins_shot: CutDetector | None) -> None:
         self._frames = iter(frames)
@@ -114,7 +114,7 @@ class _Shots:
 
 
 class _Recorder:
-    """A detector that remembers of each frame the faces' boxes and how far their lips are apart."""
+    """A detector that remembers the faces' boxes and their lip gaps in each frame."""
 
     def __init__(self, detector: LandmarkDetector, on_frame: Callable[[], None]) -> None:
         self._detector, self._on_frame = detector, on_frame
@@ -131,13 +131,13 @@ class _Recorder:
 
 @dataclass(frozen=True)
 class Track:
-    """One face through consecutive frames of the source; it begins and ends with a frame in which it was found.
+    """One face through consecutive frames of the source. It was found in the first and in the last frame.
 
     Attributes:
         start: number of its first frame in the source.
         matrices, found: as in `AlignedFaces`.
-        boxes: of the face, px, interpolated where it was not found.
-        gaps: of the lips, NaN where it was not found.
+        boxes: of the face, px; interpolated where it was not found.
+        gaps: of the lips; NaN where the face was not found.
     """
 
     start: int
@@ -161,12 +161,12 @@ def tracks(
     size_px: int,
     on_frame: Callable[[], None],
 ) -> Iterator[Track | Dropped]:
-    """The faces that are followed through a video, shot by shot, and the shots without one.
+    """The tracks of a video, shot by shot, and the shots without one.
 
     Args:
-        begins_shot: sees the cuts; None where nothing does.
-        size_px: of the crops that the affines are for.
-        on_frame: called when another frame has been looked at.
+        begins_shot: detects cuts; None detects none.
+        size_px: size of the crops that the affines are for.
+        on_frame: called after each frame.
     """
     shots = _Shots(frames, begins_shot)
     while shots:
@@ -180,7 +180,7 @@ def tracks(
 
 
 def _tracks_of_shot(first: int, faces: AlignedFaces, recorder: _Recorder) -> Iterator[Track]:
-    """Splits a shot where `faces.follow` starts anew: another person, or a cut that nothing else saw."""
+    """Splits a shot where `faces.follow` starts a new track: at another person, or at a cut that was not detected."""
     chosen, starts = follow(recorder.boxes)
     boxes, gaps = np.zeros((len(faces), 4)), np.full(len(faces), np.nan)
     for i, index in enumerate(chosen):

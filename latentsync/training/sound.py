@@ -1,6 +1,6 @@
-"""The sound of a piece: as recorded, or laid where a SyncNet says that it belongs. Knows nothing of options.
+"""The sound of a piece: as recorded, or shifted by the offset that a SyncNet finds. Knows nothing of options.
 
-A whole source's sound lies in a file of the work folder, not in memory.
+The sound of a whole source is in a file of the work folder, not in memory.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ from latentsync.training.options import LEAST_MINI_CONFIDENCE
 from latentsync.training.shots import Track
 from latentsync.weights import state_dict_sha256
 
-# The data filter of LatentSync (arXiv 2412.09262): what SyncNet v2 must say of a piece that is kept
+# The data filter of LatentSync (arXiv 2412.09262): bounds for SyncNet v2's scores of a piece
 MAX_OFFSET_FRAMES = 6
 LEAST_CONFIDENCE = 3.0
 
@@ -38,9 +38,9 @@ LEAST_CONFIDENCE = 3.0
 
 
 def spooled_sound(path: Path, work: Path) -> Samples:
-    """The sound of a file, int16 mono at 16 kHz, `(n,)`; it lies in the work folder, not in memory.
+    """The sound of a file, int16 mono at 16 kHz, `(n,)`, from a file in the work folder, not in memory.
 
-    The same samples as `media.read_sound` gives, times 32768.
+    The samples are those of `media.read_sound`, times 32768.
     """
     spool = work / "sound.s16"
     size = 0
@@ -60,15 +60,15 @@ def is_silent(samples: Samples) -> bool:
     return peak < SILENCE_PEAK
 
 
-# --- where SyncNet says that it belongs ---
+# --- shifted by SyncNet's offset ---
 
 
 @dataclass(frozen=True)
 class SyncMini:
-    """The SyncNet of a model of this project, and what it must say of a piece that is kept.
+    """The SyncNet of a model of this project, and the bound for its score of a piece.
 
     Attributes:
-        min_confidence: `sync_mini_confidence`, 0..1.
+        min_confidence: least `sync_mini_confidence`, 0..1.
     """
 
     network: StableSyncNet
@@ -88,11 +88,11 @@ class SyncMini:
 
 @dataclass(frozen=True)
 class Placement:
-    """How a piece's sound is laid: frame i of the source goes with the sound of frame i - offset.
+    """The place of a piece's sound: frame i of the source gets the sound of frame i - offset.
 
     Attributes:
         first, last: the part of the piece, in its own frames, for which the source then has sound.
-        told: what SyncNet said, as facts by name; empty where none was asked.
+        told: SyncNet's results, as facts by name; empty without a SyncNet.
     """
 
     offset: int
@@ -104,10 +104,10 @@ class Placement:
 def place_sound(
     video: Path, track: Track, samples: Samples, judge: SyncNet | SyncMini | None, size_px: int
 ) -> Placement | str:
-    """Where the sound belongs by SyncNet, or why the piece is dropped; as recorded where nothing judges.
+    """The place of the sound according to SyncNet, or the reason to drop the piece. Without a judge: as recorded.
 
     Args:
-        size_px: of the crops that the track's affines are for.
+        size_px: size of the crops that the track's affines are for.
     """
     start, stop = track.start, track.start + len(track)
     if judge is None:
@@ -128,7 +128,7 @@ def place_sound(
 
 
 def _asked(network: SyncNet, frames: Iterable[Frame], track: Track, sound: Samples) -> tuple[int, dict[str, Any] | str]:
-    """SyncNet v2's offset and what goes into the facts, or why the piece is dropped."""
+    """SyncNet v2's offset, and its results for the facts or the reason to drop the piece."""
     result = scores(window_distances(*clip_embeddings(network, framed_faces(frames, track.boxes), sound)))
     if result.lse_c < LEAST_CONFIDENCE:
         return result.offset, f"SyncNet's confidence is {result.lse_c:.2f}; at least {LEAST_CONFIDENCE:g} is needed"
@@ -145,12 +145,12 @@ def _asked(network: SyncNet, frames: Iterable[Frame], track: Track, sound: Sampl
 def _asked_mini(
     mini: SyncMini, frames: Iterable[Frame], track: Track, size_px: int, sound: Samples
 ) -> tuple[int, dict[str, Any] | str]:
-    """The same of a model's own SyncNet, under names of its own."""
+    """The same with a model's own SyncNet, whose results have their own names."""
     crops = aligned_crops(frames, track.matrices, size_px)
     try:
         result = sync_mini.sync_mini(mini.network, crops, to_float(sound))
-    except MediaError as error:  # too short for it
-        return 0, f"the model's SyncNet says nothing of it: {error}"
+    except MediaError as error:  # the piece is too short for it
+        return 0, f"the model's SyncNet gives no score: {error}"
     confidence, offset = result.sync_mini_confidence, result.sync_mini_offset
     if confidence < mini.min_confidence:
         return offset, f"sync_mini_confidence is {confidence:.3f}; at least {mini.min_confidence:g} is needed"
@@ -165,7 +165,7 @@ def _asked_mini(
 
 
 def landmark_sync(gaps: Float[np.ndarray, " f"], sound: Samples) -> dict[str, Any]:
-    """The measure of `metrics.sync` on a piece: told, not judged by; short pieces say little."""
+    """The measure of `metrics.sync` for a piece. It is reported but not used as a filter: short pieces say little."""
     energy = log_energy(to_float(sound), SOUND_RATE_HZ, len(gaps))
     curve = lip_energy_correlation(gaps, energy)
     return {

@@ -1,7 +1,7 @@
-"""Training StableSyncNet, and the loss that a trained one gives: do these lips belong to this piece of speech?
+"""Trains StableSyncNet, which decides whether lips belong to a piece of speech; a trained one also gives a loss.
 
-A window of faces with its own sound is a pair that belongs together; with the sound of a window from elsewhere in the
-same clip it does not, so that only the lips can tell (arXiv 2412.09262, section 3.3).
+A window of faces and its own sound belong together. A window and the sound of another window of the same clip do not,
+and only the lips show the difference (arXiv 2412.09262, section 3.3).
 """
 
 import json
@@ -29,17 +29,17 @@ from latentsync.training.losses import Faces, sync_loss
 from latentsync.training.settings import read_settings
 from latentsync.training.windows import WindowSet
 
-LEAST_COSINE = 0.5  # from which on a pair counts as in sync, as in the original's accuracy test
+LEAST_COSINE = 0.5  # a pair with at least this cosine counts as in sync, as in the original's accuracy test
 
 
 @dataclass(frozen=True)
 class SyncNetSettings:
-    """What is particular to training a SyncNet.
+    """The settings of training a SyncNet.
 
     Attributes:
         num_frames: of a window; the network's visual encoder takes 3 channels of each.
-        gap_frames: how far the beginning of a window that does not belong to the sound lies from it, at least. Windows
-            that overlap teach the network to tell an offset of a few frames.
+        gap_frames: least distance between the beginnings of the two windows of a sample. If they overlap, the network
+            learns to recognise an offset of a few frames.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `windows.WindowSet`.
     """
@@ -55,8 +55,8 @@ class SyncNetTask:
     """A StableSyncNet in training; see `task.Task`.
 
     Args:
-        network: its weights are trained from where they are.
-        config: of the network, which goes with its weights.
+        network: training starts from its present weights.
+        config: of the network; it is exported with the weights.
     """
 
     def __init__(self, network: StableSyncNet, config: dict, settings: SyncNetSettings) -> None:
@@ -67,7 +67,7 @@ class SyncNetTask:
         return {"syncnet": self.network}
 
     def cosines(self, crops: Crops, mel: Tensor) -> Float[Tensor, " b"]:
-        """How near windows of faces are to pieces of speech, 0..1."""
+        """The cosines between windows of faces and pieces of speech, 0..1."""
         vision, speech = self._embedded(crops, mel)
         return (vision * speech).sum(1)
 
@@ -77,9 +77,9 @@ class SyncNetTask:
         return self.network(on_channels(lower), mel[:, None].to(device))
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy over as many pairs that belong together as pairs that do not; draws nothing.
+        """Cross-entropy over equal numbers of pairs that belong together and pairs that do not; draws nothing.
 
-        Both windows of a sample are embedded with their sounds, and each window meets either sound.
+        Both windows of a sample are embedded with their sounds, and each window is compared with both sounds.
         """
         mel = torch.cat([batch["mel"], batch["reference_mel"]])
         vision, speech = self._embedded(torch.cat([batch["frames"], batch["reference"]]), mel)
@@ -91,7 +91,7 @@ class SyncNetTask:
         return total, {"accuracy": right.float().mean()}
 
     def validate(self, batches: Iterable[dict[str, Tensor]], generator: torch.Generator) -> dict[str, float]:
-        """Share of pairs that are told rightly, and how often the true pair of a window's sound is the nearer one."""
+        """Share of pairs that are classified correctly, and how often a sound is closer to its own window."""
         near, far = [], []
         with torch.no_grad():
             for batch in batches:
@@ -102,7 +102,7 @@ class SyncNetTask:
         return {"accuracy": float(right.float().mean()), "true_is_nearer": float((near > far).float().mean())}
 
     def pictures(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
-        """What the network sees of the first window."""
+        """The first window as the network sees it."""
         lower = lower_halves(self.network, crops_to_pixels(batch["frames"][:1]))[0]
         return {"window": rearrange(pixels_to_crops(lower), "f c h w -> h (f w) c").numpy()}
 
@@ -115,7 +115,7 @@ class SyncNetTask:
 
 
 class SyncJudge:
-    """A trained SyncNet that stays as it is and tells how ill windows of generated faces go with their sound.
+    """A trained, frozen SyncNet that measures how badly windows of generated faces match their sound.
 
     Args:
         num_frames: of the windows.
@@ -132,7 +132,7 @@ class SyncJudge:
         self.network.to(device)
 
     def loss(self, faces: Faces, mel: Float[Tensor, "b 80 m"]) -> Tensor:
-        """Cross-entropy of the cosines with 1: the original's, on the lower halves of the faces."""
+        """Cross-entropy of the cosines with 1, on the lower halves of the faces, as in the original."""
         vision, speech = self.network(on_channels(lower_halves(self.network, faces)), mel[:, None])
         return sync_loss(vision, speech, torch.ones(len(faces), device=vision.device))
 
@@ -141,27 +141,27 @@ def check_num_frames(network: StableSyncNet, num_frames: int) -> None:
     """Refuses windows of another length than the network's.
 
     Raises:
-        OptionError: names both lengths.
+        OptionError: the lengths differ; the message names both.
     """
     channels = network.visual_encoder.conv_in.in_channels
     if channels != 3 * num_frames:
         raise OptionError(
-            f"task.num_frames is {num_frames}; the network takes {channels} channels, so {channels // 3} "
-            f"frames, of a window"
+            f"task.num_frames is {num_frames}; the network takes {channels} channels, so windows must have "
+            f"{channels // 3} frames"
         )
 
 
 def load_judge(model_dir: str | Path, num_frames: int) -> SyncJudge:
-    """The trained SyncNet of a model folder as a judge of windows of num_frames.
+    """The trained SyncNet of a model folder, as a judge of windows of num_frames.
 
     Raises:
-        OptionError: the model has no trained one, or it takes windows of another length.
+        OptionError: the model has no trained SyncNet, or it takes windows of another length.
         WeightsError: its weights do not fit.
     """
     try:
         return SyncJudge(load_trained_syncnet(model_dir), num_frames)
     except UntrainedError as error:
-        raise OptionError(f"{error}, or do without its loss: task.sync_weight=0") from error
+        raise OptionError(f"{error}, or train without its loss: task.sync_weight=0") from error
 
 
 def make(

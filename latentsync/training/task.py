@@ -1,4 +1,4 @@
-"""What is trained: the protocol between a task and the training loop."""
+"""The protocol between a task and the training loop."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +12,10 @@ LOSS = "loss"  # name of the whole loss in the log; no part may have it
 
 
 class Task(Protocol):
-    """What is trained, and how. It keeps nothing that changes from step to step outside its networks.
+    """Defines what is trained, and how. Only its networks may change from step to step.
 
-    A task with frozen networks has a method `to(device)` too, which is called once. One with something that moves has a
-    method `videos(batch, generator)` like `pictures`: named uint8 videos `f h w 3` of 25 frames a second.
+    Two methods are optional. `to(device)` is called once, to move frozen networks. `videos(batch, generator)` is like
+    `pictures`: named uint8 videos `f h w 3` of 25 frames a second.
     """
 
     def networks(self) -> dict[str, nn.Module]:
@@ -25,14 +25,14 @@ class Task(Protocol):
         """The mean loss of a batch that is on the device, and its named parts for the log.
 
         Args:
-            generator: on the CPU; all random numbers come from it (draw there, then move).
+            generator: on the CPU. All random numbers come from it: draw on the CPU, then move them.
         """
 
     def validate(self, batches: Iterable, generator: torch.Generator) -> dict[str, float]:
-        """Named figures of the validation set; without gradients, on averaged weights where there are such."""
+        """Named figures of the validation set. Called without gradients, with averaged weights if there are any."""
 
     def pictures(self, batch: Any, generator: torch.Generator) -> dict[str, np.ndarray]:
         """Named uint8 pictures `h w 3` of the first validation batch."""
 
     def export(self, folder: Path) -> None:
-        """Writes finished weights into an empty folder."""
+        """Writes the trained weights into an empty folder."""

@@ -1,8 +1,8 @@
-"""Training the UNet: the mouth's latents from noise, the masked and the reference face, and the sound.
+"""Trains the UNet, which predicts the mouth's latents from noise, the masked face, the reference face and the sound.
 
-Stage 1 learns to denoise; stage 2 decodes its guess of the clean latents and holds the picture to the true one, to its
-motion, and to the sound (arXiv 2412.09262, section 3.2). Frozen: the VAE, Whisper (its states come with the data), and
-the SyncNet that judges in stage 2.
+Stage 1 learns to denoise. Stage 2 also decodes the estimated clean latents and compares the picture with the true one,
+with its motion, and with the sound (arXiv 2412.09262, section 3.2). These networks are frozen: the VAE, Whisper (its
+states come with the data), and the SyncNet that judges in stage 2.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,34 +47,34 @@ from latentsync.training.syncnet import SyncJudge, load_judge
 from latentsync.training.windows import WindowSet, reference_starts
 from latentsync.unet.model import UNet3DConditionModel
 
-STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as the original
+STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as in the original
 VIDEO_FRAMES = 50  # of a sample video, in whole windows; 2 s
 
 
 @dataclass(frozen=True)
 class UNetSettings:
-    """What is particular to training a UNet.
+    """The settings of training a UNet.
 
     Attributes:
         stage: 1 learns to denoise; 2 adds the losses in pixels and trains attentions and motion modules only.
         num_frames: of a window.
         mask: which of the original's mouth masks.
-        audio_dropout: share of the windows whose sound is left out, for guidance.
+        audio_dropout: share of the windows without sound, for guidance.
         noise_alpha: how much of the noise the frames share, see `losses.mixed_noise`; 1 is the original's.
-        timestep_bias: see `losses.drawn_timesteps`: above 1 more of them are noisy ones, where the colour and place of
-            what fills the hole are decided; 1 is the original's, uniform.
+        timestep_bias: see `losses.drawn_timesteps`. Above 1 there are more noisy timesteps, which decide the colour and
+            place of the mouth; 1 is uniform, as in the original.
         hole_weight: how much more the latents in the mask's hole count; 1 is the original's.
-        lpips_weight, temporal_weight, sync_weight: of stage 2's losses; the original's LPIPS has 0.1, its SyncNet's
-            0.05. The temporal one stands for its TREPA, see `losses.temporal_difference`.
+        lpips_weight, temporal_weight, sync_weight: of stage 2's losses. In the original LPIPS has 0.1 and SyncNet 0.05.
+            The temporal loss replaces its TREPA, see `losses.temporal_difference`.
         lpips_net: "alex", or "vgg" as in the original.
-        pixel_windows: how many windows of a batch are decoded for stage 2's losses in pixels, which cost more than the
-            rest of a step; 0 is all of them, as in the original.
-        pixel_timesteps_below: those losses see only windows whose timestep lies below, since the clean latents that a
-            very noisy window stands for are a blur; 1000 is all of them, as in the original.
+        pixel_windows: how many windows of a batch are decoded for stage 2's losses in pixels, which take longer than
+            the rest of a step; 0 is all of them, as in the original.
+        pixel_timesteps_below: those losses use only windows with a timestep below this one, since the estimated clean
+            latents of a very noisy window are blurred; 1000 is all of them, as in the original.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `windows.WindowSet`.
-        latent_copies: faces are encoded once, in so many augmented copies of each clip, and kept beside the clips; 0
-            encodes them at each step, augmented anew.
+        latent_copies: number of augmented copies of each clip. Their faces are encoded once and stored beside the
+            clips. 0 encodes faces at each step, with a new augmentation.
         validation_steps: DDIM steps of the windows that validation generates.
     """
 
@@ -122,11 +122,11 @@ class UNetTask:
     """A UNet in training; see `task.Task`.
 
     Args:
-        unet: its weights are trained from where they are; in stage 2 those of attentions and motion modules.
+        unet: training starts from its present weights; in stage 2 only attentions and motion modules are trained.
         vae: frozen.
-        scheduler: of the noise, and of what is predicted.
+        scheduler: defines the noise and the target of the prediction.
         judge: of sync in stage 2; without one that loss is left out.
-        excerpt: windows of one clip, one after the other, as a batch; sample videos show it.
+        excerpt: consecutive windows of one clip as a batch, for sample videos.
     """
 
     def __init__(
@@ -178,14 +178,14 @@ class UNetTask:
         return total, parts
 
     def windows_in_pixels(self, timesteps: Tensor) -> Tensor:
-        """Numbers of the windows of a batch that the losses in pixels see: the first ones that are not too noisy."""
+        """Which windows of a batch the losses in pixels use: the first ones that are not too noisy."""
         settings = self.settings
         return torch.nonzero(timesteps < settings.pixel_timesteps_below)[:, 0][: settings.pixel_windows or None]
 
     def pixel_losses(self, clean: Latents, faces: Pixels, mel: Tensor | None, has_sound: Tensor) -> dict[str, Tensor]:
-        """LPIPS, motion and sync of the lower half of the decoded faces, as the original compares it.
+        """LPIPS, motion and sync on the lower half of the decoded faces, as in the original.
 
-        The loss of sync is that of the windows that were generated with their sound. What no window is there for is 0.
+        The loss of sync uses the windows that were generated with their sound. A loss without any window is 0.
         """
         nothing = clean.new_zeros(())
         losses = {"lpips": nothing, "temporal": nothing} | ({} if self.judge is None else {"sync": nothing})
@@ -202,9 +202,9 @@ class UNetTask:
         return losses
 
     def decoded(self, clean: Latents) -> Pixels:
-        """Faces (b, f, 3, r, r) of scaled latents, with their gradients.
+        """Faces (b, f, 3, r, r) from scaled latents, with gradients.
 
-        Where the UNet computes its activations twice, so does the decoder, a few frames at a time.
+        If the UNet uses gradient checkpointing, the decoder does so too, a few frames at a time.
         """
         latents = unscaled(self.vae, rearrange(clean, "b c f h w -> (b f) c h w"))
         if self.unet.is_gradient_checkpointing:
@@ -227,7 +227,7 @@ class UNetTask:
     def latents(self, batch: dict[str, Tensor], part: str, generator: torch.Generator) -> Latents:
         """Scaled samples of the posterior of a batch's "frames", "masked" frames or "reference".
 
-        Posteriors that come with the batch (`features.LatentFiles`) are sampled; else the faces are encoded.
+        If the batch has posteriors (`features.LatentFiles`), they are sampled. Else the faces are encoded.
         """
         stored = batch.get("latents" if part == "frames" else f"{part}_latents")
         if stored is None:
@@ -236,7 +236,7 @@ class UNetTask:
         return mean + deviation * torch.randn(mean.shape, generator=generator).to(mean)
 
     def seen(self, batch: dict[str, Tensor], part: str) -> Pixels:
-        """The faces that are encoded for a part of the network's input, (b, f, 3, r, r) on the device."""
+        """The faces for a part of the network's input, before encoding, (b, f, 3, r, r) on the device."""
         faces = crops_to_pixels(batch["reference" if part == "reference" else "frames"]).to(self.unet.device)
         if part != "masked":
             return faces
@@ -246,7 +246,7 @@ class UNetTask:
         """Mask, masked and reference latents and sound of a batch, on the device."""
         masked, reference = (self.latents(batch, part, generator) for part in ("masked", "reference"))
         side = masked.shape[-1] * LATENT_PX
-        mask = mouth_mask(self.settings.mask, side)  # upright on mirrored faces, too, as at inference
+        mask = mouth_mask(self.settings.mask, side)  # not mirrored with the faces, as at inference
         latent_mask = mask_to_latents(mask).to(masked)
         return Condition(
             mask=repeat(latent_mask, "c h w -> b c f h w", b=masked.shape[0], f=masked.shape[2]),
@@ -260,7 +260,7 @@ class UNetTask:
         return self.unet(sample, timesteps, audio).sample
 
     def validate(self, batches: Iterable[dict[str, Tensor]], generator: torch.Generator) -> dict[str, float]:
-        """PSNR in dB (8 bits) in the mask's hole of windows generated from a reference elsewhere, against the VAE's."""
+        """PSNR in dB (8 bits) in the mask's hole: of windows generated from a reference elsewhere, and of the VAE."""
         psnr, ceiling = [], []
         for batch in batches:
             generated, round_trip, faces = self.generate(batch, generator)
@@ -272,7 +272,10 @@ class UNetTask:
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Pixels, Pixels, Pixels]:
-        """Windows generated without guidance, the VAE's round trip of the true ones, and these: (b, f, 3, r, r)."""
+        """Generated windows (without guidance), the VAE's round trip of the true ones, and the true ones.
+
+        Each is (b, f, 3, r, r) in -1..1.
+        """
         condition, device = self.condition(batch, generator), self.unet.device
         faces = crops_to_pixels(batch["frames"]).to(device)
         true = self.encode(faces, generator)
@@ -292,21 +295,21 @@ class UNetTask:
         return {"true_and_generated": rearrange(rows, "r f c h w -> (r h) (f w) c").numpy()}
 
     def videos(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
-        """True frames above generated ones, of the excerpt, or of a batch's windows where there is none."""
+        """True frames above generated ones, of the excerpt or, without one, of a batch's windows."""
         windows, state, parts = batch if self.excerpt is None else self.excerpt, generator.get_state(), []
         for i in range(len(windows["frames"])):
             window = {name: value[i : i + 1] for name, value in windows.items()}
-            generated, _, faces = self.generate(window, torch.Generator().set_state(state))  # one noise, as in use
+            generated, _, faces = self.generate(window, torch.Generator().set_state(state))  # the same noise for all
             parts.append(pixels_to_crops(torch.cat([faces, generated]).cpu()))
         return {"true_and_generated": rearrange(torch.cat(parts, dim=1), "r f c h w -> f (r h) w c").numpy()}
 
     def export(self, folder: Path) -> None:
-        """Writes `unet/` as a model folder has it."""
+        """Writes `unet/` in the layout of a model folder."""
         save_network(self.unet, folder / "unet")
 
 
 def read_excerpt(clips: Sequence[AlignedClip], num_frames: int, whisper: WhisperStates) -> dict[str, Tensor]:
-    """Up to 2 s out of the middle of the first clip that has them, or of the longest: a batch of windows in a row.
+    """A batch of consecutive windows: up to 2 s from the middle of the first clip that is long enough, or the longest.
 
     Args:
         clips: each at least as long as a window.
@@ -333,10 +336,10 @@ def make(
     Args:
         settings: fields of `UNetSettings`.
         data_dir: aligned clips, as `latentsync prepare` writes them.
-        model_dir: whose VAE, Whisper, schedule and UNet, with its weights where it has some, training starts from.
+        model_dir: the model whose VAE, Whisper, schedule and UNet are used. Training starts from its weights, if any.
 
     Raises:
-        OptionError, WeightsError, MediaError: a setting, the model or the data is not fit.
+        OptionError, WeightsError, MediaError: a setting, the model or the data cannot be used.
     """
     options, parts = read_settings(UNetSettings, settings), load_folder(model_dir)
     judge = load_judge(model_dir, options.num_frames) if options.stage == 2 and options.sync_weight else None

@@ -1,12 +1,12 @@
-"""Training the autoencoder: aligned faces to latents and back. Knows no UNet, no sound.
+"""Trains the autoencoder: aligned faces to latents and back. Knows no UNet and no sound.
 
 The loss of a batch of faces x with posterior N(m, s^2), decoded sample y:
 
     mean |x - y|  +  mse_weight * mean (x - y)^2  +  lpips_weight * LPIPS(x, y)  +  kl_weight * KL(N(m, s^2) || N(0, 1))
 
-as latent diffusion's autoencoder is trained (Rombach et al. 2022, appendix G), without its discriminator and, on
-request, with squared errors, of colours too. The factor that scales latents to unit variance is kept with the weights,
-as a running mean of their deviation.
+as in latent diffusion's autoencoder (Rombach et al. 2022, appendix G), but without a discriminator. Squared errors,
+also of colours, are optional. The factor that scales latents to unit variance is stored with the weights, as a running
+mean of their deviation.
 """
 
 import math
@@ -35,25 +35,26 @@ from latentsync.training.windows import WindowSet
 
 DEVIATION_MOMENTUM = 0.99  # of the running mean, over steps
 PICTURE_FACES = 8
-UNIT_CLIPS, UNIT_FACES = 256, 2  # that `bring_to_unit` measures on
+UNIT_CLIPS, UNIT_FACES = 256, 2  # clips, and faces of each, that `bring_to_unit` measures
 
 
 @dataclass(frozen=True)
 class VaeSettings:
-    """What is particular to training an autoencoder.
+    """The settings of training an autoencoder.
 
     Attributes:
         kl_weight: of the divergence per latent number; small, so that latents carry detail.
-        mse_weight: of squared errors. Absolute ones let a small network render rare colours as common ones.
+        mse_weight: of squared errors. With absolute errors alone, a small network may replace rare colours by common
+            ones.
         lpips_weight: of LPIPS (AlexNet).
-        colour_weight: of squared errors of the faces' mean colours, block by block, as a linear map of the latents that
-            is learnt beside them tells them. A thin encoder may settle on latents of lightness alone, from which no
-            gradient leads to colours; this one does.
-        train_encoder: False trains the decoder alone: latents stay what they are, and so does the use of a UNet that
-            was trained on them.
+        colour_weight: of squared errors of the faces' mean colours in each block. A linear map of the latents, learnt
+            at the same time, predicts these colours. Without this loss a small encoder may encode lightness alone, and
+            then no gradient leads to colours.
+        train_encoder: False trains the decoder alone. Then the latents do not change, so a UNet that was trained on
+            them still fits.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `windows.WindowSet`.
-        colour_turns: share of the pictures whose colours are turned, see `turned_colours`.
+        colour_turns: share of the pictures whose hues are rotated, see `turned_colours`.
     """
 
     kl_weight: float = 1e-6
@@ -75,7 +76,7 @@ class VaeSettings:
 
 
 class LatentDeviation(nn.Module):
-    """The running standard deviation of the latents, kept like a weight; latents are divided by it for the UNet."""
+    """The running standard deviation of the latents, stored like a weight; latents are divided by it for the UNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class VaeTask:
     """An autoencoder in training; see `task.Task`.
 
     Args:
-        vae: its weights are trained from where they are.
+        vae: training starts from its present weights.
     """
 
     def __init__(self, vae: AutoencoderKL, settings: VaeSettings) -> None:
@@ -142,7 +143,7 @@ class VaeTask:
         return {"psnr_db": float(torch.cat(psnr).mean()), "lpips": float(torch.cat(lpips).mean())}
 
     def pictures(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
-        """Faces above what becomes of them."""
+        """Faces above their round trip."""
         faces = _faces(batch)[:PICTURE_FACES].to(self.vae.device)
         rows = torch.stack([faces, self.round_trip(faces)])
         return {"faces_and_round_trip": rearrange(pixels_to_crops(rows.cpu()), "r n c h w -> (r h) (n w) c").numpy()}
@@ -153,31 +154,31 @@ class VaeTask:
         return self.vae.decode(self.vae.encode(faces).latent_dist.mode()).sample.float().clamp(-1, 1)
 
     def export(self, folder: Path) -> None:
-        """Writes `vae/` as a model folder has it, with the scaling factor that the data ask for."""
+        """Writes `vae/` in the layout of a model folder, with the scaling factor measured on the data."""
         self.vae.register_to_config(scaling_factor=round(1 / float(self.deviation.value), 5))
         save_network(self.vae, folder / "vae")
 
 
 @torch.no_grad()
 def bring_to_unit(vae: AutoencoderKL, clips: Sequence[AlignedClip]) -> None:
-    """Gives every channel of the latents mean 0 and deviation 1 over some faces of the clips; what is decoded stays.
+    """Gives every channel of the latents mean 0 and deviation 1 over some faces of the clips; decoded faces stay.
 
-    One factor for all channels, the scaling factor, leaves weak channels to drown in a UNet's noise and strong ones to
-    outshine it. Here an affine map a channel goes into the 1x1 convolutions beside the latents, and the scaling factor
-    becomes 1. A UNet that was trained on the latents as they were no longer fits.
+    With one scaling factor for all channels, a UNet's noise hides weak channels and hardly touches strong ones. Here
+    each channel gets an affine map, which is merged into the 1x1 convolutions beside the latents, and the scaling
+    factor becomes 1. A UNet that was trained on the earlier latents no longer fits.
 
     Args:
         vae: changed in place.
-        clips: those they are measured on; a few faces each of at most 256, spread evenly.
+        clips: where to measure: a few faces of each of at most 256 clips, spread evenly.
 
     Raises:
-        OptionError: the VAE has no such convolutions, or a channel that is the same everywhere.
+        OptionError: the VAE has no such convolutions, or a channel is the same everywhere.
         MediaError: there is no clip.
     """
     if vae.quant_conv is None or vae.post_quant_conv is None:
         raise OptionError("the VAE has no quant_conv or no post_quant_conv; its latents keep their scaling factor")
     if not clips:
-        raise MediaError("there are no clips to measure latents on; give a folder that latentsync prepare wrote")
+        raise MediaError("there are no clips for measuring latents; give a folder that latentsync prepare wrote")
     chosen = clips[:: math.ceil(len(clips) / UNIT_CLIPS)]
     places = [[round((i + 0.5) * clip.num_frames / UNIT_FACES - 0.5) for i in range(UNIT_FACES)] for clip in chosen]
     means = []
@@ -197,10 +198,10 @@ def bring_to_unit(vae: AutoencoderKL, clips: Sequence[AlignedClip]) -> None:
 
 
 def turned_colours(pictures: Pixels, share: float, generator: torch.Generator) -> Pixels:
-    """Pictures, a share of them with their colours turned about the axis of greys, by any angle, and strengthened or
-    weakened by up to a factor of 2; lightness stays, what leaves -1..1 is cut off.
+    """Changes the colours of a share of the pictures; lightness stays, and numbers are clamped to -1..1.
 
-    Skin, hair and walls have few colours among them; an autoencoder that has seen all hues renders each face's own.
+    Their hues are rotated about the axis of greys by any angle, and their saturation changes by up to a factor of 2.
+    Skin, hair and walls have few different colours. An autoencoder that has seen all hues reproduces those of any face.
     """
     if not share:
         return pictures
@@ -227,10 +228,10 @@ def make(
     Args:
         settings: fields of `VaeSettings`.
         data_dir: aligned clips, as `latentsync prepare` writes them.
-        model_dir: whose VAE's architecture, and weights where it has some, training starts from.
+        model_dir: the model with the VAE's architecture. Training starts from its weights, if any.
 
     Raises:
-        OptionError, WeightsError, MediaError: a setting, the model or the data is not fit.
+        OptionError, WeightsError, MediaError: a setting, the model or the data cannot be used.
     """
     options = read_settings(VaeSettings, settings)
     with torch.random.fork_rng(devices=[]):  # fresh weights are the same for the same seed

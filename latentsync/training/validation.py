@@ -1,4 +1,4 @@
-"""What a task says and shows of the validation set: figures for the log, pictures and videos."""
+"""A task's output for the validation set: figures for the log, pictures and videos."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -21,12 +21,13 @@ OnPictures = Callable[[int, dict[str, np.ndarray]], None]
 
 
 class Validation:
-    """A task's validation set, looked at by the first process alone.
+    """A task's validation set; only the first process validates.
 
-    Random numbers are the same at every validation, so that its figures compare.
+    Random numbers are the same at every validation, so that the figures are comparable.
 
     Args:
-        shows: takes a step and named pictures or videos, by the task's method that makes them; None: not shown.
+        shows: by the name of the task's method ("pictures" or "videos"), a function that is called with a step and the
+            method's output; None does not call the method.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Validation:
         self.shows = {name: show for name, show in shows.items() if show is not None and hasattr(task, name)}
 
     def figures(self, step: int, learner: Learner) -> dict[str, float]:
-        """The task's figures under their names in the log; shows pictures and videos on the way. Empty in others."""
+        """The task's figures under their names in the log; also shows pictures and videos. Empty in other processes."""
         figures: dict[str, float] = {}
         if self.accelerator.is_main_process:
             seed = self.options.seed
@@ -65,7 +66,7 @@ class Validation:
 
 
 def last_figures(journal: Journal) -> dict[str, float]:
-    """The figures of the last validation in a log, by the task's own names; empty where there was none."""
+    """The figures of the last validation in a log, by the task's own names; empty if there was none."""
     for row in reversed(journal.rows()):
         figures = {key.removeprefix(PREFIX): value for key, value in row.items() if key.startswith(PREFIX)}
         if figures:

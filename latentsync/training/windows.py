@@ -1,7 +1,7 @@
 """Aligned clips -> windows of frames, references and sound to train on. Knows nothing of Hydra or networks.
 
-A sample depends on the seed, the epoch and its index alone: not on the number of workers, the order of access, or
-whether frames come from memory or from the file.
+A sample depends only on the seed, the epoch and its index. It does not depend on the number of workers, on the order of
+access, or on whether frames come from memory or from the file.
 """
 
 import bisect
@@ -31,9 +31,9 @@ WANTED = ("frames", "reference", "mel", "reference_mel")
 
 
 def reference_starts(start: int, num_frames: int, length: int, gap: int) -> list[int]:
-    """Where a reference window may begin, so that all its frames are at least `gap` frames from all of the window's.
+    """Where a reference window may begin, so that each of its frames is at least `gap` frames from the window.
 
-    Where the clip is too short for that, the one place that is farthest from the window (the earlier of two).
+    If the clip is too short for that, the only place is the one farthest from the window (the earlier of two).
 
     Args:
         start: of the window.
@@ -49,13 +49,13 @@ def reference_starts(start: int, num_frames: int, length: int, gap: int) -> list
 class WindowSet(Dataset):
     """Training samples of aligned clips, drawn by seed, epoch and index: `windows.sample(epoch, index)`.
 
-    An epoch has as many samples of a clip as windows fit into it side by side, each at a random place, so long clips
-    count as much as they last. `windows[index, epoch]` is the same sample, and `windows[index]` that of epoch 0.
+    In an epoch a clip has as many samples as windows fit into it side by side, each at a random place. So clips count
+    in proportion to their length. `windows[index, epoch]` is the same sample, and `windows[index]` that of epoch 0.
 
     A sample is a dict:
         frames: uint8 (f, 3, r, r), consecutive.
         reference: uint8 (f, 3, r, r), consecutive frames from another part of the clip; see `reference_starts`.
-        audio: float32 (f, t, d), Whisper's states around each frame as at inference; absent without `whisper`.
+        audio: float32 (f, t, d), Whisper's states around each frame, as at inference; absent without `whisper`.
         latents, masked_latents, reference_latents: float32 (f, 2 c, h, w), the VAE's posterior (mean, deviation) of
             frames, masked frames and reference; absent without `latents`.
         mel: float32 (80, ceil(80 f / 25)), -4..4, the columns from int(80 * start / 25) on, for SyncNet.
@@ -63,19 +63,19 @@ class WindowSet(Dataset):
         clip: its number in `clips`. start, reference_start: first frames. flipped: whether it is mirrored.
 
     Args:
-        clips: of one size; those shorter than a window are left out (`left_out` tells them).
-        num_frames: of a window; 16 and 8 are the published models'.
-        whisper: the encoder, whose states of all clips are computed now where they are missing; not kept.
-        reference_gap_frames: how far a reference frame is from every frame of the window, at least; 25 is 1 s. 0 and
-            less let them overlap: 2 - num_frames is a reference that begins one frame away.
-        seed: of all that is drawn.
-        flip: mirrors half of the samples left to right, frames and reference alike; `flipped` tells which.
+        clips: all of one size; clips shorter than a window are left out (`left_out` names them).
+        num_frames: of a window; the published models have 16 and 8.
+        whisper: the encoder. Missing states of the clips are computed now; the encoder itself is not stored.
+        reference_gap_frames: least distance of a reference frame from every frame of the window; 25 is 1 s. With 0 and
+            less they may overlap: with 2 - num_frames the reference begins at least one frame away.
+        seed: of all random numbers.
+        flip: mirrors half of the samples left to right, both frames and reference; see `flipped`.
         colour_jitter: j changes contrast and brightness by factors of 1 - j .. 1 + j, and each channel by half of that,
-            the same for all frames and reference of a sample; 0 is off, 0.1 is slight.
-        wanted: which of WANTED a sample has; what nobody needs costs nothing.
-        memory_budget_bytes: crops are kept in memory if all of them fit in it, or else decoded for each sample.
-        latents: files of the VAE's latents, made now where they are missing; their copies are augmented as they say,
-            whatever `flip` and `colour_jitter` are here.
+            the same for all frames and the reference of a sample; 0 is off, 0.1 is slight.
+        wanted: which of WANTED a sample has; other parts are not computed.
+        memory_budget_bytes: crops stay in memory if all of them fit into it; else they are decoded for each sample.
+        latents: files of the VAE's latents; missing ones are made now. Their own augmentation applies, not `flip` and
+            `colour_jitter`.
 
     Raises:
         OptionError: a value is out of range, or the clips differ in size.
@@ -118,7 +118,7 @@ class WindowSet(Dataset):
 
     @property
     def num_bytes(self) -> int:
-        """What all crops take in memory."""
+        """The memory that all crops take."""
         return sum(clip.num_frames for clip in self.clips) * 3 * self.size_px**2
 
     @property
@@ -137,12 +137,12 @@ class WindowSet(Dataset):
         """
         if epoch < 0 or not 0 <= index < len(self):
             raise IndexError(
-                f"sample {index} of epoch {epoch} is asked for; there are 0 to {len(self) - 1}, from epoch 0"
+                f"there is no sample {index} of epoch {epoch}; samples are 0 to {len(self) - 1}, epochs begin with 0"
             )
         draw = np.random.default_rng([self.seed, epoch, index])
         number = bisect.bisect_right(self._ends, index)
         clip, f = self.clips[number], self.num_frames
-        # All is drawn in this order whatever the options, so that an augmentation changes no choice of windows.
+        # The draws always have this order, so that an augmentation does not change the choice of windows.
         start = int(draw.integers(clip.num_frames - f + 1))
         reference_start = int(draw.choice(reference_starts(start, f, clip.num_frames, self.reference_gap_frames)))
         augment = Augmentation.drawn(draw, self.flip, self.colour_jitter)
@@ -171,7 +171,7 @@ class WindowSet(Dataset):
         return self.clips[number].frames(start, stop) if self._crops is None else self._crops[number][start:stop]
 
     def _loaded(self) -> list[Crops]:
-        """All crops, views of one block that worker processes share."""
+        """All crops, as views of one block of memory that worker processes share."""
         total = sum(clip.num_frames for clip in self.clips)
         block = torch.empty(total, 3, self.size_px, self.size_px, dtype=torch.uint8)
         crops, place = [], 0
@@ -187,11 +187,11 @@ class WindowSet(Dataset):
 
 
 def _mel(clip: AlignedClip) -> Float[np.ndarray, "80 t"]:
-    """The clip's whole mel, so that windows at its edges hear what lies around them; the last ones are remembered."""
+    """The clip's whole mel, so that windows include the sound around their edges; the last clips' mels are cached."""
     return _mel_of(clip.sound, clip.facts["files"]["sound_sha256"])
 
 
-@lru_cache(maxsize=512)  # 26 kB a second of sound
+@lru_cache(maxsize=512)  # 26 kB per second of sound
 def _mel_of(sound: Path, sha256: str) -> Float[np.ndarray, "80 t"]:
     return wav2lip_mel(to_float(read_wav(sound)[0]))
 

@@ -1,6 +1,6 @@
-"""Scaled dot-product attention behind one interface: torch's own by default, xformers on demand.
+"""Scaled dot-product attention with one interface: torch's own by default, xformers on request.
 
-The only place that knows of attention backends. Everything else calls `attend`, or holds an `Attention` layer.
+Only this module knows attention backends. All other code calls `attend` or has an `Attention` layer.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from latentsync.config import ATTENTION_BACKENDS
 from latentsync.errors import OptionError
 
-SHORT_PRODUCT = 128 * 128  # queries times keys of a head up to which a CPU trains faster by the plain formula
+SHORT_PRODUCT = 128 * 128  # queries times keys of a head; up to this number a CPU trains faster with the plain formula
 
 
 @cache
 def _xformers_attention():
-    """xformers' attention function; its notices about missing extensions are not shown."""
+    """xformers' attention function; its notices about missing extensions are hidden."""
     logging.getLogger("xformers").setLevel(logging.ERROR)
     noise = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
@@ -35,14 +35,14 @@ def check_backend(name: str, device: torch.device | str) -> None:
     """Refuses a backend that is unknown or cannot run on the device.
 
     Raises:
-        OptionError: says which, and that sdpa runs everywhere.
+        OptionError: the message names the backend, and sdpa, which runs everywhere.
     """
     if name not in ATTENTION_BACKENDS:
         raise OptionError(f"attention backend {name!r} is unknown; choose one of {', '.join(ATTENTION_BACKENDS)}")
     if name == "sdpa":
         return
     if torch.device(device).type != "cuda":
-        raise OptionError(f"attention=xformers needs an NVIDIA GPU and the device is {device}; use attention=sdpa")
+        raise OptionError(f"attention=xformers needs an NVIDIA GPU, but the device is {device}; use attention=sdpa")
     try:
         _xformers_attention()
     except (ImportError, OSError) as error:
@@ -68,7 +68,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, backend: str = "sdpa") -> 
 
 
 def _is_short_training_on_cpu(query: Tensor, key: Tensor) -> bool:
-    """Whether the plain formula is the faster one: torch's fused kernel for CPUs loses time on short rows backwards."""
+    """Whether the plain formula is faster: the backward pass of torch's fused CPU kernel is slow on short rows."""
     is_trained = torch.is_grad_enabled() and query.requires_grad
     return is_trained and query.device.type == "cpu" and query.shape[-2] * key.shape[-2] <= SHORT_PRODUCT
 
@@ -81,7 +81,7 @@ class Attention(nn.Module):
     Args:
         dim: width of the tokens.
         heads: number of heads; the head width is dim / heads.
-        context_dim: width of the attended tokens; that of the tokens themselves by default.
+        context_dim: width of the attended tokens; by default `dim`.
     """
 
     def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:

@@ -1,7 +1,7 @@
-"""The blocks of the audio-conditioned 3-D UNet. All know shapes only, nothing of files, schedules or faces.
+"""The blocks of the audio-conditioned 3-D UNet. They know shapes only, but no files, schedules or faces.
 
-Hidden states are `b c f h w`. Convolutions are 2-D with the frames folded into the batch. GroupNorm in residual blocks
-takes its statistics over all frames of a window at once, in spatial transformers and motion modules frame by frame.
+Hidden states are `b c f h w`. Convolutions are 2-D, with the frames folded into the batch. In residual blocks GroupNorm
+takes its statistics over all frames of a window; in spatial transformers and motion modules it takes them per frame.
 Parameter names are those of the published checkpoints.
 """
 
@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, silu
 from latentsync.unet.attention import Attention
 
 SPATIAL_NORM_EPS = 1e-6
-MOTION_NORM_GROUPS = 32  # hard-coded in the original, whatever norm_num_groups says
+MOTION_NORM_GROUPS = 32  # fixed in the original, independent of norm_num_groups
 
 
 class FrameConv(nn.Conv2d):
@@ -29,7 +29,7 @@ class FrameConv(nn.Conv2d):
 
 
 class Downsample3D(nn.Module):
-    """Halves height and width."""
+    """Halves the height and the width."""
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Downsample3D(nn.Module):
 
 
 class Upsample3D(nn.Module):
-    """Doubles height and width, or brings them to the size of the skip connection that comes next."""
+    """Doubles the height and the width, or resizes to the size of the next skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class PositionalEncoding(nn.Module):
 
 
 class TemporalAttention(Attention):
-    """Attention of each position to itself over the frames; the values carry the frame's position too."""
+    """Attention over the frames at each position; the values contain the frame's position too."""
 
     def __init__(self, dim: int, heads: int, max_len: int) -> None:
         super().__init__(dim, heads)
@@ -142,7 +142,7 @@ class TemporalAttention(Attention):
 
 
 class TemporalTransformerBlock(nn.Module):
-    """Temporal self-attentions one after the other, then feed-forward; tokens are (b*h*w, f, c)."""
+    """Several temporal self-attentions in sequence, then feed-forward; tokens are (b*h*w, f, c)."""
 
     def __init__(self, dim: int, heads: int, attentions: int, max_len: int) -> None:
         super().__init__()
@@ -200,12 +200,12 @@ class MotionModule(nn.Module):
 
 
 class _Level(nn.Module):
-    """What runs resnets, attentions and motion modules, with or without their activations kept for the way back."""
+    """Runs resnets, attentions and motion modules, with or without gradient checkpointing."""
 
     gradient_checkpointing = False  # diffusers' `enable_gradient_checkpointing` sets it, and the function
 
     def _run(self, part: nn.Module, *inputs: Tensor | None) -> Tensor:
-        """The part's output; with gradient checkpointing it is computed again on the way back, as in the original."""
+        """The part's output; with gradient checkpointing the backward pass computes it again, as in the original."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return self._gradient_checkpointing_func(part, *inputs)
         return part(*inputs)
@@ -218,7 +218,7 @@ class _Level(nn.Module):
 
 
 class _LayeredBlock(_Level):
-    """Layers of resnet, attention (optional) and motion module (optional), shared by the way down and the way up."""
+    """Layers of a resnet, an optional attention and an optional motion module; base of `DownBlock` and `UpBlock`."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class _LayeredBlock(_Level):
 
 
 class DownBlock(_LayeredBlock):
-    """One level of the way down; every layer's output, and that of the downsampler, is a skip connection."""
+    """One level of the way down. The outputs of every layer and of the downsampler are skip connections."""
 
     def __init__(self, in_channels, out_channels, layers, padding, downsample: bool, **kwargs) -> None:
         super().__init__([(in_channels if i == 0 else out_channels, out_channels) for i in range(layers)], **kwargs)
@@ -264,7 +264,7 @@ class DownBlock(_LayeredBlock):
 
 
 class UpBlock(_LayeredBlock):
-    """One level of the way up; each layer takes one skip connection from the end of the list."""
+    """One level of the way up. Each layer takes one skip connection from the end of the list."""
 
     def __init__(self, in_channels, out_channels, skip_channels: list[int], upsample: bool, **kwargs) -> None:
         channels = [
@@ -290,7 +290,7 @@ class UpBlock(_LayeredBlock):
 
 
 class MidBlock(_Level):
-    """The lowest level: resnet, attention, motion module (where configured), resnet."""
+    """The lowest level: resnet, attention, motion module (if configured), resnet."""
 
     def __init__(self, channels, temb_channels, groups, eps, heads, audio_dim, motion_kwargs) -> None:
         super().__init__()

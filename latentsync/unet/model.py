@@ -31,7 +31,7 @@ MOTION_MODULE_KWARGS = {
     "zero_initialize": True,
 }
 
-# Keys of published configurations that have one value in all of them; another value would be another network.
+# Keys with the same value in all published configurations; another value would be another network.
 FIXED = {
     "act_fn": "silu",
     "add_audio_layer": True,
@@ -58,12 +58,12 @@ FIXED = {
 
 @dataclass
 class UNet3DOutput(BaseOutput):
-    """What the network gives.
+    """The network's output.
 
     Attributes:
         sample: the prediction of the noise, or of v: (b, out_channels, f, h, w).
-        deep_features: what enters the last layer on the way up beside the first skip connection, (b, c, f, h, w):
-            it changes little from step to step (DeepCache, arXiv 2312.00858).
+        deep_features: the input of the last layer on the way up, besides the first skip connection, (b, c, f, h, w).
+            They change little from step to step (DeepCache, arXiv 2312.00858).
     """
 
     sample: Tensor
@@ -89,7 +89,7 @@ def _are_motion_kwargs(values: object) -> bool:
     )  # fmt: skip
 
 
-# What the other keys take: a check and its description
+# The allowed values of the other keys: a check and its description
 WHOLE = (_is_count, "a whole number of at least 1")
 WHOLES = (_are_whole, "a list of whole numbers of at least 1")
 NAMES = (lambda value: isinstance(value, list | tuple) and all(isinstance(n, str) for n in value), "a list of names")
@@ -119,8 +119,8 @@ def published_config(config: dict) -> dict:
     """The constructor's arguments from the `model` part of a published configuration.
 
     Raises:
-        OptionError: a key is unknown, or has a value that no network can be built of, or another network than the
-            published ones.
+        OptionError: a key is unknown, or its value is not supported: no network can be built from it, or only one that
+            differs from the published ones.
     """
     known_keys = {}
     for key, value in config.items():
@@ -143,7 +143,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
     """Denoises the latents of a window of frames, conditioned on one audio window per frame.
 
     Args:
-        sample_size: of the published configuration; not used, the network takes any size.
+        sample_size: a key of the published configuration; it is not used, since the network takes any size.
         in_channels: 13 = noisy latents 4, mask 1, masked-image latents 4, reference latents 4.
         attention_head_dim: number of heads, as in Stable Diffusion 1.5 (the name is historical).
         cross_attention_dim: width of the audio states: 384 Whisper tiny, 768 small.
@@ -267,7 +267,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
             sample: (b, in_channels, f, h, w).
             timestep: one for all, or (b,).
             encoder_hidden_states: audio windows, (b*f, t, d) or (b, f, t, d); None leaves cross-attention out.
-            deep_features: of an earlier step; given, all but the first and the last layer are left out.
+            deep_features: those of an earlier step. With them only the first and the last layer are computed.
 
         Raises:
             OptionError: channels, frames or audio width do not fit the network.
@@ -285,7 +285,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         return UNet3DOutput(sample=sample, deep_features=deep_features)
 
     def _deep_features(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
-        """All the way down and up, but for the last layer."""
+        """The way down and up, except for the last layer."""
         skips = [hidden_states]
         for block in self.down_blocks:
             hidden_states, block_skips = block(hidden_states, temb, audio)
@@ -313,6 +313,6 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
             )
         if audio is not None and audio.shape[-1] != self.config.cross_attention_dim:
             raise OptionError(
-                f"audio states are {audio.shape[-1]} wide and the network takes {self.config.cross_attention_dim} "
+                f"audio states are {audio.shape[-1]} wide, but the network takes {self.config.cross_attention_dim} "
                 f"(384 is Whisper tiny, 768 small); load the Whisper that fits"
             )

@@ -250,7 +250,7 @@ class _Transfer:
         if expected == sha256 or (expected is None and self.total is not None):
             return sha256
         self.part.unlink()
-        fault = f"its SHA-256 is {sha256} instead of {expected}" if expected else "nothing tells its size or hash"
+        fault = f"its SHA-256 is {sha256} instead of {expected}" if expected else "its size and hash are unknown"
         raise WeightsError(
             f"{self.weight.name} arrived damaged from {self.shown_url} ({fault}) and is deleted; "
             f"{self._command()} begins anew"
