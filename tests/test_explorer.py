@@ -79,7 +79,7 @@ def test_a_cell_is_rendered_for_plain_calls_and_interact(runs, table):
 
 def test_mouths_are_shown_where_they_are_asked_for_and_a_lost_clip_is_done_without(runs, table, tmp_path):
     (record,) = find_records(table, runs_dir=runs, guidance_scale=1.0)
-    assert compare_view([record], mouth=True).data.count("canvas width=") == 2
+    assert compare_view([record], mouth=True).data.count("&lt;canvas width") == 2
     lost = shutil.copytree(record.folder, tmp_path / record.id)
     text = (lost / "record.json").read_text().replace("g-clara.mp4", "g-lost.mp4")
     (lost / "record.json").write_text(text)

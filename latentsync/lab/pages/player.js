@@ -3,10 +3,15 @@
 "use strict";
 
 const Player = (() => {
-  const IN_STEP_S = 0.004; // a smaller difference is the clocks' own noise
-  const FAR_S = 0.5; // a larger one is set right by a jump, not by the rate
+  // Videos that begin together and run at the same rate stay together. One that strays is brought back by its rate, and
+  // runs at the plain rate again once it is back: each change of the rate can cost a video with sound 20 ms.
+  const STRAYS_S = 0.012;
+  const BACK_S = 0.003;
+  const FAR_S = 0.5; // it jumps instead
   const GAIN = 5; // change of the rate per second of difference
   const [SLOWEST, FASTEST] = [0.5, 2];
+  const PATIENCE_MS = 3000; // how long the start waits for videos that have not come to their place
+  const INAUDIBLE = 1e-6; // -120 dB
   const SHOWN_AT_FIRST = 8;
   const CHOICE_FROM = 4; // so many videos, and each can be hidden
 
@@ -28,8 +33,8 @@ const Player = (() => {
       </select></label>
       <label><input type="checkbox" class="repeat"> Repeat</label>
     </div>
-    <p class="keys">Space plays and pauses, the arrow keys go by a frame, with Shift by a second, Home and End to the ends.</p>
     <input type="range" class="seek" min="0" max="0" step="1" value="0" aria-label="Position">`;
+  const KEYS = "Space plays and pauses; the arrow keys go by a frame, with Shift by a second; Home and End go to the ends.";
 
   const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
   const element = (name, className, text) => Object.assign(document.createElement(name), { className, textContent: text });
@@ -39,6 +44,13 @@ const Player = (() => {
     const [head, body] = address.split(",");
     const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
     return URL.createObjectURL(new Blob([bytes], { type: head.slice(5).split(";")[0] }));
+  }
+
+  // A muted video runs by a clock of its own, which a busy machine makes late; one that plays too softly to be heard runs
+  // by the clock of the sound output, as the heard one does. Where a page may not set the volume, it is muted.
+  function setHeard(video, isHeard) {
+    video.volume = isHeard ? 1 : INAUDIBLE;
+    video.muted = !isHeard && video.volume > INAUDIBLE;
   }
 
   // The affine of a mouth at a frame, between those of the frames that were looked at.
@@ -65,6 +77,8 @@ const Player = (() => {
       this.heard = this.facts.heard; // the index of a video; null is silence
       this.frame = 0;
       this.isPlaying = false;
+      this.round = 0; // of playing: what belongs to an earlier one does nothing
+      this.straying = new Set();
       this.waiting = new Map(); // video -> time to go to once its present seek has ended
       this.addControls();
       this.videos.forEach((video, i) => this.addVideo(video, i));
@@ -83,6 +97,7 @@ const Player = (() => {
     get fps() { return this.facts.fps; }
     get shown() { return this.videos.filter((video, i) => !this.figures[i].hidden && !video.error); }
     get lastFrame() {
+      if (this.plot) return this.facts.frames - 1; // a file's duration is also that of its sound, which may be longer
       return Math.max(0, ...this.shown.map((video) => Math.round((video.duration || 0) * this.fps) - 1));
     }
     get speed() { return Number(this.controls.speed.value); }
@@ -119,20 +134,31 @@ const Player = (() => {
       this.place();
       this.isPlaying = true;
       this.draw();
-      requestAnimationFrame(() => this.follow());
+      this.begin(++this.round, performance.now());
+    }
+
+    // Starts all videos at once, when each has come to its place: what begins in step stays so.
+    begin(round, since) {
+      if (round !== this.round) return;
+      const isReady = this.shown.every((video) => !video.seeking && !this.waiting.has(video) && video.readyState > 2);
+      if (!isReady && performance.now() - since < PATIENCE_MS) {
+        requestAnimationFrame(() => this.begin(round, since));
+        return;
+      }
       const time = this.timeOf(this.frame);
       for (const video of this.shown.filter((one) => !(time > one.duration))) {
         video.playbackRate = this.speed;
         video.play().catch((error) => { if (error.name === "NotAllowedError") this.pause(); });
       }
+      this.follow(round);
     }
 
     pause() {
       if (!this.isPlaying) return;
-      const lead = this.lead;
       this.isPlaying = false;
+      this.round += 1;
       this.videos.forEach((video) => video.pause());
-      this.seek(lead ? this.frameAt(lead.currentTime) : this.lastFrame);
+      this.seek(this.frame);
     }
 
     toggle() { return this.isPlaying ? this.pause() : this.play(); }
@@ -150,7 +176,7 @@ const Player = (() => {
 
     hear(index) {
       this.heard = index;
-      this.videos.forEach((video, i) => { video.muted = i !== index; });
+      this.videos.forEach((video, i) => setHeard(video, i === index));
       this.figures.forEach((figure, i) => {
         const button = figure.querySelector("button.sound");
         if (!button) return;
@@ -164,7 +190,7 @@ const Player = (() => {
       this.figures[index].hidden = !isShown;
       if (isShown) this.load(this.videos[index]);
       if (this.boxes[index]) this.boxes[index].checked = isShown;
-      this.root.querySelector(".stage").style.setProperty("--count", this.figures.filter((one) => !one.hidden).length);
+      this.root.style.setProperty("--count", this.figures.filter((one) => !one.hidden).length);
       this.seek(this.frame);
       this.root.dispatchEvent(new Event("shown"));
     }
@@ -177,31 +203,40 @@ const Player = (() => {
       for (const video of this.shown) {
         const last = (video.duration || Infinity) - 0.5 / this.fps;
         const time = Math.max(0, Math.min(this.timeOf(this.frame), last));
+        this.waiting.delete(video);
         if (video.seeking) this.waiting.set(video, time);
         else if (Math.abs(video.currentTime - time) > 1e-3) video.currentTime = time;
       }
     }
 
-    follow() {
-      if (!this.isPlaying) return;
+    follow(round) {
+      if (round !== this.round) return;
       const lead = this.lead;
       if (!lead) return this.end();
       for (const video of this.shown) {
         if (video.ended || video.seeking) continue;
-        const ahead = video === lead ? 0 : video.currentTime - lead.currentTime;
-        if (Math.abs(ahead) > FAR_S) video.currentTime = lead.currentTime;
-        const factor = Math.abs(ahead) < IN_STEP_S ? 1 : clamp(1 - GAIN * ahead, SLOWEST, FASTEST);
-        if (video.playbackRate !== this.speed * factor) video.playbackRate = this.speed * factor;
+        const rate = this.speed * (video === lead ? 1 : this.factorFor(video, lead));
+        if (video.playbackRate !== rate) video.playbackRate = rate;
       }
       this.frame = this.frameAt(lead.currentTime);
       this.draw();
-      requestAnimationFrame(() => this.follow());
+      requestAnimationFrame(() => this.follow(round));
+    }
+
+    // How much faster a video must run to come into step with the one that leads.
+    factorFor(video, lead) {
+      const ahead = video.currentTime - lead.currentTime;
+      if (Math.abs(ahead) > FAR_S) video.currentTime = lead.currentTime;
+      if (Math.abs(ahead) > STRAYS_S) this.straying.add(video);
+      if (Math.abs(ahead) < BACK_S) this.straying.delete(video);
+      return this.straying.has(video) ? clamp(1 - GAIN * ahead, SLOWEST, FASTEST) : 1;
     }
 
     end() {
       this.isPlaying = false;
-      this.seek(this.lastFrame);
+      this.frame = this.lastFrame;
       if (this.controls.repeat.checked) this.play();
+      else this.draw();
     }
 
     // --- what is drawn ---
@@ -244,6 +279,7 @@ const Player = (() => {
 
     addControls() {
       this.root.querySelector(".stage").insertAdjacentHTML("afterend", CONTROLS);
+      this.root.append(element("p", "keys", KEYS));
       const names = ["play", "back", "on", "time", "speed", "repeat", "seek"];
       const found = names.map((name) => [name, this.root.querySelector(`.${name}`)]);
       this.controls = Object.assign({}, ...found.map(([name, node]) => ({ [name]: node })));
@@ -283,6 +319,7 @@ const Player = (() => {
       });
       video.addEventListener("error", () => {
         const reason = "This video is not in the page, and its file is not beside it, or is none that this browser plays.";
+        this.waiting.delete(video);
         video.hidden = true;
         video.before(element("p", "missing", reason));
         this.draw();

@@ -95,6 +95,8 @@ def markup(
 ) -> str:
     """The tracks in one row, with their mouths, and below them the sound's waveform and a lane for each curve's title.
 
+    The longest curve has a value for each frame of the longest video.
+
     Args:
         sound: mono samples of 16 kHz in -1..1 to draw; None draws none.
         heard: the track that is heard at first; None is silence.
@@ -111,19 +113,20 @@ def markup(
         ]
         for title in titles
     }
-    plot = timeline(lanes, sound)
+    plot, frames = timeline(lanes, sound), num_frames(lanes, sound)
     facts = {
         "fps": media.VIDEO_RATE_HZ,
         "heard": heard,
         "mouth_step": MOUTH_STEP,
         "mouths": [_for_canvas(track.mouth) for track in tracks],
-        "frames": num_frames(lanes, sound),
+        "frames": frames,
         "curves": [curve for curves in lanes.values() for _, curve in curves],
     }
     figures = "".join(map(_figure, tracks, colours))
+    style = f"--width:{width_px}px;--count:{len(tracks)};--frames:{frames}"
     return (
         f'<div class="player{" has-plot" if plot else ""}" role="group" aria-label="{escape(label)}" tabindex="0" '
-        f'style="--width:{width_px}px;--count:{len(tracks)}" data-facts="{escape(json.dumps(facts))}">'
+        f'style="{style}" data-facts="{escape(json.dumps(facts))}">'
         f'<div class="stage">{figures}</div>{plot}</div>'
     )
 

@@ -1,0 +1,225 @@
+"""The player in a real browser, as a notebook shows it and in a report: in step, dragged, by keys, without a script."""
+
+import numpy as np
+import pytest
+from test_report import write_sweep
+
+from latentsync import media
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.pages.player import Track, data_uri, player
+from latentsync.lab.pages.write import write_report
+from latentsync.lab.widgets.comparison import mouth_path, source_video
+
+pytestmark = pytest.mark.browser
+
+HALF_A_FRAME_S = 0.02
+NUM_FRAMES = 95
+KINDS = ("notebook", "report")
+AUDIBLE = 0.01  # volume, of 1
+
+# The greatest difference in s between the heard video and any other, at each frame of the screen for a time in s, from
+# when the heard one has played for a second.
+DIFFERENCES = """async seconds => {
+    const videos = [...document.querySelectorAll('.player video')].filter(video => video.offsetParent);
+    const heard = videos.find(video => !video.muted && video.volume > 0.5);
+    while (heard.paused) await new Promise(requestAnimationFrame);
+    const begun = heard.currentTime, seen = [];
+    while (heard.currentTime < begun + 1 + seconds) {
+        await new Promise(requestAnimationFrame);
+        if (heard.ended) throw new Error(`it ended; it began at ${begun} s`);
+        if (heard.currentTime < begun + 1) continue;
+        seen.push(Math.max(...videos.map(video => Math.abs(video.currentTime - heard.currentTime))));
+    }
+    return seen;
+}"""
+TIMES = """() => [...document.querySelectorAll('.player video')]
+    .filter(video => video.offsetParent && !video.seeking).map(video => video.currentTime)"""
+READY = """() => [...document.querySelectorAll('.player video')]
+    .every(video => !video.offsetParent || video.readyState > 2)"""
+PRESSED = "all => all.filter(button => button.getAttribute('aria-pressed') === 'true').length"
+LIGHT_NOTEBOOK = """if (window === top) {
+    addEventListener('readystatechange', () => { document.body.dataset.jpThemeLight = 'true'; }, true);
+}"""
+
+
+def notebook_page(folder) -> str:
+    """Where a page lies that shows a cell's output as exported HTML does: a source without sound, and two results."""
+    clips = [SHIPPED_DIR / f"{name}.mp4" for name in ("g-clara", "m-oskar")]
+    curve = np.linspace(0, 1, NUM_FRAMES).round(3).tolist()
+    source = data_uri(source_video(clips[0], "clara", NUM_FRAMES))
+    tracks = [Track("source", source, mouth=mouth_path(clips[0], "clara", 6), is_source=True, is_silent=True)]
+    tracks += [
+        Track(clip.stem, data_uri(clip.read_bytes()), ("note",), curves={"rising": curve}, mouth=None) for clip in clips
+    ]
+    sound = media.read_sound(clips[0], 16_000)
+    path = folder / "notebook.html"
+    path.write_text(f"<!doctype html><meta charset=utf-8><body>{player(tracks, sound, 1).data}", encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("pages")
+    write_sweep(folder / "runs", "guidance")
+    return {"notebook": notebook_page(folder), "report": write_report(folder / "runs", "guidance").as_uri()}
+
+
+@pytest.fixture(params=KINDS)
+def shown(request, page, addresses):
+    """The frame that holds a player, once its videos can be played."""
+    page.goto(addresses[request.param])
+    frame = page.frames[-1]
+    frame.locator(".player .play").first.wait_for()
+    wait_for(frame, READY)
+    return frame
+
+
+def wait_for(frame, condition: str, seconds: float = 30) -> None:
+    """Until a function is true; Playwright's own way is an eval, which the report's policy refuses."""
+    for _ in range(round(seconds / 0.05)):
+        if frame.evaluate(condition):
+            return
+        frame.page.wait_for_timeout(50)
+    raise TimeoutError(f"not true within {seconds:g} s: {condition}")
+
+
+def wait_for_frame(frame, number: int) -> None:
+    """Until all videos stand in the middle of a frame."""
+    time = (number + 0.5) / media.VIDEO_RATE_HZ
+    wait_for(frame, f"() => (times => times.length > 1 && times.every(t => Math.abs(t - {time}) < 2e-3))(({TIMES})())")
+
+
+def drag(page, locator, start: float, end: float) -> None:
+    """Presses the mouse at a share of an element's width and lets it go at another."""
+    locator.scroll_into_view_if_needed()
+    box = locator.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + start * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], y, steps=8)
+    page.mouse.up()
+
+
+def frame_shown(frame) -> int:
+    return int(frame.locator(".player:visible .time").inner_text().split()[-1])
+
+
+def test_all_videos_are_within_half_a_frame_of_the_heard_one(shown, page):
+    shown.locator(".player:visible .play").click()
+    differences = shown.evaluate(DIFFERENCES, 1.5)
+    assert len(differences) > 10 and np.quantile(differences, 0.9) < HALF_A_FRAME_S
+
+
+def test_the_scrub_bar_is_dragged_by_the_mouse(shown, page, shot, request):
+    seek = shown.locator(".player:visible .seek")
+    drag(page, seek, 0.1, 0.5)
+    number = frame_shown(shown)
+    assert abs(number - NUM_FRAMES / 2) <= 3 and int(seek.input_value()) == number
+    wait_for_frame(shown, number)
+    shot(shown.locator(".player:visible"), f"player_{request.node.callspec.params['shown']}")
+
+
+def test_a_drag_while_it_plays_goes_on_from_there_in_step(shown, page):
+    play, seek = (shown.locator(f".player:visible .{name}") for name in ("play", "seek"))
+    play.click()
+    page.wait_for_timeout(300)
+    drag(page, seek, 0.8, 0.2)
+    assert play.inner_text().strip() == "Pause"
+    differences = shown.evaluate(DIFFERENCES, 1)
+    assert np.quantile(differences, 0.9) < HALF_A_FRAME_S
+    assert 0.2 * NUM_FRAMES < frame_shown(shown) < NUM_FRAMES
+
+
+def test_keys_step_and_play(shown, page):
+    page.mouse.move(0, 0)
+    shown.locator(".player:visible").focus()
+    for key, number in {"ArrowRight": 1, "Shift+ArrowRight": 26, "ArrowLeft": 25, "Home": 0}.items():
+        page.keyboard.press(key)
+        assert frame_shown(shown) == number
+        wait_for_frame(shown, number)
+    page.keyboard.press("End")
+    assert frame_shown(shown) == NUM_FRAMES - 1
+    page.keyboard.press("Home")
+    page.keyboard.press(" ")
+    assert shown.locator(".player:visible .play").inner_text().strip() == "Pause"
+    page.keyboard.press(" ")
+    assert shown.locator(".player:visible .play").inner_text().strip() == "Play"
+    shown.locator(".player:visible .seek").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert frame_shown(shown) == 1
+    shown.locator(".player:visible .play").click()  # with the mouse: the keys stay the player's
+    page.keyboard.press("k")
+    assert shown.locator(".player:visible .play").inner_text().strip() == "Play"
+
+
+def test_one_video_is_heard_at_a_time(shown):
+    def heard() -> list[int]:
+        volumes = shown.locator(".player:visible video").evaluate_all("all => all.map(v => v.muted ? 0 : v.volume)")
+        return [i for i, volume in enumerate(volumes) if volume > AUDIBLE]
+
+    buttons = shown.locator(".player:visible button.sound")
+    assert heard() == [1]
+    buttons.last.click()
+    assert heard() == [shown.locator(".player:visible video").count() - 1]
+    assert buttons.evaluate_all(PRESSED) == 1
+    buttons.last.click()
+    assert heard() == []
+
+
+def test_it_starts_again_where_it_is_to_repeat(shown):
+    shown.locator(".player:visible .repeat").check()
+    shown.locator(".player:visible").focus()
+    shown.page.keyboard.press("End")
+    shown.page.keyboard.press("Shift+ArrowLeft")
+    shown.locator(".player:visible .play").click()
+    wait_for(shown, f"() => (times => times.length > 1 && times.every(t => 0.3 < t && t < 1.5))(({TIMES})())")
+    assert shown.locator(".player:visible .play").inner_text().strip() == "Pause"
+
+
+def test_a_click_into_a_curve_goes_there(page, addresses):
+    page.goto(addresses["notebook"])
+    frame = page.frames[-1]
+    wait_for(frame, READY)
+    lane = frame.locator(".lane svg").last
+    box = lane.bounding_box()
+    lane.click(position={"x": box["width"] * 0.505, "y": 20})
+    assert frame_shown(frame) == 47 and frame.locator("[data-curve='0']").inner_text() == "0.500"
+    cursor, thumb = (frame.locator(f".{name}").bounding_box() for name in ("cursor", "seek"))
+    share = 47 / (NUM_FRAMES - 1)
+    middle = thumb["x"] + 8 + share * (thumb["width"] - 16)
+    assert abs(cursor["x"] + cursor["width"] / 2 - middle) < 1.5
+    drag(page, lane, 0.9, 0.1)
+    assert abs(frame_shown(frame) - NUM_FRAMES / 10) <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_script_each_video_has_its_own_controls(browser, addresses, kind):
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(addresses[kind])
+    frame = opened.frames[-1]
+    assert frame.locator("video[controls]").count() == frame.locator("video").count() >= 3
+    assert frame.locator(".play, .seek").count() == 0
+    context.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_fetched(page, addresses, kind):
+    fetched = []
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto(addresses[kind])
+    page.frames[-1].locator(".player:visible .play").click()
+    page.wait_for_timeout(500)
+    assert [url for url in fetched if not url.startswith(("data:", "blob:", "about:"))] == [addresses[kind]]
+
+
+def test_the_notebooks_theme_wins_over_the_systems(page, addresses, tmp_path):
+    page.emulate_media(color_scheme="dark")
+    back = "getComputedStyle(document.body).backgroundColor"
+    page.goto(addresses["notebook"])
+    assert page.frames[-1].evaluate(back) == "rgb(18, 22, 27)"
+    page.add_init_script(LIGHT_NOTEBOOK)
+    page.goto(addresses["notebook"])
+    page.frames[-1].locator(".play").wait_for()
+    assert page.frames[-1].evaluate(back) == "rgb(255, 255, 255)"
