@@ -1,7 +1,9 @@
 """What several tests share."""
 
 import json
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,17 @@ from latentsync.checkpoints.model import INDEX_FILE, MODELS_DIR
 pytest_plugins = ["fidelity"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_log_handlers() -> Iterator[None]:
+    """Takes away the handlers that a test adds to the root logger: Hydra's write to an output that is closed by then."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ def runs(clips, tmp_path_factory) -> Path:
     return runs
 
 
+@pytest.mark.slow
 def test_a_row_made_again_is_the_same_record_with_the_same_values(clips, runs, tmp_path):
     rows = shipped_rows(collect(runs), clips)
     assert len(rows) == 2
@@ -49,7 +50,7 @@ def test_a_row_whose_files_are_elsewhere_is_refused(clips, runs, tmp_path):
     shutil.copytree(clips, other)
     cut(other / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 0.5, 0.5)
     row = collect_wide(runs).iloc[0]
-    with pytest.raises(MediaError, match="g-voice.wav of record .* give the folder"):
+    with pytest.raises(MediaError, match="g-voice.wav of record .* give their folder"):
         run_again(row, tmp_path, other)
 
 

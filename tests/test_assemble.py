@@ -128,7 +128,7 @@ def test_what_is_no_network_or_no_model_is_refused(base, exported, tmp_path, cap
         (("--model_dir", base, "--output_dir", out, "--vae", other), "has no vae"),
         (
             ("--model_dir", base, "--output_dir", out, "--vae", weights / "unet"),
-            "holds UNet3DConditionModel, and AutoencoderKL is needed",
+            "holds UNet3DConditionModel, but AutoencoderKL is needed",
         ),
         (
             ("--model_dir", base, "--output_dir", out, "--vae", tmp_path / "large", "--dtype", "float16"),

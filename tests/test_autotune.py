@@ -57,6 +57,7 @@ def test_a_sweep_of_values_is_refused():
         search_config(["sampler.num_inference_steps=5,20"], "sync_mini_confidence")
 
 
+@pytest.mark.slow
 def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, capsys):
     clips, runs = clip_folder(tmp_path / "clips", 1.6, start_s=0.5), tmp_path / "runs"
     given = ["--tolerance", "1", "--gender", "female", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}"]

@@ -30,6 +30,7 @@ def sidecars(out):
     return {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
 
 
+@pytest.mark.slow
 def test_outputs_skipping_and_changed_settings(folder, untrained, tmp_path, capsys):
     out, model = tmp_path / "out", f"model.pretrained={untrained}"
     assert run(folder, out, model) == 0
@@ -67,6 +68,7 @@ def test_a_measure_that_fails_does_not_cost_the_video(folder, tmp_path, monkeypa
     assert (tmp_path / "out" / "g-clara__g-voice_out.mp4").is_file()
 
 
+@pytest.mark.slow
 def test_odd_characters_in_paths_are_taken_as_they_are(folder, tmp_path):
     odd = folder.rename(tmp_path / "a,b=${c} 'd'\\e")
     assert run(odd, tmp_path / "out") == 0
@@ -84,6 +86,7 @@ def test_the_mask_video_shows_the_hole_in_grey(folder, tmp_path):
     assert rows.mean() > 230 and 200 < columns.mean() < 312  # the lower face
 
 
+@pytest.mark.slow
 def test_one_bad_pair_fails_alone_with_its_reason(folder, tmp_path, capsys):
     (folder / "g-broken.mov").write_bytes(b"nothing")
     cut(folder / "m-tiny.wav", SHIPPED_DIR / "m-oskar.wav", 1.0, 0.1)

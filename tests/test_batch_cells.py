@@ -15,6 +15,8 @@ from latentsync.lab.records.store import RecordStore
 from latentsync.lab.sweeps import plan, request
 from latentsync.pipeline import LipsyncPipeline
 
+pytestmark = pytest.mark.slow
+
 
 def cells(clips, runs, batch_cells):
     """The cells of a sweep over seed, guidance and steps, as `latentsync run` reads them."""

@@ -58,6 +58,7 @@ def test_guidance_up_to_one_is_none(loop, agree, guidance_scale):
     agree("DDIM, 5 steps, no guidance, final latents", final, io["final_5steps_nocfg"], within=TOLERANCE, **ORIGINAL)
 
 
+@pytest.mark.slow
 def test_twenty_steps_equal_the_originals(loop, agree):
     run, io = loop
     final, _, _ = run(20, 1.5)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from latentsync.lab.cells.devices import claim_place, own_device
 
 CLAIM = (
@@ -11,6 +13,7 @@ CLAIM = (
 )
 
 
+@pytest.mark.slow
 def test_gpus_are_taken_evenly_and_a_killed_process_gives_its_own_back(tmp_path):
     assert claim_place(2, tmp_path) == 0
     command = [sys.executable, "-c", CLAIM, tmp_path]

@@ -30,6 +30,8 @@ from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, clip_embeddings, window_distances
 from latentsync.metrics.syncnet import scores as syncnet_scores
 
+pytestmark = pytest.mark.slow
+
 SIZE_PX = 64
 
 

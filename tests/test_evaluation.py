@@ -29,6 +29,8 @@ from latentsync.metrics.reconstruction import psnr_db
 from latentsync.speakers.real_speech import find_recordings
 from latentsync.speakers.voice import Phone, Speech, Voice, speak
 
+pytestmark = pytest.mark.slow
+
 # --- measures ---
 
 

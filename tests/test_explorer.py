@@ -18,6 +18,8 @@ from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.widgets.comparison import compare_view
 from latentsync.lab.widgets.explorer import Explorer, render
 
+pytestmark = pytest.mark.slow
+
 PAIR = "g-clara__g-voice"
 
 

@@ -48,6 +48,7 @@ def counted(monkeypatch):
         hook.remove()
 
 
+@pytest.mark.slow
 def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(made, detector, counted, tmp_path):
     without = measured(made, WANTED, detector)
     assert without.entries["sync_mini_confidence_real"]["value"] is not None
@@ -60,6 +61,7 @@ def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(mad
     assert found == {"first": first, "second": {"lips": 4}}
 
 
+@pytest.mark.slow
 def test_a_change_measures_anew_what_depends_on_it_and_nothing_else(made, detector, monkeypatch, tmp_path):
     kept = StageCache(tmp_path / "kept", 10**9)
 

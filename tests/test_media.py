@@ -304,6 +304,7 @@ def test_the_colour_matrix_is_the_files_or_the_players_guess(folder, size, color
     assert abs(next(read_frames(path))[..., 0].mean() - expected) <= 0.6
 
 
+@pytest.mark.slow
 def test_hdr_is_brought_to_the_range_of_a_screen(folder):
     white = round(64 + 876 * 0.58)  # PQ's code for 203 cd/m2, the white of ITU-R BT.2408
     path = flat_yuv(
@@ -378,6 +379,7 @@ def test_memory_does_not_grow_with_the_clip(folder):
     assert max(levels[1:]) - levels[0] < 60  # all frames together are 440 MB
 
 
+@pytest.mark.slow
 def test_real_clip_seeks_exactly(shared):
     path = shared / "media" / "m-demo2.mp4"
     assert probe(path).num_frames == 502

@@ -36,6 +36,7 @@ def test_the_peak_is_what_is_alive_at_once():
     assert peak_bytes(lambda: call(x)) == 2 * 4000
 
 
+@pytest.mark.slow
 def test_memory_grows_with_frames_precision_and_guidance(config):
     four, eight = (published_memory(config, 64, frames, torch.bfloat16) for frames in (4, 8))
     assert eight.weights == four.weights

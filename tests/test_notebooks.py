@@ -22,6 +22,8 @@ from latentsync.media import probe_sound
 from latentsync.media.excerpt import excerpt
 from latentsync.metrics.definitions import definition_of
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 EXPERIMENTS = NOTEBOOKS.with_name("experiments")
 

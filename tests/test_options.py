@@ -14,6 +14,8 @@ from latentsync.config import GUIDANCE_INTERVAL, Options, recorded_infos
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
 
+pytestmark = pytest.mark.slow
+
 FIELD = (
     '    toy: str = option("plain", "shows that one line is enough.", "a {} toy", "toy", choices=("plain", "bright"))\n'
 )

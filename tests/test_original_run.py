@@ -58,6 +58,7 @@ def test_noise_and_encoded_faces(run, vae, drawn, agree):
     agree("VAE latents of a reference face", reference[0], tensors["ref_latents_w0"][0, :, 0], within=1e-4, **ORIGINAL)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_from_sound_and_latents_to_the_pasted_face(run, vae, drawn, recipe, shared, whisper_with, agree):
     tensors, facts = run

@@ -22,6 +22,8 @@ from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.option import section_infos
 from latentsync.pipeline import LipsyncPipeline
 
+pytestmark = pytest.mark.slow
+
 VOICE_S = 0.83  # 21 frames: two whole windows of 8 and a shorter one
 
 
@@ -185,7 +187,7 @@ def test_every_option_of_config_is_a_keyword_in_signature_and_help(pipe):
     assert all(f" {name}=" in page for name in infos if name not in ("device", "dtype", "attention"))
     assert parameters["seed"].default == infos["seed"].default and parameters["guidance_scale"].default == 1.5
     assert parameters["seed"].kind is inspect.Parameter.KEYWORD_ONLY and parameters["seed"].annotation is int
-    assert "seed=1247: of all random numbers" in page and "one of mask, mask2, mask3, mask4" in page
+    assert "seed=1247: seed of all random numbers" in page and "one of mask, mask2, mask3, mask4" in page
 
 
 def test_a_function_may_have_defaults_and_options_of_its_own():

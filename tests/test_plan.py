@@ -30,6 +30,8 @@ from latentsync.lab.sweeps.fingerprint import fingerprint
 from latentsync.lab.sweeps.preview import preview
 from latentsync.lab.sweeps.sweep import SweepReport, running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def told(clips, untrained):

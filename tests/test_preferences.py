@@ -68,6 +68,7 @@ def simulated(rng, strengths, clips, raters=1, spread=0.0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rater", "clip", "by", "left", "right", "vote"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clips", "raters", "spread"), [(30, 1, 0.0), (25, 3, 0.6), (9, 6, 0.0)])
 def test_strengths_are_recovered_and_their_intervals_cover_them(clips, raters, spread):
     flatter = 1 / math.sqrt(1 + 0.35 * 2 * spread**2)  # what a clip's own draws make of the odds over all clips

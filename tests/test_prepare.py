@@ -136,6 +136,7 @@ def span(piece):
 # --- the command on real faces ---
 
 
+@pytest.mark.slow
 def test_speakers_are_prepared_and_the_rest_is_told(prepared, capsys):
     status, folder = prepared
     videos = json.loads((folder / "report.json").read_text())["videos"]
@@ -492,6 +493,7 @@ def test_bad_folders_and_options_are_told(job, tmp_path, capsys):
         PrepareOptions(min_seconds=0.1)
 
 
+@pytest.mark.slow
 def test_worker_processes_do_the_same(raw, tmp_path):
     few = tmp_path / "few"
     few.mkdir()

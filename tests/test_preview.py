@@ -1,6 +1,7 @@
 """What a sweep's cells look like, before they are run."""
 
 import numpy as np
+import pytest
 
 from latentsync import media
 from latentsync.constants import SOUND_RATE_HZ
@@ -29,6 +30,7 @@ def test_a_cell_is_called_what_tells_it_from_the_others():
     assert labels_of(cells[:1]) == ["data=shipped, seed=1, size=debug"]
 
 
+@pytest.mark.slow
 def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path, capsys):
     overrides = [
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={tmp_path}", f"model.pretrained={untrained}",

@@ -121,6 +121,7 @@ def test_a_sweep_has_a_run_with_its_table_pictures_and_files(runs):
         assert path.is_relative_to(runs) and path.read_bytes() == (sweep_dir / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_published_again_and_under_the_same_id(runs, capsys):
     offline = [str(runs), "--mode", "offline"]
     assert main(offline) == 0 and "test: published 1 of 1 records" in capsys.readouterr().out
@@ -138,6 +139,7 @@ def test_only_what_changed_is_published_again_and_under_the_same_id(runs, capsys
     assert len(list((runs / "wandb").glob("offline-run-*"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [False, True], ids=["refused", "silent"])
 def test_a_server_that_refuses_or_keeps_silent_costs_a_bounded_time_and_no_record(runs, answers, monkeypatch):
     with socket.socket() as server:

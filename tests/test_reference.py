@@ -73,6 +73,7 @@ def test_the_least_length_of_a_clip(shown, least):
             reference_order(order, np.ones(least - 1, bool), "elsewhere")
 
 
+@pytest.mark.slow
 def test_the_pipeline_shows_the_model_a_frame_from_elsewhere(pipe, short_voice):
     resolved = pipe.resolve(ELSEWHERE)
     pair = pipe.prepare(CLIP, short_voice, resolved)

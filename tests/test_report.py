@@ -33,6 +33,7 @@ def html(runs):
     return (sweep_folder(runs, "guidance") / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_that_asks_nothing_of_the_network(html):
     sources = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert {source.split(":")[0].split("#")[0] for source in sources} == {"data", ""}
@@ -88,6 +89,7 @@ def test_what_does_not_fit_is_linked_and_said(tmp_path):
     assert [video.is_embedded for video in large[0].videos] == [True, False]
 
 
+@pytest.mark.slow
 def test_an_untrained_model_is_marked(tmp_path):
     write_sweep(tmp_path, "plumbing", trained=False)
     assert "<strong>Untrained model" in rendered(gather(tmp_path, "plumbing", None))

@@ -19,6 +19,8 @@ from latentsync.lab.records.store import RecordStore
 from latentsync.lab.sweeps.summary import table_text
 from latentsync.lab.tables.tidy import collect_wide
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:

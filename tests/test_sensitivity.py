@@ -28,6 +28,8 @@ from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.media import VideoWriter
 from latentsync.metrics.definitions import DEFINITIONS, definition_of
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = (2, 5, 7)  # short ones of the command's clips
 VGG_FRAMES = 8  # VGG16 is slow
 LEAST_EFFECT = 2

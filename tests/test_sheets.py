@@ -1,6 +1,7 @@
 """Pictures of videos: rows of mouths."""
 
 import numpy as np
+import pytest
 import scipy.io.wavfile
 
 from latentsync import LipsyncPipeline
@@ -8,6 +9,7 @@ from latentsync.lab.figures.mouths import mouth_of, mouths
 from latentsync.lab.options.pairs import SHIPPED_DIR
 
 
+@pytest.mark.slow
 def test_mouths_of_a_result_that_is_shorter_than_its_clip(tmp_path):
     """References from elsewhere know more of the clip than the result has frames."""
     rate_hz, samples = scipy.io.wavfile.read(SHIPPED_DIR / "g-clara.wav")

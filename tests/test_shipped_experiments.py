@@ -17,6 +17,8 @@ from latentsync.lab.options.schema import read_config
 from latentsync.lab.records.sweeps import sweep_cells
 from latentsync.lab.tables.tidy import collect_wide
 
+pytestmark = pytest.mark.slow
+
 SWEPT = {  # experiment: cells in its debug size, and in its full one, for each pair
     "acceleration": (4, 24),
     "full_factorial": (4, 72),

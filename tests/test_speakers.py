@@ -390,6 +390,7 @@ def test_shipped_files_are_small() -> None:
     assert all(size < bounds[path.suffix] for path, size in sizes.items()), sizes
 
 
+@pytest.mark.slow
 @needs_flite
 @pytest.mark.parametrize("name", samples.IDENTITIES)
 def test_shipped_truth_is_what_the_code_makes(name: str) -> None:

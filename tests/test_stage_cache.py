@@ -19,6 +19,8 @@ from latentsync.generation.stage_cache import STAGE_VERSIONS, StageCache, stage_
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.pipeline import LipsyncPipeline
 
+pytestmark = pytest.mark.slow
+
 FULL = """
 import resource, signal, sys, torch
 from pathlib import Path

@@ -28,6 +28,7 @@ def split(text: str) -> tuple[str, list[str]]:
     return NUMBER.sub("#", text), NUMBER.findall(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_page_says_what_its_table_says(name, results):
     """`latentsync pictures studies` writes both; numbers agree to a step of their last digit."""

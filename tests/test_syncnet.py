@@ -195,6 +195,7 @@ def test_stable_syncnet_equals_the_original(manifest, golden, stable_io, agree):
     compare_stable(network, stable_io, "small", "the original, narrow network", agree)
 
 
+@pytest.mark.slow
 def test_the_published_size_of_stable_syncnet_equals_the_original(stable_io, agree):
     network = seeded(on_meta(StableSyncNet), 32)
     compare_stable(network, stable_io, "real", f"{ORIGINAL}, 401 M parameters", agree)
@@ -510,6 +511,7 @@ def through_jpeg(path: Path):
                 yield cv2.imdecode(np.frombuffer(bytes(packet), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
+@pytest.mark.slow
 def test_a_clip_scores_as_in_the_original(syncnet, golden, manifest, agree):
     expected = manifest["joonson_syncnet_io.safetensors"]["evaluate_on_demo"]
     path = golden / "syn224.mp4"

@@ -47,6 +47,8 @@ from latentsync.training.syncnet import (
 from latentsync.training.unet import UNetSettings, UNetTask
 from latentsync.training.vae import VaeSettings, VaeTask, turned_colours
 
+pytestmark = pytest.mark.slow
+
 SIZE_PX, FRAMES = 64, 4
 SMALL_SYNCNET = {  # for windows of four faces of 64 px
     "audio_encoder": {
@@ -251,7 +253,7 @@ def test_syncnet_learns_which_lips_go_with_a_sound(untrained, tmp_path):
     assert task.pictures(batch, seeded())["window"].shape == (32, 8 * 64, 3)
     task.export(tmp_path)
     assert json.loads((tmp_path / "syncnet" / "config.json").read_text()) == config
-    with pytest.raises(OptionError, match="num_frames is 16; the network takes 24 channels, so 8 frames"):
+    with pytest.raises(OptionError, match="num_frames is 16; the network takes 24 channels, .*8 frames"):
         SyncNetTask(network, config, SyncNetSettings())
 
 
@@ -269,7 +271,7 @@ def test_the_judge_sees_faces_as_its_network_learnt_them(judge, batch):
     plain = torch.linspace(-1, 1, 2 * FRAMES * 3).reshape(2, FRAMES, 3, 1, 1)
     own, larger = (judge.loss(plain.expand(2, FRAMES, 3, side, side), batch["mel"]) for side in (SIZE_PX, 2 * SIZE_PX))
     torch.testing.assert_close(own, larger)  # faces of another size are resized
-    with pytest.raises(OptionError, match="num_frames is 8; the network takes 12 channels, so 4 frames"):
+    with pytest.raises(OptionError, match="num_frames is 8; the network takes 12 channels, .*4 frames"):
         SyncJudge(judge.network, 8)
 
 

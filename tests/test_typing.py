@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "pandas", "numpy", "hydra", "matplotlib")
 SCRIPT = """from latentsync import LipsyncPipeline
@@ -22,7 +24,7 @@ OTHERS = """from latentsync.audio import Audio2Feature
 from latentsync.lab import BlindRating, Explorer, compare, measure, report
 from latentsync.unet import UNet3DConditionModel
 reveal_type(BlindRating), reveal_type(Explorer), reveal_type(compare), reveal_type(measure), reveal_type(report)
-def of(audio: Audio2Feature, unet: UNet3DConditionModel): reveal_type(audio), reveal_type(unet)
+def of(audio: Audio2Feature, unet: UNet3DConditionModel) -> None: reveal_type(audio), reveal_type(unet)
 """
 MISTAKEN = """from latentsync import LipsyncPipelin
 from latentsync.lab import colect
@@ -52,10 +54,10 @@ def scripts(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_mypy_sees_what_the_public_names_are(scripts):
-    cache = ROOT / ".mypy_cache" / "tests"  # the first time mypy reads torch's types, which takes a minute
+    cache = ROOT / ".mypy_cache" / "tests"
     environment = {**os.environ, "MYPY_FORCE_COLOR": "0"}
     answer = subprocess.run(
-        [sys.executable, "-m", "mypy", f"--cache-dir={cache}", "--config-file=", "--no-pretty", "--check-untyped-defs",
+        [sys.executable, "-m", "mypy", f"--cache-dir={cache}", f"--config-file={ROOT / 'pyproject.toml'}", "--no-pretty", "--check-untyped-defs",
          "script.py", "others.py", "mistaken.py"],
         cwd=scripts, env=environment, capture_output=True, text=True,
     )  # fmt: skip

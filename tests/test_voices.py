@@ -392,6 +392,7 @@ def test_missing_recordings_and_aligner_are_named_with_their_remedy(
 # --- the command
 
 
+@pytest.mark.slow
 @needs_flite
 @needs_espeak
 def test_make_in_several_processes_makes_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

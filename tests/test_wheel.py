@@ -96,6 +96,7 @@ def test_it_lists_its_commands(latentsync):
     assert {path.stem.replace("_", "-") for path in (ROOT / "latentsync/lab/commands").glob("[!_]*.py")} <= listed
 
 
+@pytest.mark.slow
 def test_it_plans_a_sweep_and_makes_nothing(latentsync):
     answer = latentsync("run", "experiment=quickstart", "size=debug", "plan=true")
     assert answer.returncode == 0, answer.stderr
