@@ -18,7 +18,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(autouse=True)
 def own_log_handlers() -> Iterator[None]:
-    """Takes away the handlers that a test adds to the root logger: Hydra's write to an output that is closed by then."""
+    """Removes the handlers that a test adds to the root logger. Those of Hydra write to an output that is closed."""
     root = logging.getLogger()
     before = root.handlers[:]
     yield

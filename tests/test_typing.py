@@ -57,8 +57,8 @@ def test_mypy_sees_what_the_public_names_are(scripts):
     cache = ROOT / ".mypy_cache" / "tests"
     environment = {**os.environ, "MYPY_FORCE_COLOR": "0"}
     answer = subprocess.run(
-        [sys.executable, "-m", "mypy", f"--cache-dir={cache}", f"--config-file={ROOT / 'pyproject.toml'}", "--no-pretty", "--check-untyped-defs",
-         "script.py", "others.py", "mistaken.py"],
+        [sys.executable, "-m", "mypy", f"--cache-dir={cache}", f"--config-file={ROOT / 'pyproject.toml'}",
+         "--no-pretty", "--check-untyped-defs", "script.py", "others.py", "mistaken.py"],
         cwd=scripts, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     revealed = {
