@@ -12,6 +12,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any, TypeVar
 
 from latentsync.errors import OptionError, did_you_mean
@@ -288,7 +289,8 @@ def takes_options(**defaults: Any) -> Callable[[Decorated], Decorated]:
     return decorate
 
 
-def recorded_infos() -> dict[str, OptionInfo]:
+@cache
+def recorded_infos() -> Mapping[str, OptionInfo]:
     """The options that records and tables keep, by name and in order; `size_px` stands for width and height."""
     infos = [info for kind in SECTIONS.values() for info in section_infos(kind) if info.is_recorded]
     named = {info.name: info for info in infos if info.name != "height"}

@@ -5,6 +5,7 @@ import math
 import numbers
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from latentsync.errors import OptionError
@@ -163,9 +164,10 @@ def info_of(kind: type, name: str) -> OptionInfo:
     return next(info for info in section_infos(kind) if info.name == name)
 
 
-def section_infos(kind: type) -> list[OptionInfo]:
+@cache
+def section_infos(kind: type) -> tuple[OptionInfo, ...]:
     """The metadata of each option of a section such as `SamplerOptions`, in order."""
-    return [
+    return tuple(
         OptionInfo(one.name, one.default, **{**one.metadata, "word": one.metadata["word"] or one.name})
         for one in fields(kind)
-    ]
+    )

@@ -19,7 +19,7 @@ from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
-from latentsync.lab.records.labels import departures, varied, word_of
+from latentsync.lab.records.labels import departures, settings_beside, varied, word_of
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import sweep_in, sweep_records
 from latentsync.lab.sweeps.request import cell_key
@@ -336,9 +336,9 @@ def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus
 
 def _common_departures(table: pd.DataFrame) -> str:
     """The unusual options that all records share, in words, without the scheduler, which has its own line."""
-    words = [
-        departures(row) for row in table.drop(columns=[*varied(table), "scheduler"], errors="ignore").to_dict("records")
-    ]
+    differing = {*varied(table), "scheduler"}
+    columns = [name for name in settings_beside() if name in table and name not in differing]
+    words = [departures(row) for row in table[columns].drop_duplicates().to_dict("records")]
     return ", ".join(word for word in words[0] if all(word in others for others in words))
 
 

@@ -4,6 +4,7 @@ The words come from the metadata of the options; see `latentsync.option.OptionIn
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -12,10 +13,10 @@ from latentsync.config import recorded_infos
 from latentsync.option import NOT_USED, OptionInfo
 
 SETTINGS = ("guidance_scale", "num_inference_steps", "seed")  # every label has these
-OTHER_WORDS = {"preset": "preset", "model": "model"}  # columns of a table that are not options
 
 
-def settings_beside() -> dict[str, OptionInfo]:
+@cache
+def settings_beside() -> Mapping[str, OptionInfo]:
     """The other options that can change a result (all but guidance, steps and seed), by name."""
     return {
         name: info
@@ -27,7 +28,7 @@ def settings_beside() -> dict[str, OptionInfo]:
 def word_of(column: str) -> str:
     """The heading of a table's column: the option's word, or the column's name if it is not an option."""
     infos = recorded_infos()
-    return infos[column].word if column in infos else OTHER_WORDS.get(column, column)
+    return infos[column].word if column in infos else column
 
 
 def pair_label(pair: str) -> str:
@@ -69,17 +70,13 @@ def varied(table: pd.DataFrame) -> list[str]:
 
     An option whose default depends on the pair counts only if it varies within one pair.
     """
-    names = []
-    for name in ("model", *settings_beside()):
-        if name not in table or table[name].nunique(dropna=False) < 2:
-            continue
-        info = settings_beside().get(name)
-        if info is not None and info.by_pair:
-            if table.groupby(["clip", "voice"])[name].nunique().max() > 1:
-                names.append(name)
-        else:
-            names.append(name)
-    return names
+    infos = settings_beside()
+    names = [name for name in ("model", *infos) if name in table and table[name].nunique(dropna=False) > 1]
+    return [
+        name
+        for name in names
+        if name == "model" or not infos[name].by_pair or table.groupby(["clip", "voice"])[name].nunique().max() > 1
+    ]
 
 
 def run_name(content: Mapping[str, Any]) -> str:

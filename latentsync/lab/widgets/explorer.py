@@ -268,10 +268,10 @@ class Explorer:
             self._try(self.choose, **{name: text})
             self.entries[name].value = ""
 
-    def _try(self, action: Callable[..., None], **told: object) -> None:
+    def _try(self, action: Callable[..., None], **arguments: object) -> None:
         """Runs the action of a control. An error is shown, and the widget stays usable."""
         try:
-            action(**told)
+            action(**arguments)
         except LatentSyncError as error:
             self.status.value = _warning(str(error))
 
@@ -348,7 +348,7 @@ class Explorer:
     # Making and showing
 
     def _make(self, job: Job, pair: str, settings: dict[str, Any]) -> None:
-        told = f"{_plain(pair)}, {cell_label(settings)}"
+        label = f"{_plain(pair)}, {cell_label(settings)}"
         try:
             answer = self._maker.make(job, self._on_progress)
         except OSError as error:
@@ -358,13 +358,13 @@ class Explorer:
             self._try(self.refresh)
         self._show()
         self._set_making(False)
-        self._tell(answer, told)
+        self._tell(answer, label)
 
-    def _tell(self, answer: Answer, told: str) -> None:
+    def _tell(self, answer: Answer, label: str) -> None:
         if answer.is_cancelled:
-            self.status.value = f"<b>Cancelled:</b> {escape(told)}. No files were kept."
+            self.status.value = f"<b>Cancelled:</b> {escape(label)}. No files were kept."
         elif answer.reason is not None:
-            self.status.value = _warning(f"{told} failed: {answer.reason}")
+            self.status.value = _warning(f"{label} failed: {answer.reason}")
 
     def _on_progress(self, stage: str, done: int, total: int) -> None:
         self.progress.max, self.progress.value = max(1, total), done
