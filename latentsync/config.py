@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from latentsync.errors import OptionError, did_you_mean
 from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
+from latentsync.plugins import SCHEDULERS_GROUP
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SPEAKER_GENDERS = ("female", "male")
@@ -44,7 +45,7 @@ MAX_SEED = 2**63 - 1
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
 
 
-def _check(section: Any) -> None:
+def _check(section: object) -> None:
     for info in section_infos(type(section)):
         info.check(getattr(section, info.name))
 
@@ -85,11 +86,12 @@ class SamplerOptions:
         "DeepCache {}", "DeepCache", whole=True, least=1, hint="1 is off, the original has 3",
         in_identity="always", in_cost=True,
     )  # fmt: skip
-    scheduler: str = option(
-        "ddim",
+    scheduler: str | None = option(
+        None,
         'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order, arXiv 2211.01095) and "unipc" '
-        "(second order, arXiv 2302.04867) come closer to the result of many steps, from 20 steps on.",
-        "{}", choices=SCHEDULERS,
+        "(second order, arXiv 2302.04867) come closer to the result of many steps, from 20 steps on. Installed "
+        'packages may add others. Open: "ddim", or the scheduler that was assigned to the pipeline.',
+        "{}", choices=SCHEDULERS, plugins=SCHEDULERS_GROUP, is_open=True, absent="ddim",
     )  # fmt: skip
     guidance_schedule: str = option(
         "constant",
