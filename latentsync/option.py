@@ -4,11 +4,10 @@ import json
 import math
 import numbers
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, closest_name
 
 AS_DEFAULT = object()
 NOT_USED = "none"  # in a table: the row's other options make this one meaningless
@@ -88,8 +87,8 @@ class OptionInfo:
             return
         if self.choices:
             if value not in self.choices:
-                near = get_close_matches(str(value), self.choices, 1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
+                near = closest_name(str(value), self.choices)
+                hint = f" (did you mean {near}?)" if near else ""
                 or_open = ", or null to leave it open" if self.is_open else ""
                 raise OptionError(
                     f"{name} {value!r} is unknown; choose one of {', '.join(self.choices)}{or_open}{hint}"
