@@ -230,7 +230,7 @@ def test_a_shift_of_frames_is_found_by_every_measure_of_sync():
     later = [max(i - shift, 0) for i in range(len(crops))]
     judge = Networks(sync_mini=load_trained_syncnet("mini"))
     subject = Subject(128, voice, voice, "own", num_natural=len(later), networks=judge)
-    shown = Batch(faces.found[later], crops[later], crops, faces.landmarks[later], faces.landmarks)
+    shown = Batch(faces.has_face[later], crops[later], crops, faces.landmarks[later], faces.landmarks)
     scores = evaluate(subject, [shown], ["sync_mini", "landmark_sync"]).entries
     value = {name: one["value"] for name, one in scores.items()}
     assert (value["sync_mini_offset"], value["sync_mini_offset_real"]) == (shift, 0)
@@ -259,7 +259,7 @@ def test_syncnet_scores_tracks_by_its_protocol_and_says_whose_boxes_they_are():
     assert found == [expected.lse_c, expected.lse_d, expected.offset]
     assert scores["lse_c_mediapipe_crop"]["used"] == 54 and "lse_c" not in scores
     assert "no sound of its own" in scores["lse_d_mediapipe_crop_real"]["reason"]
-    few = Batch(shown.found[:40], landmarks=faces[:40], frames=frames[:40], source_frames=frames)
+    few = Batch(shown.has_face[:40], landmarks=faces[:40], frames=frames[:40], source_frames=frames)
     assert "40 frames" in evaluate(subject, [few], ["syncnet"]).entries["lse_c_mediapipe_crop"]["reason"]
     assert set(evaluate(Subject(SIZE_PX), [shown], ["syncnet"]).entries) == {"lse_c", "lse_d", "lse_offset"}
 

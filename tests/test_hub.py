@@ -15,7 +15,7 @@ from latentsync import weights
 from latentsync.errors import WeightsError
 from latentsync.lab.commands.weights import main
 from latentsync.weights import HubFile, WebFile, WeightFile
-from latentsync.weights.addresses import shown
+from latentsync.weights.addresses import without_secrets
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = bytes(range(256)) * 2000  # 512 000 bytes: several blocks of the network's
@@ -443,7 +443,7 @@ def test_white_space_around_the_token_does_not_matter(hub, monkeypatch):
     ],
 )
 def test_an_address_is_shown_without_what_is_secret(url, expected):
-    assert shown(url) == expected
+    assert without_secrets(url) == expected
 
 
 def test_a_mirror_with_a_password_is_asked_with_it(hub, monkeypatch, caplog):

@@ -13,7 +13,7 @@ from latentsync.lab.analysis.comparisons import compare_all, per_clip
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.commands.report import main
 from latentsync.lab.options.schema import sweep_folder
-from latentsync.lab.pages.contents import gather, means_over_clips, shown
+from latentsync.lab.pages.contents import gather, means_over_clips, value_text
 from latentsync.lab.pages.media import PageVideo, PairMedia, embed_videos
 from latentsync.lab.pages.write import rendered, write_report
 from latentsync.lab.tables.tidy import collect_wide
@@ -58,7 +58,7 @@ def test_numbers_are_those_of_the_comparisons(runs, html):
     for scale in GUIDANCE:
         row, values = rows[(scale,)], clips.loc[scale].to_numpy()
         assert (row.mean, (row.low, row.high), row.clips) == (values.mean(), mean_interval(values), 2)
-        assert f'data-value="{row.mean}">{shown(float(row.mean))}</td>' in html
+        assert f'data-value="{row.mean}">{value_text(float(row.mean))}</td>' in html
     found = compare_all(table, ["lpips_alex_mouth"], "guidance_scale", 1.5).iloc[0]
     assert found["verdict"].startswith("too few clips") and f"<td>{found['verdict']}</td>" in html
     assert np.isclose(found["difference"], -0.005) and f"{found['difference']:+.4g}" in html

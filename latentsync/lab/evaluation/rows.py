@@ -132,14 +132,14 @@ def _dubbed(bench: Bench, cases: Sequence[Case]) -> dict[str, Dub]:
 
 def vae(bench: Bench) -> list[Row]:
     """Row `vae`: how well the autoencoder preserves a face."""
-    each = {case.name: bench.round_trip_psnr(case.shown) for case in bench.material.cases}
+    each = {case.name: bench.round_trip_psnr(case.clip) for case in bench.material.cases}
     protocol = f"every {VAE_EVERY}th crop through the posterior's mean, PSNR per clip over 0..255, mean over clips"
     return [_of_means("vae", "vae", "round trip, PSNR in dB", protocol, each, Bar(33))]
 
 
 def sync(bench: Bench) -> list[Row]:
     """Rows `sync_true` and `sync_injected`: whether the judging SyncNet measures known offsets."""
-    clips = [clip for case in bench.material.cases for clip in (case.shown, case.wanted)]
+    clips = [clip for case in bench.material.cases for clip in (case.clip, case.wanted)]
     by_clip = {clip.video.stem: bench.offsets(clip) for clip in clips}
     rows = []
     for name, what, injected in (

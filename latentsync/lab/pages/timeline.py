@@ -59,8 +59,8 @@ def _svg(frames: int, drawing: str) -> str:
 def _wave_lane(sound: np.ndarray, frames: int) -> str:
     """The waveform as one shape between the least and greatest sample of each bin."""
     size = round(SOUND_RATE_HZ / VIDEO_RATE_HZ / BINS_A_FRAME)
-    shown = np.asarray(sound, np.float64)[: frames * BINS_A_FRAME * size]
-    bins = shown[: len(shown) // size * size].reshape(-1, size)
+    part = np.asarray(sound, np.float64)[: frames * BINS_A_FRAME * size]
+    bins = part[: len(part) // size * size].reshape(-1, size)
     middle = LANE_HEIGHT / 2
     reach = middle / max(1e-4, float(np.abs(bins).max(initial=0)))
     edges = [

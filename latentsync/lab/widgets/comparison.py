@@ -91,7 +91,7 @@ def _source_track(record: Record, mouth: bool, inputs: Path | None) -> Track | N
 def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
     content, num_frames = record.content, record.content["video"]["num_frames"]
     options, entries, curves = content["options"], record.metrics, record.curves
-    shown = {
+    lanes = {
         LIP_GAP: curves.get("lip_gap"),
         SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames),
     }
@@ -100,7 +100,7 @@ def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
         address=data_uri(record.video_path.read_bytes()),
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,
-        curves=_present(shown),
+        curves=_present(lanes),
         mouth=mouth_path(record.video_path, record.id, num_frames) if mouth else None,
     )
 
