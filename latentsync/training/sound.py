@@ -115,9 +115,9 @@ def place_sound(
     frames = read_frames(video, VIDEO_RATE_HZ, start, stop)
     sound = np.array(samples[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME])
     if isinstance(judge, SyncMini):
-        offset, facts = _mini_result(judge, frames, track, size_px, sound)
+        offset, facts = _mini_facts(judge, frames, track, size_px, sound)
     else:
-        offset, facts = _syncnet_result(judge, frames, track, sound)
+        offset, facts = _syncnet_facts(judge, frames, track, sound)
     if isinstance(facts, str):
         return facts
     if abs(offset) > MAX_OFFSET_FRAMES:
@@ -127,7 +127,9 @@ def place_sound(
     return Placement(offset, first, last, facts)
 
 
-def _syncnet_result(network: SyncNet, frames: Iterable[Frame], track: Track, sound: Samples) -> tuple[int, dict[str, Any] | str]:
+def _syncnet_facts(
+    network: SyncNet, frames: Iterable[Frame], track: Track, sound: Samples
+) -> tuple[int, dict[str, Any] | str]:
     """SyncNet v2's offset, and its results for the facts or the reason to drop the piece."""
     result = scores(window_distances(*clip_embeddings(network, framed_faces(frames, track.boxes), sound)))
     if result.lse_c < LEAST_CONFIDENCE:
@@ -142,7 +144,7 @@ def _syncnet_result(network: SyncNet, frames: Iterable[Frame], track: Track, sou
     return result.offset, {"syncnet": facts}
 
 
-def _mini_result(
+def _mini_facts(
     mini: SyncMini, frames: Iterable[Frame], track: Track, size_px: int, sound: Samples
 ) -> tuple[int, dict[str, Any] | str]:
     """The same with a model's own SyncNet, whose results have their own names."""

