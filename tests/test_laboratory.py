@@ -39,7 +39,7 @@ def test_what_cannot_be_compared_is_refused_with_what_there_is(runs):
         compare(table, "guidance_scale", baseline=1.5, metrics="beauty")
     with pytest.raises(OptionError, match="the table is empty"):
         compare(table.iloc[:0], baseline=1.5)
-    with pytest.raises(OptionError, match="name metrics that it has"):
+    with pytest.raises(OptionError, match="name metrics of the table"):
         compare(table[table["metric"] == "psnr"], baseline=1.5)
 
 

@@ -54,7 +54,7 @@ class PageVideo:
 
 @dataclass
 class PairMedia:
-    """The videos of a pair, the clip first where it is there; `note` says what could not be shown and why."""
+    """The videos of a pair, the clip first if it exists; `note` says what is missing, and why."""
 
     name: str
     gender: str
@@ -68,7 +68,7 @@ class PairMedia:
 
     @property
     def player(self) -> str:
-        """The markup of the pair's player; the first result is heard, which has the voice."""
+        """The markup of the pair's player. The first result is heard, because it has the voice."""
         tracks = [video.track for video in self.videos]
         heard = next((i for i, track in enumerate(tracks) if not track.is_source), 0)
         return markup(tracks, None, heard, VIDEO_WIDTH_PX, f"Videos of {self.name}")
@@ -90,7 +90,7 @@ def pair_media(
     records: Sequence[Record], labels: Mapping[str, str], details: Mapping[str, dict[str, str]],
     detector: LandmarkDetector, mouths_bytes: int = MOUTHS_BYTES,
 ) -> list[PairMedia]:  # fmt: skip
-    """The clip, the results and the mouths of each pair, the genders in turns.
+    """The clip, the results and the mouths of each pair, one of each gender in turn.
 
     Args:
         labels, details: record -> what its result is called, and the values below it.
@@ -148,7 +148,7 @@ def link_videos(pairs: Sequence[PairMedia], folder: Path) -> None:
 
 
 def embed_videos(pairs: Sequence[PairMedia], max_bytes: int) -> str:
-    """Puts the videos of whole pairs into the page, as many as fit; of the first pair at least what fits.
+    """Puts the videos of whole pairs into the page, as many as fit. Of the first pair it takes single videos if needed.
 
     Returns:
         What was embedded and what is linked only, for the reader.

@@ -332,12 +332,12 @@ def prepare(
     entries = (read_json(report) or {}).get("videos", {})
     outcomes = [Outcome(name, "left out", reason=reason) for name, reason in collisions.items()]
     for outcome in outcomes:
-        _tell(outcome)
+        _print_dropped(outcome)
     written = 0.0
     try:
         for outcome in _outcomes(sources, output_dir, options, workers, judge, dict(entries)):
             outcomes.append(outcome)
-            _tell(outcome)
+            _print_dropped(outcome)
             entries[outcome.name] = outcome.entry()
             if time.monotonic() - written > REPORT_EVERY_S:
                 write_json(report, {"videos": entries})
@@ -348,7 +348,7 @@ def prepare(
     return outcomes
 
 
-def _tell(outcome: Outcome) -> None:
+def _print_dropped(outcome: Outcome) -> None:
     """Prints the parts that were not used. The used ones are counted at the end."""
     if outcome.status != "done":
         tqdm.write(f"{outcome.status:<9} {outcome.name}: {outcome.reason}", file=sys.stdout)

@@ -75,7 +75,7 @@ def _pair_view(records: list[Record], mouth: bool, metrics: Sequence[str], input
 
 
 def _source_track(record: Record, mouth: bool, inputs: Path | None) -> Track | None:
-    """The clip's frames that the result was made from, one by one; None where the clip is not to be found."""
+    """The clip's frames that the result was made from, one by one; None if the clip is missing."""
     pair, num_frames = record.content["pair"], record.content["video"]["num_frames"]
     try:
         clip = input_file(record, "clip", inputs)
@@ -151,7 +151,7 @@ def _detector() -> MediaPipeLandmarks:
 
 @lru_cache(maxsize=128)
 def mouth_path(video: Path, key: str, num_frames: int) -> tuple[Affine, ...] | None:
-    """Affines frame px -> canvas px that lay the mouth still, of every `MOUTH_STEP`-th frame; None without a face.
+    """Affines (frame px -> canvas px) that hold the mouth still, for every `MOUTH_STEP`-th frame; None without a face.
 
     They are similarities: the mouth keeps its proportions, unlike in the square face that the model sees.
 

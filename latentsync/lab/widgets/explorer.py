@@ -358,9 +358,9 @@ class Explorer:
             self._try(self.refresh)
         self._show()
         self._set_making(False)
-        self._tell(answer, label)
+        self._show_answer(answer, label)
 
-    def _tell(self, answer: Answer, label: str) -> None:
+    def _show_answer(self, answer: Answer, label: str) -> None:
         if answer.is_cancelled:
             self.status.value = f"<b>Cancelled:</b> {escape(label)}. No files were kept."
         elif answer.reason is not None:
