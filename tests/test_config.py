@@ -69,7 +69,7 @@ def test_presets_fill_in_guidance_and_an_explicit_value_wins(preset, female, mal
 
 def test_defaults_are_the_users():
     config = read_config(composed())
-    assert config.options.sampler == SamplerOptions(None, 20, 1247, None)
+    assert config.options.sampler == SamplerOptions(None, 20, 1247, None, scheduler="ddim")
     assert config.options.video == VideoOptions()
     assert config.options.runtime == RuntimeOptions()
 
