@@ -61,7 +61,7 @@ class Result:
         faces: the faces in the clip's frames, in crops of their `resolution`.
         result_faces: the faces in the result's frames, if the frames have another size; None: same as `faces`.
         reference: which frames were the model's reference, see `config.VideoOptions`; None: unknown.
-        window: the number of frames that are denoised together; None: unknown.
+        window: the number of frames from one window to the next; None: unknown.
     """
 
     result: Path
@@ -86,7 +86,7 @@ class Result:
         sampler, video = output.options.sampler, output.options.video
         return cls(
             output.video_path, clip, voice, output.order, output.faces,
-            reference=video.reference, window=sampler.num_frames, mask=video.mask,
+            reference=video.reference, window=sampler.num_frames - sampler.window_overlap, mask=video.mask,
         )  # fmt: skip
 
     @classmethod
@@ -103,7 +103,8 @@ class Result:
         num_aligned = min(frames_needed(num_in, options["reference"]), num_there)
         frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_aligned)
         faces = align(frames, detector, options["size_px"], warping)
-        facts = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
+        window = options["num_frames"] - options.get("window_overlap", 0)
+        facts = {"reference": options["reference"], "window": window, "mask": options["mask"]}
         return cls(result, clip, voice, order, faces, **facts)
 
     @classmethod
