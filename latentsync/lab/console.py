@@ -131,6 +131,11 @@ def refuse_unknown_option(arguments: Iterable[str], known: Sequence[str]) -> Non
         raise SystemExit(MISUSED)
 
 
+def asks_help(arguments: Iterable[str]) -> bool:
+    """Whether the arguments of one of Hydra's commands ask for help."""
+    return any(argument in ("-h", "--help") for argument in arguments)
+
+
 # --- the end ---
 
 
