@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from latentsync.errors import OptionError, did_you_mean
 from latentsync.option import OptionInfo, is_number, option, section_infos
+from latentsync.plugins import SCHEDULERS_GROUP
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SPEAKER_GENDERS = ("female", "male")
@@ -44,8 +45,9 @@ MAX_SEED = 2**63 - 1
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
 
 
-def _check(section: Any) -> None:
-    for info in section_infos(type(section)):
+def _check(section: object) -> None:
+    kind: Any = type(section)  # mypy takes a class of unknown type for one that has no hash
+    for info in section_infos(kind):
         info.check(getattr(section, info.name))
 
 
@@ -87,11 +89,13 @@ class SamplerOptions:
         unit="steps", source="arXiv 2312.00858",
         in_identity="always", in_cost=True,
     )  # fmt: skip
-    scheduler: str = option(
-        "ddim",
+    scheduler: str | None = option(
+        None,
         'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order) and "unipc" (second order) '
-        "come closer to the result of many steps, from 20 steps on.",
-        "{}", choices=SCHEDULERS, source="ddim arXiv 2010.02502, dpmpp_2m arXiv 2211.01095, unipc arXiv 2302.04867",
+        "come closer to the result of many steps, from 20 steps on. Installed packages may add others. "
+        'Open: "ddim", or the scheduler that was assigned to the pipeline.',
+        "{}", choices=SCHEDULERS, plugins=SCHEDULERS_GROUP, is_open=True, absent="ddim",
+        source="ddim arXiv 2010.02502, dpmpp_2m arXiv 2211.01095, unipc arXiv 2302.04867",
     )  # fmt: skip
     guidance_schedule: str = option(
         "constant",

@@ -56,7 +56,7 @@ def test_files_have_the_documented_length_and_the_sound_as_given(pipe, voice, tm
     assert (info.width, info.height) == (512, 512)
     assert np.array_equal(media.read_sound(out, 16000)[: int(VOICE_S * 16000)], media.read_sound(voice, 16000))
     assert media.probe(mask).num_frames == 21 and not media.probe(mask).has_sound
-    assert len(list(result.frames)) == 21
+    assert len(list(result.read_frames())) == 21
     assert sorted(path.name for path in tmp_path.iterdir()) == ["it's a result.mp4", "mask.mp4"]
     assert {"audio", "align", "encode", "denoise", "decode", "composite", "write", "total"} <= set(result.timings)
 

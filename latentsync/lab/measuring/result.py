@@ -76,7 +76,13 @@ class Result:
 
     @classmethod
     def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Result":
-        """From an output of the pipeline."""
+        """From an output of the pipeline.
+
+        Raises:
+            OptionError: the result was not written.
+        """
+        if output.video_path is None:
+            raise OptionError("the result was not written, so it cannot be measured; give video_out_path")
         sampler, video = output.options.sampler, output.options.video
         return cls(
             output.video_path, clip, voice, output.order, output.faces,

@@ -69,7 +69,11 @@ def _terminal_text(config: DictConfig, choices: dict[str, list[str]]) -> str:
     for group, names in choices.items():
         chosen = config.hydra.runtime.choices.get(group)
         others = [name for name in names if name != chosen]
-        lines += _entry(f"{group}={'null' if chosen is None else chosen}", f"or {', '.join(others)}" if others else "the only one", width)
+        lines += _entry(
+            f"{group}={'null' if chosen is None else chosen}",
+            f"or {', '.join(others)}" if others else "the only one",
+            width,
+        )
     values = all_values(config)
     for name, kind in KINDS.items():
         lines += ["", _heading(name or "general", f"{kind.__doc__}", width)]
