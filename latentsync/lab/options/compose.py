@@ -31,13 +31,12 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 CUSTOM = "custom"  # the section for values of one's own
 EXTRA = "pip install 'latentsync-lab[cluster]'"
-PACKAGES = {  # what installs a launcher or a sweeper that Hydra does not bring
-    "hydra/launcher": {
-        "joblib": EXTRA, "submitit_local": EXTRA, "submitit_slurm": EXTRA, "ray": "pip install hydra-ray-launcher",
-        "rq": "pip install hydra-rq-launcher",
-    },
-    "hydra/sweeper": {name: f"pip install hydra-{name}-sweeper" for name in ("ax", "nevergrad", "optuna")},
+INSTALLED = ("hydra/launcher", "hydra/sweeper")  # groups whose choices packages bring
+LAUNCHERS = {  # what installs them
+    "joblib": EXTRA, "submitit_local": EXTRA, "submitit_slurm": EXTRA, "ray": "pip install hydra-ray-launcher",
+    "rq": "pip install hydra-rq-launcher",
 }  # fmt: skip
+SEARCHES = ("ax", "nevergrad", "optuna")  # sweepers that need a number from each cell
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,17 @@ class Root:
     """The first configuration of a command, in conf/, and the keys that the command reads.
 
     Attributes:
+        command: the command's name.
         keys: those that the command knows; a file may lack some.
         free: sections that take any key.
+        required: groups that have no default.
     """
 
+    command: str
     config_name: str
     keys: frozenset[str]
     free: tuple[str, ...]
+    required: tuple[str, ...] = ()
 
     @cached_property
     def groups(self) -> frozenset[str]:
@@ -67,6 +70,7 @@ class Root:
 
 
 RUN = Root(
+    "run",
     CONFIG_NAME,
     frozenset(dotted(name, info.name) for name, kind in KINDS.items() for info in section_infos(kind)),
     (CUSTOM, "sweep", "hydra"),
@@ -84,7 +88,7 @@ def composing(sources: ConfigSources | None = None, root: Root = RUN) -> Iterato
     Raises:
         OptionError: a folder of the sources does not exist, or Hydra or OmegaConf refused something in the block.
     """
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals():
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), _refusals(root):
         loader = SourcesLoader(sources or ConfigSources(root.config_name), root.hidden)
         loader.require_folders()
         GlobalHydra.instance().hydra.config_loader = loader
@@ -97,26 +101,26 @@ def loader() -> SourcesLoader:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(root: Root) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise OptionError(_sentence(error)) from error
+        raise OptionError(_sentence(error, root)) from error
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, root: Root) -> str:
     """The message of Hydra or OmegaConf in one line, with what to install for a launcher or sweeper."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     missing = getattr(error, "missing_cfg_file", None)  # of MissingConfigException
     group, _, name = (missing or "").rpartition("/")
-    if group in PACKAGES:
+    if group in INSTALLED:
         return f"{group}={name} is not installed; {_how_to_install(group, name)}"
-    return f"{lines[0].rstrip('.')} (`latentsync run --help` lists groups, choices and keys)"
+    return f"{lines[0].rstrip('.')} (`latentsync {root.command} --help` lists groups, choices and keys)"
 
 
 def _how_to_install(group: str, name: str) -> str:
     known = ", ".join(loader().choices(group))
-    install = PACKAGES[group].get(name, "install the package that brings it")
+    install = LAUNCHERS.get(name, "install the package that brings it")
     return f"{install}, or choose one of {known}"
 
 
@@ -220,6 +224,9 @@ def check_names(overrides: list[str], root: Root = RUN) -> None:
             _check_choice(override)
     for override in lines:
         _refuse_group_as_key(override)
+    for group in root.required:
+        if not any(o.key_or_group == group for o in groups):
+            raise OptionError(f"{group} is not given; add {group}=CHOICE, one of {', '.join(loader().choices(group))}")
     known = composed([o.input_line for o in groups])
     for override in lines:
         if override not in groups and not override.is_delete():
@@ -243,10 +250,26 @@ def check_sections(config: DictConfig, root: Root = RUN) -> None:
 def _check_choice(override: Override) -> None:
     group = override.key_or_group
     for choice in _choices(override):
+        if group == "hydra/sweeper":
+            refuse_search(choice)
         if not loader().has(f"{group}/{choice}"):
-            if group in PACKAGES:
+            if group in INSTALLED:
                 raise OptionError(f"{group}={choice} is not installed; {_how_to_install(group, choice)}")
             raise OptionError(f"{group}={choice} is unknown{alike(choice, loader().choices(group))}")
+
+
+def refuse_search(sweeper: str) -> None:
+    """Refuses a sweeper that searches for the best cell.
+
+    Raises:
+        OptionError: it is such a sweeper.
+    """
+    if sweeper in SEARCHES:
+        raise OptionError(
+            f"hydra/sweeper={sweeper} (of the package hydra-{sweeper}-sweeper) searches by a number that each cell "
+            f"returns, and a cell of this program returns none; list values with -m, or search for a guidance with "
+            f"`latentsync autotune`"
+        )
 
 
 def _refuse_group_as_key(override: Override) -> None:
@@ -281,9 +304,11 @@ def _check_key(override: Override, known: DictConfig, root: Root) -> None:
         keys = [f"hydra.{leaf}" for leaf in leaves(known.hydra)]
     else:
         keys = [*leaves(known), *loader().groups()]
-    close = alike(key, keys, "; `latentsync run --help` lists the keys")
-    own = f" Values of your own, which no option reads, are added as +{CUSTOM}.{key}" if CUSTOM in root.free else ""
-    raise OptionError(f"the key {key} is unknown{close}{own if '+' in override.input_line[:2] else ''}")
+    message = f"the key {key} is unknown{alike(key, keys, f'; `latentsync {root.command} --help` lists the keys')}"
+    if override.input_line.startswith("+") and CUSTOM in root.free:
+        message += f"{'' if message.endswith('?') else ';'} values of your own, for interpolation, go below {CUSTOM}: "
+        message += f"+{CUSTOM}.{key}"
+    raise OptionError(message)
 
 
 def _head(override: Override) -> str:

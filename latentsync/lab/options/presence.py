@@ -23,6 +23,23 @@ def require_folder_to_write(name: str, folder: Path) -> None:
         raise OptionError(f"{name} is {folder}, but {there} is a file; give another folder")
 
 
+def require_model_folder(option: str, model: str) -> None:
+    """Refuses a model that is neither shipped nor a folder of a model.
+
+    Args:
+        option: the name of the option that gives it.
+
+    Raises:
+        WeightsError: naming the option and the folder.
+    """
+    if not any((folder / INDEX_FILE).is_file() for folder in (MODELS_DIR / model, Path(model))):
+        shipped = ", ".join(sorted(path.parent.name for path in MODELS_DIR.glob(f"*/{INDEX_FILE}")))
+        raise WeightsError(
+            f"{option} is {model}, and there is no model at {model} ({INDEX_FILE} is absent); give a folder that "
+            f"save_pretrained wrote, or a shipped model: {shipped}"
+        )
+
+
 def require_model(model: ModelConfig) -> None:
     """Refuses a model of which a file is missing. Weights that are fetched when they are needed count as present.
 
@@ -30,13 +47,7 @@ def require_model(model: ModelConfig) -> None:
         WeightsError: naming the option and the file, or how to fetch it.
     """
     if model.pretrained is not None:
-        folders = MODELS_DIR / model.pretrained, Path(model.pretrained)
-        if not any((folder / INDEX_FILE).is_file() for folder in folders):
-            shipped = ", ".join(sorted(path.parent.name for path in MODELS_DIR.glob(f"*/{INDEX_FILE}")))
-            raise WeightsError(
-                f"model.pretrained is {model.pretrained}, and there is no model at {model.pretrained} ({INDEX_FILE} is "
-                f"absent); give a folder that save_pretrained wrote, or a shipped model: {shipped}"
-            )
+        require_model_folder("model.pretrained", model.pretrained)
         return
     checkpoint = model.inference_ckpt_path
     _require("inference_ckpt_path", checkpoint, checkpoint if checkpoint in weights.CATALOGUE else None)

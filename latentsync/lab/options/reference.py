@@ -4,6 +4,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,20 @@ def run_help(arguments: Iterable[str]) -> str:
         return _terminal_text(config, choices)
 
 
+def train_help(arguments: Iterable[str]) -> str:
+    """The trainings and the options of one of them, `train=vae` by default, as the files of conf/ explain them."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    paths = sorted((CONF_DIR / "train").glob("*.yaml"))
+    chosen = next((path for path in paths if path.stem == given.get("train")), CONF_DIR / "train" / "vae.yaml")
+    lines = ["train=CHOICE, one of:", *(f"  {path.stem:<14}{_about(path)}" for path in paths), ""]
+    trackers = ", ".join(sorted(path.stem for path in (CONF_DIR / "tracker").glob("*.yaml")))
+    lines += [f"tracker=CHOICE, one of: {trackers}", "", f"Options of train={chosen.stem}, as KEY=VALUE:", ""]
+    for path in (CONF_DIR / "train_config.yaml", chosen):
+        text = path.read_text(encoding="utf-8").partition("\nhydra:")[0]
+        lines += [line for line in text.splitlines() if line and not line.startswith(("#", "defaults:", "  - "))]
+    return "\n".join(lines)
+
+
 def _terminal_text(config: DictConfig, choices: dict[str, list[str]]) -> str:
     width = min(MAX_WIDTH, max(MIN_WIDTH, shutil.get_terminal_size().columns))
     lines = [_heading("Flags", "before or after the options", width)]
@@ -68,12 +83,8 @@ def _terminal_text(config: DictConfig, choices: dict[str, list[str]]) -> str:
     lines += ["", _heading("Groups", "GROUP=CHOICE sets several options at once", width)]
     for group, names in choices.items():
         chosen = config.hydra.runtime.choices.get(group)
-        others = [name for name in names if name != chosen]
-        lines += _entry(
-            f"{group}={'null' if chosen is None else chosen}",
-            f"or {', '.join(others)}" if others else "the only one",
-            width,
-        )
+        others = ", ".join(name for name in names if name != chosen)
+        lines += _entry(f"{group}={plain(chosen)}", f"or {others}" if others else "the only one", width)
     values = all_values(config)
     for name, kind in KINDS.items():
         lines += ["", _heading(name or "general", f"{kind.__doc__}", width)]
@@ -121,6 +132,7 @@ def options_page() -> str:
 
 
 def _row(section: str, info: OptionInfo, value: Any) -> tuple[str, ...]:
+    info = replace(info, plugins="")  # the page does not depend on what this machine has installed
     text = info.help if info.help.endswith(".") else f"{info.help}."
     return f"`{dotted(section, info.name)}`", f"`{plain(value)}`", text, info.unit, info.wanted, _linked(info.source)
 

@@ -17,6 +17,8 @@ from latentsync.lab.options.compose import (
     composed,
     composing,
     is_listed,
+    parsed,
+    refuse_search,
     refuse_several_values,
 )
 from latentsync.lab.options.pairs import pairs_of, read_pairs
@@ -24,11 +26,12 @@ from latentsync.lab.options.presence import require_folder_to_write, require_mod
 from latentsync.lab.options.schema import GeneralOptions, RunConfig, general_options
 from latentsync.lab.options.sources import CONFIG_NAME, read_command_line
 from latentsync.lab.records.store import RecordStore
+from latentsync.option import section_infos
 
 PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
-SEARCHES = ("ax", "nevergrad", "optuna")  # sweepers that need a number from each cell
+ONCE = tuple(info.name for info in section_infos(GeneralOptions))  # options of the whole sweep
 NEEDED = (*OF_THE_IDS, "metrics", "tracker", "cache", "runs_dir", "name", "retry", "plan", "preview")
 OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 # Overrides that change no record. Cells that differ only in these are the same cell.
@@ -137,18 +140,21 @@ def read(arguments: list[str]) -> SweepRequest | None:
         is_sweep = line.is_multirun or config.hydra.mode == RunMode.MULTIRUN
         if not is_sweep:
             refuse_several_values(line.overrides, "-m is not given; add -m to sweep over them")
-        request = _request(config, general, is_sweep)
+        request = _request(config, general, is_sweep, line.overrides)
     _require_places(request)
     return request
 
 
-def _request(config: DictConfig, general: GeneralOptions, is_sweep: bool) -> SweepRequest:
+def _request(config: DictConfig, general: GeneralOptions, is_sweep: bool, overrides: list[str]) -> SweepRequest:
     cells, configs = cells_of(config, is_sweep), CellConfigs()
     bases = configs.bases(cells)
     for base in bases:
         check_sections(base)
     _check_hydra(config, general)
     if is_sweep:
+        for override in parsed(overrides):
+            if override.key_or_group in ONCE and override.is_sweep_override():
+                raise OptionError(f"{override.input_line} has several values, but a sweep has one; give one")
         _check_sweeper(config, general, bases)
     runs = [configs.run(cell) for cell in cells]
     names = sorted({str(run.sweep_dir) for run in runs} | {str(general.sweep_dir)})
@@ -179,11 +185,7 @@ def _check_sweeper(config: DictConfig, general: GeneralOptions, bases: list[Dict
     """Refuses a sweeper or launcher that cannot do what the cells want."""
     choices = config.hydra.runtime.choices
     sweeper = choices["hydra/sweeper"]
-    if sweeper in SEARCHES:
-        raise OptionError(
-            f"hydra/sweeper={sweeper} searches for the best value of a number that each cell returns, and a cell "
-            f"returns none; list values with -m, or search for a guidance with `latentsync autotune`"
-        )
+    refuse_search(sweeper)
     if (general.plan or general.preview) and not is_listed(config):
         wish = "plan" if general.plan else "preview"
         raise OptionError(f"hydra/sweeper={sweeper} chooses its cells as it runs, so that {wish}=true cannot list them")
