@@ -28,6 +28,7 @@ class CellConfigs:
         self._bases: dict[Choices, DictConfig] = {}
         self._sections: dict[Choices, dict[str, dict[str, Any]] | None] = {}
         self._made: dict[tuple, Any] = {}
+        self._as_they_are: set[tuple[str, str, type]] = set()  # types of values that an option takes unchanged
 
     def of(self, overrides: Iterable[str]) -> DictConfig:
         """The configuration that `hydra.compose` returns for these overrides.
@@ -92,10 +93,13 @@ class CellConfigs:
         return self._made[made]
 
     def _typed(self, name: str, kind: type, key: str, value: Any) -> Any:
-        made = (name, key, repr(value))
-        if made not in self._made:
-            self._made[made] = typed(name, kind, {key: value})[key]
-        return self._made[made]
+        """A value in the type of its option. Values of one type are converted alike, so that one trial is enough."""
+        if (name, key, type(value)) in self._as_they_are:
+            return value
+        result = typed(name, kind, {key: value})[key]
+        if type(value) in (int, float, str) and type(result) is type(value):
+            self._as_they_are.add((name, key, type(value)))
+        return result
 
     def _values(self, choices: Choices) -> dict[str, dict[str, Any]] | None:
         """The typed values of each section of a base; None if one refers to other values, which a cell may set."""
