@@ -206,7 +206,7 @@ class RuntimeOptions:
         None, "a torch device. Open: the GPU, if there is one.", "on {}", is_open=True, in_identity="never"
     )
     dtype: str | None = option(
-        None, "the networks' precision. Open: one that the device runs well.", "{}", choices=DTYPES, is_open=True,
+        None, "the networks' precision. Open: what the device runs well.", "{}", choices=DTYPES, is_open=True,
         in_identity="always", in_cost=True,
     )  # fmt: skip
     attention: str = option(

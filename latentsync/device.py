@@ -45,7 +45,7 @@ def _cpu_has_native_bfloat16() -> bool:
 
 
 def resolve_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The named precision. None gives one that the device runs well.
+    """The named precision. None gives a precision that the device runs well.
 
     That is float16 on GPUs of compute capability 8 and more, bfloat16 on processors with native bfloat16, else float32.
 

@@ -4,11 +4,10 @@ import json
 import math
 import numbers
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, closest_name
 from latentsync.plugins import installed
 
 AS_DEFAULT = object()
@@ -100,8 +99,8 @@ class OptionInfo:
             return
         if self.choices:
             if value not in self.choices and value not in (allowed := self.allowed):
-                near = get_close_matches(str(value), allowed, 1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
+                near = closest_name(str(value), allowed)
+                hint = f" (did you mean {near}?)" if near else ""
                 or_open = ", or null to leave it open" if self.is_open else ""
                 raise OptionError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}{or_open}{hint}")
         elif self.whole or self.least is not None:

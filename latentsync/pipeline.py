@@ -147,7 +147,7 @@ class LipsyncPipeline(LipsyncNetworks):
             faces = cache.faces(self, clip, num_aligned, options, on_progress)
         faces_key = cache.faces_key(self, clip, num_aligned, options)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
-        reference_order(order, faces.found, reference, clip.name)  # refuses a clip that is too short
+        reference_order(order, faces.has_face, reference, clip.name)  # refuses a clip that is too short
         return PreparedPair(clip, voice, info, order, faces, audio_windows, faces_key)
 
     def generate(
@@ -297,7 +297,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 mask_path=target.mask,
                 num_frames=pair.num_frames,
                 fps=VIDEO_RATE_HZ,
-                frames_without_face=sum(not pair.faces.found[i] for i in pair.order),
+                frames_without_face=sum(not pair.faces.has_face[i] for i in pair.order),
                 options=setting,
                 timings={stage: seconds / len(settings) for stage, seconds in watch.seconds.items()},
                 faces=pair.faces,

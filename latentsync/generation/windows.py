@@ -104,7 +104,7 @@ def read_batches(
     """
     size_px, warping = options.video.size_px, warping_of(options)
     stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
-    order = reference_order(pair.order, pair.faces.found, options.video.reference, pair.video_path.name)
+    order = reference_order(pair.order, pair.faces.has_face, options.video.reference, pair.video_path.name)
     references = References(pair, order, options)
     for windows in batches:
         start, stop = windows[0][0], windows[-1][1]
@@ -274,7 +274,7 @@ def composited(
     """The frames of a batch with the generated faces of each setting; a frame without a face stays as it is."""
     warping, references = warping_of(options), batch.references.crops
     for i, (frame, matrix) in enumerate(zip(batch.frames, batch.matrices, strict=True)):
-        has_face = bool(pair.faces.found[pair.order[batch.span[0] + i]])
+        has_face = bool(pair.faces.has_face[pair.order[batch.span[0] + i]])
         reference = None if references is None else references[i]
         results = []
         for crops in faces:

@@ -16,7 +16,7 @@ from latentsync.media import VideoWriter
 from latentsync.shapes import Frame, Mask
 
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
-UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
+UNTRAINED_NOTICE = "The model is UNTRAINED: the video shows only that the program runs, not lip sync."
 
 
 class Target(NamedTuple):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from latentsync.errors import WeightsError
-from latentsync.weights.addresses import shown
+from latentsync.weights.addresses import without_secrets
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class WebFile:
     url: str
 
     def __str__(self) -> str:
-        return f"web: {shown(self.url).split('/')[2]}"
+        return f"web: {without_secrets(self.url).split('/')[2]}"
 
 
 Source = Member | HubFile | WebFile

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, closest_name
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.schema import KINDS
 from latentsync.lab.options.sources import CONFIG_NAME, ConfigSources, SourcesLoader
@@ -242,9 +242,9 @@ def check_sections(config: DictConfig, root: Root = RUN) -> None:
     """
     known = {key.partition(".")[0] for key in root.keys} | {*root.free, *root.groups}
     for key in map(str, config):
-        if key not in known and (close := get_close_matches(key, known, 1, 0.75)):
+        if key not in known and (close := closest_name(key, known, 0.75)):
             own = f", or put values of your own below {CUSTOM}" if CUSTOM in root.free else ""
-            raise OptionError(f"the configuration has an unknown key {key}; did you mean {close[0]}?{own}")
+            raise OptionError(f"the configuration has an unknown key {key}; did you mean {close}?{own}")
 
 
 def _check_choice(override: Override) -> None:

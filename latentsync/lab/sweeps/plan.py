@@ -24,7 +24,7 @@ from latentsync.lab.sweeps.request import PLAN_FILE, RETRY_HINT, PlannedCell, Sw
 HERE = ("basic", "joblib", "submitit_local")  # launchers whose cells run on this machine
 
 
-def _tell_plan(request: SweepRequest) -> int:
+def _print_plan(request: SweepRequest) -> int:
     """Prints each record of a sweep with its state, and the estimated cost of the records to make."""
     work: dict[str, Work] = {}
     cells, store = resolved(request, work), request.store
@@ -82,7 +82,7 @@ def answer(request: SweepRequest) -> int | None:
         if not missing and (is_plan or (known.get("reported") and _report_is_fresh(request, cells))):
             return _nothing_to_do(request, cells, is_plan)
     if is_plan:
-        return _tell_plan(request)
+        return _print_plan(request)
     cells = resolved(request)
     write_json(
         request.sweep_dir / PLAN_FILE,
