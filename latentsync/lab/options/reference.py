@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import DictConfig
 
@@ -154,15 +153,14 @@ def _group_tables(config: DictConfig) -> Iterator[str]:
 
 
 def _about(path: Path) -> str:
-    """The comment at the beginning of a configuration; its values where it has none."""
+    """The comment at the beginning of a configuration."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         if not line.startswith("# @package"):
             lines.append(line.removeprefix("#").strip())
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return " ".join(lines) or ", ".join(f"`{key}: {plain(value)}`" for key, value in content.items())
+    return " ".join(lines)
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -29,8 +29,8 @@ def values_of(config: DictConfig, name: str, kind: type) -> dict[str, Any]:
         raise OptionError(f"{error.full_key or error.key}: {str(error).splitlines()[0]}") from error
     for key in values:
         if key not in infos:
-            close = did_you_mean(str(key), [dotted(name, known) for known in infos])
-            raise OptionError(f"the key {dotted(name, key)} is unknown; {close}")
+            close = did_you_mean(dotted(name, str(key)), [dotted(name, known) for known in infos])
+            raise OptionError(f"the key {dotted(name, str(key))} is unknown; {close}")
     return {key: info.default for key, info in infos.items()} | typed(name, kind, values)
 
 
