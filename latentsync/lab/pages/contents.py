@@ -305,7 +305,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     page.protocols = protocols_of(tidy)
     page.versions, page.weights = told_by(records, "versions"), told_by(records, "model", "weights_sha256")
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
-    details = {row["record"]: {name: shown(row[name]) for name in values} for row in page.records}
+    details = {row["record"]: {word_of(name): shown(row[name]) for name in values} for row in page.records}
     detector = detector or MediaPipeLandmarks()
     page.pairs = pair_media(records, labels, details, detector)
     return page

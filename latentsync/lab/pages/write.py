@@ -52,7 +52,8 @@ def rendered(page: Page) -> str:
         loader=jinja2.FileSystemLoader(PAGES_DIR), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"shown": shown, "signed": lambda value: shown(value) if pd.isna(value) else f"{value:+.4g}"}
+    environment.filters |= {"word": word_of, "shown": shown}
+    environment.filters |= {"signed": lambda value: shown(value) if pd.isna(value) else f"{value:+.4g}"}
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
     js = "\n".join(page_file(name) for name in (SCRIPT, "report.js"))
     return environment.get_template("report.html.j2").render(

@@ -15,6 +15,7 @@ from latentsync.files import whole_file
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_records
+from latentsync.metrics.definitions import DEFINITIONS, base_name
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
@@ -22,6 +23,8 @@ TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
     "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason",
 )  # fmt: skip
+WHOLE_NUMBER = r"-?(0|[1-9]\d*)"
+NUMBER = r"-?((0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?|inf)"
 COUNT_COLUMNS = ("version", "used", "left_out")  # may have missing values
 ENTRY_COLUMNS = (
     "value",
@@ -114,24 +117,24 @@ def _wide_row(record: Record) -> dict:
     return row
 
 
-def _type_of(column: str) -> str | pd.StringDtype:
+def _type_of(column: str) -> str | pd.StringDtype | None:
+    """The type of a column of records; None for other columns."""
     info = recorded_infos().get(column)
     if column in TEXT_COLUMNS or column.endswith("_reason") or (info is not None and info.is_text):
         return TEXT
     if column == "trained":
         return "bool"
-    return (
-        "int64"
-        if column == "video_frames" or (info is not None and info.whole)
-        else "Int64"
-        if column in COUNT_COLUMNS
-        else "float64"
-    )
+    if column == "video_frames" or (info is not None and info.whole):
+        return "int64"
+    if column in COUNT_COLUMNS:
+        return "Int64"
+    is_number = info is not None or column in ("value", "seconds") or base_name(column) in DEFINITIONS
+    return "float64" if is_number else None
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the proper type of each column, for any file format. Empty text counts as missing."""
-    types = {column: _type_of(column) for column in table.columns}
+    types = {column: kind for column in table.columns if (kind := _type_of(column)) is not None}
     types |= {column: "Int64" for column, kind in types.items() if kind == "int64" and table[column].isna().any()}
     typed = table.astype(types)
     text = [column for column in typed.columns if typed[column].dtype == TEXT]
@@ -140,6 +143,9 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes a table as CSV or Parquet; the file's suffix decides.
+
+    A CSV file has no types. `read_table` restores them. pandas alone needs `dtype_backend="numpy_nullable"` to keep
+    whole numbers whole where some are missing, and `dtype={"record": str}`, because an id may consist of digits.
 
     Raises:
         OptionError: the suffix is neither .csv nor .parquet.
@@ -164,9 +170,33 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    types = {column: _type_of(column) for column in pd.read_csv(path, nrows=0).columns}
-    gaps = {column: "Int64" if kind == "int64" else kind for column, kind in types.items()}
-    return _typed(pd.read_csv(path, dtype=gaps, keep_default_na=False, na_values=[""], float_precision="round_trip"))
+    texts = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    table = pd.DataFrame({column: _read_column(texts[column]) for column in texts})
+    for column, values in table.items():
+        if (kind := _type_of(str(column))) not in (None, TEXT) and values.dtype == TEXT and values.notna().any():
+            is_number = values.dropna().str.fullmatch(NUMBER)
+            wrong = values.dropna()[~is_number].iloc[0] if not is_number.all() else values.dropna().iloc[0]
+            raise OptionError(f"{column} of {path} has {wrong!r}, which is not of type {kind}; correct the file")
+    return _typed(table)
+
+
+def _read_column(texts: pd.Series) -> pd.Series:
+    """The values of a column of a CSV file. Whole numbers stay exact, and whole, where others are missing.
+
+    Numbers with leading zeros, such as 0042, are text.
+    """
+    kind, has_gaps, given = _type_of(str(texts.name)), texts.isna().any(), texts.dropna()
+    if kind == TEXT:
+        return texts.astype(TEXT)
+    if len(given) and given.isin(("True", "False")).all():
+        return (texts == "True").astype("boolean" if has_gaps else "bool").where(texts.notna())
+    if len(given) and kind != "float64" and given.str.fullmatch(WHOLE_NUMBER).all():
+        numbers = [pd.NA if pd.isna(text) else int(text) for text in texts]
+        if all(-(2**63) <= int(text) < 2**63 for text in given):
+            return pd.Series(pd.array(numbers, "Int64"), texts.index).astype("Int64" if has_gaps else "int64")
+    elif given.str.fullmatch(NUMBER).all():
+        return texts.astype("float64")
+    return texts.astype(TEXT)
 
 
 def _by_suffix(path: Path, as_csv: Callable, as_parquet: Callable) -> Callable:
