@@ -45,7 +45,7 @@ MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an off
 
 
 def _check(section: Any) -> None:
-    for info in section_infos(type(section)):
+    for info in section_infos(section.__class__):
         info.check(getattr(section, info.name))
 
 

@@ -10,6 +10,7 @@ from sweep_tables import sweep_table
 from wcwidth import width
 from written_sweep import write_sweep
 
+from latentsync.errors import OptionError
 from latentsync.lab.analysis.answers import answers
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.commands import compare, memory, status, weights
@@ -186,3 +187,12 @@ def test_plain_pandas_reads_whole_numbers_too(tmp_path):
     read = pd.read_csv(tmp_path / "table.csv", dtype={"record": str}, dtype_backend="numpy_nullable")
     assert read["record"].tolist() == ["01042", "b"] and read["seed"].tolist() == [2**63 - 1, 7]
     assert read["used"].dtype == "Int64" and read["used"][0] == 9
+
+
+@pytest.mark.parametrize(
+    ("column", "text"), [("seed", "1.5"), ("seed", str(2**63)), ("seconds", "fast"), ("trained", "maybe")]
+)
+def test_a_value_of_another_type_is_refused_with_its_column(tmp_path, column, text):
+    (tmp_path / "table.csv").write_text(f"record,{column}\na,\nb,{text}\n")
+    with pytest.raises(OptionError, match=rf"{column} of .*table.csv has '{text}'.*correct the file"):
+        read_table(tmp_path / "table.csv")

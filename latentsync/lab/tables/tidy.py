@@ -3,6 +3,7 @@
 `read_table` reads a written table back unchanged.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
         return table
     facts = [name for name in table if name not in ("metric", *ENTRY_COLUMNS)]
     values = table.pivot(index="record", columns="metric", values="value")
-    return table[facts].drop_duplicates("record").join(values, on="record").reset_index(drop=True)
+    records = table.loc[~table["record"].duplicated(), facts]
+    return records.join(values, on="record").reset_index(drop=True)
 
 
 def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
@@ -135,7 +137,8 @@ def _type_of(column: str) -> str | pd.StringDtype | None:
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the proper type of each column, for any file format. Empty text counts as missing."""
     types = {column: kind for column in table.columns if (kind := _type_of(column)) is not None}
-    types |= {column: "Int64" for column, kind in types.items() if kind == "int64" and table[column].isna().any()}
+    gaps = set(table.columns[table.isna().any()])
+    types |= {column: "Int64" for column, kind in types.items() if kind == "int64" and column in gaps}
     typed = table.astype(types)
     text = [column for column in typed.columns if typed[column].dtype == TEXT]
     return typed.assign(**{column: typed[column].replace("", np.nan).astype(TEXT) for column in text})
@@ -171,31 +174,32 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     texts = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    table = pd.DataFrame({column: _read_column(texts[column]) for column in texts})
-    for column, values in table.items():
-        if (kind := _type_of(str(column))) not in (None, TEXT) and values.dtype == TEXT and values.notna().any():
-            is_number = values.dropna().str.fullmatch(NUMBER)
-            wrong = values.dropna()[~is_number].iloc[0] if not is_number.all() else values.dropna().iloc[0]
-            raise OptionError(f"{column} of {path} has {wrong!r}, which is not of type {kind}; correct the file")
-    return _typed(table)
+    return _typed(pd.DataFrame({column: _read_column(values, path) for column, values in texts.items()}))
 
 
-def _read_column(texts: pd.Series) -> pd.Series:
+def _read_column(texts: pd.Series, path: Path) -> pd.Series:
     """The values of a column of a CSV file. Whole numbers stay exact, and whole, where others are missing.
 
     Numbers with leading zeros, such as 0042, are text.
+
+    Raises:
+        OptionError: a column of records has a value of another type.
     """
     kind, has_gaps, given = _type_of(str(texts.name)), texts.isna().any(), texts.dropna()
-    if kind == TEXT:
-        return texts.astype(TEXT)
-    if len(given) and given.isin(("True", "False")).all():
+    if kind == TEXT or (kind is None and given.empty):
+        return texts.astype("float64" if kind is None else TEXT)
+    if kind in ("bool", None) and given.isin(("True", "False")).all():
         return (texts == "True").astype("boolean" if has_gaps else "bool").where(texts.notna())
-    if len(given) and kind != "float64" and given.str.fullmatch(WHOLE_NUMBER).all():
+    is_whole = given.str.fullmatch(WHOLE_NUMBER).all()
+    if kind != "float64" and is_whole and all(abs(int(text)) < 2**63 for text in given):
         numbers = [pd.NA if pd.isna(text) else int(text) for text in texts]
-        if all(-(2**63) <= int(text) < 2**63 for text in given):
-            return pd.Series(pd.array(numbers, "Int64"), texts.index).astype("Int64" if has_gaps else "int64")
-    elif given.str.fullmatch(NUMBER).all():
+        return pd.Series(pd.array(numbers, "Int64"), texts.index).astype("Int64" if has_gaps else "int64")
+    if (kind == "float64" or (kind is None and not is_whole)) and given.str.fullmatch(NUMBER).all():
         return texts.astype("float64")
+    if kind is not None:
+        pattern = {"float64": NUMBER, "bool": "True|False"}.get(str(kind), WHOLE_NUMBER)
+        wrong = next((text for text in given if not re.fullmatch(pattern, text)), max(given, key=len))
+        raise OptionError(f"{texts.name} of {path} has {wrong!r}, which is not of type {kind}; correct the file")
     return texts.astype(TEXT)
 
 
@@ -229,8 +233,9 @@ def with_distinct_names(table: pd.DataFrame) -> pd.DataFrame:
 
 def _distinct_names(table: pd.DataFrame, kind: str) -> pd.Series:
     """The names of clips or voices; different files with the same name get the first digits of their hashes."""
+    names = pd.Series(table[kind])
     if f"{kind}_sha256" not in table:
-        return table[kind]
-    hashes = table[f"{kind}_sha256"]
-    is_shared = hashes.groupby(table[kind]).transform("nunique") > 1
-    return table[kind].where(~is_shared, table[kind] + " " + hashes.str[:8])
+        return names
+    hashes = pd.Series(table[f"{kind}_sha256"])
+    files = dict(hashes.groupby(names).nunique())
+    return names.where(names.map(files) <= 1, names + " " + hashes.str[:8])
