@@ -26,7 +26,7 @@ test: setup  ## run all tests that need nothing special, notebooks included
 test-quick: setup  ## run the quick tests, in under 2 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow and $(ELSEWHERE)" tests
 
-test-browser: $(VENV)/.browser-ready  ## run the notebooks in JupyterLab in Chromium (Debian's, or the one that CHROMIUM names)
+test-browser: $(VENV)/.browser-ready  ## run the notebooks in JupyterLab in Chromium (Debian's, or the one named by CHROMIUM)
 	$(RUN) -m pytest -m browser tests/browser
 
 test-cluster: setup  ## run a sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge

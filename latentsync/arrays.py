@@ -12,4 +12,4 @@ Frame = UInt8[np.ndarray, "h w 3"]  # one decoded video frame, RGB, 0..255
 Landmarks = Float[np.ndarray, "k 3"]  # x, y in px of the frame, z in the same scale
 Points = Float[np.ndarray, "3 2"]  # left brow, right brow, nose, in px
 Affine = Float[np.ndarray, "2 3"]  # frame px -> crop box px
-Found = Bool[np.ndarray, "f"]  # in which frames there is a face
+HasFace = Bool[np.ndarray, "f"]  # in which frames there is a face

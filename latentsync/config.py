@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from latentsync.errors import OptionError, did_you_mean
 from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
+from latentsync.plugins import SCHEDULERS_GROUP
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SPEAKER_GENDERS = ("female", "male")
@@ -44,8 +45,9 @@ MAX_SEED = 2**63 - 1
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
 
 
-def _check(section: Any) -> None:
-    for info in section_infos(section.__class__):
+def _check(section: object) -> None:
+    kind: Any = type(section)  # mypy takes a class of unknown type for one that has no hash
+    for info in section_infos(kind):
         info.check(getattr(section, info.name))
 
 
@@ -85,11 +87,12 @@ class SamplerOptions:
         "DeepCache {}", "DeepCache", whole=True, least=1, hint="1 is off, the original has 3",
         in_identity="always", in_cost=True,
     )  # fmt: skip
-    scheduler: str = option(
-        "ddim",
+    scheduler: str | None = option(
+        None,
         'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order, arXiv 2211.01095) and "unipc" '
-        "(second order, arXiv 2302.04867) come closer to the result of many steps, from 20 steps on.",
-        "{}", choices=SCHEDULERS,
+        "(second order, arXiv 2302.04867) come closer to the result of many steps, from 20 steps on. Installed "
+        'packages may add others. Open: "ddim", or the scheduler that was assigned to the pipeline.',
+        "{}", choices=SCHEDULERS, plugins=SCHEDULERS_GROUP, is_open=True, absent="ddim",
     )  # fmt: skip
     guidance_schedule: str = option(
         "constant",
@@ -197,7 +200,7 @@ class RuntimeOptions:
         None, "a torch device. Open: the GPU, if there is one.", "on {}", is_open=True, in_identity="never"
     )
     dtype: str | None = option(
-        None, "the networks' precision. Open: one that the device runs well.", "{}", choices=DTYPES, is_open=True,
+        None, "the networks' precision. Open: what the device runs well.", "{}", choices=DTYPES, is_open=True,
         in_identity="always", in_cost=True,
     )  # fmt: skip
     attention: str = option(

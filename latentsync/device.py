@@ -13,8 +13,8 @@ SMALL_NETWORK = 50_000_000  # parameters; up to this size several windows are de
 WINDOWS_AT_ONCE = 8  # of a small network: 18 instead of 26 ms a window for the mini on 2 cores; more are no faster
 
 
-def resolve_device(name: str | None = None) -> torch.device:
-    """The named device. None gives the GPU if there is one, else the CPU.
+def resolve_device(name: str | int | torch.device | None = None) -> torch.device:
+    """The named device; a number is a GPU's. None gives the GPU if there is one, else the CPU.
 
     Raises:
         OptionError: the device does not exist here.
@@ -27,7 +27,9 @@ def resolve_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f"device {name!r} is not available here ({str(error).splitlines()[0]}); use cpu") from error
+        raise OptionError(
+            f"device {str(name)!r} is not available here ({str(error).splitlines()[0]}); use cpu"
+        ) from error
     return device
 
 
@@ -42,8 +44,8 @@ def _cpu_has_native_bfloat16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def resolve_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """The named precision. None gives one that the device runs well.
+def resolve_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The named precision. None gives a precision that the device runs well.
 
     That is float16 on GPUs of compute capability 8 and more, bfloat16 on processors with native bfloat16, else float32.
 
@@ -60,15 +62,29 @@ def resolve_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def named_dtype(name: str) -> torch.dtype:
-    """ "bfloat16" -> `torch.bfloat16`.
+def named_dtype(name: str | torch.dtype) -> torch.dtype:
+    """ "bfloat16" or `torch.bfloat16` -> `torch.bfloat16`.
 
     Raises:
-        OptionError: the name is not in `config.DTYPES`.
+        OptionError: it is not in `config.DTYPES`.
     """
-    if name not in DTYPES:
-        raise OptionError(f"dtype {name!r} is unknown; choose one of {', '.join(DTYPES)}")
-    return getattr(torch, name)
+    word = dtype_name(name) if isinstance(name, torch.dtype) else name
+    if word not in DTYPES:
+        raise OptionError(f"dtype {word!r} is unknown; choose one of {', '.join(DTYPES)}")
+    return getattr(torch, word)
+
+
+def one_dtype(dtype: str | torch.dtype | None, torch_dtype: str | torch.dtype | None) -> str | torch.dtype | None:
+    """The precision that is given under one of two names.
+
+    Raises:
+        OptionError: both are given, and differ.
+    """
+    if dtype is None or torch_dtype is None:
+        return torch_dtype if dtype is None else dtype
+    if named_dtype(dtype) != named_dtype(torch_dtype):
+        raise OptionError(f"dtype is {dtype} and torch_dtype is {torch_dtype}; give one of them")
+    return dtype
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -32,8 +32,14 @@ class MemoryShortageError(LatentSyncError):
     """The device has too little memory for the chosen sizes."""
 
 
+def closest_name(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like a mistaken one; None where none is at least as close as the cutoff (0 to 1)."""
+    close = get_close_matches(name, [str(each) for each in known], 1, cutoff)
+    return close[0] if close else None
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """How a message about a mistaken name goes on: "did you mean crf?", or all known names where none is close."""
     names = [str(each) for each in known]
-    close = get_close_matches(name, names, 1, cutoff)
-    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+    close = closest_name(name, names, cutoff)
+    return f"did you mean {close}?" if close else f"choose one of {', '.join(names)}"

@@ -4,11 +4,11 @@ import json
 import math
 import numbers
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, closest_name
+from latentsync.plugins import installed
 
 AS_DEFAULT = object()
 NOT_USED = "none"  # in a table: the row's other options make this one meaningless
@@ -35,6 +35,7 @@ class OptionInfo:
         label: the text for a value other than the default: "guidance in the {}".
         word: the heading of its column in reports.
         choices: the allowed words; empty for a number.
+        plugins: the group of entry points whose names are allowed beside `choices`; empty for none.
         least, most: the bounds of a number; None if it has none.
         whole: whether the number must be a whole one.
         multiple: the number must be a multiple of this.
@@ -55,6 +56,7 @@ class OptionInfo:
     label: str
     word: str
     choices: tuple[str, ...] = ()
+    plugins: str = ""
     least: float | None = None
     most: float | None = None
     whole: bool = False
@@ -77,6 +79,11 @@ class OptionInfo:
         """Whether tables hold it as text."""
         return not self.whole and self.least is None
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The words that it takes: `choices`, and the names that installed packages add."""
+        return (*self.choices, *installed(self.plugins)) if self.plugins else self.choices
+
     def check(self, value: Any, name: str | None = None) -> None:
         """Refuses a value that the option cannot take.
 
@@ -87,13 +94,11 @@ class OptionInfo:
         if value is None and self.is_open:
             return
         if self.choices:
-            if value not in self.choices:
-                near = get_close_matches(str(value), self.choices, 1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
+            if value not in self.choices and value not in (allowed := self.allowed):
+                near = closest_name(str(value), allowed)
+                hint = f" (did you mean {near}?)" if near else ""
                 or_open = ", or null to leave it open" if self.is_open else ""
-                raise OptionError(
-                    f"{name} {value!r} is unknown; choose one of {', '.join(self.choices)}{or_open}{hint}"
-                )
+                raise OptionError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}{or_open}{hint}")
         elif self.whole or self.least is not None:
             fits = (is_whole if self.whole else is_number)(value)
             fits = fits and (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
@@ -105,7 +110,7 @@ class OptionInfo:
 
     def _wanted(self) -> str:
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            return f"one of {', '.join(self.allowed)}"
         if not self.whole and self.least is None:
             return ""
         if self.multiple > 1:

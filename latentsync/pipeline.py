@@ -8,29 +8,40 @@ latents -> crop -> frame               (generation.latents, faces)
 frames -> file                         (generation.write, media)
 """
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
 
 from latentsync import media
 from latentsync.audio.features import WindowReader
-from latentsync.checkpoints import model as model_files
 from latentsync.config import GUIDANCE_INTERVAL, Options, Preset, resolve_guidance, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, did_you_mean
 from latentsync.generation import windows
 from latentsync.generation.kept import PairCache
-from latentsync.generation.networks import LipsyncNetworks, resolve_place
+from latentsync.generation.latents import drawn_by
+from latentsync.generation.networks import LipsyncNetworks
+from latentsync.generation.progress import ProgressBar
 from latentsync.generation.references import frames_needed, reference_order
-from latentsync.generation.results import GeneratedFrame, LipsyncOutput, PreparedPair, ProgressCallback, Stopwatch
+from latentsync.generation.results import (
+    OUTPUT_TYPES,
+    GeneratedFrame,
+    LipsyncOutput,
+    PreparedPair,
+    ProgressCallback,
+    Stopwatch,
+    batch_of_frames,
+)
 from latentsync.generation.stage_cache import StageCache
-from latentsync.generation.write import Target, notice, write_results
+from latentsync.generation.write import Target, notice, scratch_video, write_results
+from latentsync.shapes import Frame
 
 
 class LipsyncPipeline(LipsyncNetworks):
@@ -40,43 +51,11 @@ class LipsyncPipeline(LipsyncNetworks):
     `LipsyncNetworks`; `latentsync.config` lists the options.
     """
 
-    @classmethod
-    def from_pretrained(
-        cls, model: str | Path = "mini", device: str | None = None, dtype: str | None = None, attention: str = "sdpa"
-    ) -> Self:
-        """Loads the embedded model by name, or any model from a folder in the diffusers layout (`save_pretrained`).
+    _bar_options: Mapping[str, Any] = MappingProxyType({})
 
-        Raises:
-            WeightsError: no such model, or its weights are missing or do not fit.
-            OptionError: there is no such device, precision or attention backend here.
-        """
-        parts = model_files.load_folder(model, resolve_place(device, dtype))
-        return cls(**parts).to(device, dtype, attention)
-
-    @classmethod
-    def from_checkpoint(
-        cls,
-        inference_ckpt_path: str | Path,
-        unet_config_path: str | Path | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        attention: str = "sdpa",
-        vae: str | Path | None = None,
-        whisper: str | Path | None = None,
-    ) -> Self:
-        """Loads a published LatentSync UNet with the VAE and the Whisper it was trained with; see `load_published`.
-
-        Raises:
-            WeightsError: the checkpoint does not fit the configuration, or the VAE or Whisper is not on this machine.
-            OptionError: there is no such device, precision or attention backend here.
-        """
-        place = resolve_place(device, dtype)
-        parts = model_files.load_published(inference_ckpt_path, unet_config_path, vae, whisper, place)
-        return cls(**parts).to(device, dtype, attention)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the model in the diffusers layout; `from_pretrained` gives the same numbers back."""
-        model_files.save_folder(folder, self.vae, self.unet, self.scheduler, self.audio, self.settings)
+    def set_progress_bar_config(self, **options: Any) -> None:
+        """Sets the options of `tqdm` for the bar that a call shows: `disable=True` shows none."""
+        self._bar_options = options
 
     @cached_property
     def _pair_cache(self) -> PairCache:
@@ -99,6 +78,8 @@ class LipsyncPipeline(LipsyncNetworks):
 
         Raises:
             OptionError: the guidance is open (it depends on the speaker's gender), or a window is too long.
+
+        If the scheduler that was assigned to this pipeline is not DDIM, an open `scheduler` stays open: it is used.
         """
         sampler, video, runtime = options.sampler, options.video, options.runtime
         if sampler.guidance_scale is None:
@@ -115,6 +96,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 sampler,
                 guidance_scale=float(sampler.guidance_scale),
                 num_frames=num_frames,
+                scheduler=sampler.scheduler or ("ddim" if isinstance(self.scheduler, DDIMScheduler) else None),
                 guidance_interval=interval if sampler.guidance_schedule == "interval" else None,
             ),
             replace(
@@ -163,9 +145,9 @@ class LipsyncPipeline(LipsyncNetworks):
         num_aligned = min(frames_needed(num_in, reference), info.num_frames)
         with watch.stage("align"):
             faces = cache.faces(self, clip, num_aligned, options, on_progress)
-            faces_key = cache.faces_key(self, clip, num_aligned, options)
+        faces_key = cache.faces_key(self, clip, num_aligned, options)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
-        reference_order(order, faces.found, reference, clip.name)  # refuses a clip that is too short
+        reference_order(order, faces.has_face, reference, clip.name)  # refuses a clip that is too short
         return PreparedPair(clip, voice, info, order, faces, audio_windows, faces_key)
 
     def generate(
@@ -187,16 +169,20 @@ class LipsyncPipeline(LipsyncNetworks):
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
         watch: Stopwatch | None = None,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[GeneratedFrame, ...]]:
         """The frames of several results of one pair, denoised side by side. Gives one frame for each setting at a time.
 
         The results equal those of `generate`, except for the rounding of a batch of another size.
 
+        Args:
+            generator: draws all random numbers of a single setting, in place of its seed.
+
         Raises:
-            OptionError: the settings differ in more than seed and guidance_scale.
+            OptionError: the settings differ in more than seed and guidance_scale, or a generator is given for several.
         """
-        on_step_end = callback_on_step_end and partial(callback_on_step_end, self)
-        return windows.generate_together(self, self._pair_cache, pair, settings, on_progress, on_step_end, watch)
+        on_end = callback_on_step_end and partial(callback_on_step_end, self)
+        return windows.generate_together(self, self._pair_cache, pair, settings, on_progress, on_end, watch, generator)
 
     @takes_options(guidance_scale=Preset().neutral)
     def __call__(
@@ -206,11 +192,15 @@ class LipsyncPipeline(LipsyncNetworks):
         video_out_path: str | Path | None = None,
         video_mask_path: str | Path | None = None,
         *,
+        output_type: str = "path",
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,
         weight_dtype: torch.dtype | str | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
+        device: str | int | torch.device | None = None,
+        dtype: torch.dtype | str | None = None,
         attention: str | None = None,
         callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         on_progress: ProgressCallback | None = None,
         **options: Any,
     ) -> LipsyncOutput:
@@ -222,32 +212,46 @@ class LipsyncPipeline(LipsyncNetworks):
         Args:
             video_path: the clip, which shows a face.
             audio_path: the voice, a sound file or a video with sound.
-            video_out_path: where to write the MP4. None writes to a temporary folder, which is removed together with
-                the returned object.
+            video_out_path: where to write the MP4. None writes to a temporary file, which is removed when the program
+                ends; with an `output_type` other than "path" nothing is written.
             video_mask_path: where to write the frames with the region to be generated painted grey.
-            weight_dtype: the original's name of `dtype`; it may be a torch.dtype. `dtype` wins if both are given.
+            output_type: "path": the result is a file; "np", "pt", "pil": its frames are returned too, as they are
+                before the encoder; see `results.batch_of_frames`.
+            return_dict: False returns `output.to_tuple()`.
+            generator: draws all random numbers, in place of `seed`. A new `torch.Generator(device).manual_seed(s)`
+                gives the same result as `rng="reference", seed=s`; a used one goes on where it is.
+            weight_dtype: the original's name of `dtype`. `dtype` wins if both are given.
             device, dtype, attention: move the networks, which then stay there; see `to`. None changes nothing.
-            callback_on_step_end: called as (pipeline, step, timestep, {"latents", "frames"}) after each step.
-            on_progress: called as (stage, done, total).
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents", "frames"}) after each step. Latents
+                in the dict that it returns, (windows, c, frames, h, w), replace the given ones.
+            callback_on_step_end_tensor_inputs: what the callback gets; there is nothing but "latents".
+            on_progress: called as (stage, done, total). Without it a progress bar is shown.
             options: by name, as listed below. An option that is None is open: the model or the machine decides.
 
         Raises:
             LatentSyncError: there is a problem with an option, a file or the memory; the message says what to do.
         """
+        if output_type not in OUTPUT_TYPES:
+            raise OptionError(f"output_type {output_type!r} is unknown; {did_you_mean(str(output_type), OUTPUT_TYPES)}")
+        if set(callback_on_step_end_tensor_inputs) - {"latents"}:
+            raise OptionError(f"a callback gets latents only, but {list(callback_on_step_end_tensor_inputs)} was given")
+        if generator is not None:
+            options |= drawn_by(generator, options)
         chosen = Options.of(**options)
         chosen = replace(chosen, sampler=resolve_guidance(chosen.sampler, Preset(), "neutral"))
-        if isinstance(weight_dtype, torch.dtype):
-            weight_dtype = dtype_name(weight_dtype)
         if any(one is not None for one in (weight_dtype, device, dtype, attention)):
-            self.to(device or str(self.device), dtype or weight_dtype or dtype_name(self.dtype), attention)
-        scratch = None
-        if video_out_path is None:
-            scratch = tempfile.TemporaryDirectory(prefix="latentsync-")
-            video_out_path = Path(scratch.name) / "result.mp4"
-        output = self.run(
-            video_path, audio_path, video_out_path, video_mask_path, chosen, on_progress, callback_on_step_end
-        )
-        return replace(output, _scratch=scratch)
+            self.to(device=device, dtype=weight_dtype if dtype is None else dtype, attention=attention)
+        video = Path(video_out_path) if video_out_path is not None else None
+        if video is None and output_type == "path":
+            video = scratch_video()
+        frames: list[Frame] | None = None if output_type == "path" else []
+        target = Target(video, Path(video_mask_path) if video_mask_path else None, frames)
+        with ProgressBar(**self._bar_options) as bar:
+            (output,) = self.run_together(
+                video_path, audio_path, [target], [chosen], on_progress or bar, callback_on_step_end, generator
+            )
+        output.frames = batch_of_frames(frames or [], output_type)
+        return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # as in diffusers
 
     def run(
         self,
@@ -259,9 +263,9 @@ class LipsyncPipeline(LipsyncNetworks):
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
     ) -> LipsyncOutput:
-        """Does the same as `__call__`, with the options as one object."""
-        targets = [(Path(video_out_path), Path(video_mask_path) if video_mask_path else None)]
-        (output,) = self.run_together(video_path, audio_path, targets, [options], on_progress, callback_on_step_end)
+        """Writes one video, as `__call__` does, with the options as one object and without a progress bar."""
+        target = Target(Path(video_out_path), Path(video_mask_path) if video_mask_path else None)
+        (output,) = self.run_together(video_path, audio_path, [target], [options], on_progress, callback_on_step_end)
         return output
 
     def run_together(
@@ -272,11 +276,12 @@ class LipsyncPipeline(LipsyncNetworks):
         options: Sequence[Options],
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
+        generator: torch.Generator | None = None,
     ) -> list[LipsyncOutput]:
         """Generates one pair with several settings, denoised side by side; see `generate_together`.
 
         Args:
-            targets: for each setting, where to write the result and the painted frames.
+            targets: for each setting, where the result goes.
 
         Returns:
             An output for each setting. Its timings are an equal share of the time that all took together.
@@ -284,21 +289,21 @@ class LipsyncPipeline(LipsyncNetworks):
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         with watch.stage("total"):
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
-            frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch)
+            frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
             write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch)
         return [
             LipsyncOutput(
-                video_path=video,
-                mask_path=mask,
+                video_path=target.video,
+                mask_path=target.mask,
                 num_frames=pair.num_frames,
                 fps=VIDEO_RATE_HZ,
-                frames_without_face=sum(not pair.faces.found[i] for i in pair.order),
+                frames_without_face=sum(not pair.faces.has_face[i] for i in pair.order),
                 options=setting,
                 timings={stage: seconds / len(settings) for stage, seconds in watch.seconds.items()},
                 faces=pair.faces,
                 order=pair.order,
             )
-            for (video, mask), setting in zip(targets, settings, strict=True)
+            for target, setting in zip(targets, settings, strict=True)
         ]
 
     def describe(self) -> dict:

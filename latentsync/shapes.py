@@ -7,14 +7,14 @@ frame, w width.
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from latentsync.arrays import Affine, Found, Frame, Landmarks, Points, Samples, Waveform
+from latentsync.arrays import Affine, Frame, HasFace, Landmarks, Points, Samples, Waveform
 
 __all__ = [
     "Affine",
     "Crop",
     "Crops",
-    "Found",
     "Frame",
+    "HasFace",
     "Landmarks",
     "Latents",
     "Mask",

@@ -29,7 +29,7 @@ def own_log_handlers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> Path:
-    """The shipped model with seeded weights, whatever it ships with; for reading only."""
+    """The shipped model with seeded weights in place of its own; for reading only."""
     folder = tmp_path_factory.mktemp("untrained") / "mini"
     shutil.copytree(MODELS_DIR / "mini", folder, ignore=shutil.ignore_patterns("*.safetensors"))
     index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}

@@ -27,7 +27,7 @@ sys.exit(main(["run", *sys.argv[1:]]))
 
 
 def sweep(clips, runs, *overrides, model="mini", wait=True, killed_at_frame=None):
-    """`latentsync run -m` over two seeds, quick and without tracker unless told otherwise."""
+    """`latentsync run -m` over two seeds, quick and without tracker by default."""
     run = ["-m", "latentsync", "run"]
     if killed_at_frame is not None:
         run = ["-c", KILLED_AT_FRAME.format(number=killed_at_frame)]

@@ -1,4 +1,4 @@
-"""A row of a table made again is the same record, and what differs is told."""
+"""A row of a table, made again, is the same record, and differences are reported."""
 
 import shutil
 from pathlib import Path
@@ -21,12 +21,12 @@ from latentsync.lab.tables.tidy import collect, collect_wide
 def runs(clips, tmp_path_factory) -> Path:
     """The records of a sweep over steps, with LPIPS."""
     runs = tmp_path_factory.mktemp("runs")
-    asked = request.read([
+    plan_request = request.read([
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=test", "metrics=none", "tracker=none",
         "metrics.lpips=true", "sampler.num_inference_steps=1,2", "sampler.guidance_scale=1.4",
         "sampler.guidance_schedule=linear", "video.width=96", "video.height=96",
     ])  # fmt: skip
-    for config in plan.runs_of(asked):
+    for config in plan.runs_of(plan_request):
         run_cell(config, pairs_of(config.data).pairs, lambda outcome: None)
     return runs
 
@@ -50,7 +50,7 @@ def test_a_row_whose_files_are_elsewhere_is_refused(clips, runs, tmp_path):
     shutil.copytree(clips, other)
     cut(other / "g-voice.wav", SHIPPED_DIR / "g-clara.wav", 0.5, 0.5)
     row = collect_wide(runs).iloc[0]
-    with pytest.raises(MediaError, match="g-voice.wav of record .* give their folder"):
+    with pytest.raises(MediaError, match="g-voice.wav .* folder"):
         run_again(row, tmp_path, other)
 
 

@@ -16,8 +16,8 @@ def search(score, target=0.5, low=1.0, high=3.0, tolerance=0.1):
 def test_bisection_finds_the_grids_smallest_value_in_few_scores():
     for edge in (1.0, 1.04, 1.75, 2.95, 3.0):
         one = search(lambda guidance, edge=edge: 1.0 if guidance >= edge else 0.0)
-        found = one.smallest()
-        assert found >= edge > found - 0.1 - 1e-9 and len(one.seen) <= 2 + 5  # of 21 points
+        smallest = one.smallest()
+        assert smallest >= edge > smallest - 0.1 - 1e-9 and len(one.seen) <= 2 + 5  # of 21 points
     assert search(lambda guidance: 0.4).smallest() is None
     uneven = search(lambda guidance: guidance, target=2.0, high=2.25, tolerance=0.5)
     assert uneven.smallest() == 2.0 and uneven.at(3) == 2.25  # the last step is shorter
@@ -31,7 +31,7 @@ def test_a_score_that_falls_with_guidance_is_told():
 
 
 @pytest.mark.parametrize(
-    ("told", "word"),
+    ("settings", "word"),
     [
         ({"low": 0.5}, "give 1 <= low < high"),
         ({"low": 3.0}, "give 1 <= low < high"),
@@ -40,20 +40,20 @@ def test_a_score_that_falls_with_guidance_is_told():
         ({"target": float("nan")}, "target is nan"),
     ],
 )
-def test_a_search_without_sense_is_refused(told, word):
+def test_a_search_without_sense_is_refused(settings, word):
     with pytest.raises(OptionError, match=word):
-        search(lambda guidance: 0.0, **told)
+        search(lambda guidance: 0.0, **settings)
 
 
 def test_a_measure_that_is_not_better_when_higher_is_refused():
-    with pytest.raises(OptionError, match="higher values of lpips_alex are not better"):
+    with pytest.raises(OptionError, match="lpips_alex are not better"):
         search_config([], "lpips_alex")
     with pytest.raises(OptionError, match="did you mean sampler.seed"):
         search_config(["sampler.sed=1"], "sync_mini_confidence")
 
 
 def test_a_sweep_of_values_is_refused():
-    with pytest.raises(OptionError, match="sampler.num_inference_steps=5,20 has several values"):
+    with pytest.raises(OptionError, match="num_inference_steps=5,20 has several"):
         search_config(["sampler.num_inference_steps=5,20"], "sync_mini_confidence")
 
 
@@ -64,10 +64,10 @@ def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, ca
     given.append("sampler.num_inference_steps=1")
     assert main(["--target", "100", *given]) == 1
     assert "not reached up to guidance 3" in capsys.readouterr().out
-    made = {record.id for record in RecordStore(runs).all()}
-    assert len(made) == 2  # of guidance 1 and 3
+    ids = {record.id for record in RecordStore(runs).all()}
+    assert len(ids) == 2  # of guidance 1 and 3
     assert main(["--target", "-1", *given]) == 0
     assert "guidance 1 reaches sync_mini_confidence -1" in capsys.readouterr().out
-    assert {record.id for record in RecordStore(runs).all()} == made
+    assert {record.id for record in RecordStore(runs).all()} == ids
     assert main(["--target", "1", "--pair", "m-x__m-y", *given]) == 2
-    assert "no pair is female and m-x__m-y; there are g-clara__g-voice (female)" in capsys.readouterr().err
+    assert "there are g-clara__g-voice (female)" in capsys.readouterr().err

@@ -44,10 +44,10 @@ def test_outputs_skipping_and_changed_settings(folder, untrained, tmp_path, caps
     first = sidecars(out)
     assert first["g-clara__g-voice"]["options"]["guidance_scale"] == 1.8
     assert first["m-oskar__m-voice"]["options"]["guidance_scale"] == 1.3
-    made = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
 
     assert run(folder, out, model) == 0
-    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == made
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
     assert capsys.readouterr().out.count("cached, nothing to do") == 2
 
     assert run(folder, out, "--guidance_scale", "2.5", "--seed", "7", model) == 0
@@ -104,7 +104,7 @@ def test_one_bad_pair_fails_alone_with_its_reason(folder, tmp_path, capsys):
     ("more", "message"),
     [
         (["--guidance_scale", "-1"], "guidance_scale is -1.0"),
-        (["--inference_ckpt_path", "absent.pt"], "no weight file at absent.pt"),
+        (["--inference_ckpt_path", "absent.pt"], "absent.pt"),
         (["--unet_config_path", "x.yaml"], "unet_config_path is x.yaml"),
         (["sampler.sed=1"], "sed"),
     ],

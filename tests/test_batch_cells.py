@@ -20,12 +20,12 @@ pytestmark = pytest.mark.slow
 
 def cells(clips, runs, batch_cells):
     """The cells of a sweep over seed, guidance and steps, as `latentsync run` reads them."""
-    asked = request.read([
+    sweep_request = request.read([
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=test", "metrics=none", "tracker=none",
         "sampler.num_inference_steps=1,2", "sampler.seed=1,2", "sampler.guidance_scale=1.0,2.0",
         "runtime.dtype=float32", "video.crf=0", f"runtime.batch_cells={batch_cells}",
     ])  # fmt: skip
-    return plan.runs_of(asked)
+    return plan.runs_of(sweep_request)
 
 
 def run(config, others):
@@ -56,9 +56,9 @@ def test_cells_made_together_are_those_made_alone(clips, tmp_path, generated):
     generated.clear()
     store = RecordStore(tmp_path / "together")
     assert run(together[0], together) == ["done"]
-    made = store.all()
-    assert len(made) == 3 and {record.content["options"]["num_inference_steps"] for record in made} == {1}
-    assert {record.content["together"] for record in made} == {3}
+    records = store.all()
+    assert len(records) == 3 and {record.content["options"]["num_inference_steps"] for record in records} == {1}
+    assert {record.content["together"] for record in records} == {3}
     assert [run(config, together) for config in together].count(["cached"]) == 5  # 3, and of 2 batches the others
     expected = {record.id: record for record in RecordStore(tmp_path / "alone").all()}
     assert {record.id for record in store.all()} == set(expected)
@@ -77,7 +77,7 @@ def test_cells_made_together_are_those_made_alone(clips, tmp_path, generated):
         assert len(frames) == 13
         distances = {name: np.abs(frames - other).mean() for name, other in decoded.items()}
         assert min(distances, key=distances.get) == record.id
-    assert "together" not in expected[made[0].id].content
+    assert "together" not in expected[records[0].id].content
 
 
 def test_what_others_are_making_is_left_to_them(clips, tmp_path):

@@ -29,7 +29,7 @@ TO_1_0 = ((".norm2.", ".audio_cross_attn.norm."), (".attn2.", ".audio_cross_attn
 
 
 def checkpoint(path, config=CONFIG, rename=()):
-    """Writes a seeded UNet as the original does; transformer blocks are renamed as told."""
+    """Writes a seeded UNet as the original does; `rename`: old and new parts of the names of transformer blocks."""
     unet = seeded(UNet3DConditionModel, {k: v for k, v in config.items() if k != "add_audio_layer"}, seed=1)
     state_dict = unet.state_dict()
     for old, new in rename:
@@ -62,10 +62,10 @@ def test_tensors_go_straight_to_their_place(tmp_path):
 @pytest.mark.parametrize("variant", ["v10", "v15", "v16", "v16_stage1", "v16_stage2", "v16_stage2_efficient"])
 def test_the_variant_is_recognised_from_the_tensors(shared, variant):
     shapes = json.loads((shared / "keys" / f"keys_unet_{variant}.json").read_text())
-    found = detect_unet({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, variant)
-    assert (found.version == "1.0") == (variant == "v10")
+    network = detect_unet({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, variant)
+    assert (network.version == "1.0") == (variant == "v10")
     with torch.device("meta"):
-        unet = UNet3DConditionModel(**found.config())
+        unet = UNet3DConditionModel(**network.config())
     assert {name: list(tensor.shape) for name, tensor in unet.state_dict().items()} == rename_1_0(shapes)
 
 
@@ -129,7 +129,7 @@ def test_the_originals_own_yaml_is_understood(tmp_path, monkeypatch):
 def test_a_1_0_file_with_the_configuration_of_1_6_is_refused(tmp_path):
     config = {**CONFIG, "use_motion_module": False}
     checkpoint(tmp_path / "v10.pt", config, TO_1_0)
-    with pytest.raises(WeightsError, match=r"LatentSync 1.0.*says motion modules all and the file has none"):
+    with pytest.raises(WeightsError, match=r"LatentSync 1.0.* modules all .* none"):
         load_unet(tmp_path / "v10.pt", CONFIG)
 
 
@@ -141,7 +141,7 @@ def test_a_whisper_that_the_unet_was_not_trained_with_is_refused(tmp_path, monke
         config = {**CONFIG, "cross_attention_dim": width}
         checkpoint(tmp_path / f"{width}.pt", config)
         (tmp_path / f"{width}.yaml").write_text(json.dumps({"model": config}))
-    with pytest.raises(WeightsError, match=r"multilingual Whisper tiny, .* English only.*whisper/tiny.pt"):
+    with pytest.raises(WeightsError, match=r"Whisper tiny, .*whisper/tiny.pt"):
         LipsyncPipeline.from_checkpoint(tmp_path / "384.pt", tmp_path / "384.yaml", "cpu", whisper="tiny.en")
     with pytest.raises(OptionError, match="states are 384 wide, .* takes 768"):
         LipsyncPipeline.from_checkpoint(tmp_path / "768.pt", tmp_path / "768.yaml", "cpu", whisper="tiny.en")
@@ -150,8 +150,8 @@ def test_a_whisper_that_the_unet_was_not_trained_with_is_refused(tmp_path, monke
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"use_motion_module": False}, "motion modules none and the file has all"),
-        ({"cross_attention_dim": 768}, "cross_attention_dim 768 and the file has 384"),
+        ({"use_motion_module": False}, "modules none .* has all"),
+        ({"cross_attention_dim": 768}, "cross_attention_dim 768 .* has 384"),
         ({"block_out_channels": [32, 96]}, r"block_out_channels \[32, 96\]"),
         ({"layers_per_block": 2}, r"missing \(down_blocks.0.attentions.1"),
     ],
@@ -177,7 +177,7 @@ def test_names_of_two_versions_in_one_file_are_refused(tmp_path):
     unet = checkpoint(tmp_path / "v10.pt", {**CONFIG, "use_motion_module": False}, TO_1_0)
     both = {**unet.state_dict(), **read_state_dict(tmp_path / "v10.pt")}
     torch.save(both, tmp_path / "both.pt")
-    with pytest.raises(WeightsError, match=r"both.pt holds down_blocks.0.*norm2.* twice"):
+    with pytest.raises(WeightsError, match=r"both.pt .*norm2.* twice"):
         load_unet(tmp_path / "both.pt", {**CONFIG, "use_motion_module": False})
 
 
@@ -190,7 +190,7 @@ def test_names_of_two_versions_in_one_file_are_refused(tmp_path):
         ({"num_frames": "16"}, "num_frames is '16'"),
         ({"mask_image_path": "masks/nose.png"}, "mask 'nose' is unknown"),
         ({"mask_image_path": 2}, "mask_image_path 2; a file name"),
-        ({"video_fps": 30}, "video_fps 30; the published networks have 25"),
+        ({"video_fps": 30}, "video_fps 30; .* 25"),
         ([1], r"is \[1\]"),
     ],
 )
@@ -206,9 +206,9 @@ def test_published_weights_that_are_missing_are_named_with_their_source(tmp_path
     monkeypatch.chdir(tmp_path)
     checkpoint(tmp_path / "unet.pt")
     (tmp_path / "small.yaml").write_text(json.dumps({"data": {"resolution": 256}, "model": CONFIG}))
-    with pytest.raises(WeightsError, match=r"whisper/tiny.pt is not on this machine .* download https://"):
+    with pytest.raises(WeightsError, match=r"whisper/tiny.pt .* download https://"):
         load_published(tmp_path / "unet.pt", tmp_path / "small.yaml")
-    with pytest.raises(WeightsError, match=r"vae/diffusion_pytorch_model.safetensors is not .* download https://"):
+    with pytest.raises(WeightsError, match=r"vae/diffusion_pytorch_model.safetensors .* download https://"):
         load_published(tmp_path / "unet.pt", tmp_path / "small.yaml", whisper=whisper)
     (tmp_path / "empty.yaml").write_text("data: {}")
     with pytest.raises(OptionError, match="no `model:` part"):
@@ -238,5 +238,5 @@ def test_xformers_is_refused_in_a_sentence_where_it_cannot_run():
     from latentsync.unet.attention import check_backend
 
     assert ATTENTION_BACKENDS == ("sdpa", "xformers")
-    with pytest.raises(LatentSyncError, match="needs an NVIDIA GPU, .* device is cpu; use attention=sdpa"):
+    with pytest.raises(LatentSyncError, match="device is cpu; use attention=sdpa"):
         check_backend("xformers", "cpu")

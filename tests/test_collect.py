@@ -14,14 +14,14 @@ from latentsync.lab.tables.tidy import collect, collect_wide, read_table, widen
 @pytest.fixture
 def runs(tmp_path):
     """Three records, the second of a list, the third without metrics."""
-    for record_id, metrics, told in (
+    for record_id, metrics, facts in (
         ("12345678", METRICS, {}),
         ("b2", METRICS, {"name": "m-b__m-v", "gender": "male", "group": "0042", "split": "test"}),
         ("c3", {}, {"seed": 7}),
     ):
         with RecordStore(tmp_path).new(record_id) as folder:
             write_json(folder / METRICS_FILE, metrics)
-            write_json(folder / RECORD_FILE, content(record_id, **told))
+            write_json(folder / RECORD_FILE, content(record_id, **facts))
     outcomes = [{"record": "b2", "status": "done"}]
     write_json(tmp_path / "sweeps/men/cells/1.json", {"overrides": [], "noted": 0.0, "outcomes": outcomes})
     return tmp_path
@@ -31,8 +31,8 @@ def test_the_tidy_table_has_a_row_per_record_and_metric_and_says_what_a_number_i
     table = collect(runs)
     assert len(table) == 6 and set(table["record"]) == {"12345678", "b2"}
     row = table[(table["record"] == "b2") & (table["metric"] == "sync_mini_confidence")].iloc[0]
-    shown = ["clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "network", "weights"]
-    assert list(row[shown]) == ["m-b.mp4", "m-v.wav", "12e4", "0077", "male", "0042", "test", "mini", "1234567e8901"]
+    columns = ["clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "network", "weights"]
+    assert list(row[columns]) == ["m-b.mp4", "m-v.wav", "12e4", "0077", "male", "0042", "test", "mini", "1234567e8901"]
     assert (row["value"], row["direction"], row["version"], row["used"], row["left_out"]) == (1 / 3, "higher", 1, 9, 1)
     assert row["protocol"] and row["unit"] and (row["seconds"], row["guidance_scale"], row["seed"]) == (12.3, 1.8, 1247)
     missing = table[table["metric"] == "lpips_alex"]
@@ -66,7 +66,7 @@ def test_a_written_table_is_read_as_it_was(runs, suffix, wide, capsys):
 
 def test_a_table_without_rows_or_of_another_kind_is_refused(runs, capsys):
     assert main([str(runs), "--sweep", "women", "--output", str(runs / "t.csv")]) == 1
-    assert "no finished records with metrics of a sweep called 'women'" in capsys.readouterr().err
+    assert "a sweep called 'women'" in capsys.readouterr().err
     assert main([str(runs), "--output", str(runs / "t.xlsx")]) == 1
     assert "neither of .csv and .parquet" in capsys.readouterr().err
     with pytest.raises(OptionError, match="neither of"):

@@ -112,7 +112,7 @@ def test_an_unknown_option_names_the_closest(name, capsys):
     assert status_of(name, *action, f"{option}x") == MISUSED
     answer = capsys.readouterr()
     assert answer.out == "" and answer.err.startswith("error: ") and answer.err.count("\n") == 1
-    assert f"no option {option}x; did you mean {option}?" in answer.err
+    assert f"{option}x; did you mean {option}?" in answer.err
 
 
 BAD = {  # by command: arguments with a mistake, and a word of the answer
@@ -195,14 +195,14 @@ def parser():
     ("arguments", "word"),
     [
         (["--guidance_scal", "1", "--seed=1"], None),  # the beginning of an option's name stands for it
-        (["--guidence_scale", "1"], "no option --guidence_scale; did you mean --guidance_scale?"),
-        (["--sed=3"], "no option --sed; did you mean --seed?"),
-        (["a=1", "--sed", "3", "b=2"], "no option --sed; did you mean --seed?"),
-        (["--xyzzy"], "choose one of --help, --guidance_scale, --seed, --dtype"),
+        (["--guidence_scale", "1"], "--guidence_scale; did you mean --guidance_scale?"),
+        (["--sed=3"], "--sed; did you mean --seed?"),
+        (["a=1", "--sed", "3", "b=2"], "--sed; did you mean --seed?"),
+        (["--xyzzy"], "--help, --guidance_scale, --seed, --dtype"),
         ([], "required: --seed"),
-        (["--seed", "10"], "10 is out of range; give a number from 0 to 9"),
+        (["--seed", "10"], "from 0 to 9"),
         (["--seed", "many"], "'many' is not a number"),
-        (["--seed", "1", "--dtype", "float31"], "--dtype is 'float31'; did you mean float32?"),
+        (["--seed", "1", "--dtype", "float31"], "'float31'; did you mean float32?"),
     ],
 )
 @pytest.mark.parametrize("parse", ["parse_args", "parse_intermixed_args"])
@@ -223,8 +223,8 @@ def test_an_action_of_a_command_refuses_by_its_own_options(capsys):
     make.add_argument("--count", type=int)
     assert toy.parse_args(["make", "--count", "3"]).action == "make"
     for arguments, word in (
-        (["make", "--cuont", "3"], "(for help: latentsync toy make --help)"),
-        (["mak"], "action is 'mak'; did you mean make?"),
+        (["make", "--cuont", "3"], "latentsync toy make --help"),
+        (["mak"], "'mak'; did you mean make?"),
     ):
         with pytest.raises(SystemExit) as end:
             toy.parse_args(arguments)
@@ -243,7 +243,7 @@ def test_after_two_dashes_all_are_values():
     [
         (OptionError("size is 3; give 64"), 7, "error: size is 3; give 64\n"),
         (KeyboardInterrupt(), INTERRUPTED, "stopped\n"),
-        (PermissionError(13, "Permission denied", "/x/y"), FAILED, "error: /x/y cannot be read or written (Permission"),
+        (PermissionError(13, "Permission denied", "/x/y"), FAILED, "error: /x/y cannot be read"),
         (OSError("no more space"), FAILED, "error: no more space\n"),
         (BrokenPipeError(32, "Broken pipe"), FAILED, "error: [Errno 32] Broken pipe\n"),  # a pipe, but not stdout
     ],

@@ -38,9 +38,9 @@ def test_the_command_says_and_writes_what_the_comparison_finds(table, tmp_path, 
     arguments = [str(tmp_path / "table.csv"), "--baseline", "1", "--metrics", SYNC, "change_lpips_alex"]
     assert main([*arguments, "--output", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    found = compare_all(table, [SYNC, "change_lpips_alex"], "guidance_scale", 1.0)
-    pd.testing.assert_frame_equal(read_table(tmp_path / "comparisons.csv"), found, check_exact=True)
-    assert all(verdict in said for verdict in found["verdict"]) and "more in female than in male" in said
+    comparisons = compare_all(table, [SYNC, "change_lpips_alex"], "guidance_scale", 1.0)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "comparisons.csv"), comparisons, check_exact=True)
+    assert all(verdict in said for verdict in comparisons["verdict"]) and "more in female than in male" in said
     front = pd.read_csv(tmp_path / "front.csv")
     assert front["on_front"].tolist() == [True, True]  # 2 is nearer to the real clips, 1 is faster
     assert f"Pareto front of {word_of(SYNC)}, seconds:" in said  # a change has no better
@@ -58,9 +58,9 @@ def test_different_clips_of_one_name_are_different_clips(table, tmp_path):
     hashes = ["aa" * 32, *["bb" * 32] * (len(table) - 1)]
     named = table.assign(clip=["g-a.mp4", "g-a.mp4", *table["clip"][2:]], clip_sha256=hashes, voice_sha256="cc" * 32)
     write_table(named, tmp_path / "table.csv")
-    told = read_source(tmp_path / "table.csv", None)
-    assert told["clip"].tolist()[:3] == ["g-a.mp4 aaaaaaaa", "g-a.mp4 bbbbbbbb", table["clip"][2]]
-    assert (told["voice"] == table["voice"]).all()
+    rows = read_source(tmp_path / "table.csv", None)
+    assert rows["clip"].tolist()[:3] == ["g-a.mp4 aaaaaaaa", "g-a.mp4 bbbbbbbb", table["clip"][2]]
+    assert (rows["voice"] == table["voice"]).all()
 
 
 def test_mistakes_are_told_with_what_there_is(table, tmp_path, capsys):
@@ -84,10 +84,10 @@ def test_presets_are_read_off_a_sweep_over_guidance_and_a_conclusion_goes_with_i
         as_presets(table, [Preset("own", female=3.0)])
     rows = by_preset.rename(columns={SYNC: "sync_mini_confidence"})
     rows["lpips_alex"] = (rows["guidance_scale"] == 2) + rows["sync_mini_confidence"] / 100
-    found = compare_all(rows, ["sync_mini_confidence", "lpips_alex", "change_lpips_alex"], "preset", "neutral")
-    better, worse, equal = (conclusion(row) for row in found.itertuples())
+    comparisons = compare_all(rows, ["sync_mini_confidence", "lpips_alex", "change_lpips_alex"], "preset", "neutral")
+    better, worse, equal = (conclusion(row) for row in comparisons.itertuples())
     assert "; better (higher" in better and "; worse (higher" in worse and "no conclusion (equal" in equal
-    shown = comparison_frame(found, "preset")
-    assert shown["verdict"].tolist() == found["verdict"].tolist()
+    frame = comparison_frame(comparisons, "preset")
+    assert frame["verdict"].tolist() == comparisons["verdict"].tolist()
     genders = interactions(table, SYNC, "guidance_scale", 1.0, [])
     assert interaction_frame(genders)["verdict"].tolist() == [one.verdict for one in genders]

@@ -87,9 +87,9 @@ def test_pixels_outside_of_the_soft_mask_are_untouched(x, y, face_width_px, warp
         result[~under_box(matrix, 128, 1 + 1.5 * scale)], frame[~under_box(matrix, 128, 1 + 1.5 * scale)]
     )
     region = face_region(matrix, 128, frame.shape[:2], warping)
-    kept = np.ones(frame.shape[:2], bool)
-    kept[region.rows, region.columns] = region.frame_weight == 1
-    np.testing.assert_array_equal(result[kept], frame[kept])
+    outside = np.ones(frame.shape[:2], bool)
+    outside[region.rows, region.columns] = region.frame_weight == 1
+    np.testing.assert_array_equal(result[outside], frame[outside])
     np.testing.assert_array_equal(frame, before)
 
 
@@ -128,8 +128,8 @@ def test_rounding_has_the_bias(rounding, bias):
     frame, region = noise_frame(), face_region(placed(120, 150, 90), 128, (HEIGHT, WIDTH), Warping(rounding=rounding))
     levels = np.arange(32) * (5 + 1 / 32) + 40  # every 32nd part of a level once
     faces = [torch.full((3, 128, 128), level / 127.5 - 1) for level in levels]
-    shown = np.array([paste_face(frame, face, region)[150, 120, 0] for face in faces])
-    assert (shown - levels).mean() == pytest.approx(bias, abs=0.03)
+    pixels = np.array([paste_face(frame, face, region)[150, 120, 0] for face in faces])
+    assert (pixels - levels).mean() == pytest.approx(bias, abs=0.03)
 
 
 def test_region_serves_several_crops():

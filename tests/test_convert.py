@@ -1,4 +1,4 @@
-"""Checkpoints become `.safetensors` with the same tensors, whatever form they had."""
+"""Checkpoints become `.safetensors` with the same tensors, from any form of file."""
 
 import hashlib
 
@@ -113,7 +113,7 @@ def test_an_existing_file_is_kept(tmp_path):
         to_safetensors(tmp_path / "checkpoint.pt")
     assert (tmp_path / "checkpoint.safetensors").read_text() == "mine"
     assert len(load_file(to_safetensors(tmp_path / "checkpoint.pt", overwrite=True).path)) == 3
-    with pytest.raises(OptionError, match="would overwrite itself; name another file"):
+    with pytest.raises(OptionError, match="overwrite itself; name another file"):
         to_safetensors(tmp_path / "checkpoint.safetensors", overwrite=True)
 
 
@@ -121,7 +121,7 @@ def test_an_existing_file_is_kept(tmp_path):
     ("options", "message"),
     [
         ({"dtype": "int8"}, "dtype 'int8' .*float32, bfloat16, float16"),
-        ({"output": "out.bin"}, "the output out.bin must end in .safetensors"),
+        ({"output": "out.bin"}, "out.bin must end in .safetensors"),
     ],
 )
 def test_options_are_checked_before_anything_is_read(tmp_path, options, message):
@@ -137,10 +137,10 @@ def test_a_file_that_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(convert, "save_file", full)
-    with pytest.raises(WeightsError, match=r"checkpoint.safetensors cannot be written \(.*No space left"):
+    with pytest.raises(WeightsError, match=r"checkpoint.safetensors .*No space left"):
         to_safetensors(tmp_path / "checkpoint.pt")
     monkeypatch.setattr(convert.shutil, "disk_usage", lambda _: convert.shutil._ntuple_diskusage(1, 1, 0))
-    with pytest.raises(WeightsError, match=r"checkpoint.safetensors needs 116 bytes and .* has 0 bytes free"):
+    with pytest.raises(WeightsError, match=r"checkpoint.safetensors needs 116 bytes .* 0 bytes free"):
         to_safetensors(tmp_path / "checkpoint.pt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt"]
 
@@ -152,10 +152,8 @@ def test_the_command_tells_what_it_wrote(tmp_path, capsys):
     assert main(command) == 0
     assert capsys.readouterr().out == f"{output}: 3 tensors, {output.stat().st_size:,} bytes\n"
     assert main(command) == 1
-    assert (
-        capsys.readouterr().err
-        == f"error: {output} exists; give --force to replace it, or name another file with --output\n"
-    )
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {output} exists; ") and "--force" in error and "--output" in error
     assert main([*command, "--force"]) == 0
     assert main(["convert", str(tmp_path / "absent.pt")]) == 1
-    assert "there is no weight file at" in capsys.readouterr().err
+    assert "absent.pt" in capsys.readouterr().err

@@ -24,7 +24,7 @@ MAY_IMPORT = {  # of the other rooms of the laboratory; every room may import `c
     "pages": {"options", "records", "tables", "analysis", "figures", "sweeps"},
     "widgets": {"options", "records", "tables", "analysis", "figures", "pages", "jobs"},
     "evaluation": {"options", "measuring", "tables", "analysis"},
-    "training": {"options"},
+    "training": {"options", "tracking"},  # a training opens its run of Weights & Biases as a sweep does
 }
 MOST_ENTRIES = 18  # at the top of the laboratory
 NOT_OF_THE_LIBRARY = ("latentsync.lab", "hydra", "omegaconf", "wandb", "notebooks", "tests")

@@ -62,8 +62,8 @@ def test_lips_are_compared_by_the_eyes_wherever_and_however_large_the_face_is():
     assert mouth_distances(moved, points) == pytest.approx(np.zeros(30), abs=1e-9)
     moved[:, LIPS] += 3 * np.array([0, 6.0]) @ turn  # a tenth of the eyes' distance down
     moved[4] = np.nan
-    found = mouth_distances(moved, points)
-    assert np.isnan(found[4]) and np.delete(found, 4) == pytest.approx(np.full(29, 0.1))
+    distances = mouth_distances(moved, points)
+    assert np.isnan(distances[4]) and np.delete(distances, 4) == pytest.approx(np.full(29, 0.1))
     points[:, 61], points[:, 291] = (-12, 30), (18, 30)
     assert lip_width(3 * points @ turn) == pytest.approx(np.full(30, 0.5))
     with pytest.raises(ValueError, match="29 and 30 frames"):
@@ -234,4 +234,4 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
 
 def test_an_unknown_row_is_refused(tmp_path, capsys):
     assert evaluate.main(["--rows", "vae,lips", "--output", str(tmp_path)]) == 1
-    assert "--rows names lips; choose some of vae, sync, lip" in capsys.readouterr().err
+    assert "lips; choose some of vae, sync, lip" in capsys.readouterr().err

@@ -47,9 +47,9 @@ def table(runs):
 
 @pytest.fixture
 def explorer(runs):
-    shown = Explorer(runs)
-    yield shown
-    shown.close()
+    widget = Explorer(runs)
+    yield widget
+    widget.close()
 
 
 def test_records_are_found_by_settings_and_by_an_expression(runs, table):
@@ -68,13 +68,13 @@ def test_an_expression_that_cannot_be_read_names_the_columns(table, where):
 
 
 def test_a_setting_that_is_no_column_is_refused(table):
-    with pytest.raises(OptionError, match=r"no column guidance; it has .*guidance_scale"):
+    with pytest.raises(OptionError, match=r"column guidance; .*guidance_scale"):
         find_records(table, guidance=1.0)
 
 
 def test_a_cell_is_rendered_for_plain_calls_and_interact(runs, table):
-    shown = render(1.0, 1, 1247, PAIR, runs)
-    assert shown.data.count("data:video/mp4") == 2 and table["record"][0] in shown.data  # source and result
+    view = render(1.0, 1, 1247, PAIR, runs)
+    assert view.data.count("data:video/mp4") == 2 and table["record"][0] in view.data  # source and result
     missing = render(1.7, 1, 1247, PAIR, runs).data
     assert "guidance 1.7, 1 steps, seed 1247" in missing and "guidance 1, 2" in missing and "video/mp4" not in missing
 
@@ -119,8 +119,8 @@ def test_a_missing_record_is_made_or_its_failure_told_or_cancelled(explorer, run
     explorer.launch()
     assert explorer.make_button.disabled and explorer.wait(240)
     assert explorer.record is not None and explorer.record.id not in before, explorer.status.value
-    made = explorer.record.content["options"]
-    assert made["seed"] == 2**40 and made | {"seed": 1247} == _options(store, before, 1.0)
+    options = explorer.record.content["options"]
+    assert options["seed"] == 2**40 and options | {"seed": 1247} == _options(store, before, 1.0)
     assert explorer.record.id in explorer.view.value and explorer.make_button.disabled
     assert str(2**40) in [label for label, _ in explorer.sliders["seed"].options]
     assert set(explorer.record.metrics) == set(store.find(min(before)).metrics)

@@ -91,10 +91,10 @@ def test_fresh_norms_have_the_published_scales():
 
 
 def test_s3fd_finds_the_faces_that_the_original_finds(seeded):
-    found = faces_of(seeded, waves(270, 334))  # 68x84 px: the third pool keeps an odd row and column
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found[:, :4], np.array(ORIGINAL_FACES)[:, :4], rtol=0, atol=5e-3)
-    np.testing.assert_allclose(found[:, 4], np.array(ORIGINAL_FACES)[:, 4], rtol=0, atol=2e-4)
+    boxes = faces_of(seeded, waves(270, 334))  # 68x84 px: the third pool keeps an odd row and column
+    assert boxes.dtype == np.float64
+    np.testing.assert_allclose(boxes[:, :4], np.array(ORIGINAL_FACES)[:, :4], rtol=0, atol=5e-3)
+    np.testing.assert_allclose(boxes[:, 4], np.array(ORIGINAL_FACES)[:, 4], rtol=0, atol=2e-4)
 
 
 def test_the_network_sees_rgb_less_each_colours_mean(seeded):
@@ -170,10 +170,10 @@ def test_of_two_faces_that_overlap_a_little_the_surer_is_kept(empty):
 
 
 def test_frames_that_s3fd_cannot_take_are_refused(empty):
-    with pytest.raises(MediaError, match=r"109x400 px is 27x100 px at scale 0.25.*28x28; give a larger video"):
+    with pytest.raises(MediaError, match=r"27x100 px at scale 0.25.*28x28; give a larger"):
         faces_of(empty, waves(400, 109))
     assert faces_of(empty, waves(112, 112)).shape == (0, 5)
-    with pytest.raises(ValueError, match=r"shape \(120, 120\) and type uint8; \(h, w, 3\) of uint8"):
+    with pytest.raises(ValueError, match=r"shape \(120, 120\) .* \(h, w, 3\) of uint8"):
         faces_of(empty, waves(120, 120)[..., 0])
     with pytest.raises(ValueError, match="float32"):
         faces_of(empty, waves(120, 120).astype(np.float32))
@@ -200,8 +200,8 @@ FACE = np.array([100.0, 50, 260, 210])
 
 def video(length: int, *faces: tuple[np.ndarray, range | list[int]]) -> list[np.ndarray]:
     """The faces found in every frame: each box in the frames that it is given."""
-    found = [[[*box, 1.0] for box, frames in faces if i in frames] for i in range(length)]
-    return [np.array(boxes).reshape(-1, 5) for boxes in found]
+    detections = [[[*box, 1.0] for box, frames in faces if i in frames] for i in range(length)]
+    return [np.array(boxes).reshape(-1, 5) for boxes in detections]
 
 
 def spans(tracks: list[FaceTrack]) -> list[tuple[int, int]]:
@@ -210,8 +210,8 @@ def spans(tracks: list[FaceTrack]) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(("missing", "expected"), [(24, [(3, 144)]), (25, [(3, 60), (88, 60)])])
 def test_a_track_goes_on_if_the_face_is_found_again_within_25_frames(missing, expected):
-    shown = [*range(3, 63), *range(63 + missing, 123 + missing)]
-    assert spans(find_tracks(video(160, (FACE, shown)))) == expected
+    frames = [*range(3, 63), *range(63 + missing, 123 + missing)]
+    assert spans(find_tracks(video(160, (FACE, frames)))) == expected
 
 
 def test_no_track_goes_over_a_cut():
@@ -268,7 +268,7 @@ def test_boxes_in_between_lie_on_a_line():
 
 def test_a_track_needs_51_sights_however_long_it_is():
     assert spans(find_tracks(video(101, (FACE, range(0, 101, 2))))) == [(0, 101)]
-    with pytest.raises(FaceNotFoundError, match=r"in 50 of 101 frames without a cut; .* more than 50, so give a video"):
+    with pytest.raises(FaceNotFoundError, match=r"in 50 of 101 frames .* more than 50, so give"):
         find_tracks(video(101, (FACE, range(1, 101, 2))))
     with pytest.raises(FaceNotFoundError, match="in 0 of 60 frames"):
         find_tracks(video(60))
@@ -276,26 +276,24 @@ def test_a_track_needs_51_sights_however_long_it_is():
 
 def test_short_and_small_faces_are_dropped():
     small, low = np.array([300.0, 300, 400, 400]), np.array([300.0, 300, 400.5, 340])
-    shown = range(60)
-    assert len(find_tracks(video(60, (FACE, shown), (small, shown)))) == 1
-    assert len(find_tracks(video(60, (FACE, shown), (low, shown)))) == 2  # wider than 100 px is enough
-    assert len(find_tracks(video(60, (FACE, shown), (low, range(50))))) == 1
-    with pytest.raises(
-        FaceNotFoundError, match=r"largest face is 100 px .* more than 100 px, so give a video of more px"
-    ):
-        find_tracks(video(60, (small, shown)))
+    frames = range(60)
+    assert len(find_tracks(video(60, (FACE, frames), (small, frames)))) == 1
+    assert len(find_tracks(video(60, (FACE, frames), (low, frames)))) == 2  # wider than 100 px is enough
+    assert len(find_tracks(video(60, (FACE, frames), (low, range(50))))) == 1
+    with pytest.raises(FaceNotFoundError, match=r"is 100 px .* more than 100 px, so give"):
+        find_tracks(video(60, (small, frames)))
 
 
 def test_a_video_under_51_frames_is_refused():
     assert spans(find_tracks(video(51, (FACE, range(51))))) == [(0, 51)]
-    with pytest.raises(MediaError, match=r"50 frames \(2.00 s\); .* at least 51 \(2.04 s\) .*give a longer video"):
+    with pytest.raises(MediaError, match=r"50 frames \(2.00 s\); .* at least 51 .*give a longer"):
         find_tracks(video(50, (FACE, range(50))))
 
 
 def test_faces_and_cuts_that_cannot_be_are_refused():
     detections = video(60, (FACE, range(60)))
     for cuts in ([61], [-1]):
-        with pytest.raises(ValueError, match=r"cuts are \[-?\d+\]; each must be one of the 60 frames"):
+        with pytest.raises(ValueError, match=r"cuts are \[-?\d+\]; .* 60 frames"):
             find_tracks(detections, cuts)
     with pytest.raises(ValueError, match=r"frame 4 have shape \(1, 4\); \(n, 5\)"):
         find_tracks([*detections[:4], detections[4][:, :4]])
@@ -406,13 +404,11 @@ def test_a_face_is_found_followed_and_cut_out_in_its_place():
 
 def test_crops_that_cannot_be_made_are_refused():
     track = FaceTrack(5, wandering(20, (65, 45), 30))
-    with pytest.raises(ValueError, match="end after 15 of the track's 20 from frame 5 on; give the whole video"):
+    with pytest.raises(ValueError, match="after 15 of .* 20 from frame 5 .* give the whole video"):
         list(crop_track(noise_frames(20), track))
     with pytest.raises(ValueError, match=r"boxes have shape \(12, 4\)"):
         list(crop_track(noise_frames(30), FaceTrack(0, track.boxes[:12])))
-    with pytest.raises(
-        FaceNotFoundError, match=r"face at \(6\d, -\d+\) px .* 130x90 px; its box must lie in the frame"
-    ):
+    with pytest.raises(FaceNotFoundError, match=r"at \(6\d, -\d+\) px .* 130x90 px; .* in the frame"):
         list(crop_track(noise_frames(30), FaceTrack(0, track.boxes - [0, 100, 0, 100])))
     with pytest.raises(FaceNotFoundError, match=r"half a side of 0.0 px"):
         list(crop_track(noise_frames(30), FaceTrack(0, np.tile([60.0, 40, 60, 40], (20, 1)))))

@@ -167,7 +167,7 @@ def test_points_are_held_still_as_in_1_0(golden, agree):
 def test_missing_frames_lie_between_their_neighbours_and_ends_are_held():
     faces = [[], [face_at(100, 100)], [], [], [face_at(160, 130)], []]
     aligned = align_scripted(faces)
-    assert aligned.found.tolist() == [False, True, False, False, True, False] and len(aligned) == 6
+    assert aligned.has_face.tolist() == [False, True, False, False, True, False] and len(aligned) == 6
     assert (aligned.resolution, aligned.frame_size) == (256, FRAME.shape[:2])
     first, last = aligned.matrices[1], aligned.matrices[4]
     np.testing.assert_allclose(aligned.matrices[2], first + (last - first) / 3)

@@ -1,4 +1,4 @@
-"""Figures show what the tables say: means, intervals, what was told apart, and which models were not trained."""
+"""Figures show what the tables say: means, intervals, significant differences, and untrained models."""
 
 import numpy as np
 import pandas as pd
@@ -58,12 +58,12 @@ def test_a_tidy_table_gives_the_same_curves_and_groups_have_lines_of_their_own(t
 
 
 def test_full_marks_are_the_differences_that_the_tests_show(table):
-    found = compare_all(table, [SYNC], "guidance_scale", 1.5)
+    comparisons = compare_all(table, [SYNC], "guidance_scale", 1.5)
     (axis,) = curves.differences(table, "guidance_scale", 1.5, [SYNC]).axes
     marks = [line for line in axis.lines if line.get_marker() == "o"]
-    np.testing.assert_allclose([mark.get_xdata()[0] for mark in marks], found["difference"])
+    np.testing.assert_allclose([mark.get_xdata()[0] for mark in marks], comparisons["difference"])
     assert [to_hex(mark.get_markerfacecolor()) == COLOURS[0].lower() for mark in marks] == (
-        found["p_holm"] <= 0.05
+        comparisons["p_holm"] <= 0.05
     ).tolist()
     assert {"white"} < {mark.get_markerfacecolor() for mark in marks}  # one of each kind
 

@@ -36,8 +36,8 @@ def checkpoints(shared, recipe, tmp_path_factory):
 
     unet = {}
     for name, shape in shapes("unet_v16").items():
-        made = recipe.synth(name, shape, SEED, fp16=False)
-        unet[name] = PositionalEncoding(shape[2], shape[1]).pe if made is None else made
+        file = recipe.synth(name, shape, SEED, fp16=False)
+        unet[name] = PositionalEncoding(shape[2], shape[1]).pe if file is None else file
     assert sum(tensor.numel() for tensor in unet.values()) == PARAMETERS
     torch.save({"global_step": 1, "state_dict": unet}, folder / "latentsync_unet.pt")
     whisper = recipe.synth_state_dict(shapes("whisper_tiny"), SEED)
@@ -57,14 +57,14 @@ def measured(command: list[str]) -> tuple[str, float, int, int]:
     start, anonymous = time.perf_counter(), 0
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     status = Path(f"/proc/{process.pid}/status")
-    found = {}
+    memory = {}
     while process.poll() is None:
         lines = (line.split() for line in status.read_text().splitlines())
-        found = {parts[0]: int(parts[1]) * 1024 for parts in lines if parts[0] in ("RssAnon:", "VmHWM:")} or found
-        anonymous = max(anonymous, found.get("RssAnon:", 0))
+        memory = {parts[0]: int(parts[1]) * 1024 for parts in lines if parts[0] in ("RssAnon:", "VmHWM:")} or memory
+        anonymous = max(anonymous, memory.get("RssAnon:", 0))
         time.sleep(0.02)
     assert process.returncode == 0
-    return process.stdout.read(), time.perf_counter() - start, anonymous, found["VmHWM:"]
+    return process.stdout.read(), time.perf_counter() - start, anonymous, memory["VmHWM:"]
 
 
 LOADING = """

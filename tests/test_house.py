@@ -43,9 +43,9 @@ def conda_packages(path: Path) -> dict[str, str]:
 
 
 def test_environment_agrees_with_pyproject():
-    found = conda_packages(ROOT / "environment.yml")
+    listed = conda_packages(ROOT / "environment.yml")
     wanted = {CONDA_NAMES.get(name, name): bounds for name, bounds in requirements(*CONDA_EXTRAS).items()}
-    assert found == wanted | {"python": found["python"], "pip": ""}
+    assert listed == wanted | {"python": listed["python"], "pip": ""}
     assert set(NAMED_BY_THE_USER) <= set(requirements(*CONDA_EXTRAS, "gpu"))
 
 

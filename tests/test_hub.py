@@ -15,7 +15,7 @@ from latentsync import weights
 from latentsync.errors import WeightsError
 from latentsync.lab.commands.weights import main
 from latentsync.weights import HubFile, WebFile, WeightFile
-from latentsync.weights.addresses import shown
+from latentsync.weights.addresses import without_secrets
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = bytes(range(256)) * 2000  # 512 000 bytes: several blocks of the network's
@@ -30,7 +30,7 @@ CUT = 300_000
 class Hub:
     """A hub and its content network on loopback: RESOLVE redirects to /cdn, as the hub does with large files.
 
-    The attributes are the ways in which it can fail; `asked` holds path, range, authorization and body bytes sent.
+    The attributes are the ways in which it can fail; `requests` holds path, range, authorization and body bytes sent.
     """
 
     def __init__(self):
@@ -43,7 +43,7 @@ class Hub:
         self.location = "/cdn/file?signature=1"
         self.may_send = threading.Event()
         self.may_send.set()
-        self.asked: list[SimpleNamespace] = []
+        self.requests: list[SimpleNamespace] = []
         self.server = QuietServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
@@ -56,12 +56,12 @@ class Hub:
     @property
     def ranges(self) -> list[str | None]:
         """The Range header of every request for the file itself."""
-        return [one.range for one in self.asked if one.path.startswith("/cdn")]
+        return [one.range for one in self.requests if one.path.startswith("/cdn")]
 
     @property
     def sent(self) -> list[int]:
         """The body bytes of every answer with the file itself."""
-        return [one.sent for one in self.asked if one.path.startswith("/cdn")]
+        return [one.sent for one in self.requests if one.path.startswith("/cdn")]
 
     def _handler(hub):  # noqa: N805 - the handler's own self is another one
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,16 +72,16 @@ class Hub:
 
             def do_GET(self):
                 headers = self.headers
-                self.asked = SimpleNamespace(
+                self.entry = SimpleNamespace(
                     path=self.path, range=headers["Range"], authorization=headers["Authorization"], sent=0
                 )
-                hub.asked.append(self.asked)
+                hub.requests.append(self.entry)
                 if hub.status != 200:
                     self.answer(hub.status, {"Content-Length": "0"})
                 elif self.path == RESOLVE:
-                    told = {"X-Linked-ETag": f'"{SHA256}"'} if hub.tells_hash else {}
+                    extra = {"X-Linked-ETag": f'"{SHA256}"'} if hub.tells_hash else {}
                     size = {"X-Linked-Size": str(len(CONTENT)), "X-Repo-Commit": REVISION}
-                    self.answer(302, {**told, **size, "Location": hub.location, "Content-Length": "0"})
+                    self.answer(302, {**extra, **size, "Location": hub.location, "Content-Length": "0"})
                 elif self.path.startswith("/cdn"):
                     self.file()
                 else:
@@ -107,7 +107,7 @@ class Hub:
                 length = {"Content-Length": str(len(body))} if hub.tells_length else {"Connection": "close"}
                 self.answer(206 if start else 200, {"ETag": '"cdn"', **part, **length})
                 body = body[: hub.cuts.pop(0)] if hub.cuts else body
-                self.asked.sent = len(body)
+                self.entry.sent = len(body)
                 self.wfile.write(body)
                 self.close_connection = self.close_connection or len(body) < total - start
 
@@ -120,15 +120,15 @@ class QuietServer(http.server.ThreadingHTTPServer):
 
 
 class Bars:
-    """Progress bars that note what they are told."""
+    """Progress bars that record their calls."""
 
     def __init__(self):
-        self.made: list[tuple] = []
+        self.begun: list[tuple] = []
         self.bytes = 0
         self.closed = 0
 
     def __call__(self, total_bytes, label, bytes_here):
-        self.made.append((total_bytes, label, bytes_here))
+        self.begun.append((total_bytes, label, bytes_here))
         return self
 
     def update(self, more_bytes):
@@ -183,11 +183,11 @@ def parts(tmp_path) -> list[int]:
 
 
 def break_off(hub):
-    """A fetch that ends after CUT bytes: the answer breaks off, and so does the one that would go on."""
+    """A fetch that ends after CUT bytes: the first answer breaks off, and so does the next one."""
     hub.cuts = [CUT, 0]
     with pytest.raises(WeightsError) as caught:
         weights.fetch(NAME)
-    hub.asked.clear()
+    hub.requests.clear()
     return str(caught.value)
 
 
@@ -196,10 +196,10 @@ def test_a_file_arrives_whole_with_progress(hub, tmp_path):
     path = weights.fetch(NAME, bars)
     assert path == tmp_path / "cache" / NAME
     assert path.read_bytes() == CONTENT
-    assert bars.made == [(len(CONTENT), NAME, 0)] and bars.bytes == len(CONTENT) and bars.closed == 1
-    assert [one.path for one in hub.asked] == [RESOLVE, "/cdn/file?signature=1"]
+    assert bars.begun == [(len(CONTENT), NAME, 0)] and bars.bytes == len(CONTENT) and bars.closed == 1
+    assert [one.path for one in hub.requests] == [RESOLVE, "/cdn/file?signature=1"]
     assert parts(tmp_path) == []
-    assert weights.fetch(NAME) == weights.locate(NAME) == path and len(hub.asked) == 2  # nothing is asked again
+    assert weights.fetch(NAME) == weights.locate(NAME) == path and len(hub.requests) == 2  # nothing is asked again
 
 
 def test_a_connection_that_breaks_is_taken_up_at_once(hub):
@@ -211,13 +211,13 @@ def test_a_connection_that_breaks_is_taken_up_at_once(hub):
 
 def test_the_next_attempt_goes_on_where_the_last_one_broke_off(hub, tmp_path):
     message = break_off(hub)
-    assert f"{NAME} is truncated: {CUT} of {len(CONTENT)} bytes have come from {hub.address()}{RESOLVE}" in message
+    assert f"{NAME} is truncated: {CUT} of {len(CONTENT)} bytes" in message and f"{hub.address()}{RESOLVE}" in message
     assert message.endswith(f"{COMMAND} goes on from there")
     assert parts(tmp_path) == [CUT] and weights.find(NAME) is None
     bars = Bars()
     assert weights.fetch(NAME, bars).read_bytes() == CONTENT
     assert hub.ranges == [f"bytes={CUT}-"] and hub.sent == [len(CONTENT) - CUT]
-    assert bars.made == [(len(CONTENT), NAME, CUT)] and bars.bytes == len(CONTENT) - CUT
+    assert bars.begun == [(len(CONTENT), NAME, CUT)] and bars.bytes == len(CONTENT) - CUT
     assert parts(tmp_path) == []
 
 
@@ -233,7 +233,7 @@ def test_a_server_that_goes_on_elsewhere_is_not_believed(hub, tmp_path, monkeypa
     hub.tells_hash = False
     break_off(hub)
     hub.content = CONTENT[: CUT - 1]  # shorter than what is here already: "bytes */299999"
-    with pytest.raises(WeightsError, match=rf"does not go on at byte {CUT}, .* is deleted, so {COMMAND} begins anew"):
+    with pytest.raises(WeightsError, match=rf"at byte {CUT}, .* {COMMAND} begins anew"):
         weights.fetch(NAME)
     assert parts(tmp_path) == []
 
@@ -262,7 +262,7 @@ def test_a_damaged_file_is_deleted_and_the_next_attempt_begins_anew(hub, tmp_pat
     if resumed:
         break_off(hub)
     hub.content = CONTENT[:-1] + b"!"
-    with pytest.raises(WeightsError, match=rf"arrived damaged .* instead of {SHA256}\) and is deleted; {COMMAND}"):
+    with pytest.raises(WeightsError, match=rf"damaged .* instead of {SHA256}.* {COMMAND}"):
         weights.fetch(NAME)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.suffix in (".pt", ".part")] == []
     hub.content = CONTENT
@@ -272,11 +272,11 @@ def test_a_damaged_file_is_deleted_and_the_next_attempt_begins_anew(hub, tmp_pat
 
 def test_another_file_is_refused_before_it_is_downloaded(hub, monkeypatch):
     publish(monkeypatch, sha256="0" * 64)
-    with pytest.raises(WeightsError, match="is another file than model/unet.pt"):
+    with pytest.raises(WeightsError, match="another file than model/unet.pt"):
         weights.fetch(NAME)
     hub.tells_hash = False
     publish(monkeypatch, size_bytes=7)
-    with pytest.raises(WeightsError, match=rf"{NAME} is too long, so another file, at .*: {len(CONTENT)} of 7 bytes"):
+    with pytest.raises(WeightsError, match=rf"{NAME} is too long.* {len(CONTENT)} of 7 bytes"):
         weights.fetch(NAME)
     assert parts(weights.cache_dir()) == []
 
@@ -284,7 +284,7 @@ def test_another_file_is_refused_before_it_is_downloaded(hub, monkeypatch):
 def test_a_file_of_unknown_hash_is_checked_from_the_second_time_on(hub, monkeypatch, caplog):
     publish(monkeypatch, sha256=None, size_bytes=None)
     path = weights.fetch(NAME)
-    assert f"no SHA-256 was recorded; taken as {SHA256}" in caplog.text
+    assert f"taken as {SHA256}" in caplog.text
     assert path.with_name("unet.pt.sha256").read_text() == f"{SHA256}  unet.pt\n"
     path.write_bytes(CONTENT[::-1])
     with pytest.raises(WeightsError, match=f"is damaged or another version .*{SHA256}"):
@@ -322,14 +322,14 @@ def test_what_the_hub_tells_guards_the_first_download(hub, monkeypatch):
 @pytest.mark.parametrize("target", ["http://192.0.2.1/file", "ftp://127.0.0.1/file", "http://127.0.0.1.example/file"])
 def test_a_redirect_away_from_https_is_refused_unasked(hub, connected, target):
     hub.location = f"{target}?signature=1"
-    with pytest.raises(WeightsError, match=f"{target} is not https, and .* over https only"):
+    with pytest.raises(WeightsError, match=f"{target} is not https, and .* https only"):
         weights.fetch(NAME)
     assert set(connected) == {("127.0.0.1", hub.server.server_port)}
 
 
 def test_a_mirror_without_https_is_refused_unasked(hub, connected, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example/")
-    with pytest.raises(WeightsError, match=f"http://mirror.example{RESOLVE} is not https.* check HF_ENDPOINT"):
+    with pytest.raises(WeightsError, match=f"http://mirror.example{RESOLVE} is not https.* HF_ENDPOINT"):
         weights.fetch(NAME)
     assert connected == []
 
@@ -357,7 +357,7 @@ def test_the_token_goes_to_the_hub_only(hub, monkeypatch):
         weights.fetch(NAME).unlink()
     other.server.shutdown()
     other.server.server_close()
-    tokens = [(one.path, one.authorization) for one in (*hub.asked, *other.asked)]
+    tokens = [(one.path, one.authorization) for one in (*hub.requests, *other.requests)]
     assert sorted(tokens, key=str) == [("/cdn", None)] * 2 + [(RESOLVE, "Bearer secret")] * 2
 
 
@@ -366,7 +366,7 @@ def test_the_token_does_not_go_to_a_plain_address(hub, monkeypatch):
     publish(monkeypatch, sources=[WebFile(f"{hub.address()}/cdn/small.pt")])
     hub.cuts = [CUT]  # the same path, the same resuming
     assert weights.fetch(NAME).read_bytes() == CONTENT
-    assert [one.authorization for one in hub.asked] == [None, None] and hub.ranges == [None, f"bytes={CUT}-"]
+    assert [one.authorization for one in hub.requests] == [None, None] and hub.ranges == [None, f"bytes={CUT}-"]
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "LATENTSYNC_OFFLINE"])
@@ -377,15 +377,15 @@ def test_offline_asks_nobody(hub, monkeypatch, tmp_path, variable):
     )
     with pytest.raises(WeightsError, match=message):
         weights.fetch(NAME)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, r"\(HTTP 401\): HF_TOKEN is not set; accept the licence at http://.*/owner/repository and set HF_TOKEN"),
-        (403, r"\(HTTP 403\): HF_TOKEN is not set; accept the licence"),
-        (404, r"\(HTTP 404\): there is no such file; check the network and HF_ENDPOINT"),
+        (401, r"\(HTTP 401\): .* licence at http://.*/owner/repository and set HF_TOKEN"),
+        (403, r"\(HTTP 403\): HF_TOKEN is not set; .* licence"),
+        (404, r"\(HTTP 404\): .* check .* HF_ENDPOINT"),
         (503, r"\(HTTP 503\): try again later"),
     ],
 )
@@ -398,7 +398,7 @@ def test_a_refusal_is_one_useful_sentence(hub, status, message):
 def test_a_token_that_is_not_accepted_is_said_to_be(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     hub.status = 401
-    with pytest.raises(WeightsError, match="the token in HF_TOKEN is not accepted") as caught:
+    with pytest.raises(WeightsError, match="HF_TOKEN is not accepted") as caught:
         weights.fetch(NAME)
     assert "secret" not in str(caught.value)
 
@@ -408,9 +408,9 @@ def test_a_token_that_is_none_is_told_without_showing_it(hub, monkeypatch, capsy
     monkeypatch.setenv("HF_TOKEN", token)
     assert main(["fetch", NAME]) == 1
     answer = capsys.readouterr()
-    assert "HF_TOKEN holds something besides printable ASCII" in answer.err and "set it to the token" in answer.err
+    assert "HF_TOKEN holds" in answer.err and "set it to the token" in answer.err
     assert answer.err.count("\n") == 1 and "hf_" not in answer.err + answer.out
-    assert hub.asked == []
+    assert hub.requests == []
     publish(monkeypatch, sources=[WebFile(f"{hub.address()}/cdn")])  # which needs none
     assert weights.fetch(NAME).read_bytes() == CONTENT
 
@@ -418,7 +418,7 @@ def test_a_token_that_is_none_is_told_without_showing_it(hub, monkeypatch, capsy
 def test_white_space_around_the_token_does_not_matter(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", " hf_secret\n")
     weights.fetch(NAME)
-    assert {one.authorization for one in hub.asked} == {"Bearer hf_secret"}
+    assert {one.authorization for one in hub.requests} == {"Bearer hf_secret"}
 
 
 # Addresses that hold a password
@@ -443,14 +443,14 @@ def test_white_space_around_the_token_does_not_matter(hub, monkeypatch):
     ],
 )
 def test_an_address_is_shown_without_what_is_secret(url, expected):
-    assert shown(url) == expected
+    assert without_secrets(url) == expected
 
 
 def test_a_mirror_with_a_password_is_asked_with_it(hub, monkeypatch, caplog):
     monkeypatch.setenv("HF_ENDPOINT", hub.secret_address())
     with caplog.at_level(logging.INFO):
         assert weights.fetch(NAME).read_bytes() == CONTENT
-    assert {one.authorization for one in hub.asked} == {"Basic cmVhZGVyOnBhNTU="}  # reader:pa55
+    assert {one.authorization for one in hub.requests} == {"Basic cmVhZGVyOnBhNTU="}  # reader:pa55
     logged = [record.getMessage() for record in caplog.records if record.name == "httpx"]
     assert f'HTTP Request: GET {hub.address()}{RESOLVE} "HTTP/1.1 302 Found"' in logged
     assert "pa55" not in caplog.text and "signature" not in caplog.text
@@ -522,16 +522,16 @@ def free_port() -> int:
 
 def test_too_little_disk_is_said_before_anything_is_written(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
-    with pytest.raises(WeightsError, match=rf"{NAME} needs 512.0 kB more and .* has 1.0 kB free; .*LATENTSYNC_CACHE"):
+    with pytest.raises(WeightsError, match=rf"{NAME} needs 512.0 kB .* 1.0 kB free; .*LATENTSYNC_CACHE"):
         weights.fetch(NAME, bars := Bars())
-    assert parts(tmp_path) == [] and bars.made == []
+    assert parts(tmp_path) == [] and bars.begun == []
 
 
 def test_the_next_source_is_asked_when_one_fails(hub, monkeypatch):
     gone = HubFile("owner/gone", REVISION, "unet.pt")
     publish(monkeypatch, sources=[gone, SOURCE])
     assert weights.fetch(NAME).read_bytes() == CONTENT
-    assert "/owner/gone/" in hub.asked[0].path
+    assert "/owner/gone/" in hub.requests[0].path
 
 
 def test_two_that_want_the_same_file_download_it_once(hub, caplog):
@@ -551,16 +551,13 @@ def test_two_that_want_the_same_file_download_it_once(hub, caplog):
         log.removeHandler(noticing)
     assert first == second and first.read_bytes() == CONTENT
     assert hub.sent == [len(CONTENT)]
-    assert "unet.pt is being fetched by another process; waiting for it" in caplog.text
+    assert "fetched by another process" in caplog.text
 
 
 def test_locate_does_not_download_from_the_hub_by_surprise(hub):
-    with pytest.raises(
-        WeightsError,
-        match=rf"{NAME} is not on this machine \(looked for .*\); run {COMMAND} to download http://.* \(512.0 kB\)",
-    ):
+    with pytest.raises(WeightsError, match=rf"{NAME} .*; run {COMMAND} to download http://.* \(512.0 kB\)"):
         weights.locate(NAME)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_the_command_fetches_and_reports_in_one_line(hub, capsys):

@@ -28,7 +28,7 @@ def detector():
 
 
 @pytest.fixture(scope="module")
-def made(detector) -> Result:
+def generated(detector) -> Result:
     """A shipped clip beside another one, as if it had been made from that for another sentence."""
     clip = SHIPPED_DIR / "g-clara.mp4"
     faces = align(media.read_frames(clip, stop=FRAMES), detector, 128)
@@ -49,37 +49,37 @@ def counted(monkeypatch):
 
 
 @pytest.mark.slow
-def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(made, detector, counted, tmp_path):
-    without = measured(made, WANTED, detector)
+def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(generated, detector, counted, tmp_path):
+    without = measured(generated, WANTED, detector)
     assert without.entries["sync_mini_confidence_real"]["value"] is not None
-    found = {}
+    calls = {}
     for run in ("first", "second"):
         counted.clear()
-        assert measured(made, WANTED, detector, stage_cache=StageCache(tmp_path, 10**9)) == without
-        found[run] = dict(counted)
+        assert measured(generated, WANTED, detector, stage_cache=StageCache(tmp_path, 10**9)) == without
+        calls[run] = dict(counted)
     first = {"clip": 1, "lips": 4 + 4, "speech": 2 + 2}  # lips of result and clip; both sounds in two parts
-    assert found == {"first": first, "second": {"lips": 4}}
+    assert calls == {"first": first, "second": {"lips": 4}}
 
 
 @pytest.mark.slow
-def test_a_change_measures_anew_what_depends_on_it_and_nothing_else(made, detector, monkeypatch, tmp_path):
-    kept = StageCache(tmp_path / "kept", 10**9)
+def test_a_change_measures_anew_what_depends_on_it_and_nothing_else(generated, detector, monkeypatch, tmp_path):
+    cache = StageCache(tmp_path / "kept", 10**9)
 
     def added(changed: Result) -> int:
-        before = len(list(kept.folder.glob("*")))
-        measured(changed, WANTED, detector, stage_cache=kept)
-        return len(list(kept.folder.glob("*"))) - before
+        before = len(list(cache.folder.glob("*")))
+        measured(changed, WANTED, detector, stage_cache=cache)
+        return len(list(cache.folder.glob("*"))) - before
 
-    assert added(made) == sum(FIRST.values())
+    assert added(generated) == sum(FIRST.values())
     forward_and_back = [*range(40), *range(38, 28, -1)]
-    moved = replace(made.faces, matrices=made.faces.matrices + 0.5)
+    moved = replace(generated.faces, matrices=generated.faces.matrices + 0.5)
     changes = {
-        "result": replace(made, result=made.clip),
-        "name of the clip": replace(made, clip=shutil.copy(made.clip, tmp_path / "g-copy.mp4")),
-        "voice": replace(made, voice=SHIPPED_DIR / "m-oskar-weather.wav"),
-        "order": replace(made, order=forward_and_back),
-        "faces": replace(made, faces=moved),
-        "clip": replace(made, clip=SHIPPED_DIR / "m-oskar.mp4"),
+        "result": replace(generated, result=generated.clip),
+        "name of the clip": replace(generated, clip=shutil.copy(generated.clip, tmp_path / "g-copy.mp4")),
+        "voice": replace(generated, voice=SHIPPED_DIR / "m-oskar-weather.wav"),
+        "order": replace(generated, order=forward_and_back),
+        "faces": replace(generated, faces=moved),
+        "clip": replace(generated, clip=SHIPPED_DIR / "m-oskar.mp4"),
     }
     assert {name: added(changed) for name, changed in changes.items()} == {
         "result": 0, "name of the clip": 0,
@@ -92,4 +92,4 @@ def test_a_change_measures_anew_what_depends_on_it_and_nothing_else(made, detect
     with torch.no_grad():
         other.visual_encoder.conv_in.weight.mul_(0.5)
     monkeypatch.setattr(result, "embedded_syncnet", lambda: (other, "another"))
-    assert added(made) == FIRST["lips"] + FIRST["speech"]
+    assert added(generated) == FIRST["lips"] + FIRST["speech"]

@@ -39,27 +39,27 @@ def test_what_cannot_be_compared_is_refused_with_what_there_is(runs):
         compare(table, "guidance_scale", baseline=1.5, metrics="beauty")
     with pytest.raises(OptionError, match="the table is empty"):
         compare(table.iloc[:0], baseline=1.5)
-    with pytest.raises(OptionError, match="name metrics that it has"):
+    with pytest.raises(OptionError, match="name metrics of the table"):
         compare(table[table["metric"] == "psnr"], baseline=1.5)
 
 
 def test_records_are_measured_by_names_of_metrics(runs, monkeypatch, capsys):
     first, *others = RecordStore(runs).all()
-    asked = []
+    calls = []
 
     def measure_record(record, wanted, detector, inputs):
         if record.id == first.id:
             raise MediaError("its clip is gone")
-        asked.append((record.id, wanted.families, inputs))
+        calls.append((record.id, wanted.families, inputs))
         entries = {"mouth_sharpness_ratio": entry("mouth_sharpness_ratio", 0.5)}
         measuring.write_json(record.metrics_path, record.metrics | entries)
         return entries
 
     monkeypatch.setattr(measuring, "measure_record", measure_record)
     metrics = measure(runs, ["sharpness"], sweep="guidance", inputs="moved", detector=object())
-    assert asked and {families for _, families, _ in asked} == {("sharpness",)}
-    assert {record for record, *_ in asked} == {record.id for record in others}
-    assert all(str(inputs) == "moved" for *_, inputs in asked)
+    assert calls and {families for _, families, _ in calls} == {("sharpness",)}
+    assert {record for record, *_ in calls} == {record.id for record in others}
+    assert all(str(inputs) == "moved" for *_, inputs in calls)
     assert metrics.index.names == ["record", "metric"]
     assert metrics.loc[(others[0].id, "mouth_sharpness_ratio"), "value"] == 0.5
     assert metrics.loc[first.id].index.tolist() == ["lpips_alex_mouth", "psnr"]
@@ -71,7 +71,7 @@ def test_records_are_measured_by_names_of_metrics(runs, monkeypatch, capsys):
 def test_no_record_and_no_metric_of_that_name_are_refused(runs, tmp_path):
     with pytest.raises(OptionError, match="names beauty"):
         measure(runs, "beauty")
-    with pytest.raises(OptionError, match="has no record of sweep guidence"):
+    with pytest.raises(OptionError, match="sweep guidence"):
         measure(runs, "sharpness", sweep="guidence")
     with pytest.raises(OptionError, match="has no record"):
         measure(tmp_path / "nothing", "sharpness")

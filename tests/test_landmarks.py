@@ -31,9 +31,9 @@ def mediapipe():
 def test_landmarks_agree_with_mediapipe(shared, mediapipe, agree, clip):
     golden = np.load(shared / "golden" / "mediapipe_landmarks.npz")
     numbers, expected = golden[f"{clip}_frames"][:6].tolist(), golden[f"{clip}_landmarks"][:6]
-    found = [mediapipe(frame) for frame in decoded(shared / "media" / f"{clip}.mp4", numbers)]
-    assert [len(faces) for faces in found] == [1] * len(numbers)
-    landmarks = np.stack([faces[0] for faces in found])
+    meshes = [mediapipe(frame) for frame in decoded(shared / "media" / f"{clip}.mp4", numbers)]
+    assert [len(faces) for faces in meshes] == [1] * len(numbers)
+    landmarks = np.stack([faces[0] for faces in meshes])
     distance = np.linalg.norm((landmarks - expected)[..., :2], axis=-1)
     assert np.median(distance) < 0.1 and np.percentile(distance, 95) < 0.2
     reference = {"reference": "MediaPipe's own run", "unit": "px"}

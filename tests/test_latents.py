@@ -1,4 +1,4 @@
-"""Seeded noise: the same numbers whatever the grouping, or the original's own order of draws."""
+"""Seeded noise: the same numbers in any grouping, or the original's own order of draws."""
 
 import pytest
 import torch

@@ -49,7 +49,7 @@ def test_the_quickstart_takes_another_person_and_its_lips_follow_the_voice(tmp_p
     checks = """
 import numpy as np
 from latentsync.media import probe
-assert not all(map(np.array_equal, result.frames, other.frames)), "the voice changes nothing"
+assert not all(map(np.array_equal, result.read_frames(), other.read_frames())), "the voice changes nothing"
 assert probe(result.video_path).has_sound
 assert set(metrics) >= {"lpips_alex_mouth", "sync_mini_confidence", "sync_mini_confidence_real", "landmark_sync_peak"}
 """
@@ -83,10 +83,10 @@ def test_a_conclusion_says_better_or_worse_only_where_holm_allows_it(name):
     """What 02 to 04 print, on the tables that they read."""
     table = read_source(EXPERIMENTS / name / TABLE_FILE, None).query("scheduler == 'ddim' and seed == 1247")
     column, baseline = ("num_inference_steps", 20) if name == "steps" else ("guidance_scale", 1.5)
-    found = compare_all(table, ["sync_mini_confidence", "lpips_alex_mouth"], column, baseline)
-    for row in found.itertuples():
+    comparisons = compare_all(table, ["sync_mini_confidence", "lpips_alex_mouth"], column, baseline)
+    for row in comparisons.itertuples():
         says_a_direction = bool(re.search(r"\b(better|worse)\b", conclusion(row)))
         assert says_a_direction == (row.p_holm <= 0.05), row
     power = power_frame(table, ["sync_mini_confidence", "lpips_alex_mouth"], column, baseline)
-    assert power["difference"].tolist() == pytest.approx(found["difference"].tolist())
+    assert power["difference"].tolist() == pytest.approx(comparisons["difference"].tolist())
     assert (power["detectable"] > 0).all() and (power["clips"] == 18).all()

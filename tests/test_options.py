@@ -105,9 +105,9 @@ def test_options_are_taken_by_name_and_an_unknown_one_gets_the_closest():
     options = Options.of(seed=7, crf=28, batch_size=2)
     assert (options.sampler.seed, options.video.crf, options.runtime.batch_size) == (7, 28, 2)
     assert options.changed(seed=8).sampler.seed == 8 and options.sampler.seed == 7
-    with pytest.raises(OptionError, match=r"guidance_scal is unknown; did you mean guidance_scale\?"):
+    with pytest.raises(OptionError, match=r"guidance_scal .* did you mean guidance_scale\?"):
         Options.of(guidance_scal=2.0)
-    with pytest.raises(OptionError, match=r"guidance_scale is '1.5'; .* a finite number of at least 0"):
+    with pytest.raises(OptionError, match=r"guidance_scale is '1.5'; .* of at least 0"):
         Options.of(guidance_scale="1.5")
 
 

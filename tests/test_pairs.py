@@ -53,7 +53,7 @@ def test_own_voices_only(tmp_path):
 def test_a_folder_without_pairs_is_refused(tmp_path):
     with pytest.raises(MediaError, match="no folder at"):
         find_pairs(tmp_path / "absent")
-    with pytest.raises(MediaError, match=r"gives no pair \(it holds no clips"):
+    with pytest.raises(MediaError, match=r"no pair \(it holds no clips"):
         find_pairs(tmp_path)
     with pytest.raises(MediaError, match=r"gives no pair \(anna.mp4"):
         find_pairs(fill(tmp_path, "anna.mp4"))
@@ -84,13 +84,13 @@ def test_a_list_says_its_pairs_with_gender_group_and_split(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "header", "message"),
     [
-        (["g-a.mp4,v.wav"], "clip,sound", "line 1: there is no column voice among clip, sound; .*clip, voice, gender"),
-        (["g-a.mp4,v.wav,,,", "g-b.mp4,v.wav,,,"], None, "line 3: clip is g-b.mp4, and there is no file at .*relative"),
+        (["g-a.mp4,v.wav"], "clip,sound", "line 1: .* column voice .* clip, sound; .*clip, voice, gender"),
+        (["g-a.mp4,v.wav,,,", "g-b.mp4,v.wav,,,"], None, "line 3: clip is g-b.mp4, .*relative"),
         (["g-a.mp4,,,,"], None, "line 2: voice is empty; give a file"),
-        (["g-a.mp4,v.wav,woman,,"], None, "line 2: gender is 'woman'; choose one of female, male, neutral"),
-        (["g-a.mp4,v.wav,,,", "", "g-a.mp4,v.wav,,,"], None, "line 4: g-a__v is also the pair of line 2; remove one"),
-        (["g-a.mp4,v.wav,,,", "b/g-a.mp4,v.wav,,,"], None, "line 3: g-a__v has other files .* of line 2; rename"),
-        (["g-a.mp4,v.wav,,,,loud"], None, "line 2: 'loud' is beyond the last column split"),
+        (["g-a.mp4,v.wav,woman,,"], None, "line 2: gender is 'woman'; .* female, male, neutral"),
+        (["g-a.mp4,v.wav,,,", "", "g-a.mp4,v.wav,,,"], None, "line 4: g-a__v .* line 2; remove"),
+        (["g-a.mp4,v.wav,,,", "b/g-a.mp4,v.wav,,,"], None, "line 3: g-a__v .* line 2; rename"),
+        (["g-a.mp4,v.wav,,,,loud"], None, "line 2: 'loud' .* column split"),
         ([], None, "add one row per pair"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_split_that_no_pair_has_and_a_missing_list_are_refused(tmp_path):
         read_pairs(tmp_path / "absent.csv")
     with pytest.raises(OptionError, match="give one of them"):
         DataConfig(input_dir="in", list="pairs.csv")
-    with pytest.raises(OptionError, match="data.split is test but there is no list"):
+    with pytest.raises(OptionError, match="data.split is test .* data.list"):
         DataConfig(split="test")
 
 

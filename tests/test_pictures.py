@@ -49,7 +49,7 @@ def test_mouths_of_several_clips_have_no_common_sheet(tmp_path):
     for name in "ab":
         write_json(tmp_path / name / "record.json", {"pair": {"clip": {"sha256": name}}})
         records[name] = Record(tmp_path / name)
-    with pytest.raises(OptionError, match="2 clips; give records of one clip"):
+    with pytest.raises(OptionError, match="2 clips; give records of one"):
         mouth_sheet(records, None)
 
 

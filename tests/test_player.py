@@ -19,9 +19,9 @@ CLIP = SHIPPED_DIR / "g-clara.mp4"
 LIP_CORNERS = [61, 291]  # of the face mesh
 
 
-def page_of(shown) -> str:
+def page_of(view) -> str:
     """The page within the frame."""
-    return unescape(re.search('srcdoc="(.*?)" style', shown.data, re.DOTALL).group(1))
+    return unescape(re.search('srcdoc="(.*?)" style', view.data, re.DOTALL).group(1))
 
 
 def facts_of(html: str) -> dict:

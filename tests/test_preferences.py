@@ -1,4 +1,4 @@
-"""Bradley-Terry strengths of votes: known answers, coverage of intervals, and what cannot be told."""
+"""Bradley-Terry strengths of votes: known answers, coverage of intervals, and votes that decide nothing."""
 
 import math
 from itertools import combinations
@@ -14,7 +14,7 @@ from latentsync.lab.figures.ratings import rating_figure
 
 def votes_of(*counted, clips=20, raters=1) -> pd.DataFrame:
     """Votes from (left, right, vote, number), dealt out over clips and raters."""
-    told = [(left, right, vote) for left, right, vote, number in counted for _ in range(number)]
+    answers = [(left, right, vote) for left, right, vote, number in counted for _ in range(number)]
     rows = [
         {
             "rater": f"r{i % raters}",
@@ -24,7 +24,7 @@ def votes_of(*counted, clips=20, raters=1) -> pd.DataFrame:
             "right": b,
             "vote": vote,
         }
-        for i, (a, b, vote) in enumerate(told)
+        for i, (a, b, vote) in enumerate(answers)
     ]
     return pd.DataFrame(rows)
 
@@ -73,13 +73,13 @@ def simulated(rng, strengths, clips, raters=1, spread=0.0) -> pd.DataFrame:
 def test_strengths_are_recovered_and_their_intervals_cover_them(clips, raters, spread):
     flatter = 1 / math.sqrt(1 + 0.35 * 2 * spread**2)  # what a clip's own draws make of the odds over all clips
     rng, true = np.random.default_rng(7), np.array([-0.6, 0.1, 0.5]) * flatter
-    covered, found = [], []
+    covered, strengths = [], []
     for _ in range(80):
         fitted = fit(simulated(rng, {1: -0.6, 2: 0.1, 3: 0.5}, clips, raters, spread), prior=0.01)
         covered.append((fitted["low"] <= true) & (fitted["high"] >= true))
-        found.append(fitted["strength"])
+        strengths.append(fitted["strength"])
         assert fitted["interval"][0].startswith("bootstrap over clips" if clips >= 10 else "curvature")
-    assert np.mean(found, axis=0) == pytest.approx(true, abs=0.08)
+    assert np.mean(strengths, axis=0) == pytest.approx(true, abs=0.08)
     assert 0.91 <= np.mean(covered) <= 0.99
 
 
@@ -105,17 +105,17 @@ def test_a_setting_that_always_won_is_refused_or_takes_a_prior():
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "words"),
+    ("change", "settings", "words"),
     [
         ({"vote": "maybe"}, {}, "a vote is 'maybe'"),
         ({}, {"baseline": 5.0}, "baseline is 5.0; choose one of 1, 2"),
         ({}, {"prior": -1.0}, "prior is -1.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(change, told, words):
+def test_what_makes_no_sense_is_refused(change, settings, words):
     votes = votes_of((1.0, 2.0, LEFT, 3), (1.0, 2.0, RIGHT, 3)).assign(**change)
     with pytest.raises(OptionError, match=words):
-        fit(votes, **told)
+        fit(votes, **settings)
     with pytest.raises(OptionError, match="there are no votes"):
         fit(votes.iloc[:0])
 

@@ -1,4 +1,4 @@
-"""From raw videos to aligned pieces: what is kept, where it lies, what is told, and what a second run does."""
+"""From raw videos to aligned pieces: which pieces there are, their files, the report, and a second run."""
 
 import json
 import shutil
@@ -110,7 +110,7 @@ HERE, THERE = face_at(110, 120), face_at(400, 120)
 
 @pytest.fixture
 def scripted(tmp_path):
-    """Prepares a video whose faces are as told; returns pieces and dropped stretches."""
+    """Prepares a video with scripted faces; returns pieces and dropped stretches."""
 
     def run(faces_by_frame, options=None, cuts=None, syncnet=None, sound=None):
         number = len(faces_by_frame)
@@ -123,8 +123,8 @@ def scripted(tmp_path):
         work = tmp_path / "work"
         work.mkdir(exist_ok=True)
         options = options or PrepareOptions(64, 1.0, 2.0)
-        made = list(prepare_source(Source(video, tmp_path / "v.wav"), options, tools, work))
-        return [m for m in made if isinstance(m, Piece)], [m for m in made if isinstance(m, Dropped)]
+        results = list(prepare_source(Source(video, tmp_path / "v.wav"), options, tools, work))
+        return [m for m in results if isinstance(m, Piece)], [m for m in results if isinstance(m, Dropped)]
 
     return run
 
@@ -192,10 +192,10 @@ def test_the_sound_is_the_sources_to_the_sample(raw, clips):
 
 
 def test_truth_and_identity_come_along(clips):
-    clip, told = clips["g-clara-000"], json.loads((samples.FOLDER / "g-clara.json").read_text())
-    assert clip.facts["identity"] == told["identity"] and clip.facts["sentence"] == told["sentence"]
-    column = told["columns"].index("mouth_x_px")
-    assert clip.truth["mouth_x_px"] == [row[column] for row in told["truth"][:FRAMES]]
+    clip, written = clips["g-clara-000"], json.loads((samples.FOLDER / "g-clara.json").read_text())
+    assert clip.facts["identity"] == written["identity"] and clip.facts["sentence"] == written["sentence"]
+    column = written["columns"].index("mouth_x_px")
+    assert clip.truth["mouth_x_px"] == [row[column] for row in written["truth"][:FRAMES]]
     mouth = np.array([clip.truth["mouth_x_px"], clip.truth["mouth_y_px"]])
     width, height = crop_box_size(SIZE)
     for i in range(FRAMES):  # by its affine, the truth's mouth lies in the lower middle of the crop
@@ -284,7 +284,7 @@ def test_scenedetect_sees_a_cut_between_two_people():
 
 
 def embeddings_with(offset):
-    """A stand-in for SyncNet: lips that come so many frames later than the sound that goes with them."""
+    """A stand-in for SyncNet: lips that come a given number of frames after their sound."""
 
     def embed(network, crops, sound):
         shapes = {crop.shape for crop in crops}
@@ -296,59 +296,61 @@ def embeddings_with(offset):
     return embed
 
 
-@pytest.mark.parametrize(("offset", "kept"), [(0, (0, 60)), (3, (3, 60)), (-4, (0, 56))])
-def test_the_sound_is_shifted_by_syncnets_offset(scripted, monkeypatch, offset, kept):
+@pytest.mark.parametrize(("offset", "part"), [(0, (0, 60)), (3, (3, 60)), (-4, (0, 56))])
+def test_the_sound_is_shifted_by_syncnets_offset(scripted, monkeypatch, offset, part):
     monkeypatch.setattr(sound_room, "clip_embeddings", embeddings_with(offset))
     monkeypatch.setattr(room.Tools, "identity", {"cuts": None, "syncnet": "stand-in"})
     (piece,), _ = scripted([[HERE]] * 60, PrepareOptions(64, 1.0, 4.0), syncnet=torch.nn.Identity())
-    assert span(piece) == kept and piece.facts["syncnet"]["offset_frames"] == offset
-    start, stop = kept
+    assert span(piece) == part and piece.facts["syncnet"]["offset_frames"] == offset
+    start, stop = part
     expected = noise(60 / 25)[640 * (start - offset) : 640 * (stop - offset)]
     np.testing.assert_array_equal(read_sound(piece.sound) * 32768, expected)
 
 
-@pytest.mark.parametrize(("told", "reason"), [((2.9, 0), "confidence is 2.90"), ((5.0, -7), "offset is -7 frames")])
-def test_what_syncnet_doubts_is_dropped(scripted, monkeypatch, told, reason):
+@pytest.mark.parametrize(
+    ("judgement", "reason"), [((2.9, 0), "confidence is 2.90"), ((5.0, -7), "offset is -7 frames")]
+)
+def test_what_syncnet_doubts_is_dropped(scripted, monkeypatch, judgement, reason):
     monkeypatch.setattr(sound_room, "clip_embeddings", embeddings_with(0))
-    monkeypatch.setattr(sound_room, "scores", lambda distances: SyncScores(told[0], 7.0, told[1]))
+    monkeypatch.setattr(sound_room, "scores", lambda distances: SyncScores(judgement[0], 7.0, judgement[1]))
     monkeypatch.setattr(room.Tools, "identity", {"cuts": None, "syncnet": "stand-in"})
     pieces, dropped = scripted([[HERE]] * 30, syncnet=torch.nn.Identity())
     assert not pieces and reason in dropped[0].reason
 
 
 @pytest.mark.parametrize(
-    ("offset", "confidence", "kept"), [(3, 0.2, (3, 60)), (-4, 0.06, (0, 56)), (0, 0.04, None), (7, 0.2, None)]
+    ("offset", "confidence", "part"), [(3, 0.2, (3, 60)), (-4, 0.06, (0, 56)), (0, 0.04, None), (7, 0.2, None)]
 )
-def test_a_models_own_syncnet_is_asked_too(scripted, monkeypatch, offset, confidence, kept):
+def test_a_models_own_syncnet_is_asked_too(scripted, monkeypatch, offset, confidence, part):
     seen = []
 
-    def told(network, crops, waveform):
+    def scores_of(network, crops, waveform):
         seen.append((crops.shape, crops.dtype, len(waveform), abs(waveform).max() <= 1))
         return SyncMiniScores(confidence, 0.3, offset)
 
-    monkeypatch.setattr(sound_room.sync_mini, "sync_mini", told)
+    monkeypatch.setattr(sound_room.sync_mini, "sync_mini", scores_of)
     mini = sound_room.SyncMini(torch.nn.Linear(1, 1))
     pieces, dropped = scripted([[HERE]] * 60, PrepareOptions(64, 1.0, 4.0), syncnet=mini)
     assert seen == [((60, 3, 64, 64), torch.uint8, 60 * 640, True)]
-    if kept is None:
+    if part is None:
         assert not pieces and ("at least 0.05" if offset == 0 else "offset is 7 frames") in dropped[0].reason
         return
     facts = pieces[0].facts
-    assert span(pieces[0]) == kept and facts["sync_mini_offset"] == offset
+    assert span(pieces[0]) == part and facts["sync_mini_offset"] == offset
     assert facts["sync_mini_confidence"] == confidence and facts["syncnet"] is None
-    start, stop = kept
+    start, stop = part
     expected = noise(60 / 25)[640 * (start - offset) : 640 * (stop - offset)]
     np.testing.assert_array_equal(read_sound(pieces[0].sound) * 32768, expected)
 
 
 def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained, raw, tmp_path, capsys):
-    told = ["--input_dir", str(raw), "--output_dir", str(tmp_path / "out")]
+    args = ["--input_dir", str(raw), "--output_dir", str(tmp_path / "out")]
     for more, message in (
         (["--syncnet", str(untrained)], "has no trained SyncNet"),
         (["--syncnet", str(untrained), "--workers", "2"], "has no trained SyncNet"),
-        (["--min_confidence", "0.1"], "--min_confidence needs the SyncNet of a model"),
+        (["--min_confidence", "0.1"], "--min_confidence needs"),
     ):
-        assert command.main([*told, *more]) == 1
+        assert command.main([*args, *more]) == 1
         assert message in capsys.readouterr().err
     model = shutil.copytree(untrained, tmp_path / "model")
     network, config = load_own_syncnet(untrained)
@@ -360,7 +362,7 @@ def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained
     tools = [room.Tools(None, None, network) for network in (None, judge, strict)]
     assert tools[0].identity == {"cuts": None, "syncnet": None}  # as before there was another judge
     assert tools[1].identity != tools[2].identity != tools[0].identity
-    with pytest.raises(OptionError, match="min_confidence is 1.5; .* not comparable with SyncNet v2's 3"):
+    with pytest.raises(OptionError, match="min_confidence is 1.5; .* SyncNet v2's 3"):
         prepare.load_judge(str(model), 1.5)
     crops = torch.zeros(25, 3, 128, 128, dtype=torch.uint8)
     with pytest.raises(MediaError, match="at least 10 are needed"):
@@ -450,15 +452,17 @@ def test_a_defect_costs_one_file_and_is_told_with_its_trace(job, monkeypatch, ca
     raw, folder, run = job
     shutil.copy(raw / "v.mp4", raw / "w.mp4")
     shutil.copy(raw / "v.wav", raw / "w.wav")
-    made = prepare.prepare_source
+    prepare_source = prepare.prepare_source
     monkeypatch.setattr(
-        prepare, "prepare_source", lambda source, *a, **k: made(source, *a, **k) if source.name == "w" else 1 / 0
+        prepare,
+        "prepare_source",
+        lambda source, *a, **k: prepare_source(source, *a, **k) if source.name == "w" else 1 / 0,
     )
     assert run() == 1
     assert len(find_clips(folder)) == 3
     entry = json.loads((folder / "report.json").read_text())["videos"]["v.mp4"]
     assert entry["status"] == "failed" and "ZeroDivisionError" in entry["trace"]
-    monkeypatch.setattr(prepare, "prepare_source", made)
+    monkeypatch.setattr(prepare, "prepare_source", prepare_source)
     assert run() == 0 and len(find_clips(folder)) == 6
 
 

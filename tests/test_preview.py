@@ -36,13 +36,13 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
         "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={tmp_path}", f"model.pretrained={untrained}",
         "name=test", "sampler.num_inference_steps=1", "sampler.seed=1,2", "preview=true",
     ]  # fmt: skip
-    asked = request.read(overrides)
-    assert preview(asked) == 0
+    sweep_request = request.read(overrides)
+    assert preview(sweep_request) == 0
     assert "2 cells, one window each" in capsys.readouterr().out
     assert (tmp_path / "sweeps/test" / PREVIEW_FILE).is_file() and not RecordStore(tmp_path).all()
 
     with composing():
-        run = read_config(CellConfigs().of(asked.cells[0]))
+        run = read_config(CellConfigs().of(sweep_request.cells[0]))
     pipeline, (pair,) = pipeline_of(run), pairs_of(run.data).pairs
     options = pipeline.resolve(options_for(pair, run))
     window = preview_window(pipeline, pair, options)
@@ -50,9 +50,9 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
     whole = list(pipeline.generate(prepared, options))
     voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
     first, stop = loudest_window(voice, len(whole), options.sampler.num_frames)
-    crops = [made.crop.permute(1, 2, 0).numpy() for made in whole[first:stop]]
+    crops = [frame.crop.permute(1, 2, 0).numpy() for frame in whole[first:stop]]
     np.testing.assert_array_equal(window.clip, crops)
     assert window.result.shape == window.clip.shape and not np.array_equal(window.result, window.clip)
     assert first == 0  # where the noise is the record's own
-    made = pixels_to_crops(whole[0].generated.float()).permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(window.result[0], made)
+    frame = pixels_to_crops(whole[0].generated.float()).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(window.result[0], frame)

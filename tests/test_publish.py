@@ -30,13 +30,13 @@ CURVES = {"sync_mini_by_window": [0.25, None, 0.5], "sync_mini_by_shift": [0.7, 
 @pytest.fixture
 def runs(tmp_path):
     """A sweep with one record, whose result is its clip itself."""
-    told = content("a1", "g-clara__g-v", group="clara", split="test")
-    told["pair"]["clip"] = {"name": CLIP.name, "sha256": input_sha256(CLIP), "path": str(CLIP)}
+    facts = content("a1", "g-clara__g-v", group="clara", split="test")
+    facts["pair"]["clip"] = {"name": CLIP.name, "sha256": input_sha256(CLIP), "path": str(CLIP)}
     with RecordStore(tmp_path).new("a1") as folder:
         os.link(CLIP, folder / RESULT_FILE)
         write_json(folder / METRICS_FILE, METRICS)
         write_json(folder / CURVES_FILE, CURVES)
-        write_json(folder / RECORD_FILE, told)
+        write_json(folder / RECORD_FILE, facts)
     sweep_dir = sweep_folder(tmp_path, "test")
     outcomes = [{"record": "a1", "status": "done"}]
     write_json(sweep_dir / "cells" / "1.json", {"overrides": [], "noted": 0.0, "outcomes": outcomes})
@@ -66,56 +66,64 @@ def wandb_file(runs: Path, identifier: str) -> dict:
     from wandb.proto import wandb_internal_pb2
 
     (path,) = (runs / "wandb").glob(f"offline-run-*-{identifier}/*.wandb")
-    found = {"folder": path.parent / "files", "config": {}, "history": {}, "summary": {}, "run": None, "artifacts": {}}
+    content = {
+        "folder": path.parent / "files",
+        "config": {},
+        "history": {},
+        "summary": {},
+        "run": None,
+        "artifacts": {},
+    }
     for data in log_records(path.read_bytes()):
         message = wandb_internal_pb2.Record.FromString(data)
         kind = message.WhichOneof("record_type")
         if kind == "run":
-            found["run"] = message.run
-            found["config"] |= {item.key: json.loads(item.value_json) for item in message.run.config.update}
+            content["run"] = message.run
+            content["config"] |= {item.key: json.loads(item.value_json) for item in message.run.config.update}
         elif kind in ("history", "summary"):
             items = message.history.item if kind == "history" else message.summary.update
-            found[kind] |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+            content[kind] |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
         elif kind == "artifact":
-            found["artifacts"][message.artifact.name] = {
+            content["artifacts"][message.artifact.name] = {
                 entry.path: Path(entry.local_path) for entry in message.artifact.manifest.contents
             }
-    return found
+    return content
 
 
-def media(found: dict, name: str) -> Path:
+def media(content: dict, name: str) -> Path:
     """The file of a picture, video or table in a run."""
-    return found["folder"] / found["history"][f"{name}.path"]
+    return content["folder"] / content["history"][f"{name}.path"]
 
 
 def test_a_record_is_a_run_with_flat_config_metrics_video_mouths_and_curves(runs):
     (record,) = RecordStore(runs).all()
     assert publish([record], "test", TrackerConfig(), runs) == (1, None)
-    found = wandb_file(runs, run_id("test", "a1"))
-    assert (found["run"].run_id, found["run"].run_group) == (run_id("test", "a1"), "test")
-    assert set(found["run"].tags) == {"trained", "by_gender", "female"}
+    written = wandb_file(runs, run_id("test", "a1"))
+    assert (written["run"].run_id, written["run"].run_group) == (run_id("test", "a1"), "test")
+    assert set(written["run"].tags) == {"trained", "by_gender", "female"}
     wanted = {"record": "a1", "seed": 1247, "guidance_scale": 1.8, "group": "clara", "split": "test"}
-    assert wanted.items() <= found["config"].items()
-    assert found["summary"]["sync_mini_confidence"] == pytest.approx(1 / 3)
-    assert found["summary"]["lpips_alex_reason"] == "no frame shows a face"
-    assert media(found, "video").read_bytes() == record.video_path.read_bytes()
-    with Image.open(media(found, "mouths")) as strip:
+    assert wanted.items() <= written["config"].items()
+    assert written["summary"]["sync_mini_confidence"] == pytest.approx(1 / 3)
+    assert written["summary"]["lpips_alex_reason"] == "no frame shows a face"
+    assert media(written, "video").read_bytes() == record.video_path.read_bytes()
+    with Image.open(media(written, "mouths")) as strip:
         assert strip.width > 3 * strip.height > 300
-    by_window = json.loads(media(found, "sync_mini_by_window_table").read_text())
+    by_window = json.loads(media(written, "sync_mini_by_window_table").read_text())
     assert by_window["data"] == [[0, 0.25], [2, 0.5]]
-    by_shift = json.loads(media(found, "sync_mini_by_shift_table").read_text())
+    by_shift = json.loads(media(written, "sync_mini_by_shift_table").read_text())
     assert by_shift["data"] == [[-1, 0.7], [0, 0.2], [1, 0.6]]
 
 
 def test_a_sweep_has_a_run_with_its_table_pictures_and_files(runs):
     assert publish([], "test", TrackerConfig(), runs) == (0, None)
-    found = wandb_file(runs, run_id("test"))
-    assert found["run"].run_group == "test" and {"sweep", "trained", "female", "by_gender"} == set(found["run"].tags)
-    table = json.loads(media(found, "table").read_text())
+    written = wandb_file(runs, run_id("test"))
+    assert written["run"].run_group == "test"
+    assert set(written["run"].tags) == {"sweep", "trained", "female", "by_gender"}
+    table = json.loads(media(written, "table").read_text())
     assert len(table["data"]) == 1 and table["data"][0][table["columns"].index("seconds")] == 12.3
     sweep_dir = sweep_folder(runs, "test")
-    assert media(found, "figure").read_bytes() == (sweep_dir / "figure.png").read_bytes()
-    files = found["artifacts"]["sweep-test"]
+    assert media(written, "figure").read_bytes() == (sweep_dir / "figure.png").read_bytes()
+    files = written["artifacts"]["sweep-test"]
     assert set(files) == {"table.csv", "figure.png"}
     for name, path in files.items():
         assert path.is_relative_to(runs) and path.read_bytes() == (sweep_dir / name).read_bytes()
@@ -165,4 +173,4 @@ def test_a_server_that_refuses_or_keeps_silent_costs_a_bounded_time_and_no_recor
 
 def test_nothing_is_published_where_there_is_no_sweep(tmp_path, capsys):
     assert main([str(tmp_path), "--sweep", "absent", "--mode", "offline"]) == 1
-    assert "no finished records of a sweep called 'absent'" in capsys.readouterr().err
+    assert "a sweep called 'absent'" in capsys.readouterr().err

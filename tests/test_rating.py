@@ -1,4 +1,4 @@
-"""The blind study: balanced order, nothing that tells the settings, and votes that survive whatever happens."""
+"""The blind study: balanced order, pages that do not reveal the settings, and votes that are never lost."""
 
 import os
 from collections import Counter
@@ -27,13 +27,13 @@ def runs(tmp_path):
     for i, clip in enumerate(CLIPS):
         for j, guidance in enumerate(GUIDANCE):
             name = f"feed{i}{j}"
-            told = content(name, name=f"{clip}__{clip}", guidance_scale=guidance)
-            told["pair"]["clip"]["sha256"] = told["pair"]["voice"]["sha256"] = f"{i}"
+            facts = content(name, name=f"{clip}__{clip}", guidance_scale=guidance)
+            facts["pair"]["clip"]["sha256"] = facts["pair"]["voice"]["sha256"] = f"{i}"
             with RecordStore(tmp_path).new(name) as folder:
                 with media.VideoWriter(folder / RESULT_FILE, 16, 16) as writer:
                     writer.write(np.full((16, 16, 3), 40 * i + 5 * j, np.uint8))
                 write_json(folder / METRICS_FILE, {})
-                write_json(folder / RECORD_FILE, told)
+                write_json(folder / RECORD_FILE, facts)
             outcomes.append({"record": name, "status": "done"})
     write_json(tmp_path / "sweeps/study/cells/1.json", {"overrides": [], "noted": 0.0, "outcomes": outcomes})
     return tmp_path
@@ -45,14 +45,14 @@ def votes_path(runs):
 
 def test_each_two_settings_meet_on_each_clip_with_sides_in_balance(runs):
     table = collect_wide(runs, "study")
-    found = comparisons_of(table, seed=3)
-    assert len(found) == len({one.records for one in found}) == 12
-    assert Counter((one.pair, frozenset((one.left, one.right))) for one in found).most_common(1)[0][1] == 1
+    comparisons = comparisons_of(table, seed=3)
+    assert len(comparisons) == len({one.records for one in comparisons}) == 12
+    assert Counter((one.pair, frozenset((one.left, one.right))) for one in comparisons).most_common(1)[0][1] == 1
     for first, second in ((1.0, 1.5), (1.0, 2.0), (1.5, 2.0)):
-        assert sum((one.left, one.right) == (first, second) for one in found) == 2
+        assert sum((one.left, one.right) == (first, second) for one in comparisons) == 2
     for start in range(0, 12, 3):  # any beginning is balanced
-        assert len({frozenset((one.left, one.right)) for one in found[start : start + 3]}) == 3
-    assert comparisons_of(table, seed=3) == found != comparisons_of(table, seed=4)
+        assert len({frozenset((one.left, one.right)) for one in comparisons[start : start + 3]}) == 3
+    assert comparisons_of(table, seed=3) == comparisons != comparisons_of(table, seed=4)
     with pytest.raises(OptionError, match="differ only in seed"):
         comparisons_of(table, by="seed")
     with pytest.raises(OptionError, match="no column guidance"):
@@ -67,13 +67,13 @@ def test_only_records_that_differ_in_nothing_else_are_compared(runs):
 
 def test_nothing_that_is_shown_tells_which_record_is_which(runs):
     rating = BlindRating(runs, "study", rater="ann")
-    shown = unescape(rating.view.value)
+    page = unescape(rating.view.value)
     for widget in (rating.title, rating.status, *rating.buttons.values()):
-        shown += str(widget.get_state())
+        page += str(widget.get_state())
     current = rating.current
-    told = (*current.records, current.pair, *CLIPS, "guidance", "seed", "feed", "1247")
-    assert [word for word in told if word in shown] == []
-    assert shown.count("data:video/mp4;base64,") == 2
+    words = (*current.records, current.pair, *CLIPS, "guidance", "seed", "feed", "1247")
+    assert [word for word in words if word in page] == []
+    assert page.count("data:video/mp4;base64,") == 2
 
 
 def test_votes_are_stored_at_once_and_a_rater_goes_on_where_they_stopped(runs):

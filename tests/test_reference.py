@@ -45,31 +45,31 @@ def test_the_same_frame_is_its_own_reference():
 
 
 def test_references_elsewhere_are_far_away_and_run_along():
-    found = np.ones(90, bool)
+    has_face = np.ones(90, bool)
     order = [int(i) for i in media.ping_pong(270, 90)]
-    references = reference_order(order, found, "elsewhere")
+    references = reference_order(order, has_face, "elsewhere")
     assert all(abs(a - b) == GAP_FRAMES for a, b in zip(order, references, strict=True))
     jumps = np.flatnonzero(np.abs(np.diff(references)) > 1)
     assert len(jumps) == 3  # one for each pass through the clip
 
 
 def test_a_reference_shows_a_face():
-    found = np.ones(80, bool)
-    found[[30, 31]] = False
-    references = reference_order(range(80), found, "elsewhere")
+    has_face = np.ones(80, bool)
+    has_face[[30, 31]] = False
+    references = reference_order(range(80), has_face, "elsewhere")
     assert references[4:8] == [29, 32, 32, 32]
     assert references[54] == 79 and references[55] == 29 and references[56] == 29 and references[57] == 32
     nothing = np.zeros(80, bool)
     assert reference_order([3, 4], nothing, "elsewhere") == [3, 4]  # those frames are passed through
 
 
-@pytest.mark.parametrize("shown, least", [(1, 26), (10, 35), (25, 50), (40, 50), (50, 50), (200, 200)])
-def test_the_least_length_of_a_clip(shown, least):
-    assert frames_needed(shown, "elsewhere") == least and frames_needed(shown, "same") == shown
-    order = range(shown)
+@pytest.mark.parametrize("frames, least", [(1, 26), (10, 35), (25, 50), (40, 50), (50, 50), (200, 200)])
+def test_the_least_length_of_a_clip(frames, least):
+    assert frames_needed(frames, "elsewhere") == least and frames_needed(frames, "same") == frames
+    order = range(frames)
     reference_order(order, np.ones(least, bool), "elsewhere")
-    if least > shown:
-        with pytest.raises(OptionError, match=f"at least {least} frames with a face, or reference=same"):
+    if least > frames:
+        with pytest.raises(OptionError, match=f"at least {least} frames .* reference=same"):
             reference_order(order, np.ones(least - 1, bool), "elsewhere")
 
 
@@ -78,32 +78,32 @@ def test_the_pipeline_shows_the_model_a_frame_from_elsewhere(pipe, short_voice):
     resolved = pipe.resolve(ELSEWHERE)
     pair = pipe.prepare(CLIP, short_voice, resolved)
     assert (pair.num_frames, len(pair.faces)) == (10, 35)
-    made = list(pipe.generate(pair, resolved))
+    frames = list(pipe.generate(pair, resolved))
     clip = list(media.read_frames(CLIP, VIDEO_RATE_HZ, stop=35))
     for i in (0, 9):
-        assert torch.equal(made[i].crop, warp_crop(clip[i], pair.faces.matrices[i], 128))
-        assert torch.equal(made[i].reference, warp_crop(clip[i + 25], pair.faces.matrices[i + 25], 128))
+        assert torch.equal(frames[i].crop, warp_crop(clip[i], pair.faces.matrices[i], 128))
+        assert torch.equal(frames[i].reference, warp_crop(clip[i + 25], pair.faces.matrices[i + 25], 128))
     same = list(pipe.generate(pair, pipe.resolve(FAST)))
     assert all(torch.equal(frame.reference, frame.crop) for frame in same)
-    assert (same[3].generated - made[3].generated).abs().max() > 1e-3
+    assert (same[3].generated - frames[3].generated).abs().max() > 1e-3
     alone = list(pipe.generate(pair, resolved.changed(batch_size=1)))
-    torch.testing.assert_close(alone[9].generated, made[9].generated, atol=1e-4, rtol=0)
+    torch.testing.assert_close(alone[9].generated, frames[9].generated, atol=1e-4, rtol=0)
 
 
 def test_a_clip_too_short_is_refused_and_leaves_no_file(pipe, tmp_path):
     with media.VideoWriter(tmp_path / "short.mp4", 512, 512) as writer:
         for frame in media.read_frames(CLIP, VIDEO_RATE_HZ, stop=40):
             writer.write(frame)
-    with pytest.raises(OptionError, match=r"frame 15 of short.mp4 has none in 40 frames; give a clip of at least 50"):
+    with pytest.raises(OptionError, match=r"frame 15 of short.mp4 .* 40 frames; .* at least 50"):
         pipe(tmp_path / "short.mp4", VOICE, tmp_path / "out.mp4", num_inference_steps=1, reference="elsewhere")
     assert [path.name for path in tmp_path.iterdir()] == ["short.mp4"]
 
 
 def test_the_option_is_configured_and_part_of_an_id_only_where_it_changes_something(pipe):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        told = read_config(compose("config", overrides=["video.reference=elsewhere"])).options.video
-    assert told == VideoOptions(reference="elsewhere")
-    with pytest.raises(OptionError, match="reference 'else' is unknown; choose one of same, elsewhere"):
+        video = read_config(compose("config", overrides=["video.reference=elsewhere"])).options.video
+    assert video == VideoOptions(reference="elsewhere")
+    with pytest.raises(OptionError, match="reference 'else' .* same, elsewhere"):
         VideoOptions(reference="else")
     pair = Pair(CLIP, VOICE, "female")
     same, elsewhere = (identity(pair, pipe, pipe.resolve(options))["options"] for options in (FAST, ELSEWHERE))
@@ -114,7 +114,7 @@ def test_the_option_is_configured_and_part_of_an_id_only_where_it_changes_someth
 def test_an_open_reference_is_elsewhere_where_the_clip_would_give_the_lips_away(tmp_path):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         left_open, original = (
-            read_config(compose("config", overrides=told)) for told in ([], ["experiment=as_original_1_6"])
+            read_config(compose("config", overrides=overrides)) for overrides in ([], ["experiment=as_original_1_6"])
         )
     short = tmp_path / "g-short.mp4"
     with media.VideoWriter(short, 512, 512, sound=VOICE) as writer:

@@ -136,19 +136,19 @@ def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_p
         assert len(record.curves["lip_gap"]) == record.content["video"]["num_frames"]
     assert "UNTRAINED MODEL" in output
 
-    made = {record.id: os.stat(record.video_path).st_mtime_ns for record in RecordStore(runs).all()}
+    times = {record.id: os.stat(record.video_path).st_mtime_ns for record in RecordStore(runs).all()}
     quick = {record.id: record.metrics for record in RecordStore(runs).all()}
-    asked = [str(runs), "--metrics", "seam,sharpness,window_boundary", "--sweep", "test"]
+    args = [str(runs), "--metrics", "seam,sharpness,window_boundary", "--sweep", "test"]
     shutil.move(own, tmp_path / "moved")
-    assert measure_command(asked) == 1
+    assert measure_command(args) == 1
     assert "give its folder with --inputs" in capsys.readouterr().out
-    asked += ["--inputs", str(tmp_path / "moved")]
-    assert measure_command(asked) == 0
+    args += ["--inputs", str(tmp_path / "moved")]
+    assert measure_command(args) == 0
     for record in RecordStore(runs).all():
-        assert os.stat(record.video_path).st_mtime_ns == made[record.id]
+        assert os.stat(record.video_path).st_mtime_ns == times[record.id]
         assert record.metrics["mouth_sharpness_ratio"]["value"] > 0 and record.metrics["mouth_sharpness_ratio"]["model"]
         assert quick[record.id].items() <= record.metrics.items()
     assert "window_boundary_ratio" in collect_wide(runs, "test")
     capsys.readouterr()
-    assert measure_command(asked) == 0
+    assert measure_command(args) == 0
     assert capsys.readouterr().out.count("has all metrics") == 2

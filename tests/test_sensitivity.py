@@ -81,12 +81,12 @@ def table(tmp_path_factory) -> pd.DataFrame:
     clips = [folder / f"{number}.mp4" for number in NUMBERS]
     for number, clip in zip(NUMBERS, clips, strict=True):
         speak_clip(number, clip)
-    found = []
+    rows = []
     for clip, other in zip(clips, [*clips[1:], clips[0]], strict=True):
         whole = WholeClip(clip, other, detector)
         for step in all_steps(strongest=True):
             families = metric_sets()["standard"] if step[0] == UNDAMAGED else families_of(step[0])
-            found.append(whole.values(MetricsConfig.of(families), step))
+            rows.append(whole.values(MetricsConfig.of(families), step))
         part = folder / f"part-{clip.name}"
         frames = list(media.read_frames(clip, 25, stop=VGG_FRAMES))
         with VideoWriter(part, 256, 256, sound=clip.with_suffix(".wav")) as writer:
@@ -95,8 +95,8 @@ def table(tmp_path_factory) -> pd.DataFrame:
         shutil.copy(clip.with_suffix(".wav"), part.with_suffix(".wav"))
         steps = [step for step in all_steps(strongest=True) if step[0] in (UNDAMAGED, "blur")]
         short = WholeClip(part, other, detector)
-        found += [short.values(MetricsConfig.of(["lpips_vgg"]), step) for step in steps]
-    values = pd.concat(found, ignore_index=True)
+        rows += [short.values(MetricsConfig.of(["lpips_vgg"]), step) for step in steps]
+    values = pd.concat(rows, ignore_index=True)
     return effects(values[values["metric"].map(judged)])
 
 
@@ -154,16 +154,15 @@ def test_effects_are_in_deviations_of_the_undamaged_and_positive_where_it_is_wor
         ("a", "blur", 1, sharp, 0.5), ("b", "blur", 1, sharp, None),
     ]  # fmt: skip
     values = pd.DataFrame(rows, columns=["clip", "damage", "strength", "metric", "value"]).astype({"value": float})
-    found = effects(values).set_index("metric")
-    stronger = found[found["strength"] == 2].loc["psnr"]
+    by_metric = effects(values).set_index("metric")
+    stronger = by_metric[by_metric["strength"] == 2].loc["psnr"]
     known = stats.ttest_1samp(np.array([10, 12]) / np.std([30, 34], ddof=1), 0).confidence_interval(0.95)
-    assert (stronger["low"], stronger["high"]) == pytest.approx(tuple(known)) and stronger["effect"] > found.iloc[0][
-        "effect"
-    ]
-    found = found[found["strength"] == 1]
-    assert found.loc["psnr", "effect"] == pytest.approx(10 / np.std([30, 34], ddof=1))
-    assert found.loc[offset, "effect"] == pytest.approx(3 * 12**0.5)
-    assert np.isnan(found.loc[sharp, "effect"]) and found.loc[sharp, "lost"] == 1
+    assert (stronger["low"], stronger["high"]) == pytest.approx(tuple(known))
+    assert stronger["effect"] > by_metric.iloc[0]["effect"]
+    by_metric = by_metric[by_metric["strength"] == 1]
+    assert by_metric.loc["psnr", "effect"] == pytest.approx(10 / np.std([30, 34], ddof=1))
+    assert by_metric.loc[offset, "effect"] == pytest.approx(3 * 12**0.5)
+    assert np.isnan(by_metric.loc[sharp, "effect"]) and by_metric.loc[sharp, "lost"] == 1
     assert badness(sharp, pd.Series([0.5, 1.5, 1])).tolist() == [0.5, 0.5, 0]
     assert judged("psnr") and not judged("sync_mini_offset_real") and not judged("sync_mini_offset_minus_real")
 
@@ -182,16 +181,16 @@ def test_changes_and_verdicts_compare_damages_within_a_metric():
     ]
     values = pd.DataFrame(rows, columns=["clip", "damage", "strength", "metric", "value"]).astype({"value": float})
     table = changes(values)
-    found = table.set_index(["metric", "damage", "strength"])
+    by_damage = table.set_index(["metric", "damage", "strength"])
     assert list(zip(table["damage"], table["strength"], strict=True)) == 2 * steps[1:]
-    assert found.loc[("psnr", "blur", 1), ["undamaged", "damaged", "change", "worse", "share"]].tolist() == [
+    assert by_damage.loc[("psnr", "blur", 1), ["undamaged", "damaged", "change", "worse", "share"]].tolist() == [
         32, 27, -5, 5, 0.5,
     ]  # fmt: skip
-    assert found.loc[("psnr", "shift", 5), "share"] == pytest.approx(-0.3)
-    assert found.loc[(offset, "shift", 5), ["change", "worse"]].tolist() == [4, 4]
-    assert found.loc[(offset, "codec", 35), "undamaged"] == 0
-    told = verdicts(table)
-    assert told.loc["psnr"].tolist() == ["blur", "", "shift", "codec"]
-    assert told.loc[offset, ["most", "blind to"]].tolist() == ["shift", "blur, codec"]
+    assert by_damage.loc[("psnr", "shift", 5), "share"] == pytest.approx(-0.3)
+    assert by_damage.loc[(offset, "shift", 5), ["change", "worse"]].tolist() == [4, 4]
+    assert by_damage.loc[(offset, "codec", 35), "undamaged"] == 0
+    judgement = verdicts(table)
+    assert judgement.loc["psnr"].tolist() == ["blur", "", "shift", "codec"]
+    assert judgement.loc[offset, ["most", "blind to"]].tolist() == ["shift", "blur, codec"]
     texts = [text.get_text() for text in changes_figure(table).axes[0].texts]
     assert {"-5", "-10", "+3", "-0.1", "+4", "0", "blur", "shift", "codec"} == set(texts)

@@ -51,12 +51,12 @@ def test_lips_close_on_every_bilabial(offset_s: float) -> None:
                     ("p", 0.05), ("aa", 0.2), ("pau", 0.2))  # fmt: skip
     track = mouth_track(spoken, count=28)
     for phone in spoken:
-        shown = track[int(phone.start_s * FPS) : math.ceil(phone.end_s * FPS)]
+        gaps = track[int(phone.start_s * FPS) : math.ceil(phone.end_s * FPS)]
         if phone.name in "mbp":
-            assert min(shape.opening for shape in shown) == 0.0
-            assert max(shape.press for shape in shown) >= 0.8
+            assert min(shape.opening for shape in gaps) == 0.0
+            assert max(shape.press for shape in gaps) >= 0.8
         elif phone.name != "pau":
-            assert max(shape.opening for shape in shown) > 0.35
+            assert max(shape.opening for shape in gaps) > 0.35
 
 
 def test_rounding_and_spreading() -> None:
@@ -173,8 +173,8 @@ def test_to_px_inverts_the_pose(painter: Painter, yaw: float) -> None:
     x, y = painter.face_positions(pose)
     for point in ((0.0, MOUTH_Y), (PUPIL_X, 0.0), (-20.0, 40.0)):
         column, row = painter.to_px(point, pose)
-        shown = x[round(row), round(column)], y[round(row), round(column)]
-        assert shown == pytest.approx(point, abs=1.1 * painter.px_mm)
+        place = x[round(row), round(column)], y[round(row), round(column)]
+        assert place == pytest.approx(point, abs=1.1 * painter.px_mm)
 
 
 @pytest.mark.parametrize("view_mm", [195.0, 210.0, 260.0])
@@ -401,9 +401,9 @@ def test_shipped_truth_is_what_the_code_makes(name: str) -> None:
     shipped = _truth(name)
     if not np.array_equal(clip.speech.sound, _wav(name)):
         pytest.skip("this version of flite speaks otherwise than flite 2.2, which spoke the samples")
-    made = json.loads(truth_json(clip))
-    numbers = [np.array([row[:1] + row[3:] for row in truth.pop("truth")]) for truth in (made, shipped)]
-    assert made == shipped
+    content = json.loads(truth_json(clip))
+    numbers = [np.array([row[:1] + row[3:] for row in truth.pop("truth")]) for truth in (content, shipped)]
+    assert content == shipped
     assert np.allclose(*numbers, atol=0.02)
     painted = next(iter(clip.frames())).astype(float)
     assert np.abs(painted - _frames(name)[0]).mean() < 4  # but for the encoder's loss
@@ -420,9 +420,9 @@ def landmarks_of():
 @pytest.mark.parametrize("name", samples.IDENTITIES)
 def test_mediapipe_follows_the_shipped_mouth(name: str, landmarks_of) -> None:
     """One face in every frame; the landmarks' lip gap follows the drawn one and the loudness of the sound."""
-    found = [landmarks_of(frame) for frame in _frames(name)]
-    assert [len(faces) for faces in found] == [1] * len(found)
-    points = np.array([faces[0][:, :2] for faces in found])
+    landmarks = [landmarks_of(frame) for frame in _frames(name)]
+    assert [len(faces) for faces in landmarks] == [1] * len(landmarks)
+    points = np.array([faces[0][:, :2] for faces in landmarks])
     eyes = np.linalg.norm(points[:, [33, 133]].mean(axis=1) - points[:, [263, 362]].mean(axis=1), axis=1)
     gap = np.linalg.norm(points[:, 13] - points[:, 14], axis=1) / eyes
     truth = _truth(name)

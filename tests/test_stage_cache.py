@@ -97,7 +97,7 @@ def voices(tmp_path_factory):
     return [cut(folder / f"g-{start}.wav", SHIPPED_DIR / "g-clara.wav", start, 0.5) for start in (1.0, 2.0)]
 
 
-def made(pipe, voice, options=FAST, clip=CLIP):
+def generated(pipe, voice, options=FAST, clip=CLIP):
     resolved = pipe.resolve(options)
     frames = pipe.generate(pipe.prepare(clip, voice, resolved), resolved)
     return torch.stack([frame.generated for frame in frames])
@@ -110,15 +110,15 @@ def new_pipe():
 
 
 def test_results_are_the_same_with_and_without_a_cache_and_whoever_filled_it(new_pipe, voices, tmp_path, monkeypatch):
-    without = made(new_pipe(), voices[0])
+    without = generated(new_pipe(), voices[0])
     for is_filled in (False, True):
         pipe = new_pipe()
         pipe.cache = StageCache(tmp_path, 10**9)
         if is_filled:
             monkeypatch.setattr(kept, "align", never)
-        assert torch.equal(made(pipe, voices[0]), without)
+        assert torch.equal(generated(pipe, voices[0]), without)
         assert count(tmp_path) == 4
-    made(pipe, voices[0], replace(FAST, runtime=RuntimeOptions(batch_size=1)))
+    generated(pipe, voices[0], replace(FAST, runtime=RuntimeOptions(batch_size=1)))
     assert count(tmp_path) == 4  # windows are kept one by one, however they are grouped
 
 
@@ -130,7 +130,7 @@ def test_what_is_kept_is_shared_by_those_that_agree_in_what_it_depends_on(new_pi
     """Faces, a segment of the voice, two windows: 4 files; a change makes anew what depends on it and nothing else."""
     pipe = new_pipe()
     pipe.cache = StageCache(tmp_path, 10**9)
-    made(pipe, voices[0])
+    generated(pipe, voices[0])
     assert count(tmp_path) == 4
     sampler, video = FAST.sampler, FAST.video
     copy = shutil.copy(CLIP, tmp_path / "g-copy.mp4")
@@ -150,7 +150,7 @@ def test_what_is_kept_is_shared_by_those_that_agree_in_what_it_depends_on(new_pi
     }
     for name, change in changes.items():
         before = count(tmp_path)
-        made(pipe, **{"voice": voices[0], **change})
+        generated(pipe, **{"voice": voices[0], **change})
         added[name] = count(tmp_path) - before
     assert added == {
         "seed": 0, "guidance": 0, "crf": 0, "name of the clip": 0,

@@ -132,11 +132,11 @@ def test_a_detectable_difference_is_found_in_four_of_five_samples():
     spread = stats.norm.ppf((np.arange(number) + 0.5) / number)
     spread /= spread.std(ddof=1)
     one, two = detectable_difference(spread), detectable_difference_of_two(spread, spread)
-    found = stats.ttest_1samp(generator.normal(one, 1, (SIMULATIONS, number)), 0, axis=1).pvalue <= 0.05
+    is_significant = stats.ttest_1samp(generator.normal(one, 1, (SIMULATIONS, number)), 0, axis=1).pvalue <= 0.05
     first, second = generator.normal(two, 1, (SIMULATIONS, number)), generator.normal(0, 1, (SIMULATIONS, number))
     of_two = stats.ttest_ind(first, second, axis=1, equal_var=False).pvalue <= 0.05
-    for share in (found.mean(), of_two.mean()):  # three standard errors of SIMULATIONS, and Welch's approximation
-        assert share == pytest.approx(0.8, abs=0.02)
+    for share in (is_significant.mean(), of_two.mean()):
+        assert share == pytest.approx(0.8, abs=0.02)  # three standard errors of SIMULATIONS, and Welch's approximation
     strict = stats.ttest_1samp(
         generator.normal(detectable_difference(spread, 4), 1, (SIMULATIONS, number)), 0, axis=1
     ).pvalue
@@ -167,9 +167,9 @@ def test_a_pair_is_of_one_clip_voice_and_seed_and_a_clip_is_one_value():
         ("two", "a", 3, 1.0, math.nan), ("two", "a", 3, 2.0, 9.0),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns)
-    found = paired_difference(table, "sync", "guidance_scale", 2.0, 1.0)
-    assert (found.clips, found.unpaired, found.difference) == (2, 4, 2.0)  # of 1 and 3
-    assert found.student == pytest.approx(stats.t.interval(0.95, 1, 2, stats.sem([1, 3])))
+    result = paired_difference(table, "sync", "guidance_scale", 2.0, 1.0)
+    assert (result.clips, result.unpaired, result.difference) == (2, 4, 2.0)  # of 1 and 3
+    assert result.student == pytest.approx(stats.t.interval(0.95, 1, 2, stats.sem([1, 3])))
     ratio = paired_difference(table.iloc[6:8], "sync", "guidance_scale", 2.0, 1.0, of_logs=True)
     assert ratio.difference == pytest.approx(math.log(4)) and ratio.interval is None and ratio.student is None
     none = compare_all(table.iloc[8:10], "sync", "guidance_scale", 1.0).iloc[0]
@@ -188,13 +188,13 @@ def test_a_pair_is_of_one_clip_voice_and_seed_and_a_clip_is_one_value():
 
 def test_all_comparisons_tell_an_effect_and_show_none_where_none_is():
     table = sweep_table(24, {1.0: 0.0, 1.5: 0.0, 2.0: 1.0, 2.5: -1.0})
-    found = compare_all(table, "sync", "guidance_scale", baseline=1.0).set_index("setting")
-    assert found.loc[2.0, "low"] < 1 < found.loc[2.0, "high"]
-    assert found.loc[2.0, "verdict"].startswith("higher") and found.loc[2.5, "verdict"].startswith("lower")
-    assert found.loc[1.5, "verdict"].startswith("no significant difference") and found.loc[1.5, "p"] > 0.05
-    np.testing.assert_allclose(found["p_holm"], holm(found["p"].to_numpy()))
-    assert not found["approximate"].any() and found["student_low"].isna().all()
-    assert (found["clips"] == 24).all() and (found["needed_clips"] == 7).all()
+    comparisons = compare_all(table, "sync", "guidance_scale", baseline=1.0).set_index("setting")
+    assert comparisons.loc[2.0, "low"] < 1 < comparisons.loc[2.0, "high"]
+    assert comparisons.loc[2.0, "verdict"].startswith("higher") and comparisons.loc[2.5, "verdict"].startswith("lower")
+    assert comparisons.loc[1.5, "verdict"].startswith("no significant difference") and comparisons.loc[1.5, "p"] > 0.05
+    np.testing.assert_allclose(comparisons["p_holm"], holm(comparisons["p"].to_numpy()))
+    assert not comparisons["approximate"].any() and comparisons["student_low"].isna().all()
+    assert (comparisons["clips"] == 24).all() and (comparisons["needed_clips"] == 7).all()
 
 
 def test_few_clips_are_never_called_significant():
@@ -202,8 +202,8 @@ def test_few_clips_are_never_called_significant():
     alone = compare_all(table, "sync", "guidance_scale", 1.0).iloc[0]
     assert alone.verdict.startswith("higher (p 0.031") and alone.approximate and alone.student_low > 0
     more = pd.concat([table, sweep_table(6, {3.0: 0.0})])  # the same clips, one more setting
-    found = compare_all(more, "sync", "guidance_scale", 1.0).set_index("setting")
-    assert found.loc[2.0, "verdict"] == "too few clips: 6 of 6 clips differ, and 2 comparisons need at least 7"
+    comparisons = compare_all(more, "sync", "guidance_scale", 1.0).set_index("setting")
+    assert comparisons.loc[2.0, "verdict"] == "too few clips: 6 of 6 clips differ, and 2 comparisons need at least 7"
     still = table.assign(sync=1.0)
     assert compare_all(still, "sync", "guidance_scale", 1.0).iloc[0].verdict == "equal in 6 clips"
 
@@ -212,9 +212,9 @@ def test_the_interaction_is_told_only_where_genders_differ():
     women = sweep_table(14, {1.0: 0.0, 2.0: 1.5})
     for effect, word in [(0.5, "more in female than in male"), (1.5, "no significant difference")]:
         table = pd.concat([women, sweep_table(10, {1.0: 0.0, 2.0: effect}, "male", seed=1)])
-        found = gender_interaction(table, "sync", "guidance_scale", 2.0, 1.0)
-        assert found.clips == (14, 10) and found.is_approximate and found.verdict.startswith(word)
-        for low, high in (found.interval, found.student):
+        result = gender_interaction(table, "sync", "guidance_scale", 2.0, 1.0)
+        assert result.clips == (14, 10) and result.is_approximate and result.verdict.startswith(word)
+        for low, high in (result.interval, result.student):
             assert low < 1.5 - effect < high
     few = pd.concat([sweep_table(3, {1.0: 0.0, 2.0: 50.0}), sweep_table(3, {1.0: 0.0, 2.0: 0.0}, "male")])
     verdict = gender_interaction(few, "sync", "guidance_scale", 2.0, 1.0).verdict
@@ -230,12 +230,12 @@ def test_the_front_leaves_out_what_is_beaten_and_is_unsure_of_what_is_close():
     table["lpips"] = table["guidance_scale"].map({1.0: 0.1, 1.5: 0.2, 2.0: 0.3, 2.5: 0.3})
     table["seconds"] = table["guidance_scale"].map({1.0: 4.0, 1.5: 5.0, 2.0: 9.0, 2.5: 9.0})
     better = {"sync": "higher", "lpips": "lower", "seconds": "lower"}
-    found = pareto_front(table, ["guidance_scale"], better).set_index("guidance_scale")
-    assert found["on_front"].tolist()[:2] == [True, False]  # 1.5 loses to 1.0 in all three
-    assert found["share"].tolist()[:2] == [1.0, 0.0]
-    assert found.loc[[2.0, 2.5], "share"].sum() == pytest.approx(1)  # one beats the other in sync alone
-    assert found["share"].between(0.01, 0.99).sum() == 2
-    assert (found["clips"] == 20).all() and not found["approximate"].any()
+    front = pareto_front(table, ["guidance_scale"], better).set_index("guidance_scale")
+    assert front["on_front"].tolist()[:2] == [True, False]  # 1.5 loses to 1.0 in all three
+    assert front["share"].tolist()[:2] == [1.0, 0.0]
+    assert front.loc[[2.0, 2.5], "share"].sum() == pytest.approx(1)  # one beats the other in sync alone
+    assert front["share"].between(0.01, 0.99).sum() == 2
+    assert (front["clips"] == 20).all() and not front["approximate"].any()
     hole = table.drop(table.index[(table["clip"] == "female3") & (table["guidance_scale"] == 2.0)])
     assert pareto_front(hole, ["guidance_scale"], better)[["clips", "without"]].iloc[0].tolist() == [19, 1]
     single = pareto_front(table[table["clip"] == "female0"], ["guidance_scale", "gender"], better)

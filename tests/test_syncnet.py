@@ -257,7 +257,7 @@ def test_keys_that_change_nothing_are_taken():
         (changed(downsample_factors=[2, 2, 2, 0, 2, 2, 2]), "has 0"),
         (changed(block_out_channels=[32, 32, 64, 64, 64, 64, 100]), r"has \[100\]; multiples of 32"),
         (changed(block_out_channels=[32, 32, 64, 64, 64, 64, 64]), "64 wide and the visual one 128"),
-        (PIXEL["audio_encoder"], "exactly audio_encoder and visual_encoder"),
+        (PIXEL["audio_encoder"], "audio_encoder and visual_encoder"),
     ],
 )
 def test_a_configuration_of_another_network_is_refused(config, message):
@@ -280,7 +280,7 @@ def test_a_checkpoint_of_stable_syncnet_loads_exactly_or_is_refused(small, tmp_p
     assert not loaded.training
     for name, tensor in small.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
-    with pytest.raises(WeightsError, match=r"does not fit the network: .*unexpected \(audio_encoder.down_blocks"):
+    with pytest.raises(WeightsError, match=r"unexpected \(audio_encoder.down_blocks"):
         load_stable_syncnet(path, changed(attn_blocks=None))
 
 
@@ -346,7 +346,7 @@ def test_mel_windows_begin_at_the_frame_and_stay_within_the_sound():
     mel = np.tile(np.arange(241.0), (80, 1))
     assert [mel_window(mel, frame)[0, 0] for frame in (0, 1, 2, 5, 59)] == [0, 3, 6, 16, 188]
     assert mel_window(mel, 59).shape == (80, 52)
-    with pytest.raises(ValueError, match="frame 60 needs mel columns 192 to 244 and there are 241"):
+    with pytest.raises(ValueError, match="frame 60 needs .* 192 to 244 .* 241"):
         mel_window(mel, 60)
     with pytest.raises(ValueError, match="frame -1"):
         mel_window(mel, -1)
@@ -371,10 +371,10 @@ def test_sound_in_the_wrong_scale_is_refused():
 
 
 def test_scores_of_seeded_embeddings_are_the_stored_ones():
-    found = scores(window_distances(*embeddings()))
-    assert found.offset == STORED["scores"]["offset"] == -3
-    assert found.lse_d == pytest.approx(STORED["scores"]["lse_d"], rel=1e-6)
-    assert found.lse_c == pytest.approx(STORED["scores"]["lse_c"], rel=1e-6)
+    result = scores(window_distances(*embeddings()))
+    assert result.offset == STORED["scores"]["offset"] == -3
+    assert result.lse_d == pytest.approx(STORED["scores"]["lse_d"], rel=1e-6)
+    assert result.lse_c == pytest.approx(STORED["scores"]["lse_c"], rel=1e-6)
 
 
 def test_distances_and_scores_equal_the_originals(syncnet_io, manifest, agree):
@@ -384,10 +384,10 @@ def test_distances_and_scores_equal_the_originals(syncnet_io, manifest, agree):
     agree("SyncNet v2 mean distances", distances.mean(1), syncnet_io["mean_dists"], within=1e-4, reference=reference)
     expected = manifest["joonson_syncnet_io.safetensors"]
     assert scores(syncnet_io["dists"]) == scores(syncnet_io["mean_dists"])
-    for found in (scores(distances), scores(syncnet_io["dists"])):
-        assert found.offset == expected["offset"]
-        agree("LSE-D", found.lse_d, expected["min_dist"], within=1e-5, reference=reference)
-        agree("LSE-C", found.lse_c, expected["conf"], within=1e-5, reference=reference)
+    for result in (scores(distances), scores(syncnet_io["dists"])):
+        assert result.offset == expected["offset"]
+        agree("LSE-D", result.lse_d, expected["min_dist"], within=1e-5, reference=reference)
+        agree("LSE-C", result.lse_c, expected["conf"], within=1e-5, reference=reference)
 
 
 def test_scores_of_a_matrix_done_by_hand():
@@ -408,16 +408,16 @@ def test_distances_done_by_hand_with_zeros_beyond_the_ends():
 def test_the_offset_is_positive_where_the_lips_come_late(shift):
     speech = randn("speech", (80, 64), 1)
     lips = torch.roll(speech, shift, dims=0)  # positive: what the sound does, the lips do later
-    found = scores(window_distances(lips, speech))
-    assert found.offset == shift
-    assert found.lse_c > 5
+    result = scores(window_distances(lips, speech))
+    assert result.offset == shift
+    assert result.lse_c > 5
 
 
 def test_identical_embeddings_have_no_distance():
     same = randn("same", (40, 1024), 2)
-    found = scores(window_distances(same, same))
-    assert found.offset == 0
-    assert found.lse_d == pytest.approx(0, abs=1e-4)
+    result = scores(window_distances(same, same))
+    assert result.offset == 0
+    assert result.lse_d == pytest.approx(0, abs=1e-4)
 
 
 def test_what_has_no_scores_is_refused():
@@ -479,13 +479,13 @@ def test_frames_beyond_the_sound_are_not_read(syncnet, clip):
 
 def test_clips_that_cannot_be_scored_are_refused(syncnet, clip):
     frames, samples = clip
-    with pytest.raises(MediaError, match="the clip has 5 frames; SyncNet needs at least 6"):
+    with pytest.raises(MediaError, match="5 frames; .* at least 6"):
         clip_embeddings(syncnet, frames[:5], samples)
     with pytest.raises(MediaError, match="the clip has 0 frames"):
         clip_embeddings(syncnet, iter(()), samples)
-    with pytest.raises(MediaError, match=r"3839 samples, which is 5 video frames.*at least 6 \(3840 samples"):
+    with pytest.raises(MediaError, match=r"3839 samples, .* at least 6 \(3840"):
         clip_embeddings(syncnet, frames, samples[:3839])
-    with pytest.raises(ValueError, match=r"a frame has shape \(112, 224, 3\) and type uint8"):
+    with pytest.raises(ValueError, match=r"shape \(112, 224, 3\)"):
         clip_embeddings(syncnet, frames[:, ::2], samples)
     with pytest.raises(ValueError, match=r"of int16 .*to_int16"):
         clip_embeddings(syncnet, frames, samples.astype(np.float32))
@@ -522,7 +522,7 @@ def test_a_clip_scores_as_in_the_original(syncnet, golden, manifest, agree):
     ]:
         lips, speech = clip_embeddings(syncnet, frames, samples)
         assert len(lips) == len(speech) == 70
-        found = scores(window_distances(lips, speech))
-        assert found.offset == expected["offset"]
-        agree("LSE-D of a clip", found.lse_d, expected["min_dist"], within=within[0], reference=reference)
-        agree("LSE-C of a clip", found.lse_c, expected["conf"], within=within[1], reference=reference)
+        result = scores(window_distances(lips, speech))
+        assert result.offset == expected["offset"]
+        agree("LSE-D of a clip", result.lse_d, expected["min_dist"], within=within[0], reference=reference)
+        agree("LSE-C of a clip", result.lse_c, expected["conf"], within=within[1], reference=reference)

@@ -69,6 +69,6 @@ def test_a_jump_at_the_seams_is_told_from_even_motion():
 def test_seams_beside_a_frame_without_a_face_do_not_count():
     levels = [2 * i for i in range(20)]
     levels[8] = None
-    found = crop_differences(crops(levels))
-    assert np.flatnonzero(np.isnan(found)).tolist() == [0, 8, 9]
-    assert boundary_ratio(found, 4) == pytest.approx(1)
+    differences = crop_differences(crops(levels))
+    assert np.flatnonzero(np.isnan(differences)).tolist() == [0, 8, 9]
+    assert boundary_ratio(differences, 4) == pytest.approx(1)

@@ -23,9 +23,9 @@ def test_wrapped_prefixed_and_misnamed_files_are_read(tmp_path, wrapper, prefix)
     torch.save({wrapper: content, "global_step": 3} if wrapper else content, tmp_path / "model.pt")
     save_file(content, tmp_path / "really_safetensors.pt")
     for name in ("model.pt", "really_safetensors.pt"):
-        found = read_state_dict(tmp_path / name)
-        assert found.keys() == tensors().keys()
-        assert all(torch.equal(found[name], tensor) for name, tensor in tensors().items())
+        state_dict = read_state_dict(tmp_path / name)
+        assert state_dict.keys() == tensors().keys()
+        assert all(torch.equal(state_dict[name], tensor) for name, tensor in tensors().items())
 
 
 def test_a_file_cannot_run_code_and_nobody_is_told_to_let_it(tmp_path):
@@ -35,7 +35,7 @@ def test_a_file_cannot_run_code_and_nobody_is_told_to_let_it(tmp_path):
 
     for zipped in (True, False):
         torch.save({"state_dict": Bomb()}, tmp_path / "bomb.pt", _use_new_zipfile_serialization=zipped)
-        with pytest.raises(WeightsError, match=r"bomb.pt is refused: it holds .*open beside tensors") as caught:
+        with pytest.raises(WeightsError, match=r"bomb.pt is refused: .*open") as caught:
             read_state_dict(tmp_path / "bomb.pt")
         assert "weights_only" not in str(caught.value)
         assert not (tmp_path / "exploded").exists()
@@ -57,7 +57,7 @@ def test_damaged_files_are_refused_and_never_crash(tmp_path, form):
         path = tmp_path / f"damaged{trial}{whole.suffix}"
         path.write_bytes(damaged)
         try:
-            read_state_dict(path)  # a changed number cannot be told from another
+            read_state_dict(path)  # a changed number looks like any other
         except WeightsError as error:
             assert path.name in str(error) and "weights_only" not in str(error)
             refused += 1
@@ -67,8 +67,8 @@ def test_damaged_files_are_refused_and_never_crash(tmp_path, form):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "pointer of Git LFS .*git lfs pull"),
-        (b"<!DOCTYPE html><html>", "a web page; download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS .*git lfs pull"),
+        (b"<!DOCTYPE html><html>", "web page; download the file"),
         (b"", "not a readable file of tensors"),
         (b"not a checkpoint", "not a readable file of tensors"),
     ],
@@ -77,7 +77,7 @@ def test_what_is_no_tensor_file_is_told(tmp_path, content, message):
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(WeightsError, match=f"model.pt is .*{message}"):
         read_state_dict(tmp_path / "model.pt")
-    with pytest.raises(WeightsError, match="no weight file at .*absent.pt"):
+    with pytest.raises(WeightsError, match="absent.pt"):
         read_state_dict(tmp_path / "absent.pt")
 
 
@@ -90,7 +90,7 @@ def test_what_is_no_state_dict_is_told(tmp_path, content):
 
 def test_two_tensors_with_one_name_are_refused(tmp_path):
     torch.save({"module.a": torch.zeros(1), "a": torch.ones(1)}, tmp_path / "twice.pt")
-    with pytest.raises(WeightsError, match="twice.pt holds a twice, as module.a and as a"):
+    with pytest.raises(WeightsError, match="twice.pt .* module.a and as a"):
         read_state_dict(tmp_path / "twice.pt")
     assert renamed({"a": 1, "b": 2}, str.upper, "x") == {"A": 1, "B": 2}
 
@@ -104,10 +104,10 @@ def test_a_network_is_loaded_whole_or_not_at_all():
     for change, message in (
         ({"0.weight": None}, r"1 missing \(0.weight\)"),
         ({"more": torch.zeros(1)}, r"1 unexpected \(more\)"),
-        ({"0.bias": torch.zeros(7)}, r"1 of another shape \(0.bias \(7,\) instead of \(3,\)\)"),
+        ({"0.bias": torch.zeros(7)}, r"another shape \(0.bias \(7,\) instead of \(3,\)\)"),
     ):
         changed = {name: tensor for name, tensor in {**whole, **change}.items() if tensor is not None}
-        with pytest.raises(WeightsError, match=f"file does not fit the network: {message}"):
+        with pytest.raises(WeightsError, match=f"^file .* {message}"):
             load_exactly(network, changed, "file")
 
 
@@ -118,5 +118,5 @@ def test_odd_whisper_files_are_refused(tmp_path):
     )
     with pytest.raises(WeightsError, match="scalar.safetensors holds no Whisper encoder"):
         load_whisper(tmp_path / "scalar.safetensors")
-    with pytest.raises(WeightsError, match="other.bin is a CTranslate2 model, but not a Whisper"):
+    with pytest.raises(WeightsError, match="other.bin .* not a Whisper"):
         load_whisper(tmp_path / "other.bin")

@@ -45,12 +45,12 @@ def test_every_training_composes(path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["train=vae"], "data_dir is not given; add data_dir=VALUE"),
+        (["train=vae"], "data_dir is not given; .*data_dir=VALUE"),
         (["train=vae", "data_dir=d", "loop.steps=0"], "steps is 0"),
         (["train=vae", "data_dir=d", "loop.steps=many"], "loop.steps: Value 'many'"),
-        (["train=vae", "data_dir=d", "+loop.stepps=1"], "loop.stepps: Key 'stepps' not in"),
-        (["train=vae", "data_dir=d", "+stepps=1"], "stepps: Key 'stepps' not in"),
-        (["train=vae", "data_dir=d", "kind=gan"], "kind is 'gan'; choose one of vae, syncnet"),
+        (["train=vae", "data_dir=d", "+loop.stepps=1"], "loop.stepps: Key 'stepps'"),
+        (["train=vae", "data_dir=d", "+stepps=1"], "stepps: Key 'stepps'"),
+        (["train=vae", "data_dir=d", "kind=gan"], "kind is 'gan'; .* vae, syncnet"),
         (["train=vae", "data_dir=d", "name=../x"], "name is '../x'"),
         (["train=vae", "data_dir=d", "tracker.mode=maybe"], "tracker.mode is 'maybe'"),
     ],
@@ -90,7 +90,7 @@ def command(tmp_path, monkeypatch, capfd):
 def test_the_command_trains_stops_and_goes_on(command, tmp_path):
     status, out, _ = command("loop.max_minutes=1e-9")
     assert status == 0 and "trains     vae, weights: net 161, scale 2" in out
-    assert "step 1/6  loss" in out and "at step 1; run the same command to continue" in out
+    assert "step 1/6  loss" in out and "at step 1; run the same command" in out
     status, out, _ = command()
     folder = tmp_path / "training" / "vae"
     assert status == 0 and "continues from step 1" in out and f"finished 6 steps; weights are in {folder}" in out
@@ -111,8 +111,8 @@ def test_the_command_refuses_in_one_sentence(command):
     status, _, errors = command("+task.stage=2")
     assert status == 1 and errors.startswith("error: ") and "give name=OTHER" in errors and errors.count("\n") == 1
     status, _, errors = command("name=other", "loop.precision=float64")
-    assert status == 1 and errors == "error: precision is 'float64'; it must be one of float32, bfloat16, float16 " \
-        "(choose one of them)\n"  # fmt: skip
+    assert status == 1 and errors.startswith("error: precision is 'float64'; ") and errors.count("\n") == 1
+    assert "float32, bfloat16, float16" in errors
 
 
 def test_a_tracker_that_fails_stops_nothing(command, monkeypatch):
@@ -134,5 +134,5 @@ def test_the_tracker_writes_offline(command, tmp_path):
     assert b"validation/mse" in content and b"pictures/guess" in content and b"videos/noise" in content
     media = written.parent / "files" / "media"
     assert len(list(media.glob("images/pictures/guess_*.png"))) == 3
-    kept = [path.read_bytes() for path in sorted((tmp_path / "training" / "vae" / "videos").iterdir())]
-    assert sorted(path.read_bytes() for path in media.glob("videos/videos/noise_*.mp4")) == sorted(kept)
+    videos = [path.read_bytes() for path in sorted((tmp_path / "training" / "vae" / "videos").iterdir())]
+    assert sorted(path.read_bytes() for path in media.glob("videos/videos/noise_*.mp4")) == sorted(videos)

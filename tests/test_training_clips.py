@@ -68,8 +68,8 @@ def test_what_is_no_whole_clip_is_left_out_with_the_reason(tmp_path):
     facts = json.loads((tmp_path / "other.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps(facts | {"frames": 27}))
     (tmp_path / "note.json").write_text('{"a": 1}')
-    found, left_out = check_clips(tmp_path)
-    assert [clip.name for clip in found] == ["good"]
+    whole, left_out = check_clips(tmp_path)
+    assert [clip.name for clip in whole] == ["good"]
     expected = {
         "cut": "bytes and had", "unfinished": "not finished", "odd": "no facts", "silenced": "wav is absent",
         "other": "for 27 frames", "note": "no facts",
@@ -136,21 +136,21 @@ def test_audio_rows_are_those_of_inference(clips, whisper):
 def test_states_are_computed_once_for_each_encoder_and_sound(tmp_path, whisper, monkeypatch):
     write_clip(tmp_path, "a", 26)
     (clip,) = find_clips(tmp_path)
-    asked = []
+    calls = []
     features = Audio2Feature.features
-    monkeypatch.setattr(Audio2Feature, "features", lambda *a: asked.append(1) or features(*a))
+    monkeypatch.setattr(Audio2Feature, "features", lambda *a: calls.append(1) or features(*a))
     digest = cache_states([clip], whisper)
     cache_states([clip], whisper)
-    assert len(asked) == 1
+    assert len(calls) == 1
     path = states_path(clip, digest)
     path.write_bytes(path.read_bytes()[:-100])  # damaged
     cache_states([clip], whisper)
-    assert len(asked) == 2
+    assert len(calls) == 2
     clip.facts["files"]["sound_sha256"] = "another"  # the clip was prepared anew with another sound
     cache_states([clip], whisper)
-    assert len(asked) == 3
+    assert len(calls) == 3
     assert cache_states([clip], WhisperStates.from_dims(64, 1, 1)) != digest  # other weights
-    assert len(asked) == 4
+    assert len(calls) == 4
     assert not list(tmp_path.glob(".*"))
 
 

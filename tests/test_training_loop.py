@@ -87,10 +87,10 @@ def test_it_learns_and_logs_each_step_once(whole):
 def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path, whole, micro_batch):
     with pytest.raises(KilledError):
         run(tmp_path, task=FrequencyTask({micro_batch: kill}))
-    made = (micro_batch - 1) // 2
-    assert last_step(tmp_path) == made // 3 * 3
+    steps_before = (micro_batch - 1) // 2
+    assert last_step(tmp_path) == steps_before // 3 * 3
     result = run(tmp_path)
-    assert result.finished and (result.started_at, result.step) == (made // 3 * 3, 10)
+    assert result.finished and (result.started_at, result.step) == (steps_before // 3 * 3, 10)
     assert_same_training(tmp_path, whole)
 
 
@@ -339,10 +339,10 @@ def test_the_exported_weights_are_the_average(tmp_path):
 
 
 def test_pictures_and_videos_are_handed_over_at_each_validation(tmp_path, whole):
-    shown, played = {}, {}
-    run(tmp_path, on_pictures=shown.__setitem__, on_videos=played.__setitem__)
-    assert list(shown) == list(played) == [2, 4, 6, 8, 10]
-    assert shown[2]["guess"].dtype == np.uint8 and shown[2]["guess"].shape == (3, 1, 3)
+    pictures, played = {}, {}
+    run(tmp_path, on_pictures=pictures.__setitem__, on_videos=played.__setitem__)
+    assert list(pictures) == list(played) == [2, 4, 6, 8, 10]
+    assert pictures[2]["guess"].dtype == np.uint8 and pictures[2]["guess"].shape == (3, 1, 3)
     assert np.array_equal(played[2]["noise"], played[10]["noise"]) and played[2]["noise"].shape == (5, 16, 32, 3)
     assert_same_training(tmp_path, whole)  # whoever looks
 
@@ -404,7 +404,7 @@ def test_a_loss_that_is_not_a_number_stops_with_step_items_and_part(tmp_path):
         run(tmp_path, task=task)
     items = [item_at(p, ITEMS, OPTIONS.seed)[0] for p in range(39, 42)]
     assert f"the loss part error is nan at step 7 (items {items} of the training set)" in str(stopped.value)
-    assert "the checkpoint of step 6 is the last; lower the learning rate (0.03)" in str(stopped.value)
+    assert "checkpoint of step 6" in str(stopped.value) and "learning rate (0.03)" in str(stopped.value)
     assert [row["step"] for row in curve(tmp_path)] == list(range(1, 7))
     saved = checkpoint.load_last(tmp_path / loop.CHECKPOINTS_DIR)
     assert saved.state["step"] == 6 and same(saved.networks, checkpoint.network_tensors(task.networks()) | {
@@ -429,7 +429,7 @@ def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
 
     task = Steep()
     before = task.net[0].weight.detach().clone()
-    with pytest.raises(DivergedError, match="the gradient's length is nan at step 1 .* no checkpoint yet"):
+    with pytest.raises(DivergedError, match="gradient's length is nan at step 1 .* no checkpoint"):
         run(tmp_path, task=task)
     assert torch.equal(task.net[0].weight, before)
 
@@ -438,7 +438,7 @@ def test_a_lack_of_memory_is_explained(tmp_path):
     def lack(_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(MemoryShortageError, match=r"3 items; use loop.batch_size=1 with loop.gradient_accumulation=6"):
+    with pytest.raises(MemoryShortageError, match=r"3 items; .*batch_size=1 .*gradient_accumulation=6"):
         run(tmp_path, task=FrequencyTask({1: lack}))
 
 
@@ -475,23 +475,23 @@ def test_frozen_weights_stay(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps is 0; it must be a whole number >= 1"),
+        ({"steps": 0}, "steps is 0; .* >= 1"),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
-        ({"learning_rate": math.inf}, "learning_rate is inf; it must be above 0"),
+        ({"learning_rate": math.inf}, "learning_rate is inf; .* above 0"),
         ({"learning_rate": 0}, "learning_rate is 0"),
         ({"weight_decay": -1}, "weight_decay is -1"),
         ({"warmup_steps": -1}, "warmup_steps is -1"),
-        ({"schedule": "linear"}, "schedule is 'linear'; it must be one of constant, cosine"),
+        ({"schedule": "linear"}, "schedule is 'linear'; .* constant, cosine"),
         ({"max_grad_norm": -1.0}, "max_grad_norm is -1.0; .*0 is off"),
         ({"gradient_accumulation": 0}, "gradient_accumulation is 0"),
-        ({"precision": "fp16"}, "precision is 'fp16'; it must be one of float32"),
-        ({"ema_decay": 1.0}, "ema_decay is 1.0; it must be in 0..1"),
+        ({"precision": "fp16"}, "precision is 'fp16'; .* float32"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0; .* in 0..1"),
         ({"seed": -1}, "seed is -1"),
         ({"num_workers": -1}, "num_workers is -1"),
         ({"log_every": 0}, "log_every is 0"),
         ({"validation_items": -1}, "validation_items is -1"),
         ({"save_every": 0}, "save_every is 0"),
-        ({"max_minutes": 0}, "max_minutes is 0; it must be above 0"),
+        ({"max_minutes": 0}, "max_minutes is 0; .* above 0"),
     ],
 )
 def test_options_out_of_range_are_refused(change, message):
@@ -500,10 +500,10 @@ def test_options_out_of_range_are_refused(change, message):
 
 
 def test_what_does_not_go_with_machine_network_or_data_is_refused(tmp_path):
-    with pytest.raises(OptionError, match="network net cannot do it; set loop.gradient_checkpointing=false"):
+    with pytest.raises(OptionError, match="network net .* loop.gradient_checkpointing=false"):
         run(tmp_path, replace(OPTIONS, gradient_checkpointing=True))
     if not torch.cuda.is_available():
-        with pytest.raises(OptionError, match="float16 does not run well on a CPU"):
+        with pytest.raises(OptionError, match="float16 .* CPU"):
             run(tmp_path, replace(OPTIONS, precision="float16"))
     with pytest.raises(OptionError, match="training set holds 0 items"):
         train(FrequencyTask(), [], None, OPTIONS, tmp_path)

@@ -253,7 +253,7 @@ def test_syncnet_learns_which_lips_go_with_a_sound(untrained, tmp_path):
     assert task.pictures(batch, seeded())["window"].shape == (32, 8 * 64, 3)
     task.export(tmp_path)
     assert json.loads((tmp_path / "syncnet" / "config.json").read_text()) == config
-    with pytest.raises(OptionError, match="num_frames is 16; the network takes 24 channels, .*8 frames"):
+    with pytest.raises(OptionError, match="num_frames is 16; .* 24 channels, .*8 frames"):
         SyncNetTask(network, config, SyncNetSettings())
 
 
@@ -271,7 +271,7 @@ def test_the_judge_sees_faces_as_its_network_learnt_them(judge, batch):
     plain = torch.linspace(-1, 1, 2 * FRAMES * 3).reshape(2, FRAMES, 3, 1, 1)
     own, larger = (judge.loss(plain.expand(2, FRAMES, 3, side, side), batch["mel"]) for side in (SIZE_PX, 2 * SIZE_PX))
     torch.testing.assert_close(own, larger)  # faces of another size are resized
-    with pytest.raises(OptionError, match="num_frames is 8; the network takes 12 channels, .*4 frames"):
+    with pytest.raises(OptionError, match="num_frames is 8; .* 12 channels, .*4 frames"):
         SyncJudge(judge.network, 8)
 
 
@@ -323,21 +323,21 @@ def test_computing_twice_what_is_not_kept_changes_no_gradient(second_stage, batc
         task.loss(batch, seeded())[0].backward()
         gradients.append({name: p.grad for name, p in task.unet.named_parameters() if p.grad is not None})
         task.unet.zero_grad()
-    kept, twice = gradients
-    assert kept.keys() == twice.keys() and len(kept) > 50
-    for name in kept:
-        torch.testing.assert_close(twice[name], kept[name], atol=1e-6, rtol=1e-4)
+    once, twice = gradients
+    assert once.keys() == twice.keys() and len(once) > 50
+    for name in once:
+        torch.testing.assert_close(twice[name], once[name], atol=1e-6, rtol=1e-4)
 
 
 def test_vggs_heads_are_those_of_the_lpips_package():
     try:
-        found = weights.locate("lpips/vgg16.ckpt")
+        file = weights.locate("lpips/vgg16.ckpt")
     except WeightsError as error:
         pytest.skip(str(error))
     path = os.path.join(os.path.dirname(lpips.__file__), "weights", "v0.1", "vgg.pth")
     shipped, state = (
         torch.load(path, map_location="cpu", weights_only=True),
-        lpips_state_dict(read_arrays(found), "vgg"),
+        lpips_state_dict(read_arrays(file), "vgg"),
     )
     assert len(shipped) == 5 and all(torch.equal(state[name], head) for name, head in shipped.items())
     pictures = torch.rand(2, 3, 64, 64, generator=seeded()) * 2 - 1
@@ -368,27 +368,27 @@ def test_all_sound_is_dropped_where_it_should_be(batch, untrained, monkeypatch):
     with torch.no_grad():
         for number in range(16):
             task.loss(batch, seeded(number))
-    kept = torch.cat(seen)
-    assert 8 <= int(kept.sum()) <= 24  # of 32
+    has_sound = torch.cat(seen)
+    assert 8 <= int(has_sound.sum()) <= 24  # of 32
 
 
 def test_unknown_and_odd_settings_are_refused():
     assert read_settings(UNetSettings, {"hole_weight": 2, "stage": 2}) == UNetSettings(stage=2, hole_weight=2)
-    for told, message in (
-        ({"lips_weight": 1.0}, "task.lips_weight is unknown; known are stage"),
+    for settings, message in (
+        ({"lips_weight": 1.0}, "task.lips_weight .* stage"),
         ({"stage": "2"}, "task.stage is '2'; a value like 1"),
         ({"flip": 1}, "task.flip is 1; a value like True"),
-        ({"stage": 3}, "task.stage is 3; it must be 1 or 2"),
-        ({"mask": "nose"}, "task.mask is 'nose'; choose one of mask"),
+        ({"stage": 3}, "task.stage is 3; .* 1 or 2"),
+        ({"mask": "nose"}, "task.mask is 'nose'; .* mask"),
         ({"audio_dropout": 1.0}, "task.audio_dropout is 1.0"),
-        ({"sync_weight": -1.0}, "task.sync_weight is -1.0; it must be at least 0"),
-        ({"pixel_windows": -1}, "task.pixel_windows is -1; it must be at least 0"),
-        ({"pixel_timesteps_below": 0}, "task.pixel_timesteps_below is 0; it must be at least 1"),
-        ({"lpips_net": "squeeze"}, "task.lpips_net is 'squeeze'; choose one of alex, vgg"),
-        ({"hole_weight": 0.0}, "task.hole_weight is 0.0; it must be above 0"),
+        ({"sync_weight": -1.0}, "task.sync_weight is -1.0; .* at least 0"),
+        ({"pixel_windows": -1}, "task.pixel_windows is -1; .* at least 0"),
+        ({"pixel_timesteps_below": 0}, "task.pixel_timesteps_below is 0; .* at least 1"),
+        ({"lpips_net": "squeeze"}, "task.lpips_net is 'squeeze'; .* alex, vgg"),
+        ({"hole_weight": 0.0}, "task.hole_weight is 0.0; .* above 0"),
     ):
         with pytest.raises(OptionError, match=message):
-            read_settings(UNetSettings, told)
+            read_settings(UNetSettings, settings)
 
 
 # --- from files to a loss ---
@@ -400,8 +400,8 @@ def clips(tmp_path_factory):
     from latentsync.lab.commands.prepare import main
 
     folder = tmp_path_factory.mktemp("clips")
-    told = ["--input_dir", str(SHIPPED_DIR), "--output_dir", str(folder), "--size", "128", "--max_seconds", "2"]
-    assert main(told) == 0
+    args = ["--input_dir", str(SHIPPED_DIR), "--output_dir", str(folder), "--size", "128", "--max_seconds", "2"]
+    assert main(args) == 0
     return folder
 
 
@@ -417,12 +417,12 @@ def model(untrained, tmp_path_factory):
 
 def configured(kind, clips, *overrides):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        told = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5", *overrides]
-        return read_config(compose("train_config", overrides=told))
+        all_overrides = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5", *overrides]
+        return read_config(compose("train_config", overrides=all_overrides))
 
 
-def begin(*told):
-    return make_task(configured(*told))
+def begin(*overrides):
+    return make_task(configured(*overrides))
 
 
 def test_the_second_stage_asks_for_a_trained_syncnet(clips, untrained):
@@ -445,13 +445,13 @@ def test_every_configured_training_begins_from_prepared_clips(clips, model, kind
 
 def test_a_sample_video_shows_windows_in_a_row_of_a_held_out_clip(clips, untrained):
     task, _, validation_set = begin("unet_stage1", clips, f"model_dir={untrained}", "+task.validation_steps=1")
-    shown = task.excerpt["frames"].flatten(0, 1)
-    assert 3 * 8 <= len(shown) <= 50 and task.excerpt["audio"].shape[:2] == task.excerpt["reference"].shape[:2]
-    count, crops = len(shown), [clip.frames() for clip in validation_set.clips]
-    assert any(torch.equal(part[i : i + count], shown) for part in crops for i in range(len(part) - count + 1))
+    frames = task.excerpt["frames"].flatten(0, 1)
+    assert 3 * 8 <= len(frames) <= 50 and task.excerpt["audio"].shape[:2] == task.excerpt["reference"].shape[:2]
+    count, crops = len(frames), [clip.frames() for clip in validation_set.clips]
+    assert any(torch.equal(part[i : i + count], frames) for part in crops for i in range(len(part) - count + 1))
     with torch.no_grad():
         (video,) = task.videos({}, seeded()).values()
-    assert video.shape == (count, 2 * 128, 128, 3) and np.array_equal(video[:, :128], shown.permute(0, 2, 3, 1))
+    assert video.shape == (count, 2 * 128, 128, 3) and np.array_equal(video[:, :128], frames.permute(0, 2, 3, 1))
 
 
 def test_training_starts_anew_from_weights_alone(clips, untrained, tmp_path, monkeypatch):
@@ -461,10 +461,10 @@ def test_training_starts_anew_from_weights_alone(clips, untrained, tmp_path, mon
     first = run_training(configured("vae", clips, *fixed, "name=first", f"model_dir={untrained}"))
     assemble(untrained, tmp_path / "model", {"vae": first.weights})
     shutil.rmtree(tmp_path / "training")  # with its checkpoints and their optimiser's state
-    told, real = [], VaeTask.loss
+    calls, real = [], VaeTask.loss
 
     def telling(task, batch, generator):
-        told.append((batch, generator.get_state()))
+        calls.append((batch, generator.get_state()))
         return real(task, batch, generator)
 
     monkeypatch.setattr(VaeTask, "loss", telling)
@@ -472,7 +472,7 @@ def test_training_starts_anew_from_weights_alone(clips, untrained, tmp_path, mon
     assert run_training(second).started_at == 0
     losses = []
     for folder in (tmp_path / "model", untrained):
-        batch, state = told[0]
+        batch, state = calls[0]
         task = VaeTask(load_folder(folder)["vae"], read_settings(VaeSettings, second.task))
         losses.append(float(real(task, batch, torch.Generator().set_state(state))[0].detach()))
     begun = [row["loss"] for row in Journal(second.folder / LOG_FILE).rows()]

@@ -97,8 +97,8 @@ def test_pyright_sees_what_the_public_names_are(scripts):
          "others.py", "mistaken.py"],
         cwd=scripts, capture_output=True, text=True,
     )  # fmt: skip
-    found = json.loads(answer.stdout)["generalDiagnostics"]
-    revealed = " ".join(each["message"] for each in found if each["severity"] == "information")
+    diagnostics = json.loads(answer.stdout)["generalDiagnostics"]
+    revealed = " ".join(each["message"] for each in diagnostics if each["severity"] == "information")
     parts = (
         "type[LipsyncPipeline], LipsyncPipeline, LipsyncOutput",
         "sweep: str | None = None) -> DataFrame",
@@ -110,7 +110,7 @@ def test_pyright_sees_what_the_public_names_are(scripts):
     for part in parts:
         assert part in revealed
     assert "Unknown" not in revealed
-    errors = {(Path(each["file"]).name, each["message"]) for each in found if each["severity"] == "error"}
+    errors = {(Path(each["file"]).name, each["message"]) for each in diagnostics if each["severity"] == "error"}
     assert errors == {
         ("mistaken.py", '"LipsyncPipelin" is unknown import symbol'),
         ("mistaken.py", '"colect" is unknown import symbol'),

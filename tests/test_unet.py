@@ -101,11 +101,11 @@ def test_activations_computed_twice_give_the_same_gradients():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
     sample, audio = torch.randn(2, 13, 4, 8, 8), torch.randn(2, 4, 5, 384)
-    kept, twice = {}, {}
+    once, twice = {}, {}
     calls = []
     for part in (unet.mid_block.resnets[1], unet.mid_block.attentions[0], unet.up_blocks[0].motion_modules[0]):
         part.register_forward_pre_hook(lambda *_: calls.append(1))
-    for gradients, passes in ((kept, 1), (twice, 2)):
+    for gradients, passes in ((once, 1), (twice, 2)):
         calls.clear()
         out = unet(sample, 500, audio).sample
         out.square().mean().backward()
@@ -113,7 +113,7 @@ def test_activations_computed_twice_give_the_same_gradients():
         gradients |= {"": out} | {name: parameter.grad for name, parameter in unet.named_parameters()}
         unet.zero_grad()
         unet.enable_gradient_checkpointing()
-    assert all(torch.equal(kept[name], twice[name]) for name in kept) and all(kept[name].any() for name in kept)
+    assert all(torch.equal(once[name], twice[name]) for name in once) and all(once[name].any() for name in once)
     calls.clear()
     with torch.no_grad():
         unet(sample, 500, audio)
@@ -135,12 +135,12 @@ def test_what_does_not_fit_is_refused_with_value_and_bound():
     [
         ({"custom_audio_layer": True}, "custom_audio_layer=True"),
         ({"in_chanels": 13}, "'in_chanels' is unknown"),
-        ({"cross_attention_dim": "384"}, "cross_attention_dim is '384'; a whole number"),
-        ({"in_channels": "${data.channels}"}, r"in_channels is '\$\{data.channels\}'; a whole number"),
-        ({"layers_per_block": 0}, "layers_per_block is 0; a whole number of at least 1"),
-        ({"norm_eps": float("nan")}, "norm_eps is nan; a number between 0 and 1"),
+        ({"cross_attention_dim": "384"}, "cross_attention_dim is '384'; .* whole"),
+        ({"in_channels": "${data.channels}"}, r"in_channels is '\$\{data.channels\}'; .* whole"),
+        ({"layers_per_block": 0}, "layers_per_block is 0; .* at least 1"),
+        ({"norm_eps": float("nan")}, "norm_eps is nan; .* between 0 and 1"),
         ({"use_motion_module": 3}, "use_motion_module is 3; true or false"),
-        ({"block_out_channels": 320}, "block_out_channels is 320; a list of whole numbers"),
+        ({"block_out_channels": 320}, "block_out_channels is 320; a list"),
         ({"motion_module_kwargs": "x"}, "motion_module_kwargs is 'x'; a mapping"),
         ({"motion_module_kwargs": {"num_attention_heads": 0}}, "motion_module_kwargs is .*: 0.*; a mapping"),
         ({"block_out_channels": [320, 630, 1280, 1280]}, r"has \[630\]; multiples of norm_num_groups 32"),

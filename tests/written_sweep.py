@@ -31,19 +31,19 @@ def write_sweep(runs, name: str, trained: bool = True) -> None:
         for scale in GUIDANCE:
             for seed in SEEDS:
                 record = f"{i}{scale * 10:.0f}{seed}"
-                told = content(record, f"{clip}__{clip}", ("female", "male")[i], seed, scale)
+                facts = content(record, f"{clip}__{clip}", ("female", "male")[i], seed, scale)
                 path = SHIPPED_DIR / f"{clip}.mp4"
-                told["pair"]["clip"] = {"name": path.name, "sha256": input_sha256(path), "path": str(path)}
-                told["preset"]["guidance_from"] = "given"
-                told["model"]["trained"] = trained
-                told |= {"made": "2026-11-25T16:57:53Z", "versions": {"torch": "2.14.1"}}
-                told["model"]["weights_sha256"] = {"unet": "ead3d2ca"}
+                facts["pair"]["clip"] = {"name": path.name, "sha256": input_sha256(path), "path": str(path)}
+                facts["preset"]["guidance_from"] = "given"
+                facts["model"]["trained"] = trained
+                facts |= {"made": "2026-11-25T16:57:53Z", "versions": {"torch": "2.14.1"}}
+                facts["model"]["weights_sha256"] = {"unet": "ead3d2ca"}
                 value = 0.1 * i + 0.01 * scale + 0.001 * seed
                 with RecordStore(runs).new(record) as folder:
                     os.link(path, folder / RESULT_FILE)
                     metrics = {"lpips_alex_mouth": entry("lpips_alex_mouth", value, network="LPIPS v0.1 alex")}
                     write_json(folder / METRICS_FILE, metrics | {"psnr": entry("psnr", 30 + value)})
-                    write_json(folder / RECORD_FILE, told)
+                    write_json(folder / RECORD_FILE, facts)
                 cells[scale, seed].append({"record": record, "status": "done", "pair": f"{clip}__{clip}"})
     failed = {
         "record": None,

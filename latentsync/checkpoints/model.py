@@ -4,11 +4,14 @@ model_index.json  unet/  vae/  scheduler/  whisper/  (whisper/ only where the mo
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, SchedulerMixin
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,7 +21,7 @@ from latentsync.audio.whisper_files import load_whisper, whisper_name_for
 from latentsync.checkpoints.unet import load_unet, modern_vae_names, read_unet_config, recognise_unet
 from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOptions, VideoOptions
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
-from latentsync.errors import OptionError, WeightsError
+from latentsync.errors import OptionError, WeightsError, did_you_mean
 from latentsync.files import whole_folder
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.weights.tensors import Place, load_built, load_exactly, read_state_dict
@@ -28,6 +31,8 @@ INDEX_FILE = "model_index.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WHISPER_FILE = "whisper/model.safetensors"
+PARTS = ("vae", "unet", "scheduler", "audio", "settings")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 UNTRAINED_GAIN = 0.5  # of layers that are zero at construction, so that an untrained network reacts to its input
 
 # stabilityai/sd-vae-ft-mse, with the factors that LatentSync's code sets
@@ -88,11 +93,45 @@ def model_folder(model: str | Path) -> Path:
     return shipped if (shipped / INDEX_FILE).is_file() else Path(model)
 
 
-def load_folder(model: str | Path, place: Place | None = None) -> dict:
+def load_model(model: str | Path, place: Place | None = None, variant: str | None = None, **given: Any) -> dict:
+    """The parts of a model as the pipeline's arguments: an embedded or a published one by name, or one in a folder.
+
+    Args:
+        model: "mini"; a folder in the diffusers layout; a published LatentSync such as "latentsync-1.6", or its id on
+            the Hugging Face hub. Nothing is downloaded.
+        place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
+        variant: of the weight files, as in diffusers: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`.
+        given: parts to use in place of the model's own, by name.
+
+    Raises:
+        WeightsError: there is no such model on this machine, or a part of it is missing or does not fit.
+        OptionError: the name of a given part is unknown.
+    """
+    for name in given:
+        if name not in PARTS:
+            raise OptionError(f"from_pretrained() takes no {name}; {did_you_mean(name, PARTS)}")
+    checkpoint = None if model_folder(model).is_dir() else published_checkpoint(str(model))
+    if checkpoint is None:
+        return load_folder(model, place, variant, **given)
+    if variant is not None:
+        raise OptionError(f"variant is {variant!r}, but {model} has one file in one precision; leave it out")
+    return load_published(checkpoint, place=place) | given
+
+
+def published_checkpoint(name: str) -> str | None:
+    """The name in the catalogue of a published UNet, given its folder there or its id on the hub; else None."""
+    for weight in weights.CATALOGUE.values():
+        repositories = [source.repository for source in weight.sources if isinstance(source, weights.HubFile)]
+        if weight.unet_config and name in (weight.name, str(Path(weight.name).parent), *repositories):
+            return weight.name
+    return None
+
+
+def load_folder(model: str | Path, place: Place | None = None, variant: str | None = None, **given: Any) -> dict:
     """The parts of an embedded model (by name) or of a model folder, as the pipeline's arguments.
 
     Args:
-        place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
+        place, variant, given: see `load_model`.
 
     Raises:
         WeightsError: there is no such model, or a part of it is missing or does not fit.
@@ -100,8 +139,7 @@ def load_folder(model: str | Path, place: Place | None = None) -> dict:
     folder = model_folder(model)
     index = folder / INDEX_FILE
     if not index.is_file():
-        shipped = ", ".join(sorted(path.name for path in MODELS_DIR.iterdir() if path.is_dir()))
-        raise WeightsError(f"there is no model at {folder} ({INDEX_FILE} is absent); shipped models: {shipped}")
+        raise WeightsError(_not_a_model(str(model), folder))
     content = _config(index)
     known = {f.name for f in fields(ModelSettings)}
     try:
@@ -111,13 +149,36 @@ def load_folder(model: str | Path, place: Place | None = None) -> dict:
             f"{index} is not of this project's models ({error}); save one with save_pretrained"
         ) from error
     whisper = folder / WHISPER_FILE if settings.whisper == "own" else settings.whisper
-    return {
-        "vae": _load_network(AutoencoderKL, folder / "vae", settings, place),
-        "unet": _load_network(UNet3DConditionModel, folder / "unet", settings, place),
-        "scheduler": DDIMScheduler.from_config(_config(folder / "scheduler" / "scheduler_config.json")),
-        "audio": Audio2Feature(load_whisper(whisper)),
-        "settings": settings,
+    loaders = {
+        "vae": lambda: _load_network(AutoencoderKL, folder / "vae", settings, place, variant),
+        "unet": lambda: _load_network(UNet3DConditionModel, folder / "unet", settings, place, variant),
+        "scheduler": lambda: _load_scheduler(folder / "scheduler" / "scheduler_config.json"),
+        "audio": lambda: Audio2Feature(load_whisper(whisper)),
+        "settings": lambda: settings,
     }
+    return {name: load() for name, load in loaders.items() if name not in given} | given
+
+
+def _not_a_model(name: str, folder: Path) -> str:
+    """The message about a name that is no model here."""
+    shipped = ", ".join(sorted(path.name for path in MODELS_DIR.iterdir() if path.is_dir()))
+    published = ", ".join(sorted(str(Path(w.name).parent) for w in weights.CATALOGUE.values() if w.unet_config))
+    choices = f"shipped models: {shipped}; published ones: {published}"
+    if folder.is_dir() or not HUB_ID.fullmatch(name):
+        return f"there is no model at {folder} ({INDEX_FILE} is absent); {choices}"
+    return (
+        f"{name} is no folder here; if it is an id of the Hugging Face hub, download it "
+        f"(`hf download {name} --local-dir FOLDER`) and give the folder, since nothing is downloaded here; {choices}"
+    )
+
+
+def _load_scheduler(path: Path) -> SchedulerMixin:
+    config = _config(path)
+    name = config.get("_class_name", DDIMScheduler.__name__)
+    kind = getattr(diffusers, name, None) if name.isidentifier() else None
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+        raise WeightsError(f"{path} names {name!r}, which is no scheduler of diffusers; save the model again")
+    return kind.from_config(config)
 
 
 def _config(path: Path) -> dict:
@@ -129,14 +190,30 @@ def _config(path: Path) -> dict:
         raise WeightsError(f"{path} is damaged ({error}); save the model again with save_pretrained") from error
 
 
-def _load_network(kind: type[nn.Module], folder: Path, settings: ModelSettings, place: Place | None) -> nn.Module:
+def _load_network(
+    kind: type[nn.Module], folder: Path, settings: ModelSettings, place: Place | None, variant: str | None
+) -> nn.Module:
     if settings.untrained_seed is not None and not (folder / WEIGHTS_FILE).exists():
         return seeded(kind, _config(folder / CONFIG_FILE), settings.untrained_seed)
-    return load_network(kind, folder, place)
+    return load_network(kind, folder, place, variant)
 
 
-def load_network(kind: type[nn.Module], folder: Path, place: Place | None = None) -> nn.Module:
+def weights_file(variant: str | None = None) -> str:
+    """The name of a network's weight file, of a variant such as "fp16" or of none."""
+    if variant is None:
+        return WEIGHTS_FILE
+    if not variant.isidentifier():
+        raise OptionError(f"variant is {variant!r}; give one word, such as fp16")
+    return WEIGHTS_FILE.replace(".safetensors", f".{variant}.safetensors")
+
+
+def load_network(
+    kind: type[nn.Module], folder: Path, place: Place | None = None, variant: str | None = None
+) -> nn.Module:
     """One network from its folder, ready for use. Weights stored in half precision keep their exact values.
+
+    Args:
+        variant: of the weight file, see `load_model`.
 
     Raises:
         WeightsError: the configuration or the weights are missing or damaged, or do not fit each other.
@@ -144,7 +221,11 @@ def load_network(kind: type[nn.Module], folder: Path, place: Place | None = None
     config = _config(folder / CONFIG_FILE)
     if (class_name := config.get("_class_name", kind.__name__)) != kind.__name__:
         raise WeightsError(f"{folder} holds {class_name}, but {kind.__name__} is needed; give the folder of such a one")
-    return load_built(lambda: kind.from_config(config), folder / WEIGHTS_FILE, place)
+    file = folder / weights_file(variant)
+    if variant is not None and not file.is_file():
+        there = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))) or "no weights"
+        raise WeightsError(f"there is no {file} for variant {variant!r}; the folder has {there}")
+    return load_built(lambda: kind.from_config(config), file, place)
 
 
 def seeded(kind: type[nn.Module], config: dict, seed: int) -> nn.Module:
@@ -171,8 +252,8 @@ def load_published(
         inference_ckpt_path: a UNet of 1.0, 1.5 or 1.6, or one fine-tuned from it: a file, or a name of
             `weights.CATALOGUE` such as "latentsync-1.6/latentsync_unet.pt".
         unet_config_path: its configuration in the original's schema; `data` gives crop size, window and mask. None
-            takes the published configuration that fits the tensors, at 256 px. (1.6 was trained at 512 px, but its
-            tensors do not show that.)
+            takes the published configuration: for a name, that version's; for a file, the one that fits the tensors, at
+            256 px. (1.6 was trained at 512 px, but its tensors do not show that.)
         vae: a file of the SD-VAE's shape; None takes stabilityai/sd-vae-ft-mse.
         whisper: a file of the multilingual Whisper it was trained with; None takes the published Whisper of its width.
         place: of the UNet and the VAE; Whisper stays in float32 on the CPU.
@@ -182,6 +263,9 @@ def load_published(
     """
     config = {} if unet_config_path is None else read_unet_config(unet_config_path)
     data = _published_data(config.get("data"), unet_config_path)
+    named = weights.CATALOGUE.get(str(inference_ckpt_path))
+    if unet_config_path is None and named is not None and named.size_px is not None:
+        data["size_px"] = named.size_px
     checkpoint = _checkpoint_file(inference_ckpt_path)
     named_whisper = whisper_name_for(recognise_unet(checkpoint).cross_attention_dim)
     return {  # the small files first, so that a missing one is reported before gigabytes are read
@@ -258,17 +342,21 @@ def save_folder(
     folder: str | Path,
     vae: AutoencoderKL,
     unet: UNet3DConditionModel,
-    scheduler: DDIMScheduler,
+    scheduler: SchedulerMixin,
     audio: Audio2Feature,
     settings: ModelSettings,
+    variant: str | None = None,
 ) -> None:
     """Writes a model in the diffusers layout, every tensor as it is. A seeded model gets stored weights.
 
     The folder appears when it is complete, and replaces an existing one.
+
+    Args:
+        variant: of the weight files, see `load_model`.
     """
     with whole_folder(Path(folder)) as part:
         for name, network in (("vae", vae), ("unet", unet)):
-            save_network(network, part / name)
+            save_network(network, part / name, variant)
         scheduler.save_config(part / "scheduler")
         (part / "whisper").mkdir()
         encoder = {f"model.encoder.{name}": tensor for name, tensor in plain_tensors(audio.whisper.encoder).items()}
@@ -277,10 +365,10 @@ def save_folder(
         (part / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def save_network(network: nn.Module, folder: Path) -> None:
+def save_network(network: nn.Module, folder: Path, variant: str | None = None) -> None:
     """Writes one network's configuration and weights, every tensor as it is."""
     network.save_config(folder)
-    save_file(plain_tensors(network), folder / WEIGHTS_FILE)
+    save_file(plain_tensors(network), folder / weights_file(variant))
 
 
 def plain_tensors(network: nn.Module) -> dict[str, torch.Tensor]:

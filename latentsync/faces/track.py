@@ -18,7 +18,7 @@ from latentsync.constants import MESH_POINTS
 from latentsync.errors import FaceNotFoundError
 from latentsync.faces.geometry import DEFAULT_WARPING, Warping, px_per_unit
 from latentsync.faces.landmarks import Box, LandmarkDetector, bounds, overlaps
-from latentsync.shapes import Affine, Found, Frame, Landmarks, Points
+from latentsync.shapes import Affine, Frame, HasFace, Landmarks, Points
 
 # The three alignment points of the published models are means over dlib's 68 points: 17-21, 22-26 and 27-35. These are
 # the corresponding points of the mesh. They were compared with dlib's on 21 frames of a frontal clip, in units of the
@@ -37,6 +37,8 @@ STILLNESS = 0.3  # px: if a point's squared movement divided by the face's width
 
 LOST_FRAMES = 12  # a face may be missing for so long (0.5 s at 25 Hz) before another visible face is followed
 
+FILE_NAMES = {"has_face": "found"}  # names in the cache's files, where they differ from the attributes
+
 
 @dataclass(frozen=True)
 class AlignedFaces:
@@ -44,14 +46,14 @@ class AlignedFaces:
 
     Attributes:
         matrices: for each frame the affine, frame px -> crop box px, float64.
-        found: for each frame, whether a face was found; if not, the matrix is interpolated.
+        has_face: for each frame, whether a face was found; if not, the matrix is interpolated.
         resolution: side of the crops in px.
         frame_size: height and width of the frames in px.
         landmarks: of the face in each frame, px, float32; NaN if it was not found. 3.7 kB per frame.
     """
 
     matrices: Float[np.ndarray, "f 2 3"]
-    found: Found
+    has_face: HasFace
     resolution: int
     frame_size: tuple[int, int]
     landmarks: Float[np.ndarray, "f 468 2"]
@@ -61,13 +63,13 @@ class AlignedFaces:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Everything as tensors, for a cache."""
-        return {name: torch.tensor(value) for name, value in vars(self).items()}
+        return {FILE_NAMES.get(name, name): torch.tensor(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "AlignedFaces":
         """The inverse of `to_tensors`."""
         height, width = tensors["frame_size"].tolist()
-        arrays = {name: tensors[name].numpy() for name in ("matrices", "found", "landmarks")}
+        arrays = {name: tensors[FILE_NAMES.get(name, name)].numpy() for name in ("matrices", "has_face", "landmarks")}
         return cls(resolution=int(tensors["resolution"]), frame_size=(height, width), **arrays)
 
 
@@ -263,9 +265,9 @@ def _smooth(
     return matrices
 
 
-def fill_gaps(matrices: Float[np.ndarray, "f 2 3"], found: Found) -> Float[np.ndarray, "f 2 3"]:
+def fill_gaps(matrices: Float[np.ndarray, "f 2 3"], has_face: HasFace) -> Float[np.ndarray, "f 2 3"]:
     """Interpolates the matrices of missing frames linearly between their neighbours; both ends repeat the nearest."""
-    known = np.flatnonzero(found)
+    known = np.flatnonzero(has_face)
     columns = matrices.reshape(len(matrices), -1)[known].T
     filled = [np.interp(np.arange(len(matrices)), known, column) for column in columns]
     return np.stack(filled, axis=1).reshape(-1, 2, 3)

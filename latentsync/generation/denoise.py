@@ -5,16 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
+from diffusers import DDIMScheduler, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
 from latentsync.config import GUIDANCE_INTERVAL
+from latentsync.errors import OptionError
+from latentsync.generation.solvers import solver_of
 from latentsync.shapes import Latents
 from latentsync.unet.model import UNet3DConditionModel
 
-# Called after each step as (index of the step, timestep, latents (b, c, f, h, w)).
-StepCallback = Callable[[int, int, Tensor], None]
+# Called after each step as (index of the step, timestep, latents (b, c, f, h, w)). It may return other latents.
+StepCallback = Callable[[int, int, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ def guidance_scales(
 
 
 def num_passes(
-    scheduler: DDIMScheduler,
+    scheduler: SchedulerMixin,
     num_inference_steps: int,
     guidance_scale: float,
     *,
-    solver: str = "ddim",
+    solver: str | None = "ddim",
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
 ) -> int:
@@ -90,33 +92,6 @@ def num_passes(
 
 def _noise_shares(schedule: SchedulerMixin) -> list[float]:
     return [(int(timestep) + 1) / schedule.config.num_train_timesteps for timestep in schedule.timesteps]
-
-
-def solver_of(scheduler: DDIMScheduler, name: str) -> SchedulerMixin:
-    """The solver "ddim", "dpmpp_2m" or "unipc" for the noise that the model was trained with.
-
-    All end at the noise that DDIM ends at: at none, or, where `set_alpha_to_one` is false, at the least of the
-    training. "dpmpp_2m" and "unipc" are of second order, and their steps are in the logarithm of signal to noise. So
-    they begin at a signal of 2^-12 with a model without terminal signal (`rescale_betas_zero_snr`). They do not use the
-    spacing "leading", which would begin well below the noise that they get (timestep 901 at 100 steps, 501 at 500);
-    "linspace" begins at the last timestep. DPM-Solver++ makes its last step with first order, as UniPC does. That step
-    is by far its longest in the logarithm, and for normally distributed data second order doubles the error at 20
-    steps.
-    """
-    config = scheduler.config
-    if name == "ddim":
-        return DDIMScheduler.from_config(config)
-    kind, own = {
-        "dpmpp_2m": (DPMSolverMultistepScheduler, {"euler_at_final": True}),
-        "unipc": (UniPCMultistepScheduler, {}),
-    }[name]
-    return kind.from_config(
-        config,
-        **own,
-        solver_order=2,
-        final_sigmas_type="zero" if config.set_alpha_to_one else "sigma_min",
-        timestep_spacing="linspace" if config.timestep_spacing == "leading" else config.timestep_spacing,
-    )
 
 
 def _fitting(deep_features: Tensor | None, batch: int) -> Tensor | None:
@@ -146,10 +121,22 @@ def _guided(prediction: Tensor, scales: Sequence[float], kept: Tensor | None) ->
     return guided if isinstance(scale, float) else torch.where(scale > 1, guided, with_audio)
 
 
+def _replaced(latents: Latents, changed: Tensor) -> Latents:
+    """The latents that a callback returned, in the dtype and on the device of those that it was given.
+
+    Raises:
+        OptionError: they are no tensor of the same shape.
+    """
+    if not isinstance(changed, Tensor) or changed.shape != latents.shape:
+        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        raise OptionError(f"the callback returned latents of shape {shape}; return {tuple(latents.shape)}, as given")
+    return changed.to(latents)
+
+
 @torch.no_grad()
 def denoise(
     unet: UNet3DConditionModel,
-    scheduler: DDIMScheduler,
+    scheduler: SchedulerMixin,
     noise: Latents,
     condition: Condition,
     guidance_scale: float | Sequence[float],
@@ -157,7 +144,7 @@ def denoise(
     on_step: StepCallback | None = None,
     deepcache_interval: int = 1,
     *,
-    solver: str = "ddim",
+    solver: str | None = "ddim",
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
     guidance_mask: str = "uniform",
@@ -168,11 +155,11 @@ def denoise(
     runs the network with audio only.
 
     Args:
-        scheduler: only its configuration is used; it is not changed.
+        scheduler: the model's; only its class and configuration are used, and it is not changed.
         noise: (b, 4, f, h, w), unit variance. The windows of a batch do not influence each other.
         guidance_scale: one for all windows, or one for each.
         num_inference_steps: steps of the solver.
-        on_step: called after each step.
+        on_step: called after each step; latents that it returns are used from then on.
         deepcache_interval: the whole network runs at every n-th step only; the steps between reuse its deep features
             (DeepCache, arXiv 2312.00858, branch 0). 1 is off; the original's `--enable_deepcache` is 3. A guided step
             after an unguided one runs the whole network, too, because it has no features without audio.
@@ -193,7 +180,7 @@ def denoise(
     if any(is_guided(scale) for scales in steps for scale in scales):
         doubled = condition.repeated(torch.zeros_like(condition.audio))  # zero states, not those of silence
     kept = condition.mask if guidance_mask == "mouth" else None
-    without_noise = {"eta": 0.0} if solver == "ddim" else {}
+    without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
     latents, deep_features = noise * schedule.init_noise_sigma, None
     for index, (timestep, scales) in enumerate(zip(schedule.timesteps, steps, strict=True)):
         guided = any(map(is_guided, scales))
@@ -208,6 +195,6 @@ def denoise(
         if guided:
             prediction = _guided(prediction, scales, kept)
         latents = schedule.step(prediction, timestep, latents, **without_noise).prev_sample
-        if on_step is not None:
-            on_step(index, int(timestep), latents)
+        if on_step is not None and (changed := on_step(index, int(timestep), latents)) is not None:
+            latents = _replaced(latents, changed)
     return latents

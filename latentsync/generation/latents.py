@@ -1,12 +1,15 @@
 """Pixels to latents and back, and the seeded noise. Knows no video and no schedule."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
+from latentsync.errors import OptionError
 from latentsync.seeds import seeded_generator
 from latentsync.shapes import Pixels
 
@@ -53,7 +56,7 @@ class OwnDraws:
 
 
 class ReferenceDraws:
-    """The random numbers of one run as the original draws them: from one generator, on the device, in its precision.
+    """The random numbers of one run as the original draws them: from one generator, on its device, in one precision.
 
     First comes the noise frame. Then come, for each window in the order of the video, the masked images and the
     reference images. The numbers depend on the device, the precision and the length of windows.
@@ -62,10 +65,8 @@ class ReferenceDraws:
         noise: (1, c, 1, h, w): every frame of the video starts from this one.
     """
 
-    def __init__(self, seed: int, shape: LatentShape, device: torch.device, dtype: torch.dtype) -> None:
-        self._shape, self._dtype = shape, dtype
-        self._device = torch.device("cpu") if device.type == "mps" else device
-        self._generator = torch.Generator(self._device).manual_seed(seed)
+    def __init__(self, generator: torch.Generator, shape: LatentShape, dtype: torch.dtype) -> None:
+        self._generator, self._shape, self._dtype = generator, shape, dtype
         self.noise = self._draw(1, shape[0], 1, *shape[1:])
 
     def for_vae(self, windows: int, frames_each: int) -> tuple[FrameLatents, FrameLatents]:
@@ -75,14 +76,34 @@ class ReferenceDraws:
         return torch.cat(masked), torch.cat(reference)
 
     def _draw(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self._generator, device=self._device, dtype=self._dtype)
+        return torch.randn(shape, generator=self._generator, device=self._generator.device, dtype=self._dtype)
 
 
 def draws(
     rng: str, seed: int, shape: LatentShape, device: torch.device, dtype: torch.dtype
 ) -> OwnDraws | ReferenceDraws:
     """The random numbers of one run: `rng` is "own" or "reference" (see `config.SamplerOptions`)."""
-    return ReferenceDraws(seed, shape, device, dtype) if rng == "reference" else OwnDraws(seed, shape)
+    if rng == "own":
+        return OwnDraws(seed, shape)
+    place = "cpu" if device.type == "mps" else device
+    return ReferenceDraws(torch.Generator(place).manual_seed(seed), shape, dtype)
+
+
+def drawn_by(generator: torch.Generator, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that name the random numbers of a generator: as the original draws them, with its first seed.
+
+    Args:
+        options: those that the user gave, by name.
+
+    Raises:
+        OptionError: it is no generator, or an option names other random numbers.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise OptionError(f"generator is {type(generator).__name__}; give one torch.Generator, since one video is made")
+    for name, allowed in (("seed", (None,)), ("rng", (None, "reference"))):
+        if options.get(name) not in allowed:
+            raise OptionError(f"{name} is {options[name]!r} and a generator is given; give one of them")
+    return {"rng": "reference", "seed": generator.initial_seed()}
 
 
 # The VAE

@@ -13,7 +13,7 @@ from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops, warping_of
 from latentsync.generation.results import PreparedPair
-from latentsync.shapes import Crops, Found
+from latentsync.shapes import Crops, HasFace
 
 GAP_FRAMES = 25  # 1 s, the smallest distance in training
 
@@ -62,7 +62,7 @@ def frames_needed(num_shown: int, reference: str) -> int:
     return num_shown if reference == "same" else max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
 
 
-def reference_order(order: Sequence[int], found: Found, reference: str, name: str = "the clip") -> list[int]:
+def reference_order(order: Sequence[int], has_face: HasFace, reference: str, name: str = "the clip") -> list[int]:
     """For each output frame, the number of the clip's frame that is its reference.
 
     "same" is the frame that it is made from. "elsewhere" is the first frame with a face that lies at least 25 frames
@@ -72,7 +72,7 @@ def reference_order(order: Sequence[int], found: Found, reference: str, name: st
 
     Args:
         order: for each output frame, the number of the clip's frame that it is made from.
-        found: for each aligned frame of the clip, whether it shows a face.
+        has_face: for each aligned frame of the clip, whether it shows a face.
         name: of the clip, for messages.
 
     Raises:
@@ -80,18 +80,18 @@ def reference_order(order: Sequence[int], found: Found, reference: str, name: st
     """
     if reference == "same":
         return list(order)
-    known = np.flatnonzero(found)
-    shown = np.arange(max(order, default=-1) + 1)
-    after = np.searchsorted(known, shown + GAP_FRAMES)
-    before = np.searchsorted(known, shown - GAP_FRAMES, side="right") - 1
+    known = np.flatnonzero(has_face)
+    references = np.arange(max(order, default=-1) + 1)
+    after = np.searchsorted(known, references + GAP_FRAMES)
+    before = np.searchsorted(known, references - GAP_FRAMES, side="right") - 1
     chosen = np.where(after < known.size, after, before)
     far = chosen >= 0
-    if (found[: shown.size] & ~far).any():
-        lonely = int(np.flatnonzero(found[: shown.size] & ~far)[0])
+    if (has_face[: references.size] & ~far).any():
+        lonely = int(np.flatnonzero(has_face[: references.size] & ~far)[0])
         raise OptionError(
             f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / VIDEO_RATE_HZ:g} s) from "
-            f"each frame, but frame {lonely} of {name} has none in {len(found)} frames; give a clip of at least "
-            f"{frames_needed(shown.size, reference)} frames with a face, or reference=same"
+            f"each frame, but frame {lonely} of {name} has none in {len(has_face)} frames; give a clip of at least "
+            f"{frames_needed(references.size, reference)} frames with a face, or reference=same"
         )
-    shown[far] = known[chosen[far]]
-    return [int(shown[i]) for i in order]
+    references[far] = known[chosen[far]]
+    return [int(references[i]) for i in order]

@@ -1,25 +1,30 @@
 """The results of the pipeline: the prepared pair, each generated frame, the finished output, the timings."""
 
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from latentsync import media
 from latentsync.audio.features import WindowReader
 from latentsync.config import Options
+from latentsync.errors import OptionError
 from latentsync.faces.track import AlignedFaces
 from latentsync.shapes import Affine, Crop, Frame
 
 # Called as (stage, units done, units in all). The stages are "align", in frames, and "denoise", in steps.
 ProgressCallback = Callable[[str, int, int], None]
+OUTPUT_TYPES = ("path", "np", "pil", "pt")
+FrameBatch = Float[np.ndarray, "1 f h w 3"] | Float[Tensor, "1 f 3 h w"] | list[list[Image.Image]]
 
 Item = TypeVar("Item")
 
@@ -73,12 +78,13 @@ class GeneratedFrame:
     matrix: Affine
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LipsyncOutput:
-    """A finished generation.
+    """A finished generation. As with the outputs of diffusers, `output[0]` is the result itself.
 
     Attributes:
-        video_path: the result.
+        frames: the generated frames in the form of `output_type`, see `batch_of_frames`; None for "path".
+        video_path: the result; None if it was not written.
         mask_path: the frames with the region to be generated painted grey; None if they were not written.
         num_frames, fps: of the result.
         frames_without_face: how many output frames show no face; they are the clip's, unchanged.
@@ -88,7 +94,8 @@ class LipsyncOutput:
         order: for each output frame, the number of the clip's frame that it is made from.
     """
 
-    video_path: Path
+    frames: FrameBatch | None = None
+    video_path: Path | None
     mask_path: Path | None
     num_frames: int
     fps: float
@@ -97,12 +104,42 @@ class LipsyncOutput:
     timings: dict[str, float]
     faces: AlignedFaces
     order: list[int]
-    _scratch: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
 
-    @property
-    def frames(self) -> Iterator[Frame]:
-        """The result's frames, read from its file one by one."""
+    def read_frames(self) -> Iterator[Frame]:
+        """The result's frames, read from its file one by one.
+
+        Raises:
+            OptionError: the result was not written.
+        """
+        if self.video_path is None:
+            raise OptionError("the result was not written; give video_out_path, or use frames")
         return media.read_frames(self.video_path, self.fps)
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """All values but those that are None: the frames, or the path of the video, come first."""
+        values = (getattr(self, one.name) for one in fields(self))
+        return tuple(value for value in values if value is not None)
+
+    def __getitem__(self, key: int | slice | str) -> Any:
+        """A value by its place in `to_tuple`, or by its name."""
+        return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
+
+
+def batch_of_frames(frames: Sequence[Frame], output_type: str) -> FrameBatch | None:
+    """Frames as diffusers' video pipelines return them: a batch that holds one video.
+
+    Args:
+        output_type: "np": (1, f, h, w, 3) in 0..1, float32; "pt": the same as a tensor (1, f, 3, h, w); "pil": a list
+            with one list of images; "path": None.
+    """
+    if output_type == "path":
+        return None
+    if output_type == "pil":
+        return [[Image.fromarray(frame) for frame in frames]]
+    array = np.empty((1, len(frames), *frames[0].shape), np.float32)
+    for index, frame in enumerate(frames):
+        np.divide(frame, 255, out=array[0, index])
+    return array if output_type == "np" else torch.from_numpy(array).permute(0, 1, 4, 2, 3)
 
 
 class Stopwatch:

@@ -4,7 +4,7 @@ Windows of one length are denoised side by side, in a batch, for each of several
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,14 +23,16 @@ from latentsync.faces.crops import aligned_crops, warping_of
 from latentsync.faces.masks import crops_to_pixels, mask_to_latents, mouth_mask
 from latentsync.generation.denoise import Condition, StepCallback, denoise
 from latentsync.generation.kept import PairCache
-from latentsync.generation.latents import decode, draws, latent_shape, sample
+from latentsync.generation.latents import ReferenceDraws, decode, draws, latent_shape, sample
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.references import References, reference_order
 from latentsync.generation.results import GeneratedFrame, PreparedPair, ProgressCallback, Stopwatch
+from latentsync.generation.solvers import num_steps
 from latentsync.shapes import Affine, Crops, Frame, Latents, Pixels, Windows
 
-# Called after each step as (index of the step, timestep, {"latents": (b, c, f, h, w), "frames": (start, stop)}).
-WindowCallback = Callable[[int, int, dict], None]
+# Called after each step as (index of the step, timestep, {"latents": (b, c, f, h, w), "frames": (start, stop)}). It may
+# return {"latents": ...}; these latents then replace the given ones.
+WindowCallback = Callable[[int, int, dict], dict | None]
 
 
 def num_output_frames(num_samples: int, length: str = "sound") -> int:
@@ -102,7 +104,7 @@ def read_batches(
     """
     size_px, warping = options.video.size_px, warping_of(options)
     stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
-    order = reference_order(pair.order, pair.faces.found, options.video.reference, pair.video_path.name)
+    order = reference_order(pair.order, pair.faces.has_face, options.video.reference, pair.video_path.name)
     references = References(pair, order, options)
     for windows in batches:
         start, stop = windows[0][0], windows[-1][1]
@@ -124,10 +126,17 @@ class MouthGenerator:
     Args:
         settings: resolved options that differ in seed and guidance_scale only.
         watch: measures the stages "encode", "denoise" and "decode".
+        generator: draws all random numbers of the only setting, see `latents.ReferenceDraws`. None: the seed of each
+            setting decides.
     """
 
     def __init__(
-        self, networks: LipsyncNetworks, cache: PairCache, settings: Sequence[Options], watch: Stopwatch
+        self,
+        networks: LipsyncNetworks,
+        cache: PairCache,
+        settings: Sequence[Options],
+        watch: Stopwatch,
+        generator: torch.Generator | None = None,
     ) -> None:
         self._networks, self._cache, self._settings, self._watch = networks, cache, settings, watch
         self._place = {"device": networks.device, "dtype": networks.dtype}
@@ -135,6 +144,8 @@ class MouthGenerator:
         self._mask = mouth_mask(video.mask, video.size_px)
         shape = latent_shape(networks.vae, video.size_px)
         self._draws = [draws(one.sampler.rng, one.sampler.seed, shape, **self._place) for one in settings]
+        if generator is not None:
+            self._draws = [ReferenceDraws(generator, shape, networks.dtype)]
 
     @torch.no_grad()
     def __call__(self, batch: WindowBatch, on_step: StepCallback | None = None) -> list[Pixels]:
@@ -205,35 +216,56 @@ def generate_together(
     on_progress: ProgressCallback | None = None,
     on_step_end: WindowCallback | None = None,
     watch: Stopwatch | None = None,
+    generator: torch.Generator | None = None,
 ) -> Iterator[tuple[GeneratedFrame, ...]]:
     """The frames of several results of one pair, denoised side by side. Gives one frame for each setting at a time.
 
+    Args:
+        generator: draws the random numbers, in place of the seed of a single setting.
+
     Raises:
-        OptionError: the settings differ in more than seed and guidance_scale.
+        OptionError: the settings differ in more than seed and guidance_scale, or there are several and a generator.
         MediaError: the clip cannot be read.
         MemoryShortageError: the memory does not hold a batch.
     """
     if len({one.but_seed_and_guidance() for one in settings}) != 1:
         raise OptionError("settings that are generated together may differ in seed and guidance_scale only")
+    if generator is not None and len(settings) > 1:
+        raise OptionError(f"a generator is given for {len(settings)} settings; give it for one setting at a time")
     options, watch = settings[0], watch or Stopwatch()
     at_once = max(1, options.runtime.batch_size // len(settings))
     batches = window_batches(pair.num_frames, options.sampler.num_frames, at_once)
-    num_steps, steps_done = len(batches) * options.sampler.num_inference_steps, 0
+    sampler, steps_done = options.sampler, 0
+    steps_in_all = len(batches) * num_steps(networks.scheduler, sampler.scheduler, sampler.num_inference_steps)
 
-    def on_step(index: int, timestep: int, latents: Latents) -> None:
+    def on_step(index: int, timestep: int, latents: Latents) -> Tensor | None:
         nonlocal steps_done
         steps_done += 1
         if on_progress is not None:
-            on_progress("denoise", steps_done, num_steps)
-        if on_step_end is not None:
-            on_step_end(index, timestep, {"latents": latents, "frames": batch.span})
+            on_progress("denoise", steps_done, steps_in_all)
+        if on_step_end is None:
+            return None
+        return _returned_latents(on_step_end(index, timestep, {"latents": latents, "frames": batch.span}))
 
-    generator = MouthGenerator(networks, cache, settings, watch)
+    mouths = MouthGenerator(networks, cache, settings, watch, generator)
     for batch in watch.timed("read and crop", read_batches(networks, cache, pair, options, batches)):
         num_frames = len(settings) * len(batch.frames)
         with memory_shortage_explained(f"{num_frames} frames of {options.video.size_px} px in {options.runtime.dtype}"):
-            faces = generator(batch, on_step)
+            faces = mouths(batch, on_step)
         yield from watch.timed("composite", composited(pair, batch, faces, options))
+
+
+def _returned_latents(returned: object) -> Tensor | None:
+    """The latents in what a callback returned.
+
+    Raises:
+        OptionError: it returned neither None nor a dict.
+    """
+    if returned is not None and not isinstance(returned, Mapping):
+        raise OptionError(
+            f'the callback returned {type(returned).__name__}; return None, or a dict such as {{"latents": latents}}'
+        )
+    return None if returned is None else returned.get("latents")
 
 
 def composited(
@@ -242,7 +274,7 @@ def composited(
     """The frames of a batch with the generated faces of each setting; a frame without a face stays as it is."""
     warping, references = warping_of(options), batch.references.crops
     for i, (frame, matrix) in enumerate(zip(batch.frames, batch.matrices, strict=True)):
-        has_face = bool(pair.faces.found[pair.order[batch.span[0] + i]])
+        has_face = bool(pair.faces.has_face[pair.order[batch.span[0] + i]])
         reference = None if references is None else references[i]
         results = []
         for crops in faces:

@@ -1,8 +1,11 @@
 """Results to files: the video with its sound, and the frames with the mouth region painted grey."""
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from latentsync.config import Options
 from latentsync.constants import VIDEO_RATE_HZ
@@ -13,9 +16,31 @@ from latentsync.media import VideoWriter
 from latentsync.shapes import Frame, Mask
 
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
-UNTRAINED_NOTICE = "The model is UNTRAINED: the result shows the plumbing, not lip sync."
+UNTRAINED_NOTICE = "The model is UNTRAINED: the video shows only that the program runs, not lip sync."
 
-Target = tuple[Path, Path | None]  # paths of the result, and of the painted frames if they are wanted
+
+class Target(NamedTuple):
+    """Where one result goes; None: nowhere.
+
+    Attributes:
+        video: the path of the result.
+        mask: the path of the frames with the region to be generated painted grey.
+        frames: a list that gets each frame of the result.
+    """
+
+    video: Path | None
+    mask: Path | None = None
+    frames: list[Frame] | None = None
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="latentsync-")
+
+
+def scratch_video() -> Path:
+    """A new path for a result that got none. It is removed when the program ends."""
+    return Path(tempfile.mkdtemp(dir=_scratch().name)) / "result.mp4"
 
 
 def notice(is_trained: bool) -> str:
@@ -35,7 +60,7 @@ def write_results(
 
     Args:
         frames: for each frame of the video, one frame of each result.
-        targets: the paths of each result.
+        targets: where each result goes.
         options: the options that all results share.
         comment: in the metadata of every file, see `notice`.
 
@@ -51,16 +76,22 @@ def write_results(
     }
     mouth = mouth_mask(options.video.mask, options.video.size_px)
     with ExitStack() as files:
-        writers = [files.enter_context(VideoWriter(video, **settings, sound=pair.audio_path)) for video, _ in targets]
+        writers = [
+            files.enter_context(VideoWriter(target.video, **settings, sound=pair.audio_path)) if target.video else None
+            for target in targets
+        ]
         mask_writers = [
-            files.enter_context(VideoWriter(mask, **settings, preset="veryfast"))
-            for _, mask in targets
-            if mask is not None
+            files.enter_context(VideoWriter(target.mask, **settings, preset="veryfast"))
+            for target in targets
+            if target.mask is not None
         ]
         for results in frames:
             with watch.stage("write"):
-                for writer, result in zip(writers, results, strict=True):
-                    writer.write(result.frame)
+                for target, writer, result in zip(targets, writers, results, strict=True):
+                    if writer is not None:
+                        writer.write(result.frame)
+                    if target.frames is not None:
+                        target.frames.append(result.frame)
                 if mask_writers:
                     painted = _painted(results[0], mouth)  # the same for all results
                 for writer in mask_writers:

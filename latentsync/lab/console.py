@@ -325,7 +325,7 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-def _tell(stage: str, done: int, total: int) -> None:
+def _notify(stage: str, done: int, total: int) -> None:
     for listener in _listeners:
         listener(stage, done, total)
 
@@ -354,7 +354,7 @@ class PairBar:
         """Shows a stage without a count."""
         self.stage = stage
         self._bar.set_description_str(f"{self._name}: {stage}")
-        _tell(stage, 0, 0)
+        _notify(stage, 0, 0)
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
         """The pipeline's progress callback."""
@@ -362,4 +362,4 @@ class PairBar:
             self._bar.reset(total)
             self.say(stage)
         self._bar.update(done - self._bar.n)
-        _tell(stage, done, total)
+        _notify(stage, done, total)

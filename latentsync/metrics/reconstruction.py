@@ -37,7 +37,7 @@ def validate(a: Crops, b: Crops) -> None:
 
 def _check_region(region: Bool[Tensor, "r r"] | None) -> None:
     if region is not None and not region.any():
-        raise ValueError("the region holds no pixel; give one that does")
+        raise ValueError("the region holds 0 pixels; give a region with at least 1")
 
 
 def psnr_db(a: Crops, b: Crops, region: Bool[Tensor, "r r"] | None = None) -> float:

@@ -235,9 +235,9 @@ def scores(distances: Float[Tensor, " s"]) -> SyncMiniScores:
     )
 
 
-def whole_windows(found: Bool[np.ndarray, " f"], window: int) -> Bool[np.ndarray, " n"]:
+def whole_windows(has_face: Bool[np.ndarray, " f"], window: int) -> Bool[np.ndarray, " n"]:
     """Which windows have a face in every frame."""
-    return np.lib.stride_tricks.sliding_window_view(found, window).all(axis=1)
+    return np.lib.stride_tricks.sliding_window_view(has_face, window).all(axis=1)
 
 
 def sync_mini(network: StableSyncNet, crops: Crops, waveform: Waveform, max_shift: int = MAX_SHIFT) -> SyncMiniScores:

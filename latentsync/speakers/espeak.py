@@ -62,7 +62,7 @@ _STOPS = ("p", "b", "t", "t#", "t2", "d", "d#", "k", "g", "tS", "dZ")
 
 
 def phones_of(mnemonic: str, accent: str = "en-us") -> tuple[str, ...]:
-    """ARPAbet phones of a mnemonic; one that is not known counts as the known one that begins it, else as a schwa."""
+    """ARPAbet phones of a mnemonic. An unknown mnemonic counts as the longest known start of it, else as a schwa."""
     if mnemonic.startswith("_") or not mnemonic:
         return (PAUSE,)
     is_rhotic = accent in RHOTIC

@@ -127,7 +127,7 @@ def _make_one(output_dir: Path, options: ClipOptions, number: int) -> None:
 
 
 def _require_same(target: Path, sentence: str, seed: int, size_px: int, recording: Recording | None) -> None:
-    """MediaError where the clip that stands at `target` is not the one that would be made."""
+    """Raises MediaError if the clip at `target` differs from the clip that these settings make."""
     try:
         truth = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
         recorded = None if recording is None else json.loads(json.dumps(vars(recording)))

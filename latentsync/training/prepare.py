@@ -113,7 +113,7 @@ def _stretches(track: Track, options: PrepareOptions) -> Iterator[Track | Droppe
     edges = np.linspace(0, len(track), number + 1).round().astype(int).tolist()
     for start, stop in pairwise(edges):
         part = track.part(start, stop)
-        missing = int((~part.found).sum())
+        missing = int((~part.has_face).sum())
         span = part.start, part.start + len(part)
         if len(part) < _least_frames(options):
             yield Dropped(
@@ -167,7 +167,7 @@ class _Job:
     tools: Tools
     work: Path
     samples: Samples
-    told: dict[str, Any] = field(default_factory=dict)
+    sidecar: dict[str, Any] = field(default_factory=dict)
 
     def make(self, name: str, track: Track) -> Piece | Dropped:
         """Writes a piece's two files into the work folder, unless its sound is unusable."""
@@ -215,7 +215,7 @@ class _Job:
             "rate_hz": SOUND_RATE_HZ,
             "size_px": self.options.size_px,
             "crop_box_px": list(crop_box_size(self.options.size_px)),  # what the matrices map to
-            "frames_without_face": np.flatnonzero(~track.found).tolist(),
+            "frames_without_face": np.flatnonzero(~track.has_face).tolist(),
             "matrices": track.matrices.round(6).tolist(),
             "landmark_sync": landmark_sync(track.gaps, sound),
             "syncnet": None,
@@ -225,10 +225,10 @@ class _Job:
                 "sound_sha256": file_sha256(wav),
             },
         }
-        facts |= placement.told
-        facts |= {key: self.told[key] for key in ("identity", "sentence", "voice") if key in self.told}
-        if "truth" in self.told and len(self.told["truth"]["rows"]) >= stop:
-            facts["truth"] = {**self.told["truth"], "rows": self.told["truth"]["rows"][start:stop]}
+        facts |= placement.facts
+        facts |= {key: self.sidecar[key] for key in ("identity", "sentence", "voice") if key in self.sidecar}
+        if "truth" in self.sidecar and len(self.sidecar["truth"]["rows"]) >= stop:
+            facts["truth"] = {**self.sidecar["truth"], "rows": self.sidecar["truth"]["rows"][start:stop]}
         return facts
 
 

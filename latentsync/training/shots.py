@@ -21,7 +21,7 @@ from latentsync.errors import FaceNotFoundError
 from latentsync.faces.landmarks import LandmarkDetector, bounds
 from latentsync.faces.track import AlignedFaces, align, follow
 from latentsync.metrics.sync import lip_gap
-from latentsync.shapes import Found, Frame, Landmarks
+from latentsync.shapes import Frame, HasFace, Landmarks
 
 SHOT_SIDE_PX = 256  # longer side of the picture in which cuts are searched
 SHOT_THRESHOLD = 27.0  # scenedetect's default: mean change of hue, saturation and luma, 0..255
@@ -37,7 +37,7 @@ class Dropped:
     stop: int
     reason: str
 
-    def told(self) -> dict[str, Any]:
+    def entry(self) -> dict[str, Any]:
         return {"start_s": self.start / VIDEO_RATE_HZ, "stop_s": self.stop / VIDEO_RATE_HZ, "reason": self.reason}
 
 
@@ -135,23 +135,23 @@ class Track:
 
     Attributes:
         start: number of its first frame in the source.
-        matrices, found: as in `AlignedFaces`.
+        matrices, has_face: as in `AlignedFaces`.
         boxes: of the face, px; interpolated where it was not found.
         gaps: of the lips; NaN where the face was not found.
     """
 
     start: int
     matrices: Float[np.ndarray, "f 2 3"]
-    found: Found
+    has_face: HasFace
     boxes: Float[np.ndarray, "f 4"]
     gaps: Float[np.ndarray, " f"]
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.has_face)
 
     def part(self, start: int, stop: int) -> "Track":
         cut = slice(start, stop)
-        return Track(self.start + start, self.matrices[cut], self.found[cut], self.boxes[cut], self.gaps[cut])
+        return Track(self.start + start, self.matrices[cut], self.has_face[cut], self.boxes[cut], self.gaps[cut])
 
 
 def tracks(
@@ -187,13 +187,13 @@ def _tracks_of_shot(first: int, faces: AlignedFaces, recorder: _Recorder) -> Ite
         if index is not None:
             boxes[i], gaps[i] = recorder.boxes[i][index], recorder.gaps[i][index]
     edges = [*np.flatnonzero(starts).tolist(), len(faces)]
-    whole = Track(first, faces.matrices, faces.found, boxes, gaps)
+    whole = Track(first, faces.matrices, faces.has_face, boxes, gaps)
     for start, stop in pairwise(edges):
-        last = start + int(np.flatnonzero(faces.found[start:stop])[-1])
+        last = start + int(np.flatnonzero(faces.has_face[start:stop])[-1])
         track = whole.part(start, last + 1)
-        yield Track(track.start, track.matrices, track.found, _without_gaps(track.boxes, track.found), track.gaps)
+        yield Track(track.start, track.matrices, track.has_face, _without_gaps(track.boxes, track.has_face), track.gaps)
 
 
-def _without_gaps(boxes: Float[np.ndarray, "f 4"], found: Found) -> Float[np.ndarray, "f 4"]:
-    known = np.flatnonzero(found)
+def _without_gaps(boxes: Float[np.ndarray, "f 4"], has_face: HasFace) -> Float[np.ndarray, "f 4"]:
+    known = np.flatnonzero(has_face)
     return np.stack([np.interp(np.arange(len(boxes)), known, column) for column in boxes[known].T], axis=1)

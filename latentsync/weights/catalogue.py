@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from latentsync.errors import WeightsError
-from latentsync.weights.addresses import shown
+from latentsync.weights.addresses import without_secrets
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class WebFile:
     url: str
 
     def __str__(self) -> str:
-        return f"web: {shown(self.url).split('/')[2]}"
+        return f"web: {without_secrets(self.url).split('/')[2]}"
 
 
 Source = Member | HubFile | WebFile
@@ -66,6 +66,7 @@ class WeightFile:
         original_name: its path below `checkpoints/` in the original's layout, where several versions share one name.
             A file there is this weight only if it has its hash.
         unet_config: for a UNet, the name of its configuration in `conf/unet`.
+        size_px: for a UNet, the side of the crops that it was trained on, which its tensors do not show.
         is_optional: whether it is fetched only by its name, although it comes in a carrier.
     """
 
@@ -77,6 +78,7 @@ class WeightFile:
     about_bytes: int | None = None
     original_name: str = ""
     unet_config: str = ""
+    size_px: int | None = None
     is_optional: bool = False
 
     @property
@@ -199,6 +201,7 @@ CATALOGUE = {
             size_bytes=5_072_222_488,
             original_name="latentsync_unet.pt",
             unet_config="stage2_512",
+            size_px=512,
         ),
         WeightFile(
             "latentsync-1.5/latentsync_unet.pt",
@@ -208,6 +211,7 @@ CATALOGUE = {
             size_bytes=5_072_348_184,
             original_name="latentsync_unet.pt",
             unet_config="second_stage",
+            size_px=256,
         ),
         WeightFile(
             "latentsync-1.0/latentsync_unet.pt",
@@ -217,6 +221,7 @@ CATALOGUE = {
             about_bytes=3_400_000_000,
             original_name="latentsync_unet.pt",
             unet_config="second_stage_1_0",
+            size_px=256,
         ),
         WeightFile(
             "latentsync-1.6/stable_syncnet.pt",

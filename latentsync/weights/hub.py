@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from httpx import codes
 
 from latentsync.errors import WeightsError
-from latentsync.weights.addresses import shown, shown_in_logs
+from latentsync.weights.addresses import without_secrets, without_secrets_in_logs
 from latentsync.weights.catalogue import HubFile, WebFile, WeightFile, size_text
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.hashes import file_sha256, remember
@@ -72,9 +72,9 @@ def download(weight: WeightFile, source: HubFile | WebFile, progress: Progress) 
         try:
             transfer.run()
         except httpx.HTTPError as error:
-            raise WeightsError(f"{transfer.shown_url} cannot be fetched ({error}); {transfer.remedy}") from error
+            raise WeightsError(f"{transfer.public_url} cannot be fetched ({error}); {transfer.remedy}") from error
         except httpx.InvalidURL:  # its message may hold part of a password
-            raise WeightsError(f"{transfer.shown_url} is not a valid address; {transfer.remedy}") from None
+            raise WeightsError(f"{transfer.public_url} is not a valid address; {transfer.remedy}") from None
         sha256 = transfer.checked_sha256()
         if expected_sha256(weight) is None:
             record_sha256(weight, sha256)
@@ -103,29 +103,29 @@ class _Transfer:
 
     Attributes:
         url: the full address.
-        shown_url: the same for messages.
+        public_url: the same for messages.
         part: the partial file; its name holds the hash, or a hash of the address, so that versions do not mix.
         remedy: what a user can check if the server is the problem.
         total: size of the whole file in bytes; None while it is unknown.
-        told_sha256: the SHA-256 that the hub sends; None if it sends none.
+        hub_sha256: the SHA-256 that the hub sends; None if it sends none.
     """
 
     def __init__(self, weight: WeightFile, source: HubFile | WebFile, progress: Progress):
         self.weight, self.source, self.progress = weight, source, progress
         self.url = address(source)
-        self.shown_url = shown(self.url)
+        self.public_url = without_secrets(self.url)
         self.remedy = "check the network" + (" and HF_ENDPOINT" if isinstance(source, HubFile) else "")
         key = expected_sha256(weight) or hashlib.sha256(self.url.encode()).hexdigest()
         target = cache_dir() / weight.name
         self.part = target.with_name(f".{target.name}.{key[:12]}.part")
         self.total = weight.size_bytes
-        self.told_sha256: str | None = None
+        self.hub_sha256: str | None = None
 
     def run(self) -> None:
         """Downloads the whole file. Tries again after a broken connection if the attempt brought more bytes."""
         hooks = {"request": [_refuse_plain_http]}  # called before every request, so for every redirect too
         with (
-            shown_in_logs(),
+            without_secrets_in_logs(),
             httpx.Client(
                 follow_redirects=True, max_redirects=MAX_REDIRECTS, timeout=TIMEOUT_S, event_hooks=hooks
             ) as client,
@@ -163,42 +163,42 @@ class _Transfer:
             return
         remedy = "try again later"
         if status in (codes.UNAUTHORIZED, codes.FORBIDDEN) and isinstance(self.source, HubFile):
-            page = f"{shown(endpoint())}/{self.source.repository}"
+            page = f"{without_secrets(endpoint())}/{self.source.repository}"
             token = "the token in HF_TOKEN is not accepted" if _token_header(self.source) else "HF_TOKEN is not set"
             remedy = f"{token}; accept the licence at {page} and set HF_TOKEN to a token that may read it"
         elif status == codes.NOT_FOUND:
             remedy = f"there is no such file; {self.remedy}"
-        raise WeightsError(f"{self.weight.name} cannot be fetched from {self.shown_url} (HTTP {status}): {remedy}")
+        raise WeightsError(f"{self.weight.name} cannot be fetched from {self.public_url} (HTTP {status}): {remedy}")
 
     def _hear_hash(self, response: httpx.Response) -> None:
         """Stores the SHA-256 that the hub sends for large files; refuses a different file before downloading it."""
         for answer in (*response.history, response):
             if match := re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-ETag", "")):
-                self.told_sha256 = match[1]
+                self.hub_sha256 = match[1]
         expected = expected_sha256(self.weight)
-        if expected and self.told_sha256 not in (None, expected):
+        if expected and self.hub_sha256 not in (None, expected):
             raise WeightsError(
-                f"{self.shown_url} is another file than {self.weight.name} (SHA-256 {self.told_sha256} instead of "
+                f"{self.public_url} is another file than {self.weight.name} (SHA-256 {self.hub_sha256} instead of "
                 f"{expected}), so it is not downloaded; {self.remedy}"
             )
 
     def _hear_size(self, response: httpx.Response, start: int) -> None:
         """Stores the size of the whole file; refuses another size or a part that does not fit, before reading it."""
         if response.status_code == codes.OK:
-            size = next(filter(None, map(_told_size, (response, *response.history))), None)
+            size = next(filter(None, map(_size_in_headers, (response, *response.history))), None)
         else:  # "bytes START-END/TOTAL", or "bytes */TOTAL" if nothing is missing
             part = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
             if not part or int(part[1] or part[2]) != start:
                 self.part.unlink(missing_ok=True)
                 raise WeightsError(
-                    f"{self.shown_url} does not go on at byte {start}, where {self.weight.name} broke off; "
+                    f"{self.public_url} does not go on at byte {start}, where {self.weight.name} broke off; "
                     f"the partial file is deleted, so {self._command()} begins anew"
                 )
             size = int(part[2])
         if None not in (size, self.total) and size != self.total:
             fault = "truncated" if size < self.total else "too long, so another file,"
             raise WeightsError(
-                f"{self.weight.name} is {fault} at {self.shown_url}: {size} of {self.total} bytes; "
+                f"{self.weight.name} is {fault} at {self.public_url}: {size} of {self.total} bytes; "
                 f"try again later, or {self.remedy}"
             )
         self.total = size or self.total
@@ -222,7 +222,7 @@ class _Transfer:
             for block in response.iter_bytes():
                 if self.total is not None and file.tell() + len(block) > self.total:
                     raise WeightsError(
-                        f"{self.shown_url} sends more than {self.total} bytes, so another file; {self.remedy}"
+                        f"{self.public_url} sends more than {self.total} bytes, so another file; {self.remedy}"
                     )
                 file.write(block)
                 bar.update(len(block))
@@ -232,9 +232,9 @@ class _Transfer:
     def _broken_off(self, reason: str) -> WeightsError:
         here, total = self._bytes_here(), "an unknown number of" if self.total is None else self.total
         if not here:
-            return WeightsError(f"{self.shown_url} cannot be reached ({reason}); {self.remedy}")
+            return WeightsError(f"{self.public_url} cannot be reached ({reason}); {self.remedy}")
         return WeightsError(
-            f"{self.weight.name} is truncated: {here} of {total} bytes have come from {self.shown_url} ({reason}); "
+            f"{self.weight.name} is truncated: {here} of {total} bytes have come from {self.public_url} ({reason}); "
             f"{self._command()} goes on from there"
         )
 
@@ -246,13 +246,13 @@ class _Transfer:
                 size to check the file by. The file is deleted then.
         """
         sha256 = file_sha256(self.part)
-        expected = expected_sha256(self.weight) or self.told_sha256
+        expected = expected_sha256(self.weight) or self.hub_sha256
         if expected == sha256 or (expected is None and self.total is not None):
             return sha256
         self.part.unlink()
         fault = f"its SHA-256 is {sha256} instead of {expected}" if expected else "its size and hash are unknown"
         raise WeightsError(
-            f"{self.weight.name} arrived damaged from {self.shown_url} ({fault}) and is deleted; "
+            f"{self.weight.name} arrived damaged from {self.public_url} ({fault}) and is deleted; "
             f"{self._command()} begins anew"
         )
 
@@ -265,7 +265,7 @@ def _refuse_plain_http(request: httpx.Request) -> None:
     url = request.url
     if url.scheme != "https" and not (url.scheme == "http" and url.host in LOOPBACK):
         raise WeightsError(
-            f"{shown(str(url))} is not https, and weights are fetched over https only; "
+            f"{without_secrets(str(url))} is not https, and weights are fetched over https only; "
             f"check HF_ENDPOINT, or the server that redirects there"
         )
 
@@ -287,7 +287,7 @@ def _token_header(source: HubFile | WebFile) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _told_size(answer: httpx.Response) -> int | None:
+def _size_in_headers(answer: httpx.Response) -> int | None:
     """The size in bytes of the file that an answer holds or redirects to; None if the answer does not say."""
     size = answer.headers.get("X-Linked-Size" if answer.is_redirect else "Content-Length", "")
     return int(size) if size.isdecimal() else None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from latentsync.errors import WeightsError
 from latentsync.weights import carriers
-from latentsync.weights.addresses import shown
+from latentsync.weights.addresses import without_secrets
 from latentsync.weights.catalogue import Member, Source, WeightFile, known
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.progress import Progress, terminal_bar
@@ -32,7 +32,7 @@ def locate(name: str) -> Path:
 
         raise WeightsError(
             f"{_not_here(weight)}{_not_taken(weight)}; run `latentsync weights fetch {name}` to download "
-            f"{shown(hub.address(weight.sources[0]))} ({weight.size})"
+            f"{without_secrets(hub.address(weight.sources[0]))} ({weight.size})"
         )
     return fetch(name)
 

@@ -44,10 +44,10 @@ class Lab:
 
 def chromium() -> str:
     """The browser to drive: $CHROMIUM, else the first one on the path; the test skips where there is none."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if found is None:
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if path is None:
         pytest.skip("no Chromium found: apt-get install chromium, or set CHROMIUM to the path of one")
-    return found
+    return path
 
 
 @pytest.fixture(scope="session")

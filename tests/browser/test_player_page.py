@@ -65,7 +65,7 @@ def addresses(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(params=KINDS)
-def shown(request, page, addresses):
+def player_frame(request, page, addresses):
     """The frame that holds a player, once its videos can be played."""
     page.goto(addresses[request.param])
     frame = page.frames[-1]
@@ -104,77 +104,79 @@ def frame_shown(frame) -> int:
     return int(frame.locator(".player:visible .time").inner_text().split()[-1])
 
 
-def test_all_videos_are_within_half_a_frame_of_the_heard_one(shown, page):
-    shown.locator(".player:visible .play").click()
-    differences = shown.evaluate(DIFFERENCES, 1.5)
+def test_all_videos_are_within_half_a_frame_of_the_heard_one(player_frame, page):
+    player_frame.locator(".player:visible .play").click()
+    differences = player_frame.evaluate(DIFFERENCES, 1.5)
     assert len(differences) > 10 and np.quantile(differences, 0.9) < HALF_A_FRAME_S
 
 
-def test_the_scrub_bar_is_dragged_by_the_mouse(shown, page, shot, request):
-    seek = shown.locator(".player:visible .seek")
+def test_the_scrub_bar_is_dragged_by_the_mouse(player_frame, page, shot, request):
+    seek = player_frame.locator(".player:visible .seek")
     drag(page, seek, 0.1, 0.5)
-    number = frame_shown(shown)
+    number = frame_shown(player_frame)
     assert abs(number - NUM_FRAMES / 2) <= 3 and int(seek.input_value()) == number
-    wait_for_frame(shown, number)
-    shot(shown.locator(".player:visible"), f"player_{request.node.callspec.params['shown']}")
+    wait_for_frame(player_frame, number)
+    shot(player_frame.locator(".player:visible"), f"player_{request.node.callspec.params['player_frame']}")
 
 
-def test_a_drag_while_it_plays_goes_on_from_there_in_step(shown, page):
-    play, seek = (shown.locator(f".player:visible .{name}") for name in ("play", "seek"))
+def test_a_drag_while_it_plays_goes_on_from_there_in_step(player_frame, page):
+    play, seek = (player_frame.locator(f".player:visible .{name}") for name in ("play", "seek"))
     play.click()
     page.wait_for_timeout(300)
     drag(page, seek, 0.8, 0.2)
     assert play.inner_text().strip() == "Pause"
-    differences = shown.evaluate(DIFFERENCES, 1)
+    differences = player_frame.evaluate(DIFFERENCES, 1)
     assert np.quantile(differences, 0.9) < HALF_A_FRAME_S
-    assert 0.2 * NUM_FRAMES < frame_shown(shown) < NUM_FRAMES
+    assert 0.2 * NUM_FRAMES < frame_shown(player_frame) < NUM_FRAMES
 
 
-def test_keys_step_and_play(shown, page):
+def test_keys_step_and_play(player_frame, page):
     page.mouse.move(0, 0)
-    shown.locator(".player:visible").focus()
+    player_frame.locator(".player:visible").focus()
     for key, number in {"ArrowRight": 1, "Shift+ArrowRight": 26, "ArrowLeft": 25, "Home": 0}.items():
         page.keyboard.press(key)
-        assert frame_shown(shown) == number
-        wait_for_frame(shown, number)
+        assert frame_shown(player_frame) == number
+        wait_for_frame(player_frame, number)
     page.keyboard.press("End")
-    assert frame_shown(shown) == NUM_FRAMES - 1
+    assert frame_shown(player_frame) == NUM_FRAMES - 1
     page.keyboard.press("Home")
     page.keyboard.press(" ")
-    assert shown.locator(".player:visible .play").inner_text().strip() == "Pause"
+    assert player_frame.locator(".player:visible .play").inner_text().strip() == "Pause"
     page.keyboard.press(" ")
-    assert shown.locator(".player:visible .play").inner_text().strip() == "Play"
-    shown.locator(".player:visible .seek").focus()
+    assert player_frame.locator(".player:visible .play").inner_text().strip() == "Play"
+    player_frame.locator(".player:visible .seek").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert frame_shown(shown) == 1
-    shown.locator(".player:visible .play").click()  # with the mouse: the keys stay the player's
+    assert frame_shown(player_frame) == 1
+    player_frame.locator(".player:visible .play").click()  # with the mouse: the keys stay the player's
     page.keyboard.press("k")
-    assert shown.locator(".player:visible .play").inner_text().strip() == "Play"
+    assert player_frame.locator(".player:visible .play").inner_text().strip() == "Play"
 
 
-def test_one_video_is_heard_at_a_time(shown):
+def test_one_video_is_heard_at_a_time(player_frame):
     def heard() -> list[int]:
-        volumes = shown.locator(".player:visible video").evaluate_all("all => all.map(v => v.muted ? 0 : v.volume)")
+        volumes = player_frame.locator(".player:visible video").evaluate_all(
+            "all => all.map(v => v.muted ? 0 : v.volume)"
+        )
         return [i for i, volume in enumerate(volumes) if volume > AUDIBLE]
 
-    buttons = shown.locator(".player:visible button.sound")
+    buttons = player_frame.locator(".player:visible button.sound")
     assert heard() == [1]
     buttons.last.click()
-    assert heard() == [shown.locator(".player:visible video").count() - 1]
+    assert heard() == [player_frame.locator(".player:visible video").count() - 1]
     assert buttons.evaluate_all(PRESSED) == 1
     buttons.last.click()
     assert heard() == []
 
 
-def test_it_starts_again_where_it_is_to_repeat(shown):
-    shown.locator(".player:visible .repeat").check()
-    shown.locator(".player:visible").focus()
-    shown.page.keyboard.press("End")
-    shown.page.keyboard.press("Shift+ArrowLeft")
-    shown.locator(".player:visible .play").click()
-    wait_for(shown, f"() => (times => times.length > 1 && times.every(t => 0.3 < t && t < 1.5))(({TIMES})())")
-    assert shown.locator(".player:visible .play").inner_text().strip() == "Pause"
+def test_it_starts_again_where_it_is_to_repeat(player_frame):
+    player_frame.locator(".player:visible .repeat").check()
+    player_frame.locator(".player:visible").focus()
+    player_frame.page.keyboard.press("End")
+    player_frame.page.keyboard.press("Shift+ArrowLeft")
+    player_frame.locator(".player:visible .play").click()
+    wait_for(player_frame, f"() => (times => times.length > 1 && times.every(t => 0.3 < t && t < 1.5))(({TIMES})())")
+    assert player_frame.locator(".player:visible .play").inner_text().strip() == "Pause"
 
 
 def test_a_click_into_a_curve_goes_there(page, addresses):

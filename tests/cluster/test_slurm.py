@@ -66,13 +66,13 @@ def parts(store: RecordStore) -> list[Path]:
 
 
 def queue(environment: dict[str, str]) -> list[str]:
-    told = subprocess.run(["squeue", "--noheader"], env=environment, capture_output=True, text=True, check=True)
-    return told.stdout.splitlines()
+    answer = subprocess.run(["squeue", "--noheader"], env=environment, capture_output=True, text=True, check=True)
+    return answer.stdout.splitlines()
 
 
 def workers(runs: Path) -> list[int]:
     """The processes of this sweep's tasks."""
-    found = []
+    numbers = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().decode().split("\0")
@@ -80,8 +80,8 @@ def workers(runs: Path) -> list[int]:
             continue
         is_python = Path(command[0]).name.startswith("python")
         if is_python and "submitit.core._submit" in command and any(str(runs) in part for part in command):
-            found.append(int(folder.name))
-    return found
+            numbers.append(int(folder.name))
+    return numbers
 
 
 def test_a_sweep_whose_task_is_killed_has_each_record_once_when_it_is_started_again(cluster, clips, tmp_path):

@@ -112,5 +112,5 @@ def _question(
     within = swept_beside(table, column)
     names = list(metrics) or [name for name in METRICS if name in table]
     if not names:
-        raise OptionError(f"the table has none of {', '.join(METRICS)}; name metrics that it has")
+        raise OptionError(f"the table has none of {', '.join(METRICS)}; name metrics of the table")
     return setting, within, names

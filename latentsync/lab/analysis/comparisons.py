@@ -210,7 +210,7 @@ def paired_difference(
 
 
 def as_presets(table: pd.DataFrame, presets: Sequence[Preset]) -> pd.DataFrame:
-    """The records, from a wide table over guidance, that presets would have made; once for each such preset.
+    """The records of a wide table over guidance that the presets would have made, once for each preset.
 
     Returns:
         The table with `preset` set to the preset's name.

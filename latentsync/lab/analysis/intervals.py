@@ -96,9 +96,10 @@ def bca_intervals(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.n
 
 
 def bca_interval_of_two(first: Sequence[float], second: Sequence[float], draws: int = DRAWS) -> Interval | None:
-    """The BCa interval of mean(first) - mean(second) for independent samples; the smaller one decides the raised level.
+    """The BCa interval of mean(first) - mean(second) for independent samples.
 
-    None if a sample has fewer than two values, or if all values of each sample are equal.
+    The smaller sample decides how far the level is raised. None if a sample has fewer than two values, or if all values
+    of each sample are equal.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):

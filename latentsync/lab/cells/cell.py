@@ -21,6 +21,7 @@ from latentsync.generation.references import GAP_FRAMES
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.generation.windows import num_output_frames
+from latentsync.generation.write import Target
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import PairBar
@@ -174,7 +175,7 @@ def _make_record(
                 if is_open and claims.enter_context(store.claim(its_outcome.record, wait=False)):
                     cells[its_outcome.record] = other, other_parts
             folders = [claims.enter_context(store.new(name)) for name in cells]
-            targets = [(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
+            targets = [Target(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
             for folder, (record_content, evaluation) in zip(
                 folders, produce_together(pair, list(cells.values()), pipeline, targets, bar), strict=True
             ):
@@ -199,14 +200,14 @@ def produce(
     Returns:
         The content of a record or sidecar, and the metrics with their curves.
     """
-    return next(produce_together(pair, [(config, parts)], pipeline, [(video_path, mask_path)], bar))
+    return next(produce_together(pair, [(config, parts)], pipeline, [Target(video_path, mask_path)], bar))
 
 
 def produce_together(
     pair: Pair,
     cells: Sequence[tuple[RunConfig, dict]],
     pipeline: LipsyncPipeline,
-    targets: Sequence[tuple[Path, Path]],
+    targets: Sequence[Target],
     bar: PairBar,
 ) -> Iterator[tuple[dict, Evaluation]]:
     """Generates a pair for several cells in one batch, then measures one result after the other.

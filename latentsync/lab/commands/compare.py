@@ -20,7 +20,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--column", default="guidance_scale", help="the parameter to compare; default: %(default)s")
     parser.add_argument("--baseline", required=True, help="the setting that the others are compared with")
     parser.add_argument(
-        "--metrics", nargs="+", default=(), help="default: those of lip sync and likeness that the table has"
+        "--metrics", nargs="+", default=(), help="default: the table's metrics of lip sync and likeness"
     )
     parser.add_argument("--output", type=Path, help="a folder for comparisons.csv and front.csv")
     return parser

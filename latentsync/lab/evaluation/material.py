@@ -66,14 +66,14 @@ class Case:
 
     Attributes:
         voice_kind: "held out", "random" or "real".
-        shown: the input clip of the pipeline: the person says another sentence.
+        clip: the input clip of the pipeline: the person says another sentence.
         wanted: the same person, drawn saying the sentence of the voice; its sound is the voice.
     """
 
     name: str
     gender: str
     voice_kind: str
-    shown: HeldOutClip
+    clip: HeldOutClip
     wanted: HeldOutClip
 
 
@@ -153,7 +153,7 @@ class Material:
             seed = FIRST_SEED + number % self.count
             takes.append(_Take(target, seed, dubbed.gender, seed + 2 * OTHER_TAKE, transcript, None, piece))
             cases.append(
-                Case(target.stem.removesuffix("-wanted"), dubbed.gender, "real", dubbed.shown, HeldOutClip(target))
+                Case(target.stem.removesuffix("-wanted"), dubbed.gender, "real", dubbed.clip, HeldOutClip(target))
             )
         self._render(takes)
         return cases

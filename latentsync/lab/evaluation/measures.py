@@ -163,16 +163,16 @@ class Bench:
         return self._dubs[case.name]
 
     def _measured(self, case: Case) -> Dub:
-        dubbed, order = self.generate(case.shown.video, case.wanted.sound, self.options(self.plan.steps))
+        dubbed, order = self.generate(case.clip.video, case.wanted.sound, self.options(self.plan.steps))
         frozen_crops, frozen_frames = self.pasted(dubbed, [dubbed[0].crop] * len(dubbed))
         with ThreadPoolExecutor(LANDMARK_THREADS) as threads:
             videos = ((frame.frame for frame in dubbed), frozen_frames)
             measured = [threads.submit(self.gaps, frames) for frames in videos]
-            measured += [threads.submit(self.true_gaps, clip) for clip in (case.wanted, case.shown)]
-            generated, frozen, true, shown = (gaps.result() for gaps in measured)
-        gaps = {"generated": generated, "frozen": frozen, "true": true, "input": shown[order]}
+            measured += [threads.submit(self.true_gaps, clip) for clip in (case.wanted, case.clip)]
+            generated, frozen, true, of_clip = (gaps.result() for gaps in measured)
+        gaps = {"generated": generated, "frozen": frozen, "true": true, "input": of_clip[order]}
         lips = {name: _correlation(gap, case.wanted.gaps) for name, gap in gaps.items()}
-        lips["wrong"] = _correlation(generated, case.shown.gaps[order])
+        lips["wrong"] = _correlation(generated, case.clip.gaps[order])
         motion = {name: _motion(gaps[name]) for name in ("generated", "input")}
         if case.voice_kind == "real":
             return Dub(lips, {}, motion)
@@ -181,7 +181,7 @@ class Bench:
         return Dub(lips, self._confidences(crops, case), motion)
 
     def _confidences(self, crops: dict[str, Crops], case: Case) -> dict[str, float]:
-        heard, other = (embed_speech(self.syncnet, self.sound(clip)) for clip in (case.wanted, case.shown))
+        heard, other = (embed_speech(self.syncnet, self.sound(clip)) for clip in (case.wanted, case.clip))
         seen = {name: embed_lips(self.syncnet, part) for name, part in crops.items()}
         return {name: _confidence(lips, heard) for name, lips in seen.items()} | {
             "wrong": _confidence(seen["generated"], other)
@@ -190,13 +190,13 @@ class Bench:
     def silent_motion(self, case: Case) -> float:
         """`lip_motion` of a case that is dubbed with the sound of a quiet room, of the same length as its voice."""
         sound = self.material.silence(len(self.sound(case.wanted)))
-        frames, _ = self.generate(case.shown.video, sound, self.options(self.plan.steps))
+        frames, _ = self.generate(case.clip.video, sound, self.options(self.plan.steps))
         return _motion(self.gaps(frame.frame for frame in frames))
 
     def self_dub(self, case: Case) -> SelfDub:
         """Dubs and measures the input clip with its own voice and with references from elsewhere."""
         frames, _ = self.generate(
-            case.shown.video, case.shown.sound, self.options(self.plan.steps, reference="elsewhere")
+            case.clip.video, case.clip.sound, self.options(self.plan.steps, reference="elsewhere")
         )
         frames = [frame for frame in frames if frame.generated is not None]
         true, hole = torch.stack([frame.crop for frame in frames]), self.mask[0] < 0.5
@@ -259,7 +259,7 @@ class Bench:
     def guidance_confidences(self, case: Case) -> Float[np.ndarray, "scales seeds"]:
         """sync_mini_confidence of the first frames of a case, for each guidance scale and seed."""
         plan = self.plan
-        pair = self.pipe.prepare(case.shown.video, case.wanted.sound, self.options(1))
+        pair = self.pipe.prepare(case.clip.video, case.wanted.sound, self.options(1))
         pair = replace(pair, order=pair.order[: plan.guidance_frames])
         heard = embed_speech(self.syncnet, self.sound(case.wanted)[: pair.num_frames * SAMPLES_PER_FRAME])
 

@@ -132,21 +132,21 @@ def _dubbed(bench: Bench, cases: Sequence[Case]) -> dict[str, Dub]:
 
 def vae(bench: Bench) -> list[Row]:
     """Row `vae`: how well the autoencoder preserves a face."""
-    each = {case.name: bench.round_trip_psnr(case.shown) for case in bench.material.cases}
+    each = {case.name: bench.round_trip_psnr(case.clip) for case in bench.material.cases}
     protocol = f"every {VAE_EVERY}th crop through the posterior's mean, PSNR per clip over 0..255, mean over clips"
     return [_of_means("vae", "vae", "round trip, PSNR in dB", protocol, each, Bar(33))]
 
 
 def sync(bench: Bench) -> list[Row]:
     """Rows `sync_true` and `sync_injected`: whether the judging SyncNet measures known offsets."""
-    clips = [clip for case in bench.material.cases for clip in (case.shown, case.wanted)]
+    clips = [clip for case in bench.material.cases for clip in (case.clip, case.wanted)]
     by_clip = {clip.video.stem: bench.offsets(clip) for clip in clips}
     rows = []
     for name, what, injected in (
-        ("sync_true", "offset of true clips found", [0]),
+        ("sync_true", "right offset, share of true clips", [0]),
         (
             "sync_injected",
-            f"offsets of -{MAX_INJECTED}..{MAX_INJECTED} frames found",
+            f"right offset, share of shifts of -{MAX_INJECTED}..{MAX_INJECTED} frames",
             range(-MAX_INJECTED, MAX_INJECTED + 1),
         ),
     ):
@@ -174,9 +174,8 @@ def lip(bench: Bench) -> list[Row]:
         kind: [each[c.name] for c in bench.material.cases if c.voice_kind == kind] for kind in ("held out", "random")
     }
     note = "; ".join([f"ceiling {ceiling:.3f}", *(f"{kind} voice {np.mean(v):.3f}" for kind, v in kinds.items() if v)])
-    rows = [
-        _of_means("lip", "lip", "lips follow the voice", LIP_PROTOCOL, each, Bar(0.75), baselines=baselines, note=note)
-    ]
+    what = "lips follow the voice, correlation"
+    rows = [_of_means("lip", "lip", what, LIP_PROTOCOL, each, Bar(0.75), baselines=baselines, note=note)]
     ratio, interval = _ratio([d.lips["generated"] for d in values], [d.lips["true"] for d in values])
     protocol = f"{LIP_PROTOCOL}, over that of the person drawn saying it; interval: bootstrap over clips"
     shares = {label: value / ceiling for label, value in baselines.items() if ceiling > 0}
@@ -185,8 +184,9 @@ def lip(bench: Bench) -> list[Row]:
         _row("lip_of_ceiling", "lip", what, protocol, ratio, interval, len(values), Bar(0.9), {}, baselines=shares)
     )
     wrong = {name: dub.lips["wrong"] for name, dub in dubs.items()}
-    protocol = f"{LIP_PROTOCOL}; the speech is the one that the input clip speaks"
-    rows.append(_of_means("lip_wrong", "lip", "lips follow a wrong sentence", protocol, wrong, Bar(0.25, False)))
+    protocol = f"{LIP_PROTOCOL}; with the speech of the input clip"
+    what = "lips follow a wrong sentence, correlation"
+    rows.append(_of_means("lip_wrong", "lip", what, protocol, wrong, Bar(0.25, False)))
     return rows
 
 
@@ -197,7 +197,7 @@ def real(bench: Bench) -> list[Row]:
     each = {name: dub.lips["generated"] for name, dub in dubs.items()}
     note = f"ceiling {_mean(list(dubs.values()), 'lips', 'true'):.3f}; {len(each)} clips of LibriVox, one speaker each"
     protocol = f"{LIP_PROTOCOL}; phones by PocketSphinx"
-    what = "lips follow real recordings"
+    what = "lips follow real recordings, correlation"
     return [_of_means("real", "real", what, protocol, each, Bar(0.65), baselines=baselines, note=note)]
 
 
@@ -237,7 +237,7 @@ def silence(bench: Bench) -> list[Row]:
         "means over clips; interval: bootstrap over clips"
     )
     each = {name: [value, speech] for (name, value), speech in zip(silent.items(), moving, strict=True)}
-    what = "lip motion in silence, share of that in speech"
+    what = "lip motion in silence, relative to speech"
     more = {"baselines": _finite(baselines), "note": "a frozen mouth is at rest by nature, so it is no baseline here"}
     return [_row("silence", "silence", what, protocol, ratio, interval, len(cases), Bar(0.15, False), each, **more)]
 
@@ -250,7 +250,7 @@ def sync_confidence(bench: Bench) -> list[Row]:
     protocol = f"sync_mini_confidence ({SYNC_PROTOCOL}), means over clips; interval: bootstrap over clips"
     rows = []
     for name, of, what, bar in (
-        ("sync_confidence", "generated", "sync_mini_confidence, share of true clips'", Bar(0.8)),
+        ("sync_confidence", "generated", "sync_mini_confidence, relative to true clips", Bar(0.8)),
         ("sync_confidence_wrong", "wrong", "the same with the input clip's sound", Bar(0.3, False)),
     ):
         ratio, interval = _ratio([dub.confidence[of] for dub in values], true)

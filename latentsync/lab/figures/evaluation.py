@@ -10,9 +10,10 @@ LIMITS = (-0.2, 2.6)  # of the axis; values beyond are drawn at its end
 
 
 def evaluation_figure(rows: pd.DataFrame) -> Figure:
-    """Each value divided by its bar, with its interval; hollow marks are the baselines. From 1 on, the bar is reached.
+    """Each value divided by its bar, with its interval; hollow marks are the baselines.
 
-    Rows without a bar are left out. If the value must be at most the bar, the bar is divided by the value instead.
+    A value of 1 or more reaches the bar. Rows without a bar are left out. If the value must be at most the bar, the bar
+    is divided by the value instead.
 
     Args:
         rows: a table of `evaluation.report.frame`.

@@ -50,7 +50,7 @@ def folder_config(
         guidance_scale: for every clip; None: the preset of the clip's gender.
         seed: None: the seed of `conf/`.
         inference_ckpt_path: a published UNet, as a file or the name of a weight; None: the embedded model.
-        unet_config_path: its configuration, as a file or a name of conf/unet; None: the one that fits its tensors.
+        unet_config_path: its configuration, as a file or a name of conf/unet; None takes the one for its tensors.
         overrides: Hydra overrides, such as "sampler.num_inference_steps=30".
 
     Raises:

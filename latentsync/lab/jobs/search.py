@@ -41,9 +41,13 @@ class Search:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and 1 <= self.low < self.high):
             raise OptionError(f"low is {self.low} and high {self.high}; give 1 <= low < high (1 is no guidance)")
         if not 0 < self.tolerance <= self.high - self.low:
-            raise OptionError(f"tolerance is {self.tolerance}; give one above 0 and at most {self.high - self.low:g}")
+            raise OptionError(
+                f"tolerance is {self.tolerance}; give a tolerance above 0 and at most {self.high - self.low:g}"
+            )
         if self.num_steps > MAX_STEPS:
-            raise OptionError(f"tolerance is {self.tolerance}, {self.num_steps} steps; give one of at most {MAX_STEPS}")
+            raise OptionError(
+                f"tolerance is {self.tolerance}, {self.num_steps} steps; give one for at most {MAX_STEPS} steps"
+            )
         if not math.isfinite(self.target):
             raise OptionError(f"target is {self.target}; give a finite score")
 
@@ -153,9 +157,9 @@ def search_config(overrides: Sequence[str], metric: str) -> RunConfig:
     """
     if base_name(metric) not in DEFINITIONS:
         raise OptionError(
-            f"metric {metric} is unknown; for sync give sync_mini_confidence, or another one of docs/metrics.md"
+            f"metric {metric} is unknown; for sync give sync_mini_confidence, or another metric of docs/metrics.md"
         )
     if direction_of(metric) != "higher":
-        raise OptionError(f"higher values of {metric} are not better; give a metric of which higher values are better")
+        raise OptionError(f"higher values of {metric} are not better; give a metric that is better when it is higher")
     run = read_config(configured([*overrides, "tracker=none"]))
     return replace(run, metrics=MetricsConfig.of([DEFINITIONS[base_name(metric)].family]))

@@ -76,7 +76,13 @@ class Result:
 
     @classmethod
     def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Result":
-        """From an output of the pipeline."""
+        """From an output of the pipeline.
+
+        Raises:
+            OptionError: the result was not written.
+        """
+        if output.video_path is None:
+            raise OptionError("the result was not written, so it cannot be measured; give video_out_path")
         sampler, video = output.options.sampler, output.options.video
         return cls(
             output.video_path, clip, voice, output.order, output.faces,
@@ -215,19 +221,19 @@ def _batches(
             raise MediaError(
                 f"{result.result} has {start + len(frames)} frames, but {len(result.order)} are expected; make it again"
             )
-        given, has_face = result.faces.matrices[order], result.faces.found[order]
+        given, has_face = result.faces.matrices[order], result.faces.has_face[order]
         own, here = result.result_faces, slice(start, start + len(order))
         matrices = given if own is None else own.matrices[here]
         landmarks = None
         if own is not None:
-            landmarks, has_face = own.landmarks[here], has_face & own.found[here]
+            landmarks, has_face = own.landmarks[here], has_face & own.has_face[here]
         elif "landmarks" in parts:
             landmarks = np.stack([
-                followed(detector, frame, matrix, resolution) if is_found else NO_FACE
-                for frame, matrix, is_found in zip(frames, matrices, has_face, strict=True)
+                followed(detector, frame, matrix, resolution) if is_visible else NO_FACE
+                for frame, matrix, is_visible in zip(frames, matrices, has_face, strict=True)
             ])  # fmt: skip
         yield Batch(
-            found=has_face,
+            has_face=has_face,
             crops=aligned_crops(frames, matrices, resolution) if "crops" in parts else None,
             source_crops=_source_crops(result, start, clip, sources, stage_cache) if "source_crops" in parts else None,
             landmarks=landmarks,

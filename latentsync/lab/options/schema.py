@@ -5,21 +5,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.sections import read_section
 from latentsync.metrics.definitions import FAMILIES
 from latentsync.weights import CATALOGUE
 
 TRACKER_KINDS = ("wandb", "none")
 TRACKER_MODES = ("offline", "online")
-Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
@@ -204,21 +204,21 @@ def read_config(config: DictConfig) -> RunConfig:
         OptionError: a key is unknown, or a value is missing, of the wrong type or out of range.
     """
     options = Options(
-        sampler=_section(config, "sampler", SamplerOptions),
-        video=_section(config, "video", VideoOptions),
-        runtime=_section(config, "runtime", RuntimeOptions),
+        sampler=read_section(config, SamplerOptions, "sampler"),
+        video=read_section(config, VideoOptions, "video"),
+        runtime=read_section(config, RuntimeOptions, "runtime"),
     )
-    flags = _section(config, "metrics", MetricFlags)
+    flags = read_section(config, MetricFlags, "metrics")
     return RunConfig(
         name=sweep_dir(config).name,
         runs_dir=Path(_top_level(config, "runs_dir")),
-        data=_section(config, "data", DataConfig),
-        preset=_section(config, "preset", Preset),
-        model=_section(config, "model", ModelConfig),
+        data=read_section(config, DataConfig, "data"),
+        preset=read_section(config, Preset, "preset"),
+        model=read_section(config, ModelConfig, "model"),
         options=options,
         metrics=MetricsConfig.of([name for name in FAMILIES if getattr(flags, name)], flags.controls),
-        tracker=_section(config, "tracker", TrackerConfig),
-        cache=_section(config, "cache", CacheConfig),
+        tracker=read_section(config, TrackerConfig, "tracker"),
+        cache=read_section(config, CacheConfig, "cache"),
     )
 
 
@@ -239,19 +239,6 @@ def _top_level(config: DictConfig, key: str) -> str:
     if value is None:
         raise OptionError(f"{key} is null; give a value")
     return str(value)
-
-
-def _section(config: DictConfig, name: str, kind: type[Section]) -> Section:
-    schema = OmegaConf.structured(kind)
-    OmegaConf.set_readonly(schema, False)
-    try:
-        for key in OmegaConf.missing_keys(config[name]):
-            whole = f"{name}.{key.removeprefix(f'{name}.')}"  # OmegaConf gives the key whole or without the section
-            raise OptionError(f"{whole} is not given; add {whole}=VALUE")
-        return OmegaConf.to_object(OmegaConf.merge(schema, config[name]))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise OptionError(f"{name}.{error.full_key or error.key}: {reason}") from error
 
 
 def sweep_folder(runs_dir: Path, name: str) -> Path:

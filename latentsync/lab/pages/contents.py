@@ -93,7 +93,7 @@ class Page:
     def setting_values(self, place: int) -> list[str]:
         """The values of one of `columns`, as text."""
         values = dict.fromkeys(row.setting[place] for row in self.means)
-        return [shown(value) for value in sorted(values)]
+        return [value_text(value) for value in sorted(values)]
 
 
 def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[str, Figure]:
@@ -105,24 +105,24 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
         page: a page that has its comparisons and front.
     """
     there = [name for name in curves.HEADLINES if name in table and table[name].notna().any()]
-    first, made = page.column, {}
+    first, figures = page.column, {}
     within = [name for name in swept_beside(table, first) if name in columns]
     if there and table[first].nunique() > 1:
         caption = "Means over clips with 95 % intervals; faint lines: single clips; dashed: the real clips' score"
-        made[caption] = curves.curves(table, first, there, by=within[0] if within else None)
+        figures[caption] = curves.curves(table, first, there, by=within[0] if within else None)
     if page.comparisons:
         baseline = setting_of(table, first, page.baseline)
         caption = "Differences within each clip with BCa intervals; full marks: significant differences"
         compared_metrics = list(dict.fromkeys(row["metric"] for row in page.comparisons))  # one family of tests
-        made[caption] = curves.differences(table, first, baseline, compared_metrics, within)
+        figures[caption] = curves.differences(table, first, baseline, compared_metrics, within)
     if page.front and set(FRONT_AXES) <= set(there):
-        made["Settings by two objectives, and how often each is on the Pareto front"] = curves.pareto(
+        figures["Settings by two objectives, and how often each is on the Pareto front"] = curves.pareto(
             table, [first, *within], *FRONT_AXES
         )
     if there and table.groupby("clip")["seed"].nunique().max() > 1:
-        made["Seeds of each clip"] = curves.seed_spread(table, there)
-    made["Records of each pair; lines are means of seeds"] = curves.sweep_figure(table)
-    return made
+        figures["Seeds of each clip"] = curves.seed_spread(table, there)
+    figures["Records of each pair; lines are means of seeds"] = curves.sweep_figure(table)
+    return figures
 
 
 def settings_of(table: pd.DataFrame) -> list[str]:
@@ -158,8 +158,8 @@ def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Seque
             values = part.dropna().to_numpy()
             if len(values):
                 low, high = mean_interval(values) or (None, None)
-                told = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
-                of_metric.append(MeanRow(metric, setting, *told))
+                numbers = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
+                of_metric.append(MeanRow(metric, setting, *numbers))
         rows += _with_bars(of_metric)
     return rows
 
@@ -221,10 +221,10 @@ def _baseline(table: pd.DataFrame, column: str) -> Any:
 
 
 def _setting_words(columns: Sequence[str], values: Iterable[Any]) -> str:
-    return ", ".join(f"{word_of(name)} {shown(value)}" for name, value in zip(columns, values, strict=True))
+    return ", ".join(f"{word_of(name)} {value_text(value)}" for name, value in zip(columns, values, strict=True))
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value as text: four significant digits, or a dash if there is none."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "–"
@@ -259,17 +259,17 @@ def _missing(values: pd.Series) -> int:
     return int(values.isna().sum())
 
 
-def told_by(records: Sequence[Record], *keys: str) -> dict[str, list[str]]:
+def values_by_name(records: Sequence[Record], *keys: str) -> dict[str, list[str]]:
     """The entries under the given keys of the records' contents, each with all its values over the records."""
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for record in records:
         entries = record.content
         for key in keys:
             entries = entries.get(key) or {}
         for name, value in entries.items():
-            if str(value) not in found.setdefault(name, []):
-                found[name].append(str(value))
-    return found
+            if str(value) not in values.setdefault(name, []):
+                values[name].append(str(value))
+    return values
 
 
 def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseline: str | None = None) -> Page:
@@ -303,9 +303,12 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     labels = video_labels(table, columns)
     page.records = [{**row, "label": labels[row["record"]]} for row in table.to_dict("records")]
     page.protocols = protocols_of(tidy)
-    page.versions, page.weights = told_by(records, "versions"), told_by(records, "model", "weights_sha256")
+    page.versions, page.weights = (
+        values_by_name(records, "versions"),
+        values_by_name(records, "model", "weights_sha256"),
+    )
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
-    details = {row["record"]: {word_of(name): shown(row[name]) for name in values} for row in page.records}
+    details = {row["record"]: {word_of(name): value_text(row[name]) for name in values} for row in page.records}
     detector = detector or MediaPipeLandmarks()
     page.pairs = pair_media(records, labels, details, detector)
     return page
@@ -313,8 +316,8 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
 
 def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus) -> dict[str, str]:
     """The facts of a sweep in a few words each: model, clips, options, time."""
-    made = sorted(record.content["made"] for record in records if "made" in record.content)
-    days = f"{made[0][:10]} to {made[-1][:10]}" if made and made[0][:10] != made[-1][:10] else "".join(made[:1])[:10]
+    dates = sorted(record.content["made"][:10] for record in records if "made" in record.content)
+    days = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
     genders = ", ".join(f"{number} {name}" for name, number in table.groupby("gender")["clip"].nunique().items())
     models = sorted(set(table["model"] + np.where(table["trained"], "", f" ({UNTRAINED})")))
     facts = {
@@ -349,4 +352,4 @@ def _counts(status: SweepStatus) -> str:
 def swept_of(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, list[str]]:
     """The parameters with several values, and these values."""
     names = [name for name in (*columns, "seed") if table[name].nunique() > 1]
-    return {name: [shown(value) for value in sorted(table[name].dropna().unique().tolist())] for name in names}
+    return {name: [value_text(value) for value in sorted(table[name].dropna().unique().tolist())] for name in names}

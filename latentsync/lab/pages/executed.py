@@ -56,13 +56,13 @@ def write_executed(notebook: NotebookNode, source: Path, target: Path, pages: Co
     notebook = deepcopy(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [shown for output in cell.outputs if (shown := _shown(output)) is not None]
+            cell.outputs = [page_output for output in cell.outputs if (page_output := _page_output(output)) is not None]
         else:
             cell.source = LINK.sub(lambda link: link[1] + _moved(link[2], source, target, pages), cell.source)
-    text, found = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": f"{target.stem}_files"})
+    text, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": f"{target.stem}_files"})
     for old in target.parent.glob(f"{target.stem}_files/*"):
         old.unlink()
-    for name, data in found["outputs"].items():
+    for name, data in resources["outputs"].items():
         write_bytes(target.parent / name, data)
     text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).replace("![png](", "![output](")
     note = f"*Made by `make pictures` from [{source.name}]({_moved(source.name, source, target)}): do not edit.*\n"
@@ -76,7 +76,7 @@ def _moved(link: str, source: Path, target: Path, pages: Collection[str] = ()) -
     return Path(os.path.relpath(source.parent / link, target.parent)).as_posix()
 
 
-def _shown(output: NotebookNode) -> NotebookNode | None:
+def _page_output(output: NotebookNode) -> NotebookNode | None:
     """The output for the page; None for progress bars, warnings and widgets."""
     if output.output_type == "stream":
         return output if output.name == "stdout" else None

@@ -54,7 +54,7 @@ class PageVideo:
 
 @dataclass
 class PairMedia:
-    """The videos of a pair, the clip first where it is there; `note` says what could not be shown and why."""
+    """The videos of a pair, the clip first if it exists; `note` says what is missing, and why."""
 
     name: str
     gender: str
@@ -68,7 +68,7 @@ class PairMedia:
 
     @property
     def player(self) -> str:
-        """The markup of the pair's player; the first result is heard, which has the voice."""
+        """The markup of the pair's player. The first result is heard, because it has the voice."""
         tracks = [video.track for video in self.videos]
         heard = next((i for i, track in enumerate(tracks) if not track.is_source), 0)
         return markup(tracks, None, heard, VIDEO_WIDTH_PX, f"Videos of {self.name}")
@@ -90,24 +90,24 @@ def pair_media(
     records: Sequence[Record], labels: Mapping[str, str], details: Mapping[str, dict[str, str]],
     detector: LandmarkDetector, mouths_bytes: int = MOUTHS_BYTES,
 ) -> list[PairMedia]:  # fmt: skip
-    """The clip, the results and the mouths of each pair, the genders in turns.
+    """The clip, the results and the mouths of each pair, one of each gender in turn.
 
     Args:
-        labels, details: record -> what its result is called, and what is told of it.
+        labels, details: record -> what its result is called, and the values below it.
         mouths_bytes: pairs whose mouths would exceed it have none, and say so.
     """
     of_pair: dict[str, list[Record]] = {}
     for record in records:
         of_pair.setdefault(record.content["pair"]["name"], []).append(record)
-    made = []
+    pairs = []
     for name in _in_turns(of_pair):
         pair = _pair(name, of_pair[name], labels, details)
         if mouths_bytes > 0:
             mouths_bytes -= _add_mouths(pair, of_pair[name], detector)
         else:
             pair.note += " Its mouths are left out to keep the page small."
-        made.append(pair)
-    return made
+        pairs.append(pair)
+    return pairs
 
 
 def _in_turns(of_pair: Mapping[str, list[Record]]) -> list[str]:
@@ -129,12 +129,12 @@ def _pair(name: str, records: Sequence[Record], labels: Mapping, details: Mappin
 def _add_mouths(pair: PairMedia, records: Sequence[Record], detector: LandmarkDetector) -> int:
     """Puts mouths beside the videos of a pair; returns how many bytes they take."""
     try:
-        found = mouth_rows(records, detector, face_px=MOUTH_FACE_PX)
+        strips = mouth_rows(records, detector, face_px=MOUTH_FACE_PX)
     except LatentSyncError as error:
         pair.note += f" No mouths: {error}"
         return 0
-    pair.times_s = found.times_s
-    rows = found.results if found.clip is None else [found.clip, *found.results]
+    pair.times_s = strips.times_s
+    rows = strips.results if strips.clip is None else [strips.clip, *strips.results]
     for video, mouths in zip(pair.videos, rows, strict=True):
         video.mouths = webp_source(np.hstack(mouths))
     return sum(len(video.mouths) for video in pair.videos)
@@ -148,7 +148,7 @@ def link_videos(pairs: Sequence[PairMedia], folder: Path) -> None:
 
 
 def embed_videos(pairs: Sequence[PairMedia], max_bytes: int) -> str:
-    """Puts the videos of whole pairs into the page, as many as fit; of the first pair at least what fits.
+    """Puts the videos of whole pairs into the page, as many as fit. Of the first pair it takes single videos if needed.
 
     Returns:
         What was embedded and what is linked only, for the reader.

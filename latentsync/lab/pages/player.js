@@ -3,8 +3,8 @@
 "use strict";
 
 const Player = (() => {
-  // Videos that begin together and run at the same rate stay together. One that strays is brought back by its rate, and
-  // runs at the plain rate again once it is back: each change of the rate can cost a video with sound 20 ms.
+  // Videos that begin together and run at the same rate stay together. A video that strays changes its rate until it is
+  // back in step. Each change of the rate can cost a video with sound 20 ms, so changes are few.
   const STRAYS_S = 0.012;
   const BACK_S = 0.003;
   const FAR_S = 0.5; // it jumps instead
@@ -13,7 +13,7 @@ const Player = (() => {
   const PATIENCE_MS = 3000; // how long the start waits for videos that have not come to their place
   const INAUDIBLE = 1e-6; // -120 dB
   const SHOWN_AT_FIRST = 8;
-  const CHOICE_FROM = 4; // so many videos, and each can be hidden
+  const CHOICE_FROM = 4; // with at least this many videos each can be hidden
 
   const ICONS = {
     play: "M3 1.5v13l11-6.5z",
@@ -46,14 +46,14 @@ const Player = (() => {
     return URL.createObjectURL(new Blob([bytes], { type: head.slice(5).split(";")[0] }));
   }
 
-  // A muted video runs by a clock of its own, which a busy machine makes late; one that plays too softly to be heard runs
-  // by the clock of the sound output, as the heard one does. Where a page may not set the volume, it is muted.
+  // A muted video has its own clock, which runs late on a busy machine. A video that plays too softly to be heard uses
+  // the clock of the sound output, as the heard video does. A page that may not set the volume mutes the video.
   function setHeard(video, isHeard) {
     video.volume = isHeard ? 1 : INAUDIBLE;
     video.muted = !isHeard && video.volume > INAUDIBLE;
   }
 
-  // The affine of a mouth at a frame, between those of the frames that were looked at.
+  // The affine of a mouth at a frame, interpolated between the measured frames.
   function mouthAt(path, frame, step) {
     const place = Math.min(frame / step, path.length - 1), low = Math.floor(place);
     const next = path[Math.min(low + 1, path.length - 1)];
@@ -77,7 +77,7 @@ const Player = (() => {
       this.heard = this.facts.heard; // the index of a video; null is silence
       this.frame = 0;
       this.isPlaying = false;
-      this.round = 0; // of playing: what belongs to an earlier one does nothing
+      this.round = 0; // number of the current playback: callbacks of earlier ones do nothing
       this.straying = new Set();
       this.waiting = new Map(); // video -> time to go to once its present seek has ended
       this.addControls();
@@ -92,7 +92,7 @@ const Player = (() => {
       this.hear(this.heard);
     }
 
-    // --- what there is ---
+    // --- facts ---
 
     get fps() { return this.facts.fps; }
     get shown() { return this.videos.filter((video, i) => !this.figures[i].hidden && !video.error); }
@@ -102,7 +102,7 @@ const Player = (() => {
     }
     get speed() { return Number(this.controls.speed.value); }
 
-    // The clock: the video that is heard; the longest one where none is, or where that one has ended.
+    // The clock: the heard video. If none is heard, or the heard one has ended: the longest video.
     get lead() {
       const running = this.shown.filter((video) => !video.ended);
       const heard = this.videos[this.heard];
@@ -111,7 +111,7 @@ const Player = (() => {
 
     frameAt(time) { return clamp(Math.floor(time * this.fps + 1e-3), 0, this.lastFrame); }
 
-    // What the viewer has chosen, for another player to start with.
+    // The viewer's choices; another player can start with them.
     get choices() {
       const { speed, repeat } = this.controls;
       const hidden = this.figures.filter((figure) => figure.hidden).map((figure) => figure.dataset.label);
@@ -126,7 +126,7 @@ const Player = (() => {
       if (heard === null || labels.includes(heard)) this.hear(heard === null ? null : labels.indexOf(heard));
     }
 
-    // --- what a viewer does ---
+    // --- the viewer's actions ---
 
     play() {
       if (!this.shown.length) return;
@@ -137,7 +137,7 @@ const Player = (() => {
       this.begin(++this.round, performance.now());
     }
 
-    // Starts all videos at once, when each has come to its place: what begins in step stays so.
+    // Starts all videos at once, when each has reached its place: videos that begin in step stay in step.
     begin(round, since) {
       if (round !== this.round) return;
       const isReady = this.shown.every((video) => !video.seeking && !this.waiting.has(video) && video.readyState > 2);
@@ -195,7 +195,7 @@ const Player = (() => {
       this.root.dispatchEvent(new Event("shown"));
     }
 
-    // --- how it is kept in step ---
+    // --- staying in step ---
 
     timeOf(frame) { return (frame + 0.5) / this.fps; }
 
@@ -223,7 +223,7 @@ const Player = (() => {
       requestAnimationFrame(() => this.follow(round));
     }
 
-    // How much faster a video must run to come into step with the one that leads.
+    // How much faster a video must run to reach the leading video.
     factorFor(video, lead) {
       const ahead = video.currentTime - lead.currentTime;
       if (Math.abs(ahead) > FAR_S) video.currentTime = lead.currentTime;
@@ -239,7 +239,7 @@ const Player = (() => {
       else this.draw();
     }
 
-    // --- what is drawn ---
+    // --- drawing ---
 
     draw() {
       const { play, time, seek } = this.controls, last = this.lastFrame;
@@ -275,7 +275,7 @@ const Player = (() => {
       context.drawImage(video, 0, 0);
     }
 
-    // --- how it is built ---
+    // --- building ---
 
     addControls() {
       this.root.querySelector(".stage").insertAdjacentHTML("afterend", CONTROLS);
@@ -353,7 +353,7 @@ const Player = (() => {
       });
     }
 
-    // While something is dragged the videos stand at its frame; those that played go on when it is let go.
+    // During a drag the videos stand at the dragged frame. After it, those that played go on.
     addDrag(target, moves, frameOf) {
       let goesOn = false;
       moves.forEach((name) => target.addEventListener(name, (event) => {

@@ -1,9 +1,8 @@
 """The player of videos in step: its markup and data, for a notebook's output and for a report.
 
-One script, `player.js`, makes a player of the markup; `player.css` and `theme.css` dress it. Where no script runs, the
-markup shows the browser's own players. In a notebook the player is a page in an `iframe` with everything embedded: it
-runs in JupyterLab, in an ipywidgets view and in exported HTML, needs no network, and shares no names with its
-surroundings.
+`player.js` makes a player of the markup; `player.css` and `theme.css` style it. Without scripts, the markup shows
+the browser's own players. In a notebook the player is a page in an `iframe` with everything embedded: it runs in
+JupyterLab, in an ipywidgets view and in exported HTML, needs no network, and shares no names with its surroundings.
 """
 
 import json
@@ -168,7 +167,7 @@ def _for_canvas(matrices: Sequence[Affine] | None) -> list[list[float]] | None:
 
 
 def _height_px(tracks: Sequence[Track], sound: np.ndarray | None, width_px: int) -> int:
-    """A guess, for where no script runs to set the frame's height."""
+    """An estimate of the frame's height, used if no script runs."""
     mouth = width_px * MOUTH_SIZE_PX[1] / MOUTH_SIZE_PX[0] if any(track.mouth is not None for track in tracks) else 0
     lines = max((len(track.notes) for track in tracks), default=0) + 1
     lanes = len({title for track in tracks for title in track.curves}) + (sound is not None)

@@ -145,9 +145,9 @@ def differences_text(
 
     Arguments and errors as for `analysis.comparisons.compare_all`.
     """
-    found = compare_all(table, metrics, column, baseline, within)
+    comparisons = compare_all(table, metrics, column, baseline, within)
     rows = []
-    for row in found.itertuples():
+    for row in comparisons.itertuples():
         values, _ = clip_differences(table, row.metric, column, row.setting, baseline, within)
         rows.append(
             {
@@ -158,7 +158,7 @@ def differences_text(
                 "95 %, Student's t": interval_text(mean_interval(values)),
                 "95 %, BCa": interval_text((row.low, row.high)),
                 "p (Holm)": f"{row.p_holm:.2g}",
-                "detectable": _size(detectable_difference(values, len(found))),
+                "detectable": _size(detectable_difference(values, len(comparisons))),
             }
         )
     return markdown(rows)
@@ -169,12 +169,12 @@ def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, 
 
     Arguments and errors as for `analysis.conclusions.interactions`. All rows form one family of tests.
     """
-    found = [one for metric in metrics for one in interactions(table, metric, column, baseline, [])]
+    tests = [one for metric in metrics for one in interactions(table, metric, column, baseline, [])]
     rows = []
-    for one in found:
+    for one in tests:
         genders = [table[table["gender"] == gender] for gender in SPEAKER_GENDERS]
         values = [clip_differences(part, one.metric, column, one.setting, baseline)[0] for part in genders]
-        p = min(1.0, one.p * len(found))
+        p = min(1.0, one.p * len(tests))
         rows.append(
             {
                 "measure": word_of(one.metric),
@@ -187,7 +187,7 @@ def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, 
                 "95 %, Welch's t": interval_text(one.student),
                 "95 %, BCa": interval_text(one.interval),
                 "p (Bonferroni)": f"{p:.2g}",
-                "detectable": _size(detectable_difference_of_two(*values, len(found))),
+                "detectable": _size(detectable_difference_of_two(*values, len(tests))),
             }
         )
     return markdown(rows)

@@ -1,7 +1,7 @@
 """The voice and the curves behind the metrics over time, as the plot below a player's videos.
 
-Each lane is an SVG that is stretched to the width of the page; everything written stands beside it as HTML, so that it
-keeps its size. The unit across is the frame.
+Each lane is an SVG that is stretched to the width of the page; its texts are HTML beside it, so that they keep
+their size. The horizontal unit is the frame.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def timeline(lanes: dict[str, list[tuple[str, Curve]]], sound: np.ndarray | None
 
 
 def num_frames(lanes: dict[str, list[tuple[str, Curve]]], sound: np.ndarray | None) -> int:
-    """How many frames the plot shows: those of the longest curve, or of the sound where there is no curve."""
+    """How many frames the plot shows: those of the longest curve, or of the sound if there is no curve."""
     lengths = [len(curve) for curves in lanes.values() for _, curve in curves]
     if not lengths and sound is not None:
         lengths = [round(len(sound) / SOUND_RATE_HZ * VIDEO_RATE_HZ)]
@@ -59,8 +59,8 @@ def _svg(frames: int, drawing: str) -> str:
 def _wave_lane(sound: np.ndarray, frames: int) -> str:
     """The waveform as one shape between the least and greatest sample of each bin."""
     size = round(SOUND_RATE_HZ / VIDEO_RATE_HZ / BINS_A_FRAME)
-    shown = np.asarray(sound, np.float64)[: frames * BINS_A_FRAME * size]
-    bins = shown[: len(shown) // size * size].reshape(-1, size)
+    part = np.asarray(sound, np.float64)[: frames * BINS_A_FRAME * size]
+    bins = part[: len(part) // size * size].reshape(-1, size)
     middle = LANE_HEIGHT / 2
     reach = middle / max(1e-4, float(np.abs(bins).max(initial=0)))
     edges = [

@@ -13,7 +13,7 @@ from latentsync.files import write_text
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
-from latentsync.lab.pages.contents import Page, gather, shown
+from latentsync.lab.pages.contents import Page, gather, value_text
 from latentsync.lab.pages.media import PAGE_BYTES, embed_videos, link_videos
 from latentsync.lab.pages.player import PAGES_DIR, SCRIPT, STYLES, page_file
 from latentsync.lab.records.labels import word_of
@@ -52,8 +52,11 @@ def rendered(page: Page) -> str:
         loader=jinja2.FileSystemLoader(PAGES_DIR), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"word": word_of, "shown": shown}
-    environment.filters |= {"signed": lambda value: shown(value) if pd.isna(value) else f"{value:+.4g}"}
+    environment.filters |= {
+        "text": value_text,
+        "word": word_of,
+        "signed": lambda value: value_text(value) if pd.isna(value) else f"{value:+.4g}",
+    }
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
     js = "\n".join(page_file(name) for name in (SCRIPT, "report.js"))
     return environment.get_template("report.html.j2").render(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from latentsync.lab.options.schema import RunConfig
 
 
-def _tell_plan(request: SweepRequest) -> int:
+def _print_plan(request: SweepRequest) -> int:
     """Prints each record of a sweep with its state, and the estimated cost of the records to make."""
     work: dict[str, Work] = {}
     cells, store = resolved(request, work), request.store
@@ -68,7 +68,7 @@ def answer(request: SweepRequest) -> int | None:
         if not missing and (is_plan or (known.get("reported") and _report_is_fresh(request, cells))):
             return _nothing_to_do(request, cells, is_plan)
     if is_plan:
-        return _tell_plan(request)
+        return _print_plan(request)
     cells = resolved(request)
     write_json(
         request.sweep_dir / PLAN_FILE,

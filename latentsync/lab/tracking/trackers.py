@@ -1,7 +1,6 @@
 """Trackers with one small protocol. They receive finished records; nothing is logged during generation."""
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.labels import run_name
 from latentsync.lab.records.store import Record
+from latentsync.lab.tracking.wandb_run import begin_run, end_service
 
 if TYPE_CHECKING:
     import wandb
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from latentsync.faces.landmarks import LandmarkDetector
 
 CURVE_AXES = {"by_window": "window", "by_shift": "shift (frames)"}  # by the ending of the curve's name
-INIT_TIMEOUT_S = 30.0
 
 
 class Tracker(Protocol):
@@ -103,29 +102,11 @@ class WandbTracker:
             run.summary.update({"records": len(table)})
 
     @contextmanager
-    def _run(self, identifier: str, sweep: str, **run_settings: Any) -> Iterator["wandb.Run"]:
-        os.environ.setdefault("WANDB_SILENT", "true")
-        # the artifacts of an offline run wait there, beside the run, for `wandb sync`
-        os.environ["WANDB_DATA_DIR"] = str((self.folder / "wandb").resolve())
-        import wandb
-
-        (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
-        earlier = [path for path in (self.folder / "wandb").glob(f"offline-run-*-{identifier}") if path.is_dir()]
-        settings = wandb.Settings(
-            console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True,
-            init_timeout=min(INIT_TIMEOUT_S, self.config.timeout_s / 2),
-        )  # fmt: skip
-        run = wandb.init(
-            mode=self.config.mode,
-            project=self.config.project,
-            entity=self.config.entity,
-            id=identifier,
-            group=sweep,
-            dir=str(self.folder),
-            resume="allow" if self.config.mode == "online" else None,
-            settings=settings,
-            **run_settings,
-        )
+    def _run(self, identifier: str, sweep: str, **facts: Any) -> Iterator["wandb.Run"]:
+        own_folder = self.folder / "wandb"
+        earlier = [path for path in own_folder.glob(f"offline-run-*-{identifier}") if path.is_dir()]
+        resume = "allow" if self.config.mode == "online" else None
+        run = begin_run(self.config, self.folder, id=identifier, group=sweep, resume=resume, **facts)
         try:
             yield run
         finally:
@@ -157,10 +138,8 @@ class WandbTracker:
         return wandb.Image(Image.open(BytesIO(png_bytes(figure, 120))), caption="clip above result")
 
     def close(self) -> None:
-        """Ends wandb's service, which still writes files of runs after `finish`."""
-        import wandb
-
-        wandb.teardown()
+        """Ends wandb's service; the files of all runs are written when this returns."""
+        end_service()
 
 
 def _curve_plots(curves: dict) -> dict:

@@ -6,12 +6,12 @@ from typing import Any
 
 from hydra import compose
 from omegaconf import MISSING as NOT_GIVEN
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from latentsync.errors import OptionError
 from latentsync.lab.options.compose import composing
 from latentsync.lab.options.schema import TrackerConfig
+from latentsync.lab.options.sections import read_section
 from latentsync.training.options import LoopOptions
 
 KINDS = ("vae", "syncnet", "unet_stage1", "unet_stage2")
@@ -53,15 +53,7 @@ def read_config(config: DictConfig) -> TrainConfig:
     Raises:
         OptionError: a key is unknown, or a value is missing, of the wrong type or out of range.
     """
-    schema = OmegaConf.structured(TrainConfig)
-    for section in (schema, schema.loop, schema.tracker):
-        OmegaConf.set_readonly(section, False)
-    try:
-        for key in sorted(OmegaConf.missing_keys(config)):
-            raise OptionError(f"{key} is not given; add {key}=VALUE")
-        return OmegaConf.to_object(OmegaConf.merge(schema, config))
-    except OmegaConfBaseException as error:
-        raise OptionError(f"{error.full_key or error.key}: {str(error).splitlines()[0]}") from error
+    return read_section(config, TrainConfig)
 
 
 def configure(overrides: list[str]) -> TrainConfig:

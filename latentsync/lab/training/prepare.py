@@ -46,7 +46,7 @@ class Outcome:
         status: "done", "left out" (no part of it could be used) or "failed" (a defect of this program, with a trace).
         pieces: the names of all its existing pieces.
         dropped: the parts that gave no piece: start_s, stop_s, reason.
-        is_found: whether all pieces existed before.
+        is_cached: whether all pieces existed before.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Outcome:
     pieces: list[str] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
     trace: str | None = None
-    is_found: bool = False
+    is_cached: bool = False
 
     def entry(self) -> dict[str, Any]:
         """The entry of the source in the report."""
         facts = {key: value for key, value in vars(self).items() if value is not None}
-        return {key: value for key, value in facts.items() if key not in ("name", "is_found")}
+        return {key: value for key, value in facts.items() if key not in ("name", "is_cached")}
 
 
 # --- existing files ---
@@ -173,7 +173,7 @@ def prepare_one(
             entry = {
                 key: before[key] for key in ("status", "signature", "reason", "pieces", "dropped") if key in before
             }
-            return Outcome(source.video.name, **entry, is_found=True)
+            return Outcome(source.video.name, **entry, is_cached=True)
         return _make(source, options, tools, folder, wanted, bar)
     except LatentSyncError as error:  # no signature, so that it is tried again: the disk may have been full
         return Outcome(source.video.name, "left out", reason=str(error))
@@ -207,7 +207,7 @@ def _make(
         )
         for result in pieces:
             if isinstance(result, Dropped):
-                outcome.dropped.append(result.told())
+                outcome.dropped.append(result.entry())
                 continue
             if isinstance(result, Piece):
                 _take_in(result, folder)
@@ -332,12 +332,12 @@ def prepare(
     entries = (read_json(report) or {}).get("videos", {})
     outcomes = [Outcome(name, "left out", reason=reason) for name, reason in collisions.items()]
     for outcome in outcomes:
-        _tell(outcome)
+        _print_dropped(outcome)
     written = 0.0
     try:
         for outcome in _outcomes(sources, output_dir, options, workers, judge, dict(entries)):
             outcomes.append(outcome)
-            _tell(outcome)
+            _print_dropped(outcome)
             entries[outcome.name] = outcome.entry()
             if time.monotonic() - written > REPORT_EVERY_S:
                 write_json(report, {"videos": entries})
@@ -348,7 +348,7 @@ def prepare(
     return outcomes
 
 
-def _tell(outcome: Outcome) -> None:
+def _print_dropped(outcome: Outcome) -> None:
     """Prints the parts that were not used. The used ones are counted at the end."""
     if outcome.status != "done":
         tqdm.write(f"{outcome.status:<9} {outcome.name}: {outcome.reason}", file=sys.stdout)

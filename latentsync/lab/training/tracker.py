@@ -1,6 +1,5 @@
 """The Weights & Biases run of a training."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from latentsync.lab.tracking.wandb_run import begin_run, end_service
 from latentsync.lab.training.options import TrainConfig
 from latentsync.training.loop import last_step
 
@@ -25,20 +25,14 @@ class TrainingTracker:
             self._try(lambda: self._begin(config))
 
     def _begin(self, config: TrainConfig) -> None:
-        os.environ.setdefault("WANDB_SILENT", "true")
-        import wandb
-
-        self._run = wandb.init(
-            mode=config.tracker.mode,
-            project=config.tracker.project,
-            entity=config.tracker.entity,
+        self._run = begin_run(
+            config.tracker,
+            Path(config.runs_dir),
             name=f"{config.name} from step {last_step(config.folder)}",
             group=config.name,
             job_type="train",
             tags=[config.kind],
             config=asdict(config),
-            dir=config.runs_dir,
-            settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True),
         )
 
     def _try(self, action: Callable[[], Any]) -> None:
@@ -69,10 +63,8 @@ class TrainingTracker:
             self._try(self._end)
 
     def _end(self) -> None:
-        import wandb
-
         self._run.finish()
-        wandb.teardown()  # its service still writes files after `finish`
+        end_service()
 
 
 def _wandb_images(pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def compare_view(
 
     Args:
         mouth: also shows the mouths, enlarged and held still.
-        metrics: told below each result.
+        metrics: names of the metrics below each result.
         inputs: where clips are that have been moved since; without its clip a record is shown alone.
 
     Raises:
@@ -75,7 +75,7 @@ def _pair_view(records: list[Record], mouth: bool, metrics: Sequence[str], input
 
 
 def _source_track(record: Record, mouth: bool, inputs: Path | None) -> Track | None:
-    """The clip's frames that the result was made from, one by one; None where the clip is not to be found."""
+    """The clip's frames that the result was made from, one by one; None if the clip is missing."""
     pair, num_frames = record.content["pair"], record.content["video"]["num_frames"]
     try:
         clip = input_file(record, "clip", inputs)
@@ -91,7 +91,7 @@ def _source_track(record: Record, mouth: bool, inputs: Path | None) -> Track | N
 def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
     content, num_frames = record.content, record.content["video"]["num_frames"]
     options, entries, curves = content["options"], record.metrics, record.curves
-    shown = {
+    lanes = {
         LIP_GAP: curves.get("lip_gap"),
         SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames),
     }
@@ -100,7 +100,7 @@ def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
         address=data_uri(record.video_path.read_bytes()),
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,
-        curves=_present(shown),
+        curves=_present(lanes),
         mouth=mouth_path(record.video_path, record.id, num_frames) if mouth else None,
     )
 
@@ -151,7 +151,7 @@ def _detector() -> MediaPipeLandmarks:
 
 @lru_cache(maxsize=128)
 def mouth_path(video: Path, key: str, num_frames: int) -> tuple[Affine, ...] | None:
-    """Affines frame px -> canvas px that lay the mouth still, of every `MOUTH_STEP`-th frame; None without a face.
+    """Affines (frame px -> canvas px) that hold the mouth still, for every `MOUTH_STEP`-th frame; None without a face.
 
     They are similarities: the mouth keeps its proportions, unlike in the square face that the model sees.
 

@@ -47,11 +47,11 @@ def render(
     """
     table = collect_wide(runs_dir, sweep)
     of_pair = filtered(table, None, **({} if pair is None else {"pair": pair}))
-    asked = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
-    found = find_records(of_pair, None, runs_dir, **asked)
-    if found:
-        return compare_view(found[:1], mouth)
-    label = cell_label(asked)
+    values = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
+    records = find_records(of_pair, None, runs_dir, **values)
+    if records:
+        return compare_view(records[:1], mouth)
+    label = cell_label(values)
     there = "; ".join(f"{word_of(name)} {_listed(of_pair, name)}" for name in SETTINGS)
     return HTML(f"<p>No record of {escape(pair or 'any pair')} has {label}. There are {there}.</p>")
 
@@ -132,7 +132,7 @@ class Explorer:
             if self.table.empty:
                 raise MediaError(f"{self.runs_dir} has no finished record of a sweep called {self.sweep!r}")
 
-    def found(self) -> pd.DataFrame:
+    def filtered_rows(self) -> pd.DataFrame:
         """The rows that pass the filter, sorted by the sorting metric, best first.
 
         Raises:
@@ -216,8 +216,8 @@ class Explorer:
         self.sorting.observe(lambda _: self._list(), "value")
         for chosen in (self.pair, self.variant):
             chosen.observe(lambda _: None if self._is_filling else self._fill(keep=False), "value")
-        for shown in (self.picked, self.mouth, *self.sliders.values()):
-            shown.observe(lambda _: self._show(), "value")
+        for control in (self.picked, self.mouth, *self.sliders.values()):
+            control.observe(lambda _: self._show(), "value")
         for name, entry in self.entries.items():
             entry.observe(lambda change, name=name: self._enter(name, change["new"]), "value")
         self.again.on_click(lambda _: self._try(self.refresh))
@@ -250,13 +250,13 @@ class Explorer:
         self._try(self._fill_list)
 
     def _fill_list(self) -> None:
-        rows = self.found()
+        rows = self.filtered_rows()
         metric = self.sorting.value
         also = varied(self.table)
         options = [(_row_label(row, metric, also), row["record"]) for _, row in rows.iterrows()]
-        kept = tuple(record for record in self.picked.value if record in set(rows["record"]))
+        picked = tuple(record for record in self.picked.value if record in set(rows["record"]))
         self._is_filling = True
-        self.picked.options, self.picked.value = options, kept
+        self.picked.options, self.picked.value = options, picked
         self._is_filling = False
         hint = "Pick records (several with Ctrl or Shift) to see them beside the sliders' record."
         self.count.value = f"{len(rows)} of {len(self.table)} records. {hint}"
@@ -358,9 +358,9 @@ class Explorer:
             self._try(self.refresh)
         self._show()
         self._set_making(False)
-        self._tell(answer, label)
+        self._show_answer(answer, label)
 
-    def _tell(self, answer: Answer, label: str) -> None:
+    def _show_answer(self, answer: Answer, label: str) -> None:
         if answer.is_cancelled:
             self.status.value = f"<b>Cancelled:</b> {escape(label)}. No files were kept."
         elif answer.reason is not None:

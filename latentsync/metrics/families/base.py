@@ -31,14 +31,14 @@ class Batch:
     """Consecutive frames of a result and of the clip, frame by frame; parts that no family needs are None.
 
     Attributes:
-        found: in which frames the clip shows a face.
+        has_face: in which frames the clip shows a face.
         crops, source_crops: the aligned face of every frame; if none was found, the crop at its expected place.
         landmarks, source_landmarks: of the faces, px.
         frames, source_frames: whole frames.
         matrices: the affines of the crops.
     """
 
-    found: Bool[np.ndarray, " b"]
+    has_face: Bool[np.ndarray, " b"]
     crops: Crops | None = None
     source_crops: Crops | None = None
     landmarks: Faces | None = None
@@ -48,10 +48,10 @@ class Batch:
     matrices: list[Affine] | None = None
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.has_face)
 
 
-PARTS = tuple(part.name for part in fields(Batch) if part.name not in ("found", "matrices"))
+PARTS = tuple(part.name for part in fields(Batch) if part.name not in ("has_face", "matrices"))
 
 
 @dataclass(frozen=True)

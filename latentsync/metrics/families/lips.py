@@ -149,7 +149,7 @@ class Identity(Family):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self.seen, self.found, self.left_out = 0, [], 0
+        self.seen, self.values, self.left_out = 0, [], 0
 
     def add(self, batch: Batch) -> None:
         network, first = self.subject.networks.identity, -self.seen % IDENTITY_EVERY
@@ -160,14 +160,14 @@ class Identity(Family):
                 self.left_out += 1
                 continue
             result, given = (identity.embedding(network, *pair) for pair in pairs)
-            self.found.append((identity.cosine(result, given), float(np.linalg.norm(result - given))))
+            self.values.append((identity.cosine(result, given), float(np.linalg.norm(result - given))))
 
     def entries(self) -> dict[str, Entry]:
         networks, names = self.subject.networks, self.names(self.subject)
         if networks.identity is None:
             return self.without(self.subject, networks.missing.get(self.name, "the network was not given"))
         facts = {"network": "dlib face recognition v1", "weights": networks.hashes.get(self.name)}
-        values = np.array(self.found).reshape(-1, 2).T
+        values = np.array(self.values).reshape(-1, 2).T
         return {
             name: mean_entry(name, part, self.left_out, "no frame shows both faces", **facts)
             for name, part in zip(names, values, strict=True)

@@ -31,7 +31,7 @@ class Pictures(Family):
         self.left_out = 0
 
     def add(self, batch: Batch) -> None:
-        seen = torch.from_numpy(batch.found)
+        seen = torch.from_numpy(batch.has_face)
         self.left_out += int((~seen).sum())
         if seen.any():
             self.compare(batch.crops[seen], batch.source_crops[seen])
@@ -129,14 +129,14 @@ class Seam(Pictures):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self.found: dict[str, list[Tensor]] = {"seam_colour": [], "seam_gradient": []}
+        self.differences: dict[str, list[Tensor]] = {"seam_colour": [], "seam_gradient": []}
 
     def compare(self, crops: Crops, source: Crops) -> None:
-        self.found["seam_colour"].append(blending.seam_colours(crops, source, self.mask))
-        self.found["seam_gradient"].append(blending.seam_gradients(crops, source, self.mask))
+        self.differences["seam_colour"].append(blending.seam_colours(crops, source, self.mask))
+        self.differences["seam_gradient"].append(blending.seam_gradients(crops, source, self.mask))
 
     def entries(self) -> dict[str, Entry]:
-        joined = {name: torch.cat([*values, torch.empty(0)]).numpy() for name, values in self.found.items()}
+        joined = {name: torch.cat([*values, torch.empty(0)]).numpy() for name, values in self.differences.items()}
         return {name: mean_entry(name, values, self.left_out, NO_FACE) for name, values in joined.items()}
 
 
@@ -168,18 +168,18 @@ class Residual(Family):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self.seen, self.found = 0, []
+        self.seen, self.differences = 0, []
 
     def add(self, batch: Batch) -> None:
         for i in range(-self.seen % RESIDUAL_EVERY, len(batch), RESIDUAL_EVERY):
-            matrix = batch.matrices[i] if batch.found[i] else None
+            matrix = batch.matrices[i] if batch.has_face[i] else None
             pair = batch.frames[i], batch.source_frames[i]
-            self.found.append(blending.outside_difference(*pair, matrix, self.subject.size_px))
+            self.differences.append(blending.outside_difference(*pair, matrix, self.subject.size_px))
         self.seen += len(batch)
 
     def entries(self) -> dict[str, Entry]:
-        reason = "the crop covers the whole frame" if self.found else "there is no frame"
-        return {"outside_residual": mean_entry("outside_residual", np.array(self.found), 0, reason)}
+        reason = "the crop covers the whole frame" if self.differences else "there is no frame"
+        return {"outside_residual": mean_entry("outside_residual", np.array(self.differences), 0, reason)}
 
 
 class WindowBoundary(Family):
@@ -194,7 +194,7 @@ class WindowBoundary(Family):
         self.before: Crop | None = None
 
     def add(self, batch: Batch) -> None:
-        crops = [crop if has_face else None for crop, has_face in zip(batch.crops, batch.found, strict=True)]
+        crops = [crop if has_face else None for crop, has_face in zip(batch.crops, batch.has_face, strict=True)]
         self.differences += temporal.crop_differences([self.before, *crops])[1:].tolist()
         self.before = crops[-1]
 

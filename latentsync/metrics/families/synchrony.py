@@ -31,7 +31,7 @@ class WindowedSync(Family):
         network = self.network
         self.lips = None if network is None else sync_mini.LipEmbedder(network)
         self.source_lips = None if network is None else sync_mini.LipEmbedder(network, self._kept)
-        self.found: list[np.ndarray] = []
+        self.has_face: list[np.ndarray] = []
         self.natural = 0
         self._heard: tuple[Waveform | None, Tensor | None] = (None, None)
 
@@ -56,7 +56,7 @@ class WindowedSync(Family):
         if self.lips is None:
             return
         self.lips.add(batch.crops)
-        self.found.append(batch.found)
+        self.has_face.append(batch.has_face)
         more = min(len(batch), self.subject.num_natural - self.natural)
         if self.subject.clip_sound is not None and more > 0:
             self.source_lips.add(batch.source_crops[:more])
@@ -89,7 +89,7 @@ class WindowedSync(Family):
 
     def seen_windows(self, lips: Tensor) -> np.ndarray:
         """Which of the windows show a face in every frame."""
-        has_face = np.concatenate(self.found)[: len(lips) + self.lips.window - 1]
+        has_face = np.concatenate(self.has_face)[: len(lips) + self.lips.window - 1]
         return sync_mini.whole_windows(has_face, self.lips.window)
 
     def _scores(self, embedder: sync_mini.LipEmbedder, voice: Waveform | None, missing: str) -> dict[str, Entry]:
@@ -178,12 +178,12 @@ class SyncNetV2(Family):
     def add(self, batch: Batch) -> None:
         if self.subject.networks.syncnet is None:
             return
-        self.boxes += self._found(batch.frames, batch.landmarks)
+        self.boxes += self._boxes_of(batch.frames, batch.landmarks)
         natural = max(0, min(len(batch), self.subject.num_natural - len(self.source_boxes)))
         if self.subject.clip_sound is not None and natural:
-            self.source_boxes += self._found(batch.source_frames[:natural], batch.source_landmarks[:natural])
+            self.source_boxes += self._boxes_of(batch.source_frames[:natural], batch.source_landmarks[:natural])
 
-    def _found(self, frames: list[Frame], landmarks: Faces) -> list[face_tracks.Faces]:
+    def _boxes_of(self, frames: list[Frame], landmarks: Faces) -> list[face_tracks.Faces]:
         """Boxes of the faces in each frame."""
         if (finder := self.subject.networks.s3fd) is not None:
             return [s3fd.faces_of(finder, frame) for frame in frames]

@@ -1,0 +1,52 @@
+"""Opens a run of Weights & Biases, online or offline, and ends wandb's service."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentsync.lab.options.schema import TrackerConfig
+
+if TYPE_CHECKING:
+    import wandb
+
+INIT_TIMEOUT_S = 30.0
+
+
+def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run":
+    """Opens a run. wandb prints nothing and reads neither git nor the machine.
+
+    Args:
+        tracker: its mode, project, entity and time limit.
+        folder: the folder in which wandb makes its own folder `wandb`.
+        facts: further arguments of `wandb.init`, such as `name`, `group` and `config`.
+
+    Raises:
+        wandb.errors.Error: the server refuses, or cannot be reached within half of `timeout_s` and at most
+            `INIT_TIMEOUT_S` (online mode only).
+    """
+    own_folder = folder / "wandb"
+    os.environ.setdefault("WANDB_SILENT", "true")
+    # the artifacts of an offline run wait there, beside the run, for `wandb sync`
+    os.environ["WANDB_DATA_DIR"] = str(own_folder.resolve())
+    import wandb
+
+    own_folder.mkdir(parents=True, exist_ok=True)
+    settings = wandb.Settings(
+        console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True,
+        init_timeout=min(INIT_TIMEOUT_S, tracker.timeout_s / 2),
+    )  # fmt: skip
+    return wandb.init(
+        mode=tracker.mode,
+        project=tracker.project,
+        entity=tracker.entity,
+        dir=str(folder),
+        settings=settings,
+        **facts,
+    )
+
+
+def end_service() -> None:
+    """Ends wandb's service, which still writes files of runs after `finish`."""
+    import wandb
+
+    wandb.teardown()
