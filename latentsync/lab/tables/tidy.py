@@ -15,7 +15,7 @@ from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
-from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_records
+from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_in, sweep_records
 from latentsync.metrics.definitions import DEFINITIONS, base_name
 
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -70,10 +70,18 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
         generation). Columns of the metric: `metric`, `value` (NaN if missing), `unit`, `direction`, `network`,
         `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out` (frames or windows) and
         `reason` (why the value is missing). A record without metrics has no row.
+
+    Raises:
+        OptionError: there is no such folder or sweep.
     """
+    runs_dir = Path(runs_dir)
+    if not runs_dir.is_dir():
+        raise OptionError(f"there is no folder {runs_dir.resolve()}; give the folder of runs_dir (by default runs)")
+    if sweep is not None:
+        sweep_in(runs_dir, sweep)
     rows = [
         {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
-        for record in _records(Path(runs_dir), sweep)
+        for record in _records(runs_dir, sweep)
         for name, entry in sorted(record.metrics.items())
     ]
     return _typed(pd.DataFrame(rows))
