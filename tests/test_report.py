@@ -111,13 +111,13 @@ def test_a_sweep_of_failures_alone_has_a_page(tmp_path):
 
 
 def test_a_wrong_name_or_setting_is_refused_with_what_there_is(runs, tmp_path, capsys):
-    assert main([str(runs), "--sweep", "guidence"]) == 1
+    assert main([str(runs), "--sweep", "guidence"]) == 2
     assert "guidence; it has guidance" in capsys.readouterr().err
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "give the folder" in capsys.readouterr().err
     for name in ("a", "b"):
         sweep_folder(tmp_path, name).mkdir(parents=True)
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "choose one with --sweep: a, b" in capsys.readouterr().err
     with pytest.raises(OptionError, match=r"guidance_scale=9\.0; choose two of 1\.0, 1\.5"):
         gather(runs, "guidance", None, baseline="9")

@@ -17,7 +17,7 @@ from latentsync.faces.track import align
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, data_uri, player
 from latentsync.lab.records.inputs import input_file
-from latentsync.lab.records.labels import cell_label, pair_label
+from latentsync.lab.records.labels import cell_label, pair_label, word_of
 from latentsync.lab.records.store import Record
 from latentsync.shapes import Affine
 
@@ -106,10 +106,10 @@ def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
 
 
 def metric_note(name: str, entry: dict) -> str:
-    """`sync_mini_confidence ↑ 0.463 distance`, the arrow where higher is better, or why there is no value."""
+    """`mini SyncNet confidence ↑ 0.463 distance`, the arrow where higher is better, or why there is no value."""
     if entry["value"] is None:
-        return f"{name}: none, {entry['reason']}"
-    return f"{name}{AIMS.get(entry['direction'], '')} {entry['value']:.3f} {entry['unit']}"
+        return f"{word_of(name)}: none, {entry['reason']}"
+    return f"{word_of(name)}{AIMS.get(entry['direction'], '')} {entry['value']:.3f} {entry['unit']}"
 
 
 def by_frame(windows: Sequence[float | None] | None, num_frames: int) -> list[float | None] | None:
