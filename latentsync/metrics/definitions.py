@@ -184,7 +184,6 @@ DEFINITIONS_OF_SETS = {  # of two sets of videos; no record has them
     ),
 }
 WORDS = {name: known.word for name, known in (DEFINITIONS | DEFINITIONS_OF_SETS).items()}
-
 FAMILY_TEXTS = {
     "lpips": "LPIPS with AlexNet, of aligned crops and mouths.",
     "lpips_vgg": "LPIPS with VGG16, of aligned crops and mouths.",

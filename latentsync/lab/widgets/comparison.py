@@ -19,11 +19,12 @@ from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, data_u
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.labels import cell_label, pair_label, word_of
 from latentsync.lab.records.store import Record
+from latentsync.metrics.definitions import WORDS
 from latentsync.shapes import Affine
 
 SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
 LIP_GAP = "lip gap (eye distances)"
-SYNC_BY_WINDOW = "sync distance by window, embedded SyncNet (lower is better)"
+SYNC_BY_WINDOW = f"{WORDS['sync_mini_distance']} by window (lower is better)"
 AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
 FACE_PX = 256
 MOUTH_CENTRE, MOUTH_WIDTH = np.array([0.5, 0.63]), 0.7  # of the crop box: where lips lie, and how much is shown
