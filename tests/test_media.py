@@ -541,7 +541,8 @@ def test_sound_is_cut_only_where_it_outlasts_the_video_by_a_frame(folder, second
 
 def test_copied_sound_is_cut_at_a_packet(folder):
     voice = make_sound(folder / "long.mp3", tone(44100, 3.0), 44100, "libmp3lame", "s16p")
-    assert probe_sound(write_video(folder / "cut.mp4", 25, sound=voice, sound_coding="copy")).duration_s == pytest.approx(1.0, abs=0.027)
+    video = write_video(folder / "cut.mp4", 25, sound=voice, sound_coding="copy")
+    assert probe_sound(video).duration_s == pytest.approx(1.0, abs=0.027)
 
 
 def test_pictures_and_sound_lie_side_by_side_in_the_file(folder):
