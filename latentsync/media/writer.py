@@ -19,7 +19,7 @@ from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError, did_you_mean
 from latentsync.files import whole_file
 from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
-from latentsync.media.sound import SoundInfo, probe_sound, resampled
+from latentsync.media.sound import SoundInfo, placed_sound, probe_sound, resampled
 
 MAX_CHANNELS = 8
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # that phones play
@@ -48,7 +48,7 @@ class VideoWriter:
     the file. H.264 in 4:2:0 needs even sizes, so the last row or column of an odd size is cropped. The first frame is
     at time 0.
 
-    Sound: it begins with the first frame and is never stretched. It is cut at the end of the video only if it is longer
+    Sound: it begins with the first frame, as `sound.placed_sound` gives it, and is never stretched. It is cut at the end of the video only if it is longer
     by more than one frame; a copied sound is cut after the packet that reaches the end (at most 26 ms later for AAC and
     MP3 of 44.1 kHz). `sound_coding` chooses how it is stored:
     "auto": AAC-LC is copied packet by packet, and all else becomes AAC of its own rate and channels, so that phones and
@@ -56,7 +56,8 @@ class VideoWriter:
     "copy": AAC, MP3, Opus, FLAC, ALAC, AC-3 and E-AC-3 are copied, the rest is as in "auto".
     "lossless": AAC and MP3 are copied, all else becomes FLAC of its own rate and channels. This is exact for sources of
     up to 24 bits (32 bit and float become 24 bit). Many phones and editors do not play it.
-    MP3 below 16 kHz is never copied, because MP4 cannot hold it.
+    MP3 below 16 kHz is never copied, because MP4 cannot hold it. Sound that starts late or early or has holes is not
+    copied either, because the copy would play otherwise.
 
     The file is written beside its place under a hidden name and renamed when it is complete. An exception removes it.
 
@@ -251,6 +252,8 @@ def coding_of(stream: av.AudioStream, info: SoundInfo, choice: str) -> SoundCodi
         return SoundCoding(encoded, f"{choice} stores {info.codec} as {encoded.upper()}")
     if info.codec == "mp3" and info.rate_hz < MP3_LEAST_RATE_HZ:
         return SoundCoding(encoded, f"MP4 holds MP3 from {MP3_LEAST_RATE_HZ} Hz on, and this one has {info.rate_hz} Hz")
+    if not info.is_gapless:
+        return SoundCoding(encoded, "it starts late or early or has holes, so a copy would play otherwise")
     return SoundCoding("copy", f"{choice} copies {info.codec}")
 
 
@@ -264,7 +267,7 @@ class _SoundTrack:
 
     def __init__(self, output: av.container.OutputContainer, path: Path, choice: str) -> None:
         self.info = probe_sound(path)
-        self._output = output
+        self._output, self._path = output, path
         self._input = open_input(path)
         self._source = sound_stream_of(self._input, path)
         self.coding = coding_of(self._source, self.info, choice)
@@ -296,7 +299,7 @@ class _SoundTrack:
         """(start, end, frame), times in s. Frames have the encoder's format and rate, and the source's channels."""
         context, layout = self._stream.codec_context, self._source.codec_context.layout.name
         start = 0
-        frames = decode_packets(packets_of(self._input, self._source))
+        frames = placed_sound(self._path, self._input, self._source)
         for frame in resampled(frames, context.format.name, layout, context.sample_rate):
             end = start + frame.samples
             yield Fraction(start, context.sample_rate), Fraction(end, context.sample_rate), frame
