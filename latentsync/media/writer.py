@@ -48,9 +48,9 @@ class VideoWriter:
     the file. H.264 in 4:2:0 needs even sizes, so the last row or column of an odd size is cropped. The first frame is
     at time 0.
 
-    Sound: it begins with the first frame, as `sound.placed_sound` gives it, and is never stretched. It is cut at the end of the video only if it is longer
-    by more than one frame; a copied sound is cut after the packet that reaches the end (at most 26 ms later for AAC and
-    MP3 of 44.1 kHz). `sound_coding` chooses how it is stored:
+    Sound: it begins with the first frame, as `sound.placed_sound` gives it, and is never stretched. It is cut at the
+    end of the video only if it is longer by more than one frame; a copied sound is cut after the packet that reaches
+    the end (at most 26 ms later for AAC and MP3 of 44.1 kHz). `sound_coding` chooses how it is stored:
     "auto": AAC-LC is copied packet by packet, and all else becomes AAC of its own rate and channels, so that phones and
     editors play it. A rate that AAC lacks becomes the next higher one, a rate above 48 kHz becomes 48 kHz.
     "copy": AAC, MP3, Opus, FLAC, ALAC, AC-3 and E-AC-3 are copied, the rest is as in "auto".

@@ -6,8 +6,9 @@ Measures by how many frames the lips come later or earlier than the sound, and w
 that time. Pictures and sound are copied, not encoded again. The line shows the measure before and after. If the offset
 is 0, nothing is written. The command ends with an error if the measure is not certain enough.
 
-The standard SyncNet measures if its weights are on this machine (`latentsync weights fetch auxiliary/syncnet_v2.model`).
-Else the embedded SyncNet does, which knows drawn speakers like the shipped ones, but not people.
+The standard SyncNet measures if its weights are on this machine:
+`latentsync weights fetch auxiliary/syncnet_v2.model`. Else the embedded SyncNet does, which knows drawn speakers like
+the shipped ones, but not people.
 """
 
 from pathlib import Path
