@@ -234,7 +234,7 @@ class RunConfig:
 
 
 def options_like(known: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
-    """The options of a record, or of a row of a table. Missing ones get their default.
+    """The options of a record, or of a row of a table. Missing ones get the value in effect before they existed.
 
     Args:
         known: values by name, as in records and tables, with `size_px` and `dtype`.
@@ -244,7 +244,7 @@ def options_like(known: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
         OptionError: a value is out of range.
     """
     infos = recorded_infos()
-    values = {name: infos[name].value(known[name]) for name in infos if name in known}
+    values = {name: info.value(known.get(name, info.record_default)) for name, info in infos.items()}
     values = {name: value for name, value in values.items() if value is not None}
     size_px = values.pop("size_px")
     sampler, video = (
