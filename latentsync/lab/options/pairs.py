@@ -15,7 +15,7 @@ import latentsync
 from latentsync.config import GENDERS
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
-from latentsync.lab.options.schema import DataConfig
+from latentsync.lab.options.schema import PAIRINGS, DataConfig
 from latentsync.names import composed, named_path, printable
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -26,7 +26,6 @@ OF_GENDER = {"female": "its name would begin with g-", "male": "its name would b
     NEUTRAL: "its name would begin with neither g- nor m-, as this one's"
 }
 OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
-PAIRINGS = ("all", "own")
 LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "name")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 
