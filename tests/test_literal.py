@@ -16,8 +16,8 @@ from latentsync.lab.training.options import TRAIN
 
 NAMES = (
     "视频素材", "Clips (2024)", "José", "it's", 'a "b"', "a,b", "x=y", "a&b", "a#b", "[x]", "{x}", "50%", "a;b", "!?*",
-    "3.10", "1e5", "2024_01", "null", "true", " spaces  ", "a\\b", "tail\\", "${x}", "a\\${x}", "choice(a,b)", "'quoted'",
-    "~", "-m", "é".encode("latin-1").decode("utf-8", "surrogateescape"),
+    "3.10", "1e5", "2024_01", "null", "true", " spaces  ", "a\\b", "tail\\", "${x}", "a\\${x}", "choice(a,b)",
+    "'quoted'", "~", "-m", "é".encode("latin-1").decode("utf-8", "surrogateescape"),
 )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_a_tilde_is_the_home_folder_and_accents_match_in_both_forms(tmp_path):
 
 
 def test_every_path_is_an_option_that_holds_a_text():
-    assert PATHS <= RUN.texts | TRAIN.texts
+    assert not PATHS - RUN.texts - TRAIN.texts
     assert {"name", "data.split", "tracker.project", "launch.partition"} <= text_keys(KINDS.items())
     assert not {"sampler.seed", "plan", "sampler.guidance_interval"} & RUN.texts
 

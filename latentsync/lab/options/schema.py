@@ -1,5 +1,6 @@
 """The typed configuration of a run: Hydra's composition becomes frozen dataclasses that check themselves."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
@@ -15,7 +16,7 @@ from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.typed import GENERAL, section_of, values_of
 from latentsync.metrics.definitions import FAMILIES, FAMILY_TEXTS
-from latentsync.names import named_text
+from latentsync.names import NAME_MAX_BYTES, named_text
 from latentsync.option import option, section_infos
 from latentsync.weights import CATALOGUE
 
@@ -346,4 +347,6 @@ def plain_name(name: str) -> str:
     """
     if not name or name != Path(name).name or name.startswith("."):
         raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
+    if (length := len(os.fsencode(name))) > NAME_MAX_BYTES:
+        raise OptionError(f"name has {length} bytes; a folder's name may have {NAME_MAX_BYTES}, so give a shorter one")
     return name

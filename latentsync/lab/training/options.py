@@ -23,7 +23,7 @@ from latentsync.lab.options.compose import (
 )
 from latentsync.lab.options.literal import literal, text_keys
 from latentsync.lab.options.presence import require_folder_to_write, require_model_folder
-from latentsync.lab.options.schema import TrackerConfig
+from latentsync.lab.options.schema import TrackerConfig, plain_name
 from latentsync.lab.options.sources import read_command_line
 from latentsync.training.options import LoopOptions
 
@@ -52,8 +52,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise OptionError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
-        if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
-            raise OptionError(f"name is {self.name!r}; give a plain folder name, without slashes and leading dots")
+        plain_name(self.name)
 
     @property
     def folder(self) -> Path:
