@@ -5,6 +5,7 @@ paired with every clip of its gender. Files that would give the same output name
 guessed. A list names its pairs itself. An error in a list refuses the whole list.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -228,11 +229,11 @@ def _listed_file(path: Path, line: int, column: str, value: str | None, is_utf: 
     """A file of a list, relative to it. Backslashes, as Windows writes them, may stand for slashes."""
     if value is None:
         raise MediaError(f"{path}, line {line}: {column} is empty; give a file, relative to {path.parent}")
-    first = path.parent / Path(value).expanduser()
+    first = path.parent / os.path.expanduser(value)
     if first.is_file():
         return first
     for spelling in (value, value.replace("\\", "/")):
-        if (file := named_path(path.parent / Path(spelling).expanduser())).is_file():
+        if (file := named_path(path.parent / os.path.expanduser(spelling))).is_file():
             return file
     remedy = "paths are relative to the list" if is_utf else "the list is not in UTF-8, so save it as CSV in UTF-8"
     raise MediaError(f"{path}, line {line}: {column} is {value}, and there is no file at {first}; {remedy}")
