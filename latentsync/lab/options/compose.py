@@ -153,10 +153,13 @@ def refuse_several_values(overrides: list[str], remedy: str) -> None:
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration with Hydra's own section, without the values of a sweep."""
-    return GlobalHydra.instance().hydra.compose_config(
-        loader().sources.config_name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False
-    )
+    """The configuration with Hydra's own section, without the values of a sweep. For reading only."""
+    known = loader().compositions
+    if (key := tuple(overrides)) not in known:
+        known[key] = GlobalHydra.instance().hydra.compose_config(
+            loader().sources.config_name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
+    return known[key]
 
 
 def parsed(overrides: Iterable[str]) -> list[Override]:

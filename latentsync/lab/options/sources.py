@@ -17,6 +17,7 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 from latentsync.errors import OptionError
 from latentsync.lab.console import refuse_unknown_option
@@ -95,6 +96,7 @@ class SourcesLoader(ConfigLoaderImpl):
     def __init__(self, sources: ConfigSources, hidden: Collection[str] = ()) -> None:
         super().__init__(sources.search_path())
         self.sources, self.hidden = sources, hidden
+        self.compositions: dict[tuple[str, ...], DictConfig] = {}  # by overrides
 
     def require_folders(self) -> None:
         """Refuses a `hydra.searchpath` with a folder that does not exist; Hydra itself only warns.
