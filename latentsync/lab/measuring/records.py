@@ -157,6 +157,7 @@ def metrics_table(metrics: dict) -> pd.DataFrame:
 
 
 def metrics_text(metrics: dict) -> str:
-    """`metrics_table` as text that fits the terminal, with the metrics' names for readers."""
+    """`metrics_table` as text that fits the terminal, with the metrics' names for readers beside their keys."""
     table = metrics_table(metrics).reset_index()
-    return table_text(dict(table.assign(metric=table["metric"].map(word_of))))
+    table.insert(table.columns.get_loc("note"), "name", table["metric"].map(word_of))
+    return table_text(dict(table))
