@@ -141,6 +141,7 @@ def test_files_of_ones_own_are_checked_as_the_command_line_is(refused, tmp_path)
         ("sampler: {seed: three}", ("sampler.seed is 'three'", "whole number")),
         ("sampler: {seed: '${custom.seed}'}", ("custom.seed",)),
         ("defaults: [override /sampler: heun]", ("sampler/heun",)),
+        ("defaults: [override /hydra/launcher: ray]", ("hydra/launcher=ray is not installed", "hydra-ray-launcher")),
     ):
         (conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
         error = refused("--config-dir", str(conf), "experiment=mine")
