@@ -17,7 +17,7 @@ from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
 from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
-from latentsync.media.sound import probe_sound, resampled
+from latentsync.media.sound import placed_sound, probe_sound, resampled
 
 AAC_BIT_RATE = 192_000
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -39,11 +39,12 @@ class VideoWriter:
     the file. H.264 in 4:2:0 needs even sizes, so the last row or column of an odd size is cropped. The first frame is
     at time 0.
 
-    Sound: AAC and MP3 are copied packet by packet. PCM, FLAC and other lossless sound is stored as FLAC with its own
-    rate and channels; this is exact for sources of up to 24 bits (32 bit and float become 24 bit). Other sound becomes
-    AAC of 192 kb/s. The sound is never stretched. It is cut at the end of the video only if it is longer by more than
-    one frame; a copied sound is cut after the packet that reaches the end (at most 26 ms later for AAC and MP3 of
-    44.1 kHz).
+    Sound: it begins with the first frame, as `sound.placed_sound` gives it. AAC and MP3 are copied packet by packet if
+    the copy plays the same. PCM, FLAC and other lossless sound is stored as FLAC with its own rate and channels; this
+    is exact for sources of up to 24 bits (32 bit and float become 24 bit). Other sound becomes AAC of 192 kb/s, and so
+    does AAC and MP3 that starts late or early or has holes. The sound is never stretched. It is cut at the end of the
+    video only if it is longer by more than one frame; a copied sound is cut after the packet that reaches the end (at
+    most 26 ms later for AAC and MP3 of 44.1 kHz).
 
     The file is written beside its place under a hidden name and renamed when it is complete. An exception removes it.
 
@@ -187,10 +188,10 @@ class _SoundTrack:
             raise MediaError(
                 f"{path} has {self.info.channels} channels; mix it down to at most {len(_LAYOUTS)} (mono is best)"
             )
-        self._output = output
+        self._output, self._path = output, path
         self._input = open_input(path)
         self._source = sound_stream_of(self._input, path)
-        self._is_copied = self.info.codec in _COPIED_SOUND
+        self._is_copied = self.info.codec in _COPIED_SOUND and self.info.is_gapless
         if self._is_copied:
             self._stream = output.add_stream_from_template(self._source)
             self._pieces = _copied_packets(path, self._input, self._source, self._stream)
@@ -218,7 +219,7 @@ class _SoundTrack:
         """(start, end, frame), times in s. Frames have the encoder's format and rate, and the source's channels."""
         context, layout = self._stream.codec_context, self._source.codec_context.layout.name
         start = 0
-        frames = decode_packets(packets_of(self._input, self._source))
+        frames = placed_sound(self._path, self._input, self._source)
         for frame in resampled(frames, context.format.name, layout, context.sample_rate):
             end = start + frame.samples
             yield Fraction(start, context.sample_rate), Fraction(end, context.sample_rate), frame

@@ -17,7 +17,7 @@ import hydra
 from omegaconf import DictConfig
 
 from latentsync.errors import MemoryShortageError
-from latentsync.lab.console import CONTINUES, FAILED, MISUSED, asks_help, command
+from latentsync.lab.console import CONTINUES, FAILED, asks_help, command
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.sources import begin
 
@@ -29,7 +29,7 @@ def job(config: DictConfig) -> None:
         raise SystemExit(status)
 
 
-@command(error_status=MISUSED, interrupted=CONTINUES)
+@command(interrupted=CONTINUES)
 def train(config: DictConfig) -> int | None:
     """Trains, and ends with a message after an error; Hydra would print a traceback."""
     from latentsync.lab.training.job import run_training
@@ -43,7 +43,7 @@ def train(config: DictConfig) -> int | None:
         return FAILED
 
 
-@command(error_status=MISUSED)
+@command()
 def main(arguments: list[str] | None = None) -> int:
     """The command line, which Hydra reads."""
     arguments = begin("train", arguments)

@@ -54,6 +54,7 @@ def rendered(page: Page) -> str:
     )  # fmt: skip
     environment.filters |= {
         "text": value_text,
+        "word": word_of,
         "signed": lambda value: value_text(value) if pd.isna(value) else f"{value:+.4g}",
     }
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))

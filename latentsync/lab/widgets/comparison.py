@@ -17,13 +17,14 @@ from latentsync.faces.track import align
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, data_uri, player
 from latentsync.lab.records.inputs import input_file
-from latentsync.lab.records.labels import cell_label, pair_label
+from latentsync.lab.records.labels import cell_label, pair_label, word_of
 from latentsync.lab.records.store import Record
+from latentsync.metrics.definitions import WORDS
 from latentsync.shapes import Affine
 
 SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
 LIP_GAP = "lip gap (eye distances)"
-SYNC_BY_WINDOW = "sync distance by window, embedded SyncNet (lower is better)"
+SYNC_BY_WINDOW = f"{WORDS['sync_mini_distance']} by window (lower is better)"
 AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
 FACE_PX = 256
 MOUTH_CENTRE, MOUTH_WIDTH = np.array([0.5, 0.63]), 0.7  # of the crop box: where lips lie, and how much is shown
@@ -106,10 +107,10 @@ def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
 
 
 def metric_note(name: str, entry: dict) -> str:
-    """`sync_mini_confidence ↑ 0.463 distance`, the arrow where higher is better, or why there is no value."""
+    """`mini SyncNet confidence ↑ 0.463 distance`, the arrow where higher is better, or why there is no value."""
     if entry["value"] is None:
-        return f"{name}: none, {entry['reason']}"
-    return f"{name}{AIMS.get(entry['direction'], '')} {entry['value']:.3f} {entry['unit']}"
+        return f"{word_of(name)}: none, {entry['reason']}"
+    return f"{word_of(name)}{AIMS.get(entry['direction'], '')} {entry['value']:.3f} {entry['unit']}"
 
 
 def by_frame(windows: Sequence[float | None] | None, num_frames: int) -> list[float | None] | None:
