@@ -93,7 +93,7 @@ WRONG_NAMES = [
     ("hydra.sweep.dir=/tmp/x", "hydra.sweep.dir is /tmp/x", "runs_dir=FOLDER"),
     ("hydra.job.chdir=true", "hydra.job.chdir is true", "leave it out"),
     ("seed", "'seed' is no override", "KEY=VALUE"),
-    ("data.input_dir=/a=b", "data.input_dir=/a=b", """'data.input_dir="/a=b"'"""),
+    ("sampler.seed=[1", "sampler.seed=[1 cannot be read", "quotes"),
     ("--cfg foo", "'foo'", "job"),
     ("--cfg job -m", "--multirun and --cfg exclude each other"),
     ("--cfg job sampler.sed=1", "sampler.seed"),
