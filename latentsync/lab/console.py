@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from latentsync.errors import LatentSyncError, OptionError, did_you_mean
+from latentsync.names import named_path, printable
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
@@ -35,8 +37,16 @@ _listeners: list[Listener] = []
 
 def say(line: str) -> None:
     """Prints a line without tearing a progress bar."""
+    escape_output()
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
+
+
+def escape_output() -> None:
+    """Lets this process print characters that the terminal's encoding lacks, and undecodable names: as `\\u674e`."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 # --- arguments ---
@@ -108,6 +118,11 @@ class ArgumentParser(argparse.ArgumentParser):
             arguments = sys.argv[1:] if arguments is None else arguments
             if (message := unknown_option(arguments, self._option_names)) is not None:
                 self.error(message)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """As argparse does. A path may begin with `~`, and its accents may have another form than on the disk."""
+        value = super()._get_value(action, arg_string)
+        return named_path(value) if isinstance(value, Path) else value
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuses a value that is not among the argument's choices, and gives the closest choice."""
@@ -294,6 +309,7 @@ def command(
     def decorated(function: Callable[..., int | None]) -> Callable[..., int]:
         @wraps(function)
         def main(*args: Any, **options: Any) -> int:
+            escape_output()
             try:
                 status = function(*args, **options) or 0
                 sys.stdout.flush()
@@ -313,7 +329,7 @@ def command(
 
 
 def _ended(line: str, status: int) -> int:
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
     return status
 
 

@@ -46,15 +46,15 @@ def train(config: DictConfig) -> int | None:
 @command()
 def main(arguments: list[str] | None = None) -> int:
     """The command line, which Hydra reads."""
-    arguments = begin("train", arguments)
+    from latentsync.lab.training.options import TRAIN, check_request
+
+    arguments = begin("train", arguments, TRAIN.texts)
     if asks_help(arguments):
         from latentsync.lab.options.reference import train_help
 
         print(__doc__)
         print(train_help(arguments))
         return 0
-    from latentsync.lab.training.options import check_request
-
     check_request(arguments)  # before Hydra, which would explain a mistake in several lines
     job()
     return 0

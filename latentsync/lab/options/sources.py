@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from latentsync.errors import OptionError
 from latentsync.lab.console import refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.literal import literal
 
 CONFIG_NAME = "config"
 SEARCHPATH = "hydra.searchpath"
@@ -160,20 +161,21 @@ def option_names() -> list[str]:
     return [name for action in get_args_parser()._actions for name in action.option_strings]
 
 
-def begin(command: str, arguments: list[str] | None) -> list[str]:
+def begin(command: str, arguments: list[str] | None, texts: Collection[str] = ()) -> list[str]:
     """Makes the arguments of a command those that Hydra reads, and refuses unknown options.
 
     Args:
         command: "run" or "train".
         arguments: None takes those of the process.
+        texts: the keys of options that hold a text; their values are taken as they are.
 
     Raises:
         SystemExit: an option is unknown.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = literal(sys.argv[1:] if arguments is None else arguments, texts)
     sys.argv = [f"latentsync {command}", *arguments]
     refuse_unknown_option(arguments, option_names())
-    return list(arguments)
+    return arguments
 
 
 def read_command_line(arguments: list[str], config_name: str = CONFIG_NAME) -> CommandLine:

@@ -36,8 +36,13 @@ def word_of(column: str) -> str:
 
 
 def pair_label(pair: str) -> str:
-    """`g-clara__g-clara` -> "g-clara, own voice". If the names of clip and voice differ, each gets a line."""
-    clip, _, voice = pair.partition("__")
+    """`g-clara__g-clara` -> "g-clara, own voice". If the names of clip and voice differ, each gets a line.
+
+    A pair with a name of its own keeps it.
+    """
+    clip, separator, voice = pair.partition("__")
+    if not separator:
+        return pair
     return f"{clip}, own voice" if clip == voice else f"{clip}\n{voice}"
 
 

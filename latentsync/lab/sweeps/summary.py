@@ -20,6 +20,7 @@ from latentsync.lab.records.sweeps import failures_of, sweep_records
 from latentsync.lab.sweeps.request import RETRY_HINT
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
 from latentsync.lab.tracking.publish import publish_in_time
+from latentsync.names import name_max_bytes, shortened
 
 SHOWN = {
     "lpips_alex_mouth": "{:.3f}",
@@ -124,7 +125,9 @@ def link_videos(records: list[Record], folder: Path) -> None:
     """Gives the videos of a sweep readable names: links into the records, or copies if links are not supported."""
     folder.mkdir(parents=True, exist_ok=True)
     for record in records:
-        link = folder / f"{run_name(record.content).replace(' ', '_')}_{record.id}.mp4"
+        end = f"_{record.id}.mp4"
+        name = run_name(record.content).replace(" ", "_").replace("/", "_")
+        link = folder / f"{shortened(name, name_max_bytes(folder) - len(end))}{end}"
         if link.exists():
             continue
         try:
