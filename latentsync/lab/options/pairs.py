@@ -13,7 +13,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 import latentsync
-from latentsync.config import GENDERS
+from latentsync.config import GENDERS, face_text
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.schema import DataConfig
 
@@ -22,7 +22,7 @@ VOICE_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac")
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
 OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
 PAIRINGS = ("all", "own")
-LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split")
+LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "face")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 
 
@@ -32,6 +32,7 @@ class Pair:
 
     Attributes:
         group, split: columns of a list, for example the speaker, and train or test; not part of a record's identity.
+        face: a column of a list: which face of the clip, see `config.VideoOptions`; None: the configuration decides.
     """
 
     clip: Path
@@ -39,11 +40,13 @@ class Pair:
     gender: str
     group: str | None = None
     split: str | None = None
+    face: str | None = None
 
     @property
     def name(self) -> str:
-        """The name of the pair's outputs: `{clip}__{voice}`."""
-        return f"{self.clip.stem}__{self.voice.stem}"
+        """The name of the pair's outputs: `{clip}__{voice}`, and `__{face}` where the list chooses a face."""
+        face = "" if self.face is None else f"__{self.face.replace(',', 'x')}"
+        return f"{self.clip.stem}__{self.voice.stem}{face}"
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,9 @@ def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str
 def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
     """The pairs of a CSV list, in its order: a header and a row per pair.
 
-    The columns are `clip` and `voice` (files, relative to the list's folder) and optionally `gender`, `group` and
-    `split`. `gender` is female, male or neutral; where it is empty, the clip's prefix decides, and a clip without a
-    prefix counts as neutral. Other columns are ignored.
+    The columns are `clip` and `voice` (files, relative to the list's folder) and optionally `gender`, `group`, `split`
+    and `face`. `gender` is female, male or neutral; where it is empty, the clip's prefix decides, and a clip without a
+    prefix counts as neutral. `face` is as `video.face`, and wins over it. Other columns are ignored.
 
     Args:
         split: only pairs of this split; None takes all.
@@ -196,7 +199,7 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
         pair = _listed_pair(path, line, row)
         before, other = lines.setdefault(pair.name.casefold(), (line, pair))
         if other is not pair:
-            is_same = (other.clip, other.voice) == (pair.clip, pair.voice)
+            is_same = (other.clip, other.voice, other.face) == (pair.clip, pair.voice, pair.face)
             reason = "is also the pair of" if is_same else "has other files but would get the same name as the pair of"
             remedy = "remove one" if is_same else "rename a clip or voice"
             raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
@@ -248,4 +251,8 @@ def _listed_pair(path: Path, line: int, row: dict[str, str | None]) -> Pair:
     gender = row["gender"] or gender_of(files["clip"]) or "neutral"
     if gender not in GENDERS:
         raise MediaError(f"{path}, line {line}: gender is {gender!r}; choose one of {', '.join(GENDERS)}")
-    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"])
+    try:
+        face = None if row["face"] is None else face_text(row["face"])
+    except OptionError as error:
+        raise MediaError(f"{path}, line {line}: {error}") from error
+    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"], face)
