@@ -9,14 +9,16 @@ device. The filled-in value is printed, recorded and hashed.
 """
 
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar
 
-from latentsync.errors import OptionError, did_you_mean
-from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
+from latentsync.errors import OptionError, closest_name, did_you_mean
+from latentsync.option import OptionInfo, is_number, option, section_infos
 from latentsync.plugins import SCHEDULERS_GROUP
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -28,6 +30,9 @@ LENGTHS = ("sound", "reference")
 GEOMETRIES = ("float32", "float16", "lanczos")
 ROUNDINGS = ("nearest", "truncate")
 REFERENCES = ("same", "elsewhere")
+SOUNDS = ("auto", "copy", "lossless")
+FACES = ("largest", "left", "right", "centre")  # words of `face`; it may also be a number or a point
+DEFAULT_FACE = "largest"
 ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
 SCHEDULERS = ("ddim", "dpmpp_2m", "unipc")
@@ -45,6 +50,39 @@ MAX_SEED = 2**63 - 1
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
 
 
+def face_place(face: Any) -> str | int | tuple[float, float]:
+    """What a choice of `VideoOptions.face` means: a word of FACES, a number from the left from 1, or a point x, y.
+
+    Args:
+        face: the choice as text, or a number, or a list of two numbers.
+
+    Raises:
+        OptionError: it is none of them.
+    """
+    text = ",".join(map(str, face)) if isinstance(face, list | tuple) else str(face)
+    parts = [part.strip() for part in text.split(",")]
+    if text in FACES:
+        return text
+    if len(parts) == 1 and parts[0].isdecimal() and int(text) >= 1:
+        return int(text)
+    with suppress(ValueError):
+        x, y = map(float, parts)
+        if 0 <= x < math.inf and 0 <= y < math.inf:
+            return x, y
+    near = closest_name(text, FACES)
+    hint = f" (did you mean {near}?)" if near else ""
+    raise OptionError(
+        f"face is {text!r}; it must be one of {', '.join(FACES)}, a number from 1 (1 is the leftmost face), or a point "
+        f'"x,y" of at least 0 px that lies on the face{hint}'
+    )
+
+
+def face_text(face: Any) -> str:
+    """A choice of `VideoOptions.face` in its one form: "left", "2", "320,240"; raises the error of `face_place`."""
+    place = face_place(face)
+    return ",".join(f"{number:g}" for number in place) if isinstance(place, tuple) else str(place)
+
+
 def _check(section: object) -> None:
     kind: Any = type(section)  # mypy takes a class of unknown type for one that has no hash
     for info in section_infos(kind):
@@ -59,19 +97,20 @@ class SamplerOptions:
         None,
         "classifier-free guidance; it acts above 1. Open: by the preset of the clip's gender (1.8, 1.3 or 1.5).",
         "guidance {}", "guidance", least=0, hint="1 is no guidance, the presets use 1.3 to 1.8", is_open=True,
-        in_identity="always",
+        in_identity="always", source="Ho and Salimans, arXiv 2207.12598",
     )  # fmt: skip
     num_inference_steps: int = option(
         20, "steps of the scheduler.", "{} steps", "steps", whole=True, least=1, most=MAX_STEPS,
-        hint="20 is the usual choice", in_identity="always",
+        hint="20 is the usual choice", unit="steps", source="the original's --inference_steps", in_identity="always",
     )  # fmt: skip
     seed: int = option(
         1247, "seed of all random numbers: the noise and the VAE's samples.", "seed {}", whole=True, least=0,
-        most=MAX_SEED, hint="1247 is the usual choice", in_identity="always",
+        most=MAX_SEED, hint="1247 is the usual choice", source="the original's --seed", in_identity="always",
     )  # fmt: skip
     num_frames: int | None = option(
         None, "frames denoised together (a window). Open: the model's own.", "windows of {} frames", "window",
-        whole=True, least=1, is_open=True, in_identity="always",
+        whole=True, least=1, unit="frames", source="num_frames of the original's configurations", is_open=True,
+        in_identity="always",
     )  # fmt: skip
     rng: str = option(
         "own",
@@ -85,27 +124,30 @@ class SamplerOptions:
         "1 runs the whole network at every step; n runs it at every n-th step only (DeepCache). The original's "
         "`--enable_deepcache` is 3.",
         "DeepCache {}", "DeepCache", whole=True, least=1, hint="1 is off, the original has 3",
+        unit="steps", source="arXiv 2312.00858",
         in_identity="always", in_cost=True,
     )  # fmt: skip
     scheduler: str | None = option(
         None,
-        'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order, arXiv 2211.01095) and "unipc" '
-        "(second order, arXiv 2302.04867) come closer to the result of many steps, from 20 steps on. Installed "
-        'packages may add others. Open: "ddim", or the scheduler that was assigned to the pipeline.',
+        'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order) and "unipc" (second order) '
+        "come closer to the result of many steps, from 20 steps on. Installed packages may add others. "
+        'Open: "ddim", or the scheduler that was assigned to the pipeline.',
         "{}", choices=SCHEDULERS, plugins=SCHEDULERS_GROUP, is_open=True, absent="ddim",
+        source="ddim arXiv 2010.02502, dpmpp_2m arXiv 2211.01095, unipc arXiv 2302.04867",
     )  # fmt: skip
     guidance_schedule: str = option(
         "constant",
         'guidance over the steps. "constant" is the original\'s; "linear" and "cosine" rise from 1 to 2 * '
-        "guidance_scale - 1, so that the mean is guidance_scale (arXiv 2404.13040); "
+        "guidance_scale - 1, so that the mean is guidance_scale; "
         '"interval" guides within guidance_interval only.',
         "{} guidance", "schedule", choices=GUIDANCE_SCHEDULES,
+        source="linear and cosine arXiv 2404.13040, interval arXiv 2404.07724",
     )  # fmt: skip
     guidance_interval: tuple[float, float] | None = option(
         GUIDANCE_INTERVAL,
         "(low, high), shares of the noise from 0 (none left) to 1 (nothing else): guidance acts where low < share <= "
-        'high. Only the schedule "interval" uses it (arXiv 2404.07724).',
-        "guided in {}", "interval", is_open=True, absent=None,
+        'high. Only the schedule "interval" uses it.',
+        "guided in {}", "interval", unit="shares of the noise", source="arXiv 2404.07724", is_open=True, absent=None,
     )  # fmt: skip
     guidance_mask: str = option(
         "uniform",
@@ -140,18 +182,20 @@ class VideoOptions:
     """What the model sees of a video, and how the result is written."""
 
     width: int | None = option(
-        None, "side of the aligned crop in px. Open: the model's own.", "{} px", "size (px)", whole=True, least=64,
-        multiple=8, hint="256 is the usual choice", is_open=True, in_identity="always", in_cost=True,
+        None, "side of the aligned crop. Open: the model's own.", "{} px", "size (px)", whole=True, least=64,
+        multiple=8, hint="256 is the usual choice", unit="px", source="resolution of the original's configurations",
+        is_open=True, in_identity="always", in_cost=True,
     )  # fmt: skip
     height: int | None = option(
         None, "equal to width; the aligned crop is square.", "{} px", "size (px)", whole=True, least=64, multiple=8,
-        hint="256 is the usual choice", is_open=True,
+        hint="256 is the usual choice", unit="px", is_open=True,
     )  # fmt: skip
     mask: str | None = option(
         None,
         "which of the original's four mouth masks. Open: the model's own.",
         "{}",
         choices=MASKS,
+        source="mask_image_path of the original's configurations",
         is_open=True,
         in_identity="always",
     )
@@ -184,9 +228,31 @@ class VideoOptions:
         'Open: "same" for the pipeline; for a record, "elsewhere" if the voice is the clip\'s own.',
         "reference {}", choices=REFERENCES, is_open=True, absent="same", by_pair=True,
     )  # fmt: skip
+    sound: str = option(
+        "auto",
+        'how the voice is stored in the result. "auto" copies AAC-LC and encodes all else as AAC of the same rate and '
+        'channels, which phones and editors play; "copy" copies every sound that players of MP4 know; "lossless" '
+        "copies AAC and MP3 and stores all else as FLAC, which many phones do not play.",
+        "{} sound", choices=SOUNDS, absent="lossless",
+    )  # fmt: skip
+    face: Any = option(  # noqa: RUF009 (text, a number or a list; kept as text)
+        DEFAULT_FACE,
+        "which face of a clip that shows several people. One of largest, left, right, centre; or a number, counted "
+        'from the left, from 1; or a point "x,y" in px of the clip that lies on the face. It is chosen again in each '
+        "shot. The pairs of a list may have their own (column face).",
+        "face {}", by_pair=True,
+    )  # fmt: skip
+    min_face_share: float = option(
+        0.1,
+        "the least share of the result's frames that must show the chosen face; the others are the clip's, unchanged. "
+        "A pair below it is refused.",
+        "faces in {} of the frames", least=0, most=1, hint="0 takes any clip with a face", in_identity="never",
+        is_recorded=False,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _check(self)
+        object.__setattr__(self, "face", face_text(self.face))
         if None not in (self.width, self.height) and self.width != self.height:
             raise OptionError(
                 f"width {self.width} and height {self.height} differ; the aligned face is square, give one value"
@@ -214,12 +280,13 @@ class RuntimeOptions:
         choices=ATTENTION_BACKENDS, in_identity="beside", in_cost=True,
     )  # fmt: skip
     batch_size: int | None = option(
-        None, "windows denoised side by side. Open: by device.", "batches of {}", whole=True, least=1, is_open=True,
-        in_identity="never",
+        None, "windows denoised side by side. Open: by device.", "batches of {}", whole=True, least=1,
+        unit="windows", is_open=True, in_identity="never",
     )  # fmt: skip
     batch_cells: int = option(
         1, "how many settings of a sweep are denoised side by side; they may differ in seed and guidance only.",
-        "{} cells at once", whole=True, least=1, hint="1: one cell at a time", in_identity="never", is_recorded=False,
+        "{} cells at once", whole=True, least=1, hint="1: one cell at a time", unit="cells", in_identity="never",
+        is_recorded=False,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -311,21 +378,21 @@ def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options.get(name, info.record_default) for name, info in recorded_infos().items()}
 
 
+PRESET_HINT = "the presets use 1.3 to 1.8"
+
+
 @dataclass(frozen=True)
 class Preset:
     """guidance_scale for each gender of speaker; `neutral` is used if the speaker's gender is unknown."""
 
-    name: str = "by_gender"
-    female: float = 1.8
-    male: float = 1.3
-    neutral: float = 1.5
+    name: str = option("by_gender", "the name that records and tables show.")
+    female: float = option(1.8, "guidance of clips that show a woman (`g-*`).", least=0, hint=PRESET_HINT)
+    male: float = option(1.3, "guidance of clips that show a man (`m-*`).", least=0, hint=PRESET_HINT)
+    neutral: float = option(1.5, "guidance of clips of unknown gender.", least=0, hint=PRESET_HINT)
 
     def __post_init__(self) -> None:
-        for gender in GENDERS:
-            scale = getattr(self, gender)
-            if scale is None:
-                raise OptionError(f"preset.{gender} is null; give a number (the presets use 1.3 to 1.8)")
-            info_of(SamplerOptions, "guidance_scale").check(scale, f"preset.{gender}")
+        for info in section_infos(Preset):
+            info.check(getattr(self, info.name), f"preset.{info.name}")
 
     def guidance_scale(self, gender: str) -> float:
         """The guidance for a gender.

@@ -41,9 +41,15 @@ def open_input(path: Path | str) -> av.container.InputContainer:
         ) from error
 
 
-def video_stream_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+def find_video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The video stream; None if there is none but, at most, a cover picture."""
     stream = container.streams.best("video")
-    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+    return None if stream is None or stream.disposition & av.stream.Disposition.attached_pic else stream
+
+
+def video_stream_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    stream = find_video_stream(container)
+    if stream is None:
         raise MediaError(f"{path} has no video stream; give a file with moving pictures as the clip")
     stream.thread_type = "AUTO"
     return stream
@@ -56,8 +62,10 @@ def sound_stream_of(container: av.container.InputContainer, path: Path) -> av.Au
     return stream
 
 
-def packets_of(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
-    """The stream's packets. They end at a read error in the file, as with ffmpeg."""
+def packets_of(
+    container: av.container.InputContainer, stream: av.stream.Stream | list[av.stream.Stream]
+) -> Iterator[av.Packet]:
+    """The packets of a stream, or of several in the file's order. They end at a read error in the file, as ffmpeg's."""
     try:
         yield from container.demux(stream)
     except av.FFmpegError:
