@@ -11,7 +11,6 @@ from torch import Tensor
 
 from latentsync import media
 from latentsync.config import Options
-from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.faces.crops import warping_of
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
 from latentsync.faces.masks import crops_to_pixels, masked_images
@@ -82,6 +81,8 @@ class PairCache:
             "size_px": options.video.size_px,
             "geometry": options.video.geometry,
         }
+        if options.video.rate_hz is None:
+            depends_on["fps"] = options.video.fps
         return stage_key("faces", depends_on, "media", "faces")
 
     def faces(
@@ -99,9 +100,10 @@ class PairCache:
             FaceNotFoundError: no frame shows a face.
         """
         status, size_px = clip.stat(), options.video.size_px
-        version = (clip.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px, options.video.geometry)
+        how = num_frames, size_px, options.video.geometry, options.video.fps
+        version = (clip.resolve(), status.st_size, status.st_mtime_ns, *how)
         if version not in self._faces:
-            frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_frames)
+            frames = media.read_frames(clip, options.video.rate_hz, stop=num_frames)
             frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:

@@ -5,9 +5,12 @@ voice. Training takes a window at least a second away, and "elsewhere" does the 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
+from latentsync import media
 from latentsync.config import Options
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import OptionError
@@ -16,6 +19,9 @@ from latentsync.generation.results import PreparedPair
 from latentsync.shapes import Crops, HasFace
 
 GAP_FRAMES = 25  # 1 s, the smallest distance in training
+ROUNDING = 1e-6  # of a place, in frames
+
+Places = Float[np.ndarray, " f"]
 
 
 class References:
@@ -30,7 +36,7 @@ class References:
 
     def __init__(self, pair: PreparedPair, order: list[int], options: Options) -> None:
         self._matrices, self._order, self._options = pair.faces.matrices, order, options
-        self._frames = FramesOnDemand(pair.video_path, order)
+        self._frames = FramesOnDemand(pair.video_path, order, pair.rate_hz)
         self._span = (0, 0)
         self.crops: Crops | None = None
 
@@ -57,16 +63,51 @@ class References:
         return self.crops
 
 
-def frames_needed(num_shown: int, reference: str) -> int:
-    """How many of a clip's frames are aligned, so that each of the first `num_shown` has a reference."""
-    return num_shown if reference == "same" else max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
+def places_of(clip: Path, rate_hz: float | None) -> Places:
+    """When each frame of a clip begins, and when the last one ends, in 25ths of a second from its first frame.
+
+    Args:
+        rate_hz: the rate at which the clip is read; None: its own frames.
+
+    Raises:
+        MediaError: the clip cannot be read.
+    """
+    return np.array([float(time_s * GAP_FRAMES) for time_s in media.frame_times(clip, rate_hz)])
 
 
-def reference_order(order: Sequence[int], has_face: HasFace, reference: str, name: str = "the clip") -> list[int]:
+def frames_needed(num_shown: int, reference: str, places: Places | None = None) -> int:
+    """How many of a clip's frames are aligned, so that each of the first `num_shown` has a reference.
+
+    Args:
+        places: of the clip's frames, see `places_of`; None: 25 frames/s.
+    """
+    if reference == "same":
+        return num_shown
+    if places is None:
+        return max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
+    end = places[min(num_shown, len(places) - 1)]
+    return max(num_shown, int(np.searchsorted(places, min(end + GAP_FRAMES, 2 * GAP_FRAMES) - ROUNDING)))
+
+
+def references_of(pair: PreparedPair, options: Options) -> list[int]:
+    """`reference_order` of a pair."""
+    places = places_of(pair.video_path, pair.rate_hz)
+    return reference_order(
+        pair.order, pair.faces.has_face, options.video.reference, pair.video_path.name, places=places
+    )
+
+
+def reference_order(
+    order: Sequence[int],
+    has_face: HasFace,
+    reference: str,
+    name: str = "the clip",
+    places: Places | None = None,
+) -> list[int]:
     """For each output frame, the number of the clip's frame that is its reference.
 
-    "same" is the frame that it is made from. "elsewhere" is the first frame with a face that lies at least 25 frames
-    later. If there is none, it is the last frame with a face at least 25 frames earlier. So consecutive frames have
+    "same" is the frame that it is made from. "elsewhere" is the first frame with a face that lies at least 1 s (25
+    frames) later. If there is none, it is the last frame with a face at least 1 s earlier. So consecutive frames have
     consecutive references, with one jump near the clip's end. A frame without a face is not generated; it may be its
     own reference.
 
@@ -74,6 +115,7 @@ def reference_order(order: Sequence[int], has_face: HasFace, reference: str, nam
         order: for each output frame, the number of the clip's frame that it is made from.
         has_face: for each aligned frame of the clip, whether it shows a face.
         name: of the clip, for messages.
+        places: of the clip's frames, see `places_of`; None: 25 frames/s.
 
     Raises:
         OptionError: a frame has no reference far enough away.
@@ -82,8 +124,9 @@ def reference_order(order: Sequence[int], has_face: HasFace, reference: str, nam
         return list(order)
     known = np.flatnonzero(has_face)
     references = np.arange(max(order, default=-1) + 1)
-    after = np.searchsorted(known, references + GAP_FRAMES)
-    before = np.searchsorted(known, references - GAP_FRAMES, side="right") - 1
+    when = np.arange(len(has_face), dtype=float) if places is None else places
+    after = np.searchsorted(when[known], when[references] + GAP_FRAMES - ROUNDING)
+    before = np.searchsorted(when[known], when[references] - GAP_FRAMES + ROUNDING, side="right") - 1
     chosen = np.where(after < known.size, after, before)
     far = chosen >= 0
     if (has_face[: references.size] & ~far).any():
@@ -91,7 +134,7 @@ def reference_order(order: Sequence[int], has_face: HasFace, reference: str, nam
         raise OptionError(
             f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / VIDEO_RATE_HZ:g} s) from "
             f"each frame, but frame {lonely} of {name} has none in {len(has_face)} frames; give a clip of at least "
-            f"{frames_needed(references.size, reference)} frames with a face, or reference=same"
+            f"{frames_needed(references.size, reference, places)} frames with a face, or reference=same"
         )
     references[far] = known[chosen[far]]
     return [int(references[i]) for i in order]

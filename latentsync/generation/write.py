@@ -4,11 +4,11 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from latentsync.config import Options
-from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.faces.composite import paint_hole
 from latentsync.faces.masks import mouth_mask
 from latentsync.generation.results import GeneratedFrame, PreparedPair, Stopwatch
@@ -70,14 +70,15 @@ def write_results(
     settings = {
         "width": pair.info.width,
         "height": pair.info.height,
-        "rate_hz": VIDEO_RATE_HZ,
+        **_rate(pair),
         "crf": options.video.crf,
         "comment": comment,
     }
+    sound = {"sound": pair.audio_path, "pads_sound": bool(pair.rest)}
     mouth = mouth_mask(options.video.mask, options.video.size_px)
     with ExitStack() as files:
         writers = [
-            files.enter_context(VideoWriter(target.video, **settings, sound=pair.audio_path)) if target.video else None
+            files.enter_context(VideoWriter(target.video, **settings, **sound)) if target.video else None
             for target in targets
         ]
         mask_writers = [
@@ -98,6 +99,14 @@ def write_results(
                     writer.write(painted)
         with watch.stage("write"):
             files.close()  # writes the encoders' last frames, and the sound
+
+
+def _rate(pair: PreparedPair) -> dict[str, Any]:
+    """The rate of a result, or the times of its frames, as arguments of `VideoWriter`."""
+    if pair.rate_hz is not None:
+        return {"rate_hz": pair.rate_hz}
+    lengths = {after - before for before, after in pairwise(pair.times_s)}
+    return {"rate_hz": 1 / lengths.pop()} if len(lengths) == 1 else {"times_s": pair.times_s}
 
 
 def _painted(result: GeneratedFrame, mouth: Mask) -> Frame:
