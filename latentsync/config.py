@@ -29,6 +29,7 @@ LENGTHS = ("sound", "clip", "shortest", "reference")
 GEOMETRIES = ("float32", "float16", "lanczos")
 ROUNDINGS = ("nearest", "truncate")
 REFERENCES = ("same", "elsewhere")
+SOUNDS = ("auto", "copy", "lossless")
 ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
 SCHEDULERS = ("ddim", "dpmpp_2m", "unipc")
@@ -187,6 +188,13 @@ class VideoOptions:
         'leaks the true mouth if a clip gets its own voice. "elsewhere" lies at least 1 s away, as in training. '
         'Open: "same" for the pipeline; for a record, "elsewhere" if the voice is the clip\'s own.',
         "reference {}", choices=REFERENCES, is_open=True, absent="same", by_pair=True,
+    )  # fmt: skip
+    sound: str = option(
+        "auto",
+        'how the voice is stored in the result. "auto" copies AAC-LC and encodes all else as AAC of the same rate and '
+        'channels, which phones and editors play; "copy" copies every sound that players of MP4 know; "lossless" '
+        "copies AAC and MP3 and stores all else as FLAC, which many phones do not play.",
+        "{} sound", choices=SOUNDS, absent="lossless",
     )  # fmt: skip
     fps: str = option(
         "25",

@@ -41,7 +41,7 @@ from latentsync.generation.results import (
 )
 from latentsync.generation.stage_cache import StageCache
 from latentsync.generation.timing import timing_of
-from latentsync.generation.write import Target, notice, scratch_video, write_results
+from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
 from latentsync.shapes import Frame
 
 
@@ -213,7 +213,7 @@ class LipsyncPipeline(LipsyncNetworks):
 
         By default the result has 25 frames/s and as many frames as the voice needs, ceil(seconds * 25): a longer clip
         is cut, a shorter one runs forward, backward, forward ... The options fps, length and loop change this. Its
-        sound is the voice as given.
+        sound is the voice.
 
         Args:
             video_path: the clip, which shows a face.
@@ -294,6 +294,8 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         with watch.stage("total"):
+            info = media.probe(video_path, VIDEO_RATE_HZ)
+            check_targets(targets, info, Path(audio_path), settings[0])
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
             write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch)

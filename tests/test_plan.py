@@ -231,10 +231,8 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(swee
     assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
     (inputs / "g-clara.mp4").write_bytes(whole)
     assert run(overrides)[1][0]["status"] == "done"
-    with composing():
-        config = compose("config", [*overrides, "retry=all"])
-    running().run_cell(config, overrides)
-    assert "retry 'all'" in capsys.readouterr().out
+    with pytest.raises(OptionError, match="retry 'all' .* failed"):
+        request.read([*overrides, "retry=all"])
 
 
 def test_a_clock_that_jumps_back_hides_no_failure(sweep_overrides, tmp_path, monkeypatch):

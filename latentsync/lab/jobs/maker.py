@@ -88,7 +88,7 @@ def job_like(
     pair = content["pair"]
     files = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
     weights = content["model"]["weights_sha256"]
-    return Job(config, Pair(*files, pair["gender"], pair.get("group"), pair.get("split")), weights)
+    return Job(config, Pair(*files, pair["gender"], pair.get("group"), pair.get("split"), pair["name"]), weights)
 
 
 def _metrics_of(record: Record) -> "MetricsConfig":

@@ -10,10 +10,11 @@ import pandas as pd
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.files import write_json
-from latentsync.lab.console import say
+from latentsync.lab.console import say, table_text
 from latentsync.lab.measuring.result import Result, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
+from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import records_in
 from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, base_name
@@ -153,3 +154,9 @@ def metrics_table(metrics: dict) -> pd.DataFrame:
         for name, entry in metrics.items()
     ]
     return pd.DataFrame(rows).set_index("metric")
+
+
+def metrics_text(metrics: dict) -> str:
+    """`metrics_table` as text that fits the terminal, with the metrics' names for readers."""
+    table = metrics_table(metrics).reset_index()
+    return table_text(dict(table.assign(metric=table["metric"].map(word_of))))

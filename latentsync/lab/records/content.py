@@ -8,9 +8,11 @@ from pathlib import Path
 from latentsync import __version__
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
+from latentsync.generation.timing import at_rate
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.identity import record_id
+from latentsync.names import printable
 from latentsync.pipeline import LipsyncPipeline
 
 PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
@@ -39,7 +41,8 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "num_frames": output.num_frames,
             "fps": output.fps,
             "frames_without_face": output.frames_without_face,
-        },
+        }
+        | _cost_of_own_rate(output),
         "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
         "identity": parts,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -48,6 +51,14 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
     }
 
 
+def _cost_of_own_rate(output: LipsyncOutput) -> dict[str, int]:
+    """With the clip's own frames, how many would have got a new mouth at 25 frames/s; their ratio is the cost."""
+    if output.options.video.rate_hz is not None:
+        return {}
+    made = len(output.order)
+    return {"generated": made, "generated_at_25_fps": len(at_rate(output.times_s, made))}
+
+
 def _input_facts(path: Path) -> dict:
     """The entry of an input file. Its path lets `latentsync measure` find it, and is not part of the identity."""
-    return {"name": path.name, "sha256": input_sha256(path), "path": str(path.resolve())}
+    return {"name": printable(path.name), "sha256": input_sha256(path), "path": str(path.resolve())}

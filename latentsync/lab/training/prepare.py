@@ -24,9 +24,10 @@ from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import private_folder, read_json, write_json, write_text
-from latentsync.lab.options.pairs import CLIP_SUFFIXES
+from latentsync.lab.options.pairs import CLIP_SUFFIXES, same_name
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
+from latentsync.names import composed
 from latentsync.training.clips import FACTS_END, SOUND_END, VIDEO_END
 from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 from latentsync.training.prepare import Piece, Source, Tools, prepare_source, signature
@@ -75,11 +76,12 @@ def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
     """
     if not input_dir.is_dir():
         raise MediaError(f"there is no folder at {input_dir}; give a folder of videos")
-    files = {path.name: path for path in sorted(input_dir.iterdir()) if path.is_file() and path.name[0] != "."}
+    paths = [path for path in sorted(input_dir.iterdir()) if path.is_file() and path.name[0] != "."]
+    files = {composed(path.name): path for path in paths}
     stems: dict[str, list[Path]] = defaultdict(list)
-    for path in files.values():
+    for path in paths:
         if path.suffix.lower() in CLIP_SUFFIXES:
-            stems[path.stem.casefold()].append(path)
+            stems[same_name(path.stem)].append(path)
     if not stems:
         raise MediaError(f"{input_dir} has no video; put files there that end in {', '.join(CLIP_SUFFIXES)}")
     sources, left_out = [], {}
@@ -89,8 +91,9 @@ def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
             left_out |= {path.name: f"{names} would give equal names of pieces; rename all but one" for path in videos}
             continue
         video = videos[0]
-        sound = files.get(f"{video.stem}.wav", files.get(f"{video.stem}.WAV", video))
-        sources.append(Source(video, sound, files.get(f"{video.stem}.json")))
+        stem = composed(video.stem)
+        sound = files.get(f"{stem}.wav", files.get(f"{stem}.WAV", video))
+        sources.append(Source(video, sound, files.get(f"{stem}.json")))
     return sources, left_out
 
 
