@@ -18,7 +18,7 @@ from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, Op
 from latentsync.faces.composite import face_region
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.generation.overlap import window_batches
-from latentsync.generation.windows import num_output_frames
+from latentsync.generation.timing import num_output_frames
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.option import section_infos
 from latentsync.pipeline import LipsyncPipeline

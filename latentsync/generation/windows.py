@@ -3,7 +3,6 @@
 Windows of one length are denoised side by side, in a batch, for each of several settings. Only one batch is in memory.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from latentsync import media
-from latentsync.audio.features import num_reference_windows, num_states
 from latentsync.config import Options
-from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import memory_shortage_explained
 from latentsync.errors import OptionError
 from latentsync.faces.composite import paste_kept, restore
@@ -36,17 +33,6 @@ from latentsync.shapes import Affine, Crop, Crops, Frame, Latents, Pixels, Windo
 # Called after each step as (index of the step, timestep, {"latents": (b, c, f, h, w), "frames": (start, stop)}). It may
 # return {"latents": ...}; these latents then replace the given ones.
 WindowCallback = Callable[[int, int, dict], dict | None]
-
-
-def num_output_frames(num_samples: int, length: str = "sound") -> int:
-    """Video frames for this many samples of 16 kHz sound.
-
-    Args:
-        length: "sound" or "reference", see `config.VideoOptions.length`.
-    """
-    if length == "reference":
-        return num_reference_windows(num_states(num_samples), VIDEO_RATE_HZ)
-    return max(1, math.ceil(num_samples * VIDEO_RATE_HZ / SOUND_RATE_HZ))
 
 
 @dataclass(frozen=True)
@@ -95,7 +81,7 @@ def read_batches(
         OptionError: the clip is too short for references from elsewhere.
     """
     size_px, warping = options.video.size_px, warping_of(options)
-    stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
+    stream = media.read_frames_in_order(pair.video_path, pair.order, pair.rate_hz)
     order = references_of(pair, options)
     references = References(pair, order, options)
     start = 0
@@ -108,7 +94,7 @@ def read_batches(
         keys = cache.posterior_keys(networks, pair, options, order, spans)
         if not cache.has_all(keys):
             references.read()
-        num_shared = options.sampler.window_overlap if stop < pair.num_frames else 0
+        num_shared = options.sampler.window_overlap if stop < len(pair.order) else 0
         audio = pair.windows(windows[0][0], stop)
         yield WindowBatch(windows, spans, num_shared, frames, matrices, crops, references, audio, keys)
         start = stop
@@ -291,7 +277,7 @@ def generate_together(
     options, watch = settings[0], watch or Stopwatch()
     at_once = max(1, options.runtime.batch_size // len(settings))
     sampler, steps_done = options.sampler, 0
-    batches = window_batches(pair.num_frames, sampler.num_frames, at_once, sampler.window_overlap)
+    batches = window_batches(len(pair.order), sampler.num_frames, at_once, sampler.window_overlap)
     steps_in_all = len(batches) * num_steps(networks.scheduler, sampler.scheduler, sampler.num_inference_steps)
 
     def on_step(index: int, timestep: int, latents: Latents) -> Tensor | None:
@@ -312,6 +298,8 @@ def generate_together(
         waiting.extend(_parts_of(batch, pair))
         ready = [waiting.popleft() for _ in faces[0]]
         yield from watch.timed("composite", composited(ready, faces, options))
+    for frame in watch.timed("read and crop", media.read_frames_in_order(pair.video_path, pair.rest, pair.rate_hz)):
+        yield (GeneratedFrame(frame, frame, None, None, None, None),) * len(settings)
 
 
 def _returned_latents(returned: object) -> Tensor | None:
