@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentsync import media
+from latentsync.audio.whisper import SEGMENT_STATES
 from latentsync.config import Options
 from latentsync.faces.crops import warping_of
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
@@ -46,18 +47,18 @@ class PairCache:
 
     # Whisper states
 
-    def states(self, networks: LipsyncNetworks, voice: Path, segment: int, compute: Callable[[], Tensor]) -> Tensor:
+    def states(self, networks: LipsyncNetworks, voice: Path, start: int, compute: Callable[[], Tensor]) -> Tensor:
         """The Whisper states of a voice's segment of 30 s.
 
         Args:
-            segment: its number, from 0.
+            start: its first state.
             compute: makes the states if they are not stored.
         """
         if self.disk is None:
             return compute()
         depends_on = {
             "voice": input_sha256(voice),
-            "segment": segment,
+            **({"segment": start // SEGMENT_STATES} if start % SEGMENT_STATES == 0 else {"start": start}),
             "whisper": networks.weight_hashes["whisper"],
             "heads": networks.audio.whisper.heads,
             "device": networks.device.type,
