@@ -1,4 +1,4 @@
-"""The identity of a record: everything that determines its pixels, and nothing else. The record's id is its hash.
+"""The identity of a record: everything that determines its pixels and how its sound is stored. The id is its hash.
 
 It covers the input files' bytes, the networks' tensors and configurations, the resolved options and precision, the
 seed, and a version of each stage that is raised by hand. It does not cover paths, names, tracker, launcher, metrics,
