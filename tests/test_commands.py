@@ -125,6 +125,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "measure": (["{folder}"], "has no record"),
     "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "has no video"),
     "memory": (["--unet_config_path", "{folder}/none.yaml"], "none.yaml"),
+    "pairs": (["{folder}/none", "--output", "{folder}/pairs.csv"], "{folder}/none"),
     "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "has no video"),
     "publish": (["{folder}"], "no finished records"),
     "report": (["{folder}"], "has no sweep"),
