@@ -342,7 +342,7 @@ def _judge_picture(one: FileCheck, picture: Picture) -> None:
     if missing := picture.sampled - picture.faces:
         one.add(NOTE, f"{missing} of {picture.sampled} frames show no face and would stay as they are")
     if picture.people > 1:
-        one.add(NOTE, f"up to {picture.people} faces in a frame, of which the largest is followed; crop the clip")
+        one.add(NOTE, f"up to {picture.people} faces in a frame, of which the largest is taken; choose with video.face")
     if picture.cuts:
         number = "a cut" if picture.cuts == 1 else f"at least {picture.cuts} cuts"
         one.add(NOTE, f"{number}, where another face may be followed; cut the clip there")
