@@ -28,6 +28,7 @@ from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import PairBar
 from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
+from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.content import content
@@ -118,7 +119,7 @@ def run_cell(
     ]
     outcomes = {}
     for is_last in (False, True):  # first the records that no other process is making
-        for pair in pairs:
+        for pair in unusable_first(pairs):
             if pair in outcomes:
                 continue
             wait_now = wait and is_last
@@ -172,6 +173,7 @@ def _make_record(
         return outcome
     if outcome.record in known:
         return replace(known[outcome.record], pair=pair.name, status="skipped")
+    require_usable(pair.clip, pair.voice)
     start = time.perf_counter()
     with store.claim(outcome.record, wait) as is_ours:
         if not is_ours:

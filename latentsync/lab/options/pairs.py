@@ -7,7 +7,7 @@ guessed. A list names its pairs itself. An error in a list refuses the whole lis
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -193,6 +193,16 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
             would get the same name. The message gives line, column and value.
         OptionError: no pair has this split.
     """
+    pairs = []
+    for pair in listed_pairs(path, split):
+        if isinstance(pair, MediaError):
+            raise pair
+        pairs.append(pair)
+    return Pairing(tuple(pairs), ())
+
+
+def listed_pairs(path: str | Path, split: str | None = None) -> Iterator[Pair | MediaError]:
+    """The pair of each row of a list, or what is wrong with the row; as `read_pairs`, which raises the first error."""
     path = named_path(path)
     table = read_table(path, LIST_NEEDS, LIST_KNOWS)
     rows = [(line, {name: row.get(name) for name in LIST_KNOWS}) for line, row in table.rows]
@@ -205,18 +215,21 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
             raise OptionError(f"data.split is {split!r}, but no pair of {path} has it; its splits: {known}")
     if not rows:
         raise MediaError(f"{path} has a header but no pair; add one row per pair")
-    pairs: list[Pair] = []
     lines: dict[str, tuple[int, Pair]] = {}
     for line, row in rows:
-        pair = _listed_pair(path, line, row, table.is_utf)
+        try:
+            pair = _listed_pair(path, line, row, table.is_utf)
+        except MediaError as error:
+            yield error
+            continue
         before, other = lines.setdefault(same_name(pair.name), (line, pair))
         if other is not pair:
             is_same = (other.clip, other.voice, other.face) == (pair.clip, pair.voice, pair.face)
             reason = "is also the pair of" if is_same else "has other files but would get the same name as the pair of"
             remedy = "remove one" if is_same else "rename a clip or voice, or give each its own name in a column name"
-            raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
-        pairs.append(pair)
-    return Pairing(tuple(pairs), ())
+            yield MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
+            continue
+        yield pair
 
 
 def _listed_pair(path: Path, line: int, row: dict[str, str | None], is_utf: bool) -> Pair:

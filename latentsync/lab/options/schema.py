@@ -77,7 +77,8 @@ class DataConfig:
     )
     list: str | None = option(
         None,
-        "a CSV file with the columns clip and voice (paths relative to it), and gender, group, split, name if wanted.",
+        "a CSV file with the columns clip and voice (paths relative to it), and gender, group, split, name, face if "
+        "wanted.",
     )
     split: str | None = option(None, "takes only the list's pairs of this split. Open: all.")
     max_pairs: int | None = option(

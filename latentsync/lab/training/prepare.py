@@ -24,6 +24,7 @@ from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import private_folder, read_json, write_json, write_text
+from latentsync.lab.options.inputs import are_usable
 from latentsync.lab.options.pairs import CLIP_SUFFIXES, same_name
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
@@ -330,6 +331,7 @@ def prepare(
         )
     options, judge = options or PrepareOptions(), (syncnet, min_confidence)
     sources, collisions = find_sources(input_dir)
+    sources.sort(key=lambda source: are_usable(source.video, source.sound))  # those that will fail come first
     with private_folder(output_dir):  # fails at once if the folder cannot be written
         report = output_dir / REPORT_FILE
     entries = (read_json(report) or {}).get("videos", {})
