@@ -2,22 +2,21 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, dropwhile
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
+from latentsync.media.colour import PictureConverter, colour_conversions
 from latentsync.media.container import (
     check_file,
     decode_packets,
@@ -26,16 +25,14 @@ from latentsync.media.container import (
     packets_of,
     video_stream_of,
 )
+from latentsync.media.conversions import Conversion
+from latentsync.media.interlace import INTERLACED, deinterlaced, is_interlaced
+from latentsync.media.sound import has_sound
 
 REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are read backwards
 REVERSED_BLOCK_BYTES = 128 << 20  # a block takes at most this much memory
 
-# swscale's default YUV -> RGB path rounds down: measured on 1080x1920 frames it darkens luma by 1.15 levels of 255.
-# These flags have no bias (0.00), and BITEXACT gives the same pixels on every processor.
-_TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-
-_COLORSPACE_UNSPECIFIED = 2
-_HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)  # PQ, HLG
+STILL = Conversion("still-1", "shows a single picture, which is held for the length of the voice")
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,8 @@ class VideoInfo:
         num_frames: at the constant rate given to `probe`.
         rotation: clockwise turn that the file asks for, in degrees: 0, 90, 180 or 270. It is applied to `width`,
             `height` and every frame.
-        has_sound: whether there is a sound stream.
+        has_sound: whether there is sound that can be decoded; a sound track without samples is none.
+        conversions: what a reader changes: HDR, interlaced and transparent pictures; and whether it is a still.
     """
 
     path: Path
@@ -60,6 +58,7 @@ class VideoInfo:
     num_frames: int
     rotation: int
     has_sound: bool
+    conversions: tuple[Conversion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ class _Timeline:
     orientation: tuple[int, int, int, int] | None
     source_rate_hz: float
     has_sound: bool
+    conversions: tuple[Conversion, ...]
 
     def slot(self, pts: int, rate: Fraction) -> int:
         """The output frame that first shows a source frame: its time is rounded to the nearest frame, halves up."""
@@ -96,6 +96,10 @@ class _Timeline:
         """The source frame that output frame `slot` shows."""
         bound = int(self.pts[0]) + math.ceil((slot + Fraction(1, 2)) / (rate * self.time_base))
         return int(self.pts[max(0, np.searchsorted(self.pts, bound, side="left") - 1)])
+
+    def pts_before(self, pts: int) -> int:
+        """The source frame before the one at `pts`; the first one has none and is its own."""
+        return int(self.pts[max(0, np.searchsorted(self.pts, pts, side="left") - 1)])
 
 
 def _timeline(path: Path | str) -> _Timeline:
@@ -121,11 +125,14 @@ def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
         # AVI does not store the order of display: with B-frames its times are guesses, so frames are counted.
         is_unordered = container.format.name == "avi" and stream.codec_context.has_b_frames
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        has_sound = container.streams.best("audio") is not None
     frame = _first_frame(path)
     pts, end, is_counted = _shown_times(times, max(1, round(1 / (rate * time_base))), is_unordered)
     size_px, orientation = _square_size(frame, aspect), _orientation(frame)
-    return _Timeline(pts, end, frozenset(keys), time_base, is_counted, size_px, orientation, float(rate), has_sound)
+    conversions = (*([INTERLACED] if is_interlaced(frame) else ()), *colour_conversions(frame))
+    if len(pts) == 1:
+        conversions = (STILL, *conversions)
+    facts = float(rate), has_sound(path), conversions
+    return _Timeline(pts, end, frozenset(keys), time_base, is_counted, size_px, orientation, *facts)
 
 
 def _first_frame(path: Path) -> av.VideoFrame:
@@ -185,26 +192,6 @@ def _rotation(orientation: tuple[int, int, int, int] | None) -> int:
     return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[a, b]
 
 
-def _to_rgb(frame: av.VideoFrame, timeline: _Timeline, converter: VideoReformatter) -> Frame:
-    """One decoded frame as upright RGB.
-
-    The file's colour flags apply. Without a matrix flag, HD counts as BT.709 and smaller pictures as BT.601, as in
-    players. PQ and HLG (HDR) are mapped to BT.709. Other transfers stay as they are, as with ffmpeg.
-    """
-    width, height = timeline.size
-    options: dict[str, Any] = {}
-    if frame.colorspace == _COLORSPACE_UNSPECIFIED and not frame.format.is_rgb and _is_hd(frame):
-        options["src_colorspace"] = Colorspace.ITU709
-    if frame.color_trc in _HDR_TRANSFERS:
-        options |= {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
-    picture = converter.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB, **options)
-    return _upright(picture.to_ndarray(), timeline.orientation)
-
-
-def _is_hd(frame: av.VideoFrame) -> bool:
-    return max(frame.width, frame.height) >= 1280 or min(frame.width, frame.height) > 576
-
-
 def probe(path: Path | str, rate_hz: float = VIDEO_RATE_HZ) -> VideoInfo:
     """What a video file holds; reads its packets and decodes its first frame.
 
@@ -223,6 +210,7 @@ def probe(path: Path | str, rate_hz: float = VIDEO_RATE_HZ) -> VideoInfo:
         num_frames=timeline.num_frames(exact_rate(rate_hz)),
         rotation=rotation,
         has_sound=timeline.has_sound,
+        conversions=timeline.conversions,
     )
 
 
@@ -248,11 +236,13 @@ def read_frames(
     return _stream_frames(Path(path), timeline, rate, start, total if stop is None else min(stop, total))
 
 
-def _stream_frames(path: Path, timeline: _Timeline, rate: Fraction, start: int, stop: int) -> Iterator[Frame]:
+def _stream_frames(
+    path: Path, timeline: _Timeline, rate: Fraction, start: int, stop: int, converter: PictureConverter | None = None
+) -> Iterator[Frame]:
     """Repeats each source frame until the next one's slot; only frames that are shown are converted."""
     if start >= stop:
         return
-    held, cursor, converter = None, start, VideoReformatter()
+    held, cursor, converter = None, start, converter or PictureConverter()
     for pts, frame in _timed_frames(path, timeline, timeline.last_pts_in(start, rate)):
         if held is not None:
             upto = min(timeline.slot(pts, rate), stop)
@@ -266,11 +256,11 @@ def _stream_frames(path: Path, timeline: _Timeline, rate: Fraction, start: int, 
     yield from _repeated(held, stop - cursor, timeline, converter)
 
 
-def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: VideoReformatter) -> Iterator[Frame]:
+def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: PictureConverter) -> Iterator[Frame]:
     """One frame `count` times. Each is a separate array, so a caller may write into it."""
     if count <= 0:
         return
-    picture = _to_rgb(frame, timeline, converter)
+    picture = _upright(converter(frame, timeline.size), timeline.orientation)
     for _ in range(count - 1):
         yield picture.copy()
     yield picture
@@ -278,6 +268,14 @@ def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: 
 
 def _timed_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """(pts, frame) in the order of display, from the source frame at `first_pts` or an earlier one."""
+    if INTERLACED in timeline.conversions:
+        yield from deinterlaced(_coded_frames(path, timeline, timeline.pts_before(first_pts)))
+    else:
+        yield from _coded_frames(path, timeline, first_pts)
+
+
+def _coded_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The same with the pictures as they are coded."""
     can_seek = not timeline.is_counted and first_pts > timeline.pts[0]
     for is_sought in (True, False) if can_seek else (False,):
         with open_input(path) as container:
@@ -359,20 +357,25 @@ def read_frames_in_order(path: Path | str, order: Sequence[int], rate_hz: float 
 
 
 def _stream_in_order(path: Path | str, order: np.ndarray, rate_hz: float, block: int) -> Iterator[Frame]:
+    timeline, rate, converter = _timeline(path), exact_rate(rate_hz), PictureConverter()
+
+    def read(start: int, stop: int) -> Iterator[Frame]:
+        return _stream_frames(Path(path), timeline, rate, start, stop, converter)
+
     for run in _monotone_runs(order):
         if run[0] <= run[-1]:
-            yield from _picked(read_frames(path, rate_hz, int(run[0]), int(run[-1]) + 1), run - run[0])
+            yield from _picked(read(int(run[0]), int(run[-1]) + 1), run - run[0])
             continue
         while run.size:
             part = run[run > run[0] - block]
-            yield from _held(path, part, rate_hz)
+            yield from _held(read, part)
             run = run[part.size :]
 
 
-def _held(path: Path | str, order: np.ndarray, rate_hz: float) -> Iterator[Frame]:
+def _held(read: Callable[[int, int], Iterator[Frame]], order: np.ndarray) -> Iterator[Frame]:
     """Decodes a short descending run as a whole; its memory is freed at the end."""
     low = int(order[-1])
-    frames = list(read_frames(path, rate_hz, low, int(order[0]) + 1))
+    frames = list(read(low, int(order[0]) + 1))
     for index in order:
         yield frames[index - low].copy()
 

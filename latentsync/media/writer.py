@@ -16,7 +16,7 @@ from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
-from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
+from latentsync.media.container import decode_packets, exact_rate, open_container, open_input, packets_of, sound_stream_of
 from latentsync.media.sound import probe_sound, resampled
 
 AAC_BIT_RATE = 192_000
@@ -188,7 +188,7 @@ class _SoundTrack:
                 f"{path} has {self.info.channels} channels; mix it down to at most {len(_LAYOUTS)} (mono is best)"
             )
         self._output = output
-        self._input = open_input(path)
+        self._input = open_container(path)
         self._source = sound_stream_of(self._input, path)
         self._is_copied = self.info.codec in _COPIED_SOUND
         if self._is_copied:

@@ -1,0 +1,22 @@
+"""What a reader changes in a file, so that results and records can say it: colours, fields, transparency, channels."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One change that a reader makes.
+
+    Attributes:
+        name: a short name, which the record's identity covers, with the number of its version. Raise the number when a
+            change of the code changes pixels or samples.
+        note: what is said about it to the reader of a result's line, after the words "the clip" or "the voice".
+    """
+
+    name: str
+    note: str
+
+
+def names_of(conversions: tuple[Conversion, ...]) -> list[str]:
+    """The names of conversions, for identities and keys."""
+    return [one.name for one in conversions]
