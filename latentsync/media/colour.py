@@ -32,6 +32,7 @@ _TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.
 _UNSPECIFIED = 2  # of matrices and transfers
 _PALETTE = "pal8"
 _WIDE = "gbrp16le"  # the format in which the table is applied
+_WIDE_WHITE = 255 * 256  # what swscale writes and reads for white in it, of 65535
 
 PEAK = 1000.0  # cd/m2 of the HDR display; brighter parts of a PQ picture are clipped
 WHITE = 203.0  # cd/m2 of a white sheet of paper in HDR, BT.2408
@@ -41,6 +42,7 @@ LUMA_2020 = np.array([0.2627, 0.6780, 0.0593])
 TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])  # BT.2087
 TABLE_LEVELS = 64  # of each channel; the table is a picture of 512 x 512 px
 TABLE_SIDE = 512
+_PROBE_PX = 32
 
 HLG = Conversion("hlg-1", "is HDR (HLG); its colours were converted to SDR (BT.709)")
 PQ = Conversion("pq-1", "is HDR (PQ); its colours were converted to SDR (BT.709)")
@@ -95,33 +97,59 @@ def sdr_of_light(light: Colours) -> Colours:
 
 @cache
 def _table(transfer: int) -> av.VideoFrame:
-    """The conversion of all colours as a picture for haldclut: red runs fastest, then green, then blue."""
+    """The conversion of all colours as a picture for haldclut."""
+    code = np.minimum(_all_colours() * 65535 / _WIDE_WHITE, 1)
+    light = light_of_hlg(code) if transfer == ColorTrc.ARIB_STD_B67 else light_of_pq(code)
+    return _table_of(np.rint(sdr_of_light(light) * _WIDE_WHITE), _table_planes())
+
+
+def _all_colours() -> Colours:
+    """The levels 0..1 of the table's places: red runs fastest, then green, then blue."""
     steps = np.arange(TABLE_LEVELS) / (TABLE_LEVELS - 1)
     blue, green, red = np.meshgrid(steps, steps, steps, indexing="ij")
-    code = np.stack([red, green, blue], axis=-1).reshape(-1, 3)
-    levels = sdr_of_light(light_of_hlg(code) if transfer == ColorTrc.ARIB_STD_B67 else light_of_pq(code))
+    return np.stack([red, green, blue], axis=-1).reshape(-1, 3)
+
+
+def _table_of(levels: Colours, planes: tuple[int, ...]) -> av.VideoFrame:
+    """A table from 16-bit levels; `planes` says which channel each plane of the picture holds."""
     picture = av.VideoFrame(TABLE_SIDE, TABLE_SIDE, _WIDE)
-    for plane, channel in zip(picture.planes, (1, 2, 0), strict=True):  # green, blue, red
-        plane.update(np.rint(levels[:, channel] * 65535).astype("<u2").tobytes())
+    for plane, channel in zip(picture.planes, planes, strict=True):
+        plane.update(levels[:, channel].astype("<u2").tobytes())
     picture.pts, picture.time_base = 0, Fraction(1)
     return picture
+
+
+@cache
+def _table_planes() -> tuple[int, ...]:
+    """Which channel haldclut takes from each plane of a table.
+
+    The planes are green, blue and red. FFmpeg up to 8.1 takes them for red, green and blue, so a table that changes
+    nothing is tried on one colour.
+    """
+    planes, colour = (1, 2, 0), np.array([60000, 30000, 10000])
+    source = av.VideoFrame(_PROBE_PX, _PROBE_PX, _WIDE)
+    for plane, channel in zip(source.planes, planes, strict=True):
+        plane.update(np.full(plane.buffer_size // 2, colour[channel], "<u2").tobytes())
+    unchanged = _table_of(np.rint(_all_colours() * 65535), planes)
+    result = _TableFilter(unchanged, _PROBE_PX, _PROBE_PX)(source).to_ndarray()[0, 0].astype(int)
+    return tuple(int(np.abs(result - colour[channel]).argmin()) for channel in planes)
 
 
 class _TableFilter:
     """A filter graph that replaces the colours of pictures of one size by a table."""
 
-    def __init__(self, transfer: int, width: int, height: int) -> None:
+    def __init__(self, table: av.VideoFrame, width: int, height: int) -> None:
         self._graph = av.filter.Graph()
         place = {"format": av.VideoFormat(_WIDE), "time_base": Fraction(1)}
         self._source = self._graph.add_buffer(width=width, height=height, **place)
-        table = self._graph.add_buffer(width=TABLE_SIDE, height=TABLE_SIDE, **place)
+        colours = self._graph.add_buffer(width=TABLE_SIDE, height=TABLE_SIDE, **place)
         swap, self._sink = self._graph.add("haldclut", "interp=tetrahedral"), self._graph.add("buffersink")
         self._source.link_to(swap, 0, 0)
-        table.link_to(swap, 0, 1)
+        colours.link_to(swap, 0, 1)
         swap.link_to(self._sink)
         self._graph.configure()
-        table.push(_table(transfer))
-        table.push(None)
+        colours.push(table)
+        colours.push(None)
         self._count = 0
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
@@ -166,7 +194,7 @@ class PictureConverter:
         wide = self._from_source.reformat(frame, *size, _WIDE, **options)
         key = frame.color_trc, *size
         if key not in self._tables:
-            self._tables = {key: _TableFilter(*key)}
+            self._tables = {key: _TableFilter(_table(frame.color_trc), *size)}
         return self._to_8_bit.reformat(self._tables[key](wide), *size, "rgb24", interpolation=_TO_RGB).to_ndarray()
 
 

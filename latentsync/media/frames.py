@@ -130,7 +130,7 @@ def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
     size_px, orientation = _square_size(frame, aspect), _orientation(frame)
     conversions = (*([INTERLACED] if is_interlaced(frame) else ()), *colour_conversions(frame))
     if len(pts) == 1:
-        conversions = (STILL, *conversions)
+        conversions, rate = (STILL, *conversions), Fraction(25)
     facts = float(rate), has_sound(path), conversions
     return _Timeline(pts, end, frozenset(keys), time_base, is_counted, size_px, orientation, *facts)
 
@@ -163,7 +163,11 @@ def _square_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
 
 def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """Signs (a, b, c, d) of the display matrix, rounded to quarter turns: x' = a x + c y, y' = b x + d y."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    try:
+        data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    except ValueError:  # PyAV does not know the kind of another entry, such as a photo's EXIF
+        turns = round(frame.rotation / 90) % 4  # counterclockwise
+        return (None, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[turns]
     if data is None:
         return None
     a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(bytes(data), dtype="<i4"))

@@ -16,7 +16,14 @@ from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
-from latentsync.media.container import decode_packets, exact_rate, open_container, open_input, packets_of, sound_stream_of
+from latentsync.media.container import (
+    decode_packets,
+    exact_rate,
+    open_container,
+    open_input,
+    packets_of,
+    sound_stream_of,
+)
 from latentsync.media.sound import probe_sound, resampled
 
 AAC_BIT_RATE = 192_000
