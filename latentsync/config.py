@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from latentsync.errors import OptionError, did_you_mean
-from latentsync.option import OptionInfo, info_of, is_number, option, section_infos
+from latentsync.option import OptionInfo, is_number, option, section_infos
 from latentsync.plugins import SCHEDULERS_GROUP
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -59,19 +59,20 @@ class SamplerOptions:
         None,
         "classifier-free guidance; it acts above 1. Open: by the preset of the clip's gender (1.8, 1.3 or 1.5).",
         "guidance {}", "guidance", least=0, hint="1 is no guidance, the presets use 1.3 to 1.8", is_open=True,
-        in_identity="always",
+        in_identity="always", source="Ho and Salimans, arXiv 2207.12598",
     )  # fmt: skip
     num_inference_steps: int = option(
         20, "steps of the scheduler.", "{} steps", "steps", whole=True, least=1, most=MAX_STEPS,
-        hint="20 is the usual choice", in_identity="always",
+        hint="20 is the usual choice", unit="steps", source="the original's --inference_steps", in_identity="always",
     )  # fmt: skip
     seed: int = option(
         1247, "seed of all random numbers: the noise and the VAE's samples.", "seed {}", whole=True, least=0,
-        most=MAX_SEED, hint="1247 is the usual choice", in_identity="always",
+        most=MAX_SEED, hint="1247 is the usual choice", source="the original's --seed", in_identity="always",
     )  # fmt: skip
     num_frames: int | None = option(
         None, "frames denoised together (a window). Open: the model's own.", "windows of {} frames", "window",
-        whole=True, least=1, is_open=True, in_identity="always",
+        whole=True, least=1, unit="frames", source="num_frames of the original's configurations", is_open=True,
+        in_identity="always",
     )  # fmt: skip
     rng: str = option(
         "own",
@@ -85,27 +86,30 @@ class SamplerOptions:
         "1 runs the whole network at every step; n runs it at every n-th step only (DeepCache). The original's "
         "`--enable_deepcache` is 3.",
         "DeepCache {}", "DeepCache", whole=True, least=1, hint="1 is off, the original has 3",
+        unit="steps", source="arXiv 2312.00858",
         in_identity="always", in_cost=True,
     )  # fmt: skip
     scheduler: str | None = option(
         None,
-        'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order, arXiv 2211.01095) and "unipc" '
-        "(second order, arXiv 2302.04867) come closer to the result of many steps, from 20 steps on. Installed "
-        'packages may add others. Open: "ddim", or the scheduler that was assigned to the pipeline.',
+        'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order) and "unipc" (second order) '
+        "come closer to the result of many steps, from 20 steps on. Installed packages may add others. "
+        'Open: "ddim", or the scheduler that was assigned to the pipeline.',
         "{}", choices=SCHEDULERS, plugins=SCHEDULERS_GROUP, is_open=True, absent="ddim",
+        source="ddim arXiv 2010.02502, dpmpp_2m arXiv 2211.01095, unipc arXiv 2302.04867",
     )  # fmt: skip
     guidance_schedule: str = option(
         "constant",
         'guidance over the steps. "constant" is the original\'s; "linear" and "cosine" rise from 1 to 2 * '
-        "guidance_scale - 1, so that the mean is guidance_scale (arXiv 2404.13040); "
+        "guidance_scale - 1, so that the mean is guidance_scale; "
         '"interval" guides within guidance_interval only.',
         "{} guidance", "schedule", choices=GUIDANCE_SCHEDULES,
+        source="linear and cosine arXiv 2404.13040, interval arXiv 2404.07724",
     )  # fmt: skip
     guidance_interval: tuple[float, float] | None = option(
         GUIDANCE_INTERVAL,
         "(low, high), shares of the noise from 0 (none left) to 1 (nothing else): guidance acts where low < share <= "
-        'high. Only the schedule "interval" uses it (arXiv 2404.07724).',
-        "guided in {}", "interval", is_open=True, absent=None,
+        'high. Only the schedule "interval" uses it.',
+        "guided in {}", "interval", unit="shares of the noise", source="arXiv 2404.07724", is_open=True, absent=None,
     )  # fmt: skip
     guidance_mask: str = option(
         "uniform",
@@ -134,18 +138,20 @@ class VideoOptions:
     """What the model sees of a video, and how the result is written."""
 
     width: int | None = option(
-        None, "side of the aligned crop in px. Open: the model's own.", "{} px", "size (px)", whole=True, least=64,
-        multiple=8, hint="256 is the usual choice", is_open=True, in_identity="always", in_cost=True,
+        None, "side of the aligned crop. Open: the model's own.", "{} px", "size (px)", whole=True, least=64,
+        multiple=8, hint="256 is the usual choice", unit="px", source="resolution of the original's configurations",
+        is_open=True, in_identity="always", in_cost=True,
     )  # fmt: skip
     height: int | None = option(
         None, "equal to width; the aligned crop is square.", "{} px", "size (px)", whole=True, least=64, multiple=8,
-        hint="256 is the usual choice", is_open=True,
+        hint="256 is the usual choice", unit="px", is_open=True,
     )  # fmt: skip
     mask: str | None = option(
         None,
         "which of the original's four mouth masks. Open: the model's own.",
         "{}",
         choices=MASKS,
+        source="mask_image_path of the original's configurations",
         is_open=True,
         in_identity="always",
     )
@@ -208,12 +214,13 @@ class RuntimeOptions:
         choices=ATTENTION_BACKENDS, in_identity="beside", in_cost=True,
     )  # fmt: skip
     batch_size: int | None = option(
-        None, "windows denoised side by side. Open: by device.", "batches of {}", whole=True, least=1, is_open=True,
-        in_identity="never",
+        None, "windows denoised side by side. Open: by device.", "batches of {}", whole=True, least=1,
+        unit="windows", is_open=True, in_identity="never",
     )  # fmt: skip
     batch_cells: int = option(
         1, "how many settings of a sweep are denoised side by side; they may differ in seed and guidance only.",
-        "{} cells at once", whole=True, least=1, hint="1: one cell at a time", in_identity="never", is_recorded=False,
+        "{} cells at once", whole=True, least=1, hint="1: one cell at a time", unit="cells", in_identity="never",
+        is_recorded=False,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -305,21 +312,21 @@ def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options.get(name, info.record_default) for name, info in recorded_infos().items()}
 
 
+PRESET_HINT = "the presets use 1.3 to 1.8"
+
+
 @dataclass(frozen=True)
 class Preset:
     """guidance_scale for each gender of speaker; `neutral` is used if the speaker's gender is unknown."""
 
-    name: str = "by_gender"
-    female: float = 1.8
-    male: float = 1.3
-    neutral: float = 1.5
+    name: str = option("by_gender", "the name that records and tables show.")
+    female: float = option(1.8, "guidance of clips that show a woman (`g-*`).", least=0, hint=PRESET_HINT)
+    male: float = option(1.3, "guidance of clips that show a man (`m-*`).", least=0, hint=PRESET_HINT)
+    neutral: float = option(1.5, "guidance of clips of unknown gender.", least=0, hint=PRESET_HINT)
 
     def __post_init__(self) -> None:
-        for gender in GENDERS:
-            scale = getattr(self, gender)
-            if scale is None:
-                raise OptionError(f"preset.{gender} is null; give a number (the presets use 1.3 to 1.8)")
-            info_of(SamplerOptions, "guidance_scale").check(scale, f"preset.{gender}")
+        for info in section_infos(Preset):
+            info.check(getattr(self, info.name), f"preset.{info.name}")
 
     def guidance_scale(self, gender: str) -> float:
         """The guidance for a gender.

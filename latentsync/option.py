@@ -32,7 +32,7 @@ class OptionInfo:
         name: of its field.
         default: None if it is left open.
         help: what it does, in a sentence or two.
-        label: the text for a value other than the default: "guidance in the {}".
+        label: the text for a value other than the default: "guidance in the {}"; "" where no table names it.
         word: the heading of its column in reports.
         choices: the allowed words; empty for a number.
         plugins: the group of entry points whose names are allowed beside `choices`; empty for none.
@@ -40,6 +40,8 @@ class OptionInfo:
         whole: whether the number must be a whole one.
         multiple: the number must be a multiple of this.
         hint: the usual value, for error messages.
+        unit: of a number: "px", "frames"; "" if it has none.
+        source: the paper that it comes from ("arXiv 2404.07724"), or the original's name for it; "" if it has neither.
         is_open: whether None is allowed, and leaves it open.
         absent: the value that was in effect in records made before the option existed; AS_DEFAULT: the default.
         in_identity: whether the id of a record covers the option. "always": it does, in every record. "departure": only
@@ -53,8 +55,8 @@ class OptionInfo:
     name: str
     default: Any
     help: str
-    label: str
-    word: str
+    label: str = ""
+    word: str = ""
     choices: tuple[str, ...] = ()
     plugins: str = ""
     least: float | None = None
@@ -62,6 +64,8 @@ class OptionInfo:
     whole: bool = False
     multiple: int = 1
     hint: str = ""
+    unit: str = ""
+    source: str = ""
     is_open: bool = False
     absent: Any = AS_DEFAULT
     in_identity: str = "departure"
@@ -106,11 +110,15 @@ class OptionInfo:
                 text = repr(value) if isinstance(value, str) else value
                 hint = f" ({self.hint})" if self.hint else ""
                 or_open = ", or null to leave it open" if self.is_open else ""
-                raise OptionError(f"{name} is {text}; it must be {self._wanted()}{or_open}{hint}")
+                raise OptionError(f"{name} is {text}; it must be {self.wanted}{or_open}{hint}")
 
-    def _wanted(self) -> str:
+    @property
+    def wanted(self) -> str:
+        """The allowed values in words: "a whole number of at least 1"; "" if every text is allowed."""
         if self.choices:
-            return f"one of {', '.join(self.allowed)}"
+            return f"{'one of ' * (len(self.allowed) > 1)}{', '.join(self.allowed)}"
+        if isinstance(self.default, bool):
+            return "true or false"
         if not self.whole and self.least is None:
             return ""
         if self.multiple > 1:
@@ -122,9 +130,15 @@ class OptionInfo:
         return f"{kind} from {self.least} to {'2^63-1' if self.most == 2**63 - 1 else self.most}"
 
     def described(self, default: Any) -> str:
-        """A sentence of documentation: name, default, what it does, what is allowed."""
-        bound = self._wanted()
-        return f"{self.name}={default!r}: {self.help}{f' Allowed: {bound}.' if bound else ''}"
+        """The documentation of the option: name, default, what it does, what is allowed."""
+        return f"{self.name}={default!r}: {self.explained}"
+
+    @property
+    def explained(self) -> str:
+        """What the option does, its unit, what is allowed, and where it comes from, in short sentences."""
+        wanted = "" if isinstance(self.default, bool) else self.wanted
+        facts = {"Unit": self.unit, "Allowed": wanted, "Source": self.source}
+        return " ".join([self.help, *(f"{name}: {text}." for name, text in facts.items() if text)])
 
     def departs(self, value: Any) -> bool:
         """Whether a resolved value differs from the usual one, so that a label must name it.
@@ -159,14 +173,9 @@ class OptionInfo:
         return json.loads(cell) if isinstance(cell, str) and not self.choices and cell.startswith("[") else cell
 
 
-def option(default: Any, help: str, label: str, word: str = "", **facts: Any) -> Any:
+def option(default: Any, help: str, label: str = "", word: str = "", **facts: Any) -> Any:
     """A dataclass field that is an option; `facts` are further attributes of `OptionInfo`."""
     return field(default=default, metadata={"help": help, "label": label, "word": word, **facts})
-
-
-def info_of(kind: type, name: str) -> OptionInfo:
-    """The metadata of one option of a section."""
-    return next(info for info in section_infos(kind) if info.name == name)
 
 
 @cache

@@ -8,9 +8,7 @@ from latentsync.constants import SOUND_RATE_HZ
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.lab.cells.cell import options_for
 from latentsync.lab.cells.loading import pipeline_of
-from latentsync.lab.options.compose import CellConfigs, composing
 from latentsync.lab.options.pairs import pairs_of
-from latentsync.lab.options.schema import read_config
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.sweeps import request
 from latentsync.lab.sweeps.preview import PREVIEW_FILE, labels_of, loudest_window, preview, preview_window
@@ -41,8 +39,7 @@ def test_a_sheet_shows_each_cell_and_makes_no_record(clips, untrained, tmp_path,
     assert "2 cells, one window each" in capsys.readouterr().out
     assert (tmp_path / "sweeps/test" / PREVIEW_FILE).is_file() and not RecordStore(tmp_path).all()
 
-    with composing():
-        run = read_config(CellConfigs().of(sweep_request.cells[0]))
+    run = sweep_request.runs[0]
     pipeline, (pair,) = pipeline_of(run), pairs_of(run.data).pairs
     options = pipeline.resolve(options_for(pair, run))
     window = preview_window(pipeline, pair, options)

@@ -81,38 +81,21 @@ def test_tables_and_figures_say_that_a_model_is_untrained_and_only_then(finished
     assert "UNTRAINED" not in table_text(trained) and not sweep_figure(trained).get_suptitle()
 
 
-def test_a_bad_clip_and_a_bad_cell_fail_alone(clips, tmp_path):
+def test_a_bad_clip_fails_alone_and_is_counted_as_an_earlier_failure_later(clips, tmp_path):
     mixed = tmp_path / "mixed"
     shutil.copytree(clips, mixed)
     (mixed / "g-broken.mp4").write_bytes(b"not a video")
-    status, output = sweep(mixed, tmp_path / "runs", "sampler.seed=1", "sampler.num_inference_steps=1,0")
-    assert status != 0
+    status, output = sweep(mixed, tmp_path / "runs", "sampler.seed=1")
+    assert status == 1
     assert len(RecordStore(tmp_path / "runs").all()) == 2
-    assert "num_inference_steps is 0" in output and "g-broken" in output
+    assert "g-broken" in output
     assert "Traceback" not in output
     cells = [json.loads(path.read_text()) for path in (tmp_path / "runs/sweeps/test/cells").glob("*.json")]
     reasons = [o["reason"] for cell in cells for o in cell["outcomes"] if o["status"] == "failed"]
-    assert len(reasons) == 2 and any("g-broken.mp4" in reason for reason in reasons)
-
-
-def test_a_corrected_command_ends_well_and_the_earlier_failure_is_only_counted(clips, tmp_path):
-    runs = tmp_path / "runs"
-    status, output = sweep(clips, runs, "sampler.seed=-1")
-    assert status != 0 and "seed is -1" in output
-    status, output = sweep(clips, runs, "sampler.seed=3")
+    assert len(reasons) == 1 and "g-broken.mp4" in reasons[0]
+    status, output = sweep(clips, tmp_path / "runs", "sampler.seed=3")
     assert status == 0, output
     assert "2 records, 0 failures (and 1 from earlier runs)" in output
-
-
-def test_a_name_cannot_leave_the_runs_folder(clips, tmp_path):
-    status, output = sweep(clips, tmp_path / "a" / "runs", "name=../../escaped", "sampler.seed=1")
-    assert status != 0 and "name is '../../escaped'" in output
-    assert not list(tmp_path.rglob("cells")) and not list(tmp_path.rglob("records"))
-
-
-def test_an_unknown_key_ends_at_once_with_its_name(clips, tmp_path):
-    status, output = sweep(clips, tmp_path / "runs", "sampler.sed=1")
-    assert status != 0 and "sed" in output and not (tmp_path / "runs" / "records").exists()
 
 
 def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_path, capsys):

@@ -60,6 +60,31 @@ class ArgumentParser(argparse.ArgumentParser):
         self._actions_of_command = group
         return [group.add_parser(name, help=text, description=text) for name, text in actions.items()]
 
+    def takes(self, name: str) -> bool:
+        """Whether it has an argument of this name."""
+        return any(action.dest == name for action in self._actions)
+
+    def completions(self, words: Sequence[str]) -> list[str]:
+        """What the last of a command line's words may become, sorted; empty where it may be anything."""
+        *before, word = words
+        if (group := self._actions_of_command) is not None:
+            for number, name in enumerate(before):
+                if name in group.choices:
+                    return group.choices[name].completions(words[number + 1 :])
+            candidates = [*group.choices, "--help"]
+        else:
+            options = {name: action for action in self._actions for name in action.option_strings}
+            owner = options.get(before[-1]) if before else None
+            if owner is not None and owner.nargs != 0:
+                candidates = map(str, owner.choices or ())
+            elif word.startswith("-"):
+                candidates = [name for name in options if name.startswith("--")]
+            else:
+                candidates = [
+                    str(choice) for action in self._get_positional_actions() for choice in action.choices or ()
+                ]
+        return sorted(candidate for candidate in candidates if candidate.startswith(word))
+
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """As argparse does, but refuses unknown options before it checks for missing arguments."""
         self._refuse_unknown(args)
@@ -129,6 +154,11 @@ def refuse_unknown_option(arguments: Iterable[str], known: Sequence[str]) -> Non
     if (message := unknown_option(arguments, known)) is not None:
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(MISUSED)
+
+
+def asks_help(arguments: Iterable[str]) -> bool:
+    """Whether the arguments of one of Hydra's commands ask for help."""
+    return any(argument in ("-h", "--help") for argument in arguments)
 
 
 # --- the end ---

@@ -140,6 +140,23 @@ DEFINITIONS: dict[str, Definition] = {
         _OWN,
     ),
 }  # fmt: skip
+FAMILY_TEXTS = {
+    "lpips": "LPIPS with AlexNet, of aligned crops and mouths.",
+    "lpips_vgg": "LPIPS with VGG16, of aligned crops and mouths.",
+    "reconstruction": "PSNR and SSIM, of aligned crops and mouths.",
+    "syncnet": "LSE-C, LSE-D and offset of SyncNet v2, if its weights are here.",
+    "stable_syncnet": "cosine similarity by LatentSync's SyncNet, if its weights are here.",
+    "sync_mini": "confidence, distance and offset of the embedded model's own SyncNet.",
+    "landmark_sync": "correlation of the lip gap with the sound's energy.",
+    "mouth": "landmarks of the lips, compared with the clip's.",
+    "silence": "motion of the lips while the voice is silent.",
+    "jitter": "trembling of chin and jaw, compared with the clip.",
+    "window_boundary": "frame difference where windows meet, compared with elsewhere.",
+    "seam": "colour and gradient along the mask's edge.",
+    "sharpness": "sharpness of the mouth, compared with the clip.",
+    "residual": "changes outside of the crop.",
+    "identity": "similarity of face embeddings of result and clip, if dlib and its weights are here.",
+}
 FAMILIES = tuple(dict.fromkeys(definition.family for definition in DEFINITIONS.values()))
 
 

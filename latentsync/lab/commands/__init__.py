@@ -7,6 +7,7 @@ import ast
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 USAGE = "usage: latentsync NAME ...   (latentsync NAME --help lists its options)"
 
@@ -14,6 +15,11 @@ USAGE = "usage: latentsync NAME ...   (latentsync NAME --help lists its options)
 def names() -> list[str]:
     """The names of the commands, sorted."""
     return sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def module(name: str) -> ModuleType:
+    """The module of a command, imported."""
+    return import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
 def summary(name: str) -> str:
@@ -51,4 +57,4 @@ def dispatch(arguments: list[str]) -> int:
 
         print(f"error: there is no command {name}; {did_you_mean(name, names())}", file=sys.stderr)
         return MISUSED
-    return import_module(f"{__name__}.{name.replace('-', '_')}").main(rest)
+    return module(name).main(rest)

@@ -17,8 +17,8 @@ from latentsync.lab.options.schema import metric_sets
 from latentsync.metrics.definitions import FAMILIES
 
 
-def parse(arguments: list[str] | None) -> Namespace:
-    """The arguments, checked."""
+def parser() -> ArgumentParser:
+    """The command line."""
     parser = ArgumentParser("latentsync measure", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", help="a runs folder, whose records are measured")
     known = f"{', '.join(metric_sets())}, or some of {', '.join(FAMILIES)}, separated by commas"
@@ -33,11 +33,16 @@ def parse(arguments: list[str] | None) -> Namespace:
     parser.add_argument("--reference", type=Path, help="the video that it should look like, or that it was made from")
     parser.add_argument("--audio", type=Path, help="the voice that its lips should follow; default: the video's sound")
     parser.add_argument("--output", type=Path, help="a JSON file for the values and curves of --video")
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None) -> Namespace:
+    """The arguments, checked."""
+    args = parser().parse_args(arguments)
     if (args.runs is None) == (args.video is None):
-        parser.error("give a runs folder, or --video with --reference")
+        parser().error("give a runs folder, or --video with --reference")
     if args.video is not None and args.reference is None:
-        parser.error("--video needs --reference, the video that it should look like or that it was made from")
+        parser().error("--video needs --reference, the video that it should look like or that it was made from")
     return args
 
 

@@ -1,12 +1,13 @@
 """Make the pictures and tables of README, docs and experiments.
 
-    latentsync pictures [results studies notebooks shots] [--output docs] [--studies experiments]
+    latentsync pictures [results studies notebooks shots options] [--output docs] [--studies experiments]
                         [--notebooks notebooks] [--shots FOLDER]
 
 results    OUTPUT/result.png result.gif mouths.png
 studies    STUDIES/NAME/*.png, and the results in STUDIES/NAME/README.md, from STUDIES/NAME/table.parquet
 notebooks  OUTPUT/notebooks/*.md with their pictures; takes minutes
 shots      OUTPUT/explorer.png, from the browser tests' screenshots in --shots
+options    OUTPUT/options.md, from the metadata of the options
 """
 
 import tempfile
@@ -33,20 +34,26 @@ MAKERS: dict[str, Callable[[Namespace], None]] = {
     "studies": lambda args: study_pages(args.studies),
     "notebooks": lambda args: executed_notebooks(args.notebooks, args.output / "notebooks"),
     "shots": lambda args: screenshots(args.shots, args.output),
+    "options": lambda args: options_reference(args.output),
 }
 
 
-def parse(arguments: list[str] | None) -> Namespace:
-    """The arguments, checked."""
+def parser() -> ArgumentParser:
+    """The command line."""
     parser = ArgumentParser("latentsync pictures", description=__doc__)
     parser.add_argument("what", nargs="*", help=f"some of {', '.join(MAKERS)}; default: all")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="default: %(default)s")
     parser.add_argument("--studies", type=Path, default=Path("experiments"), help="default: %(default)s")
     parser.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="default: %(default)s")
     parser.add_argument("--shots", type=Path, help="a folder with screenshots of the browser tests")
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None) -> Namespace:
+    """The arguments, checked."""
+    args = parser().parse_args(arguments)
     if unknown := sorted(set(args.what) - set(MAKERS)):
-        parser.error(f"unknown: {', '.join(unknown)}; choose some of {', '.join(MAKERS)}")
+        parser().error(f"unknown: {', '.join(unknown)}; choose some of {', '.join(MAKERS)}")
     return args
 
 
@@ -107,6 +114,14 @@ def screenshots(shots: Path | None, output: Path) -> None:
             with Image.open(shot) as image:
                 height = round(image.height * SHOT_PX / image.width)
                 write_image(image.convert("RGB").resize((SHOT_PX, height), Image.LANCZOS), output / shot.name)
+
+
+def options_reference(output: Path) -> None:
+    """Writes the page of all options."""
+    from latentsync.files import write_text
+    from latentsync.lab.options.reference import options_page
+
+    write_text(output / "options.md", options_page())
 
 
 def result_pictures(output: Path) -> None:

@@ -6,17 +6,18 @@ latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 preview=true
 latentsync run experiment=quickstart
 latentsync run --config-dir FOLDER experiment=MINE        (FOLDER/experiment/MINE.yaml)
-"""
 
-import sys
+The exit status is 0, 1 if a pair failed, or 2 if the command line is wrong; then nothing is stored.
+"""
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, MISUSED, command, refuse_unknown_option
+from latentsync.lab.console import CONTINUES, MISUSED, asks_help, command
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.options.compose import BASIC_LAUNCHER, asks_help, option_names
+from latentsync.lab.options.compose import BASIC_LAUNCHER
+from latentsync.lab.options.sources import begin
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
@@ -31,18 +32,18 @@ def cell(config: DictConfig) -> None:
 @command(error_status=MISUSED, interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line. It answers from the plan if it can; otherwise Hydra runs the jobs."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    sys.argv = ["latentsync run", *arguments]  # which Hydra reads
-    refuse_unknown_option(arguments, option_names())
+    arguments = begin("run", arguments)
     if asks_help(arguments):
+        from latentsync.lab.options.reference import run_help
+
         print(__doc__)
-        cell()
+        print(run_help(arguments))
         return 0
     from latentsync.lab.sweeps import plan, request
 
     sweep_request = request.read(arguments)
     if sweep_request is not None:
-        if sweep_request.config.preview:
+        if sweep_request.general.preview:
             from latentsync.lab.sweeps.preview import preview
 
             return preview(sweep_request)
@@ -50,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
             return status
         from latentsync.lab.sweeps.sweep import start
 
-        together = sweep_request.is_sweep and sweep_request.config.runtime.batch_cells != 1
-        start(plan.runs_of(sweep_request) if together else ())
+        together = sweep_request.is_sweep and any(run.options.runtime.batch_cells != 1 for run in sweep_request.runs)
+        start(sweep_request.runs if together else ())
     cell()  # exits by itself if anything failed
     if sweep_request is not None:
         plan.note_reported(sweep_request)

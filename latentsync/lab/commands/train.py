@@ -7,6 +7,8 @@ accelerate launch --num_processes 4 -m latentsync train train=unet_stage2 data_d
 If a training was stopped or killed, run the same command again: it continues from the last checkpoint.
 
 runs/training/<name>/  weights/  checkpoints/  log.jsonl  pictures/  videos/  config.json
+
+The exit status is 0, 1 if the training failed, or 2 if the command line is wrong.
 """
 
 import sys
@@ -14,9 +16,10 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, command, refuse_unknown_option
+from latentsync.errors import MemoryShortageError
+from latentsync.lab.console import CONTINUES, FAILED, MISUSED, asks_help, command
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.options.compose import asks_help, option_names
+from latentsync.lab.options.sources import begin
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train_config")
@@ -26,28 +29,32 @@ def job(config: DictConfig) -> None:
         raise SystemExit(status)
 
 
-@command(interrupted=CONTINUES)
-def train(config: DictConfig) -> None:
+@command(error_status=MISUSED, interrupted=CONTINUES)
+def train(config: DictConfig) -> int | None:
     """Trains, and ends with a message after an error; Hydra would print a traceback."""
     from latentsync.lab.training.job import run_training
     from latentsync.lab.training.options import read_config
+    from latentsync.training.loop import DivergedError
 
-    run_training(read_config(config))
+    try:
+        run_training(read_config(config))
+    except (DivergedError, MemoryShortageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
 
 
-@command()
+@command(error_status=MISUSED)
 def main(arguments: list[str] | None = None) -> int:
     """The command line, which Hydra reads."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    sys.argv = ["latentsync train", *arguments]  # which Hydra reads
-    refuse_unknown_option(arguments, option_names())
+    arguments = begin("train", arguments)
     if asks_help(arguments):
-        print(__doc__)
-        if not any(argument.startswith("train=") for argument in arguments):
-            sys.argv.append("train=vae")  # Hydra must compose a configuration to show it; any training will do
-    elif not any(argument.startswith("-") for argument in arguments):
-        from latentsync.lab.training.options import configure
+        from latentsync.lab.options.reference import train_help
 
-        configure(arguments)  # before Hydra, which would explain a mistake in several lines
+        print(__doc__)
+        print(train_help(arguments))
+        return 0
+    from latentsync.lab.training.options import check_request
+
+    check_request(arguments)  # before Hydra, which would explain a mistake in several lines
     job()
     return 0

@@ -15,13 +15,12 @@ from pathlib import Path
 import latentsync
 from latentsync.config import GENDERS
 from latentsync.errors import MediaError, OptionError
-from latentsync.lab.options.schema import DataConfig
+from latentsync.lab.options.schema import PAIRINGS, DataConfig
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 VOICE_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac")
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
 OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
-PAIRINGS = ("all", "own")
 LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 

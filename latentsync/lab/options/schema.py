@@ -1,6 +1,5 @@
 """The typed configuration of a run: Hydra's composition becomes frozen dataclasses that check themselves."""
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
@@ -9,63 +8,104 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from latentsync.config import SECTIONS as OPTION_SECTIONS
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.options.sections import read_section
-from latentsync.metrics.definitions import FAMILIES
+from latentsync.lab.options.typed import GENERAL, section_of, values_of
+from latentsync.metrics.definitions import FAMILIES, FAMILY_TEXTS
+from latentsync.option import option, section_infos
 from latentsync.weights import CATALOGUE
 
 TRACKER_KINDS = ("wandb", "none")
 TRACKER_MODES = ("offline", "online")
+PAIRINGS = ("all", "own")
+
+
+def _check(section: Any, name: str = "") -> None:
+    for info in section_infos(type(section)):
+        info.check(getattr(section, info.name), f"{name}{info.name}")
+
+
+@dataclass(frozen=True)
+class GeneralOptions:
+    """What is done, and where it is written."""
+
+    name: str = option("default", "name of the sweep: runs_dir/sweeps/NAME has its table, figure and videos.")
+    runs_dir: str = option("runs", "the folder below which everything is written: records, sweeps and the cache.")
+    plan: bool = option(
+        False, "only lists which records exist and which will be made, and estimates time and disk space."
+    )
+    preview: bool = option(False, "only shows one window of each cell, as runs_dir/sweeps/NAME/preview.png.")
+    retry: str | None = option(
+        None, "the failures of earlier runs of the sweep. Open: they are skipped; failed: they are tried again.",
+        choices=("failed",), is_open=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        _check(self)
+        plain_name(self.name)
+        if not self.runs_dir:
+            raise OptionError("runs_dir is empty; give a folder")
+
+    @property
+    def sweep_dir(self) -> Path:
+        """The folder of the sweep's table, figures and notes."""
+        return sweep_folder(Path(self.runs_dir), self.name)
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The pairs of a run: from a folder (None: the shipped clips) or from a list.
+    """The pairs of clips and voices."""
 
-    Attributes:
-        pairing: how clips and voices of a folder are matched.
-        list: a CSV file of pairs, see `latentsync.lab.options.pairs.read_pairs`.
-        split: use only the list's pairs of this split; None takes all.
-        max_pairs: how many pairs of each gender to use, from the first on; None takes all.
-    """
-
-    input_dir: str | None = None
-    pairing: str = "own"
-    list: str | None = None
-    split: str | None = None
-    max_pairs: int | None = None
+    input_dir: str | None = option(None, "a folder of clips and voices. Open: the two clips that are shipped.")
+    pairing: str = option(
+        "own",
+        "how clips and voices of a folder are matched. own: files of the same name; all: every voice with every clip "
+        "of its gender (the default of data=folder).",
+        choices=PAIRINGS,
+    )
+    list: str | None = option(
+        None, "a CSV file with the columns clip and voice (paths relative to it), and gender, group, split if wanted."
+    )
+    split: str | None = option(None, "takes only the list's pairs of this split. Open: all.")
+    max_pairs: int | None = option(
+        None, "at most this many pairs of each gender, the first ones. Open: all.", whole=True, least=1, is_open=True,
+        unit="pairs",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
+        _check(self, "data.")
         if self.list is not None and self.input_dir is not None:
             raise OptionError(f"data.list is {self.list} and data.input_dir is {self.input_dir}; give one of them")
         if self.split is not None and self.list is None:
             raise OptionError(f"data.split is {self.split} but there is no list with splits; give data.list")
-        if self.max_pairs is not None and self.max_pairs < 1:
-            raise OptionError(f"data.max_pairs is {self.max_pairs}; it must be at least 1, or null for all pairs")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The model of a run: a shipped one, a folder, or a published checkpoint with its configuration.
+    """The model: an embedded one, a folder, or a published checkpoint with its configuration."""
 
-    Attributes:
-        inference_ckpt_path: a file, or the name of a weight in `latentsync.weights`.
-        unet_config_path: a file, or the name of one in `conf/unet`. None takes the configuration of the named weight;
-            for a file it takes the published configuration that fits the tensors, at 256 px.
-        vae: a file with a VAE of the SD-VAE's shape; None takes the VAE that the published networks were trained with.
-        whisper: a file with the Whisper that the checkpoint was trained with; None takes the named Whisper of its
-            width.
-    """
-
-    pretrained: str | None = "mini"
-    inference_ckpt_path: str | None = None
-    unet_config_path: str | None = None
-    vae: str | None = None
-    whisper: str | None = None
+    pretrained: str | None = option(
+        "mini", "an embedded model, or a folder in the diffusers layout; null where inference_ckpt_path is given."
+    )
+    inference_ckpt_path: str | None = option(
+        None, "a published UNet: a file, or a name that `latentsync weights` lists.",
+        source="the original's --inference_ckpt_path",
+    )  # fmt: skip
+    unet_config_path: str | None = option(
+        None,
+        "its configuration: a file, or a name in conf/unet. Open: the one of the named weight; for a file, the "
+        "published one that fits the tensors, at 256 px.",
+        source="the original's --unet_config_path",
+    )
+    vae: str | None = option(
+        None, "a file with a VAE of the SD-VAE's shape. Open: the VAE that the published networks were trained with."
+    )
+    whisper: str | None = option(
+        None, "a file with the Whisper of the checkpoint. Open: the published Whisper of its width."
+    )
 
     def __post_init__(self) -> None:
         if (self.pretrained is None) == (self.inference_ckpt_path is None):
@@ -107,7 +147,12 @@ class MetricsConfig:
         return cls(tuple(name for name in FAMILIES if name in families), controls)
 
 
-MetricFlags = make_dataclass("MetricFlags", [(name, bool, False) for name in (*FAMILIES, "controls")])
+_CONTROLS = option(False, "measures sync also with a shuffled and a delayed voice.")
+MetricFlags = make_dataclass(
+    "MetricFlags",
+    [*((name, bool, option(False, FAMILY_TEXTS[name])) for name in FAMILIES), ("controls", bool, _CONTROLS)],
+)
+MetricFlags.__doc__ = "The families of metrics that are measured; docs/metrics.md defines each metric."
 
 
 @lru_cache
@@ -120,36 +165,52 @@ def metric_sets() -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """The disk space for intermediate results that cells share, in `runs_dir`/cache, in GB; 0 keeps none."""
+    """Intermediate results that cells share, in runs_dir/cache."""
 
-    max_gb: float = 5.0
+    max_gb: float = option(
+        5.0, "the disk space that they may take; 0 keeps none.", least=0, hint="0 keeps nothing", unit="GB"
+    )
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.max_gb) and self.max_gb >= 0):
-            raise OptionError(f"cache.max_gb is {self.max_gb}; it must be at least 0 (0 keeps nothing)")
+        _check(self, "cache.")
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Where finished records are published.
+    """Where finished records are published."""
 
-    Attributes:
-        timeout_s: how long a sweep waits for an online tracker, in s. The next sweep or `latentsync publish` sends the
-            rest.
-    """
-
-    kind: str = "wandb"
-    mode: str = "offline"
-    project: str = "latentsync"
-    entity: str | None = None
-    timeout_s: float = 120.0
+    kind: str = option("wandb", "the tracker; none publishes nothing.", choices=TRACKER_KINDS)
+    mode: str = option("offline", "offline writes below runs_dir/wandb, online sends.", choices=TRACKER_MODES)
+    project: str = option("latentsync", "the project in Weights & Biases.")
+    entity: str | None = option(None, "the user or team there. Open: the account's default.")
+    timeout_s: float = option(
+        120.0,
+        "how long a sweep waits at its end for an online tracker, above 0; the next sweep or `latentsync publish` "
+        "sends the rest.",
+        unit="s",
+    )
 
     def __post_init__(self) -> None:
-        for name, allowed in (("kind", TRACKER_KINDS), ("mode", TRACKER_MODES)):
-            if getattr(self, name) not in allowed:
-                raise OptionError(f"tracker.{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        _check(self, "tracker.")
         if not 0 < self.timeout_s < float("inf"):
             raise OptionError(f"tracker.timeout_s is {self.timeout_s}; it must be above 0 and finite")
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """Several cells at once: on this machine (launch=local), or as tasks of a SLURM array (launch=slurm)."""
+
+    n: int = option(2, "cells at once (launch=slurm: 8).", whole=True, least=1, unit="cells")
+    partition: str | None = option(None, "SLURM's partition. Open: the cluster's default.")
+    gpus: int | None = option(1, "GPUs of each SLURM task; null: none.", whole=True, least=0, is_open=True, unit="GPUs")
+    cpus: int | None = option(4, "cores of each SLURM task.", whole=True, least=1, unit="cores")
+    mem_gb: float | None = option(
+        32, "memory of each SLURM task. Null: the cluster's default.", least=1, is_open=True, unit="GB"
+    )
+    timeout_min: int | None = option(240, "time limit of each SLURM task.", whole=True, least=1, unit="min")
+
+    def __post_init__(self) -> None:
+        _check(self, "launch.")
 
 
 @dataclass(frozen=True)
@@ -168,6 +229,7 @@ class RunConfig:
 
     @property
     def sweep_dir(self) -> Path:
+        """The folder of the sweep's table, figures and notes."""
         return sweep_folder(self.runs_dir, self.name)
 
 
@@ -197,29 +259,58 @@ def options_like(known: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
     )
 
 
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "preset": Preset,
+    "model": ModelConfig,
+    **OPTION_SECTIONS,
+    "metrics": MetricFlags,
+    "tracker": TrackerConfig,
+    "cache": CacheConfig,
+    "launch": LaunchOptions,
+}
+OPTIONAL = ("launch",)  # sections that a configuration may lack
+KINDS: dict[str, type] = {GENERAL: GeneralOptions, **SECTIONS}
+
+
 def read_config(config: DictConfig) -> RunConfig:
     """The composed configuration as checked dataclasses.
 
     Raises:
         OptionError: a key is unknown, or a value is missing, of the wrong type or out of range.
     """
-    options = Options(
-        sampler=read_section(config, SamplerOptions, "sampler"),
-        video=read_section(config, VideoOptions, "video"),
-        runtime=read_section(config, RuntimeOptions, "runtime"),
-    )
-    flags = read_section(config, MetricFlags, "metrics")
+    return run_config({name: section_of(name, KINDS[name], values) for name, values in all_values(config).items()})
+
+
+def all_values(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """The values of every section of a composed configuration, in the types of its options.
+
+    Raises:
+        OptionError: a key is unknown, or a value is of the wrong type.
+    """
+    names = [name for name in KINDS if name not in OPTIONAL or name in config]
+    return {name: values_of(config, name, KINDS[name]) for name in names}
+
+
+def run_config(sections: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a run from its checked sections, by name; see `KINDS`."""
+    general, flags = sections[GENERAL], sections["metrics"]
     return RunConfig(
-        name=sweep_dir(config).name,
-        runs_dir=Path(_top_level(config, "runs_dir")),
-        data=read_section(config, DataConfig, "data"),
-        preset=read_section(config, Preset, "preset"),
-        model=read_section(config, ModelConfig, "model"),
-        options=options,
+        name=general.name,
+        runs_dir=Path(general.runs_dir),
+        options=Options(**{name: sections[name] for name in OPTION_SECTIONS}),
         metrics=MetricsConfig.of([name for name in FAMILIES if getattr(flags, name)], flags.controls),
-        tracker=read_section(config, TrackerConfig, "tracker"),
-        cache=read_section(config, CacheConfig, "cache"),
+        **{name: sections[name] for name in ("data", "preset", "model", "tracker", "cache")},
     )
+
+
+def general_options(config: DictConfig) -> GeneralOptions:
+    """The checked options of a composed configuration that belong to no section.
+
+    Raises:
+        OptionError: one is missing, of the wrong type or out of range.
+    """
+    return section_of(GENERAL, GeneralOptions, values_of(config, GENERAL, GeneralOptions))
 
 
 def sweep_dir(config: DictConfig) -> Path:
@@ -228,17 +319,7 @@ def sweep_dir(config: DictConfig) -> Path:
     Raises:
         OptionError: `runs_dir` or `name` is not given, or the name would lead out of the folder.
     """
-    return sweep_folder(Path(_top_level(config, "runs_dir")), plain_name(_top_level(config, "name")))
-
-
-def _top_level(config: DictConfig, key: str) -> str:
-    try:
-        value = config[key]
-    except OmegaConfBaseException as error:
-        raise OptionError(f"{key}: {str(error).splitlines()[0]}") from error
-    if value is None:
-        raise OptionError(f"{key} is null; give a value")
-    return str(value)
+    return general_options(config).sweep_dir
 
 
 def sweep_folder(runs_dir: Path, name: str) -> Path:

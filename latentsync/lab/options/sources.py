@@ -3,11 +3,13 @@
 Hydra's own flags apply: `--config-name`, `--config-path`, `--config-dir` and `hydra.searchpath`.
 """
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
@@ -17,6 +19,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 
 from latentsync.errors import OptionError
+from latentsync.lab.console import refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
 
 CONFIG_NAME = "config"
@@ -82,11 +85,15 @@ def _require_folder(flag: str, path: str) -> None:
 
 
 class SourcesLoader(ConfigLoaderImpl):
-    """Hydra's loader. It looks in all folders of its sources, for compositions and for single configurations."""
+    """Hydra's loader. It looks in all folders of its sources, for compositions and for single configurations.
 
-    def __init__(self, sources: ConfigSources) -> None:
+    Args:
+        hidden: groups that it does not list, since they belong to other commands.
+    """
+
+    def __init__(self, sources: ConfigSources, hidden: Collection[str] = ()) -> None:
         super().__init__(sources.search_path())
-        self.sources = sources
+        self.sources, self.hidden = sources, hidden
 
     def require_folders(self) -> None:
         """Refuses a `hydra.searchpath` with a folder that does not exist; Hydra itself only warns.
@@ -107,16 +114,16 @@ class SourcesLoader(ConfigLoaderImpl):
         return self._folders.config_exists(config)
 
     def choices(self, group: str) -> list[str]:
-        """The configurations of a group."""
-        return self._folders.get_group_options(group)
+        """The configurations of a group, sorted."""
+        return sorted(self._folders.get_group_options(group, ObjectType.CONFIG))
 
     def is_group(self, key: str) -> bool:
         """Whether an override of the key chooses a configuration of a group."""
-        return self._folders.group_exists(key)
+        return key not in self.hidden and self._folders.group_exists(key)
 
     def groups(self) -> list[str]:
         """The groups, without groups inside other groups."""
-        return self._folders.get_group_options("", ObjectType.GROUP)
+        return [group for group in self._folders.get_group_options("", ObjectType.GROUP) if group not in self.hidden]
 
     @cached_property
     def _folders(self) -> CachingConfigRepository:
@@ -137,23 +144,68 @@ class CommandLine:
 
     Attributes:
         is_multirun: whether `--multirun` is given.
+        only_shows: whether it asks for the configuration, with `--cfg` or `--info`, and runs nothing.
     """
 
     overrides: list[str]
     is_multirun: bool
+    only_shows: bool
     sources: ConfigSources
 
 
-def read_command_line(arguments: list[str]) -> CommandLine | None:
-    """The overrides and sources of a command line; None if it asks Hydra for something else, such as help.
+def option_names() -> list[str]:
+    """The options of Hydra's command lines, such as --multirun."""
+    return [name for action in get_args_parser()._actions for name in action.option_strings]
+
+
+def begin(command: str, arguments: list[str] | None) -> list[str]:
+    """Makes the arguments of a command those that Hydra reads, and refuses unknown options.
+
+    Args:
+        command: "run" or "train".
+        arguments: None takes those of the process.
 
     Raises:
-        OptionError: as for `ConfigSources`.
+        SystemExit: an option is unknown.
     """
-    flags = get_args_parser().parse_args(arguments)
-    if any((flags.help, flags.hydra_help, flags.cfg, flags.info, flags.shell_completion, flags.experimental_rerun)):
-        return None
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.argv = [f"latentsync {command}", *arguments]
+    refuse_unknown_option(arguments, option_names())
+    return list(arguments)
+
+
+def read_command_line(arguments: list[str], config_name: str = CONFIG_NAME) -> CommandLine:
+    """The overrides and sources of a command line.
+
+    Args:
+        config_name: of the command's first configuration, if no flag names another one.
+
+    Raises:
+        OptionError: as for `ConfigSources`, or flags have no such value or exclude each other.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    flags = parser.parse_args(arguments)
+    if flags.shell_completion:
+        raise OptionError(
+            "--shell-completion is for programs of one command; write source <(latentsync completion bash)"
+        )
+    if flags.experimental_rerun:
+        raise OptionError("--experimental-rerun needs a file that no run writes; start the same command again instead")
+    modes = {"--run": flags.run, "--multirun": flags.multirun, "--cfg": flags.cfg, "--info": flags.info}
+    if len(given := [name for name, value in modes.items() if value]) > 1:
+        raise OptionError(f"{' and '.join(given)} exclude each other; give one of them")
+    if flags.resolve and not flags.cfg:
+        raise OptionError("--resolve needs --cfg; give --cfg job --resolve")
     sources = ConfigSources.of(
-        flags.overrides, config_name=flags.config_name, config_path=flags.config_path, config_dir=flags.config_dir
+        flags.overrides,
+        config_name=flags.config_name or config_name,
+        config_path=flags.config_path,
+        config_dir=flags.config_dir,
     )
-    return CommandLine(flags.overrides, bool(flags.multirun), sources)
+    only_shows = bool(flags.cfg or flags.info or flags.hydra_help)
+    return CommandLine(flags.overrides, bool(flags.multirun), only_shows, sources)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise OptionError(message)

@@ -5,7 +5,7 @@ Time depends on the number of frames and of passes through the network.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -99,6 +99,13 @@ def _counted_passes(scheduler: str, options: str) -> int:
     )
 
 
+def _rest(kind: tuple) -> tuple:
+    """A kind of work without the device and the precision."""
+    model, _, *options = kind
+    names = [name for name, info in recorded_infos().items() if info.in_cost]
+    return model, *(value for name, value in zip(names, options, strict=True) if name != "dtype")
+
+
 @dataclass(frozen=True)
 class Cost:
     """Medians over the records of one kind: seconds per frame and pass, other seconds per frame, bytes per frame."""
@@ -126,11 +133,17 @@ def costs(store: RecordStore) -> dict[tuple, Cost]:
     return {kind: Cost(*(median(c) for c in zip(*each, strict=True)), len(each)) for kind, each in measured.items()}
 
 
-def estimate(works: list[Work], known: dict[tuple, Cost]) -> str:
+def estimate(works: list[Work], known: dict[tuple, Cost], is_here: bool = True) -> str:
     """The time and disk space that records will take, estimated from finished records of their kind.
 
     Records without such a finished record are counted as unknown.
+
+    Args:
+        is_here: whether they will be made on this machine. Otherwise records of any device and precision count.
     """
+    if not is_here:
+        by_rest = {_rest(kind): kind for kind in sorted(known, key=lambda kind: known[kind].number)}
+        works = [replace(work, kind=by_rest.get(_rest(work.kind), work.kind)) for work in works]
     works_and_costs = [(work, known[work.kind]) for work in works if work.kind in known]
     lines = []
     if works_and_costs:

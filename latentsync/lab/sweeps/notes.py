@@ -6,15 +6,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from latentsync.errors import OptionError
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.records.sweeps import CELLS_DIR
 from latentsync.lab.sweeps.request import cell_key
 from latentsync.lab.tables.tidy import sweep_failures
-
-RETRIES = (None, "failed")
 
 
 def note_of(overrides: list[str], outcomes: Iterable[Outcome], run: str) -> dict[str, Any]:
@@ -35,16 +30,6 @@ def note_of(overrides: list[str], outcomes: Iterable[Outcome], run: str) -> dict
 def note_path(sweep_dir: Path, overrides: list[str]) -> Path:
     """The file of a cell's note."""
     return sweep_dir / CELLS_DIR / f"{cell_key(overrides)}.json"
-
-
-def check_retry(config: DictConfig) -> None:
-    """Refuses a `retry` that is neither null nor "failed".
-
-    Raises:
-        OptionError: it gives the value and what is allowed.
-    """
-    if config.retry not in RETRIES:
-        raise OptionError(f"retry is {config.retry!r}; give null, or failed to try earlier failures again")
 
 
 def earlier_failures(sweep_dir: Path) -> list[Outcome]:

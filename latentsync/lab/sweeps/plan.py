@@ -7,21 +7,21 @@ network.
 runs/sweeps/<name>/plan.json
 """
 
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from functools import cache
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import MediaError
 from latentsync.files import read_json, write_json
-from latentsync.lab.options.compose import BASIC_LAUNCHER, CellConfigs, composing
+from latentsync.lab.options.pairs import Pair, pairs_of
+from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
 from latentsync.lab.records.sweeps import failures_of, sweep_cells
 from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
 from latentsync.lab.sweeps.request import PLAN_FILE, RETRY_HINT, PlannedCell, SweepRequest, cell_overrides
 
-if TYPE_CHECKING:
-    from latentsync.lab.options.schema import RunConfig
+HERE = ("basic", "joblib", "submitit_local")  # launchers whose cells run on this machine
 
 
 def _print_plan(request: SweepRequest) -> int:
@@ -30,7 +30,7 @@ def _print_plan(request: SweepRequest) -> int:
     cells, store = resolved(request, work), request.store
     failed = {o["record"]: o for o in failures_of(sweep_cells(request.sweep_dir)) if o["record"] is not None}
     missing = dict.fromkeys(i for _, i in _missing(cells, store) if i is not None)
-    left = [i for i in missing if i in failed and request.config.retry != "failed"]
+    left = [i for i in missing if i in failed and request.general.retry != "failed"]
     for cell in cells:
         label = ", ".join(cell.overrides) or "(as configured)"
         if cell.reason is not None:
@@ -43,9 +43,20 @@ def _print_plan(request: SweepRequest) -> int:
     counts = f"{number - len(missing)} cached, {len(to_make)} to make, {len(left)} failed in earlier runs"
     counts += (f" ({RETRY_HINT})" if left else "") + (f"; {unknown} cells unknown" if unknown else "")
     print(f"{len(cells)} cells, {number} records: {counts}")
+    is_here = request.launcher in HERE
     if to_make:
-        print(estimate([work[i] for i in to_make], costs(store)))
+        print(estimate([work[i] for i in to_make], costs(store), is_here))
+    if not is_here:
+        print(_about_elsewhere(request))
     return 0
+
+
+def _about_elsewhere(request: SweepRequest) -> str:
+    launcher = request.config.hydra.runtime.choices.get("launch", request.launcher)
+    line = f"planned on this machine, but the workers of {launcher} may run on others"
+    if any(run.options.runtime.dtype is None for run in request.runs):
+        line += "; if they choose another precision, the ids differ (fix it with runtime.dtype=float16)"
+    return line
 
 
 def answer(request: SweepRequest) -> int | None:
@@ -57,8 +68,11 @@ def answer(request: SweepRequest) -> int | None:
     Raises:
         LatentSyncError: the plan was requested and cannot be made.
     """
-    is_plan = bool(request.config.plan)
+    is_plan = request.general.plan
+    if not request.is_listed:
+        return None
     if not (request.is_sweep or is_plan):
+        resolved(request)  # so that a wrong set-up is refused before anything is stored
         return None
     stamp = fingerprint(request)
     known = read_json(request.sweep_dir / PLAN_FILE) or {}
@@ -81,18 +95,6 @@ def answer(request: SweepRequest) -> int | None:
     note_cached(request.config, cells)
     note_reported(request)
     return _nothing_to_do(request, cells, is_plan)
-
-
-def runs_of(request: SweepRequest) -> list["RunConfig"]:
-    """The configuration of each cell. A cell whose configuration is wrong is left out; running it gives the error."""
-    from latentsync.lab.options.schema import read_config
-
-    with composing(sources=request.sources):
-        configs, runs = CellConfigs(), []
-        for cell in request.cells:
-            with suppress(LatentSyncError):
-                runs.append(read_config(configs.of(cell)))
-    return runs
 
 
 def note_reported(request: SweepRequest) -> None:
@@ -131,34 +133,36 @@ def _nothing_to_do(request: SweepRequest, cells: list[PlannedCell], is_plan: boo
 def resolved(request: SweepRequest, work: dict[str, Work] | None = None) -> list[PlannedCell]:
     """Every cell with the ids of its records. This loads the networks and hashes the inputs.
 
+    The workers of another launcher load the networks themselves, so that this process does so for a plan only.
+
     Args:
         work: the function adds the work of each record here, by id.
+
+    Raises:
+        LatentSyncError: the model, the device or an option that depends on them is wrong.
     """
-    if request.config.hydra.launcher._target_ != BASIC_LAUNCHER:
-        reason = "only the process that runs it can plan it, because its device may differ"
-        return [PlannedCell(cell_overrides(cell), reason=reason) for cell in request.cells]
-    with composing(sources=request.sources):
-        configs = CellConfigs()
-        return [_resolved_cell(cell, configs, work) for cell in request.cells]
+    overrides = map(cell_overrides, request.cells)
+    if request.launcher != "basic" and not request.general.plan:
+        return [PlannedCell(each, reason="its worker plans it") for each in overrides]
+    pairs = cache(lambda data: pairs_of(data).pairs)
+    return [_resolved_cell(each, run, pairs(run.data), work) for each, run in zip(overrides, request.runs, strict=True)]
 
 
-def _resolved_cell(overrides: list[str], configs: CellConfigs, work: dict[str, Work] | None) -> PlannedCell:
+def _resolved_cell(
+    overrides: list[str], run: RunConfig, pairs: Iterable[Pair], work: dict[str, Work] | None
+) -> PlannedCell:
     from latentsync.lab.cells import cell as cells
     from latentsync.lab.cells import loading
-    from latentsync.lab.options import pairs
-    from latentsync.lab.options.schema import read_config
 
-    own_overrides = cell_overrides(overrides)
+    pipeline = loading.pipeline_of(run)
+    records = {}
     try:
-        run = read_config(configs.of(overrides))
-        pipeline = loading.pipeline_of(run)
-        records = {}
-        for pair in pairs.pairs_of(run.data).pairs:
+        for pair in pairs:
             parts, outcome = cells.plan(pair, run, pipeline)
             records[pair.name] = outcome.record
             if work is not None:
                 place = pipeline.settings.name, str(pipeline.device)
                 work[outcome.record] = Work.of(*place, parts, cells.num_frames_of(pair, run.options.video))
-        return PlannedCell(own_overrides, records)
-    except LatentSyncError as error:
-        return PlannedCell(own_overrides, reason=str(error).splitlines()[0])
+    except (MediaError, OSError) as error:  # of one pair: the run notes it as a failure
+        return PlannedCell(overrides, reason=str(error).splitlines()[0])
+    return PlannedCell(overrides, records)

@@ -13,15 +13,14 @@ import numpy as np
 from latentsync import media
 from latentsync.config import Options
 from latentsync.constants import SOUND_RATE_HZ
-from latentsync.errors import LatentSyncError
+from latentsync.errors import FaceNotFoundError, MediaError
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.lab.cells.cell import options_for
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.figures.sheets import PreviewWindow, preview_sheet
 from latentsync.lab.figures.style import save
-from latentsync.lab.options.compose import CellConfigs, composing
 from latentsync.lab.options.pairs import Pair, pairs_of
-from latentsync.lab.options.schema import RunConfig, read_config
+from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.sweeps.request import SweepRequest
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.shapes import Waveform
@@ -69,18 +68,19 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     """Writes the contact sheet of a sweep into its folder.
 
     Returns:
-        The exit status: 1 if a cell could not be shown.
+        The exit status: 1 if a cell could not be shown, because of its clip or voice.
+
+    Raises:
+        LatentSyncError: the model, the device or an option that depends on them is wrong.
     """
     start = time.perf_counter()
     rows, failed = {}, 0
-    with composing(sources=request.sources):
-        configs = CellConfigs()
-        for cell, label in zip(request.cells, labels_of(request.cells), strict=True):
-            try:
-                rows[label] = first_windows(read_config(configs.of(cell)))
-            except LatentSyncError as error:
-                failed += 1
-                say(f"error: {label}: {str(error).splitlines()[0]}")
+    for run, label in zip(request.runs, labels_of(request.cells), strict=True):
+        try:
+            rows[label] = first_windows(run)
+        except (MediaError, FaceNotFoundError) as error:
+            failed += 1
+            say(f"error: {label}: {str(error).splitlines()[0]}")
     if rows:
         path = request.sweep_dir / PREVIEW_FILE
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,20 +6,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from latentsync.errors import OptionError
-from latentsync.lab.options.compose import CellConfigs, cells_of, check_names, composed, composing
-from latentsync.lab.options.pairs import read_pairs
-from latentsync.lab.options.schema import plain_name, sweep_folder
-from latentsync.lab.options.sources import CONFIG_NAME, ConfigSources, read_command_line
+from latentsync.lab.options.cells import CellConfigs
+from latentsync.lab.options.compose import (
+    cells_of,
+    check_names,
+    check_sections,
+    composed,
+    composing,
+    is_listed,
+    parsed,
+    refuse_search,
+    refuse_several_values,
+)
+from latentsync.lab.options.pairs import pairs_of, read_pairs
+from latentsync.lab.options.presence import require_folder_to_write, require_model
+from latentsync.lab.options.schema import GeneralOptions, RunConfig, general_options
+from latentsync.lab.options.sources import CONFIG_NAME, read_command_line
 from latentsync.lab.records.store import RecordStore
+from latentsync.option import section_infos
 
 PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
-OF_THE_FILES = ("data", "model", "experiment")
-INPUTS = ("input_dir", "list")  # in data
+ONCE = tuple(info.name for info in section_infos(GeneralOptions))  # options of the whole sweep
 NEEDED = (*OF_THE_IDS, "metrics", "tracker", "cache", "runs_dir", "name", "retry", "plan", "preview")
 OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 # Overrides that change no record. Cells that differ only in these are the same cell.
@@ -46,31 +58,46 @@ def _is_beside_the_cell(override: str) -> bool:
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """The sweep that a command line asks for.
+    """The sweep that a command line asks for. All of its configuration is checked.
 
     Attributes:
         config: the composed configuration, without the sweep's values.
+        general: its options outside of sections.
         cells: the overrides of each cell.
+        runs: the configuration of each cell.
         is_sweep: whether Hydra runs a job for each cell.
-        places: the input files of all cells, and the files, folders or weights that their models name.
+        is_listed: whether these are the cells. Sweepers other than Hydra's own choose cells as they run; then `cells`
+            show each listed value once.
         bases: one configuration for each different choice of groups among the cells, without their plain values.
-        sources: the folders of the configurations.
     """
 
     config: DictConfig
+    general: GeneralOptions
     cells: list[list[str]]
+    runs: list[RunConfig]
     is_sweep: bool
-    places: frozenset[str]
+    is_listed: bool
     bases: list[DictConfig]
-    sources: ConfigSources
 
     @property
     def sweep_dir(self) -> Path:
-        return sweep_folder(Path(str(self.config.runs_dir)), plain_name(str(self.config.name)))
+        """The folder of the sweep's table, figures and notes."""
+        return self.general.sweep_dir
 
     @property
     def store(self) -> RecordStore:
-        return RecordStore(Path(str(self.config.runs_dir)))
+        """The records of the runs folder."""
+        return RecordStore(Path(self.general.runs_dir))
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The input files of all cells, and the files, folders or weights that their models name."""
+        return places_of(self.runs)
+
+    @property
+    def launcher(self) -> str:
+        """What runs the cells: "basic" for this process, or another launcher of Hydra."""
+        return self.config.hydra.runtime.choices["hydra/launcher"]
 
 
 @dataclass(frozen=True)
@@ -89,43 +116,114 @@ class PlannedCell:
 
 
 def read(arguments: list[str]) -> SweepRequest | None:
-    """The cells that a command line asks for; None if it asks Hydra for something else, such as help.
+    """The cells that a command line asks for; None if it asks Hydra to show something.
+
+    Nothing is stored and no network is loaded.
 
     Raises:
-        OptionError: a key, a group's choice or a value is unknown.
+        LatentSyncError: a key, a choice or a value is wrong in one of the cells, or a file, folder or weight that one
+            names is not on this machine.
     """
     line = read_command_line(arguments)
-    if line is None:
-        return None
-    with composing(sources=line.sources):
+    with composing(line.sources):
         check_names(line.overrides)
+        if line.only_shows:
+            refuse_several_values(line.overrides, "one configuration is shown; give one")
+            return None
         config = composed(line.overrides)
         if missing := [key for key in NEEDED if key not in config]:
             raise OptionError(
                 f"the configuration {line.sources.config_name} has no {', '.join(missing)}; begin its defaults with "
-                f"{CONFIG_NAME}"
+                f"{CONFIG_NAME}, and delete nothing that a run needs"
             )
-        for key in ("runs_dir", "name"):
-            if config[key] is None:
-                raise OptionError(f"{key} is null; give a value")
+        general = general_options(config)
         is_sweep = line.is_multirun or config.hydra.mode == RunMode.MULTIRUN
-        cells, configs = list(cells_of(config, is_sweep)), CellConfigs()
-        return SweepRequest(config, cells, is_sweep, places_of(cells, configs), configs.bases(cells), line.sources)
+        if not is_sweep:
+            refuse_several_values(line.overrides, "-m is not given; add -m to sweep over them")
+        request = _request(config, general, is_sweep, line.overrides)
+    _require_places(request)
+    return request
 
 
-def places_of(cells: list[list[str]], configs: CellConfigs) -> frozenset[str]:
+def _request(config: DictConfig, general: GeneralOptions, is_sweep: bool, overrides: list[str]) -> SweepRequest:
+    cells, configs = cells_of(config, is_sweep), CellConfigs()
+    bases = configs.bases(cells)
+    for base in bases:
+        check_sections(base)
+    _check_hydra(config, general)
+    if is_sweep:
+        for override in parsed(overrides):
+            if override.key_or_group in ONCE and override.is_sweep_override():
+                raise OptionError(f"{override.input_line} has several values, but a sweep has one; give one")
+        _check_sweeper(config, general, bases)
+    runs = [configs.run(cell) for cell in cells]
+    names = sorted({str(run.sweep_dir) for run in runs} | {str(general.sweep_dir)})
+    if len(names) > 1:
+        raise OptionError(
+            f"the cells would be written to several sweeps ({', '.join(names)}); a sweep has one name and one "
+            f"runs_dir, so add name=NAME"
+        )
+    return SweepRequest(config, general, cells, runs, is_sweep, is_listed(config) or not is_sweep, bases)
+
+
+def _check_hydra(config: DictConfig, general: GeneralOptions) -> None:
+    """Refuses options of Hydra's own that would lead results or paths astray."""
+    for key in ("run", "sweep"):
+        folder = config.hydra[key].dir
+        if Path(folder) != general.sweep_dir:
+            raise OptionError(
+                f"hydra.{key}.dir is {folder}, but results are written to {general.sweep_dir}; leave it as it is and "
+                f"give runs_dir=FOLDER name=NAME"
+            )
+    if config.hydra.job.chdir:
+        raise OptionError(
+            "hydra.job.chdir is true, but paths are relative to the folder where the command is started; leave it out"
+        )
+
+
+def _check_sweeper(config: DictConfig, general: GeneralOptions, bases: list[DictConfig]) -> None:
+    """Refuses a sweeper or launcher that cannot do what the cells want."""
+    choices = config.hydra.runtime.choices
+    sweeper = choices["hydra/sweeper"]
+    refuse_search(sweeper)
+    if (general.plan or general.preview) and not is_listed(config):
+        wish = "plan" if general.plan else "preview"
+        raise OptionError(f"hydra/sweeper={sweeper} chooses its cells as it runs, so that {wish}=true cannot list them")
+    for base in bases:
+        own = base.hydra.runtime.choices["hydra/launcher"]
+        if own != choices["hydra/launcher"] or base.get("launch") != config.get("launch"):
+            given = base.hydra.runtime.choices.get("launch")
+            raise OptionError(
+                f"one of the swept choices has launch={given} of its own ({_words(base.get('launch'))}), but the sweep "
+                f"has launch={choices.get('launch')} ({_words(config.get('launch'))}), and all cells of a sweep are "
+                f"launched alike; add launch={given}, or another launch=, with its options to the command line"
+            )
+
+
+def _words(section: DictConfig | None) -> str:
+    return ", ".join(f"{key}={value}" for key, value in (section or {}).items()) or "one cell at a time"
+
+
+def _require_places(request: SweepRequest) -> None:
+    require_folder_to_write("runs_dir", request.sweep_dir)
+    for data in {run.data for run in request.runs}:
+        pairs_of(data)
+    for model in {run.model for run in request.runs}:
+        require_model(model)
+
+
+def places_of(runs: Iterable[RunConfig]) -> frozenset[str]:
     """The input files of cells, and the files, folders or weights that their models name.
 
     Raises:
         MediaError: a list of pairs cannot be read.
     """
-    places = set()
-    for overrides in {tuple(o for o in cell if o.lstrip("+~").startswith(OF_THE_FILES)) for cell in cells}:
-        config = configs.of(list(overrides))
-        places |= {value for value in OmegaConf.to_container(config.model).values() if isinstance(value, str)}
-        folder, pairs = (None if OmegaConf.is_missing(config.data, key) else config.data.get(key) for key in INPUTS)
-        if folder is not None and Path(folder).is_dir():
-            places |= {str(path) for path in Path(folder).iterdir() if path.is_file()}
-        if pairs is not None:
-            places |= {pairs, *(str(path) for pair in read_pairs(pairs).pairs for path in (pair.clip, pair.voice))}
+    runs = list(runs)
+    places = {value for model in {run.model for run in runs} for value in vars(model).values() if value is not None}
+    for data in {run.data for run in runs}:
+        if data.input_dir is not None and Path(data.input_dir).is_dir():
+            places |= {str(path) for path in Path(data.input_dir).iterdir() if path.is_file()}
+        if data.list is not None:
+            pairs = read_pairs(data.list).pairs
+            places |= {data.list, *(str(path) for pair in pairs for path in (pair.clip, pair.voice))}
     return frozenset(places)

@@ -23,7 +23,7 @@ from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import FAILED
-from latentsync.lab.sweeps.notes import check_retry, earlier_failures, note_of, note_path
+from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
 
@@ -80,7 +80,6 @@ class SweepRun:
 
     def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:
         run = read_config(config)
-        check_retry(config)
         if folder not in self._earlier:  # the failures from before this command
             self._earlier[folder] = [] if config.retry == "failed" else earlier_failures(folder)
         pairing, pipeline = pairs_of(run.data), pipeline_of(run)
