@@ -18,13 +18,16 @@ from PIL import Image
 from latentsync.errors import MediaError
 from latentsync.media import probe, probe_sound, read_frames, read_frames_in_order, read_sound
 from latentsync.media.colour import HLG, PQ, light_of_hlg, light_of_pq, pq_of_light, sdr_of_light, tone_mapped
-from latentsync.media.conversions import names_of
 from latentsync.media.interlace import INTERLACED
 from latentsync.media.sound import has_sound, sound_conversions
 
 ROOT = Path(__file__).resolve().parents[1]
 RNG = np.random.default_rng(7)
 NOISE = (RNG.normal(0, 0.1, 8000) * 32767).astype(np.int16)  # half a second of sound
+
+
+def names_of(conversions):
+    return [one.name for one in conversions]
 
 
 def write_video(path, pictures, rate=25, codec="libx264", pix_fmt="yuv420p", options=None, flags=(), container=None):

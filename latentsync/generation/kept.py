@@ -21,6 +21,8 @@ from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.references import References
 from latentsync.generation.results import PreparedPair, ProgressCallback
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
+from latentsync.media.container import check_file
+from latentsync.media.departures import clip_departures, voice_departures
 from latentsync.shapes import Frame, Mask, Pixels
 
 ALIGNMENTS_KEPT = 16  # clips
@@ -32,6 +34,11 @@ def counted(frames: Iterator[Frame], stage: str, total: int, on_progress: Progre
         yield frame
         if on_progress is not None:
             on_progress(stage, done, total)
+
+
+def _read_with(names: list[str]) -> dict[str, list[str]]:
+    """The entry of a key for what a reader changes in a file; none for most files."""
+    return {"read_with": names} if names else {}
 
 
 class PairCache:
@@ -58,6 +65,7 @@ class PairCache:
             return compute()
         depends_on = {
             "voice": input_sha256(voice),
+            **_read_with(voice_departures(voice)),
             "segment": segment,
             "whisper": networks.weight_hashes["whisper"],
             "heads": networks.audio.whisper.heads,
@@ -77,6 +85,7 @@ class PairCache:
             return None
         depends_on = {
             "clip": input_sha256(clip),
+            **_read_with(clip_departures(clip)),
             "frames": num_frames,
             "refinements": LANDMARK_REFINEMENTS,
             "size_px": options.video.size_px,
@@ -98,6 +107,7 @@ class PairCache:
             MediaError: the clip cannot be read.
             FaceNotFoundError: no frame shows a face.
         """
+        check_file(clip)
         status, size_px = clip.stat(), options.video.size_px
         version = (clip.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px, options.video.geometry)
         if version not in self._faces:

@@ -11,12 +11,9 @@ class Conversion:
         name: a short name, which the record's identity covers, with the number of its version. Raise the number when a
             change of the code changes pixels or samples.
         note: what is said about it to the reader of a result's line, after the words "the clip" or "the voice".
+        changes: whether pixels or samples change, so that identities cover it.
     """
 
     name: str
     note: str
-
-
-def names_of(conversions: tuple[Conversion, ...]) -> list[str]:
-    """The names of conversions, for identities and keys."""
-    return [one.name for one in conversions]
+    changes: bool = True

@@ -32,7 +32,7 @@ from latentsync.media.sound import has_sound
 REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are read backwards
 REVERSED_BLOCK_BYTES = 128 << 20  # a block takes at most this much memory
 
-STILL = Conversion("still-1", "shows a single picture, which is held for the length of the voice")
+STILL = Conversion("still-1", "shows a single picture, which is held for the length of the voice", changes=False)
 
 
 @dataclass(frozen=True)

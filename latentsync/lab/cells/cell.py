@@ -38,6 +38,7 @@ from latentsync.lab.records.store import (
     RESULT_FILE,
     RecordStore,
 )
+from latentsync.media.departures import reading_notes
 from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline
 
@@ -69,7 +70,8 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
     """The identity of a pair's record, and the pair's outcome: "cached" if the record exists already."""
     resolved = pipeline.resolve(options_for(pair, config))
     parts = identity(pair, pipeline, resolved)
-    return parts, Outcome(pair.name, pair.gender, resolved.sampler.guidance_scale, "cached", record_id(parts))
+    scale, notes = resolved.sampler.guidance_scale, reading_notes(pair.clip, pair.voice)
+    return parts, Outcome(pair.name, pair.gender, scale, "cached", record_id(parts), notes=notes)
 
 
 @lru_cache(maxsize=1024)
@@ -127,7 +129,8 @@ def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
     """Calls `make` with a progress bar. An error becomes a failed outcome, so that the other pairs still finish."""
-    scale, runtime = options_for(pair, config).sampler.guidance_scale, asdict(config.options.runtime)
+    scale = resolve_guidance(config.options.sampler, config.preset, pair.gender).guidance_scale
+    runtime = asdict(config.options.runtime)
     failed = Outcome(pair.name, pair.gender, scale, "failed", runtime=runtime)
     with PairBar(pair.name) as bar:
         try:

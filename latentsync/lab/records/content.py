@@ -11,6 +11,7 @@ from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.identity import record_id
+from latentsync.media.departures import reading_notes
 from latentsync.pipeline import LipsyncPipeline
 
 PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
@@ -41,6 +42,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "frames_without_face": output.frames_without_face,
         },
         "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
+        **({"notes": list(notes)} if (notes := reading_notes(pair.clip, pair.voice)) else {}),
         "identity": parts,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {"latentsync": __version__, "python": platform.python_version()}
