@@ -1,4 +1,4 @@
-"""Pairs of clips and voices, from a folder or a CSV list. This module opens no clip and no voice.
+"""Pairs of clips and voices, from a folder or a CSV list. The files of a folder are opened to see what they are.
 
 In a folder, files named `g-*` show or sound like a woman, `m-*` a man. Every voice is paired with every clip of its
 gender. Files without a gender, and files that would give the same output name, are left out and reported; nothing is
@@ -16,11 +16,9 @@ import latentsync
 from latentsync.config import GENDERS
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.schema import PAIRINGS, DataConfig
+from latentsync.media.kinds import Kind, kinds_in
 
-CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
-VOICE_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac")
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
-OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
 LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 
@@ -64,6 +62,8 @@ def pairs_of(data: DataConfig) -> Pairing:
         pairing = read_pairs(data.list, data.split)
     else:
         pairing = find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
+    if data.list is None and data.input_dir is None:
+        pairing = replace(pairing, left_out=())  # the other voices of the shipped clips
     return pairing.first(data.max_pairs)
 
 
@@ -87,12 +87,10 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         raise OptionError(f"pairing {pairing!r} is unknown; choose one of {', '.join(PAIRINGS)}")
     if not folder.is_dir():
         raise MediaError(f"there is no folder at {folder}; give a folder of g-* and m-* clips and voices")
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be read ({error.strerror}); check its permissions") from error
-    clips, left_clips = _by_gender(path for path in files if path.suffix.lower() in CLIP_SUFFIXES)
-    voices, left_voices = _by_gender(path for path in files if path.suffix.lower() in VOICE_SUFFIXES)
+    kinds = kinds_in(folder)
+    stills, left_stills = _without_thumbnails(kinds)
+    clips, left_clips = _by_gender(path for path, kind in kinds.items() if kind.name == "clip" or path in stills)
+    voices, left_voices = _by_gender(path for path, kind in kinds.items() if kind.name == "voice")
     pairs = [
         Pair(clip, voice, gender)
         for gender in GENDER_OF_PREFIX.values()
@@ -101,20 +99,28 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         if pairing == "all" or clip.stem == voice.stem
     ]
     pairs, collisions = _without_collisions(pairs)
-    unmatched = _unmatched(clips, voices, pairs, collisions) if pairing == "all" or not pairs else []
-    foreign = [
-        (path.name, f"{path.suffix} is not among {', '.join(CLIP_SUFFIXES + VOICE_SUFFIXES)}; convert it")
-        for path in files
-        if path.suffix.lower() in OTHER_MEDIA_SUFFIXES
-    ]
-    left_out = (*left_clips, *left_voices, *foreign, *collisions, *unmatched)
+    unmatched = _unmatched(clips, voices, pairs, collisions, pairing)
+    foreign = [(path.name, kind.reason) for path, kind in kinds.items() if kind.reason is not None]
+    left_out = (*left_clips, *left_voices, *left_stills, *foreign, *collisions, *unmatched)
     if not pairs:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:5]) or "it holds no clips and voices"
         raise MediaError(
-            f"{folder} gives no pair ({reasons}); put clips ({', '.join(CLIP_SUFFIXES)}) and voices "
-            f"({', '.join(VOICE_SUFFIXES)}) there whose names begin with g- or m-"
+            f"{folder} gives no pair ({reasons}); put clips (videos or pictures) and voices (sound) there whose names "
+            f"begin with g- or m-"
         )
     return Pairing(tuple(pairs), left_out)
+
+
+def _without_thumbnails(kinds: dict[Path, Kind]) -> tuple[set[Path], list[tuple[str, str]]]:
+    """The still pictures that are clips, and those left out: a picture called as a video is its thumbnail."""
+    videos = {path.stem.casefold(): path for path, kind in kinds.items() if kind.name == "clip"}
+    pictures = {path for path, kind in kinds.items() if kind.name == "picture"}
+    thumbnails = sorted(path for path in pictures if path.stem.casefold() in videos)
+    reasons = [
+        (path.name, f"it counts as the thumbnail of {videos[path.stem.casefold()].name}; rename it to use it as a clip")
+        for path in thumbnails
+    ]
+    return pictures - set(thumbnails), reasons
 
 
 def _by_gender(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[tuple[str, str]]]:
@@ -151,12 +157,19 @@ def _without_collisions(pairs: list[Pair]) -> tuple[list[Pair], list[tuple[str, 
     return unique, lost
 
 
-def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _unmatched(
+    clips: dict[str, list[Path]],
+    voices: dict[str, list[Path]],
+    pairs: list[Pair],
+    collisions: list[tuple[str, str]],
+    pairing: str,
+) -> list[tuple[str, str]]:
     if collisions:
         return []
     used = {path for pair in pairs for path in (pair.clip, pair.voice)}
+    whose = " of its name" if pairing == "own" else ""
     return [
-        (path.name, f"there is no {wanted} to pair it with")
+        (path.name, f"there is no {wanted}{whose} to pair it with")
         for files, wanted in ((clips, "voice"), (voices, "clip"))
         for paths in files.values()
         for path in paths
