@@ -240,7 +240,8 @@ def test_transparent_parts_are_shown_on_black_with_a_notice(tmp_path):
 @pytest.mark.parametrize(
     ("name", "mode", "kind"),
     [
-        ("a.png", "RGB", {}), ("b.jpg", "RGB", {"quality": 95}), ("c.webp", "RGB", {"lossless": True}), ("d.bmp", "RGB", {}), ("e.tif", "RGB", {}), ("f.gif", "P", {}), ("g.png", "P", {}), ("h.png", "L", {}),
+        ("a.png", "RGB", {}), ("b.jpg", "RGB", {"quality": 95}), ("c.webp", "RGB", {"lossless": True}), ("d.bmp", "RGB", {}),
+        ("e.tif", "RGB", {}), ("f.gif", "P", {}), ("g.png", "P", {}), ("h.png", "L", {}),
         ("i%03d.png", "RGB", {}), ("who?.jpg", "RGB", {"quality": 95}), ("j.jpg", "L", {"quality": 95}),
     ],
 )  # fmt: skip
@@ -534,7 +535,7 @@ def test_many_files_of_one_ending_share_a_line():
 
 
 def test_the_bounds_of_pyav_leave_out_the_versions_that_fail():
-    """Before 18.1 an unknown codec ends the process, 14 to 16 lack names that are imported, and 19 drops an argument."""
+    """Before 18.1 an unknown codec ends the process; 14 to 16 lack names that are imported; 19 drops an argument."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     bounds = next(need.specifier for need in map(Requirement, project) if need.name == "av")
     refused = ("14.0.0", "14.4.0", "15.1.0", "16.1.0", "17.0.0", "17.1.0", "18.0.0", "19.0.0")

@@ -1,8 +1,8 @@
 """The identity of a record: everything that determines its pixels, and nothing else. The record's id is its hash.
 
 It covers the input files' bytes, what a reader changes in them (such as the colours of HDR), the networks' tensors and
-configurations, the resolved options and precision, the seed, and a version of each stage that is raised by hand. It does not cover paths, names, tracker, launcher, metrics,
-batching, device, threads or git.
+configurations, the resolved options and precision, the seed, and a version of each stage that is raised by hand. It
+does not cover paths, names, tracker, launcher, metrics, batching, device, threads or git.
 """
 
 import hashlib
