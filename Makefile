@@ -39,6 +39,7 @@ lint: setup  ## check style, format, and the types of what users import
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m basedpyright --pythonpath $(RUN)
 
 pictures: setup  ## make what README, docs and experiments show: pictures, tables and executed notebooks
 	$(RUN) -m latentsync pictures --output docs --shots tests/browser/shots

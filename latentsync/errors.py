@@ -7,9 +7,14 @@ traceback, and a folder or sweep goes on with the next pair. Any other exception
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from latentsync.names import printable
+
 
 class LatentSyncError(Exception):
     """Base of all errors that the user can fix by changing the input, the options or the set-up."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())  # names of files may hold bytes that no text may
 
 
 class OptionError(LatentSyncError, ValueError):

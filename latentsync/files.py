@@ -16,8 +16,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from latentsync.errors import MediaError
+from latentsync.names import NAME_MAX_BYTES, printable, shortened
 
 PART_PREFIX = ".part-"
+PART_ROOM_BYTES = 48  # of a temporary name, beside the final one
 _in_use: set[str] = set()  # private folders of this process
 
 
@@ -28,7 +30,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     The folder of `path` is created if it does not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
+    name = shortened(path.name, NAME_MAX_BYTES - PART_ROOM_BYTES)
+    part = path.with_name(f".{name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
     try:
         yield part
         os.replace(part, path)
@@ -43,8 +46,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8; another process sees the old or the new one."""
-    write_bytes(path, text.encode())
+    """Writes a text file in UTF-8; another process sees the old or the new one. Undecodable bytes become `%C0`."""
+    write_bytes(path, printable(text).encode())
 
 
 @contextmanager

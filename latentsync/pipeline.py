@@ -23,13 +23,13 @@ from latentsync.audio.features import WindowReader
 from latentsync.config import GUIDANCE_INTERVAL, Options, Preset, resolve_guidance, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
-from latentsync.errors import OptionError, did_you_mean
+from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
 from latentsync.generation import windows
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.progress import ProgressBar
-from latentsync.generation.references import frames_needed, reference_order
+from latentsync.generation.references import answer_shift, frames_near_reference, frames_needed, references_of
 from latentsync.generation.results import (
     OUTPUT_TYPES,
     GeneratedFrame,
@@ -40,7 +40,7 @@ from latentsync.generation.results import (
     batch_of_frames,
 )
 from latentsync.generation.stage_cache import StageCache
-from latentsync.generation.write import Target, notice, scratch_video, write_results
+from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
 from latentsync.shapes import Frame
 
 
@@ -142,13 +142,16 @@ class LipsyncPipeline(LipsyncNetworks):
             audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states)
         num_out = windows.num_output_frames(len(waveform), options.video.length)
         num_in = min(num_out, info.num_frames)
-        num_aligned = min(frames_needed(num_in, reference), info.num_frames)
+        shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
+        num_aligned = min(frames_needed(num_in, reference, shift), info.num_frames)
         with watch.stage("align"):
             faces = cache.faces(self, clip, num_aligned, options, on_progress)
         faces_key = cache.faces_key(self, clip, num_aligned, options)
         order = [int(i) for i in media.ping_pong(num_out, num_in)]
-        reference_order(order, faces.has_face, reference, clip.name)  # refuses a clip that is too short
-        return PreparedPair(clip, voice, info, order, faces, audio_windows, faces_key)
+        pair = PreparedPair(clip, voice, info, order, faces, audio_windows, faces_key, shift)
+        _check_face_share(pair, options.video.min_face_share)
+        references_of(pair, options)  # refuses a clip that is too short
+        return pair
 
     def generate(
         self,
@@ -207,7 +210,7 @@ class LipsyncPipeline(LipsyncNetworks):
         """Generates a new mouth for the clip, which follows the voice.
 
         The result has 25 frames/s and as many frames as the voice needs, ceil(seconds * 25): a longer clip is cut, a
-        shorter one runs forward, backward, forward ... Its sound is the voice as given.
+        shorter one runs forward, backward, forward ... Its sound is the voice.
 
         Args:
             video_path: the clip, which shows a face.
@@ -288,6 +291,8 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         with watch.stage("total"):
+            info = media.probe(video_path, VIDEO_RATE_HZ)
+            check_targets(targets, info, Path(audio_path), settings[0])
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
             write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch)
@@ -297,7 +302,8 @@ class LipsyncPipeline(LipsyncNetworks):
                 mask_path=target.mask,
                 num_frames=pair.num_frames,
                 fps=VIDEO_RATE_HZ,
-                frames_without_face=sum(not pair.faces.has_face[i] for i in pair.order),
+                frames_without_face=pair.frames_without_face,
+                frames_near_reference=frames_near_reference(pair, setting),
                 options=setting,
                 timings={stage: seconds / len(settings) for stage, seconds in watch.seconds.items()},
                 faces=pair.faces,
@@ -309,3 +315,18 @@ class LipsyncPipeline(LipsyncNetworks):
     def describe(self) -> dict:
         """The model's settings and the hashes of its weights, for records and headers."""
         return {**asdict(self.settings), "weights_sha256": self.weight_hashes}
+
+
+def _check_face_share(pair: PreparedPair, least: float) -> None:
+    """Refuses a pair whose result would hardly show the chosen face.
+
+    Raises:
+        FaceNotFoundError: its share of the frames is below `least`.
+    """
+    shown = pair.num_frames - pair.frames_without_face
+    if shown < least * pair.num_frames:
+        raise FaceNotFoundError(
+            f"the face was found in {shown} of {pair.num_frames} frames of {pair.video_path.name}, a share of "
+            f"{shown / pair.num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
+            "or clip, or give a smaller share"
+        )

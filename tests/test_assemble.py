@@ -91,7 +91,7 @@ def test_a_model_is_trained_when_both_networks_have_weights(base, exported, caps
     args = ("--model_dir", base, "--output_dir", base)
     before = contents(base)
     status, _, errors = run(capsys, *args, *vae, "--trained", "true")
-    assert status == 1 and "unet would have no weights" in errors and "--unet DIR" in errors
+    assert status == 2 and "unet would have no weights" in errors and "--unet DIR" in errors
     assert contents(base) == before
     assert run(capsys, *args, *vae)[0] == 0
     assert index_of(base)["untrained_seed"] == 1247 and not index_of(base)["trained"]
@@ -136,7 +136,7 @@ def test_what_is_no_network_or_no_model_is_refused(base, exported, tmp_path, cap
         ),
     ):
         status, _, errors = run(capsys, *args)
-        assert status == 1 and message in errors and errors.count("\n") == 1, errors
+        assert status == 2 and message in errors and errors.count("\n") == 1, errors
     assert not out.exists() and (other / "letter.txt").exists()
 
 
@@ -146,7 +146,7 @@ def test_latents_are_brought_to_unit_and_decode_as_before(base, exported, tmp_pa
     write_clip(clips, "g-a-000", 12, {"seed": 1})
     args = ("--model_dir", base, "--output_dir", tmp_path / "out", "--unit_latents", clips)
     status, _, errors = run(capsys, *args, "--unet", exported[0])
-    assert status == 1 and "give --vae DIR too" in errors
+    assert status == 2 and "give --vae DIR too" in errors
     status, _, errors = run(capsys, *args, "--vae", exported[0])
     assert status == 0, errors
     before, after = exported[1]["vae"], load_folder(tmp_path / "out")["vae"]

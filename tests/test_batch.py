@@ -95,7 +95,7 @@ def test_one_bad_pair_fails_alone_with_its_reason(folder, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "2 of 4 pairs" in printed.out
     assert "g-broken" in printed.err and "0.10 s of sound; at least 0.2 s" in printed.err
-    assert "left out   anna.wav: its name begins with neither g- nor m-" in printed.out
+    assert "left out   anna.wav: there is no clip to pair it with" in printed.out
     assert sorted(sidecars(tmp_path / "out")) == ["g-clara__g-voice", "m-oskar__m-voice"]
     assert not [path for path in (tmp_path / "out").iterdir() if "tmp" in path.name]
 

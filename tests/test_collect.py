@@ -65,9 +65,11 @@ def test_a_written_table_is_read_as_it_was(runs, suffix, wide, capsys):
 
 
 def test_a_table_without_rows_or_of_another_kind_is_refused(runs, capsys):
-    assert main([str(runs), "--sweep", "women", "--output", str(runs / "t.csv")]) == 1
-    assert "a sweep called 'women'" in capsys.readouterr().err
-    assert main([str(runs), "--output", str(runs / "t.xlsx")]) == 1
+    assert main([str(runs), "--sweep", "women", "--output", str(runs / "t.csv")]) == 2
+    assert "has no sweep women; it has men" in capsys.readouterr().err
+    with pytest.raises(OptionError, match="there is no folder .*nowhere; give the folder of runs_dir"):
+        collect(runs / "nowhere")
+    assert main([str(runs), "--output", str(runs / "t.xlsx")]) == 2
     assert "neither of .csv and .parquet" in capsys.readouterr().err
     with pytest.raises(OptionError, match="neither of"):
         read_table(runs / "t.txt")

@@ -151,7 +151,7 @@ def test_the_command_tells_what_it_wrote(tmp_path, capsys):
     command = ["convert", str(tmp_path / "checkpoint.pt"), "--output", str(output), "--dtype", "bfloat16"]
     assert main(command) == 0
     assert capsys.readouterr().out == f"{output}: 3 tensors, {output.stat().st_size:,} bytes\n"
-    assert main(command) == 1
+    assert main(command) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {output} exists; ") and "--force" in error and "--output" in error
     assert main([*command, "--force"]) == 0

@@ -23,7 +23,7 @@ MAY_IMPORT = {  # of the other rooms of the laboratory; every room may import `c
     "sweeps": {"options", "records", "cells", "tables", "analysis", "figures", "tracking"},
     "pages": {"options", "records", "tables", "analysis", "figures", "sweeps"},
     "widgets": {"options", "records", "tables", "analysis", "figures", "pages", "jobs"},
-    "evaluation": {"options", "measuring", "analysis"},
+    "evaluation": {"options", "measuring", "tables", "analysis"},
     "training": {"options", "tracking"},  # a training opens its run of Weights & Biases as a sweep does
 }
 MOST_ENTRIES = 18  # at the top of the laboratory

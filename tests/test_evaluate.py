@@ -21,7 +21,7 @@ from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.media.sound import to_int16
 from latentsync.metrics import blending, controls, identity, sets
-from latentsync.metrics.definitions import DEFINITIONS, definition_of, direction_of, entry, table
+from latentsync.metrics.definitions import DEFINITIONS, WORDS, definition_of, direction_of, entry, table, word_of_metric
 from latentsync.metrics.evaluate import evaluate, needed_parts
 from latentsync.metrics.face_tracks import crop_track, find_tracks, landmark_boxes
 from latentsync.metrics.families import FAMILIES, Batch, Family, Networks, Subject
@@ -71,6 +71,10 @@ def test_names_tell_what_a_number_says():
     assert directions == ["higher", "none", "zero", "none"]
     assert definition_of("leaky_lpips_vgg_mouth") is DEFINITIONS["lpips_vgg_mouth"]
     assert definition_of("lse_c_mediapipe_crop_minus_real") is DEFINITIONS["lse_c"]
+    words = {"leaky_psnr": "leaky PSNR", "change_lpips_alex_mouth": "change of mouth LPIPS", "fvd": "FVD"}
+    words["lse_c_mediapipe_crop_minus_real"] = "LSE-C (MediaPipe crop) minus real clip"
+    assert {name: word_of_metric(name) for name in words} == words
+    assert len(set(WORDS.values())) == len(WORDS)
     with pytest.raises(ValueError, match="neither a value nor a reason"):
         entry("psnr", None)
 
@@ -348,6 +352,6 @@ def test_a_video_beside_itself_scores_perfectly(tmp_path: Path, capsys):
     assert value["psnr"] is None and "infinite" in metrics["psnr"]["reason"]
     assert value["sync_mini_offset"] == value["landmark_sync_lag"] == 0
     assert value["sync_mini_confidence_minus_real"] == value["landmark_sync_peak_minus_real"] == 0
-    assert "psnr" in capsys.readouterr().out
+    assert "mouth PSNR" in capsys.readouterr().out
     assert measure_command(["--video", str(tmp_path / "no.mp4"), "--reference", str(clip)]) == 1
     assert "no.mp4" in capsys.readouterr().err

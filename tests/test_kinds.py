@@ -240,8 +240,8 @@ def test_transparent_parts_are_shown_on_black_with_a_notice(tmp_path):
 @pytest.mark.parametrize(
     ("name", "mode", "kind"),
     [
-        ("a.png", "RGB", {}), ("b.jpg", "RGB", {"quality": 95}), ("c.webp", "RGB", {"lossless": True}), ("d.bmp", "RGB", {}),
-        ("e.tif", "RGB", {}), ("f.gif", "P", {}), ("g.png", "P", {}), ("h.png", "L", {}),
+        ("a.png", "RGB", {}), ("b.jpg", "RGB", {"quality": 95}), ("c.webp", "RGB", {"lossless": True}),
+        ("d.bmp", "RGB", {}), ("e.tif", "RGB", {}), ("f.gif", "P", {}), ("g.png", "P", {}), ("h.png", "L", {}),
         ("i%03d.png", "RGB", {}), ("who?.jpg", "RGB", {"quality": 95}), ("j.jpg", "L", {"quality": 95}),
     ],
 )  # fmt: skip
@@ -522,7 +522,9 @@ def test_own_pairs_name_the_files_without_a_partner(tmp_path):
     for name in ("g-a.wav", "g-v.wav"):
         wav(tmp_path / name)
     write_video(tmp_path / "g-a.mp4", [np.zeros((64, 64, 3), np.uint8)] * 2)
-    assert find_pairs(tmp_path, "own").left_out == (("g-v.wav", "there is no clip of its name to pair it with"),)
+    assert find_pairs(tmp_path, "own").left_out == (
+        ("g-v.wav", "there is no clip to pair it with: its name would be g-v"),
+    )
     assert pairs_of(DataConfig()).left_out == ()
 
 

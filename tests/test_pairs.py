@@ -1,6 +1,8 @@
 """Which clip goes with which voice, and what is left out."""
 
+import os
 import sys
+import unicodedata
 
 import pytest
 
@@ -88,10 +90,10 @@ def test_a_list_says_its_pairs_with_gender_group_and_split(tmp_path):
         (["g-a.mp4,v.wav"], "clip,sound", "line 1: .* column voice .* clip, sound; .*clip, voice, gender"),
         (["g-a.mp4,v.wav,,,", "g-b.mp4,v.wav,,,"], None, "line 3: clip is g-b.mp4, .*relative"),
         (["g-a.mp4,,,,"], None, "line 2: voice is empty; give a file"),
-        (["g-a.mp4,v.wav,woman,,"], None, "line 2: gender is 'woman'; .* female, male, neutral"),
+        (["g-a.mp4,v.wav,lady,,"], None, r"line 2: gender is 'lady'; .* female \(f\), male \(m\), neutral"),
         (["g-a.mp4,v.wav,,,", "", "g-a.mp4,v.wav,,,"], None, "line 4: g-a__v .* line 2; remove"),
         (["g-a.mp4,v.wav,,,", "b/g-a.mp4,v.wav,,,"], None, "line 3: g-a__v .* line 2; rename"),
-        (["g-a.mp4,v.wav,,,,loud"], None, "line 2: 'loud' .* column split"),
+        (["g-a.mp4,v.wav,,,,loud"], None, "line 2: 'loud' .* column split; .*commas"),
         ([], None, "add one row per pair"),
     ],
 )
@@ -128,3 +130,83 @@ def test_every_pair_of_a_long_list_takes_the_same_work(tmp_path):
         assert len(pairing.pairs) == rows
         calls.append(len(counted))
     assert calls[2] - calls[1] <= 1.01 * (calls[1] - calls[0])  # no row is compared with all rows before it
+
+
+# --- names ---
+
+COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "José"), unicodedata.normalize("NFD", "José")
+
+
+def test_names_without_a_prefix_are_neutral(tmp_path):
+    fill(tmp_path, "anna.mp4", "voice.wav", "g-a.mp4", "g-v.wav", "m-only.mp4")
+    pairing = find_pairs(tmp_path)
+    assert [(pair.name, pair.gender) for pair in pairing.pairs] == [("g-a__g-v", "female"), ("anna__voice", "neutral")]
+    assert dict(pairing.left_out) == {"m-only.mp4": "there is no voice to pair it with: its name would begin with m-"}
+
+
+def test_composed_and_decomposed_accents_are_one_name(tmp_path):
+    folder = tmp_path / DECOMPOSED
+    folder.mkdir()
+    fill(folder, f"g-{COMPOSED}.mp4", f"g-{DECOMPOSED}.wav")
+    assert len(find_pairs(tmp_path / COMPOSED, "own").pairs) == 1  # the folder is found, and the pair
+    fill(folder, f"g-{DECOMPOSED}.mov")
+    with pytest.raises(MediaError, match="same output name"):
+        find_pairs(folder)
+    path = listed(tmp_path, f"{COMPOSED}/g-{DECOMPOSED}.mp4,{DECOMPOSED}/g-{COMPOSED}.wav", header="clip,voice")
+    assert read_pairs(path).pairs[0].voice == folder / f"g-{DECOMPOSED}.wav"
+
+
+def test_undecodable_names_are_shown_escaped(tmp_path):
+    raw = os.path.join(os.fsencode(tmp_path), "g-李明.mp4".encode("gbk"))
+    with open(raw, "wb"):
+        pass
+    (pair,) = find_pairs(fill(tmp_path, "g-v.wav")).pairs
+    assert pair.name == "g-%C0%EE%C3%F7__g-v" and pair.clip.is_file()
+    error = str(MediaError(f"{pair.clip} is empty"))
+    assert "%C0%EE" in error and error.encode()
+
+
+# --- lists as people save them ---
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clip;voice;gender\ng-a.mp4;v.wav;F\n",
+        "clip\tvoice\tgender\ng-a.mp4\tv.wav\tFemale\n",
+        " Clip , VOICE ,Gender\n g-a.mp4 , v.wav , 女 \n",
+        "sep=;\r\nclip;voice;gender\r\ng-a.mp4;v.wav;woman\r\n",
+        '\n;;\nClip;Voice;Gender;\n"g-a.mp4";v.wav;;\n;;;\n',
+        'note,voice,clip,gender\n"a, b",v.wav,g-a.mp4,f\n',
+        "clip|voice\rg-a.mp4|v.wav\r",
+        "clip;voice\ng-a.mp4;.\\v.wav\n",
+        "clip;voice;gender\ng-a.mp4;b/../v.wav;\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_is_read_as_spreadsheets_and_people_write_it(tmp_path, text, encoding):
+    (tmp_path / "b").mkdir()
+    fill(tmp_path, "g-a.mp4", "v.wav")
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    (pair,) = read_pairs(tmp_path / "list.csv").pairs
+    assert (pair.name, pair.gender) == ("g-a__v", "female")
+
+
+def test_a_list_gives_names_to_files_that_are_called_alike(tmp_path):
+    for folder in ("id1", "id2"):
+        (tmp_path / folder).mkdir()
+        fill(tmp_path / folder, "00001.mp4")
+    path = listed(
+        tmp_path, *(f"{i}/00001.mp4,{i}/00001.mp4,M,{i},{i}-00001" for i in ("id1", "id2")),
+        header="clip,voice,gender,group,name",
+    )  # fmt: skip
+    assert names(read_pairs(path)) == ["id1-00001", "id2-00001"]
+    with pytest.raises(MediaError, match=r"line 2: name is '\.\./x'"):
+        read_pairs(listed(tmp_path, "id1/00001.mp4,id1/00001.mp4,../x", header="clip,voice,name"))
+
+
+def test_a_list_in_another_encoding_is_refused_with_the_remedy(tmp_path):
+    fill(tmp_path, "g-李明.mp4", "v.wav")
+    (tmp_path / "list.csv").write_bytes("clip,voice\ng-李明.mp4,v.wav\n".encode("gbk"))
+    with pytest.raises(MediaError, match="line 2: .* not in UTF-8"):
+        read_pairs(tmp_path / "list.csv")

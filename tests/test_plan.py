@@ -231,10 +231,8 @@ def test_a_failure_is_left_alone_until_it_is_asked_for_or_its_input_changes(swee
     assert run([*overrides, "runtime.batch_size=1"])[1][0]["status"] == "failed"
     (inputs / "g-clara.mp4").write_bytes(whole)
     assert run(overrides)[1][0]["status"] == "done"
-    with composing():
-        config = compose("config", [*overrides, "retry=all"])
-    running().run_cell(config, overrides)
-    assert "retry 'all'" in capsys.readouterr().out
+    with pytest.raises(OptionError, match="retry 'all' .* failed"):
+        request.read([*overrides, "retry=all"])
 
 
 def test_a_clock_that_jumps_back_hides_no_failure(sweep_overrides, tmp_path, monkeypatch):
@@ -387,4 +385,4 @@ def test_status_tells_what_is_missing_and_which_records_are_broken(sweep_overrid
     record.video_path.write_bytes(b"")
     assert status_command([str(runs)]) == 1
     assert "BROKEN  " + f"{record.id}: result.mp4 is missing or empty" in capsys.readouterr().out
-    assert status_command([str(runs), "--sweep", "tset"]) == 1
+    assert status_command([str(runs), "--sweep", "tset"]) == 2

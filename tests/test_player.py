@@ -109,6 +109,6 @@ def test_the_source_goes_forward_and_back_like_its_results(tmp_path):
     with media.VideoWriter(clip, 16, 16, crf=0) as writer:
         for level in (20, 90, 160):
             writer.write(np.full((16, 16, 3), level, np.uint8))
-    (tmp_path / "shown.mp4").write_bytes(source_video(clip, "a", 7))
+    (tmp_path / "shown.mp4").write_bytes(source_video(clip, "a", 7, 16).content)
     levels = [float(frame.mean()) for frame in media.read_frames(tmp_path / "shown.mp4")]
     assert levels == pytest.approx([20, 90, 160, 160, 90, 20, 20], abs=4)

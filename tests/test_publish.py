@@ -172,5 +172,5 @@ def test_a_server_that_refuses_or_keeps_silent_costs_a_bounded_time_and_no_recor
 
 
 def test_nothing_is_published_where_there_is_no_sweep(tmp_path, capsys):
-    assert main([str(tmp_path), "--sweep", "absent", "--mode", "offline"]) == 1
+    assert main([str(tmp_path), "--sweep", "absent", "--mode", "offline"]) == 2
     assert "a sweep called 'absent'" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from latentsync.lab.pages.contents import gather, means_over_clips, value_text
 from latentsync.lab.pages.media import PageVideo, PairMedia, embed_videos
 from latentsync.lab.pages.write import rendered, write_report
 from latentsync.lab.tables.tidy import collect_wide
+from latentsync.metrics.definitions import WORDS
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,14 @@ def test_the_page_is_one_file_that_asks_nothing_of_the_network(html):
 def test_names_and_reasons_stay_text_and_failures_are_told(html):
     assert HOSTILE not in html and escape(HOSTILE) in html
     assert html.count("<script") == 1 and "<td>align</td>" in html and "g-x__g-x" in html
+
+
+def test_metrics_have_their_names_and_keys_only_as_titles(html):
+    for metric in ("lpips_alex_mouth", "psnr"):
+        word = WORDS[metric]
+        assert f'<span title="{metric}">{word}</span>' in html and f">{word}</option>" in html
+        assert f">{metric}<" not in html
+    assert "beats in mouth LPIPS, seconds at once" in html
 
 
 def test_numbers_are_those_of_the_comparisons(runs, html):
@@ -111,13 +120,13 @@ def test_a_sweep_of_failures_alone_has_a_page(tmp_path):
 
 
 def test_a_wrong_name_or_setting_is_refused_with_what_there_is(runs, tmp_path, capsys):
-    assert main([str(runs), "--sweep", "guidence"]) == 1
+    assert main([str(runs), "--sweep", "guidence"]) == 2
     assert "guidence; it has guidance" in capsys.readouterr().err
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "give the folder" in capsys.readouterr().err
     for name in ("a", "b"):
         sweep_folder(tmp_path, name).mkdir(parents=True)
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "choose one with --sweep: a, b" in capsys.readouterr().err
     with pytest.raises(OptionError, match=r"guidance_scale=9\.0; choose two of 1\.0, 1\.5"):
         gather(runs, "guidance", None, baseline="9")

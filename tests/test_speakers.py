@@ -307,15 +307,15 @@ def test_make_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFix
     assert command.main([*options, "--count", "2"]) == 0
     assert (tmp_path / "g-00001.mp4").stat().st_mtime_ns == written
     assert (tmp_path / "m-00002.mp4").exists()
-    assert command.main([*options, "--count", "1", "--seed", "9"]) == 1
+    assert command.main([*options, "--count", "1", "--seed", "9"]) == 2
     assert "made with other options" in capsys.readouterr().err
 
 
 def test_the_command_names_the_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["make", "--output_dir", str(tmp_path), "--size", "255"]) == 1
+    assert command.main(["make", "--output_dir", str(tmp_path), "--size", "255"]) == 2
     assert "even number" in capsys.readouterr().err
     missing = tmp_path / "none.txt"
-    assert command.main(["make", "--output_dir", str(tmp_path), "--sentences", str(missing)]) == 1
+    assert command.main(["make", "--output_dir", str(tmp_path), "--sentences", str(missing)]) == 2
     assert "none.txt" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
         command.main(["make", "--output_dir", str(tmp_path), "--count", "0"])

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_public_names_are_there_and_cost_nothing_until_they_are_used(module):
         imported.colect  # noqa: B018
 
 
+def test_both_checkers_look_at_the_same_files():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert tools["mypy"]["files"] == tools["basedpyright"]["include"]
+    assert all((ROOT / name).is_file() for name in tools["mypy"]["files"])
+
+
+@pytest.mark.parametrize("checker", [("mypy",), ("basedpyright", "--pythonpath", sys.executable)], ids=lambda c: c[0])
+def test_types_of_the_public_names_are_clean(checker):
+    """As `make lint` has it."""
+    answer = subprocess.run([sys.executable, "-m", *checker], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory) -> Path:
     """A folder outside the clone with scripts that use the installed package."""
@@ -52,7 +66,6 @@ def scripts(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_mypy_sees_what_the_public_names_are(scripts):
     cache = ROOT / ".mypy_cache" / "tests"
     environment = {**os.environ, "MYPY_FORCE_COLOR": "0"}
@@ -77,7 +90,6 @@ def test_mypy_sees_what_the_public_names_are(scripts):
     assert 'maybe "LipsyncPipeline"?' in errors[0][1] and 'maybe "collect"?' in errors[1][1]
 
 
-@pytest.mark.slow
 def test_pyright_sees_what_the_public_names_are(scripts):
     """By basedpyright, which brings pyright's checker, and Node.js, in its wheels."""
     answer = subprocess.run(

@@ -389,7 +389,7 @@ def test_fetch_takes_the_name_of_a_version(here, monkeypatch, capsys):
     put(here / "checkpoints" / "unet.pt", b"old")
     assert main(["fetch", "both", "old/unet.pt"]) == 0
     assert capsys.readouterr().out == "new/unet.pt: checkpoints/new/unet.pt\nold/unet.pt: checkpoints/unet.pt\n"
-    assert main(["fetch", "new/unet.pt", "unet"]) == 1  # refused before the first is fetched
+    assert main(["fetch", "new/unet.pt", "unet"]) == 2  # refused before the first is fetched
     answer = capsys.readouterr()
     assert answer.out == "" and "called 'unet'; known are" in answer.err
 

@@ -90,6 +90,7 @@ class PairCache:
             "refinements": LANDMARK_REFINEMENTS,
             "size_px": options.video.size_px,
             "geometry": options.video.geometry,
+            "face": options.video.face,
         }
         return stage_key("faces", depends_on, "media", "faces")
 
@@ -101,21 +102,23 @@ class PairCache:
         options: Options,
         on_progress: ProgressCallback | None = None,
     ) -> AlignedFaces:
-        """The affines of a clip's first frames.
+        """The affines of the chosen face in a clip's first frames.
 
         Raises:
             MediaError: the clip cannot be read.
-            FaceNotFoundError: no frame shows a face.
+            FaceNotFoundError: no frame shows a face, or none shows the chosen one.
         """
         check_file(clip)
-        status, size_px = clip.stat(), options.video.size_px
-        version = (clip.resolve(), status.st_size, status.st_mtime_ns, num_frames, size_px, options.video.geometry)
+        status, video = clip.stat(), options.video
+        size_px = video.size_px
+        file = clip.resolve(), status.st_size, status.st_mtime_ns
+        version = (*file, num_frames, size_px, video.geometry, video.face)
         if version not in self._faces:
             frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_frames)
             frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:
-                return align(frames, networks.detector, size_px, warping_of(options)).to_tensors()
+                return align(frames, networks.detector, size_px, warping_of(options), video.face).to_tensors()
 
             key = self.faces_key(networks, clip, num_frames, options)
             faces = AlignedFaces.from_tensors(compute() if key is None else self.disk.get(key, compute))

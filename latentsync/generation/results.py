@@ -41,6 +41,7 @@ class PreparedPair:
         faces: the affines of the clip's frames. With references from elsewhere they are more than `order` needs.
         windows: gives the audio windows of output frames.
         faces_key: the key of the faces in a `StageCache`; None if they have none.
+        answer_shift: how many frames after each frame the clip shows the lips of the voice; see `references`.
     """
 
     video_path: Path
@@ -50,11 +51,17 @@ class PreparedPair:
     faces: AlignedFaces
     windows: WindowReader
     faces_key: str | None = None
+    answer_shift: int = 0
 
     @property
     def num_frames(self) -> int:
         """Frames of the result."""
         return len(self.order)
+
+    @property
+    def frames_without_face(self) -> int:
+        """Frames of the result that do not show the chosen face."""
+        return int((~self.faces.has_face[self.order]).sum())
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,9 @@ class LipsyncOutput:
         video_path: the result; None if it was not written.
         mask_path: the frames with the region to be generated painted grey; None if they were not written.
         num_frames, fps: of the result.
-        frames_without_face: how many output frames show no face; they are the clip's, unchanged.
+        frames_without_face: how many output frames do not show the chosen face; they are the clip's, unchanged.
+        frames_near_reference: with references from elsewhere, how many output frames have theirs less than 1 s away,
+            because their shot is too short.
         options: resolved.
         timings: seconds per stage.
         faces: the affines of the clip's frames.
@@ -104,6 +113,7 @@ class LipsyncOutput:
     timings: dict[str, float]
     faces: AlignedFaces
     order: list[int]
+    frames_near_reference: int = 0
 
     def read_frames(self) -> Iterator[Frame]:
         """The result's frames, read from its file one by one.

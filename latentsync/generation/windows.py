@@ -25,7 +25,7 @@ from latentsync.generation.denoise import Condition, StepCallback, denoise
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import ReferenceDraws, decode, draws, latent_shape, sample
 from latentsync.generation.networks import LipsyncNetworks
-from latentsync.generation.references import References, reference_order
+from latentsync.generation.references import References, references_of
 from latentsync.generation.results import GeneratedFrame, PreparedPair, ProgressCallback, Stopwatch
 from latentsync.generation.solvers import num_steps
 from latentsync.shapes import Affine, Crops, Frame, Latents, Pixels, Windows
@@ -104,7 +104,7 @@ def read_batches(
     """
     size_px, warping = options.video.size_px, warping_of(options)
     stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
-    order = reference_order(pair.order, pair.faces.has_face, options.video.reference, pair.video_path.name)
+    order = references_of(pair, options)
     references = References(pair, order, options)
     for windows in batches:
         start, stop = windows[0][0], windows[-1][1]

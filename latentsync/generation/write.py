@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from latentsync.config import Options
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.faces.composite import paint_hole
 from latentsync.faces.masks import mouth_mask
 from latentsync.generation.results import GeneratedFrame, PreparedPair, Stopwatch
-from latentsync.media import VideoWriter
+from latentsync.media import VideoInfo, VideoWriter
 from latentsync.shapes import Frame, Mask
 
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
@@ -48,6 +48,37 @@ def notice(is_trained: bool) -> str:
     return SYNTHETIC_NOTICE if is_trained else f"{SYNTHETIC_NOTICE} {UNTRAINED_NOTICE}"
 
 
+def check_targets(targets: Sequence[Target], info: VideoInfo, voice: Path, options: Options) -> None:
+    """Refuses what cannot be written, before anything is computed for it.
+
+    Args:
+        targets: where each result goes.
+        info: of the clip, whose size the results have.
+        options: the options that all results share.
+
+    Raises:
+        MediaError, OptionError: as `VideoWriter`: a folder is missing or cannot be written, a size cannot be encoded,
+            or the voice cannot be read or stored.
+    """
+    settings, is_heard = _settings(info, options), False
+    for target in targets:
+        if target.video is not None:  # all results have the same voice, so it is tried once
+            VideoWriter(target.video, **settings, **({} if is_heard else _sound(voice, options))).rehearse()
+            is_heard = True
+        if target.mask is not None:
+            VideoWriter(target.mask, **settings).rehearse()
+
+
+def _settings(info: VideoInfo, options: Options) -> dict[str, Any]:
+    """What all files of a pair share, as arguments of `VideoWriter`."""
+    return {"width": info.width, "height": info.height, "rate_hz": VIDEO_RATE_HZ, "crf": options.video.crf}
+
+
+def _sound(voice: Path, options: Options) -> dict[str, Any]:
+    """The sound of a result, as arguments of `VideoWriter`."""
+    return {"sound": voice, "sound_coding": options.video.sound}
+
+
 def write_results(
     frames: Iterable[tuple[GeneratedFrame, ...]],
     pair: PreparedPair,
@@ -67,17 +98,12 @@ def write_results(
     Raises:
         MediaError: a file cannot be written.
     """
-    settings = {
-        "width": pair.info.width,
-        "height": pair.info.height,
-        "rate_hz": VIDEO_RATE_HZ,
-        "crf": options.video.crf,
-        "comment": comment,
-    }
+    settings = _settings(pair.info, options) | {"comment": comment}
+    sound = _sound(pair.audio_path, options)
     mouth = mouth_mask(options.video.mask, options.video.size_px)
     with ExitStack() as files:
         writers = [
-            files.enter_context(VideoWriter(target.video, **settings, sound=pair.audio_path)) if target.video else None
+            files.enter_context(VideoWriter(target.video, **settings, **sound)) if target.video else None
             for target in targets
         ]
         mask_writers = [

@@ -1,34 +1,52 @@
-"""The terminal: arguments, help and refused options, progress bars, and how every command ends.
+"""The terminal: arguments, help and refused options, tables, progress bars, and how every command ends.
 
 A command ends with one message and an exit status, see `command`.
 """
 
 import argparse
+import math
+import numbers
 import os
+import re
 import select
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from latentsync.errors import LatentSyncError, did_you_mean
+from latentsync.errors import LatentSyncError, OptionError, did_you_mean
+from latentsync.names import named_path, printable
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
 INTERRUPTED = 130  # after Ctrl-C
 PIPE_CLOSED = 141  # after the reader of the output closed the pipe
 CONTINUES = "interrupted; run the same command again to continue"  # for commands that keep the finished work
+GAP = "  "  # between the columns of a table
+LONGEST_WORD = 24  # a column may be narrower than its longest word if that is longer; then the word is broken
+NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?[%*]?( [kMGT]?B)?|[+-]?(inf|nan)|-|")  # whose columns are aligned right
 Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
 
 
 def say(line: str) -> None:
     """Prints a line without tearing a progress bar."""
+    escape_output()
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
+
+
+def escape_output() -> None:
+    """Lets this process print characters that the terminal's encoding lacks, and undecodable names: as `\\u674e`."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 # --- arguments ---
@@ -101,6 +119,11 @@ class ArgumentParser(argparse.ArgumentParser):
             if (message := unknown_option(arguments, self._option_names)) is not None:
                 self.error(message)
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """As argparse does. A path may begin with `~`, and its accents may have another form than on the disk."""
+        value = super()._get_value(action, arg_string)
+        return named_path(value) if isinstance(value, Path) else value
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuses a value that is not among the argument's choices, and gives the closest choice."""
         if action.choices is not None and value not in action.choices:
@@ -161,16 +184,120 @@ def asks_help(arguments: Iterable[str]) -> bool:
     return any(argument in ("-h", "--help") for argument in arguments)
 
 
+# --- tables ---
+
+
+def terminal_width() -> int | None:
+    """The width for tables, in columns: that of COLUMNS if it is set, else the terminal's.
+
+    None, without COLUMNS and a terminal (a pipe, a file, a notebook): then each row of a table is one line, so that
+    grep and other programs find it whole.
+    """
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return None
+    return shutil.get_terminal_size((0, 0)).columns or None
+
+
+def table_text(columns: Mapping[Any, Iterable[Any]], width: int | None = None) -> str:
+    """A table that fits the terminal. Every command prints its tables with this function.
+
+    Headings and cells are wrapped between words. If the columns do not fit even then, the table goes on below with the
+    remaining columns; its first column is repeated. Columns of numbers are aligned right.
+
+    Args:
+        columns: the cells of each column by its heading; `dict(frame)` gives those of a pandas table. Floats get four
+            significant digits; a missing value is shown as "-".
+        width: in columns; None takes that of the terminal, see `terminal_width`.
+    """
+    from wcwidth import width as columns_of  # a Chinese character takes two
+
+    cells = {str(heading): [_cell_text(value) for value in values] for heading, values in columns.items()}
+    texts = {heading: [heading, *values] for heading, values in cells.items()}
+    most = {heading: max(map(columns_of, of)) for heading, of in texts.items()}
+    longest = {heading: max(columns_of(word) for text in of for word in text.split()) for heading, of in texts.items()}
+    least = {heading: min(longest[heading], LONGEST_WORD) for heading in texts}
+    width = width or terminal_width()
+    parts = _parts(list(cells), least, width) if width else [list(cells)]
+    return "\n\n".join(
+        _part_text({name: cells[name] for name in part}, _widths(part, least, most, width)) for part in parts
+    )
+
+
+def paragraph(text: str, width: int | None = None, indent: str = "") -> str:
+    """A text wrapped between words to the terminal's width.
+
+    Args:
+        width: as for `table_text`.
+        indent: the beginning of all lines but the first.
+    """
+    width = width or terminal_width()
+    return "\n".join(_wrapped(text, width - len(indent), indent) if width else [text])
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    from wcwidth import wrap
+
+    first, *others = wrap(text, width, break_on_hyphens=False) or [""]
+    return [first, *(indent + line for line in others)]
+
+
+def _cell_text(value: Any) -> str:
+    if value is None or str(value) in ("nan", "<NA>", "NaT"):
+        return "-"
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral) and math.isfinite(value):
+        return f"{value:.4g}"
+    return " ".join(str(value).split())
+
+
+def _parts(names: Sequence[str], least: Mapping[str, int], width: int) -> list[list[str]]:
+    """The columns of each part of a table: the first, and as many of the others as fit with their least widths."""
+    parts = [[names[0]]]
+    for name in names[1:]:
+        if len(parts[-1]) > 1 and sum(least[each] + len(GAP) for each in [*parts[-1], name]) - len(GAP) > width:
+            parts.append([names[0]])
+        parts[-1].append(name)
+    return parts
+
+
+def _widths(
+    names: Sequence[str], least: Mapping[str, int], most: Mapping[str, int], width: int | None
+) -> dict[str, int]:
+    """Widths whose sum fits: the widest columns are narrowed first, down to their longest words."""
+    widths = {name: most[name] for name in names}
+    excess = 0 if width is None else sum(widths.values()) + len(GAP) * (len(names) - 1) - width
+    for floor in (least, dict.fromkeys(names, 1)):  # words are broken only where nothing else helps
+        while excess > 0 and (wide := [name for name in names if widths[name] > floor[name]]):
+            widths[max(wide, key=widths.__getitem__)] -= 1
+            excess -= 1
+    return widths
+
+
+def _part_text(cells: Mapping[str, list[str]], widths: Mapping[str, int]) -> str:
+    """The table of these columns. Rows are set apart by an empty line if many of them have several lines."""
+    from wcwidth import ljust, rjust
+
+    pads = [rjust if all(NUMBER.fullmatch(value) for value in values) else ljust for values in cells.values()]
+    rows = []
+    for row in zip(*([name, *values] for name, values in cells.items()), strict=True):
+        wrapped = [_wrapped(cell, width) for cell, width in zip(row, widths.values(), strict=True)]
+        lines = [
+            GAP.join(pad(text, width) for pad, text, width in zip(pads, line, widths.values(), strict=True))
+            for line in zip_longest(*wrapped, fillvalue="")
+        ]
+        rows.append("\n".join(line.rstrip() for line in lines))
+    return ("\n\n" if sum(row.count("\n") for row in rows) > len(rows) else "\n").join(rows)
+
+
 # --- the end ---
 
 
 def command(
-    error_status: int = FAILED, interrupted: str = "interrupted"
+    error_status: int = MISUSED, interrupted: str = "interrupted"
 ) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
     """Makes a function a command: it returns an exit status, and prints one line on stderr if something is wrong.
 
     Args:
-        error_status: the status after a `LatentSyncError`.
+        error_status: the status after a `LatentSyncError`; that of an `OptionError` is always `MISUSED`.
         interrupted: the line printed after Ctrl-C; `CONTINUES` for a command that keeps the finished work.
 
     Returns:
@@ -182,12 +309,13 @@ def command(
     def decorated(function: Callable[..., int | None]) -> Callable[..., int]:
         @wraps(function)
         def main(*args: Any, **options: Any) -> int:
+            escape_output()
             try:
                 status = function(*args, **options) or 0
                 sys.stdout.flush()
                 return status
             except LatentSyncError as error:
-                return _ended(f"error: {error}", error_status)
+                return _ended(f"error: {error}", MISUSED if isinstance(error, OptionError) else error_status)
             except KeyboardInterrupt:
                 return _ended(interrupted, INTERRUPTED)
             except OSError as error:
@@ -201,7 +329,7 @@ def command(
 
 
 def _ended(line: str, status: int) -> int:
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
     return status
 
 

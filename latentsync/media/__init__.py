@@ -1,4 +1,4 @@
-"""Video and sound files: frames at a constant rate, 16 kHz mono sound, and one encode with the sound as given.
+"""Video and sound files: frames at a constant rate, 16 kHz mono sound, and one encode with a sound.
 
 Everything goes through FFmpeg's libraries (PyAV) inside this process: no program is started, so a path may hold any
 character. Reading is streamed: memory does not depend on the length of the clip. This package does not know faces or

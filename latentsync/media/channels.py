@@ -69,13 +69,13 @@ def waveform_of(frame: av.AudioFrame) -> np.ndarray:
 
 
 def picked(frames: Iterable[av.AudioFrame], channel: int | None) -> Iterator[av.AudioFrame]:
-    """The frames with one of their channels only; as they are if `channel` is None."""
+    """The frames with one of their channels only, without times; as they are if `channel` is None."""
     for frame in frames:
         if channel is None or frame.layout.nb_channels <= channel:
             yield frame
             continue
         one = av.AudioFrame.from_ndarray(waveform_of(frame)[[channel]].copy(), format="flt", layout="mono")
-        one.sample_rate, one.pts, one.time_base = frame.sample_rate, frame.pts, frame.time_base
+        one.sample_rate = frame.sample_rate
         yield one
 
 

@@ -96,16 +96,21 @@ def pictures_of(container: av.container.InputContainer) -> list[av.VideoStream]:
     return sorted(streams, key=lambda one: (one.codec_context is None, one is not best and one.index != best.index))
 
 
+def find_video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The stream with the clip's pictures; None if there is none but, at most, a cover picture."""
+    streams = pictures_of(container)
+    return streams[0] if streams else None
+
+
 def video_stream_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     """The stream with the clip's pictures.
 
     Raises:
         MediaError: there is none, or FFmpeg cannot decode it.
     """
-    streams = pictures_of(container)
-    if not streams:
+    stream = find_video_stream(container)
+    if stream is None:
         raise MediaError(f"{path} has no video stream; give a file with moving pictures as the clip")
-    stream = streams[0]
     if stream.codec_context is None:
         raise MediaError(f"{path} has a video codec that FFmpeg does not know; convert it to H.264")
     if is_heic(path):
@@ -146,8 +151,10 @@ def sound_stream_of(container: av.container.InputContainer, path: Path, track: i
     return stream
 
 
-def packets_of(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
-    """The stream's packets. They end at a read error in the file, as with ffmpeg."""
+def packets_of(
+    container: av.container.InputContainer, stream: av.stream.Stream | list[av.stream.Stream]
+) -> Iterator[av.Packet]:
+    """The packets of a stream, or of several in the file's order. They end at a read error in the file, as ffmpeg's."""
     try:
         yield from container.demux(stream)
     except av.FFmpegError:

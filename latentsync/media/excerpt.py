@@ -60,7 +60,8 @@ def excerpt(
         )
     height = height_px or info.height
     size = round(info.width * height / info.height), height
-    with VideoWriter(target, *size, crf=CRF, sound=None if silent else sound, comment=f"a piece of {clip.name}") as out:
+    heard = {} if silent else {"sound": sound, "sound_coding": "lossless"}
+    with VideoWriter(target, *size, crf=CRF, **heard, comment=f"a piece of {clip.name}") as out:
         for frame in media.read_frames(clip, VIDEO_RATE_HZ, start, start + count):
             out.write(frame if size == frame.shape[1::-1] else cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
     return target

@@ -16,6 +16,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
+from latentsync.media.clock import Clock, Pictures, clock_of
 from latentsync.media.colour import PictureConverter, colour_conversions
 from latentsync.media.container import (
     check_file,
@@ -33,6 +34,7 @@ REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are read backwards
 REVERSED_BLOCK_BYTES = 128 << 20  # a block takes at most this much memory
 
 STILL = Conversion("still-1", "shows a single picture, which is held for the length of the voice", changes=False)
+STILL_RATE_HZ = 25.0  # what a still picture says as its rate
 
 
 @dataclass(frozen=True)
@@ -63,43 +65,37 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class _Timeline:
-    """When each source frame is shown, read from the file's packets, and how its pixels become a picture.
+    """When each source frame is shown, and how its pixels become a picture.
 
     Attributes:
-        pts: of all shown frames, sorted, in units of `time_base`.
-        end: when the last frame ends.
-        keys: pts of all keyframes.
-        is_counted: the file does not say when a frame is shown, so the k-th decoded frame is at `pts[k]`.
+        clock: of the file; its pictures are not None.
         size: (width, height) of the coded picture with square pixels, before rotation.
         orientation: 2x2 signs of the display matrix; None if the picture is upright.
+        has_sound, conversions: see `VideoInfo`.
     """
 
-    pts: np.ndarray
-    end: int
-    keys: frozenset
-    time_base: Fraction
-    is_counted: bool
+    clock: Clock
+    pictures: Pictures
     size: tuple[int, int]
     orientation: tuple[int, int, int, int] | None
-    source_rate_hz: float
     has_sound: bool
     conversions: tuple[Conversion, ...]
 
     def slot(self, pts: int, rate: Fraction) -> int:
         """The output frame that first shows a source frame: its time is rounded to the nearest frame, halves up."""
-        return math.floor((pts - int(self.pts[0])) * self.time_base * rate + Fraction(1, 2))
+        return math.floor((pts - int(self.pictures.pts[0])) * self.pictures.time_base * rate + Fraction(1, 2))
 
     def num_frames(self, rate: Fraction) -> int:
-        return max(1, self.slot(self.end, rate))
+        return max(1, self.slot(self.pictures.end, rate))
 
     def last_pts_in(self, slot: int, rate: Fraction) -> int:
         """The source frame that output frame `slot` shows."""
-        bound = int(self.pts[0]) + math.ceil((slot + Fraction(1, 2)) / (rate * self.time_base))
-        return int(self.pts[max(0, np.searchsorted(self.pts, bound, side="left") - 1)])
+        bound = int(self.pictures.pts[0]) + math.ceil((slot + Fraction(1, 2)) / (rate * self.pictures.time_base))
+        return self.pts_before(bound)
 
     def pts_before(self, pts: int) -> int:
-        """The source frame before the one at `pts`; the first one has none and is its own."""
-        return int(self.pts[max(0, np.searchsorted(self.pts, pts, side="left") - 1)])
+        """The last source frame before a time; the first one if there is none."""
+        return int(self.pictures.pts[max(0, np.searchsorted(self.pictures.pts, pts, side="left") - 1)])
 
 
 def _timeline(path: Path | str) -> _Timeline:
@@ -111,28 +107,13 @@ def _timeline(path: Path | str) -> _Timeline:
 
 @lru_cache(maxsize=16)
 def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
-    """Reads all packets (without decoding them) and the first frame."""
-    with open_input(path) as container:
-        stream = video_stream_of(container, path)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        time_base = stream.time_base or 1 / rate
-        times, keys = [], set()
-        for packet in packets_of(container, stream):
-            if packet.is_keyframe:
-                keys.add(packet.pts)
-            if packet.size and not packet.is_discard:
-                times.append((packet.pts, packet.dts, packet.duration))
-        # AVI does not store the order of display: with B-frames its times are guesses, so frames are counted.
-        is_unordered = container.format.name == "avi" and stream.codec_context.has_b_frames
-        aspect = stream.sample_aspect_ratio or Fraction(1)
-    frame = _first_frame(path)
-    pts, end, is_counted = _shown_times(times, max(1, round(1 / (rate * time_base))), is_unordered)
-    size_px, orientation = _square_size(frame, aspect), _orientation(frame)
-    conversions = (*([INTERLACED] if is_interlaced(frame) else ()), *colour_conversions(frame))
-    if len(pts) == 1:
-        conversions, rate = (STILL, *conversions), Fraction(25)
-    facts = float(rate), has_sound(path), conversions
-    return _Timeline(pts, end, frozenset(keys), time_base, is_counted, size_px, orientation, *facts)
+    """Reads the file's clock and the first frame."""
+    frame, clock = _first_frame(path), clock_of(path)
+    assert clock.pictures is not None  # a frame was decoded
+    still = (STILL,) if len(clock.pictures.pts) == 1 else ()
+    conversions = (*still, *((INTERLACED,) if is_interlaced(frame) else ()), *colour_conversions(frame))
+    looks = _square_size(frame, clock.pictures.aspect), _orientation(frame)
+    return _Timeline(clock, clock.pictures, *looks, has_sound(path), conversions)
 
 
 def _first_frame(path: Path) -> av.VideoFrame:
@@ -141,19 +122,6 @@ def _first_frame(path: Path) -> av.VideoFrame:
     if frame is None:
         raise MediaError(f"no frame of {path} can be decoded; check that it is complete and plays")
     return frame
-
-
-def _shown_times(times: list[tuple], frame_length: int, is_unordered: bool) -> tuple[np.ndarray, int, bool]:
-    """(pts sorted, end, is_counted) from packets' (pts, dts, duration); counts frames if the pts are useless."""
-    is_counted = is_unordered or any(pts is None for pts, _, _ in times)
-    if not is_counted:
-        end = max(pts + (duration or frame_length) for pts, _, duration in times)
-        return np.array(sorted(pts for pts, _, _ in times), dtype=np.int64), end, False
-    if all(dts is not None for _, dts, _ in times):
-        pts = np.array(sorted(dts for _, dts, _ in times), dtype=np.int64)
-    else:
-        pts = np.arange(len(times), dtype=np.int64) * frame_length
-    return pts, int(pts[-1]) + frame_length, True
 
 
 def _square_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
@@ -203,14 +171,15 @@ def probe(path: Path | str, rate_hz: float = VIDEO_RATE_HZ) -> VideoInfo:
         MediaError: the file is missing, unreadable or empty, has no video stream, or no decodable frame.
     """
     timeline = _timeline(path)
+    pictures = timeline.pictures
     rotation = _rotation(timeline.orientation)
     width, height = timeline.size if rotation % 180 == 0 else timeline.size[::-1]
     return VideoInfo(
         path=Path(path),
         width=width,
         height=height,
-        duration_s=float((timeline.end - int(timeline.pts[0])) * timeline.time_base),
-        source_rate_hz=timeline.source_rate_hz,
+        duration_s=float(pictures.end * pictures.time_base - pictures.start_s),
+        source_rate_hz=STILL_RATE_HZ if STILL in timeline.conversions else float(pictures.rate),
         num_frames=timeline.num_frames(exact_rate(rate_hz)),
         rotation=rotation,
         has_sound=timeline.has_sound,
@@ -280,20 +249,21 @@ def _timed_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[t
 
 def _coded_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """The same with the pictures as they are coded."""
-    can_seek = not timeline.is_counted and first_pts > timeline.pts[0]
+    pictures, clock = timeline.pictures, timeline.clock
+    can_seek = not pictures.is_counted and not clock.shifts and first_pts > pictures.pts[0]
     for is_sought in (True, False) if can_seek else (False,):
         with open_input(path) as container:
             stream = video_stream_of(container, path)
             packets = (
-                _packets_from(container, stream, first_pts, timeline.keys)
+                _packets_from(container, stream, first_pts, pictures.keys)
                 if is_sought
-                else packets_of(container, stream)
+                else clock.continued(packets_of(container, stream), stream)
             )
             if packets is None:
                 continue
             frames = decode_packets(packets)
-            if timeline.is_counted:
-                yield from zip(timeline.pts.tolist(), frames, strict=False)
+            if pictures.is_counted:
+                yield from zip(pictures.pts.tolist(), frames, strict=False)
             else:
                 yield from ((frame.pts, frame) for frame in frames if frame.pts is not None)
             return

@@ -4,6 +4,7 @@ import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.files import whole_file
 from latentsync.media.channels import channel_conversion, channel_of, picked
+from latentsync.media.clock import clock_of
 from latentsync.media.container import check_file, decode_packets, open_input, packets_of, sound_stream_of
 from latentsync.media.conversions import Conversion
 
@@ -25,7 +27,13 @@ RATES_HZ = (1000, 768_000)  # of sound files, the least and the most
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """The properties of a sound file or of a video's sound track; `num_samples` is counted per channel."""
+    """The properties of a sound file or of a video's sound track.
+
+    Attributes:
+        duration_s: from the clock's zero to the end of the sound, see `placed_sound`.
+        num_samples: in that time, per channel.
+        is_gapless: whether the file's packets play like the placed sound if they are put one after the other.
+    """
 
     path: Path
     duration_s: float
@@ -33,10 +41,13 @@ class SoundInfo:
     channels: int
     codec: str
     num_samples: int
+    is_gapless: bool = True
 
 
 def probe_sound(path: Path | str, track: int | None = None) -> SoundInfo:
     """The properties of a sound file or of a video's sound track. Decodes it, so MP3 and AAC have exact lengths too.
+
+    The sound is that of `placed_sound`.
 
     Args:
         track: which of several sound tracks, see `container.sound_stream_of`.
@@ -47,20 +58,20 @@ def probe_sound(path: Path | str, track: int | None = None) -> SoundInfo:
     path = Path(path)
     with open_input(path) as container:
         stream = sound_stream_of(container, path, track)
-        num_samples, rate_hz, channels = 0, 0, 0
-        for frame in decode_packets(packets_of(container, stream)):
+        num_samples, rate_hz, channels, placed = 0, 0, 0, placed_sound(path, container, stream)
+        for frame in placed:
             num_samples += frame.samples
             rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
         codec = stream.codec_context.codec.canonical_name
     if num_samples == 0:
         raise _nothing_heard(path)
-    _check_rate(path, rate_hz)
-    return SoundInfo(path, num_samples / rate_hz, rate_hz, channels, codec, num_samples)
+    return SoundInfo(path, num_samples / rate_hz, rate_hz, channels, codec, num_samples, placed.is_gapless)
 
 
 def read_sound(path: Path | str, rate_hz: int = SOUND_RATE_HZ, track: int | None = None) -> Waveform:
     """The sound of a file as mono float32, -1..1, `(n,)`: ffmpeg's resampler gives 16 bit, divided by 32768.
 
+    The sound of a video begins with its pictures, and holes are silence: see `placed_sound`. For other files
     `ffmpeg -ac 1 -ar 16000 -f s16le` gives the same samples, as used in the original's (Whisper's) `load_audio`. Only
     a sound whose channels would cancel out is read from one of them, see `channels`.
 
@@ -87,8 +98,7 @@ def sound_blocks(path: Path | str, rate_hz: int = SOUND_RATE_HZ, track: int | No
     check_file(path)
     channel = channel_of(path, track)
     with open_input(path) as container:
-        stream = sound_stream_of(container, path, track)
-        frames = _of_sane_rate(path, decode_packets(packets_of(container, stream)))
+        frames = placed_sound(path, container, sound_stream_of(container, path, track))
         for frame in resampled(picked(frames, channel), "s16", "mono", rate_hz):
             yield frame.to_ndarray()[0]
 
@@ -120,19 +130,155 @@ def _nothing_heard(path: Path | str) -> MediaError:
 
 
 def _of_sane_rate(path: Path, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """The frames. A rate that no recorder has is refused: the file's header is wrong."""
+    least, most = RATES_HZ
     for frame in frames:
-        _check_rate(path, frame.sample_rate)
+        if not least <= frame.sample_rate <= most:
+            raise MediaError(
+                f"{path} says that its rate is {frame.sample_rate} Hz; {least} to {most} Hz are possible; its header "
+                f"is wrong, convert it again"
+            )
         yield frame
 
 
-def _check_rate(path: Path, rate_hz: int) -> None:
-    """Refuses a rate that no recorder has: the file's header is wrong."""
-    least, most = RATES_HZ
-    if not least <= rate_hz <= most:
-        raise MediaError(
-            f"{path} says that its rate is {rate_hz} Hz; {least} to {most} Hz are possible; its header is wrong, "
-            f"convert it again"
-        )
+def placed_sound(path: Path, container: av.container.InputContainer, stream: av.AudioStream) -> "PlacedSound":
+    """A file's decoded sound on the file's clock, as frames that follow each other without a gap from time 0.
+
+    Time 0 is the first picture of a file with pictures, and the first sample that is heard of a file with sound only.
+    Sound that starts late is preceded by silence, and what lies before time 0 is left out. A hole becomes silence, and
+    of sound that overlaps only the first is kept. Where the clock jumps, the sound goes on, see `clock.Clock`.
+
+    Args:
+        container: the opened file.
+        stream: one of its sound streams.
+    """
+    clock = clock_of(path)
+    frames = _of_sane_rate(path, decode_packets(clock.continued(packets_of(container, stream), stream)))
+    zero_s = None if clock.pictures is None else clock.pictures.start_s
+    return PlacedSound(frames, zero_s, is_gapless=not clock.shifts.get(stream.index))
+
+
+class PlacedSound:
+    """Iterates over decoded frames in their places; see `placed_sound`.
+
+    At the start, a frame's time counts to 1 ms. Later it may be up to 20 ms (half a video frame) off before something
+    is put in or left out. So rounded times and slow drift do no harm. Recorders may also store a few packets with late
+    times and then go on as before. Therefore nothing changes until 0.2 s of sound in a row is off.
+
+    Attributes:
+        is_gapless: false once something was put in or left out.
+    """
+
+    ROUNDING_S = Fraction(1, 1000)
+    LARGEST_ERROR_S = Fraction(1, 50)
+    LEAST_OFF_S = Fraction(1, 5)
+
+    def __init__(self, frames: Iterator[av.AudioFrame], zero_s: Fraction | None, is_gapless: bool = True) -> None:
+        self._frames, self._zero_s = frames, zero_s
+        self._due_s: Fraction | None = None  # the end of what is placed; None: nothing is
+        self._off: list[tuple[Fraction, av.AudioFrame]] = []  # (error, frame) of the last frames in a row that are off
+        self.is_gapless = is_gapless
+
+    def __iter__(self) -> Iterator[av.AudioFrame]:
+        for frame in self._frames:
+            yield from self._add(frame)
+        while self._off:
+            yield from self._settled()
+
+    def _add(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
+        start_s = None if frame.pts is None else frame.pts * frame.time_base
+        if self._due_s is None:
+            yield from self._begun(frame, start_s)
+            return
+        due_s = self._due_s + sum(_length_s(held) for _, held in self._off)
+        error_s = Fraction(0) if start_s is None else start_s - due_s
+        if abs(error_s) <= self.LARGEST_ERROR_S:
+            yield from self._released()
+            yield self._placed(frame)
+            return
+        if self._off and (error_s > 0) != (self._off[0][0] > 0):
+            yield from self._released()
+        self._off.append((error_s, frame))
+        if sum(_length_s(held) for _, held in self._off) >= self.LEAST_OFF_S:
+            yield from self._settled()
+
+    def _begun(self, frame: av.AudioFrame, start_s: Fraction | None) -> Iterator[av.AudioFrame]:
+        """The first frames: silence before them, or the part that lies after time 0."""
+        zero_s = self._zero_s if self._zero_s is not None else start_s
+        late_s = Fraction(0) if start_s is None or zero_s is None else start_s - zero_s
+        if abs(late_s) > self.ROUNDING_S:
+            self.is_gapless = False
+        else:
+            late_s = Fraction(0)
+        if late_s <= -_length_s(frame):
+            return
+        self._due_s = (start_s or Fraction(0)) - late_s
+        if late_s > 0:
+            yield from map(self._placed, _silence(frame, late_s))
+        yield self._placed(frame if late_s >= 0 else _without_start(frame, -late_s))
+
+    def _released(self) -> Iterator[av.AudioFrame]:
+        """The frames that were off, one after the other: the clock has come back to them."""
+        yield from (self._placed(frame) for _, frame in self._off)
+        self._off.clear()
+
+    def _settled(self) -> Iterator[av.AudioFrame]:
+        """The frames that are off, moved by the smallest of their errors."""
+        frames, error_s = [frame for _, frame in self._off], min((error_s for error_s, _ in self._off), key=abs)
+        self._off.clear()
+        self.is_gapless = False
+        if error_s > 0:
+            yield from map(self._placed, _silence(frames[0], error_s))
+        for frame in frames:
+            if error_s < 0:
+                cut_s = min(-error_s, _length_s(frame))
+                error_s += cut_s
+                if cut_s == _length_s(frame):
+                    continue
+                frame = _without_start(frame, cut_s)
+            yield from self._add(frame)
+
+    def _placed(self, frame: av.AudioFrame) -> av.AudioFrame:
+        self._due_s += _length_s(frame)
+        return frame
+
+
+def _length_s(frame: av.AudioFrame) -> Fraction:
+    return Fraction(frame.samples, frame.sample_rate)
+
+
+def _silence(frame: av.AudioFrame, seconds: Fraction) -> Iterator[av.AudioFrame]:
+    """Silent frames of a frame's kind, of at most one second each."""
+    left = round(seconds * frame.sample_rate)
+    while left > 0:
+        count = min(left, frame.sample_rate)
+        samples = np.zeros_like(frame.to_ndarray(), shape=_shape(frame, count))
+        samples += 128 if frame.format.name in ("u8", "u8p") else 0
+        yield _like(frame, samples)
+        left -= count
+
+
+def _without_start(frame: av.AudioFrame, seconds: Fraction) -> av.AudioFrame:
+    """The frame without its first samples; its time is later by them."""
+    count = round(seconds * frame.sample_rate)
+    width = _shape(frame, 1)[1]
+    new = _like(frame, np.ascontiguousarray(frame.to_ndarray()[:, count * width :]))
+    if frame.pts is not None:
+        new.time_base = Fraction(1, frame.sample_rate)
+        new.pts = round((frame.pts * frame.time_base + Fraction(count, frame.sample_rate)) * frame.sample_rate)
+    return new
+
+
+def _shape(frame: av.AudioFrame, count: int) -> tuple[int, int]:
+    """The shape of the array of `count` samples of a frame's kind."""
+    channels = frame.layout.nb_channels
+    return (channels, count) if frame.format.is_planar else (1, count * channels)
+
+
+def _like(frame: av.AudioFrame, samples: np.ndarray) -> av.AudioFrame:
+    new = av.AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout.name)
+    new.sample_rate = frame.sample_rate
+    return new
 
 
 def resampled(
@@ -146,7 +292,7 @@ def resampled(
             if resampler is not None:
                 yield from resampler.resample(None)
             resampler, setup = av.AudioResampler(sample_format, layout, rate_hz), now
-        frame.pts = None  # gaps in the file's clock are not filled, as with ffmpeg's raw output
+        frame.pts = None  # frames follow each other, see `placed_sound`
         yield from resampler.resample(frame)
     if resampler is not None:
         yield from (rest for rest in resampler.resample(None) if rest is not None)

@@ -1,8 +1,9 @@
-"""Writes video: one H.264 encode with the voice as given. The file appears only when it is complete."""
+"""Writes video: one H.264 encode with the voice as its sound. The file appears only when it is complete."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,9 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from latentsync.arrays import Frame
+from latentsync.config import SOUNDS
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.errors import MediaError, OptionError
+from latentsync.errors import MediaError, OptionError, did_you_mean
 from latentsync.files import whole_file
 from latentsync.media.container import (
     decode_packets,
@@ -24,33 +26,45 @@ from latentsync.media.container import (
     packets_of,
     sound_stream_of,
 )
-from latentsync.media.sound import probe_sound, resampled
+from latentsync.media.sound import SoundInfo, placed_sound, probe_sound, resampled
 
-AAC_BIT_RATE = 192_000
-AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+MAX_CHANNELS = 8
+AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # that phones play
+AAC_BITS_PER_SAMPLE = 6  # of a channel; the most that AAC allows
+AAC_CHANNEL_BIT_RATE = 160_000  # at most; below it no measure hears the difference, see docs/metrics.md
+MP3_LEAST_RATE_HZ = 16_000  # in an MP4
 
 # By default swscale centres the chroma samples, but in H.264 they lie left: coloured edges would appear.
 _TO_YUV = "out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:flags=area+full_chroma_inp+accurate_rnd+bitexact"
 
 _COLORSPACE_BT709 = 1  # AVCOL_SPC_BT709, and likewise for primaries and transfer
 _COARSE_CLOCK = Fraction(1, 8000)  # Matroska's milliseconds: too coarse to place samples
-_COPIED_SOUND = ("aac", "mp3")
-_LOSSLESS_SOUND = ("flac", "alac", "wavpack", "tta", "ape", "mlp", "truehd", "tak", "als", "shorten")
-_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by number of channels, as FLAC names them
+_COPIED_SOUND = {  # by choice, apart from AAC-LC, which is always copied
+    "auto": (),
+    "copy": ("aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"),  # that players of MP4 know
+    "lossless": ("aac", "mp3"),
+}
+_FLAC_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by number of channels
+_AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
 
 
 class VideoWriter:
-    """Writes one H.264 MP4 with the voice as given. A context manager: the file appears if the block succeeds.
+    """Writes one H.264 MP4 with a sound. A context manager: the file appears if the block succeeds.
 
     Pictures: they are encoded once, as 4:2:0 in BT.709 limited range, with matching flags. The index is at the front of
     the file. H.264 in 4:2:0 needs even sizes, so the last row or column of an odd size is cropped. The first frame is
     at time 0.
 
-    Sound: AAC and MP3 are copied packet by packet. PCM, FLAC and other lossless sound is stored as FLAC with its own
-    rate and channels; this is exact for sources of up to 24 bits (32 bit and float become 24 bit). Other sound becomes
-    AAC of 192 kb/s. The sound is never stretched. It is cut at the end of the video only if it is longer by more than
-    one frame; a copied sound is cut after the packet that reaches the end (at most 26 ms later for AAC and MP3 of
-    44.1 kHz).
+    Sound: it begins with the first frame, as `sound.placed_sound` gives it, and is never stretched. It is cut at the
+    end of the video only if it is longer by more than one frame; a copied sound is cut after the packet that reaches
+    the end (at most 26 ms later for AAC and MP3 of 44.1 kHz). `sound_coding` chooses how it is stored:
+    "auto": AAC-LC is copied packet by packet, and all else becomes AAC of its own rate and channels, so that phones and
+    editors play it. A rate that AAC lacks becomes the next higher one, a rate above 48 kHz becomes 48 kHz.
+    "copy": AAC, MP3, Opus, FLAC, ALAC, AC-3 and E-AC-3 are copied, the rest is as in "auto".
+    "lossless": AAC and MP3 are copied, all else becomes FLAC of its own rate and channels. This is exact for sources of
+    up to 24 bits (32 bit and float become 24 bit). Many phones and editors do not play it.
+    MP3 below 16 kHz is never copied, because MP4 cannot hold it. Sound that starts late or early or has holes is not
+    copied either, because the copy would play otherwise.
 
     The file is written beside its place under a hidden name and renamed when it is complete. An exception removes it.
 
@@ -61,9 +75,12 @@ class VideoWriter:
         preset: of x264, ultrafast .. veryslow; slower presets make smaller files.
         sound: a sound file or a video with sound; None for a silent video.
         title, comment: metadata of the file; `comment` should say that the video is synthetic.
+        sound_coding: one of `config.SOUNDS`, see above.
 
     Raises:
-        MediaError: the folder is missing or cannot be written, no frame was written, or the sound cannot be read.
+        OptionError: a side is shorter than 2 px, or `sound_coding` is unknown.
+        MediaError: the folder is missing or cannot be written, no frame was written, or the sound cannot be read or
+            has more than 8 channels.
     """
 
     def __init__(
@@ -77,29 +94,55 @@ class VideoWriter:
         title: str | None = None,
         comment: str | None = None,
         preset: str = "medium",
+        sound_coding: str = "auto",
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.width, self.height = width, height
         self.rate = exact_rate(rate_hz)
         self.crf, self.preset = crf, preset
-        self.sound = sound
+        self.sound, self.sound_coding = sound, sound_coding
         self.metadata = {name: text for name, text in (("title", title), ("comment", comment)) if text}
         self.num_frames = 0
         self._output, self._track = None, None
         self._whole = whole_file(self.path)
         if width < 2 or height < 2:
             raise OptionError(f"a video of {width} x {height} px cannot be written; each side must be at least 2 px")
+        if sound_coding not in SOUNDS:
+            raise OptionError(f"sound_coding {sound_coding!r} is unknown; {did_you_mean(str(sound_coding), SOUNDS)}")
+
+    def rehearse(self) -> None:
+        """Opens the file, the encoders and the sound, then removes the file. Takes no frame; the writer is used up.
+
+        It raises what a block with this writer would raise before its first frame, so a target and a voice can be
+        checked before anything is computed for them.
+        """
+        with suppress(_RehearsalOverError), self:
+            raise _RehearsalOverError
 
     def __enter__(self) -> "VideoWriter":
         if not self.path.parent.is_dir():
             raise MediaError(f"the folder {self.path.parent} does not exist; create it first")
+        if self.path.is_dir():
+            raise MediaError(f"{self.path} is a folder; give the name of a file")
         with self._removed_on_error():
             self._output = av.open(str(self._whole.__enter__()), "w", format="mp4", options={"movflags": "+faststart"})
             self._output.metadata.update(self.metadata)
             self._video = self._add_video()
             self._to_yuv = _yuv_graph(self._video)
-            self._track = _SoundTrack(self._output, Path(self.sound)) if self.sound is not None else None
+            if self.sound is not None:
+                self._track = _SoundTrack(self._output, Path(self.sound), self.sound_coding)
+            self._open_encoders()
         return self
+
+    def _open_encoders(self) -> None:
+        try:
+            self._output.start_encoding()
+        except (av.error.ArgumentError, av.error.ExternalError) as error:
+            sound = "" if self._track is None else f", or the sound of {self.sound} ({self._track.info.codec})"
+            raise MediaError(
+                f"{self.path} cannot hold pictures of {self.width} x {self.height} px{sound} ({error.strerror}); "
+                f"make the pictures smaller{', or convert the sound to WAV' if sound else ''}"
+            ) from error
 
     def _add_video(self) -> av.VideoStream:
         stream = self._output.add_stream(
@@ -185,47 +228,85 @@ def _yuv_graph(stream: av.VideoStream) -> av.filter.Graph:
     return graph
 
 
+class _RehearsalOverError(Exception):
+    """Ends the block of a rehearsal, so that nothing is kept."""
+
+
+@dataclass(frozen=True)
+class SoundCoding:
+    """How a sound is stored in an MP4: `codec` is "copy", "aac" or "flac", and `reason` says why, for people."""
+
+    codec: str
+    reason: str
+
+
+def coding_of(stream: av.AudioStream, info: SoundInfo, choice: str) -> SoundCoding:
+    """The one place that decides whether a sound is copied or encoded.
+
+    Args:
+        choice: one of `config.SOUNDS`, see `VideoWriter`.
+
+    Raises:
+        MediaError: the sound has more than 8 channels.
+    """
+    if info.channels > MAX_CHANNELS:
+        raise MediaError(
+            f"{info.path} has {info.channels} channels; mix it down to at most {MAX_CHANNELS} (mono is best)"
+        )
+    encoded = "flac" if choice == "lossless" else "aac"
+    is_aac_lc = info.codec == "aac" and stream.codec_context.profile == "LC"
+    if not is_aac_lc and info.codec not in _COPIED_SOUND[choice]:
+        return SoundCoding(encoded, f"{choice} stores {info.codec} as {encoded.upper()}")
+    if info.codec == "mp3" and info.rate_hz < MP3_LEAST_RATE_HZ:
+        return SoundCoding(encoded, f"MP4 holds MP3 from {MP3_LEAST_RATE_HZ} Hz on, and this one has {info.rate_hz} Hz")
+    if not info.is_gapless:
+        return SoundCoding(encoded, "it starts late or early or has holes, so a copy would play otherwise")
+    return SoundCoding("copy", f"{choice} copies {info.codec}")
+
+
+def aac_rate_hz(rate_hz: int) -> int:
+    """The rate at which a sound becomes AAC: its own, else the next higher one, and at most 48 kHz."""
+    return next((one for one in AAC_RATES_HZ if one >= rate_hz), AAC_RATES_HZ[-1])
+
+
 class _SoundTrack:
     """Copies or encodes the voice into a file, step by step as the video advances, so that both interleave."""
 
-    def __init__(self, output: av.container.OutputContainer, path: Path) -> None:
+    def __init__(self, output: av.container.OutputContainer, path: Path, choice: str) -> None:
         self.info = probe_sound(path)
-        if self.info.channels > len(_LAYOUTS):
-            raise MediaError(
-                f"{path} has {self.info.channels} channels; mix it down to at most {len(_LAYOUTS)} (mono is best)"
-            )
-        self._output = output
+        self._output, self._path = output, path
         self._input = open_container(path)
         self._source = sound_stream_of(self._input, path)
-        self._is_copied = self.info.codec in _COPIED_SOUND
+        self.coding = coding_of(self._source, self.info, choice)
+        self._is_copied = self.coding.codec == "copy"
         if self._is_copied:
             self._stream = output.add_stream_from_template(self._source)
             self._pieces = _copied_packets(path, self._input, self._source, self._stream)
         else:
-            self._stream = self._add_encoder()
+            self._stream = self._flac_stream() if self.coding.codec == "flac" else self._aac_stream()
             self._pieces = self._frames()
         self._next = next(self._pieces, None)
 
-    def _add_encoder(self) -> av.AudioStream:
-        info = self.info
-        is_lossless = info.codec.startswith("pcm_") or info.codec in _LOSSLESS_SOUND
-        if is_lossless:
-            is_16_bit = self._source.codec_context.format.name.rstrip("p") in ("u8", "s16")
-            stream = self._output.add_stream("flac", rate=info.rate_hz)
-            stream.codec_context.format = "s16" if is_16_bit else "s32"  # FLAC stores the upper 24 of the 32 bits
-        else:
-            rate_hz = info.rate_hz if info.rate_hz in AAC_RATES_HZ else 48000
-            stream = self._output.add_stream("aac", rate=rate_hz)
-            stream.codec_context.bit_rate = AAC_BIT_RATE
-            stream.codec_context.format = "fltp"
-        stream.codec_context.layout = _LAYOUTS[info.channels - 1]
+    def _flac_stream(self) -> av.AudioStream:
+        is_16_bit = self._source.codec_context.format.name.rstrip("p") in ("u8", "s16")
+        stream = self._output.add_stream("flac", rate=self.info.rate_hz)
+        stream.codec_context.format = "s16" if is_16_bit else "s32"  # FLAC stores the upper 24 of the 32 bits
+        stream.codec_context.layout = _FLAC_LAYOUTS[self.info.channels - 1]
+        return stream
+
+    def _aac_stream(self) -> av.AudioStream:
+        channels, rate_hz = self.info.channels, aac_rate_hz(self.info.rate_hz)
+        stream = self._output.add_stream("aac", rate=rate_hz)
+        stream.codec_context.format = "fltp"
+        stream.codec_context.layout = _AAC_LAYOUTS[channels - 1]
+        stream.codec_context.bit_rate = channels * min(AAC_BITS_PER_SAMPLE * rate_hz, AAC_CHANNEL_BIT_RATE)
         return stream
 
     def _frames(self) -> Iterator[tuple[Fraction, Fraction, av.AudioFrame]]:
         """(start, end, frame), times in s. Frames have the encoder's format and rate, and the source's channels."""
         context, layout = self._stream.codec_context, self._source.codec_context.layout.name
         start = 0
-        frames = decode_packets(packets_of(self._input, self._source))
+        frames = placed_sound(self._path, self._input, self._source)
         for frame in resampled(frames, context.format.name, layout, context.sample_rate):
             end = start + frame.samples
             yield Fraction(start, context.sample_rate), Fraction(end, context.sample_rate), frame

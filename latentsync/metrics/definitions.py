@@ -1,4 +1,4 @@
-"""The definition of every measure: its unit, its better direction, its definition in words and its source.
+"""The definition of every measure: its name for readers, unit, better direction, definition in words and source.
 
 Goal: one table for records, tables and docs/metrics.md. A value in a record is an `Entry`. It holds the number, or the
 reason why there is none; the definition's unit, direction and version; the network and the hash of its weights, if
@@ -16,8 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 DIRECTIONS = ("higher", "lower", "zero", "one", "none")
-PREFIXES = ("leaky_", "change_")
-SUFFIXES = ("_minus_real", "_real", "_shuffled", "_delayed")
+PREFIX_WORDS = {"leaky_": "leaky {}", "change_": "change of {}"}
+SUFFIX_WORDS = {
+    "_minus_real": "{} minus real clip",
+    "_real": "{} of the real clip",
+    "_shuffled": "{}, shuffled voice",
+    "_delayed": "{}, delayed voice",
+}
+PREFIXES, SUFFIXES = tuple(PREFIX_WORDS), tuple(SUFFIX_WORDS)
+OTHER_CROP = "_mediapipe_crop"  # of a score that was published with another crop
 
 Entry = dict[str, Any]
 
@@ -27,10 +34,12 @@ class Definition:
     """One measure.
 
     Attributes:
+        word: its name in tables, figures and pages.
         family: the group that is computed together; its name is used in `metrics.NAME=true` and `--metrics`.
         version: of the protocol. It is raised when the same input gives another number.
     """
 
+    word: str
     family: str
     unit: str
     direction: str
@@ -51,95 +60,130 @@ _CROP = "aligned crops, mean over frames with a face"
 _MOUTH = "the mouth mask's"
 
 DEFINITIONS: dict[str, Definition] = {
-    "lpips_alex": Definition("lpips", "distance", "lower", f"LPIPS with AlexNet of {_CROP}", _LPIPS),
+    "lpips_alex": Definition("LPIPS", "lpips", "distance", "lower", f"LPIPS with AlexNet of {_CROP}", _LPIPS),
     "lpips_alex_mouth": Definition(
-        "lpips", "distance", "lower", f"the same in {_MOUTH} bounding box, as a picture of its own", _LPIPS
+        "mouth LPIPS", "lpips", "distance", "lower",
+        f"the same in {_MOUTH} bounding box, as a picture of its own", _LPIPS,
     ),
-    "lpips_vgg": Definition("lpips_vgg", "distance", "lower", f"LPIPS with VGG16 of {_CROP}", _LPIPS),
+    "lpips_vgg": Definition("LPIPS (VGG)", "lpips_vgg", "distance", "lower", f"LPIPS with VGG16 of {_CROP}", _LPIPS),
     "lpips_vgg_mouth": Definition(
-        "lpips_vgg", "distance", "lower", f"the same in {_MOUTH} bounding box, as a picture of its own", _LPIPS
+        "mouth LPIPS (VGG)", "lpips_vgg", "distance", "lower",
+        f"the same in {_MOUTH} bounding box, as a picture of its own", _LPIPS,
     ),
     "psnr": Definition(
-        "reconstruction", "dB", "higher", "peak 255; mean square over all pixels of all aligned crops", "torchmetrics"
+        "PSNR", "reconstruction", "dB", "higher",
+        "peak 255; mean square over all pixels of all aligned crops", "torchmetrics",
     ),
-    "psnr_mouth": Definition("reconstruction", "dB", "higher", f"the same over {_MOUTH} pixels", "torchmetrics"),
+    "psnr_mouth": Definition(
+        "mouth PSNR", "reconstruction", "dB", "higher",
+        f"the same over {_MOUTH} pixels", "torchmetrics",
+    ),
     "ssim": Definition(
-        "reconstruction", "index", "higher", f"SSIM, Gaussian 11 px, sigma 1.5, RGB, of {_CROP}", _SSIM
+        "SSIM", "reconstruction", "index", "higher",
+        f"SSIM, Gaussian 11 px, sigma 1.5, RGB, of {_CROP}", _SSIM,
     ),
-    "ssim_mouth": Definition("reconstruction", "index", "higher", f"mean of SSIM's map over {_MOUTH} pixels", _SSIM),
+    "ssim_mouth": Definition(
+        "mouth SSIM", "reconstruction", "index", "higher",
+        f"mean of SSIM's map over {_MOUTH} pixels", _SSIM,
+    ),
     "lse_c": Definition(
-        "syncnet", "distance", "higher", "SyncNet v2, median over shifts of the mean distance, less the least", _SYNCNET
+        "LSE-C", "syncnet", "distance", "higher",
+        "SyncNet v2, median over shifts of the mean distance, less the least", _SYNCNET,
     ),
-    "lse_d": Definition("syncnet", "distance", "lower", "SyncNet v2, least mean distance over shifts", _SYNCNET),
+    "lse_d": Definition(
+        "LSE-D", "syncnet", "distance", "lower",
+        "SyncNet v2, least mean distance over shifts", _SYNCNET,
+    ),
     "lse_offset": Definition(
-        "syncnet", "frames", "zero", "the shift of that least distance; positive where lips come later", _SYNCNET
+        "LSE offset", "syncnet", "frames", "zero",
+        "the shift of that least distance; positive where lips come later", _SYNCNET,
     ),
     "stable_syncnet_cosine": Definition(
-        "stable_syncnet", "cosine", "higher", "StableSyncNet, mean cosine of lips and their speech", "arXiv 2412.09262"
+        "StableSyncNet cosine", "stable_syncnet", "cosine", "higher",
+        "StableSyncNet, mean cosine of lips and their speech", "arXiv 2412.09262",
     ),
     "sync_mini_confidence": Definition(
-        "sync_mini", "distance", "higher", "embedded SyncNet, median over shifts of the mean distance, less the least",
-        _OWN,
+        "mini SyncNet confidence", "sync_mini", "distance", "higher",
+        "embedded SyncNet, median over shifts of the mean distance, less the least", _OWN,
     ),
     "sync_mini_distance": Definition(
-        "sync_mini", "distance", "lower", "embedded SyncNet, least mean distance over shifts within 15 frames", _OWN
+        "mini SyncNet distance", "sync_mini", "distance", "lower",
+        "embedded SyncNet, least mean distance over shifts within 15 frames", _OWN,
     ),
     "sync_mini_offset": Definition(
-        "sync_mini", "frames", "zero", "the shift of that least distance; positive where lips come later", _OWN
+        "mini SyncNet offset", "sync_mini", "frames", "zero",
+        "the shift of that least distance; positive where lips come later", _OWN,
     ),
     "landmark_sync_peak": Definition(
-        "landmark_sync", "correlation", "higher",
+        "lip-loudness correlation", "landmark_sync", "correlation", "higher",
         "largest correlation of lip gap (points 13, 14) and log energy over lags within 15 frames", _OWN,
     ),
     "landmark_sync_lag": Definition(
-        "landmark_sync", "frames", "zero", "the lag of that peak; positive where lips come later", _OWN
+        "lip-loudness lag", "landmark_sync", "frames", "zero",
+        "the lag of that peak; positive where lips come later", _OWN,
     ),
     "mouth_landmark_distance": Definition(
-        "mouth", "eye distances", "lower",
+        "mouth landmark distance", "mouth", "eye distances", "lower",
         "mean distance of 40 lip points to the reference's, faces laid over each other by the eyes", _OWN,
     ),
     "lip_gap_correlation": Definition(
-        "mouth", "correlation", "higher", "Pearson's over time, of the lip gap with the reference's", _OWN
+        "lip gap correlation", "mouth", "correlation", "higher",
+        "Pearson's over time, of the lip gap with the reference's", _OWN,
     ),
     "lip_width_correlation": Definition(
-        "mouth", "correlation", "higher", "Pearson's over time, of the mouth's width with the reference's", _OWN
+        "lip width correlation", "mouth", "correlation", "higher",
+        "Pearson's over time, of the mouth's width with the reference's", _OWN,
     ),
     "silent_lip_motion": Definition(
-        "silence", "eye distances", "lower",
+        "lip motion in silence", "silence", "eye distances", "lower",
         "standard deviation of the lip gap within stretches where the voice is silent", _OWN,
     ),
     "landmark_jitter_ratio": Definition(
-        "jitter", "ratio", "lower",
+        "landmark jitter ratio", "jitter", "ratio", "lower",
         "second difference of chin and jaw over time, rms, result over clip", _OWN,
     ),
     "window_boundary_ratio": Definition(
-        "window_boundary", "ratio", "one",
+        "window boundary ratio", "window_boundary", "ratio", "one",
         "mean absolute difference to the frame before, where the network's windows meet, over elsewhere", _OWN,
     ),
     "whisper_boundary_ratio": Definition(
-        "window_boundary", "ratio", "one", "the same where Whisper's segments of 30 s meet", _OWN
+        "Whisper boundary ratio", "window_boundary", "ratio", "one",
+        "the same where Whisper's segments of 30 s meet", _OWN,
     ),
     "seam_colour": Definition(
-        "seam", "levels", "lower",
+        "seam colour step", "seam", "levels", "lower",
         "colour step across the mask's edge against the clip's, mean over 16 sectors and frames", _OWN,
     ),
     "seam_gradient": Definition(
-        "seam", "levels/px", "lower", "gradient on the mask's edge against the clip's, mean over frames", _OWN
+        "seam gradient", "seam", "levels/px", "lower",
+        "gradient on the mask's edge against the clip's, mean over frames", _OWN,
     ),
     "mouth_sharpness_ratio": Definition(
-        "sharpness", "ratio", "one", f"variance of the Laplacian over {_MOUTH} pixels, result over clip", _OWN
+        "mouth sharpness ratio", "sharpness", "ratio", "one",
+        f"variance of the Laplacian over {_MOUTH} pixels, result over clip", _OWN,
     ),
     "identity_cosine": Definition(
-        "identity", "cosine", "higher", "dlib's face embeddings of result and clip, mean over every tenth frame", "dlib"
+        "identity cosine", "identity", "cosine", "higher",
+        "dlib's face embeddings of result and clip, mean over every tenth frame", "dlib",
     ),
     "identity_distance": Definition(
-        "identity", "distance", "lower", "Euclidean distance of the same; other persons are above 0.6", "dlib"
+        "identity distance", "identity", "distance", "lower",
+        "Euclidean distance of the same; other persons are above 0.6", "dlib",
     ),
     "outside_residual": Definition(
-        "residual", "levels", "lower", "mean absolute difference to the clip outside of the crop, every fifth frame",
-        _OWN,
+        "residual outside the crop", "residual", "levels", "lower",
+        "mean absolute difference to the clip outside of the crop, every fifth frame", _OWN,
     ),
 }  # fmt: skip
+DEFINITIONS_OF_SETS = {  # of two sets of videos; no record has them
+    "fid": Definition(
+        "FID", "sets", "distance", "lower", "clean-fid, Inception v3, frames of aligned crops", "clean-fid"
+    ),
+    "fvd": Definition(
+        "FVD", "sets", "distance", "lower", "cd-fvd, VideoMAE, 16 frames of aligned crops a clip", "cd-fvd"
+    ),
+}
+WORDS = {name: known.word for name, known in (DEFINITIONS | DEFINITIONS_OF_SETS).items()}
 FAMILY_TEXTS = {
     "lpips": "LPIPS with AlexNet, of aligned crops and mouths.",
     "lpips_vgg": "LPIPS with VGG16, of aligned crops and mouths.",
@@ -166,7 +210,7 @@ def base_name(name: str) -> str:
         name = name.removeprefix(prefix)
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
-    return name.removesuffix("_mediapipe_crop")
+    return name.removesuffix(OTHER_CROP)
 
 
 def definition_of(name: str) -> Definition:
@@ -176,6 +220,20 @@ def definition_of(name: str) -> Definition:
         KeyError: there is no such measure.
     """
     return DEFINITIONS[base_name(name)]
+
+
+def word_of_metric(name: str) -> str:
+    """The name of a measure for readers: `change_lpips_alex_mouth` -> "change of mouth LPIPS".
+
+    Raises:
+        KeyError: there is no such measure.
+    """
+    word = WORDS[base_name(name)] + " (MediaPipe crop)" * (OTHER_CROP in name)
+    for prefix, words in PREFIX_WORDS.items():
+        if name.startswith(prefix):
+            word = words.format(word)
+    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
+    return word if suffix is None else SUFFIX_WORDS[suffix].format(word)
 
 
 def direction_of(name: str) -> str:
@@ -220,6 +278,10 @@ def entry(
 
 def table() -> str:
     """`DEFINITIONS` in Markdown, as docs/metrics.md has it."""
-    rows = [f"| `{name}` | `{known.family}` | {known.unit} | {known.direction} | {known.text} | {known.source} |"
-            for name, known in DEFINITIONS.items()]  # fmt: skip
-    return "\n".join(["| name | family | unit | better | definition | source |", "| --- " * 6 + "|", *rows])
+    rows = [
+        f"| {known.word} | `{name}` | `{known.family}` | {known.unit} | {known.direction} | {known.text} | "
+        f"{known.source} |"
+        for name, known in DEFINITIONS.items()
+    ]
+    heading = "| metric | column | family | unit | better | definition | source |"
+    return "\n".join([heading, "| --- " * 7 + "|", *rows])

@@ -17,15 +17,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from latentsync.metrics.definitions import Definition, Entry
+from latentsync.metrics.definitions import DEFINITIONS_OF_SETS, Entry
 
 LEAST_CLIPS = 100
 WINDOW_FRAMES = 16  # FVD sees this many frames of a video
-
-DEFINITIONS = {
-    "fid": Definition("sets", "distance", "lower", "clean-fid, Inception v3, frames of aligned crops", "clean-fid"),
-    "fvd": Definition("sets", "distance", "lower", "cd-fvd, VideoMAE, 16 frames of aligned crops a clip", "cd-fvd"),
-}
 
 Videos = UInt8[np.ndarray, "n f r r 3"]
 
@@ -77,7 +72,7 @@ def fvd(generated: Videos, real: Videos, device: str = "cpu") -> Entry:
 
 
 def _entry(name: str, num_generated: int, num_real: int, package: str, distance: Callable[[], float]) -> Entry:
-    definition = DEFINITIONS[name]
+    definition = DEFINITIONS_OF_SETS[name]
     fields = {"value": None, "unit": definition.unit, "direction": definition.direction, "protocol": definition.text,
             "version": definition.version, "used": num_generated, "network": package}  # fmt: skip
     if (reason := refusal(num_generated, num_real)) is not None:

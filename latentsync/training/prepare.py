@@ -29,6 +29,7 @@ from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.media import VideoWriter, probe, read_frames
 from latentsync.media.sound import write_wav
 from latentsync.metrics.syncnet import SyncNet
+from latentsync.names import NAME_MAX_BYTES, printable, shortened
 from latentsync.shapes import Samples
 from latentsync.training.clips import SOUND_END, VIDEO_END
 from latentsync.training.options import PrepareOptions
@@ -38,6 +39,7 @@ from latentsync.weights import file_sha256, state_dict_sha256
 
 PREPARE_VERSION = 1  # raise it when a change makes the same input and options give other pieces
 
+PIECE_ROOM_BYTES = 20  # of a piece's name, beside that of its source: "-000000.json"
 MAX_SHARE_WITHOUT_FACE = 0.10  # of a piece's frames
 
 
@@ -51,7 +53,8 @@ class Source:
 
     @property
     def name(self) -> str:
-        return self.video.stem
+        """The name that its pieces begin with: that of the video, shortened if they would be too long for a disk."""
+        return shortened(printable(self.video.stem), NAME_MAX_BYTES - PIECE_ROOM_BYTES)
 
     @cached_property
     def hashes(self) -> dict[str, str]:

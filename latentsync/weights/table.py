@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from latentsync.errors import LatentSyncError, WeightsError
+from latentsync.errors import LatentSyncError, OptionError
 from latentsync.weights.catalogue import CATALOGUE, GROUPS, Member, WeightFile
 from latentsync.weights.folders import cache_dir
 from latentsync.weights.store import find
@@ -54,12 +54,12 @@ def expanded(names: Iterable[str]) -> list[str]:
     """The weights that the given names of weights and versions stand for, each once.
 
     Raises:
-        WeightsError: a name is unknown.
+        OptionError: a name is unknown.
     """
     weights = []
     for name in names:
         if name not in CATALOGUE and name not in GROUPS:
-            raise WeightsError(
+            raise OptionError(
                 f"neither a weight nor a version is called {name!r}; known are {', '.join([*GROUPS, *CATALOGUE])}"
             )
         weights += GROUPS.get(name, [name])

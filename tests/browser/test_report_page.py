@@ -71,7 +71,7 @@ def test_a_video_that_is_not_there_says_so_and_the_others_play(browser, address,
 
 
 def test_filters_and_order_change_the_rows(opened, shot):
-    assert opened.locator(ROWS).count() == 4  # of the headline metrics: LPIPS of mouths, and seconds
+    assert opened.locator(ROWS).count() == 4  # of the headline metrics: mouth LPIPS, and seconds
     opened.select_option("select[name=metric]", "")
     assert opened.locator(ROWS).count() == 6
     opened.select_option("select[name=setting]", "1.5")

@@ -19,6 +19,8 @@ from latentsync.lab.analysis.conclusions import (
     swept_beside,
 )
 from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.console import paragraph
+from latentsync.lab.records.labels import word_of
 from latentsync.lab.tables.tidy import require_columns, widen, with_distinct_names
 
 
@@ -44,9 +46,11 @@ class Answers:
     def text(self) -> str:
         """All results as text."""
         parts = [comparison_text(self.comparisons, self.column)]
-        for metric, interaction in self.interactions.items():
-            parts.append("\n".join([f"women and men, {metric}:", *map(interaction_text, interaction)]))
-        parts.append(f"Pareto front of {', '.join(self.objectives)}:\n{front_text(self.front)}")
+        if self.interactions:
+            genders = [one for of_metric in self.interactions.values() for one in of_metric]
+            parts.append(f"women and men:\n{interaction_text(genders)}")
+        title = paragraph(f"Pareto front of {', '.join(map(word_of, self.objectives))}:")
+        parts.append(f"{title}\n{front_text(self.front)}")
         return "\n\n".join(parts)
 
 

@@ -9,7 +9,8 @@ from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import Interaction, clip_differences, gender_interaction
 from latentsync.lab.analysis.intervals import ALPHA, detectable_difference, interval_text
-from latentsync.lab.records.labels import varied
+from latentsync.lab.console import table_text
+from latentsync.lab.records.labels import varied, word_of
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
@@ -59,11 +60,11 @@ def comparison_frame(comparisons: pd.DataFrame, column: str) -> pd.DataFrame:
     """The comparisons as a table of text; * marks approximate intervals."""
     return pd.DataFrame(
         {
-            "metric": comparisons["metric"],
-            column: [f"{a} minus {b}" for a, b in zip(comparisons["setting"], comparisons["baseline"], strict=True)],
+            "metric": comparisons["metric"].map(word_of),
+            word_of(column): [f"{row.setting} minus {row.baseline}" for row in comparisons.itertuples()],
             "difference": comparisons["difference"].map("{:+.4f}".format),
             "95 %": [
-                interval_text((row.low, row.high)) + ("*" if row.approximate else "")
+                interval_text((row.low, row.high)) + "*" * (row.approximate and not pd.isna(row.low))
                 for row in comparisons.itertuples()
             ],
             "Student's t": [interval_text((row.student_low, row.student_high)) for row in comparisons.itertuples()],
@@ -76,7 +77,7 @@ def comparison_frame(comparisons: pd.DataFrame, column: str) -> pd.DataFrame:
 def comparison_text(comparisons: pd.DataFrame, column: str) -> str:
     """`comparison_frame` as text, with a note."""
     note = "\n* approximate: fewer than 20 clips" if comparisons["approximate"].any() else ""
-    return comparison_frame(comparisons, column).to_string(index=False) + note
+    return table_text(dict(comparison_frame(comparisons, column))) + note
 
 
 def conclusion(row: Any) -> str:
@@ -86,7 +87,7 @@ def conclusion(row: Any) -> str:
     Args:
         row: a row of `DataFrame.itertuples`.
     """
-    what = f"{row.setting} minus {row.baseline}, {row.metric.replace('_', ' ')}: {row.difference:+.4f}"
+    what = f"{row.setting} minus {row.baseline}, {word_of(row.metric)}: {row.difference:+.4f}"
     if not row.p_holm <= ALPHA:
         return f"{what}; no conclusion ({row.verdict})"
     way = direction_of(row.metric) if base_name(row.metric) in DEFINITIONS else "none"
@@ -118,26 +119,18 @@ def power_frame(
     return frame.astype({"detectable": float})
 
 
-def interaction_text(interaction: Interaction) -> str:
-    """One line: how a setting's effect differs between the genders."""
-    first, second = interaction.groups
-    interval = (
-        ""
-        if interaction.interval is None
-        else f" ({interval_text(interaction.interval)}{'*' * interaction.is_approximate})"
-    )
-    return (
-        f"{interaction.setting} minus {interaction.baseline}: {first} {interaction.differences[0]:+.4f}, {second} "
-        f"{interaction.differences[1]:+.4f}, {interaction.difference:+.4f} apart{interval}: {interaction.verdict}"
-    )
+def interaction_text(comparisons: Sequence[Interaction]) -> str:
+    """`interaction_frame` as text, with a note."""
+    note = "\n* approximate: fewer than 20 clips of a gender" if any(one.is_approximate for one in comparisons) else ""
+    return table_text(dict(interaction_frame(comparisons))) + note
 
 
 def interaction_frame(comparisons: Sequence[Interaction]) -> pd.DataFrame:
     """Interactions as a table of text."""
     return pd.DataFrame(
         {
-            "metric": one.metric,
-            one.column: f"{one.setting} minus {one.baseline}",
+            "metric": word_of(one.metric),
+            word_of(one.column): f"{one.setting} minus {one.baseline}",
             **{group: f"{difference:+.4f}" for group, difference in zip(one.groups, one.differences, strict=True)},
             "apart": f"{one.difference:+.4f}",
             "95 %": interval_text(one.interval) + "*" * (one.interval is not None and one.is_approximate),
@@ -149,5 +142,6 @@ def interaction_frame(comparisons: Sequence[Interaction]) -> pd.DataFrame:
 
 def front_text(front: pd.DataFrame) -> str:
     """The settings with their means, whether each is on the Pareto front, and in which share of draws it is."""
-    table = front.rename(columns={"on_front": "on the front", "share": "share of draws"})
-    return table.drop(columns=["clips", "without", "approximate"]).to_string(index=False, float_format="{:.4g}".format)
+    table = front.drop(columns=["clips", "without", "approximate", "on_front", "share"]).rename(columns=word_of)
+    on_front = front["on_front"].map({True: "yes", False: "no"})
+    return table_text({**table, "on the front": on_front, "share of draws": front["share"].map("{:.2f}".format)})

@@ -13,7 +13,7 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 from latentsync.config import GENDERS
-from latentsync.lab.console import CONTINUES, FAILED, MISUSED, ArgumentParser, command, say
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say
 
 
 def parser() -> ArgumentParser:
@@ -40,7 +40,7 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise ArgumentTypeError(f"{text!r} is not a list of seeds; give whole numbers separated by commas") from None
 
 
-@command(error_status=MISUSED, interrupted=CONTINUES)
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_intermixed_args(arguments)

@@ -9,7 +9,7 @@ explains the methods and their limits.
 
 from pathlib import Path
 
-from latentsync.lab.console import MISUSED, ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command
 
 
 def parser() -> ArgumentParser:
@@ -26,7 +26,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command(error_status=MISUSED)
+@command()
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)

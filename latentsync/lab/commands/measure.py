@@ -50,11 +50,9 @@ def parse(arguments: list[str] | None) -> Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parse(arguments)
-    import pandas as pd
-
     from latentsync.faces.landmarks import MediaPipeLandmarks
     from latentsync.files import write_json
-    from latentsync.lab.measuring.records import measure_records, metrics_table, wanted_of
+    from latentsync.lab.measuring.records import measure_records, metrics_text, wanted_of
     from latentsync.lab.measuring.result import Result, measured
     from latentsync.lab.records.sweeps import records_in
 
@@ -65,8 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED if measure_records(records, wanted, detector, args.inputs, args.again) else 0
     result = Result.of_files(args.video, args.reference, args.audio or args.video, detector)
     evaluation = measured(result, wanted, detector)
-    with pd.option_context("display.max_rows", None, "display.width", 160, "display.max_colwidth", 90):
-        say(metrics_table(evaluation.entries).to_string())
+    say(metrics_text(evaluation.entries))
     if args.output is not None:
         write_json(args.output, {"metrics": evaluation.entries, "curves": evaluation.curves})
         say(f"{args.output} holds values and curves")

@@ -25,11 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
     from latentsync.files import write_json
-    from latentsync.lab.measuring.records import metrics_table
+    from latentsync.lab.measuring.records import metrics_text
     from latentsync.lab.measuring.sets import measure_sets
 
     entries = measure_sets(args.generated, args.real, say)
-    say(metrics_table(entries).to_string(max_colwidth=150))
+    say(metrics_text(entries))
     if args.output is not None:
         write_json(args.output, entries)
     return 0 if all(entry["value"] is not None for entry in entries.values()) else FAILED

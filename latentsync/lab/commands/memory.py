@@ -9,9 +9,10 @@ estimate is the sum of all tensors that exist at the same time.
 from itertools import product
 
 from latentsync.config import DTYPES
-from latentsync.lab.console import MISUSED, ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command, table_text
 
 GIB = 2**30
+HEADINGS = ("dtype", "width", "num_frames", "weights", "UNet call", "VAE call", "together (GiB)")
 
 
 def parser() -> ArgumentParser:
@@ -32,7 +33,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command(error_status=MISUSED)
+@command()
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)
@@ -44,8 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     model = ModelConfig(pretrained=None, inference_ckpt_path="any", unet_config_path=args.unet_config_path)
     config = read_unet_config(model.unet_config_file)["model"]
-    print("dtype      width  num_frames  weights  UNet call  VAE call  together (GiB)")
+    rows = []
     for dtype, width, num_frames in product(args.dtype, args.width, args.num_frames):
         memory = published_memory(config, width, num_frames, named_dtype(dtype), is_guided(args.guidance_scale))
-        sizes = (size / GIB for size in (memory.weights, memory.unet_call, memory.vae_call, memory.peak))
-        print("{:<9} {:>6} {:>11} {:>8.2f} {:>10.2f} {:>9.2f} {:>9.2f}".format(dtype, width, num_frames, *sizes))
+        sizes = (memory.weights, memory.unet_call, memory.vae_call, memory.peak)
+        rows.append((dtype, width, num_frames, *(f"{size / GIB:.2f}" for size in sizes)))
+    print(table_text(dict(zip(HEADINGS, zip(*rows, strict=True), strict=True))))

@@ -14,9 +14,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, MISUSED, asks_help, command
+from latentsync.lab.console import CONTINUES, asks_help, command
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.options.compose import BASIC_LAUNCHER
+from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
 from latentsync.lab.options.sources import begin
 
 
@@ -29,10 +29,10 @@ def cell(config: DictConfig) -> None:
     running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
 
 
-@command(error_status=MISUSED, interrupted=CONTINUES)
+@command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line. It answers from the plan if it can; otherwise Hydra runs the jobs."""
-    arguments = begin("run", arguments)
+    arguments = begin("run", arguments, RUN.texts)
     if asks_help(arguments):
         from latentsync.lab.options.reference import run_help
 

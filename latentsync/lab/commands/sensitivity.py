@@ -13,7 +13,7 @@ Earlier measurements are kept and shown with the new ones. So you can add slow m
 import os
 from pathlib import Path
 
-from latentsync.lab.console import CONTINUES, ArgumentParser, command, few_workers, say
+from latentsync.lab.console import CONTINUES, ArgumentParser, command, few_workers, say, table_text
 
 
 def parser() -> ArgumentParser:
@@ -35,9 +35,12 @@ def main(arguments: list[str] | None = None) -> None:
     from latentsync.lab.evaluation.sensitivity import strongest_effects, study
     from latentsync.lab.figures.curves import sensitivity_figure
     from latentsync.lab.figures.style import save
+    from latentsync.lab.records.labels import word_of
 
     table = study(args.output, args.clips, args.metrics, args.strongest, args.workers)
     save(sensitivity_figure(table), args.output / "sensitivity.png")
-    say(strongest_effects(table).round(1).to_string())
+    effects = strongest_effects(table)
+    metrics = [word_of(name) for name in effects.index]
+    say(table_text({"metric": metrics, **{damage: effects[damage].map("{:.1f}".format) for damage in effects}}))
     say(f"{args.clips} clips; effects of the strongest damage, in standard deviations of the undamaged clips")
     say(f"{args.output} holds values.parquet, sensitivity.csv and sensitivity.png")

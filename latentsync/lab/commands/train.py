@@ -17,7 +17,7 @@ import hydra
 from omegaconf import DictConfig
 
 from latentsync.errors import MemoryShortageError
-from latentsync.lab.console import CONTINUES, FAILED, MISUSED, asks_help, command
+from latentsync.lab.console import CONTINUES, FAILED, asks_help, command
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.sources import begin
 
@@ -29,7 +29,7 @@ def job(config: DictConfig) -> None:
         raise SystemExit(status)
 
 
-@command(error_status=MISUSED, interrupted=CONTINUES)
+@command(interrupted=CONTINUES)
 def train(config: DictConfig) -> int | None:
     """Trains, and ends with a message after an error; Hydra would print a traceback."""
     from latentsync.lab.training.job import run_training
@@ -43,18 +43,18 @@ def train(config: DictConfig) -> int | None:
         return FAILED
 
 
-@command(error_status=MISUSED)
+@command()
 def main(arguments: list[str] | None = None) -> int:
     """The command line, which Hydra reads."""
-    arguments = begin("train", arguments)
+    from latentsync.lab.training.options import TRAIN, check_request
+
+    arguments = begin("train", arguments, TRAIN.texts)
     if asks_help(arguments):
         from latentsync.lab.options.reference import train_help
 
         print(__doc__)
         print(train_help(arguments))
         return 0
-    from latentsync.lab.training.options import check_request
-
     check_request(arguments)  # before Hydra, which would explain a mistake in several lines
     job()
     return 0

@@ -15,11 +15,9 @@ network.
 import sys
 
 from latentsync import weights
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, paragraph, table_text
 from latentsync.weights import table
 from latentsync.weights.checks import checks
-
-ROW = "{:<44} {:>12}  {:<11}  {:<14}  {}"
 
 
 def parser() -> ArgumentParser:
@@ -47,7 +45,7 @@ def parser() -> ArgumentParser:
     return parser
 
 
-@command(interrupted=CONTINUES)
+@command(error_status=FAILED, interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
@@ -65,11 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _list() -> int:
-    print(ROW.format(*table.Row._fields))
-    for row in table.rows():
-        print(ROW.format(*row))
+    print(table_text(dict(zip(table.Row._fields, zip(*table.rows(), strict=True), strict=True))))
     print(f"\ncheckpoints: {weights.CHECKPOINTS_DIR.resolve()}\ncache:       {weights.cache_dir()}")
-    print(f"versions:    {', '.join(weights.GROUPS)} (fetch VERSION brings its UNet, Whisper and the VAE)")
+    versions = f"versions:    {', '.join(weights.GROUPS)} (fetch VERSION brings its UNet, Whisper and the VAE)"
+    print(paragraph(versions, indent=" " * len("versions:    ")))
     return 0
 
 

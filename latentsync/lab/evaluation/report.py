@@ -14,6 +14,7 @@ import torch
 
 from latentsync.files import read_json, whole_file, write_json, write_text
 from latentsync.lab.analysis.intervals import interval_text
+from latentsync.lab.console import paragraph, table_text
 from latentsync.lab.evaluation.measures import Bench
 from latentsync.lab.evaluation.rows import BASELINE_NAMES, Row
 from latentsync.weights import state_dict_sha256
@@ -71,7 +72,7 @@ def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
     """Writes the three files, each whole or not at all.
 
     Returns:
-        The table.
+        The table for the terminal.
     """
     settings = bench.pipe.settings
     content = {
@@ -85,11 +86,10 @@ def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
         "rows": rows,
     }
     write_json(folder / JSON_FILE, content)
-    text = table(content)
-    write_text(folder / TABLE_FILE, text)
+    write_text(folder / TABLE_FILE, table(content))
     with whole_file(folder / FRAME_FILE) as part:
         frame(rows).to_parquet(part)
-    return text
+    return text(content)
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:
@@ -113,24 +113,48 @@ def _frame_row(row: dict) -> dict:
 
 def table(content: dict) -> str:
     """The rows in Markdown, with warnings and notes for the reader."""
-    lines = [f"# Evaluation of {content['model']}", ""]
+    warnings, notes, ending = _remarks(content, bold="**")
+    cells = [_cells(row) for row in content["rows"]]
+    lines = ["| row | what | bar | value | 95 % interval | baselines | n | verdict |", "|" + " --- |" * 8]
+    lines += [f"| {' | '.join(row.values())} |" for row in cells]
+    warnings = [line for warning in warnings for line in (warning, "")]
+    return "\n".join([f"# Evaluation of {content['model']}", "", *warnings, *lines, "", *notes, "", ending, ""])
+
+
+def text(content: dict) -> str:
+    """The rows as a table that fits the terminal, with the warnings and notes of `table`."""
+    warnings, notes, ending = _remarks(content)
+    cells = [_cells(row) for row in content["rows"]]
+    rows = table_text({heading: [row[heading] for row in cells] for heading in cells[0]} if cells else {})
+    return "\n".join(
+        [*map(paragraph, warnings), rows, *(paragraph(note, indent="  ") for note in notes), paragraph(ending)]
+    )
+
+
+def _remarks(content: dict, bold: str = "") -> tuple[list[str], list[str], str]:
+    """The warnings above the rows, the notes below them, and whether a baseline reaches its bar."""
+    warnings = []
     if not content["trained"]:
-        lines += ["**The model is UNTRAINED: the values only show that everything runs.**", ""]
+        warnings.append(f"{bold}The model is UNTRAINED: the values only show that everything runs.{bold}")
     if not content["syncnet_trained"]:
-        lines += ["**The SyncNet is UNTRAINED: the rows that use it are void.**", ""]
-    lines += ["| row | what | bar | value | 95 % interval | baselines | n | verdict |", "|" + " --- |" * 8]
-    lines += [_line(row) for row in content["rows"]]
+        warnings.append(f"{bold}The SyncNet is UNTRAINED: the rows that use it are void.{bold}")
     notes = [f"- {row['name']}: {row['note']}" for row in content["rows"] if row["note"]]
     idle = [f"{name} ({row['name']})" for row in content["rows"] for name in row["idle_baselines"]]
-    warning = f"**Baselines that reach their bar: {', '.join(idle)}.**" if idle else "No baseline reaches its bar."
-    return "\n".join([*lines, "", *notes, "", warning, ""])
+    ending = (
+        f"{bold}Baselines that reach their bar: {', '.join(idle)}.{bold}" if idle else "No baseline reaches its bar."
+    )
+    return warnings, notes, ending
 
 
-def _line(row: dict) -> str:
-    interval = interval_text(row["interval"], ".3g", none="")
-    value = row["reason"] if row["value"] is None else f"{row['value']:.4g}"
-    baselines = ", ".join(f"{name} {number:.3g}" for name, number in row["baselines"].items())
-    bar, verdict = row["bar"] or "", "void" if row["is_void"] else VERDICTS[row["passed"]]
-    if row["n"] == 0:
-        verdict = "not measured"
-    return f"| {row['name']} | {row['what']} | {bar} | {value} | {interval} | {baselines} | {row['n']} | {verdict} |"
+def _cells(row: dict) -> dict[str, str]:
+    verdict = "void" if row["is_void"] else VERDICTS[row["passed"]]
+    return {
+        "row": row["name"],
+        "what": row["what"],
+        "bar": row["bar"] or "",
+        "value": row["reason"] if row["value"] is None else f"{row['value']:.4g}",
+        "95 % interval": interval_text(row["interval"], ".3g", none=""),
+        "baselines": ", ".join(f"{name} {number:.3g}" for name, number in row["baselines"].items()),
+        "n": str(row["n"]),
+        "verdict": "not measured" if row["n"] == 0 else verdict,
+    }

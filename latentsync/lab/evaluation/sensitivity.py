@@ -20,13 +20,14 @@ from latentsync.faces.crops import aligned_crops, aligned_pictures
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
-from latentsync.files import read_json, whole_file, write_json, write_text
+from latentsync.files import read_json, write_json
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.records import wanted_of
 from latentsync.lab.measuring.result import Result, measured
 from latentsync.lab.options.schema import MetricsConfig
+from latentsync.lab.tables.tidy import write_table
 from latentsync.media import VideoWriter
 from latentsync.media.sound import to_int16, write_wav
 from latentsync.metrics.definitions import definition_of, direction_of
@@ -308,9 +309,8 @@ def study(
         raise OptionError(f"--clips is {count} and --workers {workers}; at least {LEAST_CLIPS} and 1 are needed")
     values = measure_clips(folder / "clips", count, wanted_of(metrics), all_steps(strongest), workers)
     table = effects(values[values["metric"].map(judged)])
-    with whole_file(folder / "values.parquet") as part:
-        values.to_parquet(part)
-    write_text(folder / "sensitivity.csv", table.round(4).to_csv(index=False))
+    write_table(values, folder / "values.parquet")
+    write_table(table.round(4), folder / "sensitivity.csv")
     return table
 
 

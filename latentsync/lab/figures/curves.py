@@ -23,16 +23,6 @@ from latentsync.metrics.definitions import DEFINITIONS, base_name, definition_of
 
 REAL = "real clips"
 HEADLINES = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
-LABELS = {
-    "seconds": "time of generation (s)",
-    "lpips_alex": "LPIPS of faces (AlexNet)",
-    "lpips_alex_mouth": "LPIPS of mouths (AlexNet)",
-    "psnr": "PSNR of faces",
-    "psnr_mouth": "PSNR of mouths",
-    "ssim_mouth": "SSIM of mouths",
-    "sync_mini_confidence": "confidence of sync_mini",
-    "landmark_sync_peak": "lip gap against loudness,\npeak correlation",
-}
 DODGE = 0.012  # shift between lines, as a share of the axis, so that their intervals do not hide each other
 MAX_COLUMNS = 8  # most pairs in a figure; the table has all
 LARGEST_EFFECT = 8.0  # where the colours of a sensitivity figure end
@@ -41,16 +31,14 @@ LARGEST_EFFECT = 8.0  # where the colours of a sensitivity figure end
 def label_of(name: str) -> str:
     """The axis label of a column; a metric's label has its unit and its better direction."""
     if base_name(name) not in DEFINITIONS:
-        return LABELS.get(name, word_of(name).replace("_", " "))
+        return "time of generation (s)" if name == "seconds" else word_of(name).replace("_", " ")
     known, way = definition_of(name), direction_of(name)
     unit = known.unit if known.unit not in ("", "distance", "correlation") else ""
     better = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best", "one": "1 is best"}.get(
         way
     )
     note = ", ".join(part for part in (unit, better) if part)
-    suffix = "\nminus that of the real clip" if name.endswith("_minus_real") else ""
-    plain = LABELS.get(name.removesuffix("_minus_real"), name.removesuffix("_minus_real").replace("_", " ")) + suffix
-    return plain + (f"\n({note})" if note else "")
+    return word_of(name) + (f"\n({note})" if note else "")
 
 
 def curves(
@@ -224,7 +212,7 @@ def pareto(
         axis.plot(line[x], line[y], color=COLOURS[0], linewidth=1, alpha=0.5, zorder=1)
     axis.set_xlabel(label_of(x), fontsize=9)
     axis.set_ylabel(label_of(y), fontsize=9)
-    over = ", ".join(name.replace("_", " ") for name in (x, y, *also))
+    over = ", ".join(map(word_of, (x, y, *also)))
     axis.set_title(f"full: on the Pareto front of {over}\n(number: its share of bootstrap samples)", fontsize=8)
     plain_axis(axis)
     return _marked(figure, wide)
@@ -373,7 +361,7 @@ def _damage_grid(table: pd.DataFrame, label: str, limit: float, cell_in: float) 
     for (row, column), colour in np.ndenumerate(colours):
         text, dark = "-" if np.isnan(colour) else texts[row, column], abs(colour) > 0.7
         axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
-    axis.set_yticks(range(len(metrics)), metrics, fontsize=7)
+    axis.set_yticks(range(len(metrics)), map(word_of, metrics), fontsize=7)
     axis.set_xticks(range(len(steps)), [f"{strength:g}" for _, strength in steps], fontsize=6)
     damages = [damage for damage, _ in steps]
     for damage in dict.fromkeys(damages):

@@ -14,6 +14,7 @@ from latentsync.lab.console import PairBar, say
 from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import Pair, find_pairs
 from latentsync.lab.options.schema import RunConfig, read_config
+from latentsync.names import name_max_bytes, shortened
 from latentsync.pipeline import LipsyncPipeline
 
 
@@ -27,7 +28,10 @@ class Outputs:
 
     @classmethod
     def of(cls, pair: Pair, folder: Path) -> "Outputs":
-        return cls(*(folder / f"{pair.name}{end}" for end in ("_out.mp4", "_mask.mp4", ".json")))
+        """The files of a pair. A name that is too long for the file system ends with a hash instead."""
+        ends = ("_out.mp4", "_mask.mp4", ".json")
+        name = shortened(pair.name, name_max_bytes(folder) - max(map(len, ends)))
+        return cls(*(folder / f"{name}{end}" for end in ends))
 
     def are_done(self, wanted: str) -> bool:
         """Whether all files exist and were made with exactly these settings."""

@@ -8,16 +8,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from latentsync.errors import OptionError
 from latentsync.lab.options.compose import RUN, Root, composed, composing, leaves, loader
+from latentsync.lab.options.literal import PATHS, literal
 from latentsync.lab.options.reference import plain
 from latentsync.lab.options.schema import KINDS
 from latentsync.lab.options.sources import ConfigSources, option_names, read_command_line
 from latentsync.lab.options.typed import dotted
 from latentsync.option import OptionInfo, section_infos
 
-PATHS = (
-    "data.input_dir", "data.list", "model.pretrained", "model.inference_ckpt_path", "model.unet_config_path",
-    "model.vae", "model.whisper", "runs_dir", "data_dir", "model_dir",
-)  # fmt: skip
 OF_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")  # flags whose value is a folder
 
 
@@ -42,7 +39,7 @@ def completions(words: Sequence[str], root: Root = RUN) -> list[str]:
 
 def _known(before: Sequence[str], root: Root) -> tuple[list[str], ConfigSources]:
     try:
-        line = read_command_line(list(before), root.config_name)
+        line = read_command_line(literal(before, root.texts), root.config_name)
     except (OptionError, SystemExit):
         return [], ConfigSources(root.config_name)
     return line.overrides, line.sources

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from latentsync.errors import OptionError, closest_name
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.literal import literal, text_keys
 from latentsync.lab.options.schema import KINDS
 from latentsync.lab.options.sources import CONFIG_NAME, ConfigSources, SourcesLoader
 from latentsync.lab.options.typed import dotted
@@ -46,6 +47,7 @@ class Root:
     Attributes:
         command: the command's name.
         keys: those that the command knows; a file may lack some.
+        texts: those that hold a text.
         free: sections that take any key.
         required: groups that have no default.
     """
@@ -53,6 +55,7 @@ class Root:
     command: str
     config_name: str
     keys: frozenset[str]
+    texts: frozenset[str]
     free: tuple[str, ...]
     required: tuple[str, ...] = ()
 
@@ -73,6 +76,7 @@ RUN = Root(
     "run",
     CONFIG_NAME,
     frozenset(dotted(name, info.name) for name, kind in KINDS.items() for info in section_infos(kind)),
+    text_keys(KINDS.items()),
     (CUSTOM, "sweep", "hydra"),
 )
 
@@ -130,6 +134,7 @@ def configured(overrides: list[str]) -> DictConfig:
     Raises:
         OptionError: a key, a group's choice or a value is unknown, or an override has several values, as in a sweep.
     """
+    overrides = literal(overrides, RUN.texts)
     with composing(ConfigSources.of(overrides)):
         check_names(overrides)
         refuse_several_values(overrides, "only one is allowed here; give one (`latentsync run -m` sweeps over several)")
@@ -148,10 +153,13 @@ def refuse_several_values(overrides: list[str], remedy: str) -> None:
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration with Hydra's own section, without the values of a sweep."""
-    return GlobalHydra.instance().hydra.compose_config(
-        loader().sources.config_name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False
-    )
+    """The configuration with Hydra's own section, without the values of a sweep. For reading only."""
+    known = loader().compositions
+    if (key := tuple(overrides)) not in known:
+        known[key] = GlobalHydra.instance().hydra.compose_config(
+            loader().sources.config_name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
+    return known[key]
 
 
 def parsed(overrides: Iterable[str]) -> list[Override]:

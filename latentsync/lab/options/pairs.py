@@ -1,11 +1,11 @@
 """Pairs of clips and voices, from a folder or a CSV list. The files of a folder are opened to see what they are.
 
-In a folder, files named `g-*` show or sound like a woman, `m-*` a man. Every voice is paired with every clip of its
-gender. Files without a gender, and files that would give the same output name, are left out and reported; nothing is
+In a folder, files named `g-*` show or sound like a woman, `m-*` a man; other names count as neutral. Every voice is
+paired with every clip of its gender. Files that would give the same output name are left out and reported; nothing is
 guessed. A list names its pairs itself. An error in a list refuses the whole list.
 """
 
-import csv
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,13 +13,19 @@ from itertools import groupby, islice
 from pathlib import Path
 
 import latentsync
-from latentsync.config import GENDERS
+from latentsync.config import GENDERS, face_text
 from latentsync.errors import MediaError, OptionError
+from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
 from latentsync.lab.options.schema import PAIRINGS, DataConfig
 from latentsync.media.kinds import Kind, kinds_in
+from latentsync.names import composed, named_path, printable
 
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
-LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split")
+NEUTRAL = "neutral"  # of a file without such a prefix
+OF_GENDER = {"female": "its name would begin with g-", "male": "its name would begin with m-"} | {
+    NEUTRAL: "its name would begin with neither g- nor m-, as this one's"
+}
+LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "name", "face")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 
 
@@ -29,6 +35,8 @@ class Pair:
 
     Attributes:
         group, split: columns of a list, for example the speaker, and train or test; not part of a record's identity.
+        title: the pair's own name in a list whose files have equal names in several folders.
+        face: a column of a list: which face of the clip, see `config.VideoOptions`; None: the configuration decides.
     """
 
     clip: Path
@@ -36,11 +44,15 @@ class Pair:
     gender: str
     group: str | None = None
     split: str | None = None
+    title: str | None = None
+    face: str | None = None
 
     @property
     def name(self) -> str:
-        """The name of the pair's outputs: `{clip}__{voice}`."""
-        return f"{self.clip.stem}__{self.voice.stem}"
+        """The name of the pair's outputs: its own, or `{clip}__{voice}`, with `__{face}` where the list chooses a face.
+        Undecodable bytes are written as `%C0`."""
+        face = "" if self.face is None else f"__{self.face.replace(',', 'x')}"
+        return printable(self.title or f"{self.clip.stem}__{self.voice.stem}{face}")
 
 
 @dataclass(frozen=True)
@@ -67,9 +79,14 @@ def pairs_of(data: DataConfig) -> Pairing:
     return pairing.first(data.max_pairs)
 
 
-def gender_of(path: Path) -> str | None:
-    """The gender that a file name begins with, or None."""
-    return GENDER_OF_PREFIX.get(path.name[:2].lower())
+def gender_of(path: Path) -> str:
+    """The gender that a file name begins with; neutral if it begins with none."""
+    return GENDER_OF_PREFIX.get(path.name[:2].lower(), NEUTRAL)
+
+
+def same_name(text: str) -> str:
+    """The key of names that count as equal: those that differ only in case or in the form of their accents."""
+    return composed(text).casefold()
 
 
 def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
@@ -82,21 +99,21 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         MediaError: the folder is missing or has no pair.
         OptionError: `pairing` is unknown.
     """
-    folder = Path(input_dir)
+    folder = named_path(input_dir)
     if pairing not in PAIRINGS:
         raise OptionError(f"pairing {pairing!r} is unknown; choose one of {', '.join(PAIRINGS)}")
     if not folder.is_dir():
-        raise MediaError(f"there is no folder at {folder}; give a folder of g-* and m-* clips and voices")
+        raise MediaError(f"there is no folder at {folder}; give a folder of clips and voices")
     kinds = kinds_in(folder)
     stills, left_stills = _without_thumbnails(kinds)
     clips, left_clips = _by_gender(path for path, kind in kinds.items() if kind.name == "clip" or path in stills)
     voices, left_voices = _by_gender(path for path, kind in kinds.items() if kind.name == "voice")
     pairs = [
         Pair(clip, voice, gender)
-        for gender in GENDER_OF_PREFIX.values()
+        for gender in GENDERS
         for clip in clips[gender]
         for voice in voices[gender]
-        if pairing == "all" or clip.stem == voice.stem
+        if pairing == "all" or composed(clip.stem) == composed(voice.stem)
     ]
     pairs, collisions = _without_collisions(pairs)
     unmatched = _unmatched(clips, voices, pairs, collisions, pairing)
@@ -106,33 +123,29 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:5]) or "it holds no clips and voices"
         raise MediaError(
             f"{folder} gives no pair ({reasons}); put clips (videos or pictures) and voices (sound) there whose names "
-            f"begin with g- or m-"
+            f"begin alike: with g-, with m-, or with neither"
         )
     return Pairing(tuple(pairs), left_out)
 
 
 def _without_thumbnails(kinds: dict[Path, Kind]) -> tuple[set[Path], list[tuple[str, str]]]:
     """The still pictures that are clips, and those left out: a picture called as a video is its thumbnail."""
-    videos = {path.stem.casefold(): path for path, kind in kinds.items() if kind.name == "clip"}
+    videos = {same_name(path.stem): path for path, kind in kinds.items() if kind.name == "clip"}
     pictures = {path for path, kind in kinds.items() if kind.name == "picture"}
-    thumbnails = sorted(path for path in pictures if path.stem.casefold() in videos)
+    thumbnails = sorted(path for path in pictures if same_name(path.stem) in videos)
     reasons = [
-        (path.name, f"it counts as the thumbnail of {videos[path.stem.casefold()].name}; rename it to use it as a clip")
+        (path.name, f"it counts as the thumbnail of {videos[same_name(path.stem)].name}; rename it to use it as a clip")
         for path in thumbnails
     ]
     return pictures - set(thumbnails), reasons
 
 
 def _by_gender(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[tuple[str, str]]]:
-    """Files of one kind grouped by gender, and the files left out: those without a gender, and those whose names
-    differ only in the suffix."""
+    """Files of one kind grouped by gender, and the files left out because their names differ only in the suffix."""
     stems: dict[str, list[Path]] = defaultdict(list)
     left_out = []
     for path in paths:
-        if gender_of(path) is None:
-            left_out.append((path.name, "its name begins with neither g- nor m-"))
-        else:
-            stems[path.stem.casefold()].append(path)
+        stems[same_name(path.stem)].append(path)
     grouped: dict[str, list[Path]] = defaultdict(list)
     for same in stems.values():
         if len(same) == 1:
@@ -147,12 +160,12 @@ def _without_collisions(pairs: list[Pair]) -> tuple[list[Pair], list[tuple[str, 
     """Removes pairs that would get the same output name: `g-a__b` with `g-c`, and `g-a` with `b__g-c`."""
     by_name: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
-        by_name[pair.name.casefold()].append(pair)
-    unique = [pair for pair in pairs if len(by_name[pair.name.casefold()]) == 1]
+        by_name[same_name(pair.name)].append(pair)
+    unique = [pair for pair in pairs if len(by_name[same_name(pair.name)]) == 1]
     lost = [
         (f"{pair.clip.name} with {pair.voice.name}", f"another pair would be called {pair.name} too; rename a file")
         for pair in pairs
-        if len(by_name[pair.name.casefold()]) > 1
+        if len(by_name[same_name(pair.name)]) > 1
     ]
     return unique, lost
 
@@ -167,9 +180,10 @@ def _unmatched(
     if collisions:
         return []
     used = {path for pair in pairs for path in (pair.clip, pair.voice)}
-    whose = " of its name" if pairing == "own" else ""
     return [
-        (path.name, f"there is no {wanted}{whose} to pair it with")
+        (path.name, f"there is no {wanted} to pair it with: its name would be {path.stem}")
+        if pairing == "own"
+        else (path.name, f"there is no {wanted} to pair it with: {OF_GENDER[gender_of(path)]}")
         for files, wanted in ((clips, "voice"), (voices, "clip"))
         for paths in files.values()
         for path in paths
@@ -178,11 +192,12 @@ def _unmatched(
 
 
 def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
-    """The pairs of a CSV list, in its order: a header and a row per pair.
+    """The pairs of a list, in its order: a header and a row per pair, see `latentsync.lab.options.lists`.
 
-    The columns are `clip` and `voice` (files, relative to the list's folder) and optionally `gender`, `group` and
-    `split`. `gender` is female, male or neutral; where it is empty, the clip's prefix decides, and a clip without a
-    prefix counts as neutral. Other columns are ignored.
+    The columns are `clip` and `voice` (files, relative to the list's folder) and optionally `gender`, `group`, `split`
+    `name` and `face`. `gender` is female, male or neutral, or another word for it; where it is empty, the clip's prefix
+    decides. `name` is for pairs whose files have the same names in different folders. `face` is as `video.face`, and
+    wins over it. Other columns are ignored.
 
     Args:
         split: only pairs of this split; None takes all.
@@ -192,8 +207,10 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
             would get the same name. The message gives line, column and value.
         OptionError: no pair has this split.
     """
-    path = Path(path)
-    rows = _rows(path)
+    path = named_path(path)
+    table = read_table(path, LIST_NEEDS, LIST_KNOWS)
+    rows = [(line, {name: row.get(name) for name in LIST_KNOWS}) for line, row in table.rows]
+    rows = [(line, row) for line, row in rows if any(row.values())]
     if split is not None:
         splits = sorted({row["split"] for _, row in rows} - {None})
         rows = [(line, row) for line, row in rows if row["split"] == split]
@@ -205,59 +222,41 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
     pairs: list[Pair] = []
     lines: dict[str, tuple[int, Pair]] = {}
     for line, row in rows:
-        pair = _listed_pair(path, line, row)
-        before, other = lines.setdefault(pair.name.casefold(), (line, pair))
+        pair = _listed_pair(path, line, row, table.is_utf)
+        before, other = lines.setdefault(same_name(pair.name), (line, pair))
         if other is not pair:
-            is_same = (other.clip, other.voice) == (pair.clip, pair.voice)
+            is_same = (other.clip, other.voice, other.face) == (pair.clip, pair.voice, pair.face)
             reason = "is also the pair of" if is_same else "has other files but would get the same name as the pair of"
-            remedy = "remove one" if is_same else "rename a clip or voice"
+            remedy = "remove one" if is_same else "rename a clip or voice, or give each its own name in a column name"
             raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
         pairs.append(pair)
     return Pairing(tuple(pairs), ())
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
-    """Line number and known columns of each row, with None for empty cells; lines without any value are skipped."""
-    if not path.is_file():
-        raise MediaError(f"there is no list at {path}; give a CSV file with the columns {', '.join(LIST_KNOWS)}")
+def _listed_pair(path: Path, line: int, row: dict[str, str | None], is_utf: bool) -> Pair:
+    files = {column: _listed_file(path, line, column, row[column], is_utf) for column in LIST_NEEDS}
+    title = row["name"]
+    if title is not None and (title != Path(title).name or title.startswith(".")):
+        raise MediaError(f"{path}, line {line}: name is {title!r}; give a plain name, without slashes and leading dots")
+    gender = gender_of(files["clip"]) if row["gender"] is None else gender_word(row["gender"])
+    if gender is None:
+        raise MediaError(f"{path}, line {line}: gender is {row['gender']!r}; choose one of {known_gender_words()}")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restkey="(beyond the header)")
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            for name in LIST_NEEDS:
-                if name not in header:
-                    raise MediaError(
-                        f"{path}, line 1: there is no column {name} among {', '.join(header) or 'none'}; "
-                        f"the first line names the columns: {', '.join(LIST_KNOWS)}"
-                    )
-            rows = []
-            for row in reader:
-                if (extra := row.pop("(beyond the header)", None)) is not None:
-                    raise MediaError(
-                        f"{path}, line {reader.line_num}: {','.join(extra)!r} is beyond the last column "
-                        f"{header[-1]}; put quotes around values with commas"
-                    )
-                cells = {name: (row.get(name) or "").strip() or None for name in LIST_KNOWS}
-                if any(cells.values()):
-                    rows.append((reader.line_num, cells))
-            return rows
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MediaError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it as such") from error
+        face = None if row["face"] is None else face_text(row["face"])
+    except OptionError as error:
+        raise MediaError(f"{path}, line {line}: {error}") from error
+    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"], title, face)
 
 
-def _listed_pair(path: Path, line: int, row: dict[str, str | None]) -> Pair:
-    files = {}
-    for column in LIST_NEEDS:
-        if row[column] is None:
-            raise MediaError(f"{path}, line {line}: {column} is empty; give a file, relative to {path.parent}")
-        files[column] = path.parent / row[column]
-        if not files[column].is_file():
-            raise MediaError(
-                f"{path}, line {line}: {column} is {row[column]}, and there is no file at {files[column]}; "
-                f"paths are relative to the list"
-            )
-    gender = row["gender"] or gender_of(files["clip"]) or "neutral"
-    if gender not in GENDERS:
-        raise MediaError(f"{path}, line {line}: gender is {gender!r}; choose one of {', '.join(GENDERS)}")
-    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"])
+def _listed_file(path: Path, line: int, column: str, value: str | None, is_utf: bool) -> Path:
+    """A file of a list, relative to it. Backslashes, as Windows writes them, may stand for slashes."""
+    if value is None:
+        raise MediaError(f"{path}, line {line}: {column} is empty; give a file, relative to {path.parent}")
+    first = path.parent / os.path.expanduser(value)
+    if first.is_file():
+        return first
+    for spelling in (value, value.replace("\\", "/")):
+        if (file := named_path(path.parent / os.path.expanduser(spelling))).is_file():
+            return file
+    remedy = "paths are relative to the list" if is_utf else "the list is not in UTF-8, so save it as CSV in UTF-8"
+    raise MediaError(f"{path}, line {line}: {column} is {value}, and there is no file at {first}; {remedy}")

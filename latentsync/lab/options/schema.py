@@ -1,5 +1,6 @@
 """The typed configuration of a run: Hydra's composition becomes frozen dataclasses that check themselves."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
@@ -15,6 +16,7 @@ from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.typed import GENERAL, section_of, values_of
 from latentsync.metrics.definitions import FAMILIES, FAMILY_TEXTS
+from latentsync.names import NAME_MAX_BYTES, named_text
 from latentsync.option import option, section_infos
 from latentsync.weights import CATALOGUE
 
@@ -26,6 +28,13 @@ PAIRINGS = ("all", "own")
 def _check(section: Any, name: str = "") -> None:
     for info in section_infos(type(section)):
         info.check(getattr(section, info.name), f"{name}{info.name}")
+
+
+def _take_paths(section: Any, names: Collection[str]) -> None:
+    """Replaces paths by those that they mean, see `latentsync.names.named_path`."""
+    for name in names:
+        if (path := getattr(section, name)) is not None:
+            object.__setattr__(section, name, named_text(path))
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,8 @@ class DataConfig:
         choices=PAIRINGS,
     )
     list: str | None = option(
-        None, "a CSV file with the columns clip and voice (paths relative to it), and gender, group, split if wanted."
+        None,
+        "a CSV file with the columns clip and voice (paths relative to it), and gender, group, split, name if wanted.",
     )
     split: str | None = option(None, "takes only the list's pairs of this split. Open: all.")
     max_pairs: int | None = option(
@@ -77,6 +87,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _check(self, "data.")
+        _take_paths(self, ("input_dir", "list"))
         if self.list is not None and self.input_dir is not None:
             raise OptionError(f"data.list is {self.list} and data.input_dir is {self.input_dir}; give one of them")
         if self.split is not None and self.list is None:
@@ -108,6 +119,7 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
+        _take_paths(self, ("pretrained", "inference_ckpt_path", "unet_config_path", "vae", "whisper"))
         if (self.pretrained is None) == (self.inference_ckpt_path is None):
             raise OptionError(
                 f"model.pretrained is {self.pretrained} and model.inference_ckpt_path is {self.inference_ckpt_path}; "
@@ -234,7 +246,7 @@ class RunConfig:
 
 
 def options_like(known: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
-    """The options of a record, or of a row of a table. Missing ones get their default.
+    """The options of a record, or of a row of a table. Missing ones get the value in effect before they existed.
 
     Args:
         known: values by name, as in records and tables, with `size_px` and `dtype`.
@@ -244,7 +256,7 @@ def options_like(known: Mapping[str, Any], runtime: RuntimeOptions) -> Options:
         OptionError: a value is out of range.
     """
     infos = recorded_infos()
-    values = {name: infos[name].value(known[name]) for name in infos if name in known}
+    values = {name: info.value(known.get(name, info.record_default)) for name, info in infos.items()}
     values = {name: value for name, value in values.items() if value is not None}
     size_px = values.pop("size_px")
     sampler, video = (
@@ -335,4 +347,6 @@ def plain_name(name: str) -> str:
     """
     if not name or name != Path(name).name or name.startswith("."):
         raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
+    if (length := len(os.fsencode(name))) > NAME_MAX_BYTES:
+        raise OptionError(f"name has {length} bytes; a folder's name may have {NAME_MAX_BYTES}, so give a shorter one")
     return name

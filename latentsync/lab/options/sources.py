@@ -17,10 +17,12 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 from latentsync.errors import OptionError
 from latentsync.lab.console import refuse_unknown_option
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.literal import literal
 
 CONFIG_NAME = "config"
 SEARCHPATH = "hydra.searchpath"
@@ -94,6 +96,7 @@ class SourcesLoader(ConfigLoaderImpl):
     def __init__(self, sources: ConfigSources, hidden: Collection[str] = ()) -> None:
         super().__init__(sources.search_path())
         self.sources, self.hidden = sources, hidden
+        self.compositions: dict[tuple[str, ...], DictConfig] = {}  # by overrides
 
     def require_folders(self) -> None:
         """Refuses a `hydra.searchpath` with a folder that does not exist; Hydra itself only warns.
@@ -158,20 +161,21 @@ def option_names() -> list[str]:
     return [name for action in get_args_parser()._actions for name in action.option_strings]
 
 
-def begin(command: str, arguments: list[str] | None) -> list[str]:
+def begin(command: str, arguments: list[str] | None, texts: Collection[str] = ()) -> list[str]:
     """Makes the arguments of a command those that Hydra reads, and refuses unknown options.
 
     Args:
         command: "run" or "train".
         arguments: None takes those of the process.
+        texts: the keys of options that hold a text; their values are taken as they are.
 
     Raises:
         SystemExit: an option is unknown.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = literal(sys.argv[1:] if arguments is None else arguments, texts)
     sys.argv = [f"latentsync {command}", *arguments]
     refuse_unknown_option(arguments, option_names())
-    return list(arguments)
+    return arguments
 
 
 def read_command_line(arguments: list[str], config_name: str = CONFIG_NAME) -> CommandLine:

@@ -308,7 +308,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
         values_by_name(records, "model", "weights_sha256"),
     )
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
-    details = {row["record"]: {name: value_text(row[name]) for name in values} for row in page.records}
+    details = {row["record"]: {word_of(name): value_text(row[name]) for name in values} for row in page.records}
     detector = detector or MediaPipeLandmarks()
     page.pairs = pair_media(records, labels, details, detector)
     return page

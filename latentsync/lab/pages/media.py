@@ -17,12 +17,12 @@ from latentsync.errors import LatentSyncError
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.lab.figures.mouths import mouth_rows
 from latentsync.lab.figures.style import png_bytes
+from latentsync.lab.pages.copies import Shown, embedded_bytes, file_showing, fitting
 from latentsync.lab.pages.player import MP4, Track, data_uri, markup
 from latentsync.lab.records.inputs import clip_of
 from latentsync.lab.records.store import Record
 
-PAGE_BYTES = 30_000_000  # that a page may have
-MOUTHS_BYTES = 6_000_000  # of these, for mouths
+MOUTHS_BYTES = 6_000_000  # of a page, for mouths
 MOUTH_FACE_PX = 192
 WEBP_QUALITY = 82
 FIGURE_DPI = 110
@@ -40,10 +40,12 @@ class PageVideo:
     mouths: str = ""
     source: str = ""
     is_embedded: bool = False
+    is_copy: bool = False
 
     @property
     def embedded_bytes(self) -> int:
-        return 4 * -(-self.path.stat().st_size // 3) + 64
+        """How many bytes the whole file takes in a page."""
+        return embedded_bytes(self.path.stat().st_size)
 
     @property
     def track(self) -> Track:
@@ -150,31 +152,42 @@ def link_videos(pairs: Sequence[PairMedia], folder: Path) -> None:
 def embed_videos(pairs: Sequence[PairMedia], max_bytes: int) -> str:
     """Puts the videos of whole pairs into the page, as many as fit. Of the first pair it takes single videos if needed.
 
+    A pair that does not fit as it is gets copies of about the width shown, see `copies.fitting`. Copies take time, so
+    once a pair does not fit even so, the pairs after it are taken only if they fit as they are.
+
     Returns:
         What was embedded and what is linked only, for the reader.
     """
+    may_copy, first = True, []
     for pair in pairs:
         needed = sum(video.embedded_bytes for video in pair.videos)
         if needed <= max_bytes:
-            max_bytes -= needed
-            for video in pair.videos:
-                _embed(video)
+            shown = [Shown(video.path.read_bytes()) for video in pair.videos]
+        elif may_copy:
+            showings = [file_showing(video.path) for video in pair.videos]
+            shown = fitting(showings, [VIDEO_WIDTH_PX] * len(showings), max_bytes)
+            may_copy = None not in shown
+            first = shown if pair is pairs[0] else first
+        if needed <= max_bytes or may_copy:
+            max_bytes -= _embed(pair, shown)
     if pairs and not any(pair.is_embedded for pair in pairs):
-        for video in pairs[0].videos:
-            if video.embedded_bytes <= max_bytes:
-                max_bytes -= video.embedded_bytes
-                _embed(video)
+        _embed(pairs[0], first)
     every = [video for pair in pairs for video in pair.videos]
-    number = sum(video.is_embedded for video in every)
+    number, num_copies = sum(video.is_embedded for video in every), sum(video.is_copy for video in every)
+    copies = f" {num_copies} of them are copies, smaller than the files." if num_copies else ""
     if number == len(every):
-        return f"All {number} videos are in this page."
+        return f"All {number} videos are in this page.{copies}"
     return (
         f"{number} of {len(every)} videos are in this page, of {sum(pair.is_embedded for pair in pairs)} of "
         f"{len(pairs)} pairs all; the others would make it larger than it may be and are linked: they play where the "
-        "page lies beside its runs folder."
+        f"page lies beside its runs folder.{copies}"
     )
 
 
-def _embed(video: PageVideo) -> None:
-    kind = mimetypes.guess_type(video.path.name)[0] or MP4
-    video.source, video.is_embedded = data_uri(video.path.read_bytes(), kind), True
+def _embed(pair: PairMedia, shown: Sequence[Shown | None]) -> int:
+    """Puts the videos of a pair that fit into the page; returns how many bytes they take."""
+    for video, one in zip(pair.videos, shown, strict=True):
+        if one is not None:
+            kind = MP4 if one.is_copy else mimetypes.guess_type(video.path.name)[0] or MP4
+            video.source, video.is_embedded, video.is_copy = data_uri(one.content, kind), True, one.is_copy
+    return sum(one.embedded_bytes for one in shown if one is not None)

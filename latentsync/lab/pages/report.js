@@ -43,7 +43,7 @@ function filtered(form, table) {
       const values = all("[data-setting]", row).map((cell) => cell.dataset.setting);
       const fits = (metric === "" || (metric === "headline" ? "headline" in row.dataset : metric === "=" + row.dataset.metric))
         && settings.every((value, i) => value === "" || value === values[i])
-        && row.textContent.toLowerCase().includes(text);
+        && (row.textContent.toLowerCase() + " " + row.dataset.metric).includes(text);
       row.hidden = !fits;
       shown += fits;
     }

@@ -24,6 +24,7 @@ from latentsync.lab.analysis.intervals import (
 )
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.evaluation import evaluation_figure
+from latentsync.lab.records.labels import word_of
 
 BEGIN, END = "<!-- results: written by `latentsync pictures` -->", "<!-- end of results -->"
 TABLE_FILE, PAGE_FILE = "table.parquet", "README.md"
@@ -102,7 +103,7 @@ def measures(effects: pd.DataFrame) -> Results:
         if of_metric["effect"].notna().any():
             by_damage = of_metric.set_index("damage")
             cells = {f"{d} {s:g}": _effect(by_damage.loc[d]) if d in by_damage.index else "-" for d, s in damages}
-            rows.append({"measure": f"`{metric}`", **cells})
+            rows.append({"measure": word_of(metric), **cells})
     return Results({"sensitivity": curves.sensitivity_figure(effects)}, markdown(rows))
 
 
@@ -150,7 +151,7 @@ def differences_text(
         values, _ = clip_differences(table, row.metric, column, row.setting, baseline, within)
         rows.append(
             {
-                "measure": f"`{row.metric}`",
+                "measure": word_of(row.metric),
                 column: f"{_setting(row.setting)} minus {_setting(baseline)}",
                 "clips": len(values),
                 "difference": _number(values.mean(), row.p_holm <= ALPHA),
@@ -176,7 +177,7 @@ def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, 
         p = min(1.0, one.p * len(tests))
         rows.append(
             {
-                "measure": f"`{one.metric}`",
+                "measure": word_of(one.metric),
                 column: f"{_setting(one.setting)} minus {_setting(baseline)}",
                 **{
                     f"{name} ({n})": _number(d)
@@ -200,7 +201,7 @@ def seeds_text(table: pd.DataFrame, metrics: Sequence[str]) -> str:
         between_seeds, between_clips = by_clip.var().mean() ** 0.5, by_clip.mean().std()
         rows.append(
             {
-                "measure": f"`{metric}`",
+                "measure": word_of(metric),
                 "clips": by_clip.ngroups,
                 "seeds": table["seed"].nunique(),
                 "deviation between seeds of a clip": f"{between_seeds:.4f}",

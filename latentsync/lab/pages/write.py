@@ -14,7 +14,8 @@ from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
 from latentsync.lab.pages.contents import Page, gather, value_text
-from latentsync.lab.pages.media import PAGE_BYTES, embed_videos, link_videos
+from latentsync.lab.pages.copies import PAGE_BYTES
+from latentsync.lab.pages.media import embed_videos, link_videos
 from latentsync.lab.pages.player import PAGES_DIR, SCRIPT, STYLES, page_file
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.sweeps import sweep_in
@@ -54,6 +55,7 @@ def rendered(page: Page) -> str:
     )  # fmt: skip
     environment.filters |= {
         "text": value_text,
+        "word": word_of,
         "signed": lambda value: value_text(value) if pd.isna(value) else f"{value:+.4g}",
     }
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))

@@ -12,6 +12,7 @@ from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.identity import record_id
 from latentsync.media.departures import reading_notes
+from latentsync.names import printable
 from latentsync.pipeline import LipsyncPipeline
 
 PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
@@ -26,6 +27,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "gender": pair.gender,
             "group": pair.group,
             "split": pair.split,
+            "face": pair.face,
             "clip": _input_facts(pair.clip),
             "voice": _input_facts(pair.voice),
         },
@@ -40,6 +42,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "num_frames": output.num_frames,
             "fps": output.fps,
             "frames_without_face": output.frames_without_face,
+            "frames_near_reference": output.frames_near_reference,
         },
         "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
         **({"notes": list(notes)} if (notes := reading_notes(pair.clip, pair.voice)) else {}),
@@ -52,4 +55,4 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
 
 def _input_facts(path: Path) -> dict:
     """The entry of an input file. Its path lets `latentsync measure` find it, and is not part of the identity."""
-    return {"name": path.name, "sha256": input_sha256(path), "path": str(path.resolve())}
+    return {"name": printable(path.name), "sha256": input_sha256(path), "path": str(path.resolve())}

@@ -6,6 +6,7 @@ from latentsync.errors import MediaError
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import Record
+from latentsync.names import composed, printable
 
 
 def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
@@ -18,7 +19,7 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
     """
     facts = record.content["pair"][kind]
     places = [Path(facts["path"])] if "path" in facts else []
-    places += sorted(inputs.rglob(facts["name"])) if inputs is not None else []
+    places += [path for path in sorted(inputs.rglob("*")) if _is_called(path, facts["name"])] if inputs else []
     places.append(SHIPPED_DIR / facts["name"])
     for place in places:
         if place.is_file() and input_sha256(place) == facts["sha256"]:
@@ -27,6 +28,10 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
         f"the {kind} {facts['name']} of record {record.id} (SHA-256 {facts['sha256'][:12]}...) is not at "
         f"{', '.join(map(str, places))}; give its folder with --inputs"
     )
+
+
+def _is_called(path: Path, name: str) -> bool:
+    return composed(printable(path.name)) == composed(name)
 
 
 def clip_of(record: Record) -> Path | None:

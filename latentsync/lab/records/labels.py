@@ -1,6 +1,7 @@
 """Labels of records for people: the pair, guidance, steps and seed, and every option with an unusual value.
 
-The words come from the metadata of the options; see `latentsync.option.OptionInfo`.
+The words come from the metadata of the options, and from the definitions of the metrics; see
+`latentsync.option.OptionInfo` and `latentsync.metrics.definitions`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from latentsync.config import recorded_infos
+from latentsync.metrics.definitions import WORDS, base_name, word_of_metric
 from latentsync.option import NOT_USED, OptionInfo
 
 SETTINGS = ("guidance_scale", "num_inference_steps", "seed")  # every label has these
@@ -26,14 +28,21 @@ def settings_beside() -> Mapping[str, OptionInfo]:
 
 
 def word_of(column: str) -> str:
-    """The heading of a table's column: the option's word, or the column's name if it is not an option."""
+    """The heading of a table's column: the word of its metric or option, or else the column's name."""
+    if base_name(column) in WORDS:
+        return word_of_metric(column)
     infos = recorded_infos()
     return infos[column].word if column in infos else column
 
 
 def pair_label(pair: str) -> str:
-    """`g-clara__g-clara` -> "g-clara, own voice". If the names of clip and voice differ, each gets a line."""
-    clip, _, voice = pair.partition("__")
+    """`g-clara__g-clara` -> "g-clara, own voice". If the names of clip and voice differ, each gets a line.
+
+    A pair with a name of its own keeps it.
+    """
+    clip, separator, voice = pair.partition("__")
+    if not separator:
+        return pair
     return f"{clip}, own voice" if clip == voice else f"{clip}\n{voice}"
 
 

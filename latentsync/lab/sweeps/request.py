@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -153,9 +154,10 @@ def _request(config: DictConfig, general: GeneralOptions, is_sweep: bool, overri
     _check_hydra(config, general)
     if is_sweep:
         for override in parsed(overrides):
-            if override.key_or_group in ONCE and override.is_sweep_override():
+            is_once = override.key_or_group in ONCE or override.key_or_group.startswith("launch")
+            if is_once and override.is_sweep_override():
                 raise OptionError(f"{override.input_line} has several values, but a sweep has one; give one")
-        _check_sweeper(config, general, bases)
+        _check_sweeper(config, general, bases, overrides)
     runs = [configs.run(cell) for cell in cells]
     names = sorted({str(run.sweep_dir) for run in runs} | {str(general.sweep_dir)})
     if len(names) > 1:
@@ -181,7 +183,7 @@ def _check_hydra(config: DictConfig, general: GeneralOptions) -> None:
         )
 
 
-def _check_sweeper(config: DictConfig, general: GeneralOptions, bases: list[DictConfig]) -> None:
+def _check_sweeper(config: DictConfig, general: GeneralOptions, bases: list[DictConfig], overrides: list[str]) -> None:
     """Refuses a sweeper or launcher that cannot do what the cells want."""
     choices = config.hydra.runtime.choices
     sweeper = choices["hydra/sweeper"]
@@ -189,19 +191,33 @@ def _check_sweeper(config: DictConfig, general: GeneralOptions, bases: list[Dict
     if (general.plan or general.preview) and not is_listed(config):
         wish = "plan" if general.plan else "preview"
         raise OptionError(f"hydra/sweeper={sweeper} chooses its cells as it runs, so that {wish}=true cannot list them")
+    _check_launcher(config, bases, overrides)
+
+
+def _check_launcher(config: DictConfig, bases: list[DictConfig], overrides: list[str]) -> None:
+    """Refuses a launcher, or options of one, that only some of the swept choices bring: a sweep has one launcher."""
+    given = {o.key_or_group: o.value() for o in parsed(overrides) if o.key_or_group.startswith("launch.")}
+    wanted = _launch(config, given)
     for base in bases:
-        own = base.hydra.runtime.choices["hydra/launcher"]
-        if own != choices["hydra/launcher"] or base.get("launch") != config.get("launch"):
-            given = base.hydra.runtime.choices.get("launch")
+        own = _launch(base, given)
+        if own != wanted:
             raise OptionError(
-                f"one of the swept choices has launch={given} of its own ({_words(base.get('launch'))}), but the sweep "
-                f"has launch={choices.get('launch')} ({_words(config.get('launch'))}), and all cells of a sweep are "
-                f"launched alike; add launch={given}, or another launch=, with its options to the command line"
+                f"one of the swept choices brings {_words(own)}, but the sweep has {_words(wanted)}, and all cells of "
+                f"a sweep are launched alike; add launch={own['launch']}, or another launch, and its options to the "
+                f"command line"
             )
 
 
-def _words(section: DictConfig | None) -> str:
-    return ", ".join(f"{key}={value}" for key, value in (section or {}).items()) or "one cell at a time"
+def _launch(config: DictConfig, given: dict[str, Any]) -> dict[str, Any]:
+    choices = config.hydra.runtime.choices
+    if choices["hydra/launcher"] == "basic":  # it has no options
+        return {"launch": choices.get("launch"), "hydra/launcher": "basic"}
+    options = {f"launch.{key}": value for key, value in (config.get("launch") or {}).items()}
+    return {"launch": choices.get("launch"), "hydra/launcher": choices["hydra/launcher"], **options} | given
+
+
+def _words(launch: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in launch.items())
 
 
 def _require_places(request: SweepRequest) -> None:

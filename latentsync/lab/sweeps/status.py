@@ -6,6 +6,7 @@ from pathlib import Path
 
 from latentsync.errors import OptionError
 from latentsync.files import read_json
+from latentsync.lab.console import table_text
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.identity import record_id
 from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
@@ -72,12 +73,9 @@ def statuses(runs: Path, name: str | None = None) -> list[SweepStatus]:
 
 
 def status_table(sweeps: list[SweepStatus]) -> str:
-    """One line for each sweep: how many of its records are in each state."""
-    width = max((len(sweep.name) for sweep in sweeps), default=5)
-    lines = [f"{'sweep':<{width}}  {'  '.join(f'{column:>7}' for column in COLUMNS)}"]
-    for sweep in sweeps:
-        lines.append(f"{sweep.name:<{width}}  {'  '.join(f'{sweep.count(column):>7}' for column in COLUMNS)}")
-    return "\n".join(lines)
+    """One row for each sweep: how many of its records are in each state."""
+    counts = {state: [sweep.count(state) for sweep in sweeps] for state in COLUMNS}
+    return table_text({"sweep": [sweep.name for sweep in sweeps], **counts})
 
 
 def _state(store: RecordStore, record: str | None, outcome: dict | None) -> tuple[str, str | None]:

@@ -9,17 +9,29 @@ import pandas as pd
 
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.analysis.intervals import interval_text
-from latentsync.lab.console import say
+from latentsync.lab.console import paragraph, say, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
 from latentsync.lab.options.schema import RunConfig
-from latentsync.lab.records.labels import cell_label, departures, run_name, varied
+from latentsync.lab.records.labels import cell_label, departures, run_name, varied, word_of
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import failures_of, sweep_records
 from latentsync.lab.sweeps.request import RETRY_HINT
-from latentsync.lab.tables.tidy import collect_wide, sweep_failures
+from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
 from latentsync.lab.tracking.publish import publish_in_time
+from latentsync.names import name_max_bytes, shortened
+
+SHOWN = {
+    "lpips_alex_mouth": "{:.3f}",
+    "sync_mini_confidence": "{:.3f}",
+    "sync_mini_offset": "{:+.0f}",
+    "landmark_sync_peak": "{:.2f}",
+    "landmark_sync_lag": "{:+.0f}",
+    "seconds": "{:.1f}",
+}  # the columns that a run prints at its end
+CALIBRATED = ("sync_mini_confidence",)  # whose differences from the real clips it prints, too
+NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
 def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = ()) -> int:
@@ -37,12 +49,12 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]
     if not table.empty:
-        say("\n" + table_text(table) + "\n")
-        table.to_csv(run.sweep_dir / "table.csv", index=False)
+        say("\n" + summary_text(table) + "\n")
+        write_table(table, run.sweep_dir / "table.csv")
         against_real = calibrated(table)
         if not against_real.empty:
-            against_real.to_csv(run.sweep_dir / "calibration.csv", index=False)
-            say(calibration_text(against_real) + "\n")
+            write_table(against_real, run.sweep_dir / "calibration.csv")
+            say("".join(f"{text}\n" for text in calibration_texts(against_real)))
         records = sweep_records(run.runs_dir, run.name)
         link_videos(records, run.sweep_dir / "videos")
         save(sweep_figure(table), run.sweep_dir / "figure.png")
@@ -66,57 +78,56 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     return len(now)
 
 
-def calibration_text(against_real: pd.DataFrame) -> str:
-    """The embedded SyncNet's confidence for the results minus that for the real clips, by gender and setting."""
-    rows = against_real[against_real["metric"] == "sync_mini_confidence"]
-    lines = ["sync_mini confidence, results minus real clips (mean and 95 % interval over pairs):"]
-    for row in rows.itertuples():
-        setting = row._asdict()
-        words = [f"guidance {row.guidance_scale:g}", f"{row.num_inference_steps} steps", *departures(setting, setting)]
-        label = f"{row.gender:<7} {', '.join(words)}"
-        if not row.pairs:
-            lines.append(f"  {label}: no pair has both values")
-            continue
-        interval = "" if pd.isna(row.low) else f" ({interval_text((row.low, row.high), '+.3f')})"
-        lines.append(f"  {label}: {row.minus_real:+.3f}{interval}, real {row.real:.3f}, n={row.pairs}")
-    return "\n".join(lines)
+def calibration_texts(against_real: pd.DataFrame) -> list[str]:
+    """Confidences of sync of the results minus those of the real clips, by gender and setting: a table for each metric.
+
+    Args:
+        against_real: a table of `calibrated`.
+    """
+    texts = []
+    for metric in CALIBRATED:
+        columns = {name: [] for name in ("gender", "setting", "minus real clip", "95 %", "real clip", "pairs")}
+        for row in against_real[against_real["metric"] == metric].itertuples():
+            setting = row._asdict()
+            steps = f"{row.num_inference_steps} steps"
+            words = [f"guidance {row.guidance_scale:g}", steps, *departures(setting, setting)]
+            difference = f"{row.minus_real:+.3f}" if row.pairs else "-"
+            interval = interval_text((row.low, row.high), "+.3f")
+            cells = (row.gender, ", ".join(words), difference, interval, row.real, row.pairs)
+            for column, cell in zip(columns.values(), cells, strict=True):
+                column.append(cell)
+        if columns["gender"]:
+            title = f"{word_of(metric)} of the results minus that of the real clips, means over pairs:"
+            texts.append(f"{paragraph(title)}\n{table_text(columns)}")
+    return texts
 
 
-def table_text(table: pd.DataFrame) -> str:
-    """The table printed at the end of a run: cell, pair, LPIPS, sync, seconds."""
+def summary_text(table: pd.DataFrame) -> str:
+    """The table printed at the end of a run: cell, pair, a few metrics, seconds; and why values are missing."""
     also = varied(table)
-    cells = [cell_label(row, also) for _, row in table.iterrows()]
-    columns_shown = pd.DataFrame({"cell": cells, "pair": table["pair"]})
-    columns = {
-        "lpips_alex_mouth": ("LPIPS", "{:.3f}"),
-        "sync_mini_confidence": ("sync_mini", "{:.3f}"),
-        "sync_mini_offset": ("offset", "{:+.0f}"),
-        "landmark_sync_peak": ("sync", "{:.2f}"),
-        "landmark_sync_lag": ("lag", "{:+.0f}"),
-        "seconds": ("seconds", "{:.1f}"),
-    }
-    for name, (title, form) in columns.items():
+    columns = {"cell": [cell_label(row, also) for _, row in table.iterrows()], "pair": table["pair"]}
+    for name, form in SHOWN.items():
         if name in table:
-            columns_shown[title] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
-    text = columns_shown.to_string(index=False)
+            columns[word_of(name)] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
+    parts = [table_text(columns)]
     if not table["trained"].all():
-        text = f"UNTRAINED MODEL: these numbers only show that the program works, not how good the lip sync is\n{text}"
-    reasons = sorted(
-        {
-            f"{column.removesuffix('_reason')}: {reason}"
-            for column in table.columns
-            if column.endswith("_reason")
-            for reason in table[column].dropna()
-        }
-    )
-    return "\n".join([text, *(f"- where {reason}" for reason in reasons)])
+        parts.insert(0, paragraph(f"UNTRAINED MODEL: {NOT_QUALITY}"))
+    reasons = {
+        f"- {word_of(column.removesuffix('_reason'))}: {reason}"
+        for column in table.columns
+        if column.endswith("_reason")
+        for reason in table[column].dropna()
+    }
+    return "\n".join([*parts, *(paragraph(reason, indent="  ") for reason in sorted(reasons))])
 
 
 def link_videos(records: list[Record], folder: Path) -> None:
     """Gives the videos of a sweep readable names: links into the records, or copies if links are not supported."""
     folder.mkdir(parents=True, exist_ok=True)
     for record in records:
-        link = folder / f"{run_name(record.content).replace(' ', '_')}_{record.id}.mp4"
+        end = f"_{record.id}.mp4"
+        name = run_name(record.content).replace(" ", "_").replace("/", "_")
+        link = folder / f"{shortened(name, name_max_bytes(folder) - len(end))}{end}"
         if link.exists():
             continue
         try:

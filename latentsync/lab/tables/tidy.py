@@ -3,6 +3,7 @@
 `read_table` reads a written table back unchanged.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
-from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_records
+from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_in, sweep_records
+from latentsync.metrics.definitions import DEFINITIONS, base_name
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
@@ -22,6 +24,8 @@ TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
     "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason",
 )  # fmt: skip
+WHOLE_NUMBER = r"-?(0|[1-9]\d*)"
+NUMBER = r"-?((0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?|inf)"
 COUNT_COLUMNS = ("version", "used", "left_out")  # may have missing values
 ENTRY_COLUMNS = (
     "value",
@@ -66,10 +70,18 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
         generation). Columns of the metric: `metric`, `value` (NaN if missing), `unit`, `direction`, `network`,
         `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out` (frames or windows) and
         `reason` (why the value is missing). A record without metrics has no row.
+
+    Raises:
+        OptionError: there is no such folder or sweep.
     """
+    runs_dir = Path(runs_dir)
+    if not runs_dir.is_dir():
+        raise OptionError(f"there is no folder {runs_dir.resolve()}; give the folder of runs_dir (by default runs)")
+    if sweep is not None:
+        sweep_in(runs_dir, sweep)
     rows = [
         {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
-        for record in _records(Path(runs_dir), sweep)
+        for record in _records(runs_dir, sweep)
         for name, entry in sorted(record.metrics.items())
     ]
     return _typed(pd.DataFrame(rows))
@@ -94,7 +106,8 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
         return table
     facts = [name for name in table if name not in ("metric", *ENTRY_COLUMNS)]
     values = table.pivot(index="record", columns="metric", values="value")
-    return table[facts].drop_duplicates("record").join(values, on="record").reset_index(drop=True)
+    records = table.loc[~table["record"].duplicated(), facts]
+    return records.join(values, on="record").reset_index(drop=True)
 
 
 def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
@@ -114,25 +127,26 @@ def _wide_row(record: Record) -> dict:
     return row
 
 
-def _type_of(column: str) -> str | pd.StringDtype:
+def _type_of(column: str) -> str | pd.StringDtype | None:
+    """The type of a column of records; None for other columns."""
     info = recorded_infos().get(column)
     if column in TEXT_COLUMNS or column.endswith("_reason") or (info is not None and info.is_text):
         return TEXT
     if column == "trained":
         return "bool"
-    return (
-        "int64"
-        if column == "video_frames" or (info is not None and info.whole)
-        else "Int64"
-        if column in COUNT_COLUMNS
-        else "float64"
-    )
+    if column == "video_frames" or (info is not None and info.whole):
+        return "int64"
+    if column in COUNT_COLUMNS:
+        return "Int64"
+    is_number = info is not None or column in ("value", "seconds") or base_name(column) in DEFINITIONS
+    return "float64" if is_number else None
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the proper type of each column, for any file format. Empty text counts as missing."""
-    types = {column: _type_of(column) for column in table.columns}
-    types |= {column: "Int64" for column, kind in types.items() if kind == "int64" and table[column].isna().any()}
+    types = {column: kind for column in table.columns if (kind := _type_of(column)) is not None}
+    gaps = set(table.columns[table.isna().any()])
+    types |= {column: "Int64" for column, kind in types.items() if kind == "int64" and column in gaps}
     typed = table.astype(types)
     text = [column for column in typed.columns if typed[column].dtype == TEXT]
     return typed.assign(**{column: typed[column].replace("", np.nan).astype(TEXT) for column in text})
@@ -140,6 +154,9 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes a table as CSV or Parquet; the file's suffix decides.
+
+    A CSV file has no types. `read_table` restores them. pandas alone needs `dtype_backend="numpy_nullable"` to keep
+    whole numbers whole where some are missing, and `dtype={"record": str}`, because an id may consist of digits.
 
     Raises:
         OptionError: the suffix is neither .csv nor .parquet.
@@ -164,9 +181,34 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    types = {column: _type_of(column) for column in pd.read_csv(path, nrows=0).columns}
-    gaps = {column: "Int64" if kind == "int64" else kind for column, kind in types.items()}
-    return _typed(pd.read_csv(path, dtype=gaps, keep_default_na=False, na_values=[""], float_precision="round_trip"))
+    texts = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    return _typed(pd.DataFrame({column: _read_column(values, path) for column, values in texts.items()}))
+
+
+def _read_column(texts: pd.Series, path: Path) -> pd.Series:
+    """The values of a column of a CSV file. Whole numbers stay exact, and whole, where others are missing.
+
+    Numbers with leading zeros, such as 0042, are text.
+
+    Raises:
+        OptionError: a column of records has a value of another type.
+    """
+    kind, has_gaps, given = _type_of(str(texts.name)), texts.isna().any(), texts.dropna()
+    if kind == TEXT or (kind is None and given.empty):
+        return texts.astype("float64" if kind is None else TEXT)
+    if kind in ("bool", None) and given.isin(("True", "False")).all():
+        return (texts == "True").astype("boolean" if has_gaps else "bool").where(texts.notna())
+    is_whole = given.str.fullmatch(WHOLE_NUMBER).all()
+    if kind != "float64" and is_whole and all(abs(int(text)) < 2**63 for text in given):
+        numbers = [pd.NA if pd.isna(text) else int(text) for text in texts]
+        return pd.Series(pd.array(numbers, "Int64"), texts.index).astype("Int64" if has_gaps else "int64")
+    if (kind == "float64" or (kind is None and not is_whole)) and given.str.fullmatch(NUMBER).all():
+        return texts.astype("float64")
+    if kind is not None:
+        pattern = {"float64": NUMBER, "bool": "True|False"}.get(str(kind), WHOLE_NUMBER)
+        wrong = next((text for text in given if not re.fullmatch(pattern, text)), max(given, key=len))
+        raise OptionError(f"{texts.name} of {path} has {wrong!r}, which is not of type {kind}; correct the file")
+    return texts.astype(TEXT)
 
 
 def _by_suffix(path: Path, as_csv: Callable, as_parquet: Callable) -> Callable:
@@ -199,8 +241,9 @@ def with_distinct_names(table: pd.DataFrame) -> pd.DataFrame:
 
 def _distinct_names(table: pd.DataFrame, kind: str) -> pd.Series:
     """The names of clips or voices; different files with the same name get the first digits of their hashes."""
+    names = pd.Series(table[kind])
     if f"{kind}_sha256" not in table:
-        return table[kind]
-    hashes = table[f"{kind}_sha256"]
-    is_shared = hashes.groupby(table[kind]).transform("nunique") > 1
-    return table[kind].where(~is_shared, table[kind] + " " + hashes.str[:8])
+        return names
+    hashes = pd.Series(table[f"{kind}_sha256"])
+    files = dict(hashes.groupby(names).nunique())
+    return names.where(names.map(files) <= 1, names + " " + hashes.str[:8])

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentsync.lab.options.schema import TrackerConfig
+from latentsync.names import shortened
 
 if TYPE_CHECKING:
     import wandb
 
 INIT_TIMEOUT_S = 30.0
+NAME_LENGTH, TAG_LENGTH = 128, 64  # characters that W&B takes
 
 
 def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run":
@@ -18,7 +20,8 @@ def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run"
     Args:
         tracker: its mode, project, entity and time limit.
         folder: the folder in which wandb makes its own folder `wandb`.
-        facts: further arguments of `wandb.init`, such as `name`, `group` and `config`.
+        facts: further arguments of `wandb.init`, such as `name`, `group` and `config`. Names and tags that are longer
+            than W&B takes end with a hash instead.
 
     Raises:
         wandb.errors.Error: the server refuses, or cannot be reached within half of `timeout_s` and at most
@@ -30,6 +33,11 @@ def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run"
     os.environ["WANDB_DATA_DIR"] = str(own_folder.resolve())
     import wandb
 
+    for key in ("name", "group"):
+        if key in facts:
+            facts[key] = shortened(facts[key], NAME_LENGTH, in_bytes=False)
+    if "tags" in facts:
+        facts["tags"] = [shortened(tag, TAG_LENGTH, in_bytes=False) for tag in facts["tags"]]
     own_folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(
         console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True,

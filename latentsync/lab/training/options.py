@@ -21,8 +21,9 @@ from latentsync.lab.options.compose import (
     composing,
     refuse_several_values,
 )
+from latentsync.lab.options.literal import literal, text_keys
 from latentsync.lab.options.presence import require_folder_to_write, require_model_folder
-from latentsync.lab.options.schema import TrackerConfig
+from latentsync.lab.options.schema import TrackerConfig, plain_name
 from latentsync.lab.options.sources import read_command_line
 from latentsync.training.options import LoopOptions
 
@@ -51,8 +52,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise OptionError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
-        if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
-            raise OptionError(f"name is {self.name!r}; give a plain folder name, without slashes and leading dots")
+        plain_name(self.name)
 
     @property
     def folder(self) -> Path:
@@ -84,6 +84,7 @@ TRAIN = Root(
         for section, kind in (("", TrainConfig), ("loop.", LoopOptions), ("tracker.", TrackerConfig))
         for one in fields(kind)
     ),
+    texts=text_keys({"": TrainConfig, "tracker": TrackerConfig}.items()),
     free=("task", "hydra"),
     required=("train",),
 )
@@ -95,6 +96,7 @@ def configure(overrides: list[str]) -> TrainConfig:
     Raises:
         OptionError: an override is unknown, missing or out of range.
     """
+    overrides = literal(overrides, TRAIN.texts)
     with composing(root=TRAIN):
         check_names(overrides, TRAIN)
         config = compose(TRAIN.config_name, overrides=overrides)

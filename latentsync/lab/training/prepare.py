@@ -24,9 +24,11 @@ from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import private_folder, read_json, write_json, write_text
+from latentsync.lab.options.pairs import same_name
 from latentsync.media.kinds import clips_of, kinds_in, summary_lines
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
+from latentsync.names import composed
 from latentsync.training.clips import FACTS_END, SOUND_END, VIDEO_END
 from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 from latentsync.training.prepare import Piece, Source, Tools, prepare_source, signature
@@ -78,16 +80,16 @@ def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
     if not input_dir.is_dir():
         raise MediaError(f"there is no folder at {input_dir}; give a folder of videos")
     kinds = kinds_in(input_dir)
+    files = {composed(path.name): path for path in kinds}
     stems: dict[str, list[Path]] = defaultdict(list)
     for path, kind in kinds.items():
         if kind.name == "clip":
-            stems[path.stem.casefold()].append(path)
+            stems[same_name(path.stem)].append(path)
     if not stems:
         raise MediaError(f"{input_dir} has no video; put files with moving pictures there")
     # of several sounds of one name the WAV counts, and "a.wav" before "a.WAV"
     sounds = sorted((path for path, kind in kinds.items() if kind.name == "voice"), key=_sound_rank, reverse=True)
-    sound_of = {path.stem: path for path in sounds}
-    files = {path.name: path for path in kinds}
+    sound_of = {composed(path.stem): path for path in sounds}
     sources, left_out = [], {}
     for videos in stems.values():
         if len(videos) > 1:
@@ -95,7 +97,8 @@ def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
             left_out |= {path.name: f"{names} would give equal names of pieces; rename all but one" for path in videos}
             continue
         video = videos[0]
-        sources.append(Source(video, sound_of.get(video.stem, video), files.get(f"{video.stem}.json")))
+        stem = composed(video.stem)
+        sources.append(Source(video, sound_of.get(stem, video), files.get(f"{stem}.json")))
     return sources, left_out
 
 

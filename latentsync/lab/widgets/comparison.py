@@ -1,8 +1,7 @@
 """Records as a player shows them: the source beside its results, mouths, and the curves behind the metrics."""
 
-import tempfile
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,17 @@ from latentsync.faces.geometry import crop_box_size
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import align
 from latentsync.lab.figures.style import UNTRAINED
-from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, data_uri, player
+from latentsync.lab.pages.copies import PAGE_BYTES, Showing, Shown, copy_of, embedded, file_showing
+from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, player
 from latentsync.lab.records.inputs import input_file
-from latentsync.lab.records.labels import cell_label, pair_label
+from latentsync.lab.records.labels import cell_label, pair_label, word_of
 from latentsync.lab.records.store import Record
+from latentsync.metrics.definitions import WORDS
 from latentsync.shapes import Affine
 
 SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
 LIP_GAP = "lip gap (eye distances)"
-SYNC_BY_WINDOW = "sync distance by window, embedded SyncNet (lower is better)"
+SYNC_BY_WINDOW = f"{WORDS['sync_mini_distance']} by window (lower is better)"
 AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
 FACE_PX = 256
 MOUTH_CENTRE, MOUTH_WIDTH = np.array([0.5, 0.63]), 0.7  # of the crop box: where lips lie, and how much is shown
@@ -32,11 +33,16 @@ MOUTH_CENTRE, MOUTH_WIDTH = np.array([0.5, 0.63]), 0.7  # of the crop box: where
 def videos_side_by_side(videos: dict[str, str | Path], width_px: int = 320) -> HTML:
     """Videos with their labels in one row, in step under one play button, embedded in the notebook; the first is heard.
 
+    Large videos are embedded as copies of about the width shown. All together take at most 30 MB.
+
     Args:
         videos: label -> MP4 file.
+
+    Raises:
+        MediaError: a video cannot be read.
     """
-    tracks = [Track(label, data_uri(Path(path).read_bytes())) for label, path in videos.items()]
-    return player(tracks, width_px=width_px)
+    tracks, showings = [Track(label, "") for label in videos], [file_showing(Path(path)) for path in videos.values()]
+    return player(embedded(tracks, showings, [width_px] * len(tracks)), width_px=width_px)
 
 
 def compare_view(
@@ -47,6 +53,8 @@ def compare_view(
     width_px: int = 256,
 ) -> HTML:
     """Results beside their source, all in step under one play button; a player for each pair.
+
+    Videos much wider than shown are embedded as copies. All together take at most 30 MB.
 
     Args:
         mouth: also shows the mouths, enlarged and held still.
@@ -63,53 +71,70 @@ def compare_view(
     for record in records:
         pair = record.content["pair"]
         by_pair.setdefault((pair["clip"]["sha256"], pair["voice"]["sha256"]), []).append(record)
-    return HTML("".join(_pair_view(same, mouth, metrics, inputs, width_px) for same in by_pair.values()))
+    views, max_bytes = [], PAGE_BYTES // len(by_pair)
+    for same in by_pair.values():
+        views.append(_pair_view(same, mouth, metrics, inputs, width_px, max_bytes))
+    return HTML("".join(views))
 
 
-def _pair_view(records: list[Record], mouth: bool, metrics: Sequence[str], inputs: Path | None, width_px: int) -> str:
-    tracks = [_result_track(record, mouth, metrics) for record in records]
-    source = _source_track(records[0], mouth, inputs)
+def _pair_view(
+    records: list[Record], mouth: bool, metrics: Sequence[str], inputs: Path | None, width_px: int, max_bytes: int
+) -> str:
+    videos = [_result_video(record, mouth, metrics) for record in records]
+    source = _source_video(records[0], mouth, inputs)
     sound = media.read_sound(records[0].video_path, SOUND_RATE_HZ)
-    heard = 0 if source is None else 1  # the voice as given sounds in the results
-    return player([*([] if source is None else [source]), *tracks], sound, heard, width_px).data
+    heard = 0 if source is None else 1  # the voice sounds in the results
+    tracks, showings = zip(*([] if source is None else [source]), *videos, strict=True)
+    full_width_px = media.probe(records[0].video_path).width
+    widths_px = [max(width_px, _px_of_mouth(track, full_width_px)) for track in tracks]
+    return player(embedded(tracks, showings, widths_px, max_bytes), sound, heard, width_px).data
 
 
-def _source_track(record: Record, mouth: bool, inputs: Path | None) -> Track | None:
+def _px_of_mouth(track: Track, full_width_px: int) -> int:
+    """The width of a copy that, at double density, has a px for each px of the mouth's canvas; 0 without a mouth."""
+    if track.mouth is None:
+        return 0
+    canvas_px = max(np.sqrt(abs(np.linalg.det(matrix[:, :2]))) for matrix in track.mouth)  # for each px of a frame
+    return int(np.ceil(full_width_px * min(1.0, canvas_px) / 2))
+
+
+def _source_video(record: Record, mouth: bool, inputs: Path | None) -> tuple[Track, Showing] | None:
     """The clip's frames that the result was made from, one by one; None if the clip is missing."""
     pair, num_frames = record.content["pair"], record.content["video"]["num_frames"]
     try:
         clip = input_file(record, "clip", inputs)
     except MediaError:
         return None
-    video = source_video(clip, pair["clip"]["sha256"], num_frames)
     curves = _present({LIP_GAP: record.curves.get("lip_gap_source")})
     path = mouth_path(clip, pair["clip"]["sha256"], num_frames) if mouth else None
     notes = (pair_label(pair["name"]).replace("\n", ", voice "),)
-    return Track("source", data_uri(video), notes, curves=curves, mouth=path, is_source=True, is_silent=True)
+    track = Track("source", "", notes, curves=curves, mouth=path, is_source=True, is_silent=True)
+    return track, partial(source_video, clip, pair["clip"]["sha256"], num_frames)
 
 
-def _result_track(record: Record, mouth: bool, metrics: Sequence[str]) -> Track:
+def _result_video(record: Record, mouth: bool, metrics: Sequence[str]) -> tuple[Track, Showing]:
     content, num_frames = record.content, record.content["video"]["num_frames"]
     options, entries, curves = content["options"], record.metrics, record.curves
     lanes = {
         LIP_GAP: curves.get("lip_gap"),
         SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames),
     }
-    return Track(
+    track = Track(
         label=cell_label(options, model=content["model"]),
-        address=data_uri(record.video_path.read_bytes()),
+        address="",
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,
         curves=_present(lanes),
         mouth=mouth_path(record.video_path, record.id, num_frames) if mouth else None,
     )
+    return track, file_showing(record.video_path)
 
 
 def metric_note(name: str, entry: dict) -> str:
-    """`sync_mini_confidence ↑ 0.463 distance`, the arrow where higher is better, or why there is no value."""
+    """`mini SyncNet confidence ↑ 0.463 distance`, the arrow where higher is better, or why there is no value."""
     if entry["value"] is None:
-        return f"{name}: none, {entry['reason']}"
-    return f"{name}{AIMS.get(entry['direction'], '')} {entry['value']:.3f} {entry['unit']}"
+        return f"{word_of(name)}: none, {entry['reason']}"
+    return f"{word_of(name)}{AIMS.get(entry['direction'], '')} {entry['value']:.3f} {entry['unit']}"
 
 
 def by_frame(windows: Sequence[float | None] | None, num_frames: int) -> list[float | None] | None:
@@ -125,23 +150,19 @@ def _present(curves: dict[str, Sequence[float | None] | None]) -> dict[str, Sequ
 
 
 @lru_cache(maxsize=32)
-def source_video(clip: Path, clip_sha256: str, num_frames: int) -> bytes:
+def source_video(clip: Path, clip_sha256: str, num_frames: int, width_px: int) -> Shown:
     """The first `num_frames` frames of a clip as results see them (25 a second, forward, backward, forward), silent.
 
     Args:
         clip_sha256: tells files of one name apart.
+        width_px: how wide it may be.
 
     Raises:
         MediaError: the clip cannot be read.
     """
     info = media.probe(clip, media.VIDEO_RATE_HZ)
     order = media.ping_pong(num_frames, info.num_frames)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "source.mp4"
-        with media.VideoWriter(path, info.width, info.height, preset="veryfast") as writer:
-            for frame in media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ):
-                writer.write(frame)
-        return path.read_bytes()
+    return copy_of(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ), info, width_px)
 
 
 @lru_cache(maxsize=1)

@@ -173,7 +173,7 @@ class Explorer:
         ]
         first = next((name for name in self._metrics if name in numbers), None)
         self.sorting = widgets.Dropdown(
-            options=[("pair and settings", None), *((name, name) for name in numbers)], value=first,
+            options=[("pair and settings", None), *((word_of(name), name) for name in numbers)], value=first,
             description="sort by", style=style, layout=_wide(320),
         )  # fmt: skip
         self.again = widgets.Button(

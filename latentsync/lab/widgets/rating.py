@@ -23,7 +23,8 @@ import pandas as pd
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.analysis.preferences import LEFT, NEITHER, RIGHT, VOTES
 from latentsync.lab.options.schema import plain_name, sweep_folder
-from latentsync.lab.pages.player import Track, data_uri, player
+from latentsync.lab.pages.copies import embedded, file_showing
+from latentsync.lab.pages.player import Track, player
 from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT
@@ -34,6 +35,7 @@ COLUMNS = (
     "rater", "time", "pair", "clip", "voice", "by", "left", "right", "left_record", "right_record", "vote",
 )  # fmt: skip
 KEYS = {"1": LEFT, "0": NEITHER, "2": RIGHT}
+WIDTH_PX = 384  # of each video
 QUESTION = "In which video do the lips follow the voice better?"
 
 
@@ -229,9 +231,10 @@ class BlindRating:
             self.view.value = "<p>All comparisons are done. Thank you.</p>"
             return
         sides = ((LEFT, self.current.left_record), (RIGHT, self.current.right_record))
-        tracks = [Track(side, data_uri(self._store.find(record).video_path.read_bytes())) for side, record in sides]
+        showings = [file_showing(self._store.find(record).video_path) for _, record in sides]
+        tracks = embedded([Track(side, "") for side, _ in sides], showings, [WIDTH_PX] * len(sides))
         keys = {key: f"{self._name}-{vote}" for key, vote in KEYS.items()}
-        self.view.value = player(tracks, width_px=384, keys=keys, takes_focus=self._was_asked).data
+        self.view.value = player(tracks, width_px=WIDTH_PX, keys=keys, takes_focus=self._was_asked).data
         self._was_asked = True
 
     def vote(self, vote: str) -> None:

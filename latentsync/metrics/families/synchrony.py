@@ -10,7 +10,7 @@ from latentsync.errors import FaceNotFoundError, MediaError
 from latentsync.media.sound import to_int16
 from latentsync.metrics import face_tracks, s3fd, sync_mini, syncnet
 from latentsync.metrics.controls import delayed, shuffled
-from latentsync.metrics.definitions import Entry, entry
+from latentsync.metrics.definitions import OTHER_CROP, Entry, entry
 from latentsync.metrics.families.base import Batch, Faces, Family, Subject, rounded
 from latentsync.metrics.families.lips import NO_CLIP_SOUND, NO_VOICE, with_real
 from latentsync.metrics.stable_syncnet import StableSyncNet
@@ -173,7 +173,7 @@ class SyncNetV2(Family):
     @classmethod
     def names(cls, subject: Subject) -> list[str]:
         stands_in = subject.networks.syncnet is not None and subject.networks.s3fd is None
-        return [name + "_mediapipe_crop" * stands_in for name in super().names(subject)]
+        return [name + OTHER_CROP * stands_in for name in super().names(subject)]
 
     def add(self, batch: Batch) -> None:
         if self.subject.networks.syncnet is None:
