@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import OptionError, closest_name, did_you_mean
 from latentsync.option import OptionInfo, is_number, option, section_infos
 from latentsync.plugins import SCHEDULERS_GROUP
@@ -26,7 +27,7 @@ SPEAKER_GENDERS = ("female", "male")
 GENDERS = (*SPEAKER_GENDERS, "neutral")  # of a clip: "neutral" if the speaker's gender is unknown
 MASKS = ("mask", "mask2", "mask3", "mask4")
 RNGS = ("own", "reference")
-LENGTHS = ("sound", "reference")
+LENGTHS = ("sound", "clip", "shortest", "reference")
 GEOMETRIES = ("float32", "float16", "lanczos")
 ROUNDINGS = ("nearest", "truncate")
 REFERENCES = ("same", "elsewhere")
@@ -38,6 +39,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 SCHEDULERS = ("ddim", "dpmpp_2m", "unipc")
 GUIDANCE_SCHEDULES = ("constant", "linear", "cosine", "interval")
 GUIDANCE_MASKS = ("uniform", "mouth")
+FPS = ("25", "source")
+LOOPS = ("pingpong", "loop", "hold")
 
 # About the sigmas (0.28, 5.42] that arXiv 2404.07724 found best for SD-XL, as shares of the noise of these models:
 # 0.073..0.813 for the published schedule, 0.068..0.750 for the embedded model's.
@@ -199,8 +202,9 @@ class VideoOptions:
     )  # fmt: skip
     length: str = option(
         "sound",
-        'number of frames. "sound" makes just enough frames to cover the sound; "reference" makes one or two more, as '
-        "the original does.",
+        'how long the result is. "sound" makes just enough frames to cover the sound; "clip" is as long as the clip: '
+        'after the sound it plays on as it is; "shortest" ends with the shorter of both; "reference" makes one or two '
+        "frames more than the sound needs, as the original does.",
         "length by {}", choices=LENGTHS, in_identity="always",
     )  # fmt: skip
     geometry: str = option(
@@ -243,8 +247,23 @@ class VideoOptions:
         "faces in {} of the frames", least=0, most=1, hint="0 takes any clip with a face", in_identity="never",
         is_recorded=False,
     )  # fmt: skip
+    fps: str = option(
+        "25",
+        'frames per second. "25" reads the clip at the rate of training. "source" makes a mouth for every frame of the '
+        "clip, with the sound at the frame's own time, and keeps the clip's times, also those of a variable rate. It "
+        "takes as many times longer as there are more frames: 2.4 times for 60 frames/s.",
+        "fps {}", choices=FPS,
+    )  # fmt: skip
+    loop: str = option(
+        "pingpong",
+        'how a clip goes on if the sound is longer. "pingpong": backward and forward, as in the original; "loop": from '
+        'its start again; "hold": its last frame stays.',
+        "loop {}", choices=LOOPS,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
+        if is_number(self.fps):
+            object.__setattr__(self, "fps", f"{self.fps:g}")
         _check(self)
         object.__setattr__(self, "face", face_text(self.face))
         if None not in (self.width, self.height) and self.width != self.height:
@@ -256,6 +275,11 @@ class VideoOptions:
     def size_px(self) -> int | None:
         """The side of the aligned crop; None if it is open."""
         return self.width if self.width is not None else self.height
+
+    @property
+    def rate_hz(self) -> float | None:
+        """The rate at which the clip is read; None: its own frames."""
+        return None if self.fps == "source" else VIDEO_RATE_HZ
 
 
 @dataclass(frozen=True)

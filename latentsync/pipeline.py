@@ -29,7 +29,13 @@ from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.progress import ProgressBar
-from latentsync.generation.references import answer_shift, frames_near_reference, frames_needed, references_of
+from latentsync.generation.references import (
+    answer_shift,
+    frames_near_reference,
+    frames_needed,
+    places_of,
+    references_of,
+)
 from latentsync.generation.results import (
     OUTPUT_TYPES,
     GeneratedFrame,
@@ -40,6 +46,7 @@ from latentsync.generation.results import (
     batch_of_frames,
 )
 from latentsync.generation.stage_cache import StageCache
+from latentsync.generation.timing import timing_of
 from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
 from latentsync.shapes import Frame
 
@@ -135,20 +142,32 @@ class LipsyncPipeline(LipsyncNetworks):
         clip, voice, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
         cache, reference = self._pair_cache, options.video.reference
         assert reference is not None  # the options are resolved
-        info = media.probe(clip, VIDEO_RATE_HZ)
+        rate_hz = options.video.rate_hz
+        info = media.probe(clip, rate_hz)
         with watch.stage("audio"):
             waveform = media.read_sound(voice, SOUND_RATE_HZ)
             states = partial(cache.states, self, voice)
-            audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states)
-        num_out = windows.num_output_frames(len(waveform), options.video.length)
-        num_in = min(num_out, info.num_frames)
+            timing = timing_of(clip, len(waveform), options.video)
+            times_s = timing.times_s if rate_hz is None else None
+            audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s)
+        places = places_of(clip, rate_hz)
         shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
-        num_aligned = min(frames_needed(num_in, reference, shift), info.num_frames)
+        num_aligned = min(frames_needed(max(timing.order) + 1, reference, shift, places), info.num_frames)
         with watch.stage("align"):
             faces = cache.faces(self, clip, num_aligned, options, on_progress)
-        faces_key = cache.faces_key(self, clip, num_aligned, options)
-        order = [int(i) for i in media.ping_pong(num_out, num_in)]
-        pair = PreparedPair(clip, voice, info, order, faces, audio_windows, faces_key, shift)
+        pair = PreparedPair(
+            clip,
+            voice,
+            info,
+            timing.order,
+            faces,
+            audio_windows,
+            cache.faces_key(self, clip, num_aligned, options),
+            answer_shift=shift,
+            rest=timing.rest,
+            times_s=timing.times_s,
+            rate_hz=rate_hz,
+        )
         _check_face_share(pair, options.video.min_face_share)
         references_of(pair, options)  # refuses a clip that is too short
         return pair
@@ -209,8 +228,9 @@ class LipsyncPipeline(LipsyncNetworks):
     ) -> LipsyncOutput:
         """Generates a new mouth for the clip, which follows the voice.
 
-        The result has 25 frames/s and as many frames as the voice needs, ceil(seconds * 25): a longer clip is cut, a
-        shorter one runs forward, backward, forward ... Its sound is the voice.
+        By default the result has 25 frames/s and as many frames as the voice needs, ceil(seconds * 25): a longer clip
+        is cut, a shorter one runs forward, backward, forward ... The options fps, length and loop change this. Its
+        sound is the voice.
 
         Args:
             video_path: the clip, which shows a face.
@@ -301,13 +321,14 @@ class LipsyncPipeline(LipsyncNetworks):
                 video_path=target.video,
                 mask_path=target.mask,
                 num_frames=pair.num_frames,
-                fps=VIDEO_RATE_HZ,
+                fps=VIDEO_RATE_HZ if pair.rate_hz else float(pair.num_frames / pair.times_s[-1]),
                 frames_without_face=pair.frames_without_face,
                 frames_near_reference=frames_near_reference(pair, setting),
                 options=setting,
                 timings={stage: seconds / len(settings) for stage, seconds in watch.seconds.items()},
                 faces=pair.faces,
                 order=pair.order,
+                times_s=pair.times_s,
             )
             for target, setting in zip(targets, settings, strict=True)
         ]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from latentsync.audio.features import Audio2Feature, WindowReader, check_sound, log_mel, num_states
 from latentsync.audio.whisper_files import load_whisper
 from latentsync.errors import MediaError, WeightsError
-from latentsync.generation.windows import num_output_frames
+from latentsync.generation.timing import num_output_frames
 
 ORIGINAL = {"reference": "the original, seeded Whisper"}
 

@@ -17,7 +17,8 @@ from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces.composite import face_region
 from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.generation.windows import num_output_frames, window_batches
+from latentsync.generation.timing import num_output_frames
+from latentsync.generation.windows import window_batches
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.option import section_infos
 from latentsync.pipeline import LipsyncPipeline

@@ -5,7 +5,8 @@ in LatentSync's training (arXiv 2412.09262 and its reference code; the mel is th
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -87,8 +88,12 @@ def num_states(num_samples: int) -> int:
 
 def window_indices(frame: int, rate_hz: float, num_states: int) -> list[int]:
     """The numbers of the encoder states around one video frame; the first and last states repeat at the ends."""
+    return indices_around(int(frame * STATES_HZ / rate_hz), num_states)
+
+
+def indices_around(centre: int, num_states: int) -> list[int]:
+    """The numbers of the encoder states around one of them; the first and last states repeat at the ends."""
     left, right = CONTEXT_FRAMES
-    centre = int(frame * STATES_HZ / rate_hz)
     return [min(max(i, 0), num_states - 1) for i in range(centre - 2 * left, centre + 2 * (right + 1))]
 
 
@@ -155,6 +160,7 @@ class WindowReader:
         fps: video frames per second.
         name: of the sound, for messages.
         cached: called with a segment's number and a function that computes its states; gives stored states or calls it.
+        times_s: when each video frame begins, for frames that have no constant rate; `fps` is then not used.
 
     Raises:
         MediaError: the sound is too short or silent.
@@ -167,9 +173,10 @@ class WindowReader:
         fps: float,
         name: str = "the sound",
         cached: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
+        times_s: Sequence[Fraction] | None = None,
     ) -> None:
         check_sound(waveform, name)
-        self.fps = fps
+        self.fps, self._times_s = fps, times_s
         self._kept = cached
         self._whisper = whisper
         self._mel = log_mel(waveform)
@@ -187,6 +194,9 @@ class WindowReader:
 
     def _window(self, frame: int) -> Tensor:
         per_segment = SEGMENT_FRAMES // 2
-        indices = window_indices(frame, self.fps, self.num_states)
+        if self._times_s is None:
+            indices = window_indices(frame, self.fps, self.num_states)
+        else:
+            indices = indices_around(int(self._times_s[frame] * STATES_HZ), self.num_states)
         states = torch.stack([self._segment(i // per_segment)[i % per_segment] for i in indices])
         return rearrange(states, "t s d -> (t s) d")

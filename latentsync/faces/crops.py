@@ -45,11 +45,12 @@ class FramesOnDemand:
     """The frames `order` of a clip, in parts; only the parts that are read are decoded.
 
     Args:
-        order: numbers of frames in the clip, at 25 frames/s.
+        order: numbers of frames in the clip.
+        rate_hz: the rate at which the clip is read; None: its own frames.
     """
 
-    def __init__(self, path: Path, order: Sequence[int]) -> None:
-        self._path, self._order = path, order
+    def __init__(self, path: Path, order: Sequence[int], rate_hz: float | None = VIDEO_RATE_HZ) -> None:
+        self._path, self._order, self._rate_hz = path, order, rate_hz
         self._next = -1
         self._stream: Iterator[Frame] = iter(())
 
@@ -61,7 +62,7 @@ class FramesOnDemand:
             OptionError: it has no such frame.
         """
         if start != self._next:
-            self._stream = media.read_frames_in_order(self._path, self._order[start:], VIDEO_RATE_HZ)
+            self._stream = media.read_frames_in_order(self._path, self._order[start:], self._rate_hz)
             self._next = start
         for frame in islice(self._stream, stop - start):
             self._next += 1

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from latentsync import media
 from latentsync.config import Options
-from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.faces.crops import warping_of
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
 from latentsync.faces.masks import crops_to_pixels, masked_images
@@ -92,6 +91,8 @@ class PairCache:
             "geometry": options.video.geometry,
             "face": options.video.face,
         }
+        if options.video.rate_hz is None:
+            depends_on["fps"] = options.video.fps
         return stage_key("faces", depends_on, "media", "faces")
 
     def faces(
@@ -112,9 +113,9 @@ class PairCache:
         status, video = clip.stat(), options.video
         size_px = video.size_px
         file = clip.resolve(), status.st_size, status.st_mtime_ns
-        version = (*file, num_frames, size_px, video.geometry, video.face)
+        version = (*file, num_frames, size_px, video.geometry, video.face, video.fps)
         if version not in self._faces:
-            frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_frames)
+            frames = media.read_frames(clip, options.video.rate_hz, stop=num_frames)
             frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from latentsync import media
 from latentsync.audio.own_sound import find_voice
@@ -21,6 +21,9 @@ from latentsync.generation.results import PreparedPair
 from latentsync.shapes import Crops, HasFace, Waveform
 
 GAP_FRAMES = 25  # 1 s, the smallest distance in training
+ROUNDING = 1e-6  # of a place, in frames
+
+Places = Float[np.ndarray, " f"]
 
 
 class References:
@@ -35,7 +38,7 @@ class References:
 
     def __init__(self, pair: PreparedPair, order: list[int], options: Options) -> None:
         self._matrices, self._order, self._options = pair.faces.matrices, order, options
-        self._frames = FramesOnDemand(pair.video_path, order)
+        self._frames = FramesOnDemand(pair.video_path, order, pair.rate_hz)
         self._span = (0, 0)
         self.crops: Crops | None = None
 
@@ -63,7 +66,7 @@ class References:
 
 
 def answer_shift(clip: Path, voice: Waveform) -> int:
-    """How many frames after a frame of the clip the lips are that fit the voice at that frame.
+    """How many 25ths of a second after a frame of the clip the lips are that fit the voice at that frame.
 
     It is 0 if the voice is not the clip's own, or not trimmed at its beginning. A difference below GAP_FRAMES / 8 is
     taken for 0, since the distance of references covers it.
@@ -78,15 +81,32 @@ def answer_shift(clip: Path, voice: Waveform) -> int:
     return shift if abs(shift) > GAP_FRAMES // 8 else 0
 
 
-def frames_needed(num_shown: int, reference: str, shift: int = 0) -> int:
+def places_of(clip: Path, rate_hz: float | None) -> Places:
+    """When each frame of a clip begins, and when the last one ends, in 25ths of a second from its first frame.
+
+    Args:
+        rate_hz: the rate at which the clip is read; None: its own frames.
+
+    Raises:
+        MediaError: the clip cannot be read.
+    """
+    return np.array([float(time_s * GAP_FRAMES) for time_s in media.frame_times(clip, rate_hz)])
+
+
+def frames_needed(num_shown: int, reference: str, shift: int = 0, places: Places | None = None) -> int:
     """How many of a clip's frames are aligned, so that each of the first `num_shown` has a reference.
 
     Args:
         shift: see `answer_shift`.
+        places: of the clip's frames, see `places_of`; None: 25 frames/s.
     """
     if reference == "same":
         return num_shown
-    return max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES)) if shift <= 0 else num_shown + shift + GAP_FRAMES
+    if places is None:
+        places = np.arange(num_shown + abs(shift) + 2 * GAP_FRAMES, dtype=float)
+    end = places[min(num_shown, len(places) - 1)]
+    until = min(end + GAP_FRAMES, 2 * GAP_FRAMES) if shift <= 0 else end + shift + GAP_FRAMES
+    return max(num_shown, int(np.searchsorted(places, until - ROUNDING)))
 
 
 def reference_order(
@@ -96,11 +116,12 @@ def reference_order(
     name: str = "the clip",
     tracks: Int[np.ndarray, " f"] | None = None,
     shift: int = 0,
+    places: Places | None = None,
 ) -> list[int]:
     """For each output frame, the number of the clip's frame that is its reference.
 
     "same" is the frame that it is made from. "elsewhere" is the first frame with a face of the same track that lies at
-    least 25 frames later. If there is none, it is the last one at least 25 frames earlier. So consecutive frames have
+    least 1 s (25 frames) later. If there is none, it is the last one at least 1 s earlier. So consecutive frames have
     consecutive references, with one jump near the track's end. If a clip has several tracks and one is too short for
     this, the reference is the farthest frame of the track. A frame without a face is not generated; it may be its own
     reference.
@@ -110,7 +131,8 @@ def reference_order(
         has_face: for each aligned frame of the clip, whether it shows a face.
         name: of the clip, for messages.
         tracks: for each aligned frame the number of its track, see `AlignedFaces`; None: all are of one.
-        shift: see `answer_shift`. A reference is also 25 frames from the frame that shows the lips of the voice.
+        shift: see `answer_shift`. A reference is also 1 s from the frame that shows the lips of the voice.
+        places: of the clip's frames, see `places_of`; None: 25 frames/s.
 
     Raises:
         OptionError: a frame has no reference far enough away, and the clip has one track.
@@ -118,23 +140,24 @@ def reference_order(
     if reference == "same":
         return list(order)
     tracks = np.zeros(len(has_face), np.int64) if tracks is None else tracks
+    places = np.arange(len(has_face), dtype=float) if places is None else places
     frames = np.arange(max(order, default=-1) + 1)
     references = frames.copy()
     for track in np.unique(tracks[: frames.size]):
         known = np.flatnonzero(has_face & (tracks == track))
         mine = known[known < frames.size]
-        chosen = _far_away(mine, known, shift)
+        chosen = _far_away(mine, known, shift, places)
         near = chosen < 0
         if near.any() and (tracks == tracks[0]).all():
-            needed = frames_needed(frames.size, reference, shift)
+            needed = frames_needed(frames.size, reference, shift, places)
             raise OptionError(
                 f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / VIDEO_RATE_HZ:g} s) "
                 f"from each frame, but frame {mine[near][0]} of {name} has none in {len(has_face)} frames; give a clip "
                 f"of at least {needed} frames with a face, or reference=same"
             )
         if near.any():
-            ends = known[[0, -1]]
-            distances = np.minimum(*(np.abs(ends[:, None] - at) for at in (mine[near], mine[near] + shift)))
+            ends, times = known[[0, -1]], places[mine[near]]
+            distances = np.minimum(*(np.abs(places[ends][:, None] - at) for at in (times, times + shift)))
             chosen[near] = ends[distances.argmax(0)]
         references[mine] = chosen
     return [int(references[i]) for i in order]
@@ -144,34 +167,41 @@ def references_of(pair: PreparedPair, options: Options) -> list[int]:
     """`reference_order` of a pair."""
     faces, reference = pair.faces, options.video.reference
     assert reference is not None  # the options are resolved
-    return reference_order(pair.order, faces.has_face, reference, pair.video_path.name, faces.tracks, pair.answer_shift)
+    places = places_of(pair.video_path, pair.rate_hz)
+    name, tracks, shift = pair.video_path.name, faces.tracks, pair.answer_shift
+    return reference_order(pair.order, faces.has_face, reference, name, tracks, shift, places)
 
 
 def frames_near_reference(pair: PreparedPair, options: Options) -> int:
-    """How many output frames have a reference from elsewhere that is less than GAP_FRAMES away, or that shows lips less
-    than this from the voice's: those in shots that are too short."""
+    """How many output frames have a reference from elsewhere that is less than 1 s away, or that shows lips less than
+    this from the voice's: those in shots that are too short."""
     if options.video.reference == "same":
         return 0
-    frames, references = np.array(pair.order), np.array(references_of(pair, options))
-    is_near = np.minimum(abs(references - frames), abs(references - frames - pair.answer_shift)) < GAP_FRAMES
+    places = places_of(pair.video_path, pair.rate_hz)
+    frames = np.array(pair.order)
+    distances = places[references_of(pair, options)] - places[frames]
+    is_near = np.minimum(abs(distances), abs(distances - pair.answer_shift)) < GAP_FRAMES - ROUNDING
     return int((is_near & pair.faces.has_face[frames]).sum())
 
 
-def _far_away(frames: Int[np.ndarray, " k"], known: Int[np.ndarray, " n"], shift: int) -> Int[np.ndarray, " k"]:
-    """The reference of each frame among known frames, at least GAP_FRAMES from it and from its answer; -1: none."""
-    answers = frames + shift
+def _far_away(
+    frames: Int[np.ndarray, " k"], known: Int[np.ndarray, " n"], shift: int, places: Places
+) -> Int[np.ndarray, " k"]:
+    """The reference of each frame among known frames, at least 1 s from it and from its answer; -1: none."""
+    times, known_times = places[frames], places[known]
+    answers = times + shift
     ends = np.append(known, -1)
 
-    def first_from(at: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-        return ends[np.searchsorted(known, at)]
+    def first_from(at: Places) -> Int[np.ndarray, " k"]:
+        return ends[np.searchsorted(known_times, at - ROUNDING)]
 
-    def last_to(at: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-        return ends[np.searchsorted(known, at, side="right") - 1]
+    def last_to(at: Places) -> Int[np.ndarray, " k"]:
+        return ends[np.searchsorted(known_times, at + ROUNDING, side="right") - 1]
 
     def is_near(chosen: Int[np.ndarray, " k"]) -> np.ndarray:
-        return (chosen >= 0) & (np.abs(chosen - answers) < GAP_FRAMES)
+        return (chosen >= 0) & (np.abs(places[chosen] - answers) < GAP_FRAMES - ROUNDING)
 
-    later, earlier = first_from(frames + GAP_FRAMES), last_to(frames - GAP_FRAMES)
+    later, earlier = first_from(times + GAP_FRAMES), last_to(times - GAP_FRAMES)
     later = np.where(is_near(later), first_from(answers + GAP_FRAMES), later)
     earlier = np.where(is_near(earlier), last_to(answers - GAP_FRAMES), earlier)
     return np.where(later >= 0, later, earlier)

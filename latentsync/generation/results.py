@@ -4,7 +4,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from latentsync import media
 from latentsync.audio.features import WindowReader
 from latentsync.config import Options
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import OptionError
 from latentsync.faces.track import AlignedFaces
 from latentsync.shapes import Affine, Crop, Frame
@@ -36,12 +38,14 @@ class PreparedPair:
     Attributes:
         video_path, audio_path: the clip and the voice.
         info: of the clip.
-        order: for each output frame, the number of the clip's frame that it is made from. If the voice is longer, the
-            clip runs forward, backward, forward ...
+        order: for each output frame with a new mouth, the number of the clip's frame that it is made from.
         faces: the affines of the clip's frames. With references from elsewhere they are more than `order` needs.
         windows: gives the audio windows of output frames.
         faces_key: the key of the faces in a `StageCache`; None if they have none.
         answer_shift: how many frames after each frame the clip shows the lips of the voice; see `references`.
+        rest: numbers of the clip's frames that play on after those of `order` as they are.
+        times_s: when each frame of the result begins, and when the last one ends.
+        rate_hz: the rate at which the clip's frames are numbered; None: its own frames.
     """
 
     video_path: Path
@@ -52,11 +56,14 @@ class PreparedPair:
     windows: WindowReader
     faces_key: str | None = None
     answer_shift: int = 0
+    rest: list[int] = field(default_factory=list)
+    times_s: list[Fraction] = field(default_factory=list)
+    rate_hz: float | None = VIDEO_RATE_HZ
 
     @property
     def num_frames(self) -> int:
         """Frames of the result."""
-        return len(self.order)
+        return len(self.order) + len(self.rest)
 
     @property
     def frames_without_face(self) -> int:
@@ -70,19 +77,19 @@ class GeneratedFrame:
 
     Attributes:
         source, frame: the clip's frame and the composited result.
-        crop: the aligned face of the clip's frame, uint8.
+        crop: the aligned face of the clip's frame, uint8; None after the voice (`length="clip"`).
         reference: the aligned face that shows the model what the person looks like, uint8; see `references`. None if it
             was not read, because the cache has the VAE's posterior of it.
         generated: the aligned face with the new mouth, (3, r, r) in -1..1; None if no face was found.
-        matrix: the affine of the crop.
+        matrix: the affine of the crop; None without a crop.
     """
 
     source: Frame
     frame: Frame
-    crop: Crop
+    crop: Crop | None
     reference: Crop | None
     generated: Float[Tensor, "3 r r"] | None
-    matrix: Affine
+    matrix: Affine | None
 
 
 @dataclass(kw_only=True)
@@ -93,14 +100,15 @@ class LipsyncOutput:
         frames: the generated frames in the form of `output_type`, see `batch_of_frames`; None for "path".
         video_path: the result; None if it was not written.
         mask_path: the frames with the region to be generated painted grey; None if they were not written.
-        num_frames, fps: of the result.
+        num_frames, fps: of the result; of a variable rate, the average.
         frames_without_face: how many output frames do not show the chosen face; they are the clip's, unchanged.
         frames_near_reference: with references from elsewhere, how many output frames have theirs less than 1 s away,
             because their shot is too short.
         options: resolved.
         timings: seconds per stage.
         faces: the affines of the clip's frames.
-        order: for each output frame, the number of the clip's frame that it is made from.
+        order: for each output frame with a new mouth, the number of the clip's frame that it is made from.
+        times_s: when each output frame begins, and when the last one ends.
     """
 
     frames: FrameBatch | None = None
@@ -114,6 +122,7 @@ class LipsyncOutput:
     faces: AlignedFaces
     order: list[int]
     frames_near_reference: int = 0
+    times_s: list[Fraction]
 
     def read_frames(self) -> Iterator[Frame]:
         """The result's frames, read from its file one by one.
@@ -123,7 +132,7 @@ class LipsyncOutput:
         """
         if self.video_path is None:
             raise OptionError("the result was not written; give video_out_path, or use frames")
-        return media.read_frames(self.video_path, self.fps)
+        return media.read_frames(self.video_path, self.options.video.rate_hz)
 
     def to_tuple(self) -> tuple[Any, ...]:
         """All values but those that are None: the frames, or the path of the video, come first."""

@@ -3,7 +3,6 @@
 Windows of one length are denoised side by side, in a batch, for each of several settings. Only one batch is in memory.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,9 +12,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from latentsync import media
-from latentsync.audio.features import num_reference_windows, num_states
 from latentsync.config import Options
-from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import memory_shortage_explained
 from latentsync.errors import OptionError
 from latentsync.faces.composite import paste_kept, restore
@@ -33,17 +30,6 @@ from latentsync.shapes import Affine, Crops, Frame, Latents, Pixels, Windows
 # Called after each step as (index of the step, timestep, {"latents": (b, c, f, h, w), "frames": (start, stop)}). It may
 # return {"latents": ...}; these latents then replace the given ones.
 WindowCallback = Callable[[int, int, dict], dict | None]
-
-
-def num_output_frames(num_samples: int, length: str = "sound") -> int:
-    """Video frames for this many samples of 16 kHz sound.
-
-    Args:
-        length: "sound" or "reference", see `config.VideoOptions.length`.
-    """
-    if length == "reference":
-        return num_reference_windows(num_states(num_samples), VIDEO_RATE_HZ)
-    return max(1, math.ceil(num_samples * VIDEO_RATE_HZ / SOUND_RATE_HZ))
 
 
 def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[tuple[int, int]]]:
@@ -103,7 +89,7 @@ def read_batches(
         OptionError: the clip is too short for references from elsewhere.
     """
     size_px, warping = options.video.size_px, warping_of(options)
-    stream = media.read_frames_in_order(pair.video_path, pair.order, VIDEO_RATE_HZ)
+    stream = media.read_frames_in_order(pair.video_path, pair.order, pair.rate_hz)
     order = references_of(pair, options)
     references = References(pair, order, options)
     for windows in batches:
@@ -234,7 +220,7 @@ def generate_together(
         raise OptionError(f"a generator is given for {len(settings)} settings; give it for one setting at a time")
     options, watch = settings[0], watch or Stopwatch()
     at_once = max(1, options.runtime.batch_size // len(settings))
-    batches = window_batches(pair.num_frames, options.sampler.num_frames, at_once)
+    batches = window_batches(len(pair.order), options.sampler.num_frames, at_once)
     sampler, steps_done = options.sampler, 0
     steps_in_all = len(batches) * num_steps(networks.scheduler, sampler.scheduler, sampler.num_inference_steps)
 
@@ -253,6 +239,8 @@ def generate_together(
         with memory_shortage_explained(f"{num_frames} frames of {options.video.size_px} px in {options.runtime.dtype}"):
             faces = mouths(batch, on_step)
         yield from watch.timed("composite", composited(pair, batch, faces, options))
+    for frame in watch.timed("read and crop", media.read_frames_in_order(pair.video_path, pair.rest, pair.rate_hz)):
+        yield (GeneratedFrame(frame, frame, None, None, None, None),) * len(settings)
 
 
 def _returned_latents(returned: object) -> Tensor | None:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,8 +99,8 @@ def write_results(
     Raises:
         MediaError: a file cannot be written.
     """
-    settings = _settings(pair.info, options) | {"comment": comment}
-    sound = _sound(pair.audio_path, options)
+    settings = _settings(pair.info, options) | _rate(pair) | {"comment": comment}
+    sound = _sound(pair.audio_path, options) | {"pads_sound": bool(pair.rest)}
     mouth = mouth_mask(options.video.mask, options.video.size_px)
     with ExitStack() as files:
         writers = [
@@ -124,6 +125,14 @@ def write_results(
                     writer.write(painted)
         with watch.stage("write"):
             files.close()  # writes the encoders' last frames, and the sound
+
+
+def _rate(pair: PreparedPair) -> dict[str, Any]:
+    """The rate of a result, or the times of its frames, as arguments of `VideoWriter`."""
+    if pair.rate_hz is not None:
+        return {"rate_hz": pair.rate_hz}
+    lengths = {after - before for before, after in pairwise(pair.times_s)}
+    return {"rate_hz": 1 / lengths.pop()} if len(lengths) == 1 else {"times_s": pair.times_s}
 
 
 def _painted(result: GeneratedFrame, mouth: Mask) -> Frame:

@@ -5,12 +5,20 @@ character. Reading is streamed: memory does not depend on the length of the clip
 models, and loads without torch.
 
 Conventions: frames are uint8 RGB `(h, w, 3)` as a player shows them: the file's rotation is applied and pixels are
-square. Sound is float32 mono, -1..1. Times are relative to the first frame of the video stream, or to the first audible
-sample of the sound.
+square. Sound is float32 mono, -1..1. Pictures and sound of a file have one clock, which starts with the first frame; in
+a file with sound only it starts with the first sample that is heard.
 """
 
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.media.frames import VideoInfo, ping_pong, probe, read_frames, read_frames_in_order
+from latentsync.media.frames import (
+    VideoInfo,
+    arranged,
+    frame_times,
+    ping_pong,
+    probe,
+    read_frames,
+    read_frames_in_order,
+)
 from latentsync.media.sound import SoundInfo, probe_sound, read_sound
 from latentsync.media.writer import VideoWriter
 
@@ -19,6 +27,8 @@ __all__ = [
     "SoundInfo",
     "VideoInfo",
     "VideoWriter",
+    "arranged",
+    "frame_times",
     "ping_pong",
     "probe",
     "probe_sound",

@@ -27,7 +27,7 @@ class Pictures:
     """When each frame of a video stream is shown.
 
     Attributes:
-        pts: of all shown frames, sorted, in units of `time_base`.
+        pts: of all shown frames, sorted and distinct, in units of `time_base`.
         end: when the last frame ends.
         keys: pts of all keyframes.
         is_counted: the file does not say when a frame is shown, so the k-th decoded frame is at `pts[k]`.
@@ -203,11 +203,11 @@ class _Segments:
 
 
 def _shown_times(times: list[tuple], frame_length: int, is_unordered: bool) -> tuple[np.ndarray, int, bool]:
-    """(pts sorted, end, is_counted) from packets' (pts, dts, duration); counts frames if the pts are useless."""
+    """(sorted distinct pts, end, is_counted) from packets' (pts, dts, duration); counts frames if pts are useless."""
     is_counted = is_unordered or any(pts is None for pts, _, _ in times)
     if not is_counted:
         end = max(pts + (duration or frame_length) for pts, _, duration in times)
-        return np.array(sorted(pts for pts, _, _ in times), dtype=np.int64), end, False
+        return np.unique(np.array([pts for pts, _, _ in times], dtype=np.int64)), end, False
     if all(dts is not None for _, dts, _ in times):
         pts = np.array(sorted(dts for _, dts, _ in times), dtype=np.int64)
     else:

@@ -119,6 +119,12 @@ def video_stream_of(container: av.container.InputContainer, path: Path) -> av.Vi
     return stream
 
 
+def holds_pictures(container: av.container.InputContainer) -> bool:
+    """Whether the file's format is one of still or animated pictures, such as PNG and GIF."""
+    name = container.format.name
+    return name.endswith("_pipe") or name in ("image2", "gif", "apng", "webp")
+
+
 def is_heic(path: Path | str) -> bool:
     """Whether a file is a picture in HEIC, as phones of Apple take them."""
     with open(path, "rb") as file:

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, dropwhile
@@ -22,6 +22,7 @@ from latentsync.media.container import (
     check_file,
     decode_packets,
     exact_rate,
+    holds_pictures,
     open_input,
     packets_of,
     video_stream_of,
@@ -34,7 +35,7 @@ REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are read backwards
 REVERSED_BLOCK_BYTES = 128 << 20  # a block takes at most this much memory
 
 STILL = Conversion("still-1", "shows a single picture, which is held for the length of the voice", changes=False)
-STILL_RATE_HZ = 25.0  # what a still picture says as its rate
+STILL_RATE = Fraction(25)  # of a still picture, in frames/s
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class VideoInfo:
         width, height: in px as displayed, after rotation.
         duration_s: from the first frame to the end of the last.
         source_rate_hz: average rate of the file's own frames.
-        num_frames: at the constant rate given to `probe`.
+        num_frames: at the constant rate given to `probe`, or the file's own.
         rotation: clockwise turn that the file asks for, in degrees: 0, 90, 180 or 270. It is applied to `width`,
             `height` and every frame.
         has_sound: whether there is sound that can be decoded; a sound track without samples is none.
@@ -81,15 +82,19 @@ class _Timeline:
     has_sound: bool
     conversions: tuple[Conversion, ...]
 
-    def slot(self, pts: int, rate: Fraction) -> int:
+    def slot(self, pts: int, rate: Fraction | None) -> int:
         """The output frame that first shows a source frame: its time is rounded to the nearest frame, halves up."""
+        if rate is None:
+            return max(0, int(np.searchsorted(self.pictures.pts, pts, side="right")) - 1)
         return math.floor((pts - int(self.pictures.pts[0])) * self.pictures.time_base * rate + Fraction(1, 2))
 
-    def num_frames(self, rate: Fraction) -> int:
-        return max(1, self.slot(self.pictures.end, rate))
+    def num_frames(self, rate: Fraction | None) -> int:
+        return len(self.pictures.pts) if rate is None else max(1, self.slot(self.pictures.end, rate))
 
-    def last_pts_in(self, slot: int, rate: Fraction) -> int:
+    def last_pts_in(self, slot: int, rate: Fraction | None) -> int:
         """The source frame that output frame `slot` shows."""
+        if rate is None:
+            return int(self.pictures.pts[slot])
         bound = int(self.pictures.pts[0]) + math.ceil((slot + Fraction(1, 2)) / (rate * self.pictures.time_base))
         return self.pts_before(bound)
 
@@ -108,20 +113,26 @@ def _timeline(path: Path | str) -> _Timeline:
 @lru_cache(maxsize=16)
 def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
     """Reads the file's clock and the first frame."""
-    frame, clock = _first_frame(path), clock_of(path)
-    assert clock.pictures is not None  # a frame was decoded
-    still = (STILL,) if len(clock.pictures.pts) == 1 else ()
+    (frame, is_picture), clock = _first_frame(path), clock_of(path)
+    pictures = clock.pictures
+    assert pictures is not None  # a frame was decoded
+    still = (STILL,) if len(pictures.pts) == 1 else ()
+    if still and is_picture:  # whatever a GIF or the reader of pictures says
+        length = max(1, round(1 / (STILL_RATE * pictures.time_base)))
+        pictures = replace(pictures, end=int(pictures.pts[0]) + length, rate=STILL_RATE)
     conversions = (*still, *((INTERLACED,) if is_interlaced(frame) else ()), *colour_conversions(frame))
-    looks = _square_size(frame, clock.pictures.aspect), _orientation(frame)
-    return _Timeline(clock, clock.pictures, *looks, has_sound(path), conversions)
+    looks = _square_size(frame, pictures.aspect), _orientation(frame)
+    return _Timeline(clock, pictures, *looks, has_sound(path), conversions)
 
 
-def _first_frame(path: Path) -> av.VideoFrame:
+def _first_frame(path: Path) -> tuple[av.VideoFrame, bool]:
+    """The first frame that can be decoded, and whether the file's format is one of pictures."""
     with open_input(path) as container:
+        is_picture = holds_pictures(container)
         frame = next(decode_packets(packets_of(container, video_stream_of(container, path))), None)
     if frame is None:
         raise MediaError(f"no frame of {path} can be decoded; check that it is complete and plays")
-    return frame
+    return frame, is_picture
 
 
 def _square_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
@@ -164,8 +175,32 @@ def _rotation(orientation: tuple[int, int, int, int] | None) -> int:
     return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[a, b]
 
 
-def probe(path: Path | str, rate_hz: float = VIDEO_RATE_HZ) -> VideoInfo:
+def _exact_or_own(rate_hz: float | None) -> Fraction | None:
+    return None if rate_hz is None else exact_rate(rate_hz)
+
+
+def frame_times(path: Path | str, rate_hz: float | None = VIDEO_RATE_HZ) -> list[Fraction]:
+    """When each frame of a clip begins, and when the last one ends, in s from the first: one number more than frames.
+
+    Args:
+        rate_hz: the constant rate at which the clip is read; None: its own frames, as in `read_frames`.
+
+    Raises:
+        MediaError, OptionError: as `probe`.
+    """
+    timeline, rate = _timeline(path), _exact_or_own(rate_hz)
+    if rate is not None:
+        return [number / rate for number in range(timeline.num_frames(rate) + 1)]
+    pictures = timeline.pictures
+    units = [*pictures.pts.tolist(), max(pictures.end, int(pictures.pts[-1]) + 1)]
+    return [(unit - units[0]) * pictures.time_base for unit in units]
+
+
+def probe(path: Path | str, rate_hz: float | None = VIDEO_RATE_HZ) -> VideoInfo:
     """What a video file holds; reads its packets and decodes its first frame.
+
+    Args:
+        rate_hz: the rate for which `num_frames` is counted; None: the file's own frames.
 
     Raises:
         MediaError: the file is missing, unreadable or empty, has no video stream, or no decodable frame.
@@ -179,8 +214,8 @@ def probe(path: Path | str, rate_hz: float = VIDEO_RATE_HZ) -> VideoInfo:
         width=width,
         height=height,
         duration_s=float(pictures.end * pictures.time_base - pictures.start_s),
-        source_rate_hz=STILL_RATE_HZ if STILL in timeline.conversions else float(pictures.rate),
-        num_frames=timeline.num_frames(exact_rate(rate_hz)),
+        source_rate_hz=float(pictures.rate),
+        num_frames=timeline.num_frames(_exact_or_own(rate_hz)),
         rotation=rotation,
         has_sound=timeline.has_sound,
         conversions=timeline.conversions,
@@ -188,7 +223,7 @@ def probe(path: Path | str, rate_hz: float = VIDEO_RATE_HZ) -> VideoInfo:
 
 
 def read_frames(
-    path: Path | str, rate_hz: float = VIDEO_RATE_HZ, start: int = 0, stop: int | None = None
+    path: Path | str, rate_hz: float | None = VIDEO_RATE_HZ, start: int = 0, stop: int | None = None
 ) -> Iterator[Frame]:
     """Streams frames `start` .. `stop` - 1 of a clip at a constant rate, uint8 RGB `(h, w, 3)`.
 
@@ -197,11 +232,13 @@ def read_frames(
     clipped to that number, as in slicing. A `start` in the middle seeks to the keyframe before it; this gives the same
     pixels as reading from the beginning.
 
+    With `rate_hz=None` the output frames are the file's own, each once, at the times of `frame_times(path, None)`.
+
     Raises:
         MediaError: as `probe`.
         OptionError: a rate of 0 or less, or a negative `start` or `stop`.
     """
-    rate = exact_rate(rate_hz)
+    rate = _exact_or_own(rate_hz)
     if start < 0 or (stop is not None and stop < 0):
         raise OptionError(f"start is {start} and stop is {stop}; frames are counted from 0")
     timeline = _timeline(path)
@@ -210,7 +247,12 @@ def read_frames(
 
 
 def _stream_frames(
-    path: Path, timeline: _Timeline, rate: Fraction, start: int, stop: int, converter: PictureConverter | None = None
+    path: Path,
+    timeline: _Timeline,
+    rate: Fraction | None,
+    start: int,
+    stop: int,
+    converter: PictureConverter | None = None,
 ) -> Iterator[Frame]:
     """Repeats each source frame until the next one's slot; only frames that are shown are converted."""
     if start >= stop:
@@ -307,7 +349,28 @@ def ping_pong(num_out: int, num_in: int) -> np.ndarray:
     return np.where(place < num_in, place, 2 * num_in - 1 - place)
 
 
-def read_frames_in_order(path: Path | str, order: Sequence[int], rate_hz: float = VIDEO_RATE_HZ) -> Iterator[Frame]:
+def arranged(num_out: int, num_in: int, loop: str = "pingpong") -> np.ndarray:
+    """The order in which `num_in` frames are shown to fill `num_out`, int64 `(num_out,)`.
+
+    Args:
+        loop: "pingpong": see `ping_pong`; "loop": from the start again; "hold": the last frame stays.
+
+    Raises:
+        OptionError: no frame comes in, or `loop` is unknown.
+    """
+    order = ping_pong(num_out, num_in)
+    if loop == "pingpong":
+        return order
+    if loop == "loop":
+        return np.arange(num_out) % num_in
+    if loop == "hold":
+        return np.minimum(np.arange(num_out), num_in - 1)
+    raise OptionError(f"loop {loop!r} is unknown; choose one of pingpong, loop, hold")
+
+
+def read_frames_in_order(
+    path: Path | str, order: Sequence[int], rate_hz: float | None = VIDEO_RATE_HZ
+) -> Iterator[Frame]:
     """Streams the frames `order` of a clip at a constant rate, as `[all_frames[i] for i in order]` would give them.
 
     Ascending runs are streamed. Descending runs are decoded in blocks of at most 32 frames (fewer for large pictures),
@@ -324,14 +387,15 @@ def read_frames_in_order(path: Path | str, order: Sequence[int], rate_hz: float 
     info = probe(path, rate_hz)
     if order.size and not (order.min() >= 0 and order.max() < info.num_frames):
         wrong = order.min() if order.min() < 0 else order.max()
-        raise OptionError(f"there is no frame {wrong}; {path} has frames 0 to {info.num_frames - 1} at {rate_hz} Hz")
+        at = "" if rate_hz is None else f" at {rate_hz} Hz"
+        raise OptionError(f"there is no frame {wrong}; {path} has frames 0 to {info.num_frames - 1}{at}")
     fitting = REVERSED_BLOCK_BYTES // (info.width * info.height * 3)
     block = max(1, min(REVERSED_BLOCK_FRAMES, fitting))
     return _stream_in_order(path, order, rate_hz, block)
 
 
-def _stream_in_order(path: Path | str, order: np.ndarray, rate_hz: float, block: int) -> Iterator[Frame]:
-    timeline, rate, converter = _timeline(path), exact_rate(rate_hz), PictureConverter()
+def _stream_in_order(path: Path | str, order: np.ndarray, rate_hz: float | None, block: int) -> Iterator[Frame]:
+    timeline, rate, converter = _timeline(path), _exact_or_own(rate_hz), PictureConverter()
 
     def read(start: int, stop: int) -> Iterator[Frame]:
         return _stream_frames(Path(path), timeline, rate, start, stop, converter)

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 
 from latentsync.errors import MediaError
-from latentsync.media.container import check_file, open_input, pictures_of
+from latentsync.media.container import check_file, holds_pictures, open_input, pictures_of
 
 CLIP_SUFFIXES = (
     ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".mxf", ".ogv",
@@ -106,8 +106,7 @@ def _by_streams(container: av.container.InputContainer) -> Kind:
     if name in _TEXT_FORMATS:
         return Kind(None, f"it is neither video, picture nor sound; {_USED_AS}")
     if pictures_of(container):
-        is_still = name.endswith("_pipe") or name in ("image2", "gif", "apng", "webp")
-        return Kind("picture" if is_still else "clip")
+        return Kind("picture" if holds_pictures(container) else "clip")
     if container.streams.audio:
         return Kind("voice")
     return Kind(None, "it holds neither pictures nor sound (a cover is no picture)")

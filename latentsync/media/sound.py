@@ -243,6 +243,15 @@ class PlacedSound:
         return frame
 
 
+def followed_by_silence(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """The frames, and then silent frames of their kind without end."""
+    frame = None
+    for frame in frames:
+        yield frame
+    while frame is not None:
+        yield from _silence(frame, Fraction(1))
+
+
 def _length_s(frame: av.AudioFrame) -> Fraction:
     return Fraction(frame.samples, frame.sample_rate)
 

@@ -1,7 +1,8 @@
 """Writes video: one H.264 encode with the voice as its sound. The file appears only when it is complete."""
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,8 +27,9 @@ from latentsync.media.container import (
     packets_of,
     sound_stream_of,
 )
-from latentsync.media.sound import SoundInfo, placed_sound, probe_sound, resampled
+from latentsync.media.sound import SoundInfo, followed_by_silence, placed_sound, probe_sound, resampled
 
+FINEST_CLOCK_HZ = 2_000_000  # of pictures; MP4 counts in 32 bits
 MAX_CHANNELS = 8
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # that phones play
 AAC_BITS_PER_SAMPLE = 6  # of a channel; the most that AAC allows
@@ -64,7 +66,7 @@ class VideoWriter:
     "lossless": AAC and MP3 are copied, all else becomes FLAC of its own rate and channels. This is exact for sources of
     up to 24 bits (32 bit and float become 24 bit). Many phones and editors do not play it.
     MP3 below 16 kHz is never copied, because MP4 cannot hold it. Sound that starts late or early or has holes is not
-    copied either, because the copy would play otherwise.
+    copied either, because the copy would play otherwise, nor is sound with `pads_sound`.
 
     The file is written beside its place under a hidden name and renamed when it is complete. An exception removes it.
 
@@ -76,6 +78,9 @@ class VideoWriter:
         sound: a sound file or a video with sound; None for a silent video.
         title, comment: metadata of the file; `comment` should say that the video is synthetic.
         sound_coding: one of `config.SOUNDS`, see above.
+        times_s: for frames without a constant rate, when each begins, and when the last one ends, from 0 on;
+            `rate_hz` is then not used.
+        pads_sound: whether silence follows a sound that is shorter than the video, to the video's end.
 
     Raises:
         OptionError: a side is shorter than 2 px, or `sound_coding` is unknown.
@@ -95,14 +100,17 @@ class VideoWriter:
         comment: str | None = None,
         preset: str = "medium",
         sound_coding: str = "auto",
+        times_s: Sequence[Fraction] | None = None,
+        pads_sound: bool = False,
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.width, self.height = width, height
-        self.rate = exact_rate(rate_hz)
+        self.rate = exact_rate(rate_hz) if times_s is None else _average_rate(times_s)
+        self.times_s, self.pads_sound = times_s, pads_sound
         self.crf, self.preset = crf, preset
         self.sound, self.sound_coding = sound, sound_coding
         self.metadata = {name: text for name, text in (("title", title), ("comment", comment)) if text}
-        self.num_frames = 0
+        self.num_frames = self._num_stored = 0
         self._output, self._track = None, None
         self._whole = whole_file(self.path)
         if width < 2 or height < 2:
@@ -130,7 +138,7 @@ class VideoWriter:
             self._video = self._add_video()
             self._to_yuv = _yuv_graph(self._video)
             if self.sound is not None:
-                self._track = _SoundTrack(self._output, Path(self.sound), self.sound_coding)
+                self._track = _SoundTrack(self._output, Path(self.sound), self.sound_coding, self.pads_sound)
             self._open_encoders()
         return self
 
@@ -145,13 +153,14 @@ class VideoWriter:
             ) from error
 
     def _add_video(self) -> av.VideoStream:
-        stream = self._output.add_stream(
-            "libx264", rate=self.rate, options={"crf": str(self.crf), "preset": self.preset}
-        )
+        options = {"crf": str(self.crf), "preset": self.preset}
+        if self.times_s is not None:
+            options["bf"] = "0"  # MP4 stores how long a frame lasts in the order of decoding
+        stream = self._output.add_stream("libx264", rate=self.rate, options=options)
         stream.width, stream.height = self.width // 2 * 2, self.height // 2 * 2
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
-        context.time_base = 1 / self.rate
+        context.time_base = 1 / self.rate if self.times_s is None else _time_base(self.times_s)
         context.colorspace = context.color_primaries = context.color_trc = _COLORSPACE_BT709
         context.color_range = ColorRange.MPEG
         return stream
@@ -164,13 +173,27 @@ class VideoWriter:
             )
         even = np.ascontiguousarray(frame[: self._video.height, : self._video.width])
         source = av.VideoFrame.from_numpy_buffer(even, format="rgb24")
-        source.pts, source.time_base = self.num_frames, 1 / self.rate
+        source.time_base = self._video.codec_context.time_base
+        source.pts = round(self._time_s(self.num_frames) / source.time_base)
         with self._removed_on_error():
             self._to_yuv.vpush(source)
-            self._output.mux(self._video.encode(self._to_yuv.vpull()))
+            self._mux(self._video.encode(self._to_yuv.vpull()))
             self.num_frames += 1
             if self._track is not None:
-                self._track.advance(self.num_frames / self.rate)
+                self._track.advance(self._time_s(self.num_frames))
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        """Stores encoded frames. Without a constant rate each says how long it lasts."""
+        for packet in packets:
+            if self.times_s is not None:
+                length_s = self._time_s(self._num_stored + 1) - self._time_s(self._num_stored)
+                packet.duration = round(length_s / packet.time_base)
+            self._num_stored += 1
+            self._output.mux(packet)
+
+    def _time_s(self, number: int) -> Fraction:
+        """When a frame begins; it is also when the one before ends."""
+        return number / self.rate if self.times_s is None else self.times_s[number]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -184,9 +207,10 @@ class VideoWriter:
     def _complete(self) -> None:
         if self.num_frames == 0:
             raise MediaError(f"{self.path} was not written because no frame came; write at least one")
-        self._output.mux(self._video.encode())
+        self._mux(self._video.encode())
         if self._track is not None:
-            self._track.finish(self.num_frames / self.rate, 1 / self.rate)
+            end_s = self._time_s(self.num_frames)
+            self._track.finish(end_s, end_s - self._time_s(self.num_frames - 1))
         self._output.close()
         self._whole.__exit__(None, None, None)
 
@@ -212,6 +236,16 @@ class VideoWriter:
             if self._output is not None:
                 self._output.close()
         self._whole.__exit__(type(error), error, error.__traceback__)
+
+
+def _average_rate(times_s: Sequence[Fraction]) -> Fraction:
+    return max(Fraction(1, 1001), Fraction((len(times_s) - 1) / times_s[-1]).limit_denominator(1001))
+
+
+def _time_base(times_s: Sequence[Fraction]) -> Fraction:
+    """A unit in which all times are whole numbers, or one of 1/90000 s if that were too fine for the file."""
+    units = math.lcm(*{time_s.denominator for time_s in times_s})
+    return Fraction(1, units if units <= FINEST_CLOCK_HZ else 90_000)
 
 
 def _yuv_graph(stream: av.VideoStream) -> av.filter.Graph:
@@ -240,11 +274,12 @@ class SoundCoding:
     reason: str
 
 
-def coding_of(stream: av.AudioStream, info: SoundInfo, choice: str) -> SoundCoding:
+def coding_of(stream: av.AudioStream, info: SoundInfo, choice: str, is_padded: bool = False) -> SoundCoding:
     """The one place that decides whether a sound is copied or encoded.
 
     Args:
         choice: one of `config.SOUNDS`, see `VideoWriter`.
+        is_padded: whether silence follows it.
 
     Raises:
         MediaError: the sound has more than 8 channels.
@@ -261,6 +296,8 @@ def coding_of(stream: av.AudioStream, info: SoundInfo, choice: str) -> SoundCodi
         return SoundCoding(encoded, f"MP4 holds MP3 from {MP3_LEAST_RATE_HZ} Hz on, and this one has {info.rate_hz} Hz")
     if not info.is_gapless:
         return SoundCoding(encoded, "it starts late or early or has holes, so a copy would play otherwise")
+    if is_padded:
+        return SoundCoding(encoded, "silence follows it, which a copy cannot hold")
     return SoundCoding("copy", f"{choice} copies {info.codec}")
 
 
@@ -272,12 +309,12 @@ def aac_rate_hz(rate_hz: int) -> int:
 class _SoundTrack:
     """Copies or encodes the voice into a file, step by step as the video advances, so that both interleave."""
 
-    def __init__(self, output: av.container.OutputContainer, path: Path, choice: str) -> None:
-        self.info = probe_sound(path)
+    def __init__(self, output: av.container.OutputContainer, path: Path, choice: str, is_padded: bool = False) -> None:
+        self.info, self._is_padded = probe_sound(path), is_padded
         self._output, self._path = output, path
         self._input = open_container(path)
         self._source = sound_stream_of(self._input, path)
-        self.coding = coding_of(self._source, self.info, choice)
+        self.coding = coding_of(self._source, self.info, choice, is_padded)
         self._is_copied = self.coding.codec == "copy"
         if self._is_copied:
             self._stream = output.add_stream_from_template(self._source)
@@ -306,7 +343,9 @@ class _SoundTrack:
         """(start, end, frame), times in s. Frames have the encoder's format and rate, and the source's channels."""
         context, layout = self._stream.codec_context, self._source.codec_context.layout.name
         start = 0
-        frames = placed_sound(self._path, self._input, self._source)
+        frames = iter(placed_sound(self._path, self._input, self._source))
+        if self._is_padded:
+            frames = followed_by_silence(frames)
         for frame in resampled(frames, context.format.name, layout, context.sample_rate):
             end = start + frame.samples
             yield Fraction(start, context.sample_rate), Fraction(end, context.sample_rate), frame
@@ -320,7 +359,7 @@ class _SoundTrack:
 
     def finish(self, video_s: Fraction, frame_s: Fraction) -> None:
         """Writes the rest of the sound; up to the video's end if the sound is longer by more than a frame."""
-        is_cut = self.info.duration_s > video_s + frame_s
+        is_cut = self._is_padded or self.info.duration_s > video_s + frame_s
         while self._next is not None and not (is_cut and self._next[0] >= video_s):
             self._put(self._next, video_s if is_cut else None)
             self._next = next(self._pieces, None)

@@ -22,7 +22,7 @@ from latentsync.files import write_json
 from latentsync.generation.references import GAP_FRAMES, answer_shift, reference_order
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
-from latentsync.generation.windows import num_output_frames
+from latentsync.generation.timing import num_output_frames, timing_of
 from latentsync.generation.write import Target
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
@@ -85,12 +85,15 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
 
 @lru_cache(maxsize=1024)
 def num_frames_of(pair: Pair, video: VideoOptions) -> int:
-    """How many frames the video of a pair will have; its voice decides this.
+    """How many frames of the video of a pair will get a new mouth.
 
     Raises:
-        MediaError: the voice cannot be read.
+        MediaError: the voice, or the clip where its length or rate counts, cannot be read.
     """
-    return num_output_frames(len(media.read_sound(pair.voice, SOUND_RATE_HZ)), video.length)
+    num_samples = len(media.read_sound(pair.voice, SOUND_RATE_HZ))
+    if video.rate_hz is not None and video.length in ("sound", "reference"):
+        return num_output_frames(num_samples, video.length)
+    return len(timing_of(pair.clip, num_samples, video).order)
 
 
 def run_cell(

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from latentsync import media
+from latentsync.config import recorded_options
 from latentsync.errors import FaceNotFoundError, LatentSyncError, OptionError
 from latentsync.faces.crops import aligned_pictures
 from latentsync.faces.landmarks import LandmarkDetector
@@ -63,7 +64,8 @@ def mouth_rows(
     rows = [list(media.read_frames_in_order(record.video_path, times)) for record in records]
     if clip is not None:
         there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
-        order = media.ping_pong(num_frames, there)[times]
+        loop = recorded_options(records[0].content["options"])["loop"]
+        order = media.arranged(num_frames, there, loop)[times]
         rows = [list(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ)), *rows]
     matrices = [_alignment(frame, detector, face_px) for frame in rows[0]]
     columns = [i for i, matrix in enumerate(matrices) if matrix is not None]
@@ -145,7 +147,7 @@ def mouths(videos: dict[str, Path], output: LipsyncOutput) -> Figure:
     figure = ShownFigure(figsize=(0.95 * len(times), 1.05 * len(videos)), layout="constrained")
     axes = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
     for axis, (label, path) in zip(axes, videos.items(), strict=True):
-        frames = media.read_frames_in_order(path, times, output.fps)
+        frames = media.read_frames_in_order(path, times, output.options.video.rate_hz)
         axis.imshow(np.hstack(_mouths(frames, output.faces.matrices[list(times)], size_px)))
         axis.set_title(label, loc="left", fontsize=9)
         axis.set_axis_off()

@@ -6,6 +6,7 @@ They are decoded once and cropped in the same way, while a thread finds the land
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -17,16 +18,17 @@ from torch import Tensor
 
 from latentsync import media, weights
 from latentsync.audio.own_sound import find_voice
-from latentsync.config import DEFAULT_SIZE_PX
+from latentsync.config import DEFAULT_SIZE_PX, VideoOptions
 from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops
 from latentsync.faces.geometry import Warping, apply_affine, crop_box_size
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.faces.track import NO_FACE, AlignedFaces, align
-from latentsync.generation.references import answer_shift, frames_needed
+from latentsync.generation.references import answer_shift, frames_needed, places_of
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
+from latentsync.generation.timing import at_rate, timing_of
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.media.departures import clip_departures
 from latentsync.metrics.definitions import Entry
@@ -62,11 +64,15 @@ class Result:
     """A result on disk, with the clip and voice that it was made from.
 
     Attributes:
-        order: for each frame of the result, the index of the clip's frame that it shows.
+        order: for each frame of the result with a new mouth, at 25 frames/s, the index of the clip's frame that it
+            shows.
         faces: the faces in the clip's frames, in crops of their `resolution`.
         result_faces: the faces in the result's frames, if the frames have another size; None: same as `faces`.
         reference: which frames were the model's reference, see `config.VideoOptions`; None: unknown.
         window: the number of frames that are denoised together; None: unknown.
+        rate_hz: the rate at which the clip's frames are numbered; None: its own frames.
+        natural: how many frames from the start show the clip in its own order; None: all for which the frame's number
+            is that of the clip's frame.
     """
 
     result: Path
@@ -78,6 +84,8 @@ class Result:
     reference: str | None = None
     window: int | None = None
     mask: str = "mask"
+    rate_hz: float | None = VIDEO_RATE_HZ
+    natural: int | None = None
 
     @classmethod
     def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Result":
@@ -89,10 +97,21 @@ class Result:
         if output.video_path is None:
             raise OptionError("the result was not written, so it cannot be measured; give video_out_path")
         sampler, video = output.options.sampler, output.options.video
-        return cls(
-            output.video_path, clip, voice, output.order, output.faces,
-            reference=video.reference, window=sampler.num_frames, mask=video.mask,
-        )  # fmt: skip
+        facts = {"reference": video.reference, "window": sampler.num_frames, "mask": video.mask}
+        if video.rate_hz is None:
+            return cls._at_own_rate(output.video_path, clip, voice, output.order, output.times_s, output.faces, facts)
+        return cls(output.video_path, clip, voice, output.order, output.faces, **facts)
+
+    @classmethod
+    def _at_own_rate(
+        cls, result: Path, clip: Path, voice: Path, order: list[int], times_s: list[Fraction], faces: AlignedFaces,
+        facts: dict[str, Any],
+    ) -> "Result":  # fmt: skip
+        """From a result with the clip's own frames; it is measured at 25 frames/s, the rate of the metrics."""
+        shown = at_rate(times_s, len(order))
+        natural = next((place for place, index in enumerate(order) if place != index), len(order))
+        in_order = sum(place < natural for place in shown)
+        return cls(result, clip, voice, [order[i] for i in shown], faces, rate_hz=None, natural=in_order, **facts)
 
     @classmethod
     def of_options(cls, result: Path, clip: Path, voice: Path, options: dict, detector: LandmarkDetector) -> "Result":
@@ -101,17 +120,25 @@ class Result:
         Raises:
             MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
         """
-        num_out, num_there = media.probe(result).num_frames, media.probe(clip, VIDEO_RATE_HZ).num_frames
-        num_in = min(num_out, num_there)
-        order = [int(i) for i in media.ping_pong(num_out, num_in)]
-        warping = Warping(options["geometry"], options["rounding"])
+        video = VideoOptions(**{name: options[name] for name in ("length", "fps", "loop") if name in options})
+        num_there = media.probe(clip, video.rate_hz).num_frames
+        times_s: list[Fraction] = []
+        if video.rate_hz is None or video.length in ("clip", "shortest"):
+            timing = timing_of(clip, len(media.read_sound(voice, SOUND_RATE_HZ)), video)
+            order, times_s = timing.order, timing.times_s
+        else:
+            num_out = media.probe(result).num_frames
+            order = [int(i) for i in media.arranged(num_out, min(num_out, num_there), video.loop)]
         shift = 0
         if options["reference"] == "elsewhere":
             shift = answer_shift(clip, media.read_sound(voice, SOUND_RATE_HZ))
-        num_aligned = min(frames_needed(num_in, options["reference"], shift), num_there)
-        frames = media.read_frames(clip, VIDEO_RATE_HZ, stop=num_aligned)
+        warping, places = Warping(options["geometry"], options["rounding"]), places_of(clip, video.rate_hz)
+        num_aligned = min(frames_needed(max(order) + 1, options["reference"], shift, places), num_there)
+        frames = media.read_frames(clip, video.rate_hz, stop=num_aligned)
         faces = align(frames, detector, options["size_px"], warping, options["face"])
         facts = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
+        if video.rate_hz is None:
+            return cls._at_own_rate(result, clip, voice, order, times_s, faces, facts)
         return cls(result, clip, voice, order, faces, **facts)
 
     @classmethod
@@ -136,6 +163,8 @@ class Result:
     @property
     def num_natural(self) -> int:
         """How many frames from the start show the clip in its own order."""
+        if self.natural is not None:
+            return self.natural
         turned = (i for i, index in enumerate(self.order) if i != index)
         return next(turned, len(self.order))
 
@@ -220,7 +249,7 @@ def _batches(
     result: Result, parts: frozenset[str], detector: LandmarkDetector, stage_cache: StageCache | None
 ) -> Iterator[Batch]:
     results = media.read_frames(result.result, VIDEO_RATE_HZ, stop=len(result.order))
-    clip = FramesOnDemand(result.clip, result.order)
+    clip = FramesOnDemand(result.clip, result.order, result.rate_hz)
     resolution = result.faces.resolution
     for start in range(0, len(result.order), BATCH_FRAMES):
         order = result.order[start : start + BATCH_FRAMES]
@@ -273,6 +302,8 @@ def _source_crops(
         "matrices": state_dict_sha256({"": torch.from_numpy(matrices)}),
         "size_px": size_px,
     }
+    if result.rate_hz is None:
+        depends_on["fps"] = "source"
     return stage_cache.get(stage_key("source crops", depends_on, "media", "faces"), compute)["crops"]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from latentsync import __version__
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
+from latentsync.generation.timing import at_rate
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.identity import record_id
@@ -43,7 +44,8 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "fps": output.fps,
             "frames_without_face": output.frames_without_face,
             "frames_near_reference": output.frames_near_reference,
-        },
+        }
+        | _cost_of_own_rate(output),
         "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
         **({"notes": list(notes)} if (notes := reading_notes(pair.clip, pair.voice)) else {}),
         "identity": parts,
@@ -51,6 +53,14 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
         "versions": {"latentsync": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
     }
+
+
+def _cost_of_own_rate(output: LipsyncOutput) -> dict[str, int]:
+    """With the clip's own frames, how many would have got a new mouth at 25 frames/s; their ratio is the cost."""
+    if output.options.video.rate_hz is not None:
+        return {}
+    made = len(output.order)
+    return {"generated": made, "generated_at_25_fps": len(at_rate(output.times_s, made))}
 
 
 def _input_facts(path: Path) -> dict:

@@ -28,9 +28,11 @@ from latentsync.shapes import Waveform
 PREVIEW_FILE = "preview.png"
 
 
-def loudest_window(voice: Waveform, num_frames: int, window: int) -> tuple[int, int]:
+def loudest_window(
+    voice: Waveform, num_frames: int, window: int, rate_hz: float = media.VIDEO_RATE_HZ
+) -> tuple[int, int]:
     """The frames (start, stop) of the window with the most energy, among the pipeline's windows."""
-    samples = round(SOUND_RATE_HZ / media.VIDEO_RATE_HZ * window)
+    samples = round(SOUND_RATE_HZ / rate_hz * window)
     energies = [float(np.square(voice[i * samples : (i + 1) * samples]).sum()) for i in range(-(-num_frames // window))]
     start = int(np.argmax(energies)) * window
     return start, min(start + window, num_frames)
@@ -44,10 +46,13 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
     """
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
     voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
-    start, stop = loudest_window(voice, prepared.num_frames, options.sampler.num_frames)
+    num_frames = len(prepared.order)
+    rate_hz = num_frames / float(prepared.times_s[num_frames])
+    start, stop = loudest_window(voice, num_frames, options.sampler.num_frames, rate_hz)
     part = replace(
         prepared,
         order=prepared.order[start:stop],
+        rest=[],
         windows=lambda first, last: prepared.windows(start + first, start + last),
     )
     frames = list(pipeline.generate(part, options))

@@ -8,6 +8,7 @@ import numpy as np
 from IPython.display import HTML
 
 from latentsync import media
+from latentsync.config import recorded_options
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError, OptionError
 from latentsync.faces.geometry import crop_box_size
@@ -100,20 +101,27 @@ def _px_of_mouth(track: Track, full_width_px: int) -> int:
 
 def _source_video(record: Record, mouth: bool, inputs: Path | None) -> tuple[Track, Showing] | None:
     """The clip's frames that the result was made from, one by one; None if the clip is missing."""
-    pair, num_frames = record.content["pair"], record.content["video"]["num_frames"]
+    pair, num_frames = record.content["pair"], _num_frames(record)
+    loop = recorded_options(record.content["options"])["loop"]
     try:
         clip = input_file(record, "clip", inputs)
     except MediaError:
         return None
     curves = _present({LIP_GAP: record.curves.get("lip_gap_source")})
-    path = mouth_path(clip, pair["clip"]["sha256"], num_frames) if mouth else None
+    path = mouth_path(clip, pair["clip"]["sha256"], num_frames, loop) if mouth else None
     notes = (pair_label(pair["name"]).replace("\n", ", voice "),)
     track = Track("source", "", notes, curves=curves, mouth=path, is_source=True, is_silent=True)
-    return track, partial(source_video, clip, pair["clip"]["sha256"], num_frames)
+    return track, partial(source_video, clip, pair["clip"]["sha256"], num_frames, loop=loop)
+
+
+def _num_frames(record: Record) -> int:
+    """The frames of a record's video at 25 frames/s, the rate of the player and of the curves."""
+    video = record.content["video"]
+    return round(video["num_frames"] * media.VIDEO_RATE_HZ / video["fps"])
 
 
 def _result_video(record: Record, mouth: bool, metrics: Sequence[str]) -> tuple[Track, Showing]:
-    content, num_frames = record.content, record.content["video"]["num_frames"]
+    content, num_frames = record.content, _num_frames(record)
     options, entries, curves = content["options"], record.metrics, record.curves
     lanes = {
         LIP_GAP: curves.get("lip_gap"),
@@ -150,18 +158,19 @@ def _present(curves: dict[str, Sequence[float | None] | None]) -> dict[str, Sequ
 
 
 @lru_cache(maxsize=32)
-def source_video(clip: Path, clip_sha256: str, num_frames: int, width_px: int) -> Shown:
-    """The first `num_frames` frames of a clip as results see them (25 a second, forward, backward, forward), silent.
+def source_video(clip: Path, clip_sha256: str, num_frames: int, width_px: int, loop: str = "pingpong") -> Shown:
+    """The first `num_frames` frames of a clip as results see them, 25 a second, silent.
 
     Args:
         clip_sha256: tells files of one name apart.
         width_px: how wide it may be.
+        loop: how a shorter clip goes on, see `media.arranged`.
 
     Raises:
         MediaError: the clip cannot be read.
     """
     info = media.probe(clip, media.VIDEO_RATE_HZ)
-    order = media.ping_pong(num_frames, info.num_frames)
+    order = media.arranged(num_frames, info.num_frames, loop)
     return copy_of(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ), info, width_px)
 
 
@@ -171,16 +180,17 @@ def _detector() -> MediaPipeLandmarks:
 
 
 @lru_cache(maxsize=128)
-def mouth_path(video: Path, key: str, num_frames: int) -> tuple[Affine, ...] | None:
+def mouth_path(video: Path, key: str, num_frames: int, loop: str = "pingpong") -> tuple[Affine, ...] | None:
     """Affines (frame px -> canvas px) that hold the mouth still, for every `MOUTH_STEP`-th frame; None without a face.
 
     They are similarities: the mouth keeps its proportions, unlike in the square face that the model sees.
 
     Args:
         key: tells files of one name apart.
+        loop: how a shorter video goes on, see `media.arranged`.
     """
     there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
-    looked_at = media.ping_pong(num_frames, there)[::MOUTH_STEP]
+    looked_at = media.arranged(num_frames, there, loop)[::MOUTH_STEP]
     frames = media.read_frames_in_order(video, looked_at, media.VIDEO_RATE_HZ)
     try:
         matrices = align(frames, _detector(), FACE_PX).matrices
