@@ -15,10 +15,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from PIL import Image
 
-from latentsync.errors import MediaError
+from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.pairs import find_pairs, pairs_of
 from latentsync.lab.options.schema import DataConfig
-from latentsync.media import probe, probe_sound, read_frames, read_frames_in_order, read_sound
+from latentsync.media import VideoWriter, probe, probe_sound, read_frames, read_frames_in_order, read_sound
 from latentsync.media.colour import HLG, PQ, light_of_hlg, light_of_pq, pq_of_light, sdr_of_light, tone_mapped
 from latentsync.media.interlace import INTERLACED
 from latentsync.media.kinds import kinds_in, summary_lines
@@ -374,6 +374,23 @@ def test_of_several_sound_tracks_the_default_one_is_the_voice(tmp_path, default)
         np.testing.assert_array_equal(read_sound(path, track=track), both[track])
     with pytest.raises(MediaError, match="no sound track 2; it has 2"):
         read_sound(path, track=2)
+
+
+@pytest.mark.parametrize(("track", "kept"), [(None, NOISE), (1, NOISE[::-1])])
+def test_the_chosen_track_is_the_sound_of_the_result(tmp_path, track, kept):
+    path = two_tracks(tmp_path / "two.mka", default=0)
+    with VideoWriter(tmp_path / "out.mp4", 64, 64, sound=path, sound_coding="lossless", sound_track=track) as writer:
+        for _ in range(15):
+            writer.write(np.zeros((64, 64, 3), np.uint8))
+    np.testing.assert_array_equal(read_sound(tmp_path / "out.mp4")[: len(NOISE)], kept / 32768)
+
+
+def test_the_track_of_the_configuration_is_that_of_every_pair():
+    pairs = pairs_of(DataConfig(voice_track=1)).pairs
+    assert [pair.voice_track for pair in pairs] == [1, 1]
+    assert pairs_of(DataConfig()).pairs[0].voice_track is None
+    with pytest.raises(OptionError, match="voice_track is -1"):
+        DataConfig(voice_track=-1)
 
 
 def test_a_track_that_cannot_be_decoded_gives_way_to_one_that_can(tmp_path):

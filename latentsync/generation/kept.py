@@ -53,18 +53,27 @@ class PairCache:
 
     # Whisper states
 
-    def states(self, networks: LipsyncNetworks, voice: Path, segment: int, compute: Callable[[], Tensor]) -> Tensor:
+    def states(
+        self,
+        networks: LipsyncNetworks,
+        voice: Path,
+        segment: int,
+        compute: Callable[[], Tensor],
+        track: int | None = None,
+    ) -> Tensor:
         """The Whisper states of a voice's segment of 30 s.
 
         Args:
             segment: its number, from 0.
             compute: makes the states if they are not stored.
+            track: the voice's sound track, see `config.VideoOptions`.
         """
         if self.disk is None:
             return compute()
         depends_on = {
             "voice": input_sha256(voice),
-            **_read_with(voice_departures(voice)),
+            **_read_with(voice_departures(voice, track)),
+            **({} if track is None else {"track": track}),
             "segment": segment,
             "whisper": networks.weight_hashes["whisper"],
             "heads": networks.audio.whisper.heads,

@@ -37,6 +37,7 @@ class Pair:
         group, split: columns of a list, for example the speaker, and train or test; not part of a record's identity.
         title: the pair's own name in a list whose files have equal names in several folders.
         face: a column of a list: which face of the clip, see `config.VideoOptions`; None: the configuration decides.
+        voice_track: which sound track of the voice's file, see `config.VideoOptions`; None: the configuration decides.
     """
 
     clip: Path
@@ -46,6 +47,7 @@ class Pair:
     split: str | None = None
     title: str | None = None
     face: str | None = None
+    voice_track: int | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +78,9 @@ def pairs_of(data: DataConfig) -> Pairing:
         pairing = find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
     if data.list is None and data.input_dir is None:
         pairing = replace(pairing, left_out=())  # the other voices of the shipped clips
+    if data.voice_track is not None:
+        pairs = tuple(replace(pair, voice_track=data.voice_track) for pair in pairing.pairs)
+        pairing = replace(pairing, pairs=pairs)
     return pairing.first(data.max_pairs)
 
 

@@ -44,7 +44,7 @@ def identity(pair: Pair, pipeline: "LipsyncPipeline", options: Options) -> dict:
         "options": {name: value for name, value in options.flat().items() if infos[name].is_covered(value)},
         "attention": pipeline.attention,
         "landmark_refinements": LANDMARK_REFINEMENTS,
-        **departures(pair.clip, pair.voice),
+        **departures(pair.clip, pair.voice, options.video.voice_track),
         **device_draws,  # the original draws its noise on the device, so another device gives other noise
         "stage_versions": STAGE_VERSIONS,
     }
