@@ -260,6 +260,12 @@ class VideoOptions:
         'its start again; "hold": its last frame stays.',
         "loop {}", choices=LOOPS,
     )  # fmt: skip
+    voice_track: int | None = option(
+        None,
+        "which sound track of the voice's file is the voice, counted from 0. Open: the default one, as in players.",
+        "sound track {}", whole=True, least=0, hint="most files have one track", is_open=True, absent=None,
+        by_pair=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if is_number(self.fps):

@@ -145,8 +145,8 @@ class LipsyncPipeline(LipsyncNetworks):
         rate_hz = options.video.rate_hz
         info = media.probe(clip, rate_hz)
         with watch.stage("audio"):
-            waveform = media.read_sound(voice, SOUND_RATE_HZ)
-            states = partial(cache.states, self, voice)
+            waveform = media.read_sound(voice, SOUND_RATE_HZ, options.video.voice_track)
+            states = partial(cache.states, self, voice, track=options.video.voice_track)
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
             audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s)

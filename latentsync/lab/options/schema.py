@@ -85,6 +85,10 @@ class DataConfig:
         None, "at most this many pairs of each gender, the first ones. Open: all.", whole=True, least=1, is_open=True,
         unit="pairs",
     )  # fmt: skip
+    voice_track: int | None = option(
+        None, "which sound track of every voice's file is the voice, counted from 0. Open: video.voice_track.",
+        whole=True, least=0, is_open=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _check(self, "data.")
