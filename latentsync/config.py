@@ -158,6 +158,12 @@ class SamplerOptions:
         "with audio is used without guidance.",
         "guidance in the {}", "guided", choices=GUIDANCE_MASKS,
     )  # fmt: skip
+    window_overlap: int = option(
+        0,
+        "frames that neighbouring windows share, at most half a window. They are blended after each step, with a "
+        "linear ramp. The original has 0. A window of f frames then adds f - window_overlap, so time grows.",
+        "windows share {} frames", "overlap", whole=True, least=0, hint="0 is the original's",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _check(self)

@@ -84,7 +84,8 @@ class LipsyncPipeline(LipsyncNetworks):
         """Fills in what the options leave open: an explicit value, else the model's own, else the general default.
 
         Raises:
-            OptionError: the guidance is open (it depends on the speaker's gender), or a window is too long.
+            OptionError: the guidance is open (it depends on the speaker's gender), a window is too long, or windows
+                share more than half of their frames.
 
         If the scheduler that was assigned to this pipeline is not DDIM, an open `scheduler` stays open: it is used.
         """
@@ -95,6 +96,11 @@ class LipsyncPipeline(LipsyncNetworks):
         if longest is not None and num_frames > longest:
             raise OptionError(
                 f"num_frames is {num_frames}; {self.settings.name} takes windows of at most {longest} frames"
+            )
+        if sampler.window_overlap > num_frames // 2:
+            raise OptionError(
+                f"window_overlap is {sampler.window_overlap}; windows of {num_frames} frames share at most "
+                f"{num_frames // 2} (half of them)"
             )
         interval = sampler.guidance_interval or GUIDANCE_INTERVAL
         size_px = video.size_px or self.settings.size_px

@@ -145,16 +145,16 @@ class PairCache:
         pair: PreparedPair,
         options: Options,
         references: Sequence[int],
-        windows: Sequence[tuple[int, int]],
+        spans: Sequence[tuple[int, int]],
     ) -> list[str | None]:
-        """The key of each window's posteriors; None for those that are not stored.
+        """The key of the posteriors of each span of output frames; None for those that are not stored.
 
         Args:
             references: for each output frame, the number of the clip's frame that is its reference.
-            windows: (start, stop) of each window.
+            spans: (start, stop) of each.
         """
         if self.disk is None or pair.faces_key is None:
-            return [None] * len(windows)
+            return [None] * len(spans)
         depends_on = {
             "faces": pair.faces_key,
             "rounding": options.video.rounding,
@@ -170,7 +170,7 @@ class PairCache:
                 depends_on | {"frames": pair.order[start:stop], "references": list(references[start:stop])},
                 *("media", "faces", "masks", "latents"),
             )
-            for start, stop in windows
+            for start, stop in spans
         ]
 
     def has_all(self, keys: Sequence[str | None]) -> bool:
@@ -183,23 +183,25 @@ class PairCache:
         pixels: Pixels,
         references: References,
         mask: Mask,
+        spans: Sequence[tuple[int, int]],
         keys: Sequence[str | None],
     ) -> tuple[Posterior, Posterior]:
-        """The VAE's posteriors of the masked and of the reference images of windows of one length, on the device.
+        """The VAE's posteriors of the masked and of the reference images of consecutive frames, on the device.
 
         Args:
-            pixels: the windows' aligned faces in the video's order, (f, 3, r, r) in -1..1.
+            pixels: the frames' aligned faces in the video's order, (f, 3, r, r) in -1..1.
             references: of the same frames; read only if something has to be computed.
             mask: (1, r, r).
-            keys: of each window's posteriors, see `posterior_keys`.
+            spans: (start, stop), the parts of these frames that are stored together.
+            keys: of each span's posteriors, see `posterior_keys`.
         """
-        frames_each, parts = len(pixels) // len(keys), []
-        for index, key in enumerate(keys):
-            window = slice(index * frames_each, (index + 1) * frames_each)
+        first, parts = spans[0][0], []
+        for (start, stop), key in zip(spans, keys, strict=True):
+            part = slice(start - first, stop - first)
 
-            def compute(window: slice = window) -> dict[str, Tensor]:
-                of_masked = posterior(networks.vae, masked_images(pixels[window], mask))
-                of_reference = posterior(networks.vae, crops_to_pixels(references.read()[window]))
+            def compute(part: slice = part) -> dict[str, Tensor]:
+                of_masked = posterior(networks.vae, masked_images(pixels[part], mask))
+                of_reference = posterior(networks.vae, crops_to_pixels(references.read()[part]))
                 named = {"masked": of_masked, "reference": of_reference}
                 return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
 

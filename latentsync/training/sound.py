@@ -32,6 +32,9 @@ from latentsync.weights import state_dict_sha256
 MAX_OFFSET_FRAMES = 6
 LEAST_CONFIDENCE = 3.0
 
+# Eye distances: lips of the painted speakers move by 0.0025 in silence, and by 0.010 or more within any 2 s of speech.
+MAX_RESTING_MOTION = 0.01
+
 
 # --- as recorded ---
 
@@ -53,8 +56,26 @@ def spooled_sound(path: Path, work: Path) -> Samples:
 
 
 def is_silent(samples: Samples) -> bool:
+    """Whether no sample reaches `SILENCE_PEAK`."""
     peak = max(int(samples.max()), -int(samples.min())) / FULL_SCALE
     return peak < SILENCE_PEAK
+
+
+def unlike_silence(gaps: Float[np.ndarray, " f"]) -> str | None:
+    """The reason to drop a piece whose sound is silent: its lips move, so they would teach a model to speak unheard.
+
+    None if the mouth rests.
+
+    Args:
+        gaps: of the lips, in eye distances; NaN where there is no face.
+    """
+    motion = float(np.nanstd(gaps))
+    if motion <= MAX_RESTING_MOTION:
+        return None
+    return (
+        f"its sound is silent (peak below {SILENCE_PEAK:.0e} of full scale), but the lips move: the lip gap's standard "
+        f"deviation is {motion:.3f} eye distances, at most {MAX_RESTING_MOTION:g} is rest"
+    )
 
 
 # --- shifted by SyncNet's offset ---

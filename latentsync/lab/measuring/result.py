@@ -69,7 +69,7 @@ class Result:
         faces: the faces in the clip's frames, in crops of their `resolution`.
         result_faces: the faces in the result's frames, if the frames have another size; None: same as `faces`.
         reference: which frames were the model's reference, see `config.VideoOptions`; None: unknown.
-        window: the number of frames that are denoised together; None: unknown.
+        window: the number of frames from one window to the next; None: unknown.
         rate_hz: the rate at which the clip's frames are numbered; None: its own frames.
         natural: how many frames from the start show the clip in its own order; None: all for which the frame's number
             is that of the clip's frame.
@@ -99,8 +99,12 @@ class Result:
         if output.video_path is None:
             raise OptionError("the result was not written, so it cannot be measured; give video_out_path")
         sampler, video = output.options.sampler, output.options.video
-        facts = {"reference": video.reference, "window": sampler.num_frames, "mask": video.mask}
-        facts["voice_track"] = video.voice_track
+        facts = {
+            "reference": video.reference,
+            "window": sampler.num_frames - sampler.window_overlap,
+            "mask": video.mask,
+            "voice_track": video.voice_track,
+        }
         if video.rate_hz is None:
             return cls._at_own_rate(output.video_path, clip, voice, output.order, output.times_s, output.faces, facts)
         return cls(output.video_path, clip, voice, output.order, output.faces, **facts)
@@ -140,8 +144,8 @@ class Result:
         num_aligned = min(frames_needed(max(order) + 1, options["reference"], shift, places), num_there)
         frames = media.read_frames(clip, video.rate_hz, stop=num_aligned)
         faces = align(frames, detector, options["size_px"], warping, options["face"])
-        facts = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
-        facts["voice_track"] = track
+        window = options["num_frames"] - options["window_overlap"]
+        facts = {"reference": options["reference"], "window": window, "mask": options["mask"], "voice_track": track}
         if video.rate_hz is None:
             return cls._at_own_rate(result, clip, voice, order, times_s, faces, facts)
         return cls(result, clip, voice, order, faces, **facts)
