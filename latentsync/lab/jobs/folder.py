@@ -117,7 +117,8 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
         os.replace(video, files.video)
         os.replace(mask, files.mask)
         write_json(files.sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
-    return replace(outcome, status="done", seconds=content["timings_s"]["total"])
+    notes = tuple(content.get("notes", ()))
+    return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes)
 
 
 def _check_output_dir(output_dir: Path, input_dir: Path) -> None:
