@@ -129,7 +129,7 @@ def run_cell(
     ]
     outcomes = {}
     for is_last in (False, True):  # first the records that no other process is making
-        for pair in unusable_first(pairs):
+        for pair in unusable_first(pairs, config.options.video.voice_track):
             if pair in outcomes:
                 continue
             wait_now = wait and is_last
@@ -184,7 +184,7 @@ def _make_record(
         return replace(outcome, notes=tuple(record.content.get("notes", ())))
     if outcome.record in known:
         return replace(known[outcome.record], pair=pair.name, status="skipped")
-    require_usable(pair.clip, pair.voice)
+    require_usable(pair, config.options.video.voice_track)
     start = time.perf_counter()
     with store.claim(outcome.record, wait) as is_ours:
         if not is_ours:
