@@ -4,6 +4,7 @@ The published pipeline takes the very frame that is to be filled. This leaks the
 voice. Training takes a window at least a second away, and "elsewhere" does the same.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,8 +86,10 @@ def frames_needed(num_shown: int, reference: str, places: Places | None = None) 
         return num_shown
     if places is None:
         return max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
-    end = places[min(num_shown, len(places) - 1)]
-    return max(num_shown, int(np.searchsorted(places, min(end + GAP_FRAMES, 2 * GAP_FRAMES) - ROUNDING)))
+    there = len(places) - 1
+    end = min(places[min(num_shown, there)] + GAP_FRAMES, 2 * GAP_FRAMES) - ROUNDING
+    beyond = max(0.0, end - places[-1]) * there / places[-1]  # frames that the clip lacks
+    return max(num_shown, int(np.searchsorted(places[:-1], end)) + math.ceil(beyond))
 
 
 def references_of(pair: PreparedPair, options: Options) -> list[int]:
