@@ -9,14 +9,16 @@ device. The filled-in value is printed, recorded and hashed.
 """
 
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar
 
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.errors import OptionError, did_you_mean
+from latentsync.errors import OptionError, closest_name, did_you_mean
 from latentsync.option import OptionInfo, is_number, option, section_infos
 from latentsync.plugins import SCHEDULERS_GROUP
 
@@ -30,6 +32,8 @@ GEOMETRIES = ("float32", "float16", "lanczos")
 ROUNDINGS = ("nearest", "truncate")
 REFERENCES = ("same", "elsewhere")
 SOUNDS = ("auto", "copy", "lossless")
+FACES = ("largest", "left", "right", "centre")  # words of `face`; it may also be a number or a point
+DEFAULT_FACE = "largest"
 ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
 SCHEDULERS = ("ddim", "dpmpp_2m", "unipc")
@@ -47,6 +51,39 @@ DEFAULT_SIZE_PX = 256  # side of the aligned crop, if the model does not say
 MIN_DURATION_S = 0.2  # the shortest sound that lips can follow
 MAX_SEED = 2**63 - 1
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
+
+
+def face_place(face: Any) -> str | int | tuple[float, float]:
+    """What a choice of `VideoOptions.face` means: a word of FACES, a number from the left from 1, or a point x, y.
+
+    Args:
+        face: the choice as text, or a number, or a list of two numbers.
+
+    Raises:
+        OptionError: it is none of them.
+    """
+    text = ",".join(map(str, face)) if isinstance(face, list | tuple) else str(face)
+    parts = [part.strip() for part in text.split(",")]
+    if text in FACES:
+        return text
+    if len(parts) == 1 and parts[0].isdecimal() and int(text) >= 1:
+        return int(text)
+    with suppress(ValueError):
+        x, y = map(float, parts)
+        if 0 <= x < math.inf and 0 <= y < math.inf:
+            return x, y
+    near = closest_name(text, FACES)
+    hint = f" (did you mean {near}?)" if near else ""
+    raise OptionError(
+        f"face is {text!r}; it must be one of {', '.join(FACES)}, a number from 1 (1 is the leftmost face), or a point "
+        f'"x,y" of at least 0 px that lies on the face{hint}'
+    )
+
+
+def face_text(face: Any) -> str:
+    """A choice of `VideoOptions.face` in its one form: "left", "2", "320,240"; raises the error of `face_place`."""
+    place = face_place(face)
+    return ",".join(f"{number:g}" for number in place) if isinstance(place, tuple) else str(place)
 
 
 def _check(section: object) -> None:
@@ -196,6 +233,20 @@ class VideoOptions:
         "copies AAC and MP3 and stores all else as FLAC, which many phones do not play.",
         "{} sound", choices=SOUNDS, absent="lossless",
     )  # fmt: skip
+    face: Any = option(  # noqa: RUF009 (text, a number or a list; kept as text)
+        DEFAULT_FACE,
+        "which face of a clip that shows several people. One of largest, left, right, centre; or a number, counted "
+        'from the left, from 1; or a point "x,y" in px of the clip that lies on the face. It is chosen again in each '
+        "shot. The pairs of a list may have their own (column face).",
+        "face {}", by_pair=True,
+    )  # fmt: skip
+    min_face_share: float = option(
+        0.1,
+        "the least share of the result's frames that must show the chosen face; the others are the clip's, unchanged. "
+        "A pair below it is refused.",
+        "faces in {} of the frames", least=0, most=1, hint="0 takes any clip with a face", in_identity="never",
+        is_recorded=False,
+    )  # fmt: skip
     fps: str = option(
         "25",
         'frames per second. "25" reads the clip at the rate of training. "source" makes a mouth for every frame of the '
@@ -214,6 +265,7 @@ class VideoOptions:
         if is_number(self.fps):
             object.__setattr__(self, "fps", f"{self.fps:g}")
         _check(self)
+        object.__setattr__(self, "face", face_text(self.face))
         if None not in (self.width, self.height) and self.width != self.height:
             raise OptionError(
                 f"width {self.width} and height {self.height} differ; the aligned face is square, give one value"

@@ -23,13 +23,19 @@ from latentsync.audio.features import WindowReader
 from latentsync.config import GUIDANCE_INTERVAL, Options, Preset, resolve_guidance, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
-from latentsync.errors import OptionError, did_you_mean
+from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
 from latentsync.generation import windows
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.progress import ProgressBar
-from latentsync.generation.references import frames_needed, places_of, references_of
+from latentsync.generation.references import (
+    answer_shift,
+    frames_near_reference,
+    frames_needed,
+    places_of,
+    references_of,
+)
 from latentsync.generation.results import (
     OUTPUT_TYPES,
     GeneratedFrame,
@@ -144,14 +150,26 @@ class LipsyncPipeline(LipsyncNetworks):
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
             audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s)
+        shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         places = places_of(clip, rate_hz)
-        num_aligned = min(frames_needed(max(timing.order) + 1, reference, places), info.num_frames)
+        num_aligned = min(frames_needed(max(timing.order) + 1, reference, shift, places), info.num_frames)
         with watch.stage("align"):
             faces = cache.faces(self, clip, num_aligned, options, on_progress)
         faces_key = cache.faces_key(self, clip, num_aligned, options)
         pair = PreparedPair(
-            clip, voice, info, timing.order, faces, audio_windows, faces_key, timing.rest, timing.times_s, rate_hz
+            clip,
+            voice,
+            info,
+            timing.order,
+            faces,
+            audio_windows,
+            faces_key,
+            rest=timing.rest,
+            times_s=timing.times_s,
+            rate_hz=rate_hz,
+            answer_shift=shift,
         )
+        _check_face_share(pair, options.video.min_face_share)
         references_of(pair, options)  # refuses a clip that is too short
         return pair
 
@@ -305,7 +323,8 @@ class LipsyncPipeline(LipsyncNetworks):
                 mask_path=target.mask,
                 num_frames=pair.num_frames,
                 fps=VIDEO_RATE_HZ if pair.rate_hz else float(pair.num_frames / pair.times_s[-1]),
-                frames_without_face=sum(not pair.faces.has_face[i] for i in pair.order),
+                frames_without_face=pair.frames_without_face,
+                frames_near_reference=frames_near_reference(pair, setting),
                 options=setting,
                 timings={stage: seconds / len(settings) for stage, seconds in watch.seconds.items()},
                 faces=pair.faces,
@@ -318,3 +337,19 @@ class LipsyncPipeline(LipsyncNetworks):
     def describe(self) -> dict:
         """The model's settings and the hashes of its weights, for records and headers."""
         return {**asdict(self.settings), "weights_sha256": self.weight_hashes}
+
+
+def _check_face_share(pair: PreparedPair, least: float) -> None:
+    """Refuses a pair whose result would hardly show the chosen face.
+
+    Raises:
+        FaceNotFoundError: its share of the frames is below `least`.
+    """
+    num_frames = len(pair.order)
+    shown = num_frames - pair.frames_without_face
+    if shown < least * num_frames:
+        raise FaceNotFoundError(
+            f"the face was found in {shown} of {num_frames} frames of {pair.video_path.name}, a share of "
+            f"{shown / num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
+            "or clip, or give a smaller share"
+        )

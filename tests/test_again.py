@@ -12,7 +12,7 @@ from latentsync.errors import MediaError
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.jobs.remake import agreement, run_again, shipped_rows
 from latentsync.lab.options.pairs import SHIPPED_DIR, pairs_of
-from latentsync.lab.sweeps import plan, request
+from latentsync.lab.sweeps import request
 from latentsync.lab.sweeps.costs import measured_pace
 from latentsync.lab.tables.tidy import collect, collect_wide
 
@@ -26,7 +26,7 @@ def runs(clips, tmp_path_factory) -> Path:
         "metrics.lpips=true", "sampler.num_inference_steps=1,2", "sampler.guidance_scale=1.4",
         "sampler.guidance_schedule=linear", "video.width=96", "video.height=96",
     ])  # fmt: skip
-    for config in plan.runs_of(plan_request):
+    for config in plan_request.runs:
         run_cell(config, pairs_of(config.data).pairs, lambda outcome: None)
     return runs
 

@@ -12,7 +12,7 @@ from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.records.store import RecordStore
-from latentsync.lab.sweeps import plan, request
+from latentsync.lab.sweeps import request
 from latentsync.pipeline import LipsyncPipeline
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def cells(clips, runs, batch_cells):
         "sampler.num_inference_steps=1,2", "sampler.seed=1,2", "sampler.guidance_scale=1.0,2.0",
         "runtime.dtype=float32", "video.crf=0", f"runtime.batch_cells={batch_cells}",
     ])  # fmt: skip
-    return plan.runs_of(sweep_request)
+    return sweep_request.runs
 
 
 def run(config, others):

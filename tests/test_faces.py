@@ -1,14 +1,17 @@
 import weakref
 
+import cv2
 import numpy as np
 import pytest
 
 from latentsync.errors import FaceNotFoundError
+from latentsync.faces.cuts import CutDetector
 from latentsync.faces.geometry import Warping
+from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.faces.people import LOST_FRAMES, Sighting, follow
 from latentsync.faces.track import (
     BROW_SHRINK,
     LEFT_BROW,
-    LOST_FRAMES,
     NOSE,
     RIGHT_BROW,
     AffineSmoother,
@@ -16,11 +19,13 @@ from latentsync.faces.track import (
     align,
     align_points,
     alignment_points,
-    follow,
     template_points,
 )
+from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.media import read_frames
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
+SHAPE = np.random.default_rng(0).uniform(0, 1, (468, 2))
 WARPING, LANCZOS = Warping(), Warping("lanczos")
 
 
@@ -47,8 +52,19 @@ def box(x, y, size):
     return [x, y, x + size, y + size]
 
 
-def boxes(*faces):
-    return np.array(faces, dtype=float).reshape(-1, 4)
+def boxes(*faces, looks=None):
+    """The faces of a frame; all look alike unless their levels are given."""
+    looks = looks or [100] * len(faces)
+    return [
+        Sighting(SHAPE * (face[2] - face[0]) + face[:2], np.array(face, float), np.full((8, 8, 3), look, np.uint8))
+        for face, look in zip(faces, looks, strict=True)
+    ]
+
+
+def followed(frames, cuts=(), face="largest", size=(480, 640)):
+    """For each frame the number of the followed face, and where tracks start."""
+    chosen, tracks = follow(frames, np.isin(np.arange(len(frames)), list(cuts)), face, size)
+    return chosen, (np.diff(tracks, prepend=-1) != 0).tolist()
 
 
 # --- one identity ---
@@ -57,38 +73,164 @@ def boxes(*faces):
 def test_largest_face_is_followed_even_when_another_grows():
     small, large = box(0, 0, 50), box(200, 0, 80)
     grown = box(0, 0, 150)
-    chosen, starts = follow([boxes(small, large), boxes(large, grown), boxes(grown, large)])
+    chosen, starts = followed([boxes(small, large), boxes(large, grown), boxes(grown, large)])
     assert chosen == [1, 0, 1] and starts == [True, False, False]
 
 
 def test_most_overlapping_face_is_followed():
-    chosen, _ = follow([boxes(box(100, 0, 100)), boxes(box(30, 0, 100), box(120, 0, 100))])
+    chosen, _ = followed([boxes(box(100, 0, 100)), boxes(box(30, 0, 100), box(120, 0, 100))])
     assert chosen == [0, 1]
 
 
 def test_stranger_is_not_followed_while_the_face_is_briefly_missing():
     face, stranger = box(0, 0, 80), box(200, 0, 50)
     gap = [boxes(stranger)] * LOST_FRAMES
-    chosen, starts = follow([boxes(face, stranger), *gap, boxes(stranger, face)])
+    chosen, starts = followed([boxes(face, stranger), *gap, boxes(stranger, face)])
     assert chosen == [0, *[None] * LOST_FRAMES, 1] and sum(starts) == 1
 
 
-def test_another_face_is_followed_from_a_cut_on():
+def test_another_face_is_followed_when_the_largest_is_lost():
     before, after = boxes(box(0, 0, 80)), boxes(box(200, 0, 50), box(400, 0, 60))
-    chosen, starts = follow([before, *[after] * (LOST_FRAMES + 1)])
+    chosen, starts = followed([before, *[after] * (LOST_FRAMES + 1)])
     assert chosen == [0, *[1] * (LOST_FRAMES + 1)]
     assert [i for i, start in enumerate(starts) if start] == [0, 1]
 
 
 def test_face_that_stays_away_too_long_is_given_up():
     face, stranger = boxes(box(0, 0, 80)), boxes(box(200, 0, 50))
-    _, starts = follow([face, *[stranger] * (LOST_FRAMES + 1), face])
+    _, starts = followed([face, *[stranger] * (LOST_FRAMES + 1), face])
     assert starts[1]
 
 
 def test_frames_without_faces_have_no_choice():
-    chosen, starts = follow([boxes(), boxes(box(0, 0, 10)), boxes()])
-    assert chosen == [None, 0, None] and starts == [False, True, False]
+    chosen, starts = followed([boxes(), boxes(box(0, 0, 10)), boxes()])
+    assert chosen == [None, 0, None] and sum(starts) == 1
+
+
+# --- people, choices and cuts ---
+
+
+def test_a_track_ends_at_a_cut_even_where_the_faces_overlap():
+    frame, other = boxes(box(100, 100, 80)), boxes(box(102, 100, 80), looks=[150])
+    chosen, starts = followed([frame] * 3 + [other] * 3, cuts=[3])
+    assert chosen == [0] * 6 and starts == [True, False, False, True, False, False]
+
+
+def test_a_face_that_stays_while_the_picture_around_it_changes_is_one_track():
+    frame = boxes(box(100, 100, 80))
+    assert followed([frame] * 6, cuts=[3])[1] == [True] + [False] * 5
+
+
+TRIO = (box(500, 10, 60), box(20, 10, 50), box(280, 200, 70))  # right, left, centre; the centre is the largest
+
+
+@pytest.mark.parametrize(
+    ("face", "index"),
+    [("largest", 2), ("left", 1), ("right", 0), ("centre", 2), ("1", 1), ("2", 2), ("3", 0), ("540,30", 0)],
+)
+def test_a_choice_holds_in_each_shot_whatever_the_order_of_detection(face, index):
+    shuffled = [2, 0, 1]
+    frames = [boxes(*TRIO)] * 2 + [boxes(*(TRIO[k] for k in shuffled))] * 2
+    expected = [index, index, shuffled.index(index), shuffled.index(index)]
+    assert followed(frames, face=face)[0] == expected
+    assert followed(frames, cuts=[2], face=face)[0] == expected
+
+
+def test_a_choice_is_made_where_all_are_in_view_and_nobody_else_takes_the_place():
+    left, right = box(20, 10, 60), box(400, 10, 60)
+    frames = [boxes(right)] * 2 + [boxes(left, right)] + [boxes(right)] * (2 * LOST_FRAMES) + [boxes(right, left)]
+    expected = [None, None, 0, *[None] * (2 * LOST_FRAMES), 1]
+    assert followed(frames, face="left")[0] == expected
+    assert followed(frames, face="2")[0] == [0, 0, 1, *[0] * (2 * LOST_FRAMES + 1)]
+    assert followed(frames, face="3")[0] == [None] * len(frames)
+
+
+def test_a_face_is_found_again_elsewhere_if_it_looks_the_same():
+    def frames(look):
+        return [boxes(box(20, 10, 60), box(400, 10, 60), looks=[100, 200])] * 2 + [
+            boxes(box(400, 10, 60), box(200, 200, 60), looks=[200, look])
+        ] * 3
+
+    assert followed(frames(102), face="left")[0] == [0, 0, 1, 1, 1]
+    assert followed(frames(170), face="left")[0] == [0, 0, None, None, None]
+
+
+@pytest.mark.parametrize("looks", [(100, 160), (100, 100)], ids=["by look and movement", "by movement"])
+def test_people_who_cross_keep_apart(looks):
+    """One walks to the right and is hidden by the other, who walks to the left."""
+    frames = []
+    for i in range(30):
+        front, behind = box(300 - 10 * i, 10, 80), box(10 * i, 10, 80)
+        is_hidden = abs(front[0] - behind[0]) < 45
+        frames.append(boxes(front, looks=looks[:1]) if is_hidden else boxes(front, behind, looks=looks))
+    chosen, starts = followed([frame[::-1] if i % 3 else frame for i, frame in enumerate(frames)], face="left")
+    hidden = [len(frame) == 1 for frame in frames]
+    assert 3 < sum(hidden) < 12 and sum(starts) == 1
+    assert chosen == [None if hidden[i] else (0 if i % 3 else 1) for i in range(30)]
+
+
+def test_a_choice_that_fits_nobody_says_what_there_is():
+    faces = [[face_at(150, 200), face_at(450, 200)]] * 3
+    with pytest.raises(FaceNotFoundError, match="face is 3, but no frame shows more than 2 faces; give 1 to 2"):
+        align(iter([FRAME] * 3), scripted(faces), 256, face="3")
+    with pytest.raises(FaceNotFoundError, match=r"face is 5,470, .* 640x480 px; .* are at 1\d\d,\d+ and 4\d\d,\d+"):
+        align(iter([FRAME] * 3), scripted(faces), 256, face="5,470")
+
+
+def picture(seed):
+    """A smooth picture of random colours, 64x48 px."""
+    colours = np.random.default_rng(seed).uniform(0, 255, (4, 4, 3)).astype(np.float32)
+    return cv2.resize(colours, (64, 48), interpolation=cv2.INTER_LINEAR)
+
+
+def cuts_of(frames):
+    detector = CutDetector()
+    for frame in frames:
+        detector.add(np.clip(frame, 0, 255).astype(np.uint8))
+    return np.flatnonzero(detector.cuts()).tolist()
+
+
+def test_cuts_are_found_and_movement_flashes_and_dissolves_are_none():
+    one, other, third = map(picture, range(3))
+    assert cuts_of([]) == cuts_of([one]) == cuts_of([one] * 8) == []
+    assert cuts_of([one] * 6 + [other] * 6 + [third] * 6) == [6, 12]
+    assert cuts_of([one] * 6 + [other] * 3 + [one] * 6) == [6, 9]
+    assert cuts_of([one, other, other]) == [1]
+    assert cuts_of([one] * 6 + [one + 90] + [one] * 6) == []  # a flash
+    assert cuts_of([np.roll(one, 2 * i, axis=1) for i in range(30)]) == []  # a turning camera
+    assert cuts_of([np.roll(one, 6 * (3 * i // 5), axis=1) for i in range(40)]) == []  # the same at 15 frames a second
+    assert cuts_of([one + (other - one) * i / 10 for i in range(11)]) == []  # a dissolve
+
+
+def test_two_speakers_cut_together_are_two_tracks():
+    clara, oskar = (list(read_frames(SHIPPED_DIR / f"{name}.mp4", stop=6)) for name in ("g-clara", "m-oskar"))
+    assert cuts_of(clara + oskar) == [6]
+    faces = align(clara[:3] + oskar[:3] + clara[3:], MediaPipeLandmarks(refinements=1), 128)
+    assert faces.tracks.tolist() == [0] * 3 + [1] * 3 + [2] * 3 and faces.has_face.all()
+
+
+def test_sides_that_swap_at_a_cut_are_chosen_anew_and_a_point_follows_its_place():
+    clara, oskar = (list(read_frames(SHIPPED_DIR / f"{name}.mp4", stop=6)) for name in ("g-clara", "m-oskar"))
+    frames = [np.hstack(pair) for pair in [*zip(clara[:3], oskar[:3]), *zip(oskar[3:], clara[3:])]]  # noqa: B905
+    width, height = clara[0].shape[1], clara[0].shape[0]
+
+    def sides(face):
+        found = align(frames, detector, 128, face=face)
+        assert found.has_face.all() and found.tracks.tolist() == [0] * 3 + [1] * 3
+        return [int(x >= width) for x in np.nanmean(found.landmarks[:, :, 0], axis=1)]
+
+    detector = MediaPipeLandmarks(refinements=1)
+    assert sides("left") == [0] * 6 and sides("2") == [1] * 6
+    assert sides(f"{width // 2},{height // 2}") == [0] * 6
+
+
+def test_a_face_that_stands_on_its_head_gets_the_landmarks_of_the_upright_one():
+    detector = MediaPipeLandmarks()
+    (frame,) = read_frames(SHIPPED_DIR / "m-oskar.mp4", stop=1)
+    (upright,), (turned,) = detector(frame), detector(np.ascontiguousarray(frame[::-1, ::-1]))
+    back = np.array(frame.shape[1::-1]) - 1 - turned[:, :2]
+    width = np.ptp(upright[:, 0])
+    assert np.abs(back - upright[:, :2]).max() < 0.02 * width
 
 
 # --- alignment ---

@@ -93,7 +93,7 @@ WRONG_NAMES = [
     ("hydra.sweep.dir=/tmp/x", "hydra.sweep.dir is /tmp/x", "runs_dir=FOLDER"),
     ("hydra.job.chdir=true", "hydra.job.chdir is true", "leave it out"),
     ("seed", "'seed' is no override", "KEY=VALUE"),
-    ("data.input_dir=/a=b", "data.input_dir=/a=b", """'data.input_dir="/a=b"'"""),
+    ("sampler.seed=[1", "sampler.seed=[1 cannot be read", "quotes"),
     ("--cfg foo", "'foo'", "job"),
     ("--cfg job -m", "--multirun and --cfg exclude each other"),
     ("--cfg job sampler.sed=1", "sampler.seed"),
@@ -141,6 +141,7 @@ def test_files_of_ones_own_are_checked_as_the_command_line_is(refused, tmp_path)
         ("sampler: {seed: three}", ("sampler.seed is 'three'", "whole number")),
         ("sampler: {seed: '${custom.seed}'}", ("custom.seed",)),
         ("defaults: [override /sampler: heun]", ("sampler/heun",)),
+        ("defaults: [override /hydra/launcher: ray]", ("hydra/launcher=ray is not installed", "hydra-ray-launcher")),
     ):
         (conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
         error = refused("--config-dir", str(conf), "experiment=mine")

@@ -385,4 +385,4 @@ def test_status_tells_what_is_missing_and_which_records_are_broken(sweep_overrid
     record.video_path.write_bytes(b"")
     assert status_command([str(runs)]) == 1
     assert "BROKEN  " + f"{record.id}: result.mp4 is missing or empty" in capsys.readouterr().out
-    assert status_command([str(runs), "--sweep", "tset"]) == 1
+    assert status_command([str(runs), "--sweep", "tset"]) == 2

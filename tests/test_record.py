@@ -107,13 +107,15 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
 
 
 def test_options_that_came_later_leave_the_ids_of_earlier_records_as_they_were(pipe):
-    parts = identity(PAIR, pipe, pipe.resolve(OPTIONS))
+    as_before = replace(OPTIONS, video=replace(OPTIONS.video, sound="lossless"))
+    parts = identity(PAIR, pipe, pipe.resolve(as_before))
     assert set(parts["options"]) == {
         "guidance_scale", "num_inference_steps", "seed", "num_frames", "rng", "deepcache_interval", "size_px", "mask",
         "length", "geometry", "rounding", "crf", "dtype",
     }  # fmt: skip
-    unused = replace(OPTIONS, sampler=replace(OPTIONS.sampler, guidance_interval=(0.1, 0.5)))
+    unused = replace(as_before, sampler=replace(as_before.sampler, guidance_interval=(0.1, 0.5)))
     assert id_of(pipe, options=unused) == record_id(parts)
+    assert set(identity(PAIR, pipe, pipe.resolve(OPTIONS))["options"]) == {*parts["options"], "sound"}
 
 
 def test_identity_does_not_cover_names_places_and_speed(pipe, tmp_path):

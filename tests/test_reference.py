@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.io.wavfile
 import torch
 from hydra import compose, initialize_config_dir
 
 from latentsync import media
 from latentsync.config import Options, SamplerOptions, VideoOptions
-from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError
 from latentsync.faces.geometry import warp_crop
-from latentsync.generation.references import GAP_FRAMES, frames_needed, reference_order
+from latentsync.generation.references import GAP_FRAMES, answer_shift, frames_needed, reference_order
 from latentsync.lab.cells.cell import options_for
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
@@ -32,8 +33,6 @@ def pipe() -> LipsyncPipeline:
 
 @pytest.fixture(scope="module")
 def short_voice(tmp_path_factory):
-    import scipy.io.wavfile
-
     path = tmp_path_factory.mktemp("voices") / "short.wav"
     rate_hz, samples = scipy.io.wavfile.read(VOICE)
     scipy.io.wavfile.write(path, rate_hz, samples[: int(0.4 * rate_hz)])
@@ -61,6 +60,25 @@ def test_a_reference_shows_a_face():
     assert references[54] == 79 and references[55] == 29 and references[56] == 29 and references[57] == 32
     nothing = np.zeros(80, bool)
     assert reference_order([3, 4], nothing, "elsewhere") == [3, 4]  # those frames are passed through
+
+
+def test_a_reference_is_of_the_same_track():
+    has_face, tracks = np.ones(150, bool), np.repeat([0, 1, 2], [60, 70, 20])
+    references = reference_order(range(150), has_face, "elsewhere", tracks=tracks)
+    assert (tracks[references] == tracks).all()
+    far = np.abs(np.array(references) - np.arange(150)) >= GAP_FRAMES
+    assert far[:130].all() and references[:2] == [25, 26] and references[59] == 34
+    assert references[130:] == [149] * 10 + [130] * 10  # a short track: as far as it goes
+    has_face[140:] = False
+    assert reference_order(range(150), has_face, "elsewhere", tracks=tracks)[130:140] == [139] * 5 + [130] * 5
+
+
+@pytest.mark.parametrize("shift", [-40, -20, 4, 10, 25, 30, 60])
+def test_a_reference_is_far_from_the_lips_of_a_trimmed_voice_too(shift):
+    has_face = np.ones(frames_needed(70, "elsewhere", shift) if shift > 0 else 120, bool)
+    references = np.array(reference_order(range(70), has_face, "elsewhere", shift=shift))
+    assert np.abs(references - np.arange(70)).min() >= GAP_FRAMES
+    assert np.abs(references - np.arange(70) - shift).min() >= GAP_FRAMES
 
 
 @pytest.mark.parametrize("frames, least", [(1, 26), (10, 35), (25, 50), (40, 50), (50, 50), (200, 200)])
@@ -111,6 +129,22 @@ def test_the_option_is_configured_and_part_of_an_id_only_where_it_changes_someth
     assert pipe.resolve(FAST).flat()["reference"] == "same"
 
 
+def trimmed(folder, start_s, stop_s):
+    """A part of the voice as a file."""
+    path = folder / f"g-{start_s}-{stop_s}.wav"
+    rate_hz, samples = scipy.io.wavfile.read(VOICE)
+    scipy.io.wavfile.write(path, rate_hz, samples[round(start_s * rate_hz) : round(stop_s * rate_hz)])
+    return path
+
+
+def test_the_lips_of_a_trimmed_voice_are_where_it_was_cut(tmp_path):
+    def shift(start_s):
+        return answer_shift(CLIP, media.read_sound(trimmed(tmp_path, start_s, start_s + 1.5), SOUND_RATE_HZ))
+
+    assert [shift(start_s) for start_s in (0, 0.08, 1, 2)] == [0, 0, 25, 50]
+    assert answer_shift(CLIP, media.read_sound(SHIPPED_DIR / "m-oskar.wav", SOUND_RATE_HZ)) == 0
+
+
 def test_an_open_reference_is_elsewhere_where_the_clip_would_give_the_lips_away(tmp_path):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         left_open, original = (
@@ -125,6 +159,8 @@ def test_an_open_reference_is_elsewhere_where_the_clip_would_give_the_lips_away(
         (CLIP, VOICE): "elsewhere",
         (CLIP, SHIPPED_DIR / "g-clara-weather.wav"): "same",
         (short, VOICE): "same",
+        (CLIP, trimmed(tmp_path, 0, 2)): "elsewhere",
+        (CLIP, trimmed(tmp_path, 0.3, 3)): "elsewhere",
         (tmp_path / "g-broken.mp4", VOICE): "same",
     }
     pairs = [Pair(*paths, "female") for paths in wanted]

@@ -152,11 +152,11 @@ def test_a_reference_from_elsewhere_is_a_second_away_at_any_rate(tmp_path):
     clip = clip_of(tmp_path / "fast.mp4", [10] * 230)  # 100 frames/s
     places = places_of(clip, None)
     order = reference_order(range(100), np.ones(230, bool), "elsewhere", places=places)
-    assert order == list(range(100, 200)) and frames_needed(100, "elsewhere", places) == 200
-    assert frames_needed(20, "elsewhere", places) == 120 and frames_needed(20, "same", places) == 20
+    assert order == list(range(100, 200)) and frames_needed(100, "elsewhere", places=places) == 200
+    assert frames_needed(20, "elsewhere", places=places) == 120 and frames_needed(20, "same", places=places) == 20
     usual = places_of(clip, 25.0)
     for count in (1, 10, 24, 25, 26, 49, 50):
-        assert frames_needed(count, "elsewhere", usual) == frames_needed(count, "elsewhere")
+        assert frames_needed(count, "elsewhere", places=usual) == frames_needed(count, "elsewhere")
 
 
 @pytest.mark.parametrize(("coding", "rate_hz"), [("lossless", 16000), ("auto", 44100)])

@@ -110,21 +110,12 @@ def load_model(model: str | Path, place: Place | None = None, variant: str | Non
     for name in given:
         if name not in PARTS:
             raise OptionError(f"from_pretrained() takes no {name}; {did_you_mean(name, PARTS)}")
-    checkpoint = None if model_folder(model).is_dir() else published_checkpoint(str(model))
+    checkpoint = None if model_folder(model).is_dir() else weights.published_unet(str(model))
     if checkpoint is None:
         return load_folder(model, place, variant, **given)
     if variant is not None:
         raise OptionError(f"variant is {variant!r}, but {model} has one file in one precision; leave it out")
     return load_published(checkpoint, place=place) | given
-
-
-def published_checkpoint(name: str) -> str | None:
-    """The name in the catalogue of a published UNet, given its folder there or its id on the hub; else None."""
-    for weight in weights.CATALOGUE.values():
-        repositories = [source.repository for source in weight.sources if isinstance(source, weights.HubFile)]
-        if weight.unet_config and name in (weight.name, str(Path(weight.name).parent), *repositories):
-            return weight.name
-    return None
 
 
 def load_folder(model: str | Path, place: Place | None = None, variant: str | None = None, **given: Any) -> dict:

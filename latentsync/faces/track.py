@@ -11,13 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from latentsync.config import DEFAULT_FACE, face_place
 from latentsync.constants import MESH_POINTS
 from latentsync.errors import FaceNotFoundError
+from latentsync.faces.cuts import CutDetector
 from latentsync.faces.geometry import DEFAULT_WARPING, Warping, px_per_unit
-from latentsync.faces.landmarks import Box, LandmarkDetector, bounds, overlaps
+from latentsync.faces.landmarks import Box, LandmarkDetector, bounds
+from latentsync.faces.people import Sighting, Sightings, follow, look_of
 from latentsync.shapes import Affine, Frame, HasFace, Landmarks, Points
 
 # The three alignment points of the published models are means over dlib's 68 points: 17-21, 22-26 and 27-35. These are
@@ -35,8 +38,6 @@ TEMPLATE = ((17.0, 20.0), (58.0, 20.0), (37.5, 40.0))
 BIAS_OLD, BIAS_NEW = 0.2, 0.8  # weights of the nose's offset in the last frame and in this one
 STILLNESS = 0.3  # px: if a point's squared movement divided by the face's width is this, 1.0 follows it by 1 - 1/e
 
-LOST_FRAMES = 12  # a face may be missing for so long (0.5 s at 25 Hz) before another visible face is followed
-
 FILE_NAMES = {"has_face": "found"}  # names in the cache's files, where they differ from the attributes
 
 
@@ -50,6 +51,7 @@ class AlignedFaces:
         resolution: side of the crops in px.
         frame_size: height and width of the frames in px.
         landmarks: of the face in each frame, px, float32; NaN if it was not found. 3.7 kB per frame.
+        tracks: for each frame the number of its track: one person in one shot, see `people.follow`.
     """
 
     matrices: Float[np.ndarray, "f 2 3"]
@@ -57,6 +59,7 @@ class AlignedFaces:
     resolution: int
     frame_size: tuple[int, int]
     landmarks: Float[np.ndarray, "f 468 2"]
+    tracks: Int[np.ndarray, " f"]
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -69,51 +72,9 @@ class AlignedFaces:
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "AlignedFaces":
         """The inverse of `to_tensors`."""
         height, width = tensors["frame_size"].tolist()
-        arrays = {name: tensors[FILE_NAMES.get(name, name)].numpy() for name in ("matrices", "has_face", "landmarks")}
+        names = ("matrices", "has_face", "landmarks", "tracks")
+        arrays = {name: tensors[FILE_NAMES.get(name, name)].numpy() for name in names}
         return cls(resolution=int(tensors["resolution"]), frame_size=(height, width), **arrays)
-
-
-# --- one identity ---
-
-
-def _best_match(box: Box | None, boxes: Float[np.ndarray, "n 4"]) -> int | None:
-    """Which of the boxes overlaps the box most; None if none does."""
-    if box is None:
-        return None
-    shares = overlaps(box, boxes)
-    return int(shares.argmax()) if shares.any() else None
-
-
-def follow(boxes: Sequence[Float[np.ndarray, "n 4"]]) -> tuple[list[int | None], list[bool]]:
-    """Follows one identity: in each frame it takes the box that overlaps the face's last box most.
-
-    It starts with the largest face. If there are other faces but none overlaps, there are two cases. If the followed
-    face appears again within LOST_FRAMES, it counts as missing until then. Else the scene was cut, and the largest face
-    is followed from here on.
-
-    Args:
-        boxes: of the faces in each frame, px; a frame without a face has none.
-
-    Returns:
-        For each frame, the number of the followed face (None: missing), and whether a new track starts there.
-    """
-    chosen: list[int | None] = []
-    starts: list[bool] = []
-    last: Box | None = None
-    for i, faces in enumerate(boxes):
-        index = _best_match(last, faces)
-        cut = index is None and len(faces) > 0 and not _returns(last, boxes[i + 1 : i + 1 + LOST_FRAMES])
-        if cut:
-            index = int(np.prod(faces[:, 2:] - faces[:, :2], axis=1).argmax())
-        if index is not None:
-            last = faces[index]
-        chosen.append(index)
-        starts.append(cut)
-    return chosen, starts
-
-
-def _returns(box: Box | None, upcoming: Sequence[Float[np.ndarray, "n 4"]]) -> bool:
-    return any(_best_match(box, faces) is not None for faces in upcoming)
 
 
 # --- alignment ---
@@ -215,37 +176,64 @@ class AffineSmoother:
 
 
 def align(
-    frames: Iterable[Frame], detector: LandmarkDetector, resolution: int, warping: Warping = DEFAULT_WARPING
+    frames: Iterable[Frame],
+    detector: LandmarkDetector,
+    resolution: int,
+    warping: Warping = DEFAULT_WARPING,
+    face: str = DEFAULT_FACE,
 ) -> AlignedFaces:
     """Follows one face through the frames and aligns it in each; affines of frames without it are interpolated.
 
     Frames are read one by one and not stored. So they may be a stream, and the caller may wrap them in a progress bar.
     Geometry "lanczos" holds the three points still (`PointHolder`), instead of the 68 points of the original's 1.0.
 
+    Args:
+        face: which face, see `config.VideoOptions.face` and `people.follow`.
+
     Raises:
-        FaceNotFoundError: no frame shows a face.
+        FaceNotFoundError: no frame shows a face, or none shows the chosen one.
     """
-    boxes: list[Float[np.ndarray, "n 4"]] = []
-    points: list[Float[np.ndarray, "n 3 2"]] = []
-    seen: list[Float[np.ndarray, "n 468 2"]] = []
-    frame_size = (0, 0)
+    seen: list[list[Sighting]] = []
+    points: list[list[Points]] = []
+    cuts, frame_size = CutDetector(), (0, 0)
     for frame in frames:
         frame_size = frame.shape[:2]
         faces = detector(frame)
-        boxes.append(np.array([bounds(face) for face in faces]).reshape(-1, 4))
-        points.append(np.array([alignment_points(face) for face in faces]).reshape(-1, 3, 2))
-        seen.append(np.array([face[:MESH_POINTS, :2] for face in faces], np.float32).reshape(-1, MESH_POINTS, 2))
-    chosen, starts = follow(boxes)
+        cuts.add(frame)
+        points.append([alignment_points(landmarks) for landmarks in faces])
+        boxes = [bounds(landmarks) for landmarks in faces]
+        seen.append([
+            Sighting(landmarks[:MESH_POINTS, :2].astype(np.float32), box, look_of(frame, box))
+            for landmarks, box in zip(faces, boxes, strict=True)
+        ])  # fmt: skip
+    chosen, tracks = follow(seen, cuts.cuts(), face, frame_size)
     has_face = np.array([index is not None for index in chosen], dtype=bool)
     if not has_face.any():
-        raise FaceNotFoundError(
-            f"no face was found in any of the {len(boxes)} frames; at least one frame must show a face from the front "
+        raise FaceNotFoundError(_nobody(seen, face, frame_size))
+    tracked = [None if k is None else (p[k], faces[k].box) for p, faces, k in zip(points, seen, chosen, strict=True)]
+    starts = np.diff(tracks, prepend=-1) != 0
+    matrices = fill_gaps(_smooth(tracked, starts.tolist(), resolution, warping), has_face)
+    landmarks = [NO_FACE if k is None else faces[k].landmarks for faces, k in zip(seen, chosen, strict=True)]
+    return AlignedFaces(matrices, has_face, resolution, frame_size, np.stack(landmarks), tracks)
+
+
+def _nobody(seen: Sightings, face: str, frame_size: tuple[int, int]) -> str:
+    """Why no face was followed, and what to do."""
+    most = max(map(len, seen), default=0)
+    if not most:
+        return (
+            f"no face was found in any of the {len(seen)} frames; at least one frame must show a face from the front "
             "that fills a tenth of the picture's longer side, so crop or rotate the video, or choose another"
         )
-    tracked = [None if k is None else (p[k], b[k]) for p, b, k in zip(points, boxes, chosen, strict=True)]
-    matrices = fill_gaps(_smooth(tracked, starts, resolution, warping), has_face)
-    landmarks = np.stack([NO_FACE if k is None else faces[k] for faces, k in zip(seen, chosen, strict=True)])
-    return AlignedFaces(matrices, has_face, resolution, frame_size, landmarks)
+    if isinstance(face_place(face), int):
+        return f"face is {face}, but no frame shows more than {most} face{'s'[: most > 1]}; give 1 to {most}"
+    height, width = frame_size
+    centres = (sighting.centre for sighting in next(faces for faces in seen if faces))
+    places = " and ".join(",".join(map(str, centre.round().astype(int).tolist())) for centre in centres)
+    return (
+        f"face is {face}, and no face lies there in any of the {len(seen)} frames of {width}x{height} px; the first "
+        f"faces are at {places}, so give one of these points"
+    )
 
 
 def _smooth(

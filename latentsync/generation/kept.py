@@ -80,6 +80,7 @@ class PairCache:
             "refinements": LANDMARK_REFINEMENTS,
             "size_px": options.video.size_px,
             "geometry": options.video.geometry,
+            "face": options.video.face,
         }
         if options.video.rate_hz is None:
             depends_on["fps"] = options.video.fps
@@ -93,21 +94,22 @@ class PairCache:
         options: Options,
         on_progress: ProgressCallback | None = None,
     ) -> AlignedFaces:
-        """The affines of a clip's first frames.
+        """The affines of the chosen face in a clip's first frames.
 
         Raises:
             MediaError: the clip cannot be read.
-            FaceNotFoundError: no frame shows a face.
+            FaceNotFoundError: no frame shows a face, or none shows the chosen one.
         """
-        status, size_px = clip.stat(), options.video.size_px
-        how = num_frames, size_px, options.video.geometry, options.video.fps
-        version = (clip.resolve(), status.st_size, status.st_mtime_ns, *how)
+        status, video = clip.stat(), options.video
+        size_px = video.size_px
+        file = clip.resolve(), status.st_size, status.st_mtime_ns
+        version = (*file, num_frames, size_px, video.geometry, video.face, video.fps)
         if version not in self._faces:
             frames = media.read_frames(clip, options.video.rate_hz, stop=num_frames)
             frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:
-                return align(frames, networks.detector, size_px, warping_of(options)).to_tensors()
+                return align(frames, networks.detector, size_px, warping_of(options), video.face).to_tensors()
 
             key = self.faces_key(networks, clip, num_frames, options)
             faces = AlignedFaces.from_tensors(compute() if key is None else self.disk.get(key, compute))

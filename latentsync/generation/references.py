@@ -1,7 +1,8 @@
 """References: the frames of a clip that show the model what the face looks like.
 
 The published pipeline takes the very frame that is to be filled. This leaks the true mouth if a clip gets its own
-voice. Training takes a window at least a second away, and "elsewhere" does the same.
+voice. Training takes a window at least a second away, and "elsewhere" does the same. It stays with the person: in a
+clip with several shots or people, a frame's reference is of the same track.
 """
 
 import math
@@ -9,15 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from latentsync import media
+from latentsync.audio.own_sound import find_voice
 from latentsync.config import Options
-from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops, warping_of
 from latentsync.generation.results import PreparedPair
-from latentsync.shapes import Crops, HasFace
+from latentsync.shapes import Crops, HasFace, Waveform
 
 GAP_FRAMES = 25  # 1 s, the smallest distance in training
 ROUNDING = 1e-6  # of a place, in frames
@@ -76,28 +78,38 @@ def places_of(clip: Path, rate_hz: float | None) -> Places:
     return np.array([float(time_s * GAP_FRAMES) for time_s in media.frame_times(clip, rate_hz)])
 
 
-def frames_needed(num_shown: int, reference: str, places: Places | None = None) -> int:
+def answer_shift(clip: Path, voice: Waveform) -> int:
+    """How many frames after a frame of the clip the lips are that fit the voice at that frame.
+
+    It is 0 if the voice is not the clip's own, or not trimmed at its beginning. A difference below GAP_FRAMES / 8 is
+    taken for 0, since the distance of references covers it.
+
+    Args:
+        voice: mono, 16 kHz.
+    """
+    if not media.probe(clip).has_sound:
+        return 0
+    found = find_voice(media.read_sound(clip, SOUND_RATE_HZ), voice)
+    shift = 0 if found is None else round(found.shift_s * VIDEO_RATE_HZ)
+    return shift if abs(shift) > GAP_FRAMES // 8 else 0
+
+
+def frames_needed(num_shown: int, reference: str, shift: int = 0, places: Places | None = None) -> int:
     """How many of a clip's frames are aligned, so that each of the first `num_shown` has a reference.
 
     Args:
+        shift: see `answer_shift`.
         places: of the clip's frames, see `places_of`; None: 25 frames/s.
     """
     if reference == "same":
         return num_shown
     if places is None:
-        return max(num_shown, min(num_shown + GAP_FRAMES, 2 * GAP_FRAMES))
+        places = np.arange(num_shown + 1, dtype=float)
     there = len(places) - 1
-    end = min(places[min(num_shown, there)] + GAP_FRAMES, 2 * GAP_FRAMES) - ROUNDING
-    beyond = max(0.0, end - places[-1]) * there / places[-1]  # frames that the clip lacks
-    return max(num_shown, int(np.searchsorted(places[:-1], end)) + math.ceil(beyond))
-
-
-def references_of(pair: PreparedPair, options: Options) -> list[int]:
-    """`reference_order` of a pair."""
-    places = places_of(pair.video_path, pair.rate_hz)
-    return reference_order(
-        pair.order, pair.faces.has_face, options.video.reference, pair.video_path.name, places=places
-    )
+    end = places[min(num_shown, there)]
+    wanted = end + shift + GAP_FRAMES if shift > 0 else min(end + GAP_FRAMES, 2 * GAP_FRAMES)
+    lacking = math.ceil(max(0.0, wanted - places[-1]) * there / places[-1] - ROUNDING)
+    return max(num_shown, int(np.searchsorted(places[:-1], wanted - ROUNDING)) + lacking)
 
 
 def reference_order(
@@ -105,39 +117,102 @@ def reference_order(
     has_face: HasFace,
     reference: str,
     name: str = "the clip",
+    tracks: Int[np.ndarray, " f"] | None = None,
+    shift: int = 0,
     places: Places | None = None,
 ) -> list[int]:
     """For each output frame, the number of the clip's frame that is its reference.
 
-    "same" is the frame that it is made from. "elsewhere" is the first frame with a face that lies at least 1 s (25
-    frames) later. If there is none, it is the last frame with a face at least 1 s earlier. So consecutive frames have
-    consecutive references, with one jump near the clip's end. A frame without a face is not generated; it may be its
-    own reference.
+    "same" is the frame that it is made from. "elsewhere" is the first frame with a face of the same track that lies at
+    least 1 s (25 frames) later. If there is none, it is the last one at least 1 s earlier. So consecutive frames have
+    consecutive references, with one jump near the track's end. If a clip has several tracks and one is too short for
+    this, the reference is the farthest frame of the track. A frame without a face is not generated; it may be its own
+    reference.
 
     Args:
         order: for each output frame, the number of the clip's frame that it is made from.
         has_face: for each aligned frame of the clip, whether it shows a face.
         name: of the clip, for messages.
+        tracks: for each aligned frame the number of its track, see `AlignedFaces`; None: all are of one.
+        shift: see `answer_shift`. A reference is also 25 frames from the frame that shows the lips of the voice.
         places: of the clip's frames, see `places_of`; None: 25 frames/s.
 
     Raises:
-        OptionError: a frame has no reference far enough away.
+        OptionError: a frame has no reference far enough away, and the clip has one track.
     """
     if reference == "same":
         return list(order)
-    known = np.flatnonzero(has_face)
-    references = np.arange(max(order, default=-1) + 1)
+    tracks = np.zeros(len(has_face), np.int64) if tracks is None else tracks
+    frames = np.arange(max(order, default=-1) + 1)
+    references = frames.copy()
     when = np.arange(len(has_face), dtype=float) if places is None else places
-    after = np.searchsorted(when[known], when[references] + GAP_FRAMES - ROUNDING)
-    before = np.searchsorted(when[known], when[references] - GAP_FRAMES + ROUNDING, side="right") - 1
-    chosen = np.where(after < known.size, after, before)
-    far = chosen >= 0
-    if (has_face[: references.size] & ~far).any():
-        lonely = int(np.flatnonzero(has_face[: references.size] & ~far)[0])
-        raise OptionError(
-            f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / VIDEO_RATE_HZ:g} s) from "
-            f"each frame, but frame {lonely} of {name} has none in {len(has_face)} frames; give a clip of at least "
-            f"{frames_needed(references.size, reference, places)} frames with a face, or reference=same"
-        )
-    references[far] = known[chosen[far]]
+    for track in np.unique(tracks[: frames.size]):
+        known = np.flatnonzero(has_face & (tracks == track))
+        mine = known[known < frames.size]
+        chosen = _far_away(mine, known, shift, when)
+        near = chosen < 0
+        if near.any() and (tracks == tracks[0]).all():
+            needed = frames_needed(frames.size, reference, shift, places)
+            raise OptionError(
+                f"reference=elsewhere needs a face at least {GAP_FRAMES} frames ({GAP_FRAMES / VIDEO_RATE_HZ:g} s) "
+                f"from each frame, but frame {mine[near][0]} of {name} has none in {len(has_face)} frames; give a clip "
+                f"of at least {needed} frames with a face, or reference=same"
+            )
+        if near.any():
+            ends = known[[0, -1]]
+            distances = np.minimum(
+                *(np.abs(when[ends][:, None] - at) for at in (when[mine[near]], when[mine[near]] + shift))
+            )
+            chosen[near] = ends[distances.argmax(0)]
+        references[mine] = chosen
     return [int(references[i]) for i in order]
+
+
+def references_of(pair: PreparedPair, options: Options) -> list[int]:
+    """`reference_order` of a pair."""
+    faces, reference = pair.faces, options.video.reference
+    assert reference is not None  # the options are resolved
+    return reference_order(
+        pair.order,
+        faces.has_face,
+        reference,
+        pair.video_path.name,
+        faces.tracks,
+        pair.answer_shift,
+        places_of(pair.video_path, pair.rate_hz),
+    )
+
+
+def frames_near_reference(pair: PreparedPair, options: Options) -> int:
+    """How many output frames have a reference from elsewhere that is less than GAP_FRAMES away, or that shows lips less
+    than this from the voice's: those in shots that are too short."""
+    if options.video.reference == "same":
+        return 0
+    frames, references = np.array(pair.order), np.array(references_of(pair, options))
+    places = places_of(pair.video_path, pair.rate_hz)
+    distances = places[references] - places[frames]
+    is_near = np.minimum(abs(distances), abs(distances - pair.answer_shift)) < GAP_FRAMES - ROUNDING
+    return int((is_near & pair.faces.has_face[frames]).sum())
+
+
+def _far_away(
+    frames: Int[np.ndarray, " k"], known: Int[np.ndarray, " n"], shift: int, places: Places
+) -> Int[np.ndarray, " k"]:
+    """The reference of each frame among known frames, at least GAP_FRAMES from it and from its answer; -1: none."""
+    shown = places[frames]
+    answers, there = shown + shift, places[known]
+    ends = np.append(known, -1)
+
+    def first_from(at: Places) -> Int[np.ndarray, " k"]:
+        return ends[np.searchsorted(there, at - ROUNDING)]
+
+    def last_to(at: Places) -> Int[np.ndarray, " k"]:
+        return ends[np.searchsorted(there, at + ROUNDING, side="right") - 1]
+
+    def is_near(chosen: Int[np.ndarray, " k"]) -> np.ndarray:
+        return (chosen >= 0) & (np.abs(places[chosen] - answers) < GAP_FRAMES - ROUNDING)
+
+    later, earlier = first_from(shown + GAP_FRAMES), last_to(shown - GAP_FRAMES)
+    later = np.where(is_near(later), first_from(answers + GAP_FRAMES), later)
+    earlier = np.where(is_near(earlier), last_to(answers - GAP_FRAMES), earlier)
+    return np.where(later >= 0, later, earlier)

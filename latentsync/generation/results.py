@@ -45,6 +45,7 @@ class PreparedPair:
         rest: numbers of the clip's frames that play on after those of `order` as they are.
         times_s: when each frame of the result begins, and when the last one ends.
         rate_hz: the rate at which the clip's frames are numbered; None: its own frames.
+        answer_shift: how many frames after each frame the clip shows the lips of the voice; see `references`.
     """
 
     video_path: Path
@@ -57,11 +58,17 @@ class PreparedPair:
     rest: list[int] = field(default_factory=list)
     times_s: list[Fraction] = field(default_factory=list)
     rate_hz: float | None = VIDEO_RATE_HZ
+    answer_shift: int = 0
 
     @property
     def num_frames(self) -> int:
         """Frames of the result."""
         return len(self.order) + len(self.rest)
+
+    @property
+    def frames_without_face(self) -> int:
+        """Frames of the result that do not show the chosen face."""
+        return int((~self.faces.has_face[self.order]).sum())
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,9 @@ class LipsyncOutput:
         video_path: the result; None if it was not written.
         mask_path: the frames with the region to be generated painted grey; None if they were not written.
         num_frames, fps: of the result; of a variable rate, the average.
-        frames_without_face: how many output frames show no face; they are the clip's, unchanged.
+        frames_without_face: how many output frames do not show the chosen face; they are the clip's, unchanged.
+        frames_near_reference: with references from elsewhere, how many output frames have theirs less than 1 s away,
+            because their shot is too short.
         options: resolved.
         timings: seconds per stage.
         faces: the affines of the clip's frames.
@@ -113,6 +122,7 @@ class LipsyncOutput:
     faces: AlignedFaces
     order: list[int]
     times_s: list[Fraction]
+    frames_near_reference: int = 0
 
     def read_frames(self) -> Iterator[Frame]:
         """The result's frames, read from its file one by one.

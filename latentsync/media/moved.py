@@ -7,7 +7,7 @@ import av
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_file
-from latentsync.media.container import open_input, packets_of, sound_stream_of, video_stream_of
+from latentsync.media.container import check_file, open_input, packets_of, sound_stream_of, video_stream_of
 
 # Containers that store a time for each packet, and their names in FFmpeg.
 FORMATS = {
@@ -47,8 +47,9 @@ def check_target(video: Path, target: Path) -> None:
 
     Raises:
         OptionError: as there.
-        MediaError: the target's folder does not exist.
+        MediaError: the video or the target's folder does not exist.
     """
+    check_file(video)
     if target.suffix.lower() not in FORMATS:
         raise OptionError(
             f"{target} ends in {target.suffix or 'no suffix'}; give a name with one of {', '.join(FORMATS)}"

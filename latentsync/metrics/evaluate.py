@@ -9,18 +9,10 @@ Conventions: `definitions` explains entries and names, `families.base` the input
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from latentsync.errors import LatentSyncError
 from latentsync.metrics.definitions import FAMILIES as FAMILY_NAMES
 from latentsync.metrics.definitions import Entry
 from latentsync.metrics.families import FAMILIES, Batch, Family, Subject
-from latentsync.shapes import Waveform
-
-SAME_SPEECH = 0.9  # normalised cross-correlation; from this value on, two sounds are the same recording
-SAME_SPEECH_SHIFT_S = 0.1  # apart in time at most
-SAME_SPEECH_LENGTH_S = 0.5  # apart in length at most
-SAME_SPEECH_HEARD_S = 60.0  # at most this much is compared, from the beginning
 
 
 @dataclass
@@ -95,31 +87,3 @@ def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]
             evaluation.entries |= entries
             evaluation.curves |= curves
     return evaluation
-
-
-def same_speech(a: Waveform, b: Waveform, rate_hz: int) -> bool:
-    """Whether two sounds are the same recording, perhaps encoded again, slightly shifted or slightly cut.
-
-    They are if the normalised cross-correlation reaches 0.9 at a shift of at most 0.1 s. Lengths may differ by 0.5 s.
-    Only the first minute of long sounds is compared. Silence never counts as the same recording.
-
-    Args:
-        a, b: mono waveforms of one rate, `(n,)` and `(m,)`.
-    """
-    if abs(a.size - b.size) > SAME_SPEECH_LENGTH_S * rate_hz:
-        return False
-    size = min(a.size, b.size, round(SAME_SPEECH_HEARD_S * rate_hz))
-    shift = min(round(SAME_SPEECH_SHIFT_S * rate_hz), size - 1)
-    if size == 0:
-        return False
-    a, b = a[:size].astype(np.float64), b[:size].astype(np.float64)
-    length = 1 << (2 * size - 1).bit_length()
-    product = np.fft.irfft(np.fft.rfft(a, length) * np.conj(np.fft.rfft(b, length)), length)
-    shifts = np.arange(-shift, shift + 1)
-    energy_a, energy_b = (np.concatenate([[0.0], np.cumsum(np.square(x))]) for x in (a, b))
-    late, early = np.maximum(shifts, 0), np.maximum(-shifts, 0)  # a[late:] lies over b[early:] at each shift
-    overlap_a = energy_a[size - early] - energy_a[late]
-    overlap_b = energy_b[size - late] - energy_b[early]
-    scale = np.sqrt(np.maximum(overlap_a * overlap_b, 0))
-    heard = scale > 1e-9 * size
-    return bool(np.any(product[shifts][heard] >= SAME_SPEECH * scale[heard]))

@@ -1,8 +1,8 @@
 """Splits a stream of frames into shots, and follows one face through each: a track. Knows no sound, files or pieces.
 
-A shot begins at each cut that scenedetect (extra "train") finds, and wherever a new track of the followed face starts.
-Without scenedetect only new tracks count, so a cut between two pictures whose faces overlap is missed. Each shot is
-aligned by itself with the code of inference (`faces.align`), so a video without cuts gives the affines of inference.
+A shot begins at each cut that scenedetect (extra "train") finds, and wherever a new track of the followed face starts:
+at another person, and at the plain cuts that `faces.cuts` finds. Each shot is aligned by itself with the code of
+inference (`faces.align`), so a video without cuts gives the affines of inference.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +18,10 @@ from jaxtyping import Float
 
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError
-from latentsync.faces.landmarks import LandmarkDetector, bounds
-from latentsync.faces.track import AlignedFaces, align, follow
+from latentsync.faces.landmarks import LandmarkDetector
+from latentsync.faces.track import AlignedFaces, align
 from latentsync.metrics.sync import lip_gap
-from latentsync.shapes import Frame, HasFace, Landmarks
+from latentsync.shapes import Frame, HasFace
 
 SHOT_SIDE_PX = 256  # longer side of the picture in which cuts are searched
 SHOT_THRESHOLD = 27.0  # scenedetect's default: mean change of hue, saturation and luma, 0..255
@@ -113,22 +113,6 @@ class _Shots:
 # --- one face through a shot ---
 
 
-class _Recorder:
-    """A detector that remembers the faces' boxes and their lip gaps in each frame."""
-
-    def __init__(self, detector: LandmarkDetector, on_frame: Callable[[], None]) -> None:
-        self._detector, self._on_frame = detector, on_frame
-        self.boxes: list[Float[np.ndarray, "n 4"]] = []
-        self.gaps: list[list[float]] = []
-
-    def __call__(self, frame: Frame) -> list[Landmarks]:
-        faces = self._detector(frame)
-        self.boxes.append(np.array([bounds(face) for face in faces]).reshape(-1, 4))
-        self.gaps.append([float(lip_gap(face[None])[0]) for face in faces])
-        self._on_frame()
-        return faces
-
-
 @dataclass(frozen=True)
 class Track:
     """One face through consecutive frames of the source. It was found in the first and in the last frame.
@@ -170,27 +154,33 @@ def tracks(
     """
     shots = _Shots(frames, begins_shot)
     while shots:
-        first, recorder = shots.position, _Recorder(detector, on_frame)
+        first = shots.position
         try:
-            faces = align(shots.frames(), recorder, size_px)
+            faces = align(_counted(shots.frames(), on_frame), detector, size_px)
         except FaceNotFoundError as error:
             yield Dropped(first, shots.position, str(error))
         else:
-            yield from _tracks_of_shot(first, faces, recorder)
+            yield from _tracks_of_shot(first, faces)
 
 
-def _tracks_of_shot(first: int, faces: AlignedFaces, recorder: _Recorder) -> Iterator[Track]:
-    """Splits a shot where `faces.follow` starts a new track: at another person, or at a cut that was not detected."""
-    chosen, starts = follow(recorder.boxes)
-    boxes, gaps = np.zeros((len(faces), 4)), np.full(len(faces), np.nan)
-    for i, index in enumerate(chosen):
-        if index is not None:
-            boxes[i], gaps[i] = recorder.boxes[i][index], recorder.gaps[i][index]
-    edges = [*np.flatnonzero(starts).tolist(), len(faces)]
+def _counted(frames: Iterator[Frame], on_frame: Callable[[], None]) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        on_frame()
+
+
+def _tracks_of_shot(first: int, faces: AlignedFaces) -> Iterator[Track | Dropped]:
+    """Splits a shot where a new track starts: at another person, or at a cut that was not detected."""
+    boxes = np.concatenate([faces.landmarks.min(1), faces.landmarks.max(1)], axis=1)
+    gaps = lip_gap(faces.landmarks)
+    edges = [*np.flatnonzero(np.diff(faces.tracks, prepend=-1)).tolist(), len(faces)]
     whole = Track(first, faces.matrices, faces.has_face, boxes, gaps)
     for start, stop in pairwise(edges):
-        last = start + int(np.flatnonzero(faces.has_face[start:stop])[-1])
-        track = whole.part(start, last + 1)
+        known = np.flatnonzero(faces.has_face[start:stop])
+        if not known.size:
+            yield Dropped(first + start, first + stop, f"no face was found in {stop - start} frames between two cuts")
+            continue
+        track = whole.part(start + int(known[0]), start + int(known[-1]) + 1)
         yield Track(track.start, track.matrices, track.has_face, _without_gaps(track.boxes, track.has_face), track.gaps)
 
 

@@ -16,6 +16,7 @@ from latentsync.weights.catalogue import (
     WebFile,
     WeightFile,
     known,
+    published_unet,
     size_text,
 )
 from latentsync.weights.folders import CHECKPOINTS_DIR, cache_dir
@@ -43,6 +44,7 @@ __all__ = [
     "known",
     "locate",
     "locations",
+    "published_unet",
     "reread_sha256",
     "size_text",
     "state_dict_sha256",

@@ -289,3 +289,15 @@ def known(name: str) -> WeightFile:
     if name not in CATALOGUE:
         raise WeightsError(f"no weight is called {name!r}; known are {', '.join(CATALOGUE)}")
     return CATALOGUE[name]
+
+
+def published_unet(name: str) -> str | None:
+    """The name in the catalogue of a published UNet, given its folder there ("latentsync-1.6") or its id on the hub.
+
+    None if it is no published model.
+    """
+    for weight in CATALOGUE.values():
+        repositories = [source.repository for source in weight.sources if isinstance(source, HubFile)]
+        if weight.unet_config and name in (weight.name, weight.name.rpartition("/")[0], *repositories):
+            return weight.name
+    return None

@@ -12,12 +12,14 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from latentsync import media
 from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
 from latentsync.constants import SOUND_RATE_HZ
-from latentsync.errors import LatentSyncError, MediaError
+from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.files import write_json
-from latentsync.generation.references import GAP_FRAMES
+from latentsync.generation.references import GAP_FRAMES, answer_shift, reference_order
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.generation.timing import num_output_frames, timing_of
@@ -44,9 +46,10 @@ from latentsync.pipeline import LipsyncPipeline
 
 def options_for(pair: Pair, config: RunConfig) -> Options:
     """The options of one pair. Open ones are set here: the guidance comes from the preset of the pair's gender, and the
-    reference is from elsewhere in the clip if the voice is the clip's own and the clip is long enough."""
+    reference is from elsewhere in the clip if the voice is the clip's own and the clip is long enough. A face that the
+    pair's list gives wins over the configuration's."""
     options = config.options
-    video = options.video
+    video = options.video if pair.face is None else replace(options.video, face=pair.face)
     if video.reference is None:
         hashes = input_sha256(pair.clip), input_sha256(pair.voice)
         video = replace(video, reference="elsewhere" if _shows_the_answer(pair, *hashes) else "same")
@@ -58,11 +61,17 @@ def _shows_the_answer(pair: Pair, clip_sha256: str, voice_sha256: str) -> bool:
     """Whether the reference frames would already show the lips that fit the voice, and the clip has other frames far
     enough away. The hashes distinguish files of the same name."""
     try:
-        if media.probe(pair.clip, media.VIDEO_RATE_HZ).num_frames < 2 * GAP_FRAMES:
+        num_frames = media.probe(pair.clip, media.VIDEO_RATE_HZ).num_frames
+        if num_frames < 2 * GAP_FRAMES:
             return False
-        return is_own_voice(own_sound(pair.clip), media.read_sound(pair.voice, SOUND_RATE_HZ))
-    except MediaError:  # the pair's own run will report it
+        voice = media.read_sound(pair.voice, SOUND_RATE_HZ)
+        if not is_own_voice(own_sound(pair.clip), voice):
+            return False
+        shown = range(min(num_frames, num_output_frames(len(voice))))
+        reference_order(shown, np.ones(num_frames, bool), "elsewhere", shift=answer_shift(pair.clip, voice))
+    except (MediaError, OptionError):  # the pair's own run will report it; no frame is far enough away
         return False
+    return True
 
 
 def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict, Outcome]:
@@ -103,7 +112,7 @@ def run_cell(
             in seed and guidance are made together with it, if they are missing and no other process is making them.
     """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
-    known = {failure.record: failure for failure in earlier if failure.runtime == asdict(config.options.runtime)}
+    known = {failure.record: failure for failure in earlier if failure.runtime == _beside_the_id(config.options)}
     kin = [
         other for other in others if other != config and _but_seed_and_guidance(other) == _but_seed_and_guidance(config)
     ]
@@ -124,13 +133,18 @@ def run_cell(
     return [outcomes[pair] for pair in pairs]
 
 
+def _beside_the_id(options: Options) -> dict:
+    """The options that no id covers, but that may decide whether a record can be made."""
+    return {**asdict(options.runtime), "min_face_share": options.video.min_face_share}
+
+
 def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
     return replace(config, preset=Preset(), options=config.options.but_seed_and_guidance())
 
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
     """Calls `make` with a progress bar. An error becomes a failed outcome, so that the other pairs still finish."""
-    scale, runtime = options_for(pair, config).sampler.guidance_scale, asdict(config.options.runtime)
+    scale, runtime = options_for(pair, config).sampler.guidance_scale, _beside_the_id(config.options)
     failed = Outcome(pair.name, pair.gender, scale, "failed", runtime=runtime)
     with PairBar(pair.name) as bar:
         try:

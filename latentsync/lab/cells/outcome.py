@@ -35,7 +35,11 @@ class Outcome:
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
     """The line that is printed when a pair ends."""
     options = run.options.flat() | {"guidance_scale": outcome.guidance_scale}
-    chosen = [name for name, info in settings_beside().items() if info.is_open and options[name] != info.default]
+    chosen = [
+        name
+        for name, info in settings_beside().items()
+        if info.is_open and options[name] not in (info.default, info.record_default)
+    ]
     cell = cell_label(options, also=chosen)
     end = {
         "done": f"done in {outcome.seconds:.1f} s",

@@ -1,1 +1,1 @@
-"""Other jobs that make records: a folder, a search, a table's row made again, a record for a widget, samples."""
+"""Other jobs: a folder, a search, a row of a table made again, a record for a widget, samples, bringing into sync."""

@@ -88,7 +88,8 @@ def job_like(
     pair = content["pair"]
     files = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
     weights = content["model"]["weights_sha256"]
-    return Job(config, Pair(*files, pair["gender"], pair.get("group"), pair.get("split"), pair["name"]), weights)
+    own = pair.get("group"), pair.get("split"), pair["name"], pair.get("face")
+    return Job(config, Pair(*files, pair["gender"], *own), weights)
 
 
 def _metrics_of(record: Record) -> "MetricsConfig":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from latentsync.config import recorded_options
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.files import write_json
@@ -58,7 +59,8 @@ def measure_record(
         MediaError, FaceNotFoundError: an input is missing, cannot be read, or shows no face.
     """
     clip, voice = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
-    result = Result.of_options(record.video_path, clip, voice, record.content["options"], detector)
+    options = recorded_options(record.content["options"])
+    result = Result.of_options(record.video_path, clip, voice, options, detector)
     evaluation = measured(result, wanted, detector)
     entries = labelled(evaluation.entries, record.content["model"]["trained"])
     write_json(record.curves_path, {**record.curves, **evaluation.curves})
@@ -157,6 +159,7 @@ def metrics_table(metrics: dict) -> pd.DataFrame:
 
 
 def metrics_text(metrics: dict) -> str:
-    """`metrics_table` as text that fits the terminal, with the metrics' names for readers."""
+    """`metrics_table` as text that fits the terminal, with the metrics' names for readers beside their keys."""
     table = metrics_table(metrics).reset_index()
-    return table_text(dict(table.assign(metric=table["metric"].map(word_of))))
+    table.insert(table.columns.get_loc("note"), "name", table["metric"].map(word_of))
+    return table_text(dict(table))

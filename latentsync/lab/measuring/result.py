@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from latentsync import media, weights
+from latentsync.audio.own_sound import find_voice
 from latentsync.config import DEFAULT_SIZE_PX, VideoOptions
 from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
@@ -24,13 +25,13 @@ from latentsync.faces.crops import FramesOnDemand, aligned_crops
 from latentsync.faces.geometry import Warping, apply_affine, crop_box_size
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.faces.track import NO_FACE, AlignedFaces, align
-from latentsync.generation.references import frames_needed, places_of
+from latentsync.generation.references import answer_shift, frames_needed, places_of
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.generation.timing import at_rate, timing_of
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.metrics.definitions import Entry
-from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts, same_speech
+from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts
 from latentsync.metrics.families import Batch, Networks, Subject
 from latentsync.metrics.families.base import BATCH_FRAMES
 from latentsync.metrics.identity import WEIGHTS as IDENTITY_WEIGHTS
@@ -46,6 +47,9 @@ SYNC_MINI_MODEL = "mini"
 SYNCNET, S3FD_FACES = "auxiliary/syncnet_v2.model", "auxiliary/sfd_face.pth"
 STABLE_SYNCNETS = ("latentsync-1.6/stable_syncnet.pt", "latentsync-1.5/stable_syncnet.pt")
 HASH_DIGITS = 12
+# The clip shows the right lips of a result, frame by frame, if so much of the voice is its own sound, at most so far
+# apart in time.
+WHOLE_SHARE, IN_STEP_S = 0.8, 0.1
 Item = TypeVar("Item")
 
 
@@ -110,7 +114,7 @@ class Result:
 
     @classmethod
     def of_options(cls, result: Path, clip: Path, voice: Path, options: dict, detector: LandmarkDetector) -> "Result":
-        """From the files and resolved options of a record. The clip's faces are detected again, as for the record.
+        """From the files of a record and its `config.recorded_options`. The clip's faces are detected again, as for it.
 
         Raises:
             MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
@@ -125,9 +129,12 @@ class Result:
             num_out = media.probe(result).num_frames
             order = [int(i) for i in media.arranged(num_out, min(num_out, num_there), video.loop)]
         warping, places = Warping(options["geometry"], options["rounding"]), places_of(clip, video.rate_hz)
-        num_aligned = min(frames_needed(max(order) + 1, options["reference"], places), num_there)
+        shift = 0
+        if options["reference"] == "elsewhere":
+            shift = answer_shift(clip, media.read_sound(voice, SOUND_RATE_HZ))
+        num_aligned = min(frames_needed(max(order) + 1, options["reference"], shift, places), num_there)
         frames = media.read_frames(clip, video.rate_hz, stop=num_aligned)
-        faces = align(frames, detector, options["size_px"], warping)
+        faces = align(frames, detector, options["size_px"], warping, options["face"])
         facts = {"reference": options["reference"], "window": options["num_frames"], "mask": options["mask"]}
         if video.rate_hz is None:
             return cls._at_own_rate(result, clip, voice, order, times_s, faces, facts)
@@ -167,7 +174,8 @@ class Result:
 
     def relation(self, voice: Waveform) -> str:
         """See `Subject.relation`."""
-        if not is_own_voice(self.clip_sound, voice):
+        found = None if self.clip_sound is None else find_voice(self.clip_sound, voice)
+        if found is None or abs(found.shift_s) > IN_STEP_S or found.share < WHOLE_SHARE:
             return "change"
         return "leaky" if self.reference == "same" else "own"
 
@@ -178,8 +186,8 @@ def own_sound(clip: Path) -> Waveform | None:
 
 
 def is_own_voice(sound: Waveform | None, voice: Waveform) -> bool:
-    """Whether a voice is the clip's own sound."""
-    return sound is not None and same_speech(sound, voice, SOUND_RATE_HZ)
+    """Whether a voice is the clip's own sound or a part of it, see `audio.own_sound`."""
+    return sound is not None and find_voice(sound, voice) is not None
 
 
 def measured(

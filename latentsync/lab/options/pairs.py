@@ -13,7 +13,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 import latentsync
-from latentsync.config import GENDERS
+from latentsync.config import GENDERS, face_text
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
 from latentsync.lab.options.schema import PAIRINGS, DataConfig
@@ -27,7 +27,7 @@ OF_GENDER = {"female": "its name would begin with g-", "male": "its name would b
     NEUTRAL: "its name would begin with neither g- nor m-, as this one's"
 }
 OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
-LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "name")
+LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "name", "face")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 
 
@@ -38,6 +38,7 @@ class Pair:
     Attributes:
         group, split: columns of a list, for example the speaker, and train or test; not part of a record's identity.
         title: the pair's own name in a list whose files have equal names in several folders.
+        face: a column of a list: which face of the clip, see `config.VideoOptions`; None: the configuration decides.
     """
 
     clip: Path
@@ -46,11 +47,14 @@ class Pair:
     group: str | None = None
     split: str | None = None
     title: str | None = None
+    face: str | None = None
 
     @property
     def name(self) -> str:
-        """The name of the pair's outputs: its own, or `{clip}__{voice}`; undecodable bytes are written as `%C0`."""
-        return printable(self.title or f"{self.clip.stem}__{self.voice.stem}")
+        """The name of the pair's outputs: its own, or `{clip}__{voice}`, with `__{face}` where the list chooses a face.
+        Undecodable bytes are written as `%C0`."""
+        face = "" if self.face is None else f"__{self.face.replace(',', 'x')}"
+        return printable(self.title or f"{self.clip.stem}__{self.voice.stem}{face}")
 
 
 @dataclass(frozen=True)
@@ -177,8 +181,9 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
     """The pairs of a list, in its order: a header and a row per pair, see `latentsync.lab.options.lists`.
 
     The columns are `clip` and `voice` (files, relative to the list's folder) and optionally `gender`, `group`, `split`
-    and `name`. `gender` is female, male or neutral, or another word for it; where it is empty, the clip's prefix
-    decides. `name` is for pairs whose files have the same names in different folders. Other columns are ignored.
+    `name` and `face`. `gender` is female, male or neutral, or another word for it; where it is empty, the clip's prefix
+    decides. `name` is for pairs whose files have the same names in different folders. `face` is as `video.face`, and
+    wins over it. Other columns are ignored.
 
     Args:
         split: only pairs of this split; None takes all.
@@ -206,7 +211,7 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
         pair = _listed_pair(path, line, row, table.is_utf)
         before, other = lines.setdefault(same_name(pair.name), (line, pair))
         if other is not pair:
-            is_same = (other.clip, other.voice) == (pair.clip, pair.voice)
+            is_same = (other.clip, other.voice, other.face) == (pair.clip, pair.voice, pair.face)
             reason = "is also the pair of" if is_same else "has other files but would get the same name as the pair of"
             remedy = "remove one" if is_same else "rename a clip or voice, or give each its own name in a column name"
             raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
@@ -222,7 +227,11 @@ def _listed_pair(path: Path, line: int, row: dict[str, str | None], is_utf: bool
     gender = gender_of(files["clip"]) if row["gender"] is None else gender_word(row["gender"])
     if gender is None:
         raise MediaError(f"{path}, line {line}: gender is {row['gender']!r}; choose one of {known_gender_words()}")
-    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"], title)
+    try:
+        face = None if row["face"] is None else face_text(row["face"])
+    except OptionError as error:
+        raise MediaError(f"{path}, line {line}: {error}") from error
+    return Pair(files["clip"], files["voice"], gender, row["group"], row["split"], title, face)
 
 
 def _listed_file(path: Path, line: int, column: str, value: str | None, is_utf: bool) -> Path:

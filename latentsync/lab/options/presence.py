@@ -24,7 +24,7 @@ def require_folder_to_write(name: str, folder: Path) -> None:
 
 
 def require_model_folder(option: str, model: str) -> None:
-    """Refuses a model that is neither shipped nor a folder of a model.
+    """Refuses a model that is neither shipped nor published nor a folder of a model.
 
     Args:
         option: the name of the option that gives it.
@@ -32,7 +32,11 @@ def require_model_folder(option: str, model: str) -> None:
     Raises:
         WeightsError: naming the option and the folder.
     """
-    if not any((folder / INDEX_FILE).is_file() for folder in (MODELS_DIR / model, Path(model))):
+    if any((folder / INDEX_FILE).is_file() for folder in (MODELS_DIR / model, Path(model))):
+        return
+    if (unet := weights.published_unet(model)) is not None:
+        _require(option, None, unet)
+    else:
         shipped = ", ".join(sorted(path.parent.name for path in MODELS_DIR.glob(f"*/{INDEX_FILE}")))
         raise WeightsError(
             f"{option} is {model}, and there is no model at {model} ({INDEX_FILE} is absent); give a folder that "

@@ -27,6 +27,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "gender": pair.gender,
             "group": pair.group,
             "split": pair.split,
+            "face": pair.face,
             "clip": _input_facts(pair.clip),
             "voice": _input_facts(pair.voice),
         },
@@ -41,6 +42,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "num_frames": output.num_frames,
             "fps": output.fps,
             "frames_without_face": output.frames_without_face,
+            "frames_near_reference": output.frames_near_reference,
         }
         | _cost_of_own_rate(output),
         "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
