@@ -156,6 +156,7 @@ class LipsyncPipeline(LipsyncNetworks):
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
             audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s)
+        shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         places = places_of(clip, rate_hz)
         shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         num_aligned = min(frames_needed(max(timing.order) + 1, reference, shift, places), info.num_frames)
@@ -350,10 +351,11 @@ def _check_face_share(pair: PreparedPair, least: float) -> None:
     Raises:
         FaceNotFoundError: its share of the frames is below `least`.
     """
-    shown = pair.num_frames - pair.frames_without_face
-    if shown < least * pair.num_frames:
+    num_frames = len(pair.order)
+    shown = num_frames - pair.frames_without_face
+    if shown < least * num_frames:
         raise FaceNotFoundError(
-            f"the face was found in {shown} of {pair.num_frames} frames of {pair.video_path.name}, a share of "
-            f"{shown / pair.num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
+            f"the face was found in {shown} of {num_frames} frames of {pair.video_path.name}, a share of "
+            f"{shown / num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
             "or clip, or give a smaller share"
         )
