@@ -156,7 +156,6 @@ class LipsyncPipeline(LipsyncNetworks):
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
             audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s)
-        shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         places = places_of(clip, rate_hz)
         shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         num_aligned = min(frames_needed(max(timing.order) + 1, reference, shift, places), info.num_frames)
