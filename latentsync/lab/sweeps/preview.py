@@ -57,6 +57,7 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
         prepared,
         order=prepared.order[start:stop],
         rest=[],
+        silence=None if prepared.silence is None else prepared.silence[start:stop],
         windows=lambda first, last: prepared.windows(start + first, start + last),
     )
     frames = list(pipeline.generate(part, options))
