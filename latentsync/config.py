@@ -158,6 +158,12 @@ class SamplerOptions:
         "with audio is used without guidance.",
         "guidance in the {}", "guided", choices=GUIDANCE_MASKS,
     )  # fmt: skip
+    window_overlap: int = option(
+        0,
+        "frames that neighbouring windows share, at most half a window. They are blended after each step, with a "
+        "linear ramp. The original has 0. A window of f frames then adds f - window_overlap, so time grows.",
+        "windows share {} frames", "overlap", whole=True, least=0, hint="0 is the original's",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _check(self)
@@ -259,6 +265,12 @@ class VideoOptions:
         'how a clip goes on if the sound is longer. "pingpong": backward and forward, as in the original; "loop": from '
         'its start again; "hold": its last frame stays.',
         "loop {}", choices=LOOPS,
+    )  # fmt: skip
+    voice_track: int | None = option(
+        None,
+        "which sound track of the voice's file is the voice, counted from 0. Open: the default one, as in players.",
+        "sound track {}", whole=True, least=0, hint="most files have one track", is_open=True, absent=None,
+        by_pair=True,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

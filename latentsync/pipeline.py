@@ -84,7 +84,8 @@ class LipsyncPipeline(LipsyncNetworks):
         """Fills in what the options leave open: an explicit value, else the model's own, else the general default.
 
         Raises:
-            OptionError: the guidance is open (it depends on the speaker's gender), or a window is too long.
+            OptionError: the guidance is open (it depends on the speaker's gender), a window is too long, or windows
+                share more than half of their frames.
 
         If the scheduler that was assigned to this pipeline is not DDIM, an open `scheduler` stays open: it is used.
         """
@@ -95,6 +96,11 @@ class LipsyncPipeline(LipsyncNetworks):
         if longest is not None and num_frames > longest:
             raise OptionError(
                 f"num_frames is {num_frames}; {self.settings.name} takes windows of at most {longest} frames"
+            )
+        if sampler.window_overlap > num_frames // 2:
+            raise OptionError(
+                f"window_overlap is {sampler.window_overlap}; windows of {num_frames} frames share at most "
+                f"{num_frames // 2} (half of them)"
             )
         interval = sampler.guidance_interval or GUIDANCE_INTERVAL
         size_px = video.size_px or self.settings.size_px
@@ -145,17 +151,16 @@ class LipsyncPipeline(LipsyncNetworks):
         rate_hz = options.video.rate_hz
         info = media.probe(clip, rate_hz)
         with watch.stage("audio"):
-            waveform = media.read_sound(voice, SOUND_RATE_HZ)
-            states = partial(cache.states, self, voice)
+            waveform = media.read_sound(voice, SOUND_RATE_HZ, options.video.voice_track)
+            states = partial(cache.states, self, voice, track=options.video.voice_track)
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
             audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s)
-        shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         places = places_of(clip, rate_hz)
+        shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         num_aligned = min(frames_needed(max(timing.order) + 1, reference, shift, places), info.num_frames)
         with watch.stage("align"):
             faces = cache.faces(self, clip, num_aligned, options, on_progress)
-        faces_key = cache.faces_key(self, clip, num_aligned, options)
         pair = PreparedPair(
             clip,
             voice,
@@ -163,11 +168,11 @@ class LipsyncPipeline(LipsyncNetworks):
             timing.order,
             faces,
             audio_windows,
-            faces_key,
+            cache.faces_key(self, clip, num_aligned, options),
+            answer_shift=shift,
             rest=timing.rest,
             times_s=timing.times_s,
             rate_hz=rate_hz,
-            answer_shift=shift,
         )
         _check_face_share(pair, options.video.min_face_share)
         references_of(pair, options)  # refuses a clip that is too short
@@ -345,11 +350,10 @@ def _check_face_share(pair: PreparedPair, least: float) -> None:
     Raises:
         FaceNotFoundError: its share of the frames is below `least`.
     """
-    num_frames = len(pair.order)
-    shown = num_frames - pair.frames_without_face
-    if shown < least * num_frames:
+    shown = pair.num_frames - pair.frames_without_face
+    if shown < least * pair.num_frames:
         raise FaceNotFoundError(
-            f"the face was found in {shown} of {num_frames} frames of {pair.video_path.name}, a share of "
-            f"{shown / num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
+            f"the face was found in {shown} of {pair.num_frames} frames of {pair.video_path.name}, a share of "
+            f"{shown / pair.num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
             "or clip, or give a smaller share"
         )

@@ -101,8 +101,13 @@ def test_a_file_that_is_no_whisper_is_refused_by_name(tmp_path):
         load_whisper(tmp_path / "broken.pt")
 
 
-def test_short_and_silent_sound_are_refused():
+def test_short_sound_is_refused_and_silent_sound_is_taken_with_a_note(caplog):
     with pytest.raises(MediaError, match="0.04 s of sound; at least 0.2 s"):
         check_sound(np.ones(640, np.float32))
-    with pytest.raises(MediaError, match="silent"):
-        check_sound(np.zeros(16000, np.float32))
+    for level in (0.0, 9e-5):
+        caplog.clear()
+        check_sound(np.full(16000, level, np.float32), "voice.wav")
+        assert "voice.wav is silent" in caplog.text and "silence=rest" in caplog.text
+    caplog.clear()
+    check_sound(np.full(16000, 1e-3, np.float32))
+    assert not caplog.text

@@ -1,6 +1,7 @@
 """The sampling loop against the original's trace."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, MODELS_DIR
 from latentsync.generation.denoise import Condition, denoise, guidance_scales, num_passes, solver_of
+from latentsync.generation.overlap import SharedFrames, new_spans, window_batches, windows_of
 from latentsync.unet.model import UNet3DConditionModel, published_config
 
 TOLERANCE = 2e-4
@@ -189,3 +191,88 @@ def test_solvers_of_second_order_come_closer_in_fifty_steps_than_ddim_in_a_hundr
         assert solved(config, solver, 20) < 0.65 * solved(config, "ddim", 20)
         assert solved(config, solver, 50) < solved(config, "ddim", 100)
         assert all(solved(config, solver, steps) < 1 for steps in (1, 2, 3, 700))  # finite, with and without signal
+
+
+# --- windows that share frames ---
+
+NUM_FRAMES, WINDOW, STEPS = 11, 4, 4
+
+
+@pytest.fixture(scope="module")
+def long_video():
+    """A seeded small network over eleven frames; gives a run in windows: (overlap, batch size) -> latents of each."""
+    torch.manual_seed(1)
+    unet = UNet3DConditionModel(**SMALL).eval()
+    for conv in (unet.conv_in, unet.conv_out):
+        torch.nn.init.normal_(conv.weight, std=0.1)
+    mask = torch.zeros(1, 1, NUM_FRAMES, 8, 8)
+    images = torch.randn(2, 1, 4, 1, 8, 8) + 0.1 * torch.randn(2, 1, 4, NUM_FRAMES, 8, 8)
+    audio, noise = torch.randn(1, NUM_FRAMES, 5, 384), torch.randn(1, 4, 1, 8, 8).expand(-1, -1, NUM_FRAMES, -1, -1)
+    scheduler = DDIMScheduler.from_config(LATENTSYNC_SCHEDULER)
+
+    def run(overlap: int, batch_size: int, num_settings: int = 1, is_blended: bool = True, **options):
+        shared, finals = SharedFrames(overlap if is_blended else 0, num_settings), {}
+        for windows in window_batches(NUM_FRAMES, WINDOW, batch_size, overlap):
+
+            def cut(values: torch.Tensor, axis: int = 2, windows=windows) -> torch.Tensor:
+                parts = [values.narrow(axis, start, stop - start) for start, stop in windows]
+                return torch.cat(parts * num_settings)
+
+            shared.next_group()
+            condition = Condition(cut(mask), cut(images[0]), cut(images[1]), cut(audio, 1))
+            scales = [scale for scale in (1.5, 2.5)[:num_settings] for _ in windows]
+            final = denoise(unet, scheduler, cut(noise), condition, scales, STEPS, blend=shared, **options)
+            finals |= dict(zip(windows, final.unflatten(0, (num_settings, -1)).transpose(0, 1), strict=True))
+        return finals
+
+    return run
+
+
+def seams(finals, overlap: int) -> torch.Tensor:
+    """How far the frames that two windows share differ between them, relative to the latents' deviation."""
+    both = [(a[0, :, -overlap:], b[0, :, :overlap]) for a, b in pairwise(finals.values())]
+    return torch.stack([(a - b).square().mean((0, 2, 3)).sqrt() / a.std() for a, b in both])
+
+
+def test_windows_without_overlap_are_denoised_as_before(long_video):
+    finals = long_video(0, 2)
+    assert list(finals) == [(0, 4), (4, 8), (8, 11)]
+    alone = long_video(0, 1)
+    for window, latents in finals.items():
+        torch.testing.assert_close(latents, alone[window], atol=1e-4, rtol=0)
+    zeros = torch.zeros(2, 4, 3, 8, 8)
+    assert SharedFrames(0)(0, zeros) is zeros  # not even copied
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "unipc"}, {"deepcache_interval": 2}])
+def test_shared_frames_go_from_one_window_to_the_next_for_any_batch_size(long_video, options):
+    one, *others = (long_video(2, size, **options) for size in (1, 2, 4))
+    assert list(one) == [(0, 4), (2, 6), (4, 8), (6, 10), (8, 11)]
+    for other in others:
+        for window, latents in one.items():
+            torch.testing.assert_close(other[window], latents, atol=1e-4, rtol=0)
+    blended = seams(one, 2)
+    assert (blended[:, 0] < blended[:, 1]).all()  # a ramp: the first shared frame is the earlier window's for the most
+    apart = long_video(2, 4, is_blended=False, **options)
+    torch.testing.assert_close(apart[(0, 4)], one[(0, 4)], atol=1e-4, rtol=0)  # the earlier window stays as it is
+    assert blended.mean() < 0.7 * seams(apart, 2).mean()
+
+
+def test_settings_with_shared_frames_are_those_made_alone(long_video):
+    alone, together = long_video(1, 2), long_video(1, 2, num_settings=2)
+    assert list(alone) == [(0, 4), (3, 7), (6, 10), (9, 11)]
+    for window, latents in together.items():
+        torch.testing.assert_close(latents[:1], alone[window], atol=1e-4, rtol=0)
+        assert not torch.allclose(latents[1], latents[0], atol=1e-2)
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 4, 5, 11, 64])
+@pytest.mark.parametrize(("window", "overlap"), [(4, 0), (4, 1), (4, 2), (5, 2), (1, 0)])
+def test_windows_cover_the_video_and_share_frames(num_frames, window, overlap):
+    windows = windows_of(num_frames, window, overlap)
+    assert windows[0][0] == 0 and windows[-1][1] == num_frames
+    assert all(a[1] - b[0] == overlap and a[1] - a[0] == window for a, b in pairwise(windows))
+    assert num_frames <= overlap or windows[-1][1] - windows[-1][0] > overlap
+    spans = new_spans(windows, 0)
+    assert [i for start, stop in spans for i in range(start, stop)] == list(range(num_frames))
+    assert [w for batch in window_batches(num_frames, window, 3, overlap) for w in batch] == windows

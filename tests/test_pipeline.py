@@ -17,8 +17,8 @@ from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces.composite import face_region
 from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.generation.overlap import window_batches
 from latentsync.generation.timing import num_output_frames
-from latentsync.generation.windows import window_batches
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.option import section_infos
 from latentsync.pipeline import LipsyncPipeline
@@ -245,3 +245,20 @@ def test_running_out_of_memory_is_explained(pipe, voice, tmp_path, monkeypatch):
     with pytest.raises(LatentSyncError, match=r"16 frames of 128 px.*tiny"):
         pipe(CLIP, voice, tmp_path / "out.mp4", num_inference_steps=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_windows_that_share_frames_give_one_video_for_any_batch_size(pipe, voice, frames):
+    resolved = pipe.resolve(FAST).changed(window_overlap=2)
+    pair = pipe.prepare(CLIP, voice, resolved)
+    events = []
+    for options in (resolved, resolved.changed(batch_size=1)):
+        result = list(pipe.generate(pair, options, None, lambda *given: events.append(given[3]["frames"])))
+        if options is resolved:
+            together = crops(result)
+    assert [np.array_equal(a.source, b.source) for a, b in zip(result, frames, strict=True)] == [True] * 21
+    torch.testing.assert_close(crops(result), together, atol=1e-4, rtol=0)
+    assert events[-8::2] == events[-7::2] == [(0, 8), (6, 14), (12, 20), (18, 21)]
+    torch.testing.assert_close(together[:6], crops(frames)[:6], atol=1e-4, rtol=0)  # the first window's own
+    assert (together[8:16] - crops(frames)[8:16]).abs().max() > 1e-3
+    with pytest.raises(OptionError, match="window_overlap is 5; windows of 8 frames share at most 4"):
+        pipe.resolve(resolved.changed(window_overlap=5))

@@ -28,7 +28,7 @@ from latentsync.lab.records.identity import record_id
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import sweep_cells
 from latentsync.lab.sweeps import plan, request
-from latentsync.lab.sweeps.costs import Work
+from latentsync.lab.sweeps.costs import Cost, Work, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
 from latentsync.lab.sweeps.preview import preview
 from latentsync.lab.sweeps.sweep import SweepReport, running
@@ -343,12 +343,27 @@ def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(sweep_over
     assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / request.PLAN_FILE).exists()
 
 
-def test_the_steps_without_guidance_cost_half():
-    options = {"size_px": 128, "dtype": "bfloat16", "deepcache_interval": 1, "num_inference_steps": 20}
+def work(**others) -> Work:
+    """The work of a record of 25 frames."""
+    options = {"size_px": 128, "dtype": "bfloat16", "deepcache_interval": 1, "num_inference_steps": 20, "num_frames": 8}
+    parts = {"options": options | others, "attention": "sdpa", "networks": {"scheduler": LATENTSYNC_SCHEDULER}}
+    return Work.of("mini", "cpu", parts, 25)
 
+
+def test_windows_that_share_frames_cost_the_frames_of_all_windows():
+    plain, shared = work(guidance_scale=1.0), work(guidance_scale=1.0, window_overlap=2)
+    assert plain.kind == shared.kind and (plain.num_denoised, plain.frame_passes) == (25, 500)
+    assert shared.num_denoised == 8 + 8 + 8 + 7  # 0..8, 6..14, 12..20, 18..25
+    cost = Cost(seconds_a_pass=0.1, seconds_a_frame=0.0, bytes_a_frame=0.0, number=1)
+    assert [estimate([one], {one.kind: cost}).split(" one after")[0] for one in (plain, shared)] == [
+        "1 records will take about 50 s",
+        "1 records will take about 62 s",
+    ]
+
+
+def test_the_steps_without_guidance_cost_half():
     def passes(**others):
-        parts = {"options": options | others, "attention": "sdpa", "networks": {"scheduler": LATENTSYNC_SCHEDULER}}
-        return Work.of("mini", "cpu", parts, 25).passes
+        return work(**others).passes
 
     assert (passes(guidance_scale=1.0), passes(guidance_scale=1.5)) == (20, 40)
     of_an_interval = {"guidance_schedule": "interval", "guidance_interval": [0.5, 0.8]}  # as a record holds it

@@ -72,7 +72,7 @@ def raw(tmp_path_factory):
     own.unlink()
     write_video(folder / "empty-room.mp4", flat(30))
     write_wav(folder / "empty-room.wav", noise(2))
-    write_video(folder / "hush.mp4", flat(30))
+    write_video(folder / "hush.mp4", read_frames(samples.FOLDER / "g-clara.mp4", stop=FRAMES))
     write_wav(folder / "hush.wav", np.zeros(32000, np.int16))
     write_video(folder / "brief.mp4", flat(12))
     write_wav(folder / "brief.wav", noise(2))
@@ -106,6 +106,8 @@ def face_at(x, y, size=100.0):
 
 
 HERE, THERE = face_at(110, 120), face_at(400, 120)
+OPEN = HERE.copy()
+OPEN[14, 1] += 20  # the lower lip
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_speakers_are_prepared_and_the_rest_is_told(prepared, capsys):
     reasons = {
         "broken.mp4": "cannot be read as a video",
         "empty-room.mp4": "no face was found",
-        "hush.mp4": "is silent",
+        "hush.mp4": "is silent (peak below 1e-04 of full scale), but the lips move",
         "brief.mp4": "at least 1 s of both",
         "mute.mp4": "has no sound stream",
         "twice.mkv": "rename all but one",
@@ -257,11 +259,31 @@ def test_few_missing_frames_are_told_and_many_drop_the_piece(scripted):
     assert not pieces and "5 of 45 frames show no face" in dropped[0].reason
 
 
-def test_short_tracks_and_silent_pieces_are_dropped(scripted):
+def test_silent_pieces_are_taken_where_the_mouth_rests(scripted, caplog, monkeypatch):
     sound = noise(80 / 25)
-    sound[: 640 * 40] = 0
+    sound[: 640 * 40] = 1
     pieces, dropped = scripted([[HERE]] * 80, sound=sound)
-    assert [span(piece) for piece in pieces] == [(40, 80)] and "silent" in dropped[0].reason
+    assert [span(piece) for piece in pieces] == [(0, 40), (40, 80)] and not dropped
+    assert [piece.facts["is_silent"] for piece in pieces] == [True, False]
+    assert "v-000: the sound is silent" in caplog.text and "v-001" not in caplog.text
+    pieces, dropped = scripted([[HERE], [OPEN]] * 40, sound=sound)
+    assert [span(piece) for piece in pieces] == [(40, 80)]
+    assert "is silent (peak below 1e-04 of full scale), but the lips move" in dropped[0].reason
+    pieces, _ = scripted([[HERE]] * 80, sound=np.zeros(640 * 80, np.int16))  # silent throughout
+    assert len(pieces) == 2
+    judged = []
+
+    def judge(network, crops, sound):
+        judged.append(len(sound))
+        return embeddings_with(0)(network, crops, sound)
+
+    monkeypatch.setattr(sound_room, "clip_embeddings", judge)
+    monkeypatch.setattr(room.Tools, "identity", {"cuts": None, "syncnet": "stand-in"})
+    pieces, dropped = scripted([[HERE]] * 80, sound=sound, syncnet=torch.nn.Identity())
+    assert [span(piece) for piece in pieces] == [(0, 40), (40, 80)] and judged == [40 * 640]  # the one with sound
+
+
+def test_short_tracks_are_dropped(scripted):
     pieces, dropped = scripted([[HERE]] * 24 + [[THERE]] * 26)
     assert [span(piece) for piece in pieces] == [(24, 50)] and "followed for 0.96 s; 1 s" in dropped[0].reason
 

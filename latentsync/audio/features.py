@@ -4,6 +4,7 @@ The states are the input of the first encoder block and the output of every bloc
 in LatentSync's training (arXiv 2412.09262 and its reference code; the mel is that of openai/whisper).
 """
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -23,6 +24,8 @@ from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.media import read_sound
 from latentsync.shapes import Waveform, Windows
+
+log = logging.getLogger(__name__)
 
 N_FFT = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
@@ -47,19 +50,20 @@ def _mel_filters() -> Tensor:
 
 
 def check_sound(waveform: Waveform, name: str = "the sound") -> None:
-    """Refuses sound that no lips can follow.
+    """Refuses sound that is too short for lips to follow. Silent sound is taken, and a warning is logged.
 
     Raises:
-        MediaError: the sound is shorter than 0.2 s, or silent throughout.
+        MediaError: the sound is shorter than 0.2 s.
     """
     duration_s = len(waveform) / SOUND_RATE_HZ
     if duration_s < MIN_DURATION_S:
         raise MediaError(f"{name} holds {duration_s:.2f} s of sound; at least {MIN_DURATION_S} s is needed")
     peak = float(np.abs(waveform).max())
     if peak < SILENCE_PEAK:
-        raise MediaError(
-            f"{name} is silent: its peak is {peak:.1e} of full scale, but at least {SILENCE_PEAK:.0e} is needed; "
-            f"check the recording"
+        log.warning(
+            "%s is silent: its peak is %.1e of full scale, below %.0e. silence=rest keeps the mouth shut; if it should "
+            "speak, check the recording.",
+            *(name, peak, SILENCE_PEAK),
         )
 
 
@@ -121,7 +125,7 @@ class Audio2Feature:
         """Encoder states of a 16 kHz mono waveform: (50 a second, layers + 1, width), float32 on the CPU.
 
         Raises:
-            MediaError: the sound is too short or silent.
+            MediaError: the sound is too short.
         """
         check_sound(waveform, name)
         return self.whisper(log_mel(waveform)).float().cpu()
@@ -163,7 +167,7 @@ class WindowReader:
         times_s: when each video frame begins, for frames that have no constant rate; `fps` is then not used.
 
     Raises:
-        MediaError: the sound is too short or silent.
+        MediaError: the sound is too short.
     """
 
     def __init__(

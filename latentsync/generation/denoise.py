@@ -17,6 +17,8 @@ from latentsync.unet.model import UNet3DConditionModel
 
 # Called after each step as (index of the step, timestep, latents (b, c, f, h, w)). It may return other latents.
 StepCallback = Callable[[int, int, Tensor], Tensor | None]
+# Called after each step as (index of the step, latents (b, c, f, h, w)); returns the latents to go on with.
+Blend = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def denoise(
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
     guidance_mask: str = "uniform",
+    blend: Blend | None = None,
 ) -> Latents:
     """Denoises windows with a deterministic solver and classifier-free guidance.
 
@@ -156,7 +159,7 @@ def denoise(
 
     Args:
         scheduler: the model's; only its class and configuration are used, and it is not changed.
-        noise: (b, 4, f, h, w), unit variance. The windows of a batch do not influence each other.
+        noise: (b, 4, f, h, w), unit variance. The windows of a batch influence each other through `blend` only.
         guidance_scale: one for all windows, or one for each.
         num_inference_steps: steps of the solver.
         on_step: called after each step; latents that it returns are used from then on.
@@ -166,6 +169,7 @@ def denoise(
         solver: see `solver_of`.
         guidance_schedule, guidance_interval: see `guidance_scales`.
         guidance_mask: "uniform" guides everywhere, "mouth" only where the condition's mask is 0.
+        blend: joins windows after each step, before `on_step`; see `overlap.SharedFrames`.
 
     Returns:
         (b, 4, f, h, w) in the dtype of the noise.
@@ -195,6 +199,8 @@ def denoise(
         if guided:
             prediction = _guided(prediction, scales, kept)
         latents = schedule.step(prediction, timestep, latents, **without_noise).prev_sample
+        if blend is not None:
+            latents = blend(index, latents)
         if on_step is not None and (changed := on_step(index, int(timestep), latents)) is not None:
             latents = _replaced(latents, changed)
     return latents

@@ -20,6 +20,8 @@ from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.references import References
 from latentsync.generation.results import PreparedPair, ProgressCallback
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
+from latentsync.media.container import check_file
+from latentsync.media.departures import clip_departures, voice_departures
 from latentsync.shapes import Frame, Mask, Pixels
 
 ALIGNMENTS_KEPT = 16  # clips
@@ -31,6 +33,11 @@ def counted(frames: Iterator[Frame], stage: str, total: int, on_progress: Progre
         yield frame
         if on_progress is not None:
             on_progress(stage, done, total)
+
+
+def _read_with(names: list[str]) -> dict[str, list[str]]:
+    """The entry of a key for what a reader changes in a file; none for most files."""
+    return {"read_with": names} if names else {}
 
 
 class PairCache:
@@ -46,17 +53,27 @@ class PairCache:
 
     # Whisper states
 
-    def states(self, networks: LipsyncNetworks, voice: Path, segment: int, compute: Callable[[], Tensor]) -> Tensor:
+    def states(
+        self,
+        networks: LipsyncNetworks,
+        voice: Path,
+        segment: int,
+        compute: Callable[[], Tensor],
+        track: int | None = None,
+    ) -> Tensor:
         """The Whisper states of a voice's segment of 30 s.
 
         Args:
             segment: its number, from 0.
             compute: makes the states if they are not stored.
+            track: the voice's sound track, see `config.VideoOptions`.
         """
         if self.disk is None:
             return compute()
         depends_on = {
             "voice": input_sha256(voice),
+            **_read_with(voice_departures(voice, track)),
+            **({} if track is None else {"track": track}),
             "segment": segment,
             "whisper": networks.weight_hashes["whisper"],
             "heads": networks.audio.whisper.heads,
@@ -76,6 +93,7 @@ class PairCache:
             return None
         depends_on = {
             "clip": input_sha256(clip),
+            **_read_with(clip_departures(clip)),
             "frames": num_frames,
             "refinements": LANDMARK_REFINEMENTS,
             "size_px": options.video.size_px,
@@ -100,6 +118,7 @@ class PairCache:
             MediaError: the clip cannot be read.
             FaceNotFoundError: no frame shows a face, or none shows the chosen one.
         """
+        check_file(clip)
         status, video = clip.stat(), options.video
         size_px = video.size_px
         file = clip.resolve(), status.st_size, status.st_mtime_ns
@@ -126,16 +145,16 @@ class PairCache:
         pair: PreparedPair,
         options: Options,
         references: Sequence[int],
-        windows: Sequence[tuple[int, int]],
+        spans: Sequence[tuple[int, int]],
     ) -> list[str | None]:
-        """The key of each window's posteriors; None for those that are not stored.
+        """The key of the posteriors of each span of output frames; None for those that are not stored.
 
         Args:
             references: for each output frame, the number of the clip's frame that is its reference.
-            windows: (start, stop) of each window.
+            spans: (start, stop) of each.
         """
         if self.disk is None or pair.faces_key is None:
-            return [None] * len(windows)
+            return [None] * len(spans)
         depends_on = {
             "faces": pair.faces_key,
             "rounding": options.video.rounding,
@@ -151,7 +170,7 @@ class PairCache:
                 depends_on | {"frames": pair.order[start:stop], "references": list(references[start:stop])},
                 *("media", "faces", "masks", "latents"),
             )
-            for start, stop in windows
+            for start, stop in spans
         ]
 
     def has_all(self, keys: Sequence[str | None]) -> bool:
@@ -164,23 +183,25 @@ class PairCache:
         pixels: Pixels,
         references: References,
         mask: Mask,
+        spans: Sequence[tuple[int, int]],
         keys: Sequence[str | None],
     ) -> tuple[Posterior, Posterior]:
-        """The VAE's posteriors of the masked and of the reference images of windows of one length, on the device.
+        """The VAE's posteriors of the masked and of the reference images of consecutive frames, on the device.
 
         Args:
-            pixels: the windows' aligned faces in the video's order, (f, 3, r, r) in -1..1.
+            pixels: the frames' aligned faces in the video's order, (f, 3, r, r) in -1..1.
             references: of the same frames; read only if something has to be computed.
             mask: (1, r, r).
-            keys: of each window's posteriors, see `posterior_keys`.
+            spans: (start, stop), the parts of these frames that are stored together.
+            keys: of each span's posteriors, see `posterior_keys`.
         """
-        frames_each, parts = len(pixels) // len(keys), []
-        for index, key in enumerate(keys):
-            window = slice(index * frames_each, (index + 1) * frames_each)
+        first, parts = spans[0][0], []
+        for (start, stop), key in zip(spans, keys, strict=True):
+            part = slice(start - first, stop - first)
 
-            def compute(window: slice = window) -> dict[str, Tensor]:
-                of_masked = posterior(networks.vae, masked_images(pixels[window], mask))
-                of_reference = posterior(networks.vae, crops_to_pixels(references.read()[window]))
+            def compute(part: slice = part) -> dict[str, Tensor]:
+                of_masked = posterior(networks.vae, masked_images(pixels[part], mask))
+                of_reference = posterior(networks.vae, crops_to_pixels(references.read()[part]))
                 named = {"masked": of_masked, "reference": of_reference}
                 return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
 

@@ -66,20 +66,8 @@ class References:
         return self.crops
 
 
-def places_of(clip: Path, rate_hz: float | None) -> Places:
-    """When each frame of a clip begins, and when the last one ends, in 25ths of a second from its first frame.
-
-    Args:
-        rate_hz: the rate at which the clip is read; None: its own frames.
-
-    Raises:
-        MediaError: the clip cannot be read.
-    """
-    return np.array([float(time_s * GAP_FRAMES) for time_s in media.frame_times(clip, rate_hz)])
-
-
 def answer_shift(clip: Path, voice: Waveform) -> int:
-    """How many frames after a frame of the clip the lips are that fit the voice at that frame.
+    """How many 25ths of a second after a frame of the clip the lips are that fit the voice at that frame.
 
     It is 0 if the voice is not the clip's own, or not trimmed at its beginning. A difference below GAP_FRAMES / 8 is
     taken for 0, since the distance of references covers it.
@@ -94,6 +82,18 @@ def answer_shift(clip: Path, voice: Waveform) -> int:
     return shift if abs(shift) > GAP_FRAMES // 8 else 0
 
 
+def places_of(clip: Path, rate_hz: float | None) -> Places:
+    """When each frame of a clip begins, and when the last one ends, in 25ths of a second from its first frame.
+
+    Args:
+        rate_hz: the rate at which the clip is read; None: its own frames.
+
+    Raises:
+        MediaError: the clip cannot be read.
+    """
+    return np.array([float(time_s * GAP_FRAMES) for time_s in media.frame_times(clip, rate_hz)])
+
+
 def frames_needed(num_shown: int, reference: str, shift: int = 0, places: Places | None = None) -> int:
     """How many of a clip's frames are aligned, so that each of the first `num_shown` has a reference.
 
@@ -103,13 +103,13 @@ def frames_needed(num_shown: int, reference: str, shift: int = 0, places: Places
     """
     if reference == "same":
         return num_shown
-    if places is None:
-        places = np.arange(num_shown + 1, dtype=float)
-    there = len(places) - 1
-    end = places[min(num_shown, there)]
-    wanted = end + shift + GAP_FRAMES if shift > 0 else min(end + GAP_FRAMES, 2 * GAP_FRAMES)
-    lacking = math.ceil(max(0.0, wanted - places[-1]) * there / places[-1] - ROUNDING)
-    return max(num_shown, int(np.searchsorted(places[:-1], wanted - ROUNDING)) + lacking)
+    places = np.arange(2.0) if places is None else places
+    length, count = float(places[-1]), len(places) - 1  # beyond its end the clip would go on at its mean rate
+    end = places[num_shown] if num_shown <= count else num_shown * length / count
+    until = min(end + GAP_FRAMES, 2 * GAP_FRAMES) if shift <= 0 else end + shift + GAP_FRAMES
+    if until <= length:
+        return max(num_shown, int(np.searchsorted(places, until - ROUNDING)))
+    return max(num_shown, math.ceil(until * count / length - ROUNDING))
 
 
 def reference_order(
@@ -134,7 +134,7 @@ def reference_order(
         has_face: for each aligned frame of the clip, whether it shows a face.
         name: of the clip, for messages.
         tracks: for each aligned frame the number of its track, see `AlignedFaces`; None: all are of one.
-        shift: see `answer_shift`. A reference is also 25 frames from the frame that shows the lips of the voice.
+        shift: see `answer_shift`. A reference is also 1 s from the frame that shows the lips of the voice.
         places: of the clip's frames, see `places_of`; None: 25 frames/s.
 
     Raises:
@@ -143,13 +143,13 @@ def reference_order(
     if reference == "same":
         return list(order)
     tracks = np.zeros(len(has_face), np.int64) if tracks is None else tracks
+    places = np.arange(len(has_face) + 1.0) if places is None else places
     frames = np.arange(max(order, default=-1) + 1)
     references = frames.copy()
-    when = np.arange(len(has_face), dtype=float) if places is None else places
     for track in np.unique(tracks[: frames.size]):
         known = np.flatnonzero(has_face & (tracks == track))
         mine = known[known < frames.size]
-        chosen = _far_away(mine, known, shift, when)
+        chosen = _far_away(mine, known, shift, places)
         near = chosen < 0
         if near.any() and (tracks == tracks[0]).all():
             needed = frames_needed(frames.size, reference, shift, places)
@@ -159,10 +159,8 @@ def reference_order(
                 f"of at least {needed} frames with a face, or reference=same"
             )
         if near.any():
-            ends = known[[0, -1]]
-            distances = np.minimum(
-                *(np.abs(when[ends][:, None] - at) for at in (when[mine[near]], when[mine[near]] + shift))
-            )
+            ends, times = known[[0, -1]], places[mine[near]]
+            distances = np.minimum(*(np.abs(places[ends][:, None] - at) for at in (times, times + shift)))
             chosen[near] = ends[distances.argmax(0)]
         references[mine] = chosen
     return [int(references[i]) for i in order]
@@ -172,25 +170,19 @@ def references_of(pair: PreparedPair, options: Options) -> list[int]:
     """`reference_order` of a pair."""
     faces, reference = pair.faces, options.video.reference
     assert reference is not None  # the options are resolved
-    return reference_order(
-        pair.order,
-        faces.has_face,
-        reference,
-        pair.video_path.name,
-        faces.tracks,
-        pair.answer_shift,
-        places_of(pair.video_path, pair.rate_hz),
-    )
+    places = places_of(pair.video_path, pair.rate_hz)
+    name, tracks, shift = pair.video_path.name, faces.tracks, pair.answer_shift
+    return reference_order(pair.order, faces.has_face, reference, name, tracks, shift, places)
 
 
 def frames_near_reference(pair: PreparedPair, options: Options) -> int:
-    """How many output frames have a reference from elsewhere that is less than GAP_FRAMES away, or that shows lips less
-    than this from the voice's: those in shots that are too short."""
+    """How many output frames have a reference from elsewhere that is less than 1 s away, or that shows lips less than
+    this from the voice's: those in shots that are too short."""
     if options.video.reference == "same":
         return 0
-    frames, references = np.array(pair.order), np.array(references_of(pair, options))
     places = places_of(pair.video_path, pair.rate_hz)
-    distances = places[references] - places[frames]
+    frames = np.array(pair.order)
+    distances = places[references_of(pair, options)] - places[frames]
     is_near = np.minimum(abs(distances), abs(distances - pair.answer_shift)) < GAP_FRAMES - ROUNDING
     return int((is_near & pair.faces.has_face[frames]).sum())
 
@@ -198,21 +190,21 @@ def frames_near_reference(pair: PreparedPair, options: Options) -> int:
 def _far_away(
     frames: Int[np.ndarray, " k"], known: Int[np.ndarray, " n"], shift: int, places: Places
 ) -> Int[np.ndarray, " k"]:
-    """The reference of each frame among known frames, at least GAP_FRAMES from it and from its answer; -1: none."""
-    shown = places[frames]
-    answers, there = shown + shift, places[known]
+    """The reference of each frame among known frames, at least 1 s from it and from its answer; -1: none."""
+    times, known_times = places[frames], places[known]
+    answers = times + shift
     ends = np.append(known, -1)
 
     def first_from(at: Places) -> Int[np.ndarray, " k"]:
-        return ends[np.searchsorted(there, at - ROUNDING)]
+        return ends[np.searchsorted(known_times, at - ROUNDING)]
 
     def last_to(at: Places) -> Int[np.ndarray, " k"]:
-        return ends[np.searchsorted(there, at + ROUNDING, side="right") - 1]
+        return ends[np.searchsorted(known_times, at + ROUNDING, side="right") - 1]
 
     def is_near(chosen: Int[np.ndarray, " k"]) -> np.ndarray:
         return (chosen >= 0) & (np.abs(places[chosen] - answers) < GAP_FRAMES - ROUNDING)
 
-    later, earlier = first_from(shown + GAP_FRAMES), last_to(shown - GAP_FRAMES)
+    later, earlier = first_from(times + GAP_FRAMES), last_to(times - GAP_FRAMES)
     later = np.where(is_near(later), first_from(answers + GAP_FRAMES), later)
     earlier = np.where(is_near(earlier), last_to(answers - GAP_FRAMES), earlier)
     return np.where(later >= 0, later, earlier)

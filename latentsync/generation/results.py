@@ -42,10 +42,10 @@ class PreparedPair:
         faces: the affines of the clip's frames. With references from elsewhere they are more than `order` needs.
         windows: gives the audio windows of output frames.
         faces_key: the key of the faces in a `StageCache`; None if they have none.
+        answer_shift: how many frames after each frame the clip shows the lips of the voice; see `references`.
         rest: numbers of the clip's frames that play on after those of `order` as they are.
         times_s: when each frame of the result begins, and when the last one ends.
         rate_hz: the rate at which the clip's frames are numbered; None: its own frames.
-        answer_shift: how many frames after each frame the clip shows the lips of the voice; see `references`.
     """
 
     video_path: Path
@@ -55,10 +55,10 @@ class PreparedPair:
     faces: AlignedFaces
     windows: WindowReader
     faces_key: str | None = None
+    answer_shift: int = 0
     rest: list[int] = field(default_factory=list)
     times_s: list[Fraction] = field(default_factory=list)
     rate_hz: float | None = VIDEO_RATE_HZ
-    answer_shift: int = 0
 
     @property
     def num_frames(self) -> int:
@@ -121,8 +121,8 @@ class LipsyncOutput:
     timings: dict[str, float]
     faces: AlignedFaces
     order: list[int]
-    times_s: list[Fraction]
     frames_near_reference: int = 0
+    times_s: list[Fraction]
 
     def read_frames(self) -> Iterator[Frame]:
         """The result's frames, read from its file one by one.

@@ -3,9 +3,11 @@
 Windows of one length are denoised side by side, in a batch, for each of several settings. Only one batch is in memory.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from einops import rearrange, repeat
@@ -20,48 +22,38 @@ from latentsync.faces.crops import aligned_crops, warping_of
 from latentsync.faces.masks import crops_to_pixels, mask_to_latents, mouth_mask
 from latentsync.generation.denoise import Condition, StepCallback, denoise
 from latentsync.generation.kept import PairCache
-from latentsync.generation.latents import ReferenceDraws, decode, draws, latent_shape, sample
+from latentsync.generation.latents import OwnDraws, ReferenceDraws, decode, draws, latent_shape, sample
 from latentsync.generation.networks import LipsyncNetworks
+from latentsync.generation.overlap import SharedFrames, Span, new_spans, window_batches
 from latentsync.generation.references import References, references_of
 from latentsync.generation.results import GeneratedFrame, PreparedPair, ProgressCallback, Stopwatch
 from latentsync.generation.solvers import num_steps
-from latentsync.shapes import Affine, Crops, Frame, Latents, Pixels, Windows
+from latentsync.shapes import Affine, Crop, Crops, Frame, Latents, Pixels, Windows
 
 # Called after each step as (index of the step, timestep, {"latents": (b, c, f, h, w), "frames": (start, stop)}). It may
 # return {"latents": ...}; these latents then replace the given ones.
 WindowCallback = Callable[[int, int, dict], dict | None]
 
 
-def window_batches(num_frames: int, window: int, batch_size: int) -> list[list[tuple[int, int]]]:
-    """Windows (start, stop) of a video grouped into batches; a shorter last window is a batch of its own.
-
-    Args:
-        num_frames: of the video.
-        window: frames in a window.
-        batch_size: windows in a batch, at most.
-    """
-    windows = [(start, min(start + window, num_frames)) for start in range(0, num_frames, window)]
-    whole = [w for w in windows if w[1] - w[0] == window]
-    rest = windows[len(whole) :]
-    batches = [whole[i : i + batch_size] for i in range(0, len(whole), batch_size)]
-    return batches + [[w] for w in rest]
-
-
 @dataclass(frozen=True)
 class WindowBatch:
-    """Consecutive windows of one length with their frames, crops and audio; everything is in the video's order.
+    """Consecutive windows of one length with their new frames and crops, and their audio, in the video's order.
 
     Attributes:
         windows: (start, stop) of each.
-        frames: of the clip.
+        spans: the frames that are new in each; if windows share frames, the others come from the windows before.
+        num_shared: how many of the last frames are shared with the next batch.
+        frames: of the clip; new ones only, as `matrices`, `crops` and `references`.
         matrices: the affine of each frame.
         crops: the aligned faces.
         references: gives the crops that show the model the face.
-        audio: one window of Whisper states per frame.
-        keys: of each window's posteriors, see `PairCache.posterior_keys`.
+        audio: one window of Whisper states for each frame of the windows.
+        keys: of each span's posteriors, see `PairCache.posterior_keys`.
     """
 
-    windows: list[tuple[int, int]]
+    windows: list[Span]
+    spans: list[Span]
+    num_shared: int
     frames: list[Frame]
     matrices: list[Affine]
     crops: Crops
@@ -70,8 +62,8 @@ class WindowBatch:
     keys: list[str | None]
 
     @property
-    def span(self) -> tuple[int, int]:
-        """(start, stop) of all its frames."""
+    def span(self) -> Span:
+        """(start, stop) of all its windows."""
         return self.windows[0][0], self.windows[-1][1]
 
 
@@ -80,9 +72,9 @@ def read_batches(
     cache: PairCache,
     pair: PreparedPair,
     options: Options,
-    batches: Sequence[list[tuple[int, int]]],
+    batches: Sequence[list[Span]],
 ) -> Iterator[WindowBatch]:
-    """Reads and crops the frames of one batch of windows after the other.
+    """Reads and crops the frames of one batch of windows after the other, each frame once.
 
     Raises:
         MediaError: the clip cannot be read.
@@ -92,22 +84,53 @@ def read_batches(
     stream = media.read_frames_in_order(pair.video_path, pair.order, pair.rate_hz)
     order = references_of(pair, options)
     references = References(pair, order, options)
+    start = 0
     for windows in batches:
-        start, stop = windows[0][0], windows[-1][1]
+        spans, stop = new_spans(windows, start), windows[-1][1]
         frames = list(islice(stream, stop - start))
         matrices = [pair.faces.matrices[i] for i in pair.order[start:stop]]
         crops = aligned_crops(frames, matrices, size_px, warping)
         references.move_to(start, stop, crops)
-        keys = cache.posterior_keys(networks, pair, options, order, windows)
+        keys = cache.posterior_keys(networks, pair, options, order, spans)
         if not cache.has_all(keys):
             references.read()
-        yield WindowBatch(windows, frames, matrices, crops, references, pair.windows(start, stop), keys)
+        num_shared = options.sampler.window_overlap if stop < len(pair.order) else 0
+        audio = pair.windows(windows[0][0], stop)
+        yield WindowBatch(windows, spans, num_shared, frames, matrices, crops, references, audio, keys)
+        start = stop
+
+
+class EncodedFrames(NamedTuple):
+    """Consecutive frames as the network gets them, for each setting.
+
+    Attributes:
+        pixels: the aligned faces, (f, 3, r, r) in -1..1.
+        masked, reference: latents of the masked and of the reference images, (settings, f, c, h, w).
+    """
+
+    pixels: Pixels
+    masked: Tensor
+    reference: Tensor
+
+    def after(self, before: "EncodedFrames | None") -> "EncodedFrames":
+        """These frames with those before them."""
+        if before is None:
+            return self
+        latents = (torch.cat(parts, dim=1) for parts in zip(before[1:], self[1:], strict=True))
+        return EncodedFrames(torch.cat([before.pixels, self.pixels]), *latents)
+
+    def last(self, count: int) -> "EncodedFrames | None":
+        """The last frames; None for no frame."""
+        if not count:
+            return None
+        return EncodedFrames(self.pixels[-count:], self.masked[:, -count:], self.reference[:, -count:])
 
 
 class MouthGenerator:
     """Runs the networks: from a batch of windows to the faces with new mouths, for each setting.
 
-    It draws the random numbers of each setting, so batches must come in the video's order.
+    It draws the random numbers of each setting, and keeps the frames that a batch shares with the next, so batches must
+    come in the video's order.
 
     Args:
         settings: resolved options that differ in seed and guidance_scale only.
@@ -132,51 +155,78 @@ class MouthGenerator:
         self._draws = [draws(one.sampler.rng, one.sampler.seed, shape, **self._place) for one in settings]
         if generator is not None:
             self._draws = [ReferenceDraws(generator, shape, networks.dtype)]
+        self._before: EncodedFrames | None = None  # the frames that the next batch shares
+        self._shared = SharedFrames(settings[0].sampler.window_overlap, len(settings))
 
     @torch.no_grad()
     def __call__(self, batch: WindowBatch, on_step: StepCallback | None = None) -> list[Pixels]:
-        """The faces of the batch's frames for each setting, (f, 3, r, r) in -1..1. Kept pixels are those of the crop.
+        """The next finished faces for each setting, (f, 3, r, r) in -1..1. Kept pixels are those of the crop.
+
+        The frames that the next batch shares come with that batch.
 
         Args:
             on_step: called after each denoising step.
         """
-        pixels = crops_to_pixels(batch.crops)
         with self._watch.stage("encode"):
-            masked, reference = self._encoded(batch, pixels)
+            frames = self._encoded(batch).after(self._before)
         with self._watch.stage("denoise"):
-            latents = self._denoised(batch, masked, reference, on_step)
+            latents = self._denoised(batch, frames, on_step)
+        num_finished = len(frames.pixels) - batch.num_shared
         with self._watch.stage("decode"):
-            decoded = decode(self._networks.vae, rearrange(latents, "b c f h w -> (b f) c h w"))
+            finished = self._finished(batch, latents, num_finished)
+            decoded = decode(self._networks.vae, rearrange(finished, "s f c h w -> (s f) c h w"))
+        self._before = frames.last(batch.num_shared)
+        pixels = frames.pixels[:num_finished]
         return [paste_kept(faces, pixels, self._mask) for faces in decoded.chunk(len(self._settings))]
 
-    def _encoded(self, batch: WindowBatch, pixels: Pixels) -> tuple[Tensor, Tensor]:
-        """Latents of the masked and of the reference images, ((settings windows frames), c, h, w)."""
-        of_both = self._cache.posteriors(self._networks, pixels, batch.references, self._mask, batch.keys)
-        num_windows = len(batch.windows)
-        for_both = zip(*(one.for_vae(num_windows, len(pixels) // num_windows) for one in self._draws), strict=True)
-        return tuple(
-            torch.cat([sample(self._networks.vae, posterior, noise) for noise in noises])
+    def _encoded(self, batch: WindowBatch) -> EncodedFrames:
+        """The batch's new frames."""
+        pixels = crops_to_pixels(batch.crops)
+        of_both = self._cache.posteriors(self._networks, pixels, batch.references, self._mask, batch.spans, batch.keys)
+        lengths = [stop - start for start, stop in batch.spans]
+        for_both = zip(*(_noise_for(one, lengths) for one in self._draws), strict=True)
+        return EncodedFrames(pixels, *(
+            torch.stack([sample(self._networks.vae, posterior, noise) for noise in noises])
             for posterior, noises in zip(of_both, for_both, strict=True)
-        )
+        ))  # fmt: skip
 
-    def _denoised(self, batch: WindowBatch, masked: Tensor, reference: Tensor, on_step: StepCallback | None) -> Latents:
-        """The latents of every window under every setting, ((settings windows), c, frames, h, w)."""
+    @staticmethod
+    def _finished(batch: WindowBatch, latents: Latents, count: int) -> Tensor:
+        """The first frames of the batch's windows, (settings, f, c, h, w); shared ones come from the later window."""
+        windows = rearrange(latents, "(s b) c f h w -> b s f c h w", b=len(batch.windows))
+        starts = [start for start, _ in batch.windows]
+        ends = [*starts[1:], starts[0] + count]
+        parts = [one[:, : end - start] for one, start, end in zip(windows, starts, ends, strict=True)]
+        return torch.cat(parts, dim=1)
+
+    def _denoised(self, batch: WindowBatch, frames: EncodedFrames, on_step: StepCallback | None) -> Latents:
+        """The latents of every window under every setting, ((settings windows), c, frames, h, w).
+
+        Args:
+            frames: of all windows.
+        """
         num_settings, num_windows = len(self._settings), len(batch.windows)
-        size, frames_each = num_settings * num_windows, len(batch.frames) // num_windows
+        first, frames_each = batch.span[0], batch.windows[0][1] - batch.windows[0][0]
+        size = num_settings * num_windows
 
-        def by_window(frames: Tensor) -> Latents:
-            return rearrange(frames.to(**self._place), "(b f) c h w -> b c f h w", b=size)
+        def by_window(values: Tensor) -> Tensor:  # (s, f, ...) -> ((s windows), frames of a window, ...)
+            parts = [values[:, start - first : stop - first] for start, stop in batch.windows]
+            return torch.stack(parts, dim=1).flatten(0, 1)
+
+        def latents_by_window(values: Tensor) -> Latents:
+            return rearrange(by_window(values.to(**self._place)), "b f c h w -> b c f h w")
 
         mask = mask_to_latents(self._mask).to(**self._place)
         audio = batch.audio.to(**self._place)
         condition = Condition(
             mask=repeat(mask, "c h w -> b c f h w", b=size, f=frames_each),
-            masked=by_window(masked),
-            reference=by_window(reference),
-            audio=repeat(audio, "(b f) t d -> (s b) f t d", b=num_windows, s=num_settings),
+            masked=latents_by_window(frames.masked),
+            reference=latents_by_window(frames.reference),
+            audio=by_window(audio[None].expand(num_settings, *audio.shape)),
         )
-        frames = [one.noise.to(**self._place) for one in self._draws]
-        noise = torch.cat([frame.expand(num_windows, -1, frames_each, -1, -1) for frame in frames])
+        noises = [one.noise.to(**self._place) for one in self._draws]
+        noise = torch.cat([one.expand(num_windows, -1, frames_each, -1, -1) for one in noises])
+        self._shared.next_group()
         sampler = self._settings[0].sampler
         return denoise(
             self._networks.unet,
@@ -191,7 +241,13 @@ class MouthGenerator:
             guidance_schedule=sampler.guidance_schedule,
             guidance_interval=sampler.guidance_interval,
             guidance_mask=sampler.guidance_mask,
+            blend=self._shared,
         )
+
+
+def _noise_for(source: OwnDraws | ReferenceDraws, lengths: Sequence[int]) -> Iterator[Tensor]:
+    """The noise of the next frames for the masked and for the reference images, drawn in parts of these lengths."""
+    return map(torch.cat, zip(*(source.for_vae(1, length) for length in lengths), strict=True))
 
 
 def generate_together(
@@ -220,8 +276,8 @@ def generate_together(
         raise OptionError(f"a generator is given for {len(settings)} settings; give it for one setting at a time")
     options, watch = settings[0], watch or Stopwatch()
     at_once = max(1, options.runtime.batch_size // len(settings))
-    batches = window_batches(len(pair.order), options.sampler.num_frames, at_once)
     sampler, steps_done = options.sampler, 0
+    batches = window_batches(len(pair.order), sampler.num_frames, at_once, sampler.window_overlap)
     steps_in_all = len(batches) * num_steps(networks.scheduler, sampler.scheduler, sampler.num_inference_steps)
 
     def on_step(index: int, timestep: int, latents: Latents) -> Tensor | None:
@@ -234,11 +290,14 @@ def generate_together(
         return _returned_latents(on_step_end(index, timestep, {"latents": latents, "frames": batch.span}))
 
     mouths = MouthGenerator(networks, cache, settings, watch, generator)
+    waiting: deque[_FrameParts] = deque()
     for batch in watch.timed("read and crop", read_batches(networks, cache, pair, options, batches)):
         num_frames = len(settings) * len(batch.frames)
         with memory_shortage_explained(f"{num_frames} frames of {options.video.size_px} px in {options.runtime.dtype}"):
             faces = mouths(batch, on_step)
-        yield from watch.timed("composite", composited(pair, batch, faces, options))
+        waiting.extend(_parts_of(batch, pair))
+        ready = [waiting.popleft() for _ in faces[0]]
+        yield from watch.timed("composite", composited(ready, faces, options))
     for frame in watch.timed("read and crop", media.read_frames_in_order(pair.video_path, pair.rest, pair.rate_hz)):
         yield (GeneratedFrame(frame, frame, None, None, None, None),) * len(settings)
 
@@ -256,17 +315,33 @@ def _returned_latents(returned: object) -> Tensor | None:
     return None if returned is None else returned.get("latents")
 
 
-def composited(
-    pair: PreparedPair, batch: WindowBatch, faces: Sequence[Pixels], options: Options
-) -> Iterator[tuple[GeneratedFrame, ...]]:
-    """The frames of a batch with the generated faces of each setting; a frame without a face stays as it is."""
-    warping, references = warping_of(options), batch.references.crops
+class _FrameParts(NamedTuple):
+    """What a frame of the result is made of, beside the generated face; see `GeneratedFrame`."""
+
+    source: Frame
+    crop: Crop
+    reference: Crop | None
+    matrix: Affine
+    has_face: bool
+
+
+def _parts_of(batch: WindowBatch, pair: PreparedPair) -> Iterator[_FrameParts]:
+    """The batch's new frames."""
+    references, start = batch.references.crops, batch.spans[0][0]
     for i, (frame, matrix) in enumerate(zip(batch.frames, batch.matrices, strict=True)):
-        has_face = bool(pair.faces.has_face[pair.order[batch.span[0] + i]])
         reference = None if references is None else references[i]
+        yield _FrameParts(frame, batch.crops[i], reference, matrix, bool(pair.faces.has_face[pair.order[start + i]]))
+
+
+def composited(
+    parts: Sequence[_FrameParts], faces: Sequence[Pixels], options: Options
+) -> Iterator[tuple[GeneratedFrame, ...]]:
+    """Frames with the generated faces of each setting; a frame without a face stays as it is."""
+    warping = warping_of(options)
+    for i, part in enumerate(parts):
         results = []
         for crops in faces:
-            face = crops[i] if has_face else None
-            result = frame if face is None else restore(frame, face, matrix, warping)
-            results.append(GeneratedFrame(frame, result, batch.crops[i], reference, face, matrix))
+            face = crops[i] if part.has_face else None
+            result = part.source if face is None else restore(part.source, face, part.matrix, warping)
+            results.append(GeneratedFrame(part.source, result, part.crop, part.reference, face, part.matrix))
         yield tuple(results)

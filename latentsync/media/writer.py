@@ -19,7 +19,14 @@ from latentsync.config import SOUNDS
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError, did_you_mean
 from latentsync.files import whole_file
-from latentsync.media.container import decode_packets, exact_rate, open_input, packets_of, sound_stream_of
+from latentsync.media.container import (
+    decode_packets,
+    exact_rate,
+    open_container,
+    open_input,
+    packets_of,
+    sound_stream_of,
+)
 from latentsync.media.sound import SoundInfo, followed_by_silence, placed_sound, probe_sound, resampled
 
 FINEST_CLOCK_HZ = 2_000_000  # of pictures; MP4 counts in 32 bits
@@ -74,6 +81,7 @@ class VideoWriter:
         times_s: for frames without a constant rate, when each begins, and when the last one ends, from 0 on;
             `rate_hz` is then not used.
         pads_sound: whether silence follows a sound that is shorter than the video, to the video's end.
+        sound_track: which of several sound tracks, see `container.sound_stream_of`.
 
     Raises:
         OptionError: a side is shorter than 2 px, or `sound_coding` is unknown.
@@ -95,13 +103,14 @@ class VideoWriter:
         sound_coding: str = "auto",
         times_s: Sequence[Fraction] | None = None,
         pads_sound: bool = False,
+        sound_track: int | None = None,
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.width, self.height = width, height
         self.rate = exact_rate(rate_hz) if times_s is None else _average_rate(times_s)
         self.times_s, self.pads_sound = times_s, pads_sound
         self.crf, self.preset = crf, preset
-        self.sound, self.sound_coding = sound, sound_coding
+        self.sound, self.sound_coding, self.sound_track = sound, sound_coding, sound_track
         self.metadata = {name: text for name, text in (("title", title), ("comment", comment)) if text}
         self.num_frames = self._num_stored = 0
         self._output, self._track = None, None
@@ -131,7 +140,8 @@ class VideoWriter:
             self._video = self._add_video()
             self._to_yuv = _yuv_graph(self._video)
             if self.sound is not None:
-                self._track = _SoundTrack(self._output, Path(self.sound), self.sound_coding, self.pads_sound)
+                settings = self.sound_coding, self.pads_sound, self.sound_track
+                self._track = _SoundTrack(self._output, Path(self.sound), *settings)
             self._open_encoders()
         return self
 
@@ -302,16 +312,23 @@ def aac_rate_hz(rate_hz: int) -> int:
 class _SoundTrack:
     """Copies or encodes the voice into a file, step by step as the video advances, so that both interleave."""
 
-    def __init__(self, output: av.container.OutputContainer, path: Path, choice: str, is_padded: bool = False) -> None:
-        self.info, self._is_padded = probe_sound(path), is_padded
+    def __init__(
+        self,
+        output: av.container.OutputContainer,
+        path: Path,
+        choice: str,
+        is_padded: bool = False,
+        track: int | None = None,
+    ) -> None:
+        self.info, self._is_padded = probe_sound(path, track), is_padded
         self._output, self._path = output, path
-        self._input = open_input(path)
-        self._source = sound_stream_of(self._input, path)
+        self._input = open_container(path)
+        self._source = sound_stream_of(self._input, path, track)
         self.coding = coding_of(self._source, self.info, choice, is_padded)
         self._is_copied = self.coding.codec == "copy"
         if self._is_copied:
             self._stream = output.add_stream_from_template(self._source)
-            self._pieces = _copied_packets(path, self._input, self._source, self._stream)
+            self._pieces = _copied_packets(path, self._input, self._source, self._stream, track)
         else:
             self._stream = self._flac_stream() if self.coding.codec == "flac" else self._aac_stream()
             self._pieces = self._frames()
@@ -384,14 +401,18 @@ class _SoundTrack:
 
 
 def _copied_packets(
-    path: Path, container: av.container.InputContainer, source: av.AudioStream, target: av.AudioStream
+    path: Path,
+    container: av.container.InputContainer,
+    source: av.AudioStream,
+    target: av.AudioStream,
+    track: int | None = None,
 ) -> Iterator[tuple[Fraction, Fraction, av.Packet]]:
     """(start, end, packet), times in s, shifted so that the first audible sample is at 0.
 
     AAC and MP3 begin with samples that a decoder drops (priming). They end at the time of the first decoded frame. So
     the packets before it get negative times. MP4 stores these as an edit list, and every player drops them again.
     """
-    offset_s = _first_audible_s(path)
+    offset_s = _first_audible_s(path, track)
     rate_hz, clock_s = source.codec_context.sample_rate, None
     for packet in packets_of(container, source):
         if not packet.size:
@@ -407,16 +428,16 @@ def _copied_packets(
         yield start_s, clock_s, packet
 
 
-def _first_audible_s(path: Path) -> Fraction:
+def _first_audible_s(path: Path, track: int | None) -> Fraction:
     """The packets' time at the first sample that is heard."""
     with open_input(path) as container:
-        stream = sound_stream_of(container, path)
+        stream = sound_stream_of(container, path, track)
         first = next(packet for packet in packets_of(container, stream) if packet.size)
         if first.time_base > _COARSE_CLOCK and first.has_sidedata("skip_samples"):
             skipped = int.from_bytes(bytes(first.get_sidedata("skip_samples"))[:4], "little")
             return (first.pts or 0) * first.time_base + Fraction(skipped, stream.codec_context.sample_rate)
     with open_input(path) as container:
-        frame = next(decode_packets(packets_of(container, sound_stream_of(container, path))))
+        frame = next(decode_packets(packets_of(container, sound_stream_of(container, path, track))))
         return (frame.pts or 0) * frame.time_base
 
 

@@ -10,6 +10,7 @@ pieces are stored, or which ones exist already.
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from latentsync.audio.features import SILENCE_PEAK
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.faces.crops import aligned_pictures
@@ -34,10 +34,20 @@ from latentsync.shapes import Samples
 from latentsync.training.clips import SOUND_END, VIDEO_END
 from latentsync.training.options import PrepareOptions
 from latentsync.training.shots import CutDetector, Dropped, Track, cut_detector_name, tracks
-from latentsync.training.sound import Placement, SyncMini, is_silent, landmark_sync, place_sound, spooled_sound
+from latentsync.training.sound import (
+    Placement,
+    SyncMini,
+    is_silent,
+    landmark_sync,
+    place_sound,
+    spooled_sound,
+    unlike_silence,
+)
 from latentsync.weights import file_sha256, state_dict_sha256
 
-PREPARE_VERSION = 1  # raise it when a change makes the same input and options give other pieces
+log = logging.getLogger(__name__)
+
+PREPARE_VERSION = 2  # raise it when a change makes the same input and options give other pieces
 
 PIECE_ROOM_BYTES = 20  # of a piece's name, beside that of its source: "-000000.json"
 MAX_SHARE_WITHOUT_FACE = 0.10  # of a piece's frames
@@ -173,8 +183,13 @@ class _Job:
     sidecar: dict[str, Any] = field(default_factory=dict)
 
     def make(self, name: str, track: Track) -> Piece | Dropped:
-        """Writes a piece's two files into the work folder, unless its sound is unusable."""
-        placement = place_sound(self.source.video, track, self.samples, self.tools.syncnet, self.options.size_px)
+        """Writes a piece's two files into the work folder, unless its sound is unusable.
+
+        A silent piece is taken as recorded if the mouth rests. No SyncNet can judge it.
+        """
+        recorded = self.samples[track.start * SAMPLES_PER_FRAME : (track.start + len(track)) * SAMPLES_PER_FRAME]
+        judge = None if is_silent(recorded) else self.tools.syncnet
+        placement = place_sound(self.source.video, track, self.samples, judge, self.options.size_px)
         span = track.start, track.start + len(track)
         if isinstance(placement, str):
             return Dropped(*span, placement)
@@ -184,7 +199,9 @@ class _Job:
         if len(track) < _least_frames(self.options):
             return Dropped(*span, f"after correcting the offset of {placement.offset} frames, too little sound is left")
         if is_silent(sound):
-            return Dropped(*span, f"its sound is silent (peak below {SILENCE_PEAK:.0e} of full scale)")
+            if (reason := unlike_silence(track.gaps)) is not None:
+                return Dropped(*span, reason)
+            log.warning("%s: the sound is silent; the piece is taken, because the mouth rests.", name)
         video, wav = self.work / f"{name}{VIDEO_END}", self.work / f"{name}{SOUND_END}"
         self._write_crops(video, track)
         write_wav(wav, sound)
@@ -221,6 +238,7 @@ class _Job:
             "frames_without_face": np.flatnonzero(~track.has_face).tolist(),
             "matrices": track.matrices.round(6).tolist(),
             "landmark_sync": landmark_sync(track.gaps, sound),
+            "is_silent": is_silent(sound),
             "syncnet": None,
             "files": {
                 "video_bytes": video.stat().st_size,
@@ -254,7 +272,7 @@ def prepare_source(
         on_frame: called after each frame.
 
     Raises:
-        MediaError: the video or sound cannot be read, or is too short or silent.
+        MediaError: the video or sound cannot be read, or is too short.
     """
     info = probe(source.video, VIDEO_RATE_HZ)
     samples = spooled_sound(source.sound, work)
@@ -263,10 +281,6 @@ def prepare_source(
         raise MediaError(
             f"{source.video.name} has {info.duration_s:.2f} s of pictures and {len(samples) / SOUND_RATE_HZ:.2f} s of "
             f"sound; at least {options.min_seconds:g} s of both are needed"
-        )
-    if is_silent(samples):
-        raise MediaError(
-            f"{source.sound.name} is silent: its peak is below {SILENCE_PEAK:.0e} of full scale; check the recording"
         )
     job = _Job(source, options, tools, work, samples, read_sidecar(source.sidecar))
     frames = read_frames(source.video, VIDEO_RATE_HZ, 0, num_frames)

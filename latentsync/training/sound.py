@@ -17,8 +17,7 @@ from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import aligned_crops
 from latentsync.media import read_frames
-from latentsync.media.container import open_input, sound_stream_of
-from latentsync.media.sound import FULL_SCALE, placed_sound, resampled, to_float
+from latentsync.media.sound import FULL_SCALE, sound_blocks, to_float
 from latentsync.metrics import sync_mini
 from latentsync.metrics.face_tracks import framed_faces
 from latentsync.metrics.stable_syncnet import StableSyncNet
@@ -33,6 +32,9 @@ from latentsync.weights import state_dict_sha256
 MAX_OFFSET_FRAMES = 6
 LEAST_CONFIDENCE = 3.0
 
+# Eye distances: lips of the painted speakers move by 0.0025 in silence, and by 0.010 or more within any 2 s of speech.
+MAX_RESTING_MOTION = 0.01
+
 
 # --- as recorded ---
 
@@ -44,10 +46,8 @@ def spooled_sound(path: Path, work: Path) -> Samples:
     """
     spool = work / "sound.s16"
     size = 0
-    with open_input(path) as container, open(spool, "wb") as file:
-        frames = placed_sound(path, container, sound_stream_of(container, path))
-        for frame in resampled(frames, "s16", "mono", SOUND_RATE_HZ):
-            samples = frame.to_ndarray()[0]
+    with open(spool, "wb") as file:
+        for samples in sound_blocks(path, SOUND_RATE_HZ):
             size += samples.size
             file.write(samples.tobytes())
     if size == 0:
@@ -56,8 +56,26 @@ def spooled_sound(path: Path, work: Path) -> Samples:
 
 
 def is_silent(samples: Samples) -> bool:
+    """Whether no sample reaches `SILENCE_PEAK`."""
     peak = max(int(samples.max()), -int(samples.min())) / FULL_SCALE
     return peak < SILENCE_PEAK
+
+
+def unlike_silence(gaps: Float[np.ndarray, " f"]) -> str | None:
+    """The reason to drop a piece whose sound is silent: its lips move, so they would teach a model to speak unheard.
+
+    None if the mouth rests.
+
+    Args:
+        gaps: of the lips, in eye distances; NaN where there is no face.
+    """
+    motion = float(np.nanstd(gaps))
+    if motion <= MAX_RESTING_MOTION:
+        return None
+    return (
+        f"its sound is silent (peak below {SILENCE_PEAK:.0e} of full scale), but the lips move: the lip gap's standard "
+        f"deviation is {motion:.3f} eye distances, at most {MAX_RESTING_MOTION:g} is rest"
+    )
 
 
 # --- shifted by SyncNet's offset ---

@@ -58,21 +58,33 @@ class Work:
         kind: model, device, attention backend and the options that change the time of a pass. Records of different
             kinds cannot be compared.
         num_frames: frames of the video.
+        num_denoised: frames of all windows; they are more if windows share frames.
         passes: passes of the network over each frame: one for a step without guidance, two for a step with guidance.
     """
 
     kind: tuple
     num_frames: int
+    num_denoised: int
     passes: int
+
+    @property
+    def frame_passes(self) -> int:
+        """Passes of the network times the frames that they run over."""
+        return self.num_denoised * self.passes
 
     @classmethod
     def of(cls, model: str, device: str, parts: dict, num_frames: int) -> "Work":
         """The work of a record, from the values that its id covers; see `records.identity`."""
+        from latentsync.generation.overlap import windows_of  # imports torch, which a plan may not need
+
         options = parts["options"]
         in_cost = (name for name, info in recorded_infos().items() if info.in_cost)
         known = {**options, "attention": parts["attention"]}
         kind = (model, device, *(known[name] for name in in_cost))
-        return cls(kind, num_frames, _num_passes(parts["networks"]["scheduler"], options))
+        overlap = recorded_options(options)["window_overlap"]
+        windows = windows_of(num_frames, options["num_frames"], overlap)
+        num_denoised = sum(stop - start for start, stop in windows)
+        return cls(kind, num_frames, num_denoised, _num_passes(parts["networks"]["scheduler"], options))
 
 
 def _num_passes(scheduler: dict, options: dict) -> int:
@@ -128,7 +140,7 @@ def costs(store: RecordStore) -> dict[tuple, Cost]:
         except (KeyError, TypeError):  # a record of another version, or an edited one
             continue
         size = sum(path.stat().st_size for path in record.folder.iterdir())
-        each = denoise / (frames * work.passes), (whole - denoise) / frames, size / frames
+        each = denoise / work.frame_passes, (whole - denoise) / frames, size / frames
         measured.setdefault(work.kind, []).append(each)
     return {kind: Cost(*(median(c) for c in zip(*each, strict=True)), len(each)) for kind, each in measured.items()}
 
@@ -147,7 +159,7 @@ def estimate(works: list[Work], known: dict[tuple, Cost], is_here: bool = True) 
     works_and_costs = [(work, known[work.kind]) for work in works if work.kind in known]
     lines = []
     if works_and_costs:
-        seconds = sum(w.num_frames * (w.passes * c.seconds_a_pass + c.seconds_a_frame) for w, c in works_and_costs)
+        seconds = sum(w.frame_passes * c.seconds_a_pass + w.num_frames * c.seconds_a_frame for w, c in works_and_costs)
         size = sum(w.num_frames * c.bytes_a_frame for w, c in works_and_costs)
         number = sum(known[kind].number for kind in {work.kind for work, _ in works_and_costs})
         lines.append(

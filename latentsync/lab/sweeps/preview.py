@@ -45,7 +45,7 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
         LatentSyncError: the pair cannot be lip-synced.
     """
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
-    voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
+    voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ, options.video.voice_track))
     num_frames = len(prepared.order)
     rate_hz = num_frames / float(prepared.times_s[num_frames])
     start, stop = loudest_window(voice, num_frames, options.sampler.num_frames, rate_hz)
