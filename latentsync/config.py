@@ -38,6 +38,8 @@ ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
 SCHEDULERS = ("ddim", "dpmpp_2m", "unipc")
 GUIDANCE_SCHEDULES = ("constant", "linear", "cosine", "interval")
+AUDIO_SEGMENTS = ("reference", "overlap")
+SILENCES = ("model", "rest", "source")
 GUIDANCE_MASKS = ("uniform", "mouth")
 FPS = ("25", "source")
 LOOPS = ("pingpong", "loop", "hold")
@@ -271,6 +273,20 @@ class VideoOptions:
         "which sound track of the voice's file is the voice, counted from 0. Open: the default one, as in players.",
         "sound track {}", whole=True, least=0, hint="most files have one track", is_open=True, absent=None,
         by_pair=True,
+    )  # fmt: skip
+    audio_segments: str = option(
+        "reference",
+        'how Whisper reads a voice of more than 30 s. "reference" cuts it into segments of 30 s, as the original does; '
+        '"overlap" lets segments share 4 s, and goes from one to the next within 2 s.',
+        "{} segments", "segments", choices=AUDIO_SEGMENTS,
+    )  # fmt: skip
+    silence: str = option(
+        "model",
+        "the mouth in stretches of at least 0.3 s in which a detector hears no speech. \"model\" is what the model "
+        'makes of the sound, as in the original; "rest" is a resting mouth, which the model makes of digital silence '
+        'and of the frame with the smallest lip gap (it runs twice there); "source" is the clip\'s own. The mouth goes '
+        "over within 3 frames.",
+        "{} in silence", "silence", choices=SILENCES, in_cost=True,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from diffusers import DDIMScheduler
 
 from latentsync import media
 from latentsync.audio.features import WindowReader
+from latentsync.audio.speech import silent_stretches
 from latentsync.config import GUIDANCE_INTERVAL, Options, Preset, resolve_guidance, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
@@ -45,6 +46,7 @@ from latentsync.generation.results import (
     Stopwatch,
     batch_of_frames,
 )
+from latentsync.generation.silence import silent_shares
 from latentsync.generation.stage_cache import StageCache
 from latentsync.generation.timing import timing_of
 from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
@@ -155,7 +157,13 @@ class LipsyncPipeline(LipsyncNetworks):
             states = partial(cache.states, self, voice, track=options.video.voice_track)
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
-            audio_windows = WindowReader(self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s)
+            segments = options.video.audio_segments
+            audio_windows = WindowReader(
+                self.audio.whisper, waveform, VIDEO_RATE_HZ, voice.name, states, times_s, segments
+            )
+            silence = None
+            if options.video.silence != "model":
+                silence = silent_shares(silent_stretches(waveform), timing.times_s[: len(timing.order) + 1])
         places = places_of(clip, rate_hz)
         shift = answer_shift(clip, waveform) if reference == "elsewhere" else 0
         num_aligned = min(frames_needed(max(timing.order) + 1, reference, shift, places), info.num_frames)
@@ -173,6 +181,7 @@ class LipsyncPipeline(LipsyncNetworks):
             rest=timing.rest,
             times_s=timing.times_s,
             rate_hz=rate_hz,
+            silence=silence,
         )
         _check_face_share(pair, options.video.min_face_share)
         references_of(pair, options)  # refuses a clip that is too short
@@ -350,10 +359,11 @@ def _check_face_share(pair: PreparedPair, least: float) -> None:
     Raises:
         FaceNotFoundError: its share of the frames is below `least`.
     """
-    shown = pair.num_frames - pair.frames_without_face
-    if shown < least * pair.num_frames:
+    num_frames = len(pair.order)
+    shown = num_frames - pair.frames_without_face
+    if shown < least * num_frames:
         raise FaceNotFoundError(
-            f"the face was found in {shown} of {pair.num_frames} frames of {pair.video_path.name}, a share of "
-            f"{shown / pair.num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
+            f"the face was found in {shown} of {num_frames} frames of {pair.video_path.name}, a share of "
+            f"{shown / num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
             "or clip, or give a smaller share"
         )

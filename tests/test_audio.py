@@ -55,6 +55,31 @@ def test_sound_longer_than_one_segment_equals_the_originals(small, io, shared, a
     torch.testing.assert_close(reader(740, 786), windows[740:], atol=1e-5, rtol=0)  # across the seam of two segments
 
 
+def test_overlapping_segments_have_no_seam(small, shared):
+    _, samples = scipy.io.wavfile.read(shared / "media" / "g-demo1.wav")
+    long = np.tile(samples.astype(np.float32) / 32768, 6)[: int(57.3 * 16000)]
+    starts = []
+
+    def noted(start, compute):
+        starts.append(start)
+        return compute()
+
+    overlap = WindowReader(small.whisper, long, 25, cached=noted, segments="overlap")
+    reference = WindowReader(small.whisper, long, 25)
+    states, given = (
+        torch.stack([reader(frame, frame + 1)[0].unflatten(0, (10, -1))[4] for frame in range(1430)])
+        for reader in (overlap, reference)
+    )  # the state at the time of each frame
+    assert starts == [0, 1300, 2600]  # every 26 s, each once
+    torch.testing.assert_close(states[:675], given[:675], atol=0, rtol=0)  # to 27 s: one segment's
+    jumps, before = ((one[1:] - one[:-1]).square().mean((1, 2)).sqrt() for one in (states, given))
+    seam, usual = slice(748, 751), slice(100, 600)
+    assert before[seam].max() > 1.5 * before[usual].max() and jumps[seam].max() < before[usual].max()
+    assert jumps[660:750].mean() < 1.1 * before[660:740].mean()  # nor where one segment goes over to the next
+    short = WindowReader(small.whisper, long[: 29 * 16000], 25, segments="overlap")
+    torch.testing.assert_close(short(0, 725), WindowReader(small.whisper, long[: 29 * 16000], 25)(0, 725))
+
+
 def test_real_size_equals_the_original(golden, recipe, waveform, whisper_with, agree):
     shapes = json.loads((golden.parent / "keys" / "keys_whisper_tiny.json").read_text())
     tiny = Audio2Feature(whisper_with(recipe.synth_state_dict(shapes, 22), 384, 6, 4))

@@ -11,7 +11,7 @@ from short_clips import cut
 from latentsync.__main__ import main
 from latentsync.config import MIN_DURATION_S
 from latentsync.lab.commands.batch import main as batch
-from latentsync.lab.options.inputs import are_usable, refusal, unusable_first
+from latentsync.lab.options.inputs import refusal, unusable_first
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
 from latentsync.media import read_frames
 from latentsync.media.sound import write_wav
@@ -56,6 +56,7 @@ def test_a_folder_with_every_kind_of_fault(tmp_path, capsys):
     write_clip(tmp_path / "two.mp4", [np.concatenate([clara[0], oskar[0]], axis=1)] * 3)
     (tmp_path / "m-broken.mp4").write_bytes(b"no film")
     (tmp_path / "m-empty.wav").touch()
+    (tmp_path / "notes.txt").write_text("buy milk")
     tone = np.sin(np.arange(16000) * 0.2)
     for name, samples in {
         "g-tone": tone / 2, "g-loud": np.clip(3 * tone, -1, 1), "g-quiet": tone / 100, "g-silent": 0 * tone,
@@ -71,7 +72,8 @@ def test_a_folder_with_every_kind_of_fault(tmp_path, capsys):
         ("n-nobody.mp4", "refused", "no face in any of 3 frames"), ("two.mp4", "note", "up to 2 faces"),
         ("m-broken.mp4", "refused", "cannot be read as a video"), ("m-empty.wav", "refused", "is empty (0 bytes)"),
         ("g-loud.wav", "note", "of its sound is clipped"), ("g-quiet.wav", "note", "quiet (peak -40 dB)"),
-        ("g-silent.wav", "note", "is silent"), ("g-short.wav", "refused", "holds 0.10 s of sound; at least 0.2 s"),
+        ("g-silent.wav", "note", "is silent"), ("notes.txt", "note", "neither video, picture nor sound"),
+        ("g-short.wav", "refused", "holds 0.10 s of sound; at least 0.2 s"),
     ):  # fmt: skip
         assert verdicts[name][0] == verdict and words in verdicts[name][1], (name, verdicts[name])
     good, tone = files["g-good.mp4"], files["g-tone.wav"]["sound"]
@@ -118,7 +120,7 @@ def test_the_cheap_check_answers_as_the_job_would(tmp_path):
     pairs = [Pair(CLARA, enough, "female"), Pair(CLARA, short, "female"), Pair(OSKAR, enough, "male")]
     assert unusable_first(pairs) == [pairs[1], pairs[0], pairs[2]]
     short.write_bytes(enough.read_bytes())  # mended meanwhile
-    assert are_usable(CLARA, short)
+    assert refusal(short, False) is None
 
 
 def test_a_pair_that_will_fail_is_reported_before_anything_is_computed(tmp_path, capsys, monkeypatch):

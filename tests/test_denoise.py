@@ -218,7 +218,7 @@ def long_video():
                 parts = [values.narrow(axis, start, stop - start) for start, stop in windows]
                 return torch.cat(parts * num_settings)
 
-            shared.next_group()
+            shared.next_group(windows)
             condition = Condition(cut(mask), cut(images[0]), cut(images[1]), cut(audio, 1))
             scales = [scale for scale in (1.5, 2.5)[:num_settings] for _ in windows]
             final = denoise(unet, scheduler, cut(noise), condition, scales, STEPS, blend=shared, **options)

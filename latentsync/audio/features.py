@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
-from latentsync.audio.whisper import N_MELS, SEGMENT_FRAMES, WhisperStates
+from latentsync.audio.whisper import N_MELS, SEGMENT_FRAMES, SEGMENT_STATES, WhisperStates
 from latentsync.audio.whisper_files import load_whisper
 from latentsync.config import MIN_DURATION_S
 from latentsync.constants import SOUND_RATE_HZ
@@ -32,6 +32,7 @@ HOP_SAMPLES = 160  # 10 ms
 MEL_BLOCK = 30_000  # frames of the spectrogram, 5 minutes, that are computed together
 STATES_HZ = 50  # encoder states per second of sound
 CONTEXT_FRAMES = (2, 2)  # video frames of context to the left and right of a window's centre
+SHARED_STATES, EDGE_STATES = 200, 50  # 4 s that overlapping segments share; 1 s at each end is not used of both
 SILENCE_PEAK = 1e-4  # -80 dBFS
 
 
@@ -119,6 +120,18 @@ def num_reference_windows(num_states: int, rate_hz: float) -> int:
     return math.floor(num_states * rate_hz / STATES_HZ) + 2
 
 
+def silent_window(whisper: WhisperStates) -> Windows:
+    """One window of Whisper states, (10 * (layers + 1), width): the middle of a second of digital silence.
+
+    Of the silences that were tried (docs/silence.md), models close the mouth best with this one: sounds of a few
+    seconds are what they were trained with.
+    """
+    left, right = CONTEXT_FRAMES
+    middle = STATES_HZ // 2
+    states = whisper.segment(log_mel(np.zeros(SOUND_RATE_HZ, np.float32))).float().cpu()
+    return rearrange(states[middle - 2 * left : middle + 2 * (right + 1)], "t s d -> (t s) d")
+
+
 class Audio2Feature:
     """From a sound to the audio windows that condition the UNet.
 
@@ -176,7 +189,9 @@ class WindowReader:
         waveform: (n,) at 16 kHz, -1..1.
         fps: video frames per second.
         name: of the sound, for messages.
-        cached: called with a segment's number and a function that computes its states; gives stored states or calls it.
+        cached: called with a segment's first state and a function that computes its states; gives stored states or
+            calls it.
+        segments: "reference" or "overlap", see `config.VideoOptions.audio_segments`.
         times_s: when each video frame begins, for frames that have no constant rate; `fps` is then not used.
 
     Raises:
@@ -191,6 +206,7 @@ class WindowReader:
         name: str = "the sound",
         cached: Callable[[int, Callable[[], Tensor]], Tensor] = lambda index, compute: compute(),
         times_s: Sequence[Fraction] | None = None,
+        segments: str = "reference",
     ) -> None:
         check_sound(waveform, name)
         self.fps, self._times_s = fps, times_s
@@ -198,22 +214,40 @@ class WindowReader:
         self._whisper = whisper
         self._mel = log_mel(waveform)
         self.num_states = num_states(len(waveform))
+        self._shared = SHARED_STATES if segments == "overlap" else 0
         self._segment = lru_cache(maxsize=2)(self._compute_segment)
 
-    def _compute_segment(self, index: int) -> Tensor:
-        start = index * SEGMENT_FRAMES
-        mel = self._mel[:, start : start + SEGMENT_FRAMES]
-        return self._kept(index, lambda: self._whisper.segment(mel).float().cpu())
+    def _compute_segment(self, start: int) -> Tensor:
+        """The states of the segment that begins with a state."""
+        first = start * SEGMENT_FRAMES // SEGMENT_STATES
+        mel = self._mel[:, first : first + SEGMENT_FRAMES]
+        return self._kept(start, lambda: self._whisper.segment(mel).float().cpu())
+
+    def _state(self, index: int) -> Tensor:
+        """One state, (layers + 1, width). Where two segments share sound, it goes from the earlier to the later one's.
+
+        Near its ends a segment lacks the sound around a state, so 1 s at each end of the shared 4 s is not used.
+        """
+        hop = SEGMENT_STATES - self._shared
+        last = max(0, math.ceil((self.num_states - SEGMENT_STATES) / hop))
+        start = min(index // hop, last) * hop
+        place = index - start
+        if not start or place >= self._shared - EDGE_STATES:
+            return self._segment(start)[place]
+        before = self._segment(start - hop)[place + hop]
+        if place < EDGE_STATES:
+            return before
+        share = (place - EDGE_STATES + 0.5) / (self._shared - 2 * EDGE_STATES)
+        return torch.lerp(before, self._segment(start)[place], share)
 
     def __call__(self, start: int, stop: int) -> Windows:
         """The windows of video frames start..stop-1: (stop - start, 10 * (layers + 1), width)."""
         return torch.stack([self._window(frame) for frame in range(start, stop)])
 
     def _window(self, frame: int) -> Tensor:
-        per_segment = SEGMENT_FRAMES // 2
         if self._times_s is None:
             indices = window_indices(frame, self.fps, self.num_states)
         else:
             indices = indices_around(int(self._times_s[frame] * STATES_HZ), self.num_states)
-        states = torch.stack([self._segment(i // per_segment)[i % per_segment] for i in indices])
+        states = torch.stack([self._state(i) for i in indices])
         return rearrange(states, "t s d -> (t s) d")

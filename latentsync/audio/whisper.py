@@ -9,6 +9,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 N_MELS = 80
 SEGMENT_FRAMES = 3000  # mel frames of 30 s, the encoder's input
+SEGMENT_STATES = SEGMENT_FRAMES // 2  # its output
 
 
 class WhisperStates(torch.nn.Module):

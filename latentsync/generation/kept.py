@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentsync import media
+from latentsync.audio.whisper import SEGMENT_STATES
 from latentsync.config import Options
 from latentsync.faces.crops import warping_of
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
@@ -57,14 +58,14 @@ class PairCache:
         self,
         networks: LipsyncNetworks,
         voice: Path,
-        segment: int,
+        start: int,
         compute: Callable[[], Tensor],
         track: int | None = None,
     ) -> Tensor:
         """The Whisper states of a voice's segment of 30 s.
 
         Args:
-            segment: its number, from 0.
+            start: its first state.
             compute: makes the states if they are not stored.
             track: the voice's sound track, see `config.VideoOptions`.
         """
@@ -74,7 +75,7 @@ class PairCache:
             "voice": input_sha256(voice),
             **_read_with(voice_departures(voice, track)),
             **({} if track is None else {"track": track}),
-            "segment": segment,
+            **({"segment": start // SEGMENT_STATES} if start % SEGMENT_STATES == 0 else {"start": start}),
             "whisper": networks.weight_hashes["whisper"],
             "heads": networks.audio.whisper.heads,
             "device": networks.device.type,

@@ -62,12 +62,17 @@ class SharedFrames:
 
     def __init__(self, overlap: int, num_settings: int = 1) -> None:
         self._overlap, self._num_settings = overlap, num_settings
-        self._before: list[Tensor] = []  # for each step, the last frames of the former group, (s, 1, c, k, h, w)
+        self._before: list[Tensor] = []  # for each step, the last frames of the former group, (s, c, k, h, w)
         self._now: list[Tensor] = []
+        self._windows: list[Span] = []
+        self._is_next: list[bool] = []  # whether each window shares frames with the one before it
 
-    def next_group(self) -> None:
-        """Starts a group of windows that follow those before."""
-        self._before, self._now = self._now, []
+    def next_group(self, windows: Sequence[Span]) -> None:
+        """Starts a group of windows. If some are left out, their neighbours share no frames with anything."""
+        known = [*self._windows[-1:], *windows]
+        self._is_next = [before[1] - after[0] == self._overlap for before, after in pairwise(known)]
+        self._is_next = [False] * (len(windows) - len(self._is_next)) + self._is_next
+        self._before, self._now, self._windows = self._now, [], list(windows)
 
     def __call__(self, step: int, latents: Latents) -> Latents:
         """The latents of the group's windows after a step, blended.
@@ -80,12 +85,12 @@ class SharedFrames:
             return latents
         windows = rearrange(latents, "(s w) c f h x -> s w c f h x", s=self._num_settings)
         last = windows[:, :, :, -self._overlap :]
-        self._now.append(last[:, -1:].clone())
-        earlier = torch.cat([*self._before[step : step + 1], last[:, :-1]], dim=1)
-        if not earlier.shape[1]:  # the video's first window, alone
-            return latents
+        self._now.append(last[:, -1].clone())
         share = torch.arange(1, self._overlap + 1, device=latents.device, dtype=latents.dtype) / (self._overlap + 1)
-        later = windows[:, -earlier.shape[1] :, :, : self._overlap]
         blended = windows.clone()
-        blended[:, -earlier.shape[1] :, :, : self._overlap] = torch.lerp(earlier, later, share[:, None, None])
+        for place, is_next in enumerate(self._is_next):
+            if is_next:
+                earlier = last[:, place - 1] if place else self._before[step]
+                later = windows[:, place, :, : self._overlap]
+                blended[:, place, :, : self._overlap] = torch.lerp(earlier, later, share[:, None, None])
         return rearrange(blended, "s w c f h x -> (s w) c f h x")

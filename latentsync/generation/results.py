@@ -46,6 +46,8 @@ class PreparedPair:
         rest: numbers of the clip's frames that play on after those of `order` as they are.
         times_s: when each frame of the result begins, and when the last one ends.
         rate_hz: the rate at which the clip's frames are numbered; None: its own frames.
+        silence: how silent each frame of `order` is, 0..1, see `silence.silent_shares`; None: the option `silence` was
+            "model".
     """
 
     video_path: Path
@@ -59,6 +61,7 @@ class PreparedPair:
     rest: list[int] = field(default_factory=list)
     times_s: list[Fraction] = field(default_factory=list)
     rate_hz: float | None = VIDEO_RATE_HZ
+    silence: Float[np.ndarray, " f"] | None = None
 
     @property
     def num_frames(self) -> int:
@@ -80,7 +83,8 @@ class GeneratedFrame:
         crop: the aligned face of the clip's frame, uint8; None after the voice (`length="clip"`).
         reference: the aligned face that shows the model what the person looks like, uint8; see `references`. None if it
             was not read, because the cache has the VAE's posterior of it.
-        generated: the aligned face with the new mouth, (3, r, r) in -1..1; None if no face was found.
+        generated: the aligned face with the new mouth, (3, r, r) in -1..1; None if no face was found, or if
+            the frame is the clip's own.
         matrix: the affine of the crop; None without a crop.
     """
 

@@ -129,7 +129,7 @@ def run_cell(
     ]
     outcomes = {}
     for is_last in (False, True):  # first the records that no other process is making
-        for pair in unusable_first(pairs):
+        for pair in unusable_first(pairs, config.options.video.voice_track):
             if pair in outcomes:
                 continue
             wait_now = wait and is_last
@@ -180,11 +180,11 @@ def _make_record(
 ) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
-    if store.find(outcome.record) is not None:
-        return outcome
+    if (record := store.find(outcome.record)) is not None:
+        return replace(outcome, notes=tuple(record.content.get("notes", ())))
     if outcome.record in known:
         return replace(known[outcome.record], pair=pair.name, status="skipped")
-    require_usable(pair.clip, pair.voice)
+    require_usable(pair, config.options.video.voice_track)
     start = time.perf_counter()
     with store.claim(outcome.record, wait) as is_ours:
         if not is_ours:
@@ -213,7 +213,8 @@ def _make_record(
                 write_json(folder / METRICS_FILE, evaluation.entries)
                 write_json(folder / CURVES_FILE, evaluation.curves)
                 write_json(folder / RECORD_FILE, record_content)
-    return replace(outcome, status="done", seconds=time.perf_counter() - start)
+    notes = tuple(store.find(outcome.record).content.get("notes", ()))
+    return replace(outcome, status="done", seconds=time.perf_counter() - start, notes=notes)
 
 
 def produce(

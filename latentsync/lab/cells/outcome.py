@@ -18,7 +18,8 @@ class Outcome:
         reason, trace: why it failed; there is a trace only if the input is not to blame.
         runtime: the runtime options of a failure. No id covers them, but a change may help, such as another device
             with more memory.
-        notes: what a reader changed in the clip or the voice, in sentences, such as the colours of HDR.
+        notes: in sentences, what a reader changed in the clip or the voice, such as the colours of HDR, and how many
+            frames have no face.
     """
 
     pair: str

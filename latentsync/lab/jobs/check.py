@@ -23,10 +23,10 @@ from latentsync.errors import LatentSyncError, MediaError
 from latentsync.faces.landmarks import LandmarkDetector, bounds
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import Pair, find_pairs, gender_of, listed_pairs
-from latentsync.lab.options.trees import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from latentsync.media import VideoInfo, probe, read_frames
 from latentsync.media.clock import clock_of
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of, video_stream_of
+from latentsync.media.kinds import Kind, kind_of, kinds_in
 from latentsync.names import named_path, printable
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -41,6 +41,7 @@ LEAST_OFFSET_S = 0.04  # one frame
 SILENT_DB, QUIET_DB = -80.0, -30.0  # of the peak
 FULL_SCALE, CLIPPED_SHARE = 0.999, 0.001
 OK, NOTE, REFUSED = "ok", "note", "refused"
+NOT_USED = "not used"
 
 
 @dataclass
@@ -175,7 +176,7 @@ def check(source: str | Path, detector: LandmarkDetector, split: str | None = No
     elif source.suffix.lower() in LIST_SUFFIXES:
         uses, pairs, problems = _of_list(source, split)
     elif source.is_file():
-        uses, pairs, problems = {source: FileCheck(source.name, _use_of(source), gender_of(source))}, 0, []
+        uses, pairs, problems = {source: _as_kind(source, kind_of(source))}, 0, []
     else:
         raise MediaError(f"there is nothing at {source}; give a folder, a list of pairs or a file")
     for path in tqdm(uses, desc="check", unit="file", disable=None, leave=False):
@@ -192,21 +193,23 @@ def _of_folder(folder: Path) -> tuple[dict[Path, FileCheck], int, list[str]]:
         pairs, left_out, problems = len(pairing.pairs), pairing.left_out, []
     except MediaError as error:
         pairs, left_out, problems = 0, (), [str(error)]
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be read ({error.strerror}); check its permissions") from error
-    uses = {path: FileCheck(path.name, _use_of(path)) for path in files}
-    uses = {path: one for path, one in uses.items() if one.use != "not used" or path.name in dict(left_out)}
-    for path, one in uses.items():
-        one.gender = gender_of(path) if one.use != "not used" else None
+    uses = {path: _as_kind(path, kind) for path, kind in kinds_in(folder).items()}
     by_name = {one.path: one for one in uses.values()}
     for name, reason in left_out:
-        if name in by_name:
-            by_name[name].add(NOTE, reason)
-        else:
+        if name not in by_name:
             problems.append(f"{printable(name)}: {reason}")
+        elif reason not in by_name[name].remarks:
+            by_name[name].add(NOTE, reason)
     return uses, pairs, problems
+
+
+def _as_kind(path: Path, kind: Kind) -> FileCheck:
+    """A file before it is looked at; if it is neither clip nor voice, with the reason."""
+    one = FileCheck(path.name, "clip" if kind.is_clip else kind.name or NOT_USED)
+    one.gender = None if one.use == NOT_USED else gender_of(path)
+    if kind.reason is not None:
+        one.add(NOTE, kind.reason)
+    return one
 
 
 def _of_list(path: Path, split: str | None) -> tuple[dict[Path, FileCheck], int, list[str]]:
@@ -231,11 +234,6 @@ def _add_use(uses: dict[Path, FileCheck], folder: Path, file: Path, use: str, pa
         if one.gender not in (None, pair.gender):
             one.add(NOTE, f"the list calls it {one.gender} and {pair.gender}; give one gender")
         one.gender = one.gender or pair.gender
-
-
-def _use_of(path: Path) -> str:
-    suffix = path.suffix.lower()
-    return "clip" if suffix in VIDEO_SUFFIXES else "voice" if suffix in SOUND_SUFFIXES else "not used"
 
 
 # --- one file ---

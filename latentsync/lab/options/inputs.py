@@ -18,37 +18,44 @@ from latentsync.media.container import (
 )
 
 
-def require_usable(clip: Path, voice: Path) -> None:
-    """Refuses a clip that gives no picture, and a voice that is too short or gives no sound.
+def require_usable(pair: Pair, track: int | None = None) -> None:
+    """Refuses a pair whose clip gives no picture, or whose voice is too short or gives no sound.
+
+    Args:
+        track: the sound track of the voice, if the pair names none; see `config.VideoOptions`.
 
     Raises:
         MediaError: naming the file and the remedy.
     """
-    for path, is_clip in ((clip, True), (voice, False)):
-        if (reason := refusal(path, is_clip)) is not None:
+    track = track if pair.voice_track is None else pair.voice_track
+    for reason in (refusal(pair.clip, True), refusal(pair.voice, False, track)):
+        if reason is not None:
             raise MediaError(reason)
 
 
-def are_usable(clip: Path, voice: Path) -> bool:
-    """Whether `require_usable` takes both. A file on which a decoder fails in an unknown way is not usable."""
-    try:
-        require_usable(clip, voice)
-    except Exception:  # the pair's own run names it
-        return False
-    return True
+def unusable_first(pairs: Iterable[Pair], track: int | None = None) -> list[Pair]:
+    """The pairs in their order, but first those that will fail. So a job reports them before it computes anything.
+
+    Args:
+        track: as of `require_usable`.
+    """
+
+    def is_usable(pair: Pair) -> bool:
+        try:
+            require_usable(pair, track)
+        except Exception:  # the pair's own run reports it, also if a decoder fails in an unknown way
+            return False
+        return True
+
+    return sorted(pairs, key=is_usable)
 
 
-def unusable_first(pairs: Iterable[Pair]) -> list[Pair]:
-    """The pairs in their order, but first those that will fail. So a job reports them before it computes anything."""
-    return sorted(pairs, key=lambda pair: are_usable(pair.clip, pair.voice))
-
-
-def refusal(path: Path, is_clip: bool) -> str | None:
+def refusal(path: Path, is_clip: bool, track: int | None = None) -> str | None:
     """Why a file is no clip, or no voice; None if it is one. Kept while its size and time of change stay the same."""
     try:
         check_file(path)
         status = os.stat(path)
-        _require(Path(os.path.abspath(path)), is_clip, status.st_size, status.st_mtime_ns)
+        _require(Path(os.path.abspath(path)), is_clip, track, status.st_size, status.st_mtime_ns)
     except LatentSyncError as error:
         return str(error)
     except OSError as error:
@@ -57,9 +64,9 @@ def refusal(path: Path, is_clip: bool) -> str | None:
 
 
 @lru_cache(maxsize=8192)
-def _require(path: Path, is_clip: bool, size: int, changed_ns: int) -> None:
+def _require(path: Path, is_clip: bool, track: int | None, size: int, changed_ns: int) -> None:
     with open_input(path) as container:
-        stream = (video_stream_of if is_clip else sound_stream_of)(container, path)
+        stream = video_stream_of(container, path) if is_clip else sound_stream_of(container, path, track)
         frames = decode_packets(packets_of(container, stream))
         if is_clip:
             if next(frames, None) is None:

@@ -64,7 +64,17 @@ def _cost_of_own_rate(output: LipsyncOutput) -> dict[str, int]:
 
 
 def _notes(pair: Pair, output: LipsyncOutput) -> tuple[str, ...]:
-    return reading_notes(pair.clip, pair.voice, output.options.video.voice_track)
+    return (*reading_notes(pair.clip, pair.voice, output.options.video.voice_track), *face_notes(output))
+
+
+def face_notes(output: LipsyncOutput) -> tuple[str, ...]:
+    """What a reader of the result must know of its faces, in sentences; none where every frame shows the face."""
+    notes, frames = [], output.num_frames
+    if output.frames_without_face:
+        notes.append(f"{output.frames_without_face} of {frames} frames have no face and are the clip's own")
+    if output.frames_near_reference:
+        notes.append(f"{output.frames_near_reference} of {frames} frames have a reference less than 1 s away")
+    return tuple(notes)
 
 
 def _input_facts(path: Path) -> dict:

@@ -79,10 +79,9 @@ class Work:
 
         options = parts["options"]
         in_cost = (name for name, info in recorded_infos().items() if info.in_cost)
-        known = {**options, "attention": parts["attention"]}
+        known = {**recorded_options(options), "attention": parts["attention"]}
         kind = (model, device, *(known[name] for name in in_cost))
-        overlap = recorded_options(options)["window_overlap"]
-        windows = windows_of(num_frames, options["num_frames"], overlap)
+        windows = windows_of(num_frames, options["num_frames"], known["window_overlap"])
         num_denoised = sum(stop - start for start, stop in windows)
         return cls(kind, num_frames, num_denoised, _num_passes(parts["networks"]["scheduler"], options))
 

@@ -24,7 +24,7 @@ from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import private_folder, read_json, write_json, write_text
-from latentsync.lab.options.inputs import are_usable
+from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
 from latentsync.media.kinds import clips_of, kinds_in, summary_lines
 from latentsync.metrics.own_syncnet import load_trained_syncnet
@@ -101,6 +101,10 @@ def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
         stem = composed(video.stem)
         sources.append(Source(video, sound_of.get(stem, video), files.get(f"{stem}.json")))
     return sources, left_out
+
+
+def _is_usable(source: Source) -> bool:
+    return refusal(source.video, True) is None and refusal(source.sound, False) is None
 
 
 def _sound_rank(path: Path) -> tuple[bool, bool, str]:
@@ -347,7 +351,7 @@ def prepare(
         )
     options, judge = options or PrepareOptions(), (syncnet, min_confidence)
     sources, collisions = find_sources(input_dir)
-    sources.sort(key=lambda source: are_usable(source.video, source.sound))  # those that will fail come first
+    sources.sort(key=_is_usable)  # those that will fail come first
     for line in summary_lines(unused_files(input_dir, sources)):
         print(f"left out   {line}")
     with private_folder(output_dir):  # fails at once if the folder cannot be written
