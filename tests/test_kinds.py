@@ -300,6 +300,13 @@ def test_a_gif_plays_at_its_own_pace(tmp_path):
     assert [round(float(frame.mean()) / 60) for frame in read_frames(tmp_path / "a.gif")] == [0, 0, 1, 2, 3, 3, 3]
 
 
+def test_an_animated_webp_is_refused_with_the_remedy(tmp_path):
+    pictures = [Image.fromarray(np.full((64, 64, 3), 60 * n, np.uint8)) for n in range(3)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=40)
+    with pytest.raises(MediaError, match="save an animated WebP as GIF or MP4"):
+        probe(tmp_path / "a.webp")
+
+
 def test_a_heic_picture_is_refused_with_the_remedy(tmp_path):
     whole = write_video(tmp_path / "x.mp4", [np.zeros((64, 64, 3), np.uint8)]).read_bytes()
     (tmp_path / "photo.heic").write_bytes(whole[:8] + b"heic" + whole[12:])

@@ -134,7 +134,8 @@ def _is_bare_dolby_vision(stream: av.VideoStream) -> bool:
 def holds_pictures(container: av.container.InputContainer) -> bool:
     """Whether the file's format is one of still or animated pictures, such as PNG and GIF."""
     name = container.format.name
-    return name.endswith("_pipe") or name in ("image2", "gif", "apng", "webp")
+    is_avif = container.metadata.get("major_brand") in ("avif", "avis")
+    return name.endswith("_pipe") or name in ("image2", "gif", "apng") or is_avif
 
 
 def is_heic(path: Path | str) -> bool:
