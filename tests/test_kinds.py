@@ -2,7 +2,9 @@
 
 import os
 import tomllib
+import tracemalloc
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -15,11 +17,17 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from PIL import Image
 
+from latentsync.audio.features import log_mel
 from latentsync.errors import MediaError, OptionError
-from latentsync.lab.options.pairs import find_pairs, pairs_of
-from latentsync.lab.options.schema import DataConfig
+from latentsync.lab.cells.cell import attempt, options_for
+from latentsync.lab.cells.outcome import Outcome, outcome_line
+from latentsync.lab.measuring.sets import measure_sets
+from latentsync.lab.options.compose import configured
+from latentsync.lab.options.pairs import Pair, find_pairs, pairs_of
+from latentsync.lab.options.schema import DataConfig, read_config
 from latentsync.media import VideoWriter, probe, probe_sound, read_frames, read_frames_in_order, read_sound
 from latentsync.media.colour import HLG, PQ, light_of_hlg, light_of_pq, pq_of_light, sdr_of_light, tone_mapped
+from latentsync.media.departures import departures, reading_notes
 from latentsync.media.interlace import INTERLACED
 from latentsync.media.kinds import kinds_in, summary_lines
 from latentsync.media.sound import has_sound, sound_conversions
@@ -162,6 +170,20 @@ def test_sdr_of_10_bit_keeps_its_levels_and_says_nothing(tmp_path):
     assert probe(path).conversions == ()
 
 
+@pytest.mark.parametrize(("trc", "is_taken"), [(18, True), (16, True), (2, False)])
+def test_dolby_vision_is_read_by_its_base_layer_or_refused(tmp_path, trc, is_taken):
+    frames = [hdr_frame(ycc_of(np.array([0.5, 0.45, 0.4])), trc=trc) for _ in range(2)]
+    flags = {"colorspace": 9 if is_taken else 2, "color_primaries": 9 if is_taken else 2, "color_trc": trc}
+    options = {"x265-params": "log-level=0"}
+    path = write_video(tmp_path / "a.mp4", frames, 25, "libx265", "yuv420p10le", options, flags)
+    path.write_bytes(path.read_bytes().replace(b"hev1", b"dvh1"))
+    if is_taken:
+        assert names_of(probe(path).conversions) == [{18: "hlg-1", 16: "pq-1"}[trc]]
+    else:
+        with pytest.raises(MediaError, match="profile 5.*export it as HDR10"):
+            probe(path)
+
+
 def test_hdr_reads_alike_in_every_order(tmp_path):
     frames = [hdr_frame(ycc_of(np.full(3, 0.1 + 0.08 * n)), trc=18) for n in range(8)]
     flags = {"colorspace": 9, "color_primaries": 9, "color_trc": 18, "color_range": 1}
@@ -276,6 +298,13 @@ def test_a_gif_plays_at_its_own_pace(tmp_path):
     info = probe(tmp_path / "a.gif")
     assert info.num_frames == 7 and info.duration_s == pytest.approx(0.28)
     assert [round(float(frame.mean()) / 60) for frame in read_frames(tmp_path / "a.gif")] == [0, 0, 1, 2, 3, 3, 3]
+
+
+def test_an_animated_webp_is_refused_with_the_remedy(tmp_path):
+    pictures = [Image.fromarray(np.full((64, 64, 3), 60 * n, np.uint8)) for n in range(3)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=40)
+    with pytest.raises(MediaError, match="save an animated WebP as GIF or MP4"):
+        probe(tmp_path / "a.webp")
 
 
 def test_a_heic_picture_is_refused_with_the_remedy(tmp_path):
@@ -402,13 +431,34 @@ def test_a_track_that_cannot_be_decoded_gives_way_to_one_that_can(tmp_path):
         read_sound(tmp_path / "odd.mka", track=0)
 
 
+@pytest.mark.parametrize("block", [7, 40, 300])
+def test_a_long_voice_gives_the_same_features_block_by_block(monkeypatch, block):
+    whole = log_mel(NOISE.astype(np.float32) / 32768)
+    monkeypatch.setattr("latentsync.audio.features.MEL_BLOCK", block)
+    np.testing.assert_allclose(log_mel(NOISE.astype(np.float32) / 32768), whole, atol=2e-6)
+
+
+def test_a_long_voice_is_in_memory_once(tmp_path):
+    """Numbers of bytes that numpy and Python hold at most while 10 minutes are read: the samples as int16 and float32,
+    which is 6 bytes a sample, and some for the growing buffer."""
+    path = wav(tmp_path / "long.wav", samples=np.tile(NOISE, 1200))
+    read_sound(wav(tmp_path / "short.wav"))
+    tracemalloc.start()
+    try:
+        sound = read_sound(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(sound) == 1200 * len(NOISE) and peak < 7.5 * len(sound)
+
+
 # --- headers that lie, files that cannot be read ---
 
 
-def wav(path, change=lambda data: data):
+def wav(path, change=lambda data: data, samples=NOISE):
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1), file.setsampwidth(2), file.setframerate(16000)
-        file.writeframes(NOISE.tobytes())
+        file.writeframes(samples.tobytes())
     path.write_bytes(change(path.read_bytes()))
     return path
 
@@ -548,6 +598,65 @@ def test_own_pairs_name_the_files_without_a_partner(tmp_path):
 def test_many_files_of_one_ending_share_a_line():
     left_out = [(f"{n:04}.txt", "a text") for n in range(30)] + [("a.pdf", "a text"), ("b.txt", "a folder")]
     assert summary_lines(left_out) == ["30 files, 0000.txt to 0029.txt: a text", "a.pdf: a text", "b.txt: a folder"]
+
+
+# --- one bad file ---
+
+
+@pytest.mark.parametrize("fault", ["gone", "folder", "empty", "codec"])
+def test_an_input_that_cannot_be_read_is_the_failure_of_its_pair(tmp_path, fault):
+    clip = write_video(tmp_path / "g-a.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
+    pair = Pair(clip, wav(tmp_path / "g-v.wav"), "female")
+    config = read_config(configured([]))
+    assert attempt(pair, config, lambda bar: done(options_for(pair, config))).status == "done"
+    if fault == "codec":
+        unknown(clip, b"avc1", b"zzzz")
+    else:
+        clip.unlink()
+        {"gone": lambda: None, "folder": clip.mkdir, "empty": clip.touch}[fault]()
+    outcome = attempt(pair, config, lambda bar: done(probe(pair.clip), options_for(pair, config)))
+    assert outcome.status == "failed" and outcome.trace is None and outcome.pair == "g-a__g-v"
+    assert "g-a.mp4" in outcome.reason and "\n" not in outcome.reason
+
+
+def done(*_):
+    return Outcome("g-a__g-v", "female", 1.8, "done")
+
+
+def test_a_bad_video_of_a_set_is_named_and_left_out(tmp_path, monkeypatch):
+    for side in ("made", "real"):
+        (tmp_path / side).mkdir()
+        for name in ("a", "b"):
+            write_video(tmp_path / side / f"{name}.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
+
+    def faces(video, folder, detector):
+        if (video.parent.name, video.stem) == ("made", "b"):
+            raise MediaError(f"{video} has 10 frames; at least 16 are needed")
+        return np.zeros((16, 128, 128, 3), np.uint8)
+
+    monkeypatch.setattr("latentsync.lab.measuring.sets.write_faces", faces)
+    monkeypatch.setattr("latentsync.metrics.sets.LEAST_CLIPS", 1)
+    told = []
+    entries = measure_sets(tmp_path / "made", tmp_path / "real", told.append)
+    assert len(told) == 1 and "b.mp4 of generated" in told[0] and "10 frames" in told[0]
+    assert {(entry["used"], entry["left_out"]) for entry in entries.values()} == {(1, 1)}
+
+
+# --- what ids and lines say ---
+
+
+def test_ids_and_lines_cover_what_a_reader_changes_and_nothing_else(tmp_path):
+    plain = write_video(tmp_path / "plain.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
+    hdr = hdr_clip(tmp_path / "hdr.mkv", np.full(3, 0.5), 18)
+    voice = wav(tmp_path / "v.wav")
+    opposite = write_sound(tmp_path / "o.wav", np.stack([NOISE, -NOISE], 1))
+    assert departures(plain, voice) == {} and reading_notes(plain, voice) == ()
+    assert departures(hdr, opposite) == {"read_with": {"clip": ["hlg-1"], "voice": ["channel-0-1"]}}
+    notes = reading_notes(hdr, opposite)
+    assert notes[0].startswith("the clip is HDR (HLG)") and notes[1].startswith("the voice has channels that cancel")
+    assert departures(tmp_path / "absent.mp4", voice) == {}
+    outcome = replace(done(), notes=notes)
+    assert outcome_line(outcome, read_config(configured([]))).endswith("channel 0 was taken)")
 
 
 # --- the versions of PyAV ---

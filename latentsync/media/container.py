@@ -15,6 +15,7 @@ from latentsync.errors import LatentSyncError, MediaError, OptionError
 
 # A playlist in place of a clip must not reach the network, and a name such as "who?.png" is no pattern of pictures.
 _LOCAL_ONLY = {"protocol_whitelist": "file", "pattern_type": "none"}
+_UNSPECIFIED = 2  # transfer of the colours
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 
 
@@ -115,14 +116,26 @@ def video_stream_of(container: av.container.InputContainer, path: Path) -> av.Vi
         raise MediaError(f"{path} has a video codec that FFmpeg does not know; convert it to H.264")
     if is_heic(path):
         raise MediaError(f"{path} is a HEIC picture, stored as tiles that FFmpeg does not join; save it as JPEG or PNG")
+    if _is_bare_dolby_vision(stream):
+        raise MediaError(
+            f"{path} is Dolby Vision without a base layer that other players show (profile 5); export it as HDR10, HLG "
+            f"or SDR"
+        )
     stream.thread_type = "AUTO"
     return stream
+
+
+def _is_bare_dolby_vision(stream: av.VideoStream) -> bool:
+    """Whether the colours are Dolby's own (IPT). A base layer in HLG, PQ or SDR says so in its flags."""
+    is_marked = stream.codec_context.codec_tag.lower() in ("dvh1", "dvhe")
+    return is_marked and stream.codec_context.color_trc == _UNSPECIFIED
 
 
 def holds_pictures(container: av.container.InputContainer) -> bool:
     """Whether the file's format is one of still or animated pictures, such as PNG and GIF."""
     name = container.format.name
-    return name.endswith("_pipe") or name in ("image2", "gif", "apng", "webp")
+    is_avif = container.metadata.get("major_brand") in ("avif", "avis")
+    return name.endswith("_pipe") or name in ("image2", "gif", "apng") or is_avif
 
 
 def is_heic(path: Path | str) -> bool:

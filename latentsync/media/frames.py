@@ -128,10 +128,11 @@ def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
 def _first_frame(path: Path) -> tuple[av.VideoFrame, bool]:
     """The first frame that can be decoded, and whether the file's format is one of pictures."""
     with open_input(path) as container:
-        is_picture = holds_pictures(container)
+        is_picture, is_webp = holds_pictures(container), container.format.name == "webp_pipe"
         frame = next(decode_packets(packets_of(container, video_stream_of(container, path))), None)
     if frame is None:
-        raise MediaError(f"no frame of {path} can be decoded; check that it is complete and plays")
+        remedy = "save an animated WebP as GIF or MP4" if is_webp else "check that it is complete and plays"
+        raise MediaError(f"no frame of {path} can be decoded; {remedy}")
     return frame, is_picture
 
 

@@ -81,11 +81,12 @@ def read_sound(path: Path | str, rate_hz: int = SOUND_RATE_HZ, track: int | None
     Raises:
         MediaError: as `probe_sound`.
     """
-    blocks = list(sound_blocks(path, rate_hz, track))
-    samples = np.concatenate(blocks) if blocks else np.empty(0, np.int16)
-    if samples.size == 0:
+    samples = bytearray()  # grows in place, so that a sound of hours is in memory once
+    for block in sound_blocks(path, rate_hz, track):
+        samples += block.tobytes()
+    if not samples:
         raise _nothing_heard(path)
-    return to_float(samples)
+    return to_float(np.frombuffer(samples, np.int16))
 
 
 def sound_blocks(path: Path | str, rate_hz: int = SOUND_RATE_HZ, track: int | None = None) -> Iterator[Samples]:
@@ -312,7 +313,9 @@ def resampled(
 
 def to_float(samples: Samples) -> Waveform:
     """16-bit samples as float32, -1..1."""
-    return samples.astype(np.float32) / FULL_SCALE
+    waveform = samples.astype(np.float32)
+    waveform /= FULL_SCALE
+    return waveform
 
 
 def to_int16(waveform: Waveform) -> Samples:
