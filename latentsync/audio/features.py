@@ -123,7 +123,7 @@ def num_reference_windows(num_states: int, rate_hz: float) -> int:
 def silent_window(whisper: WhisperStates) -> Windows:
     """One window of Whisper states, (10 * (layers + 1), width): the middle of a second of digital silence.
 
-    Of the silences that were tried (docs/silence.md), models close the mouth best with this one: sounds of a few
+    Of the silences that were tried (docs/windows.md), models close the mouth best with this one: sounds of a few
     seconds are what they were trained with.
     """
     left, right = CONTEXT_FRAMES
