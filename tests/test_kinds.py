@@ -516,6 +516,17 @@ def test_an_unknown_codec_is_told_in_a_sentence(tmp_path):
                 read(path)
 
 
+def test_a_size_that_cannot_be_true_is_told_in_a_sentence(tmp_path):
+    data = write_video(tmp_path / "a.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3).read_bytes()
+    place = data.find(b"avc1", data.find(b"stsd")) + 28
+    (tmp_path / "tall.mp4").write_bytes(data[:place] + b"\0\1\xff\xff" + data[place + 4 :])
+    for read in (probe, lambda path: list(read_frames(path))):
+        try:
+            read(tmp_path / "tall.mp4")
+        except MediaError as error:
+            assert "tall.mp4" in str(error)
+
+
 def test_what_is_no_file_is_told_in_a_sentence(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")

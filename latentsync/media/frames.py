@@ -21,6 +21,7 @@ from latentsync.media.colour import PictureConverter, colour_conversions
 from latentsync.media.container import (
     check_file,
     decode_packets,
+    decoding,
     exact_rate,
     holds_pictures,
     open_input,
@@ -121,7 +122,8 @@ def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
     if still and is_picture:  # whatever a GIF or the reader of pictures says
         length = max(1, round(1 / (STILL_RATE * pictures.time_base)))
         pictures = replace(pictures, end=int(pictures.pts[0]) + length, rate=STILL_RATE)
-    conversions = (*still, *((INTERLACED,) if is_interlaced(frame) else ()), *colour_conversions(frame))
+    with decoding(path):
+        conversions = (*still, *((INTERLACED,) if is_interlaced(frame) else ()), *colour_conversions(frame))
     looks = _square_size(frame, pictures.aspect), _orientation(frame)
     return _Timeline(clock, pictures, *looks, has_sound(path), conversions)
 
@@ -259,18 +261,19 @@ def _stream_frames(
     """Repeats each source frame until the next one's slot; only frames that are shown are converted."""
     if start >= stop:
         return
-    held, cursor, converter = None, start, converter or PictureConverter()
-    for pts, frame in _timed_frames(path, timeline, timeline.last_pts_in(start, rate)):
-        if held is not None:
-            upto = min(timeline.slot(pts, rate), stop)
-            yield from _repeated(held, upto - cursor, timeline, converter)
-            cursor = max(cursor, upto)
-        if cursor >= stop:
-            return
-        held = frame
-    if held is None:
-        raise MediaError(f"frame {start} of {path} cannot be decoded; check that the file is complete and plays")
-    yield from _repeated(held, stop - cursor, timeline, converter)
+    with decoding(path):
+        held, cursor, converter = None, start, converter or PictureConverter()
+        for pts, frame in _timed_frames(path, timeline, timeline.last_pts_in(start, rate)):
+            if held is not None:
+                upto = min(timeline.slot(pts, rate), stop)
+                yield from _repeated(held, upto - cursor, timeline, converter)
+                cursor = max(cursor, upto)
+            if cursor >= stop:
+                return
+            held = frame
+        if held is None:
+            raise MediaError(f"frame {start} of {path} cannot be decoded; check that the file is complete and plays")
+        yield from _repeated(held, stop - cursor, timeline, converter)
 
 
 def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: PictureConverter) -> Iterator[Frame]:
