@@ -268,6 +268,12 @@ class VideoOptions:
         'its start again; "hold": its last frame stays.',
         "loop {}", choices=LOOPS,
     )  # fmt: skip
+    voice_track: int | None = option(
+        None,
+        "which sound track of the voice's file is the voice, counted from 0. Open: the default one, as in players.",
+        "sound track {}", whole=True, least=0, hint="most files have one track", is_open=True, absent=None,
+        by_pair=True,
+    )  # fmt: skip
     audio_segments: str = option(
         "reference",
         'how Whisper reads a voice of more than 30 s. "reference" cuts it into segments of 30 s, as the original does; '

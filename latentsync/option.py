@@ -161,8 +161,8 @@ class OptionInfo:
 
     @staticmethod
     def cell(value: Any) -> Any:
-        """A resolved value as tables hold it: lists as JSON, None and NaN as "none"."""
-        if value is None or (isinstance(value, float) and math.isnan(value)):
+        """A resolved value as tables hold it: lists as JSON, None and missing values as "none"."""
+        if value is None or (not isinstance(value, str) and str(value) in ("nan", "<NA>")):  # NumPy's, pandas'
             return NOT_USED
         return json.dumps(list(value)) if isinstance(value, list | tuple) else value
 

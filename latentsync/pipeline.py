@@ -153,8 +153,8 @@ class LipsyncPipeline(LipsyncNetworks):
         rate_hz = options.video.rate_hz
         info = media.probe(clip, rate_hz)
         with watch.stage("audio"):
-            waveform = media.read_sound(voice, SOUND_RATE_HZ)
-            states = partial(cache.states, self, voice)
+            waveform = media.read_sound(voice, SOUND_RATE_HZ, options.video.voice_track)
+            states = partial(cache.states, self, voice, track=options.video.voice_track)
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
             segments = options.video.audio_segments
@@ -359,10 +359,11 @@ def _check_face_share(pair: PreparedPair, least: float) -> None:
     Raises:
         FaceNotFoundError: its share of the frames is below `least`.
     """
-    shown = pair.num_frames - pair.frames_without_face
-    if shown < least * pair.num_frames:
+    num_frames = len(pair.order)
+    shown = num_frames - pair.frames_without_face
+    if shown < least * num_frames:
         raise FaceNotFoundError(
-            f"the face was found in {shown} of {pair.num_frames} frames of {pair.video_path.name}, a share of "
-            f"{shown / pair.num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
+            f"the face was found in {shown} of {num_frames} frames of {pair.video_path.name}, a share of "
+            f"{shown / num_frames:.3g}, and video.min_face_share is {least:g}; choose another face (video.face) "
             "or clip, or give a smaller share"
         )

@@ -110,7 +110,7 @@ def test_one_bad_pair_fails_alone_with_its_reason(folder, tmp_path, capsys):
     ],
 )
 def test_wrong_options_end_with_one_sentence(folder, tmp_path, capsys, more, message):
-    assert run(folder, tmp_path / "out", *more) == 1
+    assert run(folder, tmp_path / "out", *more) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
 
@@ -125,9 +125,9 @@ def test_a_checkpoint_goes_together_with_overrides_and_odd_paths():
 
 
 def test_missing_folders_and_results_among_clips_are_refused(folder, tmp_path, capsys):
-    assert run(tmp_path / "absent", tmp_path / "out") == 1
+    assert run(tmp_path / "absent", tmp_path / "out") == 2
     assert "no folder at" in capsys.readouterr().err
-    assert run(folder, folder) == 1
+    assert run(folder, folder) == 2
     assert "is the input folder" in capsys.readouterr().err
 
 

@@ -38,7 +38,7 @@ def composed(*overrides):
             r"guidance_interval is \[0.8, 0.2\]; .* low < high <= 1",
         ),
         (lambda: SamplerOptions(guidance_interval=(0.5,)), r"guidance_interval is \[0.5\]; .* two shares"),
-        (lambda: VideoOptions(length="all"), "length 'all' .* sound, reference"),
+        (lambda: VideoOptions(length="all"), "length 'all' .* sound, clip, shortest, reference"),
         (lambda: VideoOptions(geometry="float64"), "geometry 'float64' .* float32, float16"),
         (lambda: VideoOptions(rounding="up"), "rounding 'up' .* nearest, truncate"),
         (lambda: VideoOptions(width=100), "width is 100; .* multiple of 8"),

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import latentsync
 from latentsync.config import GUIDANCE_INTERVAL, Options, recorded_infos
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.records.labels import departures
+from latentsync.option import NOT_USED
 
 pytestmark = pytest.mark.slow
 
@@ -118,3 +121,10 @@ def test_a_table_holds_what_a_record_holds():
     assert interval.value(interval.cell(GUIDANCE_INTERVAL)) == list(GUIDANCE_INTERVAL)
     assert interval.value(interval.cell(None)) is None
     assert all(info.help.endswith(".") and "{}" in info.label for info in infos.values())
+
+
+def test_a_missing_whole_number_of_a_table_counts_as_not_used():
+    info = recorded_infos()["voice_track"]
+    for missing in (None, float("nan"), pd.NA, pd.array([pd.NA], "Int64")[0]):
+        assert info.cell(missing) == NOT_USED and info.value(missing) is None
+    assert departures({"voice_track": pd.NA}) == []

@@ -372,7 +372,7 @@ def test_a_models_syncnet_must_be_trained_and_is_part_of_the_signature(untrained
         (["--syncnet", str(untrained), "--workers", "2"], "has no trained SyncNet"),
         (["--min_confidence", "0.1"], "--min_confidence needs"),
     ):
-        assert command.main([*args, *more]) == 1
+        assert command.main([*args, *more]) == 2
         assert message in capsys.readouterr().err
     model = shutil.copytree(untrained, tmp_path / "model")
     network, config = load_own_syncnet(untrained)
@@ -512,7 +512,7 @@ def test_bad_folders_and_options_are_told(job, tmp_path, capsys):
         (["--input_dir", str(tmp_path / "none")], "there is no folder"),
         (["--input_dir", str(tmp_path)], "has no video"),
     ]:
-        assert run(*more) == 1
+        assert run(*more) == 2
         error = capsys.readouterr().err
         assert what in error and "Traceback" not in error
     with pytest.raises(OptionError, match="min_seconds is 0.1"):

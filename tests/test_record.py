@@ -93,6 +93,7 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
         replace(OPTIONS, video=replace(OPTIONS.video, rounding="truncate")),
         replace(OPTIONS, video=replace(OPTIONS.video, width=256)),
         replace(OPTIONS, video=replace(OPTIONS.video, mask="mask2")),
+        replace(OPTIONS, video=replace(OPTIONS.video, sound="lossless")),
     ]
     other_voice = replace(PAIR, voice=SHIPPED_DIR / "g-clara-weather.wav")
     other_precision = LipsyncPipeline.from_pretrained("mini", "cpu", "bfloat16")

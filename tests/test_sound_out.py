@@ -15,7 +15,7 @@ from latentsync.generation.write import Target
 from latentsync.lab.options.schema import options_like
 from latentsync.media import VideoWriter, probe_sound, read_sound
 from latentsync.media.sound import write_wav
-from latentsync.media.writer import aac_rate_hz
+from latentsync.media.sound_track import aac_rate_hz
 from latentsync.pipeline import LipsyncPipeline
 
 CLICKS_S = (0.0, 0.5, 1.3)

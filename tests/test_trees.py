@@ -111,7 +111,7 @@ def test_odd_names_come_back_from_the_list(tmp_path):
 )  # fmt: skip
 def test_mistakes_are_named_with_a_remedy(tmp_path, options, message, capsys):
     root = tree(tmp_path / "d", "a.mp4")
-    assert main(["pairs", str(root), "--output", str(tmp_path / "p.csv"), *options]) == 1
+    assert main(["pairs", str(root), "--output", str(tmp_path / "p.csv"), *options]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "p.csv").exists()

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 N_FFT = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
+MEL_BLOCK = 30_000  # frames of the spectrogram, 5 minutes, that are computed together
 STATES_HZ = 50  # encoder states per second of sound
 CONTEXT_FRAMES = (2, 2)  # video frames of context to the left and right of a window's centre
 SHARED_STATES, EDGE_STATES = 200, 50  # 4 s that overlapping segments share; 1 s at each end is not used of both
@@ -59,7 +60,7 @@ def check_sound(waveform: Waveform, name: str = "the sound") -> None:
     duration_s = len(waveform) / SOUND_RATE_HZ
     if duration_s < MIN_DURATION_S:
         raise MediaError(f"{name} holds {duration_s:.2f} s of sound; at least {MIN_DURATION_S} s is needed")
-    peak = float(np.abs(waveform).max())
+    peak = max(float(waveform.max()), -float(waveform.min()))
     if peak < SILENCE_PEAK:
         log.warning(
             "%s is silent: its peak is %.1e of full scale, below %.0e. silence=rest keeps the mouth shut; if it should "
@@ -78,11 +79,23 @@ def log_mel(waveform: Waveform) -> Tensor:
         (80, n // 160), about -1..1, 100 frames per second.
     """
     samples = torch.from_numpy(np.asarray(waveform, dtype=np.float32))
-    spectrum = torch.stft(samples, N_FFT, HOP_SAMPLES, window=torch.hann_window(N_FFT), return_complex=True)
-    power = spectrum[:, :-1].abs() ** 2
-    log_power = torch.clamp(_mel_filters() @ power, min=1e-10).log10()
-    log_power = torch.maximum(log_power, log_power.max() - 8.0)
-    return (log_power + 4.0) / 4.0
+    num_frames = len(samples) // HOP_SAMPLES
+    log_power = torch.empty(N_MELS, num_frames)
+    for start in range(0, num_frames, MEL_BLOCK):  # of a long sound, only one block's spectrum is in memory
+        stop = min(start + MEL_BLOCK, num_frames)
+        log_power[:, start:stop] = _log_power(samples, start, stop)
+    torch.maximum(log_power, log_power.max() - 8.0, out=log_power)
+    return log_power.add_(4.0).div_(4.0)
+
+
+def _log_power(samples: Tensor, start: int, stop: int) -> Tensor:
+    """log10 of the power in Whisper's filters for the spectrogram's frames start..stop-1: (80, stop - start)."""
+    first, last = start * HOP_SAMPLES - N_FFT // 2, (stop - 1) * HOP_SAMPLES + N_FFT // 2
+    beyond = max(0, -first), max(0, last - len(samples))  # the sound is mirrored at its ends
+    part = torch.nn.functional.pad(samples[None, max(0, first) : last], beyond, mode="reflect")[0]
+    window = torch.hann_window(N_FFT)
+    power = torch.stft(part, N_FFT, HOP_SAMPLES, window=window, center=False, return_complex=True).abs() ** 2
+    return torch.clamp(_mel_filters() @ power, min=1e-10).log10()
 
 
 def num_states(num_samples: int) -> int:

@@ -5,6 +5,7 @@ voice. Training takes a window at least a second away, and "elsewhere" does the 
 clip with several shots or people, a frame's reference is of the same track.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,11 +103,13 @@ def frames_needed(num_shown: int, reference: str, shift: int = 0, places: Places
     """
     if reference == "same":
         return num_shown
-    if places is None:
-        places = np.arange(num_shown + abs(shift) + 2 * GAP_FRAMES, dtype=float)
-    end = places[min(num_shown, len(places) - 1)]
+    places = np.arange(2.0) if places is None else places
+    length, count = float(places[-1]), len(places) - 1  # beyond its end the clip would go on at its mean rate
+    end = places[num_shown] if num_shown <= count else num_shown * length / count
     until = min(end + GAP_FRAMES, 2 * GAP_FRAMES) if shift <= 0 else end + shift + GAP_FRAMES
-    return max(num_shown, int(np.searchsorted(places, until - ROUNDING)))
+    if until <= length:
+        return max(num_shown, int(np.searchsorted(places, until - ROUNDING)))
+    return max(num_shown, math.ceil(until * count / length - ROUNDING))
 
 
 def reference_order(
@@ -140,7 +143,7 @@ def reference_order(
     if reference == "same":
         return list(order)
     tracks = np.zeros(len(has_face), np.int64) if tracks is None else tracks
-    places = np.arange(len(has_face), dtype=float) if places is None else places
+    places = np.arange(len(has_face) + 1.0) if places is None else places
     frames = np.arange(max(order, default=-1) + 1)
     references = frames.copy()
     for track in np.unique(tracks[: frames.size]):

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from latentsync.files import whole_file
+from latentsync.media.container import check_file, decoding
 from latentsync.weights import file_sha256, state_dict_sha256
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,15 @@ def _sha256_of(path: Path, size: int, changed_ns: int) -> str:
 
 
 def input_sha256(path: Path) -> str:
-    """The SHA-256 of an input file, in hex; computed again only when its size or time changes."""
-    status = path.stat()
-    return _sha256_of(path.resolve(), status.st_size, status.st_mtime_ns)
+    """The SHA-256 of an input file, in hex; computed again only when its size or time changes.
+
+    Raises:
+        MediaError: the file is missing or cannot be read.
+    """
+    check_file(path)
+    with decoding(path):
+        status = path.stat()
+        return _sha256_of(path.resolve(), status.st_size, status.st_mtime_ns)
 
 
 def stage_key(stage: str, depends_on: Mapping[str, object], *versions: str) -> str:

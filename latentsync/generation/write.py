@@ -77,7 +77,7 @@ def _settings(info: VideoInfo, options: Options) -> dict[str, Any]:
 
 def _sound(voice: Path, options: Options) -> dict[str, Any]:
     """The sound of a result, as arguments of `VideoWriter`."""
-    return {"sound": voice, "sound_coding": options.video.sound}
+    return {"sound": voice, "sound_coding": options.video.sound, "sound_track": options.video.voice_track}
 
 
 def write_results(

@@ -12,13 +12,12 @@ a file with sound only it starts with the first sample that is heard.
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.media.frames import (
     VideoInfo,
-    arranged,
     frame_times,
-    ping_pong,
     probe,
     read_frames,
     read_frames_in_order,
 )
+from latentsync.media.order import arranged, ping_pong
 from latentsync.media.sound import SoundInfo, probe_sound, read_sound
 from latentsync.media.writer import VideoWriter
 

@@ -126,7 +126,7 @@ def _scan(path: Path, size: int, changed_ns: int) -> Clock:
             for pts, dts, duration, n in shown
         ]
         # AVI does not store the order of display: with B-frames its times are guesses, so frames are counted.
-        is_unordered = container.format.name == "avi" and bool(video.codec_context.has_b_frames)
+        is_unordered = container.format.name == "avi" and bool(getattr(video.codec_context, "has_b_frames", 0))
         pts, end, is_counted = _shown_times(times, max(1, round(1 / (rate * time_base))), is_unordered)
         keys_pts = frozenset(pts + units[n] for pts, n in keys)
         aspect = video.sample_aspect_ratio or Fraction(1)

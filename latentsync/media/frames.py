@@ -3,40 +3,41 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, dropwhile
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.media.clock import Clock, Pictures, clock_of
+from latentsync.media.colour import PictureConverter, colour_conversions
 from latentsync.media.container import (
     check_file,
     decode_packets,
+    decoding,
     exact_rate,
+    holds_pictures,
     open_input,
     packets_of,
     video_stream_of,
 )
+from latentsync.media.conversions import Conversion
+from latentsync.media.interlace import INTERLACED, deinterlaced, is_interlaced
+from latentsync.media.order import held, monotone_runs, picked
+from latentsync.media.sound import has_sound
 
 REVERSED_BLOCK_FRAMES = 32  # decoded together when frames are read backwards
 REVERSED_BLOCK_BYTES = 128 << 20  # a block takes at most this much memory
 
-# swscale's default YUV -> RGB path rounds down: measured on 1080x1920 frames it darkens luma by 1.15 levels of 255.
-# These flags have no bias (0.00), and BITEXACT gives the same pixels on every processor.
-_TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-
-_COLORSPACE_UNSPECIFIED = 2
-_HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)  # PQ, HLG
+STILL = Conversion("still-1", "shows a single picture, which is held for the length of the voice", changes=False)
+STILL_RATE = Fraction(25)  # of a still picture, in frames/s
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class VideoInfo:
         num_frames: at the constant rate given to `probe`, or the file's own.
         rotation: clockwise turn that the file asks for, in degrees: 0, 90, 180 or 270. It is applied to `width`,
             `height` and every frame.
-        has_sound: whether there is a sound stream.
+        has_sound: whether there is sound that can be decoded; a sound track without samples is none.
+        conversions: what a reader changes: HDR, interlaced and transparent pictures; and whether it is a still.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class VideoInfo:
     num_frames: int
     rotation: int
     has_sound: bool
+    conversions: tuple[Conversion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,15 @@ class _Timeline:
         clock: of the file; its pictures are not None.
         size: (width, height) of the coded picture with square pixels, before rotation.
         orientation: 2x2 signs of the display matrix; None if the picture is upright.
+        has_sound, conversions: see `VideoInfo`.
     """
 
     clock: Clock
     pictures: Pictures
     size: tuple[int, int]
     orientation: tuple[int, int, int, int] | None
+    has_sound: bool
+    conversions: tuple[Conversion, ...]
 
     def slot(self, pts: int, rate: Fraction | None) -> int:
         """The output frame that first shows a source frame: its time is rounded to the nearest frame, halves up."""
@@ -92,7 +98,11 @@ class _Timeline:
         if rate is None:
             return int(self.pictures.pts[slot])
         bound = int(self.pictures.pts[0]) + math.ceil((slot + Fraction(1, 2)) / (rate * self.pictures.time_base))
-        return int(self.pictures.pts[max(0, np.searchsorted(self.pictures.pts, bound, side="left") - 1)])
+        return self.pts_before(bound)
+
+    def pts_before(self, pts: int) -> int:
+        """The last source frame before a time; the first one if there is none."""
+        return int(self.pictures.pts[max(0, np.searchsorted(self.pictures.pts, pts, side="left") - 1)])
 
 
 def _timeline(path: Path | str) -> _Timeline:
@@ -105,17 +115,28 @@ def _timeline(path: Path | str) -> _Timeline:
 @lru_cache(maxsize=16)
 def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
     """Reads the file's clock and the first frame."""
-    frame, clock = _first_frame(path), clock_of(path)
-    assert clock.pictures is not None  # a frame was decoded
-    return _Timeline(clock, clock.pictures, _square_size(frame, clock.pictures.aspect), _orientation(frame))
+    (frame, is_picture), clock = _first_frame(path), clock_of(path)
+    pictures = clock.pictures
+    assert pictures is not None  # a frame was decoded
+    still = (STILL,) if len(pictures.pts) == 1 else ()
+    if still and is_picture:  # whatever a GIF or the reader of pictures says
+        length = max(1, round(1 / (STILL_RATE * pictures.time_base)))
+        pictures = replace(pictures, end=int(pictures.pts[0]) + length, rate=STILL_RATE)
+    with decoding(path):
+        conversions = (*still, *((INTERLACED,) if is_interlaced(frame) else ()), *colour_conversions(frame))
+    looks = _square_size(frame, pictures.aspect), _orientation(frame)
+    return _Timeline(clock, pictures, *looks, has_sound(path), conversions)
 
 
-def _first_frame(path: Path) -> av.VideoFrame:
+def _first_frame(path: Path) -> tuple[av.VideoFrame, bool]:
+    """The first frame that can be decoded, and whether the file's format is one of pictures."""
     with open_input(path) as container:
+        is_picture, is_webp = holds_pictures(container), container.format.name == "webp_pipe"
         frame = next(decode_packets(packets_of(container, video_stream_of(container, path))), None)
     if frame is None:
-        raise MediaError(f"no frame of {path} can be decoded; check that it is complete and plays")
-    return frame
+        remedy = "save an animated WebP as GIF or MP4" if is_webp else "check that it is complete and plays"
+        raise MediaError(f"no frame of {path} can be decoded; {remedy}")
+    return frame, is_picture
 
 
 def _square_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
@@ -125,7 +146,11 @@ def _square_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
 
 def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """Signs (a, b, c, d) of the display matrix, rounded to quarter turns: x' = a x + c y, y' = b x + d y."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    try:
+        data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    except ValueError:  # PyAV does not know the kind of another entry, such as a photo's EXIF
+        turns = round(frame.rotation / 90) % 4  # counterclockwise
+        return (None, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[turns]
     if data is None:
         return None
     a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(bytes(data), dtype="<i4"))
@@ -152,26 +177,6 @@ def _rotation(orientation: tuple[int, int, int, int] | None) -> int:
     """The clockwise turn of an orientation in degrees; mirroring is ignored."""
     a, b, _, _ = orientation or (1, 0, 0, 1)
     return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[a, b]
-
-
-def _to_rgb(frame: av.VideoFrame, timeline: _Timeline, converter: VideoReformatter) -> Frame:
-    """One decoded frame as upright RGB.
-
-    The file's colour flags apply. Without a matrix flag, HD counts as BT.709 and smaller pictures as BT.601, as in
-    players. PQ and HLG (HDR) are mapped to BT.709. Other transfers stay as they are, as with ffmpeg.
-    """
-    width, height = timeline.size
-    options: dict[str, Any] = {}
-    if frame.colorspace == _COLORSPACE_UNSPECIFIED and not frame.format.is_rgb and _is_hd(frame):
-        options["src_colorspace"] = Colorspace.ITU709
-    if frame.color_trc in _HDR_TRANSFERS:
-        options |= {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
-    picture = converter.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB, **options)
-    return _upright(picture.to_ndarray(), timeline.orientation)
-
-
-def _is_hd(frame: av.VideoFrame) -> bool:
-    return max(frame.width, frame.height) >= 1280 or min(frame.width, frame.height) > 576
 
 
 def _exact_or_own(rate_hz: float | None) -> Fraction | None:
@@ -216,7 +221,8 @@ def probe(path: Path | str, rate_hz: float | None = VIDEO_RATE_HZ) -> VideoInfo:
         source_rate_hz=float(pictures.rate),
         num_frames=timeline.num_frames(_exact_or_own(rate_hz)),
         rotation=rotation,
-        has_sound=timeline.clock.has_sound,
+        has_sound=timeline.has_sound,
+        conversions=timeline.conversions,
     )
 
 
@@ -244,29 +250,37 @@ def read_frames(
     return _stream_frames(Path(path), timeline, rate, start, total if stop is None else min(stop, total))
 
 
-def _stream_frames(path: Path, timeline: _Timeline, rate: Fraction | None, start: int, stop: int) -> Iterator[Frame]:
+def _stream_frames(
+    path: Path,
+    timeline: _Timeline,
+    rate: Fraction | None,
+    start: int,
+    stop: int,
+    converter: PictureConverter | None = None,
+) -> Iterator[Frame]:
     """Repeats each source frame until the next one's slot; only frames that are shown are converted."""
     if start >= stop:
         return
-    held, cursor, converter = None, start, VideoReformatter()
-    for pts, frame in _timed_frames(path, timeline, timeline.last_pts_in(start, rate)):
-        if held is not None:
-            upto = min(timeline.slot(pts, rate), stop)
-            yield from _repeated(held, upto - cursor, timeline, converter)
-            cursor = max(cursor, upto)
-        if cursor >= stop:
-            return
-        held = frame
-    if held is None:
-        raise MediaError(f"frame {start} of {path} cannot be decoded; check that the file is complete and plays")
-    yield from _repeated(held, stop - cursor, timeline, converter)
+    with decoding(path):
+        held, cursor, converter = None, start, converter or PictureConverter()
+        for pts, frame in _timed_frames(path, timeline, timeline.last_pts_in(start, rate)):
+            if held is not None:
+                upto = min(timeline.slot(pts, rate), stop)
+                yield from _repeated(held, upto - cursor, timeline, converter)
+                cursor = max(cursor, upto)
+            if cursor >= stop:
+                return
+            held = frame
+        if held is None:
+            raise MediaError(f"frame {start} of {path} cannot be decoded; check that the file is complete and plays")
+        yield from _repeated(held, stop - cursor, timeline, converter)
 
 
-def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: VideoReformatter) -> Iterator[Frame]:
+def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: PictureConverter) -> Iterator[Frame]:
     """One frame `count` times. Each is a separate array, so a caller may write into it."""
     if count <= 0:
         return
-    picture = _to_rgb(frame, timeline, converter)
+    picture = _upright(converter(frame, timeline.size), timeline.orientation)
     for _ in range(count - 1):
         yield picture.copy()
     yield picture
@@ -274,6 +288,14 @@ def _repeated(frame: av.VideoFrame, count: int, timeline: _Timeline, converter: 
 
 def _timed_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """(pts, frame) in the order of display, from the source frame at `first_pts` or an earlier one."""
+    if INTERLACED in timeline.conversions:
+        yield from deinterlaced(_coded_frames(path, timeline, timeline.pts_before(first_pts)))
+    else:
+        yield from _coded_frames(path, timeline, first_pts)
+
+
+def _coded_frames(path: Path, timeline: _Timeline, first_pts: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The same with the pictures as they are coded."""
     pictures, clock = timeline.pictures, timeline.clock
     can_seek = not pictures.is_counted and not clock.shifts and first_pts > pictures.pts[0]
     for is_sought in (True, False) if can_seek else (False,):
@@ -317,40 +339,6 @@ def _packets_from(
     return None
 
 
-def ping_pong(num_out: int, num_in: int) -> np.ndarray:
-    """The order in which `num_in` frames are shown to fill `num_out`: forward, backward, forward ...
-
-    The frame at each turn is shown twice, as in the original's `loop_video`. If `num_out` is less than `num_in`, the
-    order is just the first frames.
-
-    Returns:
-        int64 indices, `(num_out,)`.
-    """
-    if num_in < 1 or num_out < 0:
-        raise OptionError(f"num_in is {num_in} and num_out is {num_out}; at least one frame must come in")
-    place = np.arange(num_out) % (2 * num_in)
-    return np.where(place < num_in, place, 2 * num_in - 1 - place)
-
-
-def arranged(num_out: int, num_in: int, loop: str = "pingpong") -> np.ndarray:
-    """The order in which `num_in` frames are shown to fill `num_out`, int64 `(num_out,)`.
-
-    Args:
-        loop: "pingpong": see `ping_pong`; "loop": from the start again; "hold": the last frame stays.
-
-    Raises:
-        OptionError: no frame comes in, or `loop` is unknown.
-    """
-    order = ping_pong(num_out, num_in)
-    if loop == "pingpong":
-        return order
-    if loop == "loop":
-        return np.arange(num_out) % num_in
-    if loop == "hold":
-        return np.minimum(np.arange(num_out), num_in - 1)
-    raise OptionError(f"loop {loop!r} is unknown; choose one of pingpong, loop, hold")
-
-
 def read_frames_in_order(
     path: Path | str, order: Sequence[int], rate_hz: float | None = VIDEO_RATE_HZ
 ) -> Iterator[Frame]:
@@ -378,43 +366,16 @@ def read_frames_in_order(
 
 
 def _stream_in_order(path: Path | str, order: np.ndarray, rate_hz: float | None, block: int) -> Iterator[Frame]:
-    for run in _monotone_runs(order):
+    timeline, rate, converter = _timeline(path), _exact_or_own(rate_hz), PictureConverter()
+
+    def read(start: int, stop: int) -> Iterator[Frame]:
+        return _stream_frames(Path(path), timeline, rate, start, stop, converter)
+
+    for run in monotone_runs(order):
         if run[0] <= run[-1]:
-            yield from _picked(read_frames(path, rate_hz, int(run[0]), int(run[-1]) + 1), run - run[0])
+            yield from picked(read(int(run[0]), int(run[-1]) + 1), run - run[0])
             continue
         while run.size:
             part = run[run > run[0] - block]
-            yield from _held(path, part, rate_hz)
+            yield from held(read, part)
             run = run[part.size :]
-
-
-def _held(path: Path | str, order: np.ndarray, rate_hz: float | None) -> Iterator[Frame]:
-    """Decodes a short descending run as a whole; its memory is freed at the end."""
-    low = int(order[-1])
-    frames = list(read_frames(path, rate_hz, low, int(order[0]) + 1))
-    for index in order:
-        yield frames[index - low].copy()
-
-
-def _monotone_runs(order: np.ndarray) -> Iterator[np.ndarray]:
-    """Splits an order into the longest pieces that only rise or only fall; equal neighbours fit both."""
-    begin, direction = 0, 0
-    for place, step in enumerate(np.sign(np.diff(order)), start=1):
-        if direction and step == -direction:
-            yield order[begin:place]
-            begin, direction = place, 0
-        else:
-            direction = direction or step
-    if order.size:
-        yield order[begin:]
-
-
-def _picked(frames: Iterator[Frame], order: np.ndarray) -> Iterator[Frame]:
-    """The streamed frames whose numbers are in `order`, which must rise; a number may be repeated."""
-    numbers, counts = np.unique(order, return_counts=True)
-    wanted = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-    for number, frame in enumerate(frames):
-        for _ in range(wanted.get(number, 0) - 1):
-            yield frame.copy()
-        if number in wanted:
-            yield frame

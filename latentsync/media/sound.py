@@ -14,10 +14,13 @@ from latentsync.arrays import Samples, Waveform
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.files import whole_file
+from latentsync.media.channels import channel_conversion, channel_of, picked
 from latentsync.media.clock import clock_of
-from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
+from latentsync.media.container import check_file, decode_packets, open_input, packets_of, sound_stream_of
+from latentsync.media.conversions import Conversion
 
 FULL_SCALE = 32768  # the 16-bit number that stands for 1.0
+RATES_HZ = (1000, 768_000)  # of sound files, the least and the most
 
 # --- any file ---
 
@@ -41,45 +44,102 @@ class SoundInfo:
     is_gapless: bool = True
 
 
-def probe_sound(path: Path | str) -> SoundInfo:
+def probe_sound(path: Path | str, track: int | None = None) -> SoundInfo:
     """The properties of a sound file or of a video's sound track. Decodes it, so MP3 and AAC have exact lengths too.
 
     The sound is that of `placed_sound`.
+
+    Args:
+        track: which of several sound tracks, see `container.sound_stream_of`.
 
     Raises:
         MediaError: the file is missing, unreadable or empty, or has no sound.
     """
     path = Path(path)
     with open_input(path) as container:
-        stream = sound_stream_of(container, path)
+        stream = sound_stream_of(container, path, track)
         num_samples, rate_hz, channels, placed = 0, 0, 0, placed_sound(path, container, stream)
         for frame in placed:
             num_samples += frame.samples
             rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
         codec = stream.codec_context.codec.canonical_name
     if num_samples == 0:
-        raise MediaError(f"{path} holds no sound (0 samples can be decoded); record or convert it again")
+        raise _nothing_heard(path)
     return SoundInfo(path, num_samples / rate_hz, rate_hz, channels, codec, num_samples, placed.is_gapless)
 
 
-def read_sound(path: Path | str, rate_hz: int = SOUND_RATE_HZ) -> Waveform:
+def read_sound(path: Path | str, rate_hz: int = SOUND_RATE_HZ, track: int | None = None) -> Waveform:
     """The sound of a file as mono float32, -1..1, `(n,)`: ffmpeg's resampler gives 16 bit, divided by 32768.
 
     The sound of a video begins with its pictures, and holes are silence: see `placed_sound`. For other files
-    `ffmpeg -ac 1 -ar 16000 -f s16le` gives the same samples, as used in the original's (Whisper's) `load_audio`.
+    `ffmpeg -ac 1 -ar 16000 -f s16le` gives the same samples, as used in the original's (Whisper's) `load_audio`. Only
+    a sound whose channels would cancel out is read from one of them, see `channels`.
+
+    Args:
+        track: which of several sound tracks, see `container.sound_stream_of`.
 
     Raises:
         MediaError: as `probe_sound`.
     """
+    samples = bytearray()  # grows in place, so that a sound of hours is in memory once
+    for block in sound_blocks(path, rate_hz, track):
+        samples += block.tobytes()
+    if not samples:
+        raise _nothing_heard(path)
+    return to_float(np.frombuffer(samples, np.int16))
+
+
+def sound_blocks(path: Path | str, rate_hz: int = SOUND_RATE_HZ, track: int | None = None) -> Iterator[Samples]:
+    """The samples of `read_sound`, times 32768, block by block: int16 `(n,)`. A file without samples gives none.
+
+    Raises:
+        MediaError: the file is missing or unreadable, or has no sound track.
+    """
     path = Path(path)
+    check_file(path)
+    channel = channel_of(path, track)
     with open_input(path) as container:
-        stream = sound_stream_of(container, path)
-        frames = placed_sound(path, container, stream)
-        blocks = [frame.to_ndarray()[0] for frame in resampled(frames, "s16", "mono", rate_hz)]
-    samples = np.concatenate(blocks) if blocks else np.empty(0, np.int16)
-    if samples.size == 0:
-        raise MediaError(f"{path} holds no sound (0 samples can be decoded); record or convert it again")
-    return to_float(samples)
+        frames = placed_sound(path, container, sound_stream_of(container, path, track))
+        for frame in resampled(picked(frames, channel), "s16", "mono", rate_hz):
+            yield frame.to_ndarray()[0]
+
+
+def has_sound(path: Path | str) -> bool:
+    """Whether a file has sound that can be decoded. A sound track without samples is none, as muted recorders write."""
+    path = Path(path)
+    try:
+        with open_input(path) as container:
+            packets = packets_of(container, sound_stream_of(container, path))
+            return any(frame.samples for frame in decode_packets(packets))
+    except MediaError:
+        return False
+
+
+def sound_conversions(path: Path | str, track: int | None = None) -> tuple[Conversion, ...]:
+    """What `read_sound` changes in a voice, apart from its rate: a single channel is taken.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    check_file(Path(path))
+    channel = channel_of(Path(path), track)
+    return () if channel is None else (channel_conversion(channel),)
+
+
+def _nothing_heard(path: Path | str) -> MediaError:
+    return MediaError(f"{path} holds no sound (0 samples can be decoded); record or convert it again")
+
+
+def _of_sane_rate(path: Path, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """The frames. A rate that no recorder has is refused: the file's header is wrong."""
+    least, most = RATES_HZ
+    for frame in frames:
+        if not least <= frame.sample_rate <= most:
+            raise MediaError(
+                f"{path} says that its rate is {frame.sample_rate} Hz; {least} to {most} Hz are possible; its header "
+                f"is wrong, convert it again"
+            )
+        yield frame
 
 
 def placed_sound(path: Path, container: av.container.InputContainer, stream: av.AudioStream) -> "PlacedSound":
@@ -94,7 +154,7 @@ def placed_sound(path: Path, container: av.container.InputContainer, stream: av.
         stream: one of its sound streams.
     """
     clock = clock_of(path)
-    frames = decode_packets(clock.continued(packets_of(container, stream), stream))
+    frames = _of_sane_rate(path, decode_packets(clock.continued(packets_of(container, stream), stream)))
     zero_s = None if clock.pictures is None else clock.pictures.start_s
     return PlacedSound(frames, zero_s, is_gapless=not clock.shifts.get(stream.index))
 
@@ -253,7 +313,9 @@ def resampled(
 
 def to_float(samples: Samples) -> Waveform:
     """16-bit samples as float32, -1..1."""
-    return samples.astype(np.float32) / FULL_SCALE
+    waveform = samples.astype(np.float32)
+    waveform /= FULL_SCALE
+    return waveform
 
 
 def to_int16(waveform: Waveform) -> Samples:

@@ -17,8 +17,7 @@ from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import aligned_crops
 from latentsync.media import read_frames
-from latentsync.media.container import open_input, sound_stream_of
-from latentsync.media.sound import FULL_SCALE, placed_sound, resampled, to_float
+from latentsync.media.sound import FULL_SCALE, sound_blocks, to_float
 from latentsync.metrics import sync_mini
 from latentsync.metrics.face_tracks import framed_faces
 from latentsync.metrics.stable_syncnet import StableSyncNet
@@ -47,10 +46,8 @@ def spooled_sound(path: Path, work: Path) -> Samples:
     """
     spool = work / "sound.s16"
     size = 0
-    with open_input(path) as container, open(spool, "wb") as file:
-        frames = placed_sound(path, container, sound_stream_of(container, path))
-        for frame in resampled(frames, "s16", "mono", SOUND_RATE_HZ):
-            samples = frame.to_ndarray()[0]
+    with open(spool, "wb") as file:
+        for samples in sound_blocks(path, SOUND_RATE_HZ):
             size += samples.size
             file.write(samples.tobytes())
     if size == 0:

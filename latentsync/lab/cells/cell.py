@@ -28,6 +28,7 @@ from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import PairBar
 from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
+from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.content import content
@@ -40,6 +41,7 @@ from latentsync.lab.records.store import (
     RESULT_FILE,
     RecordStore,
 )
+from latentsync.media.departures import reading_notes
 from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline
 
@@ -47,24 +49,31 @@ from latentsync.pipeline import LipsyncPipeline
 def options_for(pair: Pair, config: RunConfig) -> Options:
     """The options of one pair. Open ones are set here: the guidance comes from the preset of the pair's gender, and the
     reference is from elsewhere in the clip if the voice is the clip's own and the clip is long enough. A face that the
-    pair's list gives wins over the configuration's."""
+    pair's list gives, and the pair's sound track, win over the configuration's."""
     options = config.options
     video = options.video if pair.face is None else replace(options.video, face=pair.face)
+    video = replace(video, voice_track=_track(pair, video))
     if video.reference is None:
         hashes = input_sha256(pair.clip), input_sha256(pair.voice)
-        video = replace(video, reference="elsewhere" if _shows_the_answer(pair, *hashes) else "same")
+        shows_it = _shows_the_answer(pair, *hashes, video.voice_track)
+        video = replace(video, reference="elsewhere" if shows_it else "same")
     return replace(options, sampler=resolve_guidance(options.sampler, config.preset, pair.gender), video=video)
 
 
+def _track(pair: Pair, video: VideoOptions) -> int | None:
+    """The sound track of a pair's voice: the pair's own, or else the configuration's."""
+    return video.voice_track if pair.voice_track is None else pair.voice_track
+
+
 @lru_cache(maxsize=1024)
-def _shows_the_answer(pair: Pair, clip_sha256: str, voice_sha256: str) -> bool:
+def _shows_the_answer(pair: Pair, clip_sha256: str, voice_sha256: str, track: int | None) -> bool:
     """Whether the reference frames would already show the lips that fit the voice, and the clip has other frames far
     enough away. The hashes distinguish files of the same name."""
     try:
         num_frames = media.probe(pair.clip, media.VIDEO_RATE_HZ).num_frames
         if num_frames < 2 * GAP_FRAMES:
             return False
-        voice = media.read_sound(pair.voice, SOUND_RATE_HZ)
+        voice = media.read_sound(pair.voice, SOUND_RATE_HZ, track)
         if not is_own_voice(own_sound(pair.clip), voice):
             return False
         shown = range(min(num_frames, num_output_frames(len(voice))))
@@ -78,7 +87,9 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
     """The identity of a pair's record, and the pair's outcome: "cached" if the record exists already."""
     resolved = pipeline.resolve(options_for(pair, config))
     parts = identity(pair, pipeline, resolved)
-    return parts, Outcome(pair.name, pair.gender, resolved.sampler.guidance_scale, "cached", record_id(parts))
+    notes = reading_notes(pair.clip, pair.voice, resolved.video.voice_track)
+    scale = resolved.sampler.guidance_scale
+    return parts, Outcome(pair.name, pair.gender, scale, "cached", record_id(parts), notes=notes)
 
 
 @lru_cache(maxsize=1024)
@@ -88,7 +99,7 @@ def num_frames_of(pair: Pair, video: VideoOptions) -> int:
     Raises:
         MediaError: the voice, or the clip where its length or rate counts, cannot be read.
     """
-    num_samples = len(media.read_sound(pair.voice, SOUND_RATE_HZ))
+    num_samples = len(media.read_sound(pair.voice, SOUND_RATE_HZ, _track(pair, video)))
     if video.rate_hz is not None and video.length in ("sound", "reference"):
         return num_output_frames(num_samples, video.length)
     return len(timing_of(pair.clip, num_samples, video).order)
@@ -118,7 +129,7 @@ def run_cell(
     ]
     outcomes = {}
     for is_last in (False, True):  # first the records that no other process is making
-        for pair in pairs:
+        for pair in unusable_first(pairs, config.options.video.voice_track):
             if pair in outcomes:
                 continue
             wait_now = wait and is_last
@@ -144,7 +155,8 @@ def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
     """Calls `make` with a progress bar. An error becomes a failed outcome, so that the other pairs still finish."""
-    scale, runtime = options_for(pair, config).sampler.guidance_scale, _beside_the_id(config.options)
+    scale = resolve_guidance(config.options.sampler, config.preset, pair.gender).guidance_scale
+    runtime = _beside_the_id(config.options)
     failed = Outcome(pair.name, pair.gender, scale, "failed", runtime=runtime)
     with PairBar(pair.name) as bar:
         try:
@@ -168,10 +180,11 @@ def _make_record(
 ) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
-    if store.find(outcome.record) is not None:
-        return outcome
+    if (record := store.find(outcome.record)) is not None:
+        return replace(outcome, notes=tuple(record.content.get("notes", ())))
     if outcome.record in known:
         return replace(known[outcome.record], pair=pair.name, status="skipped")
+    require_usable(pair, config.options.video.voice_track)
     start = time.perf_counter()
     with store.claim(outcome.record, wait) as is_ours:
         if not is_ours:
@@ -200,7 +213,8 @@ def _make_record(
                 write_json(folder / METRICS_FILE, evaluation.entries)
                 write_json(folder / CURVES_FILE, evaluation.curves)
                 write_json(folder / RECORD_FILE, record_content)
-    return replace(outcome, status="done", seconds=time.perf_counter() - start)
+    notes = tuple(store.find(outcome.record).content.get("notes", ()))
+    return replace(outcome, status="done", seconds=time.perf_counter() - start, notes=notes)
 
 
 def produce(

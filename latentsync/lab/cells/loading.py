@@ -9,6 +9,7 @@ from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.cells.devices import own_device
 from latentsync.lab.options.pairs import Pairing
 from latentsync.lab.options.schema import ModelConfig, RunConfig
+from latentsync.media.kinds import summary_lines
 from latentsync.pipeline import LipsyncPipeline
 
 CACHE_DIR = "cache"  # below runs_dir
@@ -52,5 +53,5 @@ def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> It
         origin = f"preset {preset.name}" if sampler.guidance_scale is None else "given"
         number = sum(pair.gender == gender for pair in pairing.pairs)
         yield f"{gender:<10} {number} pair{'s' if number > 1 else ''}, guidance_scale {scale:g} ({origin})"
-    for name, reason in pairing.left_out:
-        yield f"left out   {name}: {reason}"
+    for line in summary_lines(pairing.left_out):
+        yield f"left out   {line}"

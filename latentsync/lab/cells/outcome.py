@@ -18,6 +18,8 @@ class Outcome:
         reason, trace: why it failed; there is a trace only if the input is not to blame.
         runtime: the runtime options of a failure. No id covers them, but a change may help, such as another device
             with more memory.
+        notes: in sentences, what a reader changed in the clip or the voice, such as the colours of HDR, and how many
+            frames have no face.
     """
 
     pair: str
@@ -30,6 +32,7 @@ class Outcome:
     reason: str | None = None
     trace: str | None = None
     runtime: dict | None = None
+    notes: tuple[str, ...] = ()
 
 
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
@@ -48,4 +51,5 @@ def outcome_line(outcome: Outcome, run: RunConfig) -> str:
         "skipped": f"failed earlier, skipped: {outcome.reason}",
         "taken": "another process is making it",
     }[outcome.status]
-    return f"{cell:<34} {outcome.pair:<28} {end}"
+    notes = f" ({'; '.join(outcome.notes)})" if outcome.notes and outcome.status in ("done", "cached") else ""
+    return f"{cell:<34} {outcome.pair:<28} {end}{notes}"

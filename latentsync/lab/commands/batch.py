@@ -2,10 +2,11 @@
 
     latentsync batch --input_dir DIR --output_dir OUT [--guidance_scale X] [--seed 1247] [HYDRA OVERRIDES]
 
-The names of clips and voices begin with g- (women) or m- (men). For each pair, OUT gets {clip}__{voice}_out.mp4, a
-_mask.mp4 and a JSON sidecar. A pair that exists with identical settings is skipped; with changed settings it is made
-again. Hydra overrides at the end set everything else: sampler.num_inference_steps=30 preset=neutral video.mask=mask2
-runtime.dtype=float32 metrics=none ... The exit status is 0 only if OUT holds every pair.
+The names of clips and voices begin with g- (women) or m- (men); others are neutral. For each pair, OUT gets
+{clip}__{voice}_out.mp4, a _mask.mp4 and a JSON sidecar. A pair that exists with identical settings is skipped; with
+changed settings it is made again. Hydra overrides at the end set everything else: sampler.num_inference_steps=30
+preset=neutral video.mask=mask2 runtime.dtype=float32 metrics=none ... The exit status is 0 only if OUT holds every
+pair.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
     latentsync measure-sets --generated FOLDER --real FOLDER [--output FILE.json]
 
-Each video of the folders counts once. Folders with fewer than 100 clips are refused. The exit status is 0 if both
-metrics have a value.
+Each video of the folders counts once. One that cannot be read, is too short or shows no face is named and left out.
+Folders with fewer than 100 clips are refused. The exit status is 0 if both metrics have a value.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.lab.measuring.records import metrics_text
     from latentsync.lab.measuring.sets import measure_sets
 
-    entries = measure_sets(args.generated, args.real)
+    entries = measure_sets(args.generated, args.real, say)
     say(metrics_text(entries))
     if args.output is not None:
         write_json(args.output, entries)

@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 
 from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
-from latentsync.lab.options.pairs import CLIP_SUFFIXES
 from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 
 
 def parser() -> ArgumentParser:
     """The command line."""
     usual, parser = PrepareOptions(), ArgumentParser("latentsync prepare", description=__doc__)
-    parser.add_argument("--input_dir", required=True, type=Path, help=f"videos: {' '.join(CLIP_SUFFIXES)}")
+    parser.add_argument("--input_dir", required=True, type=Path, help="a folder of videos")
     parser.add_argument("--output_dir", required=True, type=Path, help="created if missing; not the input folder")
     parser.add_argument("--size", type=int, default=usual.size_px, help="side of the crops in px, default %(default)s")
     parser.add_argument("--min_seconds", type=float, default=usual.min_seconds, help="default %(default)s")

@@ -16,14 +16,21 @@ from latentsync.lab.records.store import Record
 FRAMES_A_ROW = 6
 THUMB_PX = 150
 MAX_ROWS = 24
+PLACE_IN = 2.2  # height of the frame with the chosen face
 
 
 @dataclass(frozen=True)
 class PreviewWindow:
-    """One window of one pair: the aligned faces of the clip and of the result, uint8 (f, r, r, 3)."""
+    """One window of one pair.
+
+    Attributes:
+        clip, result: the aligned faces, uint8 (f, r, r, 3).
+        place: a frame of the clip with the outline of the crop and the mask's hole, uint8 (h, w, 3).
+    """
 
     clip: np.ndarray
     result: np.ndarray
+    place: np.ndarray
 
 
 def contact_sheet(records: list[Record]) -> Figure:
@@ -75,7 +82,9 @@ def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
 
 
 def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
-    """The mouths in one window of each cell: one row per cell, pairs side by side, with the clip's own mouths on top.
+    """The mouths in one window of each cell: one row per cell, pairs side by side.
+
+    Above them are a frame with the chosen face, its crop and mask, and the clip's own mouths.
 
     Args:
         rows: cell -> pair -> window.
@@ -85,11 +94,16 @@ def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
     height, width = (edges[1] - edges[0] for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
     row_in = 0.52
     widths = [row_in * len(window.clip) * width / height for window in windows.values()]
-    figure = ShownFigure(figsize=(sum(widths) + 3.2, (row_in + 0.06) * (len(rows) + 1) + 0.5), layout="constrained")
-    axes = figure.subplots(len(rows) + 1, len(pairs), squeeze=False, width_ratios=widths)
+    size = (sum(widths) + 3.2, (row_in + 0.06) * (len(rows) + 1) + 0.5 + PLACE_IN)
+    figure = ShownFigure(figsize=size, layout="constrained")
+    heights = [PLACE_IN, *[row_in] * (len(rows) + 1)]
+    axes = figure.subplots(len(heights), len(pairs), squeeze=False, width_ratios=widths, height_ratios=heights)
+    for name, axis in zip(pairs, axes[0], strict=True):
+        axis.imshow(windows[name].place)
+        axis.set_axis_off()
     strips_of = [("the clip", {name: window.clip for name, window in windows.items()})]
     strips_of += [(cell, {name: window.result for name, window in row.items()}) for cell, row in rows.items()]
-    for (label, faces), line in zip(strips_of, axes, strict=True):
+    for (label, faces), line in zip(strips_of, axes[1:], strict=True):
         for name, axis in zip(pairs, line, strict=True):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)

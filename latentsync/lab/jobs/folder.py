@@ -12,7 +12,8 @@ from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, outcome_line
 from latentsync.lab.console import PairBar, say
 from latentsync.lab.options.compose import configured
-from latentsync.lab.options.pairs import Pair, find_pairs
+from latentsync.lab.options.inputs import require_usable, unusable_first
+from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config
 from latentsync.names import name_max_bytes, shortened
 from latentsync.pipeline import LipsyncPipeline
@@ -92,12 +93,12 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
         MediaError: the folder has no pair, or output_dir cannot be created.
         OptionError: output_dir is the input folder.
     """
-    pairing = find_pairs(config.data.input_dir, config.data.pairing).first(config.data.max_pairs)
+    pairing = pairs_of(config.data)
     _check_output_dir(output_dir, Path(config.data.input_dir))
     pipeline = pipeline_of(config)
     for line in header(config, pairing, pipeline):
         say(line)
-    for number, pair in enumerate(pairing.pairs, start=1):
+    for number, pair in enumerate(unusable_first(pairing.pairs, config.options.video.voice_track), start=1):
         outcome = attempt(pair, config, lambda bar, pair=pair: _make(pair, config, pipeline, output_dir, bar))
         say(f"[{number}/{len(pairing.pairs)}] {outcome_line(outcome, config)}")
         yield outcome
@@ -108,6 +109,7 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
     files = Outputs.of(pair, output_dir)
     if files.are_done(outcome.record):
         return outcome
+    require_usable(pair, config.options.video.voice_track)
     with private_folder(output_dir) as part:
         video, mask = part / files.video.name, part / files.mask.name
         content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
@@ -115,7 +117,8 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
         os.replace(video, files.video)
         os.replace(mask, files.mask)
         write_json(files.sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
-    return replace(outcome, status="done", seconds=content["timings_s"]["total"])
+    notes = tuple(content.get("notes", ()))
+    return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes)
 
 
 def _check_output_dir(output_dir: Path, input_dir: Path) -> None:

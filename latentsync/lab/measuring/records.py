@@ -161,5 +161,5 @@ def metrics_table(metrics: dict) -> pd.DataFrame:
 def metrics_text(metrics: dict) -> str:
     """`metrics_table` as text that fits the terminal, with the metrics' names for readers beside their keys."""
     table = metrics_table(metrics).reset_index()
-    table.insert(table.columns.get_loc("note"), "name", table["metric"].map(word_of))
+    table.insert(list(table.columns).index("note"), "name", table["metric"].map(word_of))
     return table_text(dict(table))

@@ -30,6 +30,7 @@ from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.generation.timing import at_rate, timing_of
 from latentsync.lab.options.schema import MetricsConfig
+from latentsync.media.departures import clip_departures
 from latentsync.metrics.definitions import Entry
 from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts
 from latentsync.metrics.families import Batch, Networks, Subject
@@ -72,6 +73,7 @@ class Result:
         rate_hz: the rate at which the clip's frames are numbered; None: its own frames.
         natural: how many frames from the start show the clip in its own order; None: all for which the frame's number
             is that of the clip's frame.
+        voice_track: the sound track of the voice, see `config.VideoOptions`.
     """
 
     result: Path
@@ -85,6 +87,7 @@ class Result:
     mask: str = "mask"
     rate_hz: float | None = VIDEO_RATE_HZ
     natural: int | None = None
+    voice_track: int | None = None
 
     @classmethod
     def of_output(cls, output: LipsyncOutput, clip: Path, voice: Path) -> "Result":
@@ -100,6 +103,7 @@ class Result:
             "reference": video.reference,
             "window": sampler.num_frames - sampler.window_overlap,
             "mask": video.mask,
+            "voice_track": video.voice_track,
         }
         if video.rate_hz is None:
             return cls._at_own_rate(output.video_path, clip, voice, output.order, output.times_s, output.faces, facts)
@@ -124,23 +128,24 @@ class Result:
             MediaError, FaceNotFoundError: a file cannot be read, or shows no face.
         """
         video = VideoOptions(**{name: options[name] for name in ("length", "fps", "loop") if name in options})
+        track = options.get("voice_track")
         num_there = media.probe(clip, video.rate_hz).num_frames
         times_s: list[Fraction] = []
         if video.rate_hz is None or video.length in ("clip", "shortest"):
-            timing = timing_of(clip, len(media.read_sound(voice, SOUND_RATE_HZ)), video)
+            timing = timing_of(clip, len(media.read_sound(voice, SOUND_RATE_HZ, track)), video)
             order, times_s = timing.order, timing.times_s
         else:
             num_out = media.probe(result).num_frames
             order = [int(i) for i in media.arranged(num_out, min(num_out, num_there), video.loop)]
         shift = 0
         if options["reference"] == "elsewhere":
-            shift = answer_shift(clip, media.read_sound(voice, SOUND_RATE_HZ))
+            shift = answer_shift(clip, media.read_sound(voice, SOUND_RATE_HZ, track))
         warping, places = Warping(options["geometry"], options["rounding"]), places_of(clip, video.rate_hz)
         num_aligned = min(frames_needed(max(order) + 1, options["reference"], shift, places), num_there)
         frames = media.read_frames(clip, video.rate_hz, stop=num_aligned)
         faces = align(frames, detector, options["size_px"], warping, options["face"])
         window = options["num_frames"] - options["window_overlap"]
-        facts = {"reference": options["reference"], "window": window, "mask": options["mask"]}
+        facts = {"reference": options["reference"], "window": window, "mask": options["mask"], "voice_track": track}
         if video.rate_hz is None:
             return cls._at_own_rate(result, clip, voice, order, times_s, faces, facts)
         return cls(result, clip, voice, order, faces, **facts)
@@ -214,7 +219,7 @@ def measured(
     """
     if not wanted.families:
         return Evaluation()
-    voice = media.read_sound(result.voice, SOUND_RATE_HZ)
+    voice = media.read_sound(result.voice, SOUND_RATE_HZ, result.voice_track)
     subject = Subject(
         size_px=result.faces.resolution,
         voice=voice,
@@ -301,6 +306,7 @@ def _source_crops(
         return compute()["crops"]
     depends_on = {
         "clip": input_sha256(result.clip),
+        **({"read_with": names} if (names := clip_departures(result.clip)) else {}),
         "frames": order,
         "matrices": state_dict_sha256({"": torch.from_numpy(matrices)}),
         "size_px": size_px,

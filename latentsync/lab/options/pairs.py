@@ -1,4 +1,4 @@
-"""Pairs of clips and voices, from a folder or a CSV list. This module opens no clip and no voice.
+"""Pairs of clips and voices, from a folder or a CSV list. The files of a folder are opened to see what they are.
 
 In a folder, files named `g-*` show or sound like a woman, `m-*` a man; other names count as neutral. Every voice is
 paired with every clip of its gender. Files that would give the same output name are left out and reported; nothing is
@@ -7,7 +7,7 @@ guessed. A list names its pairs itself. An error in a list refuses the whole lis
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -17,16 +17,14 @@ from latentsync.config import GENDERS, face_text
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
 from latentsync.lab.options.schema import PAIRINGS, DataConfig
+from latentsync.media.kinds import Kind, kinds_in
 from latentsync.names import composed, named_path, printable
 
-CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
-VOICE_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac")
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
 NEUTRAL = "neutral"  # of a file without such a prefix
 OF_GENDER = {"female": "its name would begin with g-", "male": "its name would begin with m-"} | {
     NEUTRAL: "its name would begin with neither g- nor m-, as this one's"
 }
-OTHER_MEDIA_SUFFIXES = (".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogg", ".oga", ".opus", ".aac", ".wma")
 LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "name", "face")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
 
@@ -39,6 +37,7 @@ class Pair:
         group, split: columns of a list, for example the speaker, and train or test; not part of a record's identity.
         title: the pair's own name in a list whose files have equal names in several folders.
         face: a column of a list: which face of the clip, see `config.VideoOptions`; None: the configuration decides.
+        voice_track: which sound track of the voice's file, see `config.VideoOptions`; None: the configuration decides.
     """
 
     clip: Path
@@ -48,6 +47,7 @@ class Pair:
     split: str | None = None
     title: str | None = None
     face: str | None = None
+    voice_track: int | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +76,11 @@ def pairs_of(data: DataConfig) -> Pairing:
         pairing = read_pairs(data.list, data.split)
     else:
         pairing = find_pairs(data.input_dir or SHIPPED_DIR, data.pairing)
+    if data.list is None and data.input_dir is None:
+        pairing = replace(pairing, left_out=())  # the other voices of the shipped clips
+    if data.voice_track is not None:
+        pairs = tuple(replace(pair, voice_track=data.voice_track) for pair in pairing.pairs)
+        pairing = replace(pairing, pairs=pairs)
     return pairing.first(data.max_pairs)
 
 
@@ -104,12 +109,10 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         raise OptionError(f"pairing {pairing!r} is unknown; choose one of {', '.join(PAIRINGS)}")
     if not folder.is_dir():
         raise MediaError(f"there is no folder at {folder}; give a folder of clips and voices")
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be read ({error.strerror}); check its permissions") from error
-    clips, left_clips = _by_gender(path for path in files if path.suffix.lower() in CLIP_SUFFIXES)
-    voices, left_voices = _by_gender(path for path in files if path.suffix.lower() in VOICE_SUFFIXES)
+    kinds = kinds_in(folder)
+    stills, left_stills = _without_thumbnails(kinds)
+    clips, left_clips = _by_gender(path for path, kind in kinds.items() if kind.name == "clip" or path in stills)
+    voices, left_voices = _by_gender(path for path, kind in kinds.items() if kind.name == "voice")
     pairs = [
         Pair(clip, voice, gender)
         for gender in GENDERS
@@ -118,20 +121,28 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         if pairing == "all" or composed(clip.stem) == composed(voice.stem)
     ]
     pairs, collisions = _without_collisions(pairs)
-    unmatched = _unmatched(clips, voices, pairs, collisions) if pairing == "all" or not pairs else []
-    foreign = [
-        (path.name, f"{path.suffix} is not among {', '.join(CLIP_SUFFIXES + VOICE_SUFFIXES)}; convert it")
-        for path in files
-        if path.suffix.lower() in OTHER_MEDIA_SUFFIXES
-    ]
-    left_out = (*left_clips, *left_voices, *foreign, *collisions, *unmatched)
+    unmatched = _unmatched(clips, voices, pairs, collisions, pairing)
+    foreign = [(path.name, kind.reason) for path, kind in kinds.items() if kind.reason is not None]
+    left_out = (*left_clips, *left_voices, *left_stills, *foreign, *collisions, *unmatched)
     if not pairs:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:5]) or "it holds no clips and voices"
         raise MediaError(
-            f"{folder} gives no pair ({reasons}); put clips ({', '.join(CLIP_SUFFIXES)}) and voices "
-            f"({', '.join(VOICE_SUFFIXES)}) there whose names begin alike: with g-, with m-, or with neither"
+            f"{folder} gives no pair ({reasons}); put clips (videos or pictures) and voices (sound) there whose names "
+            f"begin alike: with g-, with m-, or with neither"
         )
     return Pairing(tuple(pairs), left_out)
+
+
+def _without_thumbnails(kinds: dict[Path, Kind]) -> tuple[set[Path], list[tuple[str, str]]]:
+    """The still pictures that are clips, and those left out: a picture called as a video is its thumbnail."""
+    videos = {same_name(path.stem): path for path, kind in kinds.items() if kind.name == "clip"}
+    pictures = {path for path, kind in kinds.items() if kind.name == "picture"}
+    thumbnails = sorted(path for path in pictures if same_name(path.stem) in videos)
+    reasons = [
+        (path.name, f"it counts as the thumbnail of {videos[same_name(path.stem)].name}; rename it to use it as a clip")
+        for path in thumbnails
+    ]
+    return pictures - set(thumbnails), reasons
 
 
 def _by_gender(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[tuple[str, str]]]:
@@ -164,12 +175,20 @@ def _without_collisions(pairs: list[Pair]) -> tuple[list[Pair], list[tuple[str, 
     return unique, lost
 
 
-def _unmatched(clips, voices, pairs: list[Pair], collisions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _unmatched(
+    clips: dict[str, list[Path]],
+    voices: dict[str, list[Path]],
+    pairs: list[Pair],
+    collisions: list[tuple[str, str]],
+    pairing: str,
+) -> list[tuple[str, str]]:
     if collisions:
         return []
     used = {path for pair in pairs for path in (pair.clip, pair.voice)}
     return [
-        (path.name, f"there is no {wanted} to pair it with: {OF_GENDER[gender_of(path)]}")
+        (path.name, f"there is no {wanted} to pair it with: its name would be {path.stem}")
+        if pairing == "own"
+        else (path.name, f"there is no {wanted} to pair it with: {OF_GENDER[gender_of(path)]}")
         for files, wanted in ((clips, "voice"), (voices, "clip"))
         for paths in files.values()
         for path in paths
@@ -193,6 +212,16 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
             would get the same name. The message gives line, column and value.
         OptionError: no pair has this split.
     """
+    pairs = []
+    for pair in listed_pairs(path, split):
+        if isinstance(pair, MediaError):
+            raise pair
+        pairs.append(pair)
+    return Pairing(tuple(pairs), ())
+
+
+def listed_pairs(path: str | Path, split: str | None = None) -> Iterator[Pair | MediaError]:
+    """The pair of each row of a list, or what is wrong with the row; as `read_pairs`, which raises the first error."""
     path = named_path(path)
     table = read_table(path, LIST_NEEDS, LIST_KNOWS)
     rows = [(line, {name: row.get(name) for name in LIST_KNOWS}) for line, row in table.rows]
@@ -205,18 +234,21 @@ def read_pairs(path: str | Path, split: str | None = None) -> Pairing:
             raise OptionError(f"data.split is {split!r}, but no pair of {path} has it; its splits: {known}")
     if not rows:
         raise MediaError(f"{path} has a header but no pair; add one row per pair")
-    pairs: list[Pair] = []
     lines: dict[str, tuple[int, Pair]] = {}
     for line, row in rows:
-        pair = _listed_pair(path, line, row, table.is_utf)
+        try:
+            pair = _listed_pair(path, line, row, table.is_utf)
+        except MediaError as error:
+            yield error
+            continue
         before, other = lines.setdefault(same_name(pair.name), (line, pair))
         if other is not pair:
             is_same = (other.clip, other.voice, other.face) == (pair.clip, pair.voice, pair.face)
             reason = "is also the pair of" if is_same else "has other files but would get the same name as the pair of"
             remedy = "remove one" if is_same else "rename a clip or voice, or give each its own name in a column name"
-            raise MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
-        pairs.append(pair)
-    return Pairing(tuple(pairs), ())
+            yield MediaError(f"{path}, line {line}: {pair.name} {reason} line {before}; {remedy}")
+            continue
+        yield pair
 
 
 def _listed_pair(path: Path, line: int, row: dict[str, str | None], is_utf: bool) -> Pair:

@@ -77,12 +77,17 @@ class DataConfig:
     )
     list: str | None = option(
         None,
-        "a CSV file with the columns clip and voice (paths relative to it), and gender, group, split, name if wanted.",
+        "a CSV file with the columns clip and voice (paths relative to it), and gender, group, split, name, face if "
+        "wanted.",
     )
     split: str | None = option(None, "takes only the list's pairs of this split. Open: all.")
     max_pairs: int | None = option(
         None, "at most this many pairs of each gender, the first ones. Open: all.", whole=True, least=1, is_open=True,
         unit="pairs",
+    )  # fmt: skip
+    voice_track: int | None = option(
+        None, "which sound track of every voice's file is the voice, counted from 0. Open: video.voice_track.",
+        whole=True, least=0, is_open=True,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

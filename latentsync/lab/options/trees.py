@@ -17,11 +17,10 @@ from pathlib import Path
 from latentsync.errors import MediaError, OptionError, did_you_mean
 from latentsync.files import write_bytes
 from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
-from latentsync.lab.options.pairs import CLIP_SUFFIXES, VOICE_SUFFIXES, same_name
+from latentsync.lab.options.pairs import same_name
+from latentsync.media.kinds import CLIP_SUFFIXES, VOICE_SUFFIXES
 from latentsync.names import composed, named_path
 
-VIDEO_SUFFIXES = (*CLIP_SUFFIXES, ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp")
-SOUND_SUFFIXES = (*VOICE_SUFFIXES, ".aac", ".ogg", ".oga", ".opus")
 VOICES = ("any", "own", "beside")
 GENDER_COLUMNS = ("gender", "sex")
 COLUMNS = ("clip", "voice", "gender", "group", "split", "name")
@@ -105,7 +104,7 @@ def pairs_in_tree(
     paths, found, without_gender, pairs = set(files.values()), 0, {}, []
     for key, path in files.items():
         match = pattern.fullmatch(key) if pattern is not None else None
-        if match is None and (pattern is not None or Path(path).suffix.lower() not in VIDEO_SUFFIXES):
+        if match is None and (pattern is not None or Path(path).suffix.lower() not in CLIP_SUFFIXES):
             continue
         found += 1
         parts = match.groupdict() if match is not None else {}
@@ -199,7 +198,7 @@ def _voice_of(path: str, key: str, voices: str, parts: Mapping[str, str], files:
         filled = re.sub(r"\{([^{}]*)\}", lambda match: values[match[1]], composed(voices)).removeprefix("./")
         wanted = os.path.normpath(filled)
         return files.get(wanted, wanted)
-    candidates = (os.path.join(folder, f"{stem}{end}") for suffix in SOUND_SUFFIXES for end in (suffix, suffix.upper()))
+    candidates = (os.path.join(folder, f"{stem}{end}") for suffix in VOICE_SUFFIXES for end in (suffix, suffix.upper()))
     beside = next((files[name] for name in candidates if name in files), None)
     return path if beside is None and voices == "any" else beside
 
@@ -228,7 +227,7 @@ def _none(root: Path, clips: str | None, found: int, files: Mapping[str, str], l
     if found:
         return f"{root} has {found} clips, but none gives a pair; {left_out[-1][0]}: {left_out[-1][1]}"
     if clips is None:
-        return f"{root} and its folders have no clip; a clip ends in {', '.join(VIDEO_SUFFIXES)}"
-    example = next((path for path in files.values() if Path(path).suffix.lower() in VIDEO_SUFFIXES), None)
+        return f"{root} and its folders have no clip; a clip ends in {', '.join(CLIP_SUFFIXES)}"
+    example = next((path for path in files.values() if Path(path).suffix.lower() in CLIP_SUFFIXES), None)
     remedy = f"write a pattern for paths such as {example}" if example else "it has no video, so check the folder"
     return f"no file of {root} fits the pattern {clips}; {remedy}"

@@ -309,6 +309,8 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     )
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
     details = {row["record"]: {word_of(name): value_text(row[name]) for name in values} for row in page.records}
+    for record in records:
+        details[record.id] |= {"note": note} if (note := "; ".join(record.content.get("notes", ()))) else {}
     detector = detector or MediaPipeLandmarks()
     page.pairs = pair_media(records, labels, details, detector)
     return page
@@ -332,9 +334,19 @@ def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus
         "size (px)": ", ".join(map(str, sorted(table["size_px"].unique()))),
         "generation": f"{table['seconds'].mean():.3g} s a record, {table['seconds'].sum() / 60:.3g} min in all",
         "made": days,
+        "notes": _notes(records),
     }
     swept = swept_of(table, settings_of(table))
     return {name: value for name, value in facts.items() if value and name not in [word_of(key) for key in swept]}
+
+
+def _notes(records: Sequence[Record]) -> str:
+    """What a reader must know of the pairs' clips and results, each note once, with the pairs that it is about."""
+    pairs: dict[str, set[str]] = {}
+    for record in records:
+        for note in record.content.get("notes", ()):
+            pairs.setdefault(note, set()).add(record.content["pair"]["name"])
+    return "; ".join(f"{', '.join(sorted(names))}: {note}" for note, names in pairs.items())
 
 
 def _common_departures(table: pd.DataFrame) -> str:

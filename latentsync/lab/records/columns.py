@@ -24,4 +24,6 @@ def facts_of_record(content: Mapping[str, Any]) -> dict[str, Any]:
         "guidance_from": content["preset"]["guidance_from"],
         **{name: infos[name].cell(value) if infos[name].is_text else value for name, value in options.items()},
         "video_frames": content["video"]["num_frames"],
+        "frames_without_face": content["video"].get("frames_without_face"),
+        "notes": "; ".join(content.get("notes", ())),
     }

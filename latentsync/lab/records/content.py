@@ -12,6 +12,7 @@ from latentsync.generation.timing import at_rate
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.identity import record_id
+from latentsync.media.departures import reading_notes
 from latentsync.names import printable
 from latentsync.pipeline import LipsyncPipeline
 
@@ -46,6 +47,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
         }
         | _cost_of_own_rate(output),
         "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
+        **({"notes": list(notes)} if (notes := _notes(pair, output)) else {}),
         "identity": parts,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {"latentsync": __version__, "python": platform.python_version()}
@@ -59,6 +61,20 @@ def _cost_of_own_rate(output: LipsyncOutput) -> dict[str, int]:
         return {}
     made = len(output.order)
     return {"generated": made, "generated_at_25_fps": len(at_rate(output.times_s, made))}
+
+
+def _notes(pair: Pair, output: LipsyncOutput) -> tuple[str, ...]:
+    return (*reading_notes(pair.clip, pair.voice, output.options.video.voice_track), *face_notes(output))
+
+
+def face_notes(output: LipsyncOutput) -> tuple[str, ...]:
+    """What a reader of the result must know of its faces, in sentences; none where every frame shows the face."""
+    notes, frames = [], output.num_frames
+    if output.frames_without_face:
+        notes.append(f"{output.frames_without_face} of {frames} frames have no face and are the clip's own")
+    if output.frames_near_reference:
+        notes.append(f"{output.frames_near_reference} of {frames} frames have a reference less than 1 s away")
+    return tuple(notes)
 
 
 def _input_facts(path: Path) -> dict:

@@ -1,8 +1,8 @@
-"""The identity of a record: everything that determines its pixels, and nothing else. The record's id is its hash.
+"""The identity of a record: everything that determines its pixels and how its sound is stored. The id is its hash.
 
-It covers the input files' bytes, the networks' tensors and configurations, the resolved options and precision, the
-seed, and a version of each stage that is raised by hand. It does not cover paths, names, tracker, launcher, metrics,
-batching, device, threads or git.
+It covers the input files' bytes, what a reader changes in them (such as the colours of HDR), the networks' tensors and
+configurations, the resolved options and precision, the seed, and a version of each stage that is raised by hand. It
+does not cover paths, names, tracker, launcher, metrics, batching, device, threads or git.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from latentsync.config import Options, recorded_infos
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
 from latentsync.lab.options.pairs import Pair
+from latentsync.media.departures import departures
 
 if TYPE_CHECKING:
     from latentsync.pipeline import LipsyncPipeline
@@ -43,6 +44,7 @@ def identity(pair: Pair, pipeline: "LipsyncPipeline", options: Options) -> dict:
         "options": {name: value for name, value in options.flat().items() if infos[name].is_covered(value)},
         "attention": pipeline.attention,
         "landmark_refinements": LANDMARK_REFINEMENTS,
+        **departures(pair.clip, pair.voice, options.video.voice_track),
         **device_draws,  # the original draws its noise on the device, so another device gives other noise
         "stage_versions": STAGE_VERSIONS,
     }

@@ -6,7 +6,9 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -56,9 +58,11 @@ def _value(section: Any) -> Any:
 
 
 def _stamps(place: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of a file, or of all files below a folder."""
+    """Path, size and time of a file, or of all files below a folder. What cannot be looked at is left out."""
     files = [place] if place.is_file() else place.rglob("*")
     for path in files:
-        if path.suffix != ".pyc" and (not suffixes or path.suffix in suffixes) and path.is_file():
-            status = path.stat()
-            yield str(path.absolute()), status.st_size, status.st_mtime_ns
+        if path.suffix != ".pyc" and (not suffixes or path.suffix in suffixes):
+            with suppress(OSError):
+                status = path.stat()
+                if S_ISREG(status.st_mode):
+                    yield str(path.absolute()), status.st_size, status.st_mtime_ns

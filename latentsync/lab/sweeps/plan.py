@@ -105,8 +105,8 @@ def note_reported(request: SweepRequest) -> None:
 
 
 def _missing(cells: list[PlannedCell], store: RecordStore) -> list[tuple[PlannedCell, str | None]]:
-    """(cell, id) for each record that does not exist yet; (cell, None) for each cell that could not be planned."""
-    missing = [(cell, None) for cell in cells if not cell.records]
+    """(cell, id) for each record that does not exist yet; (cell, None) for each cell with a pair without a plan."""
+    missing = [(cell, None) for cell in cells if not cell.records or cell.reason is not None]
     return missing + [(cell, i) for cell in cells for i in cell.records.values() if store.find(i) is None]
 
 
@@ -155,14 +155,14 @@ def _resolved_cell(
     from latentsync.lab.cells import loading
 
     pipeline = loading.pipeline_of(run)
-    records = {}
-    try:
-        for pair in pairs:
+    records, reason = {}, None
+    for pair in pairs:
+        try:
             parts, outcome = cells.plan(pair, run, pipeline)
-            records[pair.name] = outcome.record
             if work is not None:
                 place = pipeline.settings.name, str(pipeline.device)
                 work[outcome.record] = Work.of(*place, parts, cells.num_frames_of(pair, run.options.video))
-    except (MediaError, OSError) as error:  # of one pair: the run notes it as a failure
-        return PlannedCell(overrides, reason=str(error).splitlines()[0])
-    return PlannedCell(overrides, records)
+            records[pair.name] = outcome.record
+        except (MediaError, OSError) as error:  # of this pair: the run notes it as a failure
+            reason = reason or f"{pair.name}: {str(error).splitlines()[0]}"
+    return PlannedCell(overrides, records, reason)

@@ -1,11 +1,11 @@
 """`preview=true`: a contact sheet with one window of every cell of a sweep, as a cheap look before the full run.
 
-It shows the loudest window of the voice, for the first pair of each gender. No record is made. The window gets the
-noise of a first window, so a mouth may differ from the record's as with another seed.
+It shows the chosen face and the loudest window of the voice, for the first pair of each gender. No record is made. The
+window gets the noise of a first window, so a mouth may differ from the record's as with another seed.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,10 @@ from latentsync import media
 from latentsync.config import Options
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError
-from latentsync.faces.masks import pixels_to_crops
+from latentsync.faces.composite import paint_hole
+from latentsync.faces.geometry import apply_affine, crop_box_size
+from latentsync.faces.masks import mouth_mask, pixels_to_crops
+from latentsync.generation.results import GeneratedFrame
 from latentsync.lab.cells.cell import options_for
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.figures.sheets import PreviewWindow, preview_sheet
@@ -23,9 +26,10 @@ from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.sweeps.request import SweepRequest
 from latentsync.pipeline import LipsyncPipeline
-from latentsync.shapes import Waveform
+from latentsync.shapes import Frame, Waveform
 
 PREVIEW_FILE = "preview.png"
+OUTLINE = (255, 196, 0)  # RGB, of the crop
 
 
 def loudest_window(
@@ -45,7 +49,7 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
         LatentSyncError: the pair cannot be lip-synced.
     """
     prepared = pipeline.prepare(pair.clip, pair.voice, options)
-    voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ))
+    voice = np.asarray(media.read_sound(pair.voice, SOUND_RATE_HZ, options.video.voice_track))
     num_frames = len(prepared.order)
     rate_hz = num_frames / float(prepared.times_s[num_frames])
     start, stop = loudest_window(voice, num_frames, options.sampler.num_frames, rate_hz)
@@ -61,7 +65,22 @@ def preview_window(pipeline: LipsyncPipeline, pair: Pair, options: Options) -> P
     results = [
         frame.crop if frame.generated is None else pixels_to_crops(frame.generated.float().cpu()) for frame in frames
     ]
-    return PreviewWindow(*(np.stack([face.permute(1, 2, 0).numpy() for face in faces]) for faces in (crops, results)))
+    faces = (np.stack([face.permute(1, 2, 0).numpy() for face in strip]) for strip in (crops, results))
+    return PreviewWindow(*faces, chosen_face(frames, options))
+
+
+def chosen_face(frames: Sequence[GeneratedFrame], options: Options) -> Frame:
+    """The first frame that shows the chosen face, with the outline of its crop, and the mask's hole in grey."""
+    import cv2
+
+    shown = next((frame for frame in frames if frame.generated is not None), frames[0])
+    size_px, video = shown.crop.shape[-1], options.video
+    picture = paint_hole(shown.source, mouth_mask(video.mask, size_px), shown.matrix)
+    width, height = crop_box_size(size_px)
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float).T
+    outline = apply_affine(cv2.invertAffineTransform(shown.matrix), *corners).T
+    thickness = max(1, round(max(picture.shape) / 200))
+    return cv2.polylines(picture, [outline.round().astype(np.int32)], True, OUTLINE, thickness, cv2.LINE_AA)
 
 
 def labels_of(cells: list[list[str]]) -> list[str]:

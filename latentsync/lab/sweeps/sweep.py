@@ -185,4 +185,5 @@ def note_cached(config: DictConfig, cells: list[PlannedCell]) -> None:
 
 def _cached(record: Record) -> Outcome:
     pair, options = record.content["pair"], record.content["options"]
-    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "cached", record.id)
+    notes = tuple(record.content.get("notes", ()))
+    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "cached", record.id, notes=notes)

@@ -22,11 +22,11 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
 TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
-    "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason",
+    "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason", "notes",
 )  # fmt: skip
 WHOLE_NUMBER = r"-?(0|[1-9]\d*)"
 NUMBER = r"-?((0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?|inf)"
-COUNT_COLUMNS = ("version", "used", "left_out")  # may have missing values
+COUNT_COLUMNS = ("version", "used", "left_out", "frames_without_face")  # may have missing values
 ENTRY_COLUMNS = (
     "value",
     "unit",

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,9 @@ from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import private_folder, read_json, write_json, write_text
-from latentsync.lab.options.pairs import CLIP_SUFFIXES, same_name
+from latentsync.lab.options.inputs import refusal
+from latentsync.lab.options.pairs import same_name
+from latentsync.media.kinds import clips_of, kinds_in, summary_lines
 from latentsync.metrics.own_syncnet import load_trained_syncnet
 from latentsync.metrics.syncnet import SyncNet, load_syncnet
 from latentsync.names import composed
@@ -69,21 +71,26 @@ class Outcome:
 
 
 def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
-    """The videos of a folder (not of its subfolders) with their sound, and the files left out, each with the reason.
+    """The videos of a folder (not of its subfolders) with their sound, and the videos left out, each with the reason.
+
+    The sound of a video is in a file beside it, of the same name, or else in the video itself.
 
     Raises:
         MediaError: the folder is missing or has no video.
     """
     if not input_dir.is_dir():
         raise MediaError(f"there is no folder at {input_dir}; give a folder of videos")
-    paths = [path for path in sorted(input_dir.iterdir()) if path.is_file() and path.name[0] != "."]
-    files = {composed(path.name): path for path in paths}
+    kinds = kinds_in(input_dir)
+    files = {composed(path.name): path for path in kinds}
     stems: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        if path.suffix.lower() in CLIP_SUFFIXES:
+    for path, kind in kinds.items():
+        if kind.name == "clip":
             stems[same_name(path.stem)].append(path)
     if not stems:
-        raise MediaError(f"{input_dir} has no video; put files there that end in {', '.join(CLIP_SUFFIXES)}")
+        raise MediaError(f"{input_dir} has no video; put files with moving pictures there")
+    # of several sounds of one name the WAV counts, and "a.wav" before "a.WAV"
+    sounds = sorted((path for path, kind in kinds.items() if kind.name == "voice"), key=_sound_rank, reverse=True)
+    sound_of = {composed(path.stem): path for path in sounds}
     sources, left_out = [], {}
     for videos in stems.values():
         if len(videos) > 1:
@@ -92,9 +99,23 @@ def find_sources(input_dir: Path) -> tuple[list[Source], dict[str, str]]:
             continue
         video = videos[0]
         stem = composed(video.stem)
-        sound = files.get(f"{stem}.wav", files.get(f"{stem}.WAV", video))
-        sources.append(Source(video, sound, files.get(f"{stem}.json")))
+        sources.append(Source(video, sound_of.get(stem, video), files.get(f"{stem}.json")))
     return sources, left_out
+
+
+def _is_usable(source: Source) -> bool:
+    return refusal(source.video, True) is None and refusal(source.sound, False) is None
+
+
+def _sound_rank(path: Path) -> tuple[bool, bool, str]:
+    return path.suffix != ".wav", path.suffix.lower() != ".wav", path.name
+
+
+def unused_files(input_dir: Path, sources: Iterable[Source]) -> list[tuple[str, str]]:
+    """The files of a folder that are no video and belong to none, each with the reason."""
+    used = {path for source in sources for path in (source.video, source.sound, source.sidecar)}
+    _, others = clips_of(input_dir)
+    return [(name, reason) for name, reason in others.items() if input_dir / name not in used]
 
 
 def _files_of(name: str, folder: Path) -> tuple[Path, Path, Path]:
@@ -330,6 +351,9 @@ def prepare(
         )
     options, judge = options or PrepareOptions(), (syncnet, min_confidence)
     sources, collisions = find_sources(input_dir)
+    sources.sort(key=_is_usable)  # those that will fail come first
+    for line in summary_lines(unused_files(input_dir, sources)):
+        print(f"left out   {line}")
     with private_folder(output_dir):  # fails at once if the folder cannot be written
         report = output_dir / REPORT_FILE
     entries = (read_json(report) or {}).get("videos", {})
