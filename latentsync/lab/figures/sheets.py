@@ -1,10 +1,11 @@
 """Pictures of videos: frames and mouths side by side, on one sheet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentsync import media
@@ -84,32 +85,53 @@ def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
 def preview_sheet(rows: Mapping[str, Mapping[str, PreviewWindow]]) -> Figure:
     """The mouths in one window of each cell: one row per cell, pairs side by side.
 
-    Above them are a frame with the chosen face, its crop and mask, and the clip's own mouths.
+    Above them are a frame with the chosen face, its crop and mask, and the clip's own mouths: once, or above each group
+    of cells that choose another face or mask.
 
     Args:
         rows: cell -> pair -> window.
     """
-    pairs = list(dict.fromkeys(name for row in rows.values() for name in row))
-    windows = {name: next(row[name] for row in rows.values() if name in row) for name in pairs}
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    groups: list[dict[str, Mapping[str, PreviewWindow]]] = []
+    for cell, row in rows.items():
+        group = next((group for group in groups if all(_is_alike(row, other) for other in group.values())), None)
+        if group is None:
+            groups.append(group := {})
+        group[cell] = row
     height, width = (edges[1] - edges[0] for edges in (MOUTH_ROWS, MOUTH_COLUMNS))
     row_in = 0.52
-    widths = [row_in * len(window.clip) * width / height for window in windows.values()]
-    size = (sum(widths) + 3.2, (row_in + 0.06) * (len(rows) + 1) + 0.5 + PLACE_IN)
+    lengths = {name: next(len(row[name].clip) for row in rows.values() if name in row) for name in names}
+    widths = [row_in * length * width / height for length in lengths.values()]
+    heights = [inches for group in groups for inches in (PLACE_IN, *[row_in] * (len(group) + 1))]
+    size = (sum(widths) + 3.2, sum(heights) + 0.06 * (len(heights) - len(groups)) + 0.5)
     figure = ShownFigure(figsize=size, layout="constrained")
-    heights = [PLACE_IN, *[row_in] * (len(rows) + 1)]
-    axes = figure.subplots(len(heights), len(pairs), squeeze=False, width_ratios=widths, height_ratios=heights)
-    for name, axis in zip(pairs, axes[0], strict=True):
-        axis.imshow(windows[name].place)
-        axis.set_axis_off()
-    strips_of = [("the clip", {name: window.clip for name, window in windows.items()})]
-    strips_of += [(cell, {name: window.result for name, window in row.items()}) for cell, row in rows.items()]
-    for (label, faces), line in zip(strips_of, axes[1:], strict=True):
-        for name, axis in zip(pairs, line, strict=True):
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-            if name in faces:
-                axis.imshow(np.hstack([mouth_of(face) for face in faces[name]]))
-        line[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=6)
-    for name, axis in zip(pairs, axes[0], strict=True):
+    axes = figure.subplots(len(heights), len(names), squeeze=False, width_ratios=widths, height_ratios=heights)
+    lines = iter(axes)
+    for group in groups:
+        windows = {name: window for row in group.values() for name, window in row.items()}
+        for name, axis in zip(names, next(lines), strict=True):
+            axis.set_axis_off()
+            if name in windows:
+                axis.imshow(windows[name].place)
+        strips_of = [("the clip", {name: window.clip for name, window in windows.items()})]
+        strips_of += [(cell, {name: window.result for name, window in row.items()}) for cell, row in group.items()]
+        for label, faces in strips_of:
+            _draw_mouths(next(lines), label, [faces.get(name) for name in names])
+    for name, axis in zip(names, axes[0], strict=True):
         axis.set_title(pair_label(name).replace("\n", ", "), fontsize=8)
     return figure
+
+
+def _is_alike(row: Mapping[str, PreviewWindow], other: Mapping[str, PreviewWindow]) -> bool:
+    """Whether two cells show the same face, crop and mask of each pair that both have."""
+    return all(np.array_equal(row[name].place, other[name].place) for name in row if name in other)
+
+
+def _draw_mouths(axes: Sequence[Axes], label: str, strips: Sequence[np.ndarray | None]) -> None:
+    """A row of the sheet: the mouths of each pair's faces, with the label on the left."""
+    for axis, faces in zip(axes, strips, strict=True):
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        if faces is not None:
+            axis.imshow(np.hstack([mouth_of(face) for face in faces]))
+    axes[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=6)
