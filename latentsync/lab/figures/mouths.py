@@ -45,7 +45,8 @@ def mouth_rows(
 ) -> MouthRows:
     """Mouths of records of one clip, at equal times. Faces are detected once: in the clip, or else in a result.
 
-    Frames without a face are left out. If results differ in length, the shortest one sets the times.
+    It is the face that the first record's `video.face` chooses; frames without it are left out. If results differ in
+    length, the shortest one sets the times.
 
     Args:
         face_px: side of the aligned faces from which the mouths are cropped, in px.
@@ -60,14 +61,14 @@ def mouth_rows(
         raise OptionError(f"the records have {len(clips)} clips; give records of one clip")
     num_frames = min(media.probe(record.video_path).num_frames for record in records)
     clip = clip_of(records[0])
+    options = recorded_options(records[0].content["options"])
     times = np.unique(np.linspace(0, num_frames - 1, count + 2)[1:-1].round().astype(int))
     rows = [list(media.read_frames_in_order(record.video_path, times)) for record in records]
     if clip is not None:
         there = min(num_frames, media.probe(clip, media.VIDEO_RATE_HZ).num_frames)
-        loop = recorded_options(records[0].content["options"])["loop"]
-        order = media.arranged(num_frames, there, loop)[times]
+        order = media.arranged(num_frames, there, options["loop"])[times]
         rows = [list(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ)), *rows]
-    matrices = [_alignment(frame, detector, face_px) for frame in rows[0]]
+    matrices = [_alignment(frame, detector, face_px, options["face"]) for frame in rows[0]]
     columns = [i for i, matrix in enumerate(matrices) if matrix is not None]
     if not columns:
         path = records[0].video_path
@@ -99,9 +100,9 @@ def mouth_sheet(records: Mapping[str, Record], detector: LandmarkDetector, count
     return _drawn(crops, [f"{time:.2f} s" for time in rows.times_s], trained)
 
 
-def _alignment(frame: Frame, detector: LandmarkDetector, face_px: int) -> Affine | None:
+def _alignment(frame: Frame, detector: LandmarkDetector, face_px: int, face: str) -> Affine | None:
     try:
-        return align(iter([frame]), detector, face_px).matrices[0]
+        return align(iter([frame]), detector, face_px, face=face).matrices[0]
     except LatentSyncError:
         return None
 

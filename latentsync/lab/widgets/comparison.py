@@ -8,7 +8,7 @@ import numpy as np
 from IPython.display import HTML
 
 from latentsync import media
-from latentsync.config import recorded_options
+from latentsync.config import DEFAULT_FACE, recorded_options
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError, OptionError
 from latentsync.faces.geometry import crop_box_size
@@ -102,13 +102,14 @@ def _px_of_mouth(track: Track, full_width_px: int) -> int:
 def _source_video(record: Record, mouth: bool, inputs: Path | None) -> tuple[Track, Showing] | None:
     """The clip's frames that the result was made from, one by one; None if the clip is missing."""
     pair, num_frames = record.content["pair"], _num_frames(record)
-    loop = recorded_options(record.content["options"])["loop"]
+    options = recorded_options(record.content["options"])
+    loop = options["loop"]
     try:
         clip = input_file(record, "clip", inputs)
     except MediaError:
         return None
     curves = _present({LIP_GAP: record.curves.get("lip_gap_source")})
-    path = mouth_path(clip, pair["clip"]["sha256"], num_frames, loop) if mouth else None
+    path = mouth_path(clip, pair["clip"]["sha256"], num_frames, loop, options["face"]) if mouth else None
     notes = (pair_label(pair["name"]).replace("\n", ", voice "),)
     track = Track("source", "", notes, curves=curves, mouth=path, is_source=True, is_silent=True)
     return track, partial(source_video, clip, pair["clip"]["sha256"], num_frames, loop=loop)
@@ -123,6 +124,7 @@ def _num_frames(record: Record) -> int:
 def _result_video(record: Record, mouth: bool, metrics: Sequence[str]) -> tuple[Track, Showing]:
     content, num_frames = record.content, _num_frames(record)
     options, entries, curves = content["options"], record.metrics, record.curves
+    face = recorded_options(options)["face"]
     lanes = {
         LIP_GAP: curves.get("lip_gap"),
         SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames),
@@ -133,7 +135,7 @@ def _result_video(record: Record, mouth: bool, metrics: Sequence[str]) -> tuple[
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,
         curves=_present(lanes),
-        mouth=mouth_path(record.video_path, record.id, num_frames) if mouth else None,
+        mouth=mouth_path(record.video_path, record.id, num_frames, face=face) if mouth else None,
     )
     return track, file_showing(record.video_path)
 
@@ -180,7 +182,9 @@ def _detector() -> MediaPipeLandmarks:
 
 
 @lru_cache(maxsize=128)
-def mouth_path(video: Path, key: str, num_frames: int, loop: str = "pingpong") -> tuple[Affine, ...] | None:
+def mouth_path(
+    video: Path, key: str, num_frames: int, loop: str = "pingpong", face: str = DEFAULT_FACE
+) -> tuple[Affine, ...] | None:
     """Affines (frame px -> canvas px) that hold the mouth still, for every `MOUTH_STEP`-th frame; None without a face.
 
     They are similarities: the mouth keeps its proportions, unlike in the square face that the model sees.
@@ -188,12 +192,13 @@ def mouth_path(video: Path, key: str, num_frames: int, loop: str = "pingpong") -
     Args:
         key: tells files of one name apart.
         loop: how a shorter video goes on, see `media.arranged`.
+        face: whose mouth, see `config.VideoOptions`.
     """
     there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
     looked_at = media.arranged(num_frames, there, loop)[::MOUTH_STEP]
     frames = media.read_frames_in_order(video, looked_at, media.VIDEO_RATE_HZ)
     try:
-        matrices = align(frames, _detector(), FACE_PX).matrices
+        matrices = align(frames, _detector(), FACE_PX, face=face).matrices
     except FaceNotFoundError:
         return None
     box, canvas = np.array(crop_box_size(FACE_PX)), np.array(MOUTH_SIZE_PX)
