@@ -108,7 +108,7 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
     parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
     if files.are_done(outcome.record):
-        return outcome
+        return replace(outcome, notes=tuple((read_json(files.sidecar) or {}).get("notes", ())))
     require_usable(pair, config.options.video.voice_track)
     with private_folder(output_dir) as part:
         video, mask = part / files.video.name, part / files.mask.name
