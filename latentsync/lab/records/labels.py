@@ -77,14 +77,16 @@ def cell_label(options: Mapping[str, Any], also: Iterable[str] = (), model: Mapp
 def varied(table: pd.DataFrame) -> list[str]:
     """The columns, besides guidance, steps and seed, that vary in a table. No mean may mix their values.
 
-    An option whose default depends on the pair counts only if it varies within one pair.
+    An option whose default depends on the pair counts only if it varies within one pair. Pairs of one clip and voice
+    whose list chooses several faces have different names.
     """
     infos = settings_beside()
+    pair = [name for name in ("clip", "voice", "pair") if name in table]
     names = [name for name in ("model", *infos) if name in table and table[name].nunique(dropna=False) > 1]
     return [
         name
         for name in names
-        if name == "model" or not infos[name].by_pair or table.groupby(["clip", "voice"])[name].nunique().max() > 1
+        if name == "model" or not infos[name].by_pair or table.groupby(pair)[name].nunique().max() > 1
     ]
 
 
