@@ -27,6 +27,12 @@ def own_log_handlers() -> Iterator[None]:
             root.removeHandler(handler)
 
 
+@pytest.fixture(autouse=True)
+def unbroken_tables(monkeypatch) -> None:
+    """Prints tables as into a pipe, a row a line; the workers of pytest-xdist set COLUMNS."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> Path:
     """The shipped model with seeded weights in place of its own; for reading only."""

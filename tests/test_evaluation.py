@@ -233,5 +233,5 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
 
 
 def test_an_unknown_row_is_refused(tmp_path, capsys):
-    assert evaluate.main(["--rows", "vae,lips", "--output", str(tmp_path)]) == 1
+    assert evaluate.main(["--rows", "vae,lips", "--output", str(tmp_path)]) == 2
     assert "lips; choose some of vae, sync, lip" in capsys.readouterr().err
