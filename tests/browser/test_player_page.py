@@ -46,7 +46,7 @@ def notebook_page(folder) -> str:
     """Where a page lies that shows a cell's output as exported HTML does: a source without sound, and two results."""
     clips = [SHIPPED_DIR / f"{name}.mp4" for name in ("g-clara", "m-oskar")]
     curve = np.linspace(0, 1, NUM_FRAMES).round(3).tolist()
-    source = data_uri(source_video(clips[0], "clara", NUM_FRAMES))
+    source = data_uri(source_video(clips[0], "clara", NUM_FRAMES, 512).content)
     tracks = [Track("source", source, mouth=mouth_path(clips[0], "clara", 6), is_source=True, is_silent=True)]
     tracks += [
         Track(clip.stem, data_uri(clip.read_bytes()), ("note",), curves={"rising": curve}, mouth=None) for clip in clips
