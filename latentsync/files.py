@@ -12,12 +12,15 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from latentsync.errors import MediaError
 from latentsync.names import NAME_MAX_BYTES, printable, shortened
 
+Answer = TypeVar("Answer")
 PART_PREFIX = ".part-"
 PART_ROOM_BYTES = 48  # of a temporary name, beside the final one
 _in_use: set[str] = set()  # private folders of this process
@@ -142,3 +145,30 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Decorates a function of a file: an answer is kept while the file's size and time of change stay the same.
+
+    The file's path comes first, and the function gets it absolute. Other arguments must be hashable.
+
+    Args:
+        maxsize: the number of answers that are kept; None: all.
+
+    Raises:
+        OSError: in place of the function's errors, where there is no such file.
+    """
+
+    def decorate(function: Callable[..., Answer]) -> Callable[..., Answer]:
+        @lru_cache(maxsize)
+        def kept(path: Path, size: int, changed_ns: int, *args: Any, **options: Any) -> Answer:
+            return function(path, *args, **options)
+
+        @wraps(function)
+        def of_file(path: Path | str, *args: Any, **options: Any) -> Answer:
+            status = os.stat(path)
+            return kept(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns, *args, **options)
+
+        return of_file
+
+    return decorate

@@ -331,6 +331,7 @@ class LipsyncPipeline(LipsyncNetworks):
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
             write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch)
+        near_reference = frames_near_reference(pair, settings[0])  # all settings have the same references
         return [
             LipsyncOutput(
                 video_path=target.video,
@@ -338,7 +339,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 num_frames=pair.num_frames,
                 fps=VIDEO_RATE_HZ if pair.rate_hz else float(pair.num_frames / pair.times_s[-1]),
                 frames_without_face=pair.frames_without_face,
-                frames_near_reference=frames_near_reference(pair, setting),
+                frames_near_reference=near_reference,
                 options=setting,
                 timings={stage: seconds / len(settings) for stage, seconds in watch.seconds.items()},
                 faces=pair.faces,

@@ -647,9 +647,9 @@ def test_a_bad_video_of_a_set_is_named_and_left_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr("latentsync.lab.measuring.sets.write_faces", faces)
     monkeypatch.setattr("latentsync.metrics.sets.LEAST_CLIPS", 1)
-    told = []
-    entries = measure_sets(tmp_path / "made", tmp_path / "real", told.append)
-    assert len(told) == 1 and "b.mp4 of generated" in told[0] and "10 frames" in told[0]
+    lines = []
+    entries = measure_sets(tmp_path / "made", tmp_path / "real", lines.append)
+    assert len(lines) == 1 and "b.mp4 of generated" in lines[0] and "10 frames" in lines[0]
     assert {(entry["used"], entry["left_out"]) for entry in entries.values()} == {(1, 1)}
 
 

@@ -24,10 +24,9 @@ from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError, WeightsError, did_you_mean
 from latentsync.files import whole_folder
 from latentsync.unet.model import UNet3DConditionModel
+from latentsync.weights.folders import INDEX_FILE, MODELS_DIR
 from latentsync.weights.tensors import Place, load_built, load_exactly, read_state_dict
 
-MODELS_DIR = Path(__file__).resolve().parents[1] / "models"  # the models that the project ships
-INDEX_FILE = "model_index.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WHISPER_FILE = "whisper/model.safetensors"

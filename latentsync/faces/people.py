@@ -1,8 +1,7 @@
 """Who is who: links the faces of consecutive frames to people, and follows the one that was chosen.
 
-People are told apart by where they are, how they move, the shape of their landmarks and the colours of their faces. The
-order in which a detector lists faces means nothing. A person ends at a cut. This module knows boxes and landmarks, but
-no networks, alignment or files.
+Place, movement, the shape of landmarks and the colours of faces distinguish people. The order in which a detector lists
+faces means nothing. A person ends at a cut. This module knows boxes and landmarks, but no networks, alignment or files.
 
 Coordinates are in px with (0, 0) at the centre of the top left pixel.
 """
@@ -23,7 +22,7 @@ from latentsync.faces.landmarks import Box, overlaps
 LOST_FRAMES = 12  # a face may be missing for so long (0.5 s at 25 Hz) before another visible face is followed
 FORGOTTEN_FRAMES = 250  # a person who was not seen for so long (10 s at 25 Hz) is another one when there again
 PAST_SHARE = 0.5  # of the last movement that is kept when the next one is known
-LOOK_PX = 8  # a face is remembered as a picture of so many px a side
+LOOK_PX = 8  # sides of the small picture that stands for a face
 LOOK_SCALE = 60.0  # levels of difference that count as much as no overlap at all
 SHAPE_SCALE = 0.3  # the same for a difference in shape, in units of the face's size
 # Levels, 0..255. On six clips a face differs by 2 from itself a frame later (median), and by at most 30 in all of the

@@ -22,7 +22,7 @@ from latentsync.generation.references import References
 from latentsync.generation.results import PreparedPair, ProgressCallback
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.media.container import check_file
-from latentsync.media.departures import clip_departures, voice_departures
+from latentsync.media.departures import clip_departures, read_with, voice_departures
 from latentsync.shapes import Frame, Mask, Pixels
 
 ALIGNMENTS_KEPT = 16  # clips
@@ -34,11 +34,6 @@ def counted(frames: Iterator[Frame], stage: str, total: int, on_progress: Progre
         yield frame
         if on_progress is not None:
             on_progress(stage, done, total)
-
-
-def _read_with(names: list[str]) -> dict[str, list[str]]:
-    """The entry of a key for what a reader changes in a file; none for most files."""
-    return {"read_with": names} if names else {}
 
 
 class PairCache:
@@ -73,7 +68,7 @@ class PairCache:
             return compute()
         depends_on = {
             "voice": input_sha256(voice),
-            **_read_with(voice_departures(voice, track)),
+            **read_with(voice_departures(voice, track)),
             **({} if track is None else {"track": track}),
             **({"segment": start // SEGMENT_STATES} if start % SEGMENT_STATES == 0 else {"start": start}),
             "whisper": networks.weight_hashes["whisper"],
@@ -94,7 +89,7 @@ class PairCache:
             return None
         depends_on = {
             "clip": input_sha256(clip),
-            **_read_with(clip_departures(clip)),
+            **read_with(clip_departures(clip)),
             "frames": num_frames,
             "refinements": LANDMARK_REFINEMENTS,
             "size_px": options.video.size_px,

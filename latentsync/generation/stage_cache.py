@@ -13,14 +13,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from latentsync.files import whole_file
+from latentsync.files import kept_per_file, whole_file
 from latentsync.media.container import check_file, decoding
 from latentsync.weights import file_sha256, state_dict_sha256
 
@@ -33,8 +32,8 @@ ABANDONED_S = 24 * 3600  # the age at which the unfinished file of a killed proc
 STAGE_VERSIONS = {"media": 1, "faces": 3, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
 
 
-@cache
-def _sha256_of(path: Path, size: int, changed_ns: int) -> str:
+@kept_per_file(None)
+def _sha256_of(path: Path) -> str:
     return file_sha256(path)
 
 
@@ -46,8 +45,7 @@ def input_sha256(path: Path) -> str:
     """
     check_file(path)
     with decoding(path):
-        status = path.stat()
-        return _sha256_of(path.resolve(), status.st_size, status.st_mtime_ns)
+        return _sha256_of(path)
 
 
 def stage_key(stage: str, depends_on: Mapping[str, object], *versions: str) -> str:

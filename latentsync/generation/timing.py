@@ -80,7 +80,7 @@ def timing_of(clip: Path | str, num_samples: int, video: VideoOptions) -> Timing
 def _repeated(
     clip_s: Sequence[Fraction], usual_s: Fraction, loop: str, num_out: int
 ) -> tuple[list[int], list[Fraction]]:
-    """The order and times of so many frames. Each frame lasts as in the clip; one that is held, as a usual frame."""
+    """The order and times of `num_out` frames. Each frame lasts as in the clip; one that is held, as a usual frame."""
     there = len(clip_s) - 1
     order = [int(i) for i in media.arranged(num_out, min(num_out, there), loop)]
     is_held = loop == "hold"

@@ -4,14 +4,13 @@ Some recordings have the voice on two channels with opposite signs: a balanced c
 track. Every player plays them, but their sum is zero. Then the louder channel is the voice.
 """
 
-import os
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import av
 import numpy as np
 
+from latentsync.files import kept_per_file
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
 from latentsync.media.conversions import Conversion
 
@@ -20,6 +19,7 @@ ENOUGH_S = 60.0  # of audible sound, after which the file is judged
 AUDIBLE_POWER = 1e-8  # of full scale: -80 dB
 
 
+@kept_per_file(1024)
 def channel_of(path: Path, track: int | None = None) -> int | None:
     """The one channel of a file's sound that is the voice; None if all channels are mixed, as is usual.
 
@@ -28,12 +28,6 @@ def channel_of(path: Path, track: int | None = None) -> int | None:
     Raises:
         MediaError: the file cannot be read, or has no such track.
     """
-    status = os.stat(path)
-    return _channel_of(Path(os.path.abspath(path)), track, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _channel_of(path: Path, track: int | None, size: int, changed_ns: int) -> int | None:
     with open_input(path) as container:
         stream = sound_stream_of(container, path, track)
         if stream.codec_context.layout.nb_channels < 2:

@@ -3,18 +3,17 @@
 Pictures and sound have one clock. Where it jumps, as in transport streams that were joined, time goes on: see `Clock`.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import av
 import numpy as np
 from av.format import Flags
 
+from latentsync.files import kept_per_file
 from latentsync.media.container import check_file, find_video_stream, open_input, packets_of
 
 BACK_S = 0.1  # a stream whose time stamps go back by more has begun a new clock; less is rounding
@@ -88,12 +87,11 @@ def clock_of(path: Path | str) -> Clock:
         MediaError: the file is missing, empty or unreadable.
     """
     check_file(Path(path))
-    status = os.stat(path)
-    return _scan(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
+    return _scan(path)
 
 
-@lru_cache(maxsize=32)
-def _scan(path: Path, size: int, changed_ns: int) -> Clock:
+@kept_per_file(32)
+def _scan(path: Path) -> Clock:
     """Reads all packets without decoding them."""
     with open_input(path) as container:
         video = find_video_stream(container)

@@ -21,6 +21,11 @@ def voice_departures(path: Path, track: int | None = None) -> list[str]:
     return [one.name for one in _of_voice(path, track) if one.changes]
 
 
+def read_with(names: list[str]) -> dict[str, list[str]]:
+    """The entry of a key for what a reader changes in a file; none for most files."""
+    return {"read_with": names} if names else {}
+
+
 def departures(clip: Path, voice: Path, track: int | None = None) -> dict[str, dict[str, list[str]]]:
     """The entry of both files in an identity; empty if nothing is changed, as in most pairs."""
     named = {"clip": clip_departures(clip), "voice": voice_departures(voice, track)}

@@ -1,11 +1,9 @@
 """Reads video: frames of a clip at a constant rate, in any order. Memory does not grow with the clip."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from itertools import chain, dropwhile
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
+from latentsync.files import kept_per_file
 from latentsync.media.clock import Clock, Pictures, clock_of
 from latentsync.media.colour import PictureConverter, colour_conversions
 from latentsync.media.container import (
@@ -108,12 +107,11 @@ class _Timeline:
 def _timeline(path: Path | str) -> _Timeline:
     """The file's timeline; cached while the file's size and time of change stay the same."""
     check_file(Path(path))
-    status = os.stat(path)
-    return _scan(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
+    return _scan(path)
 
 
-@lru_cache(maxsize=16)
-def _scan(path: Path, size: int, changed_ns: int) -> _Timeline:
+@kept_per_file(16)
+def _scan(path: Path) -> _Timeline:
     """Reads the file's clock and the first frame."""
     (frame, is_picture), clock = _first_frame(path), clock_of(path)
     pictures = clock.pictures

@@ -7,12 +7,12 @@ pair that it would belong to fails with the reason; otherwise it is named as unu
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import av
 
 from latentsync.errors import MediaError
+from latentsync.files import kept_per_file
 from latentsync.media.container import check_file, holds_pictures, open_input, pictures_of
 
 CLIP_SUFFIXES = (
@@ -71,8 +71,7 @@ def kind_of(path: Path) -> Kind:
         return by_suffix(path, _reason(path, error)) if is_file else Kind(None, _reason(path, error))
     except OSError as error:
         return Kind(None, f"it cannot be read ({error.strerror}); check its permissions")
-    status = os.stat(path)
-    return _kind_of(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
+    return _kind_of(path)
 
 
 def by_suffix(path: Path, reason: str) -> Kind:
@@ -88,8 +87,8 @@ def by_suffix(path: Path, reason: str) -> Kind:
     return Kind(None, reason)
 
 
-@lru_cache(maxsize=65536)
-def _kind_of(path: Path, size: int, changed_ns: int) -> Kind:
+@kept_per_file(65536)
+def _kind_of(path: Path) -> Kind:
     try:
         with open_input(path) as container:
             kind = _by_streams(container)
@@ -154,7 +153,7 @@ def summary_lines(left_out: Iterable[tuple[str, str]], most: int = 20) -> list[s
 
     Args:
         left_out: (name, reason) of each.
-        most: so many of one ending and reason have a line each.
+        most: up to this many of one ending and reason have a line each.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for name, reason in left_out:

@@ -1,8 +1,10 @@
-"""The two folders with weights."""
+"""The folders with weights, and the folder with the models that the project ships."""
 
 import os
 from pathlib import Path
 
+MODELS_DIR = Path(__file__).resolve().parents[1] / "models"  # the models that the project ships
+INDEX_FILE = "model_index.json"  # of a model's folder
 CHECKPOINTS_DIR = Path("checkpoints")  # in the working directory, as in the original
 
 

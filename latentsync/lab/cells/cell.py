@@ -31,6 +31,7 @@ from latentsync.lab.measuring.result import Result, is_own_voice, labelled, meas
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.content import content
 from latentsync.lab.records.identity import identity, record_id
 from latentsync.lab.records.store import (
@@ -181,7 +182,7 @@ def _make_record(
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
     if (record := store.find(outcome.record)) is not None:
-        return replace(outcome, notes=tuple(record.content.get("notes", ())))
+        return replace(outcome, notes=notes_of(record.content))
     if outcome.record in known:
         return replace(known[outcome.record], pair=pair.name, status="skipped")
     require_usable(pair, config.options.video.voice_track)
@@ -206,6 +207,7 @@ def _make_record(
                     cells[its_outcome.record] = other, other_parts
             folders = [claims.enter_context(store.new(name)) for name in cells]
             targets = [Target(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
+            contents: list[dict] = []
             for folder, (record_content, evaluation) in zip(
                 folders, produce_together(pair, list(cells.values()), pipeline, targets, bar), strict=True
             ):
@@ -213,8 +215,9 @@ def _make_record(
                 write_json(folder / METRICS_FILE, evaluation.entries)
                 write_json(folder / CURVES_FILE, evaluation.curves)
                 write_json(folder / RECORD_FILE, record_content)
-    notes = tuple(store.find(outcome.record).content.get("notes", ()))
-    return replace(outcome, status="done", seconds=time.perf_counter() - start, notes=notes)
+                contents.append(record_content)
+    seconds = time.perf_counter() - start
+    return replace(outcome, status="done", seconds=seconds, notes=notes_of(contents[0]))
 
 
 def produce(

@@ -154,7 +154,7 @@ def _cells(row: dict) -> dict[str, str]:
         "bar": row["bar"] or "",
         "value": row["reason"] if row["value"] is None else f"{row['value']:.4g}",
         "95 % interval": interval_text(row["interval"], ".3g", none=""),
-        "baselines": ", ".join(f"{name} {number:.3g}" for name, number in row["baselines"].items()),
+        "baselines": ", ".join(f"{name} {number:.3g}" for name, number in sorted(row["baselines"].items())),
         "n": str(row["n"]),
         "verdict": "not measured" if row["n"] == 0 else verdict,
     }

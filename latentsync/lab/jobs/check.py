@@ -24,6 +24,7 @@ from latentsync.faces.landmarks import LandmarkDetector, bounds
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import Pair, find_pairs, gender_of, listed_pairs
 from latentsync.media import VideoInfo, probe, read_frames
+from latentsync.media.channels import waveform_of
 from latentsync.media.clock import clock_of
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of, video_stream_of
 from latentsync.media.kinds import Kind, kind_of, kinds_in
@@ -359,7 +360,7 @@ def _sound_of(path: Path) -> Sound | None:
         for frame in decode_packets(clock.continued(packets_of(container, stream), stream)):
             if first_s is None and frame.pts is not None:
                 first_s = frame.pts * frame.time_base
-            samples = np.abs(_floats(frame))
+            samples = np.abs(np.nan_to_num(waveform_of(frame).astype(np.float64)))
             count, square = count + samples.size, square + float(np.square(samples).sum())
             peak, clipped = max(peak, float(samples.max(initial=0.0))), clipped + int((samples >= FULL_SCALE).sum())
             rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
@@ -372,16 +373,6 @@ def _sound_of(path: Path) -> Sound | None:
         codec, rate_hz, channels, round(seconds, 3), _decibels(peak), _decibels(math.sqrt(square / count)),
         round(clipped / count, 6), None if starts is None else round(starts, 3),
     )  # fmt: skip
-
-
-def _floats(frame: av.AudioFrame) -> np.ndarray:
-    """The samples of all channels, -1..1."""
-    samples = frame.to_ndarray()
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
-    if np.issubdtype(samples.dtype, np.integer):
-        return samples.astype(np.float64) / -float(np.iinfo(samples.dtype).min)
-    return np.nan_to_num(samples.astype(np.float64))
 
 
 def _decibels(amplitude: float) -> float | None:

@@ -15,6 +15,7 @@ from latentsync.lab.options.compose import configured
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config
+from latentsync.lab.records.columns import notes_of
 from latentsync.names import name_max_bytes, shortened
 from latentsync.pipeline import LipsyncPipeline
 
@@ -108,7 +109,7 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
     parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
     if files.are_done(outcome.record):
-        return replace(outcome, notes=tuple((read_json(files.sidecar) or {}).get("notes", ())))
+        return replace(outcome, notes=notes_of(read_json(files.sidecar) or {}))
     require_usable(pair, config.options.video.voice_track)
     with private_folder(output_dir) as part:
         video, mask = part / files.video.name, part / files.mask.name
@@ -117,8 +118,7 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
         os.replace(video, files.video)
         os.replace(mask, files.mask)
         write_json(files.sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
-    notes = tuple(content.get("notes", ()))
-    return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes)
+    return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes_of(content))
 
 
 def _check_output_dir(output_dir: Path, input_dir: Path) -> None:

@@ -77,8 +77,8 @@ def resync(video: str | Path, output: str | Path | None = None, detector: Landma
         detector: finds landmarks; None: MediaPipe's.
 
     Raises:
-        MediaError: the video cannot be read or copied, or is too short; or the offset cannot be told: the confidence
-            is too low, or the offset is as large as any that is looked for (15 frames).
+        MediaError: the video cannot be read or copied, or is too short; or the offset cannot be known: the
+            confidence is too low, or the offset is as large as any that is looked for (15 frames).
         FaceNotFoundError: it shows no face.
         OptionError: the output's name does not fit.
     """
@@ -145,12 +145,12 @@ def checked(video: Path, measure: SyncMeasure) -> SyncMeasure:
             else "give a longer piece in which one face speaks alone"
         )
         raise MediaError(
-            f"{video}: the offset cannot be told, because the confidence of the {measure.network} is "
+            f"{video}: the offset cannot be known, because the confidence of the {measure.network} is "
             f"{measure.confidence:.2f}, and at least {measure.least:g} is needed; {remedy}"
         )
     if abs(measure.offset) >= MAX_SHIFT:
         raise MediaError(
             f"{video}: the offset is {measure.offset:+d} frames or more, and only offsets below {MAX_SHIFT} frames "
-            f"({MAX_SHIFT / VIDEO_RATE_HZ:g} s) can be told; move the sound by about that much first"
+            f"({MAX_SHIFT / VIDEO_RATE_HZ:g} s) can be measured; move the sound by about that much first"
         )
     return measure

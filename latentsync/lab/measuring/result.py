@@ -30,7 +30,7 @@ from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.generation.timing import at_rate, timing_of
 from latentsync.lab.options.schema import MetricsConfig
-from latentsync.media.departures import clip_departures
+from latentsync.media.departures import clip_departures, read_with
 from latentsync.metrics.definitions import Entry
 from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts
 from latentsync.metrics.families import Batch, Networks, Subject
@@ -306,7 +306,7 @@ def _source_crops(
         return compute()["crops"]
     depends_on = {
         "clip": input_sha256(result.clip),
-        **({"read_with": names} if (names := clip_departures(result.clip)) else {}),
+        **read_with(clip_departures(result.clip)),
         "frames": order,
         "matrices": state_dict_sha256({"": torch.from_numpy(matrices)}),
         "size_px": size_px,

@@ -1,12 +1,11 @@
 """The cheap checks of a clip and a voice before a job computes anything: each file opens and gives its first frames."""
 
-import os
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 from latentsync.config import MIN_DURATION_S
 from latentsync.errors import LatentSyncError, MediaError
+from latentsync.files import kept_per_file
 from latentsync.lab.options.pairs import Pair
 from latentsync.media.container import (
     check_file,
@@ -54,8 +53,7 @@ def refusal(path: Path, is_clip: bool, track: int | None = None) -> str | None:
     """Why a file is no clip, or no voice; None if it is one. Kept while its size and time of change stay the same."""
     try:
         check_file(path)
-        status = os.stat(path)
-        _require(Path(os.path.abspath(path)), is_clip, track, status.st_size, status.st_mtime_ns)
+        _require(path, is_clip, track)
     except LatentSyncError as error:
         return str(error)
     except OSError as error:
@@ -63,8 +61,8 @@ def refusal(path: Path, is_clip: bool, track: int | None = None) -> str | None:
     return None
 
 
-@lru_cache(maxsize=8192)
-def _require(path: Path, is_clip: bool, track: int | None, size: int, changed_ns: int) -> None:
+@kept_per_file(8192)
+def _require(path: Path, is_clip: bool, track: int | None) -> None:
     with open_input(path) as container:
         stream = video_stream_of(container, path) if is_clip else sound_stream_of(container, path, track)
         frames = decode_packets(packets_of(container, stream))

@@ -16,7 +16,6 @@ from latentsync.config import GENDERS
 from latentsync.errors import MediaError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-BEYOND = "(beyond the header)"
 GENDER_WORDS = {
     "female": ("female", "f", "w", "woman", "weiblich", "femme", "mujer", "女", "女性", "여", "여성"),
     "male": ("male", "m", "man", "männlich", "homme", "hombre", "男", "男性", "남", "남성"),
@@ -106,7 +105,10 @@ def _layout(text: str, needs: Sequence[str]) -> tuple[int, str]:
 
 def _names(line: str, separator: str) -> list[str]:
     """The names of the columns in a header."""
-    cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    return _header(next(csv.reader([line], delimiter=separator, skipinitialspace=True), []))
+
+
+def _header(cells: Sequence[str]) -> list[str]:
     return [" ".join(cell.split()).casefold() for cell in cells]
 
 
@@ -114,7 +116,7 @@ def _rows(
     path: Path, text: str, skipped: int, separator: str, needs: Sequence[str], knows: Sequence[str]
 ) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    header = [" ".join(cell.split()).casefold() for cell in next(lines, [])]
+    header = _header(next(lines, []))
     for name in needs:
         if name not in header:
             raise MediaError(

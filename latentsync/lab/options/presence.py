@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import latentsync
 from latentsync import weights
 from latentsync.errors import OptionError, WeightsError
 from latentsync.lab.options.schema import ModelConfig
+from latentsync.weights.folders import INDEX_FILE, MODELS_DIR
 
-MODELS_DIR = Path(latentsync.__file__).parent / "models"
-INDEX_FILE = "model_index.json"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
 

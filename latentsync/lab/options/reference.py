@@ -15,7 +15,7 @@ from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import check_names, composed, composing, loader, refuse_several_values
 from latentsync.lab.options.schema import KINDS, all_values
 from latentsync.lab.options.sources import read_command_line
-from latentsync.lab.options.typed import dotted
+from latentsync.lab.options.typed import dotted, spelled
 from latentsync.option import OptionInfo, section_infos
 
 MAX_WIDTH, MIN_WIDTH = 100, 40
@@ -106,13 +106,7 @@ def _entry(name: str, text: str, width: int) -> list[str]:
 
 def plain(value: Any) -> str:
     """A value as it stands on the command line."""
-    if value == NOT_GIVEN:
-        return "VALUE"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(plain, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return "VALUE" if value == NOT_GIVEN else spelled(value)
 
 
 def options_page() -> str:

@@ -1,6 +1,6 @@
 """The values of a composed configuration in the types of a section's options. A section is a dataclass of options."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import fields
 from functools import cache
@@ -83,12 +83,22 @@ def _wrong_type(section: str, kind: type, key: str, value: Any) -> OptionError:
 
 
 def shown(value: Any) -> str:
-    """A value as messages and help show it, in the spelling of YAML."""
+    """A value as messages show it: in the spelling of YAML, with quotes around a text."""
+    return spelled(value, repr, ", ")
+
+
+def spelled(value: Any, text_of: Callable[[Any], str] = str, comma: str = ",") -> str:
+    """A value in the spelling of YAML.
+
+    Args:
+        text_of: spells texts and numbers.
+        comma: between the values of a list.
+    """
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(shown, value))}]"
+        return f"[{comma.join(spelled(one, text_of, comma) for one in value)}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return repr(value)
+    return text_of(value)
 
 
 def dotted(section: str, key: str) -> str:

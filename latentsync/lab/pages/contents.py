@@ -19,6 +19,7 @@ from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
+from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.labels import departures, settings_beside, varied, word_of
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import sweep_in, sweep_records
@@ -310,7 +311,7 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
     details = {row["record"]: {word_of(name): value_text(row[name]) for name in values} for row in page.records}
     for record in records:
-        details[record.id] |= {"note": note} if (note := "; ".join(record.content.get("notes", ()))) else {}
+        details[record.id] |= {"note": note} if (note := "; ".join(notes_of(record.content))) else {}
     detector = detector or MediaPipeLandmarks()
     page.pairs = pair_media(records, labels, details, detector)
     return page
@@ -344,7 +345,7 @@ def _notes(records: Sequence[Record]) -> str:
     """What a reader must know of the pairs' clips and results, each note once, with the pairs that it is about."""
     pairs: dict[str, set[str]] = {}
     for record in records:
-        for note in record.content.get("notes", ()):
+        for note in notes_of(record.content):
             pairs.setdefault(note, set()).add(record.content["pair"]["name"])
     return "; ".join(f"{', '.join(sorted(names))}: {note}" for note, names in pairs.items())
 

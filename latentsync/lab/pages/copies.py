@@ -6,7 +6,6 @@ Reports and notebooks use the same function, `fitting`. A page holds a video as 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 
 from latentsync import media
 from latentsync.errors import MediaError
+from latentsync.files import kept_per_file
 from latentsync.lab.pages.player import Track, data_uri
 from latentsync.shapes import Frame
 
@@ -115,17 +115,18 @@ def file_showing(path: Path) -> Showing:
 
     def showing(width_px: int) -> Shown:
         try:
-            state = path.stat()
+            path.stat()
         except OSError as error:
             raise MediaError(f"{path} cannot be read ({error.strerror}); check the path") from error
-        return _shown_file(path, state.st_size, state.st_mtime_ns, width_px)
+        return _shown_file(path, width_px)
 
     return showing
 
 
-@lru_cache(maxsize=64)
-def _shown_file(path: Path, size: int, changed_ns: int, width_px: int) -> Shown:
-    """A file, whole or as a copy; size and time tell files of one name apart."""
+@kept_per_file(64)
+def _shown_file(path: Path, width_px: int) -> Shown:
+    """A file, whole or as a copy."""
+    size = path.stat().st_size
     if size <= SMALL_BYTES:
         return Shown(path.read_bytes())
     try:

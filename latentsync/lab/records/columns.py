@@ -6,6 +6,11 @@ from typing import Any
 from latentsync.config import recorded_infos, recorded_options
 
 
+def notes_of(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a reader of a result must know of its files and faces, in sentences, from its record or sidecar."""
+    return tuple(content.get("notes", ()))
+
+
 def facts_of_record(content: Mapping[str, Any]) -> dict[str, Any]:
     """The pair, model, preset and all options of a record, as one flat dict with the values that tables use."""
     pair, infos = content["pair"], recorded_infos()
@@ -25,5 +30,5 @@ def facts_of_record(content: Mapping[str, Any]) -> dict[str, Any]:
         **{name: infos[name].cell(value) if infos[name].is_text else value for name, value in options.items()},
         "video_frames": content["video"]["num_frames"],
         "frames_without_face": content["video"].get("frames_without_face"),
-        "notes": "; ".join(content.get("notes", ())),
+        "notes": "; ".join(notes_of(content)),
     }

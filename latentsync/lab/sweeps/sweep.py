@@ -21,6 +21,7 @@ from latentsync.lab.cells.outcome import Outcome, outcome_line
 from latentsync.lab.console import say
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
+from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import FAILED
 from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path
@@ -185,5 +186,5 @@ def note_cached(config: DictConfig, cells: list[PlannedCell]) -> None:
 
 def _cached(record: Record) -> Outcome:
     pair, options = record.content["pair"], record.content["options"]
-    notes = tuple(record.content.get("notes", ()))
+    notes = notes_of(record.content)
     return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "cached", record.id, notes=notes)
