@@ -2,14 +2,14 @@
 
 import json
 import os
-import socket
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from latentsync.config import Options, RuntimeOptions, SamplerOptions
-from latentsync.files import write_json
+from latentsync.disk import kernel
+from latentsync.files import PART_PREFIX, write_json
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
 from latentsync.lab.records.identity import identity, record_id
@@ -52,11 +52,9 @@ def test_what_is_no_whole_record_is_made_anew(tmp_path):
     assert store.find("abc").content == {"id": "abc"}
 
 
-def test_what_killed_processes_left_is_removed_even_under_our_own_number(tmp_path):
+def test_what_killed_processes_left_is_removed(tmp_path):
     store = RecordStore(tmp_path)
-    old = [store.root / f".part-0123456789ab-{socket.gethostname()}-{pid}" for pid in (os.getpid(), 4194305)]
-    for folder in old:
-        folder.mkdir(parents=True)
+    (store.root / f"{PART_PREFIX}0123456789ab-{kernel()}").mkdir(parents=True)
     with store.new("abc") as folder:
         assert [path.name for path in store.root.iterdir()] == [folder.parent.name]
         write_json(folder / RECORD_FILE, {})

@@ -1,12 +1,11 @@
 """A folder job: makes every pair of a folder and writes the results to an output folder under plain names."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latentsync.errors import MediaError, OptionError
-from latentsync.files import private_folder, read_json, write_json
+from latentsync.files import place_together, private_folder, read_json, recover, write_json
 from latentsync.lab.cells.cell import attempt, plan, produce
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, outcome_line
@@ -108,16 +107,15 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
 def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: Path, bar: PairBar) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
+    recover(output_dir)
     if files.are_done(outcome.record):
         return replace(outcome, notes=notes_of(read_json(files.sidecar) or {}))
     require_usable(pair, config.options.video.voice_track)
     with private_folder(output_dir) as part:
-        video, mask = part / files.video.name, part / files.mask.name
+        video, mask, sidecar = (part / path.name for path in (files.video, files.mask, files.sidecar))
         content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
-        files.sidecar.unlink(missing_ok=True)  # while the videos change, no sidecar must describe them
-        os.replace(video, files.video)
-        os.replace(mask, files.mask)
-        write_json(files.sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
+        write_json(sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
+        place_together([video, mask, sidecar], output_dir, proof=sidecar.name)
     return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes_of(content))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from latentsync.files import read_json, whole_folder
+from latentsync.files import read_json, recover, remove, whole_folder
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
@@ -83,6 +83,7 @@ class RecordStore:
 
     def all(self) -> list[Record]:
         """Every finished record, sorted by id."""
+        recover(self.root)
         records = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
         return [record for record in records if record is not None]
 
@@ -114,7 +115,7 @@ class RecordStore:
             yield True
         finally:
             if self.find(record_id) is not None:  # processes that wait or claim later find the record
-                path.unlink(missing_ok=True)
+                remove(path)
             lock.release()
 
     def claimant(self, record_id: str) -> dict | None:

@@ -113,14 +113,13 @@ def assemble(
     unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
     parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
     index = _index(base, parts, name, trained)
-    if output_dir.resolve() == base.resolve():
-        _write(output_dir, parts, index)
-        return
-    if output_dir.exists() and not _may_be_replaced(output_dir):
+    is_base = output_dir.resolve() == base.resolve()
+    if output_dir.exists() and not is_base and not _may_be_replaced(output_dir):
         raise OptionError(f"{output_dir} exists and is not a model; give a new folder with --output_dir")
-    with whole_folder(output_dir) as unfinished:
-        shutil.copytree(base, unfinished, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
-        _write(unfinished, parts, index)
+    with whole_folder(output_dir.resolve()) as part:
+        hidden = None if is_base else shutil.ignore_patterns(".*")
+        shutil.copytree(base, part, symlinks=is_base, ignore=hidden, dirs_exist_ok=True)
+        _write(part, parts, index)
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -147,7 +146,7 @@ def _index(base: Path, parts: dict[str, Part], name: str | None, trained: bool |
 
 
 def _write(folder: Path, parts: dict[str, Part], index: dict) -> None:
-    """Replaces files one by one, the index last."""
+    """Replaces the files of the given networks, and the index."""
     for name, part in parts.items():
         with whole_file(folder / name / WEIGHTS_FILE) as path:
             save_file(part.tensors, path)

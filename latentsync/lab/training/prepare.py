@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import re
 import sys
 import time
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.files import private_folder, read_json, write_json, write_text
+from latentsync.files import place_together, private_folder, read_json, remove, write_json, write_text
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
 from latentsync.media.kinds import clips_of, kinds_in, summary_lines
@@ -144,15 +143,14 @@ def _remove_others(source: Source, folder: Path, wanted: str) -> None:
     for name, paths in files.items():
         if not is_done(name, folder, wanted):
             for path in sorted(paths, key=lambda path: path.suffix != FACTS_END):
-                path.unlink(missing_ok=True)
+                remove(path)
 
 
 def _take_in(piece: Piece, folder: Path) -> None:
-    """Gives the files of a finished piece their final names, the JSON file last."""
-    video, sound, facts = _files_of(piece.name, folder)
-    os.replace(piece.video, video)
-    os.replace(piece.sound, sound)
+    """Gives the files of a finished piece their final names."""
+    facts = piece.video.with_name(f"{piece.name}{FACTS_END}")
     write_text(facts, json.dumps(piece.facts) + "\n")
+    place_together([piece.video, piece.sound, facts], folder, proof=facts.name)
 
 
 def pieces_table(folder: Path) -> pd.DataFrame:
