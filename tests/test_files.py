@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from unittest.mock import Mock
 
 import pytest
 
@@ -308,3 +309,22 @@ def test_a_folder_in_order_is_not_listed_again(tmp_path, monkeypatch):
     recover(tmp_path)
     monkeypatch.setattr(places, "_settle", lambda folder: pytest.fail("listed again"))
     recover(tmp_path)
+
+
+def test_the_runtime_option_reaches_the_door_in_every_process(monkeypatch):
+    from latentsync.config import Options
+    from latentsync.errors import OptionError
+    from latentsync.files import is_durable
+    from latentsync.lab.cells import loading
+    from latentsync.lab.options.compose import configured
+    from latentsync.lab.options.schema import read_config
+
+    monkeypatch.setattr(loading, "load_pipeline", Mock())
+    try:
+        for value in (False, True):
+            loading.pipeline_of(read_config(configured([f"runtime.durable={str(value).lower()}"])))
+            assert is_durable() is value
+    finally:
+        set_durable(True)
+    with pytest.raises(OptionError, match="durable is 'no'; it must be true or false"):
+        Options.of(durable="no")
