@@ -17,7 +17,7 @@ import numpy as np
 from latentsync import media
 from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
 from latentsync.constants import SOUND_RATE_HZ
-from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.files import write_json
 from latentsync.generation.references import GAP_FRAMES, answer_shift, reference_order
 from latentsync.generation.results import LipsyncOutput
@@ -165,6 +165,8 @@ def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -
         except LatentSyncError as error:
             return replace(failed, record=bar.record, stage=bar.stage, reason=str(error))
         except Exception as error:  # a defect must not stop the following pairs; it is noted with its trace
+            if (sentence := sentence_of(error)) is not None:
+                return replace(failed, record=bar.record, stage=bar.stage, reason=sentence)
             reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
             return replace(failed, record=bar.record, stage=bar.stage, reason=reason, trace=trace)
 
