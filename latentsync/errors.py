@@ -25,6 +25,10 @@ class MediaError(LatentSyncError):
     """A video or sound file is missing, unreadable, empty or too short."""
 
 
+class DamagedFileError(MediaError):
+    """A file of this program is cut or edited: it does not hold what it should. An error of the disk is an OSError."""
+
+
 class FaceNotFoundError(LatentSyncError):
     """No face was found, but one is needed."""
 
