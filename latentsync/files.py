@@ -4,6 +4,9 @@ Unfinished content lies in a private folder beside its final place and gets its 
 are on the disk. So a reader sees the old content or the new one, never a part, even after a power cut. If several
 processes write to the same place, each writes its own copy. A killed process may leave hidden folders behind and
 nothing else; the next process that writes beside them removes them. `latentsync.places` has the details.
+
+Reading keeps three cases apart: there is no such file (None), the file is damaged (`DamagedFileError`), and it cannot
+be read now (`OSError`). Only the first two may lead to writing it again.
 """
 
 import json
@@ -16,13 +19,16 @@ from typing import Any, TypeVar
 
 from latentsync import disk
 from latentsync.disk import PART_PREFIX, is_durable, set_durable
-from latentsync.errors import MediaError
+from latentsync.errors import DamagedFileError, MediaError
 from latentsync.names import printable
 from latentsync.places import move, place, place_folder, place_link, place_together, recover, remove
-from latentsync.scratch import clean, is_due, private
+from latentsync.scratch import clean, has_locks, is_due, private
 
 __all__ = [
     "PART_PREFIX",
+    "entries",
+    "find_json",
+    "has_locks",
     "is_durable",
     "kept_per_file",
     "move",
@@ -113,12 +119,52 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """The object in a JSON file; None if the file is absent or damaged, or holds something else."""
+    """The object in a JSON file; None if there is no such file.
+
+    Raises:
+        DamagedFileError: the file is cut, or holds something else than one JSON object.
+        OSError: the file cannot be read now, for example because a disk or its permissions do not allow it.
+    """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return content if isinstance(content, dict) else None
+    except IsADirectoryError as error:
+        raise DamagedFileError(f"{path} is a folder; it should be a JSON file") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is no whole JSON file ({str(error)[:80]})") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(f"{path} holds {_kind_of(content)}; it should hold one JSON object")
+    return content
+
+
+def _kind_of(content: Any) -> str:
+    return {list: "a list", str: "a text", type(None): "null"}.get(type(content), "a number")
+
+
+def find_json(path: Path) -> dict | None:
+    """As `read_json`, but None also for a damaged file: for what is made again in either case.
+
+    Raises:
+        OSError: the file cannot be read now.
+    """
+    try:
+        return read_json(path)
+    except DamagedFileError:
+        return None
+
+
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, without hidden names, sorted by name; empty if there is no such folder.
+
+    Raises:
+        OSError: the folder cannot be read now. `Path.glob` would give nothing then.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith(".")]
 
 
 @contextmanager

@@ -141,6 +141,20 @@ def _locked(number: int) -> bool | None:
     return True
 
 
+def has_locks(folder: Path) -> bool:
+    """Whether the file system of a folder has locks, which some network disks lack. The folder is created.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    make_folder(folder)
+    part, lock = _locked_part(folder)
+    try:
+        return lock is not None and _locked(lock) is True
+    finally:
+        _give_up(part, lock)
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keeps other processes from finishing sets in a folder meanwhile, where folders can be locked."""
