@@ -108,7 +108,7 @@ def _stands(part: Path, path: Path, asides: list[Path]) -> bool:
     else:
         return True  # the old folder has the name of the part now
     aside = path.with_name(f"{BEFORE_PREFIX}{time.time_ns()}-{uuid4().hex[:8]}")
-    disk.system.make_folder(aside)
+    make_folder(aside)
     asides.append(aside)
     with suppress(FileNotFoundError):  # moved by another process
         (disk.system.replace if path.is_symlink() else disk.system.rename)(path, aside / path.name)
@@ -157,17 +157,25 @@ def _finish_set(complete: Path) -> None:
             return
         proof = content["proof"]
         others = [name for name in content["names"] if name != proof]
-        if proof is not None and any((complete / name).exists() for name in others):
+        if proof is not None and (complete / proof).exists():
             _unlink(folder / proof)
             sync_folder(folder)
         for name in content["absent"]:
             _unlink(folder / name)
-        for name in [*others, *filter(None, [proof])]:
-            with suppress(FileNotFoundError):  # it has its name already
-                disk.system.replace(complete / name, folder / name)
+        for name in others:
+            _take(complete / name, folder / name)
         sync_folder(folder)
+        if proof is not None:
+            _take(complete / proof, folder / proof)
+            sync_folder(folder)
         _unlink(complete / NAMES_FILE)  # the set is finished, whatever comes of the next line
         discard(complete)
+
+
+def _take(path: Path, target: Path) -> None:
+    """Renames a file, unless that has been done."""
+    with suppress(FileNotFoundError):
+        disk.system.replace(path, target)
 
 
 def _unlink(path: Path) -> None:
