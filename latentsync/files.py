@@ -11,7 +11,7 @@ be read now (`OSError`). Only the first two may lead to writing it again.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -67,19 +67,19 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_files(folder: Path, names: Sequence[str], proof: str | None = None) -> Iterator[Path]:
+def whole_files(folder: Path, names: Collection[str], proof: str | None = None) -> Iterator[Path]:
     """An empty folder to write files into that belong together. They become files of `folder` when the block ends.
 
     All of them do, or none; see `place_together`. A file of `names` that the block does not write is removed.
 
     Args:
-        names: all names that the set may have.
+        names: all names that the set may have, in the order in which they are given. A name may lie in a subfolder.
         proof: the one that describes the others, if there is one. It is never beside files that it does not describe.
     """
     with private_folder(folder) as scratch:
         yield scratch
-        parts = [scratch / name for name in names if (scratch / name).is_file()]
-        place_together(parts, folder, proof, set(names) - {part.name for part in parts})
+        parts = {name: scratch / name for name in names if (scratch / name).is_file()}
+        place_together(parts, folder, proof, set(names) - parts.keys())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

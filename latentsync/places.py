@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -116,28 +116,31 @@ def _stands(part: Path, path: Path, asides: list[Path]) -> bool:
     return False
 
 
-def place_together(parts: Iterable[Path], folder: Path, proof: str | None = None, absent: Iterable[str] = ()) -> None:
+def place_together(
+    parts: Mapping[str, Path], folder: Path, proof: str | None = None, absent: Iterable[str] = ()
+) -> None:
     """Gives several finished files that belong together their names in a folder, all or none.
 
     First the whole set gets one hidden name. From then on it counts: a process that is killed before all files have
     their names leaves the rest to the next one, see `recover`.
 
     Args:
-        parts: files on the file system of the folder. Each keeps its own name and leaves its place.
-        proof: the name of the file that describes the others. It goes first and comes last.
+        parts: by their names, files on the file system of the folder, which leave their places. A name may lie in a
+            subfolder: "vae/config.json". They get their names in this order.
+        proof: the name of the file that describes the others. An old one goes first, and the new one comes last.
         absent: names of the set that are to be removed.
 
     Raises:
         OSError: the system refuses it.
     """
-    parts = list(parts)
     recover(folder)  # an earlier set must not come after this one
     with private(folder) as scratch:
         bundle = scratch / "set"
         disk.system.make_folder(bundle)
-        for part in parts:
-            disk.system.replace(part, bundle / part.name)
-        names = {"names": [part.name for part in parts], "absent": sorted(absent), "proof": proof}
+        for name, part in parts.items():
+            make_folder((bundle / name).parent)
+            disk.system.replace(part, bundle / name)
+        names = {"names": list(parts), "absent": sorted(absent), "proof": proof}
         disk.system.write(bundle / NAMES_FILE, json.dumps(names).encode())
         sync_content(bundle)
         complete = folder / f"{SET_PREFIX}{time.time_ns()}-{uuid4().hex[:8]}"
@@ -159,21 +162,21 @@ def _finish_set(complete: Path) -> None:
         others = [name for name in content["names"] if name != proof]
         if proof is not None and (complete / proof).exists():
             _unlink(folder / proof)
-            sync_folder(folder)
+            sync_folder((folder / proof).parent)
         for name in content["absent"]:
             _unlink(folder / name)
-        for name in others:
-            _take(complete / name, folder / name)
-        sync_folder(folder)
-        if proof is not None:
-            _take(complete / proof, folder / proof)
-            sync_folder(folder)
+        for names in (others, [] if proof is None else [proof]):
+            for name in names:
+                _take(complete / name, folder / name)
+            for parent in sorted({(folder / name).parent for name in names} | {folder}):
+                sync_folder(parent)
         _unlink(complete / NAMES_FILE)  # the set is finished, whatever comes of the next line
         discard(complete)
 
 
 def _take(path: Path, target: Path) -> None:
     """Renames a file, unless that has been done."""
+    make_folder(target.parent)
     with suppress(FileNotFoundError):
         disk.system.replace(path, target)
 

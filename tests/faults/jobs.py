@@ -173,7 +173,7 @@ def make_outputs(text: str) -> Callable[[Path], None]:
             for part in parts[:2]:
                 part.write_text(f"{text} {part.name}")
             write_json(parts[2], {"id": text, "files": proof_of(parts[:2])})
-            place_together(parts, folder, proof=OUTPUTS[2])
+            place_together(dict(zip(OUTPUTS, parts, strict=True)), folder, proof=OUTPUTS[2])
 
     return work
 

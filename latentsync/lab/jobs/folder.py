@@ -135,7 +135,7 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
         content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
         measured = {"metrics": evaluation.entries, "curves": evaluation.curves}
         write_json(sidecar, {**content, **measured, "files": proof_of((video, mask))})
-        place_together([video, mask, sidecar], output_dir, proof=sidecar.name)
+        place_together({path.name: path for path in (video, mask, sidecar)}, output_dir, proof=sidecar.name)
     return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes_of(content))
 
 

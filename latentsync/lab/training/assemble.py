@@ -20,7 +20,7 @@ from latentsync.checkpoints.model import (
 )
 from latentsync.device import named_dtype
 from latentsync.errors import OptionError, WeightsError
-from latentsync.files import whole_file, whole_folder, write_text
+from latentsync.files import whole_file, whole_files, whole_folder, write_text
 from latentsync.metrics.own_syncnet import read_syncnet
 from latentsync.training.clips import AlignedClip, find_clips
 from latentsync.training.vae import bring_to_unit
@@ -113,12 +113,15 @@ def assemble(
     unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
     parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
     index = _index(base, parts, name, trained)
-    is_base = output_dir.resolve() == base.resolve()
-    if output_dir.exists() and not is_base and not _may_be_replaced(output_dir):
+    if output_dir.resolve() == base.resolve():
+        names = [f"{name}/{file}" for name in parts for file in (WEIGHTS_FILE, CONFIG_FILE)]
+        with whole_files(output_dir, [*names, INDEX_FILE]) as part:
+            _write(part, parts, index)
+        return
+    if output_dir.exists() and not _may_be_replaced(output_dir):
         raise OptionError(f"{output_dir} exists and is not a model; give a new folder with --output_dir")
-    with whole_folder(output_dir.resolve()) as part:
-        hidden = None if is_base else shutil.ignore_patterns(".*")
-        shutil.copytree(base, part, symlinks=is_base, ignore=hidden, dirs_exist_ok=True)
+    with whole_folder(output_dir) as part:
+        shutil.copytree(base, part, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         _write(part, parts, index)
 
 

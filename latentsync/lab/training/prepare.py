@@ -150,7 +150,8 @@ def _take_in(piece: Piece, folder: Path) -> None:
     """Gives the files of a finished piece their final names."""
     facts = piece.video.with_name(f"{piece.name}{FACTS_END}")
     write_text(facts, json.dumps(piece.facts) + "\n")
-    place_together([piece.video, piece.sound, facts], folder, proof=facts.name)
+    parts = {path.name: path for path in (piece.video, piece.sound, facts)}
+    place_together(parts, folder, proof=facts.name)
 
 
 def pieces_table(folder: Path) -> pd.DataFrame:
