@@ -9,10 +9,9 @@ and in how many of a few sampled frames it is seen; cuts; sound, its level and c
 and the gender that decides the guidance. The exit status is 1 if a file or row is refused.
 """
 
-import sys
 from pathlib import Path
 
-from latentsync.lab.console import FAILED, ArgumentParser, command, table_text
+from latentsync.lab.console import FAILED, ArgumentParser, command, show, table_text, warn
 
 
 def parser() -> ArgumentParser:
@@ -33,11 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     result = check(args.source, MediaPipeLandmarks(refinements=0), args.split)
     if args.json:
-        print(result.to_json())
+        show(result.to_json())
     else:
         if result.files:
-            print(table_text(result.columns()))
+            show(table_text(result.columns()))
         for problem in result.problems:
-            print(f"problem: {problem}", file=sys.stderr)
-        print(result.summary())
+            warn(f"problem: {problem}")
+        show(result.summary())
     return 0 if result.is_usable else FAILED

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from latentsync.files import read_json, whole_folder
+from latentsync.errors import OptionError
+from latentsync.files import leads_out, link_out, read_json, whole_folder
+from latentsync.names import is_plain
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
@@ -76,9 +78,15 @@ class RecordStore:
     def __init__(self, runs_dir: Path) -> None:
         self.root = runs_dir / "records"
 
+    @cached_property
+    def _is_outside(self) -> bool:
+        return leads_out(self.root, self.root.parent)
+
     def find(self, record_id: str) -> Record | None:
-        """The finished record of that id, or None."""
+        """The finished record of that id, or None. What a link brings from outside the runs folder is no record."""
         folder = self.root / record_id
+        if not is_plain(record_id) or self._is_outside or link_out(folder, self.root.parent) is not None:
+            return None
         return Record(folder) if read_json(folder / RECORD_FILE) is not None else None
 
     def all(self) -> list[Record]:
@@ -126,6 +134,8 @@ class RecordStore:
             return None if is_free else read_json(path) or {}
 
     def _claim_path(self, record_id: str) -> Path:
+        if not is_plain(record_id):
+            raise OptionError(f"{record_id!r} is no id of a record; correct the sweep's notes and plan, or run it anew")
         return self.root / f"{CLAIM_PREFIX}{record_id}"
 
     @contextmanager

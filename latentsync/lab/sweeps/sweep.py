@@ -19,7 +19,7 @@ from latentsync.files import read_json, write_json
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, outcome_line
-from latentsync.lab.console import say
+from latentsync.lab.console import say, show
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.columns import notes_of
@@ -72,7 +72,7 @@ class SweepRun:
         try:
             outcomes = self._outcomes(config, folder, wait)
         except LatentSyncError as error:
-            say(f"error: {error}")
+            show(f"error: {error}")
             outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
         if any(outcome.status == "taken" for outcome in outcomes):
             self._put_off.append((config, overrides))
@@ -81,7 +81,7 @@ class SweepRun:
         try:
             write_json(note_path(folder, own_overrides), note)
         except OSError as error:  # for example a full disk; finished records stay, and the next run uses them
-            say(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
+            show(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
             self.unnoted.append(note)
 
     def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:
@@ -159,7 +159,7 @@ class SweepReport(Callback):
         except LatentSyncError as error:  # the cell that it stopped has printed it
             raise SystemExit(1) from error
         except OSError as error:  # for example a full disk
-            say(
+            show(
                 f"error: the table and figures could not be written ({error}); "
                 f"the records are complete, start the sweep again"
             )
@@ -168,7 +168,7 @@ class SweepReport(Callback):
             if (sentence := sentence_of(error)) is None:
                 traceback.print_exc()
             else:
-                say(f"error: {sentence}")
+                show(f"error: {sentence}")
             raise SystemExit(1) from None
         finally:
             _running = None
