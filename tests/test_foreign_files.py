@@ -43,18 +43,25 @@ def test_links_count_by_where_they_lead(tmp_path):
     assert not leads_out(tmp_path / "link" / "inner", tmp_path / "link")  # the folder itself may be a link
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "records"])
-def test_a_record_that_a_link_brings_from_elsewhere_is_not_followed(runs, tmp_path, what):
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_record_that_a_link_brings_from_elsewhere_is_left_out(runs, tmp_path, what, capsys):
     store = RecordStore(runs)
     first = store.all()[0].id
     count = len(store.all())
-    place = {"file": store.root / first / RESULT_FILE, "folder": store.root / first, "records": store.root}[what]
+    place = {"file": store.root / first / RESULT_FILE, "folder": store.root / first}[what]
     elsewhere = tmp_path / "elsewhere"
     shutil.move(place, elsewhere)
     place.symlink_to(elsewhere)
-    store = RecordStore(runs)
     assert store.find(first) is None
-    assert len(store.all()) == (0 if what == "records" else count - 1)
+    assert len(store.all()) == count - 1
+    assert f"left out: record {first} is not followed" in capsys.readouterr().err
+
+
+def test_a_folder_of_records_that_leads_elsewhere_is_refused(runs, tmp_path):
+    shutil.move(runs / "records", tmp_path / "elsewhere")
+    (runs / "records").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MediaError, match="is a link that leads out of"):
+        records_in(runs)
 
 
 def test_a_link_within_the_runs_folder_is_followed(runs):

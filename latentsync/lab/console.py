@@ -38,6 +38,7 @@ LONGEST_WORD = 24  # a column may be narrower than its longest word if that is l
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?[%*]?( [kMGT]?B)?|[+-]?(inf|nan)|-|")  # whose columns are aligned right
 Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
+_complaints: list[list[str]] = []  # of the blocks that collect them, the outermost first
 
 
 # --- lines ---
@@ -62,12 +63,35 @@ def detail(line: str) -> None:
         show(line)
 
 
+def complain(line: str) -> None:
+    """Prints on stderr what a command leaves out or cannot do. The command then ends with `FAILED`.
+
+    Within a block of `complaints`, each different line is printed once.
+    """
+    if any(line in lines for lines in _complaints):
+        return
+    for lines in _complaints:
+        lines.append(line)
+    warn(line)
+
+
 def warn(line: str) -> None:
     """Prints a line on stderr, such as an error."""
     escape_output()
     sys.stdout.flush()
     tqdm.write(visible(line), file=sys.stderr)
     sys.stderr.flush()
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """Collects the lines of `complain` within the block."""
+    lines: list[str] = []
+    _complaints.append(lines)
+    try:
+        yield lines
+    finally:
+        _complaints[:] = [other for other in _complaints if other is not lines]
 
 
 def verbosity() -> str:
@@ -357,9 +381,9 @@ def command(
 
     Returns:
         A decorator. The command returns the function's own status (None counts as 0), or one of these: `error_status`;
-        `FAILED` after another error that a user can mend, see `sentence_of`; `INTERRUPTED` after Ctrl-C, and 128 plus
-        its number after another signal; `PIPE_CLOSED`, without a message, if the reader of the output closed the pipe.
-        Other exceptions are defects and are not caught.
+        `FAILED` after another error that a user can mend, see `sentence_of`, or if something was left out (see
+        `complain`); `INTERRUPTED` after Ctrl-C, and 128 plus its number after another signal; `PIPE_CLOSED`, without a
+        message, if the reader of the output closed the pipe. Other exceptions are defects and are not caught.
     """
 
     def decorated(function: Callable[..., int | None]) -> Callable[..., int]:
@@ -368,10 +392,10 @@ def command(
             escape_output()
             before = os.environ.get(VERBOSITY_VARIABLE)
             try:
-                with stoppable():
+                with stoppable(), complaints() as lines:
                     status = function(*args, **options) or 0
                     sys.stdout.flush()
-                return status
+                return status or (FAILED if lines else 0)
             except LatentSyncError as error:
                 return _ended(f"error: {error}", MISUSED if isinstance(error, OptionError) else error_status)
             except KeyboardInterrupt as stop:

@@ -14,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, asks_help, command, show
+from latentsync.lab.console import CONTINUES, asks_help, command, complaints, show
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
 from latentsync.lab.options.sources import begin, raising
@@ -54,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         from latentsync.lab.sweeps.sweep import start
 
         together = sweep_request.is_sweep and any(run.options.runtime.batch_cells != 1 for run in sweep_request.runs)
-        start(sweep_request.runs if together else ())
-    with raising():
+        start(sweep_request.runs if together else (), sweep_request.cells if sweep_request.is_listed else ())
+    with raising(), complaints() as left_out:
         cell()  # exits by itself if anything failed
-    if sweep_request is not None:
+    if sweep_request is not None and not left_out:
         plan.note_reported(sweep_request)
     return 0

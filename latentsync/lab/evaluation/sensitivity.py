@@ -19,7 +19,7 @@ from latentsync.faces.crops import aligned_crops, aligned_pictures
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
-from latentsync.files import read_json, write_json
+from latentsync.files import find_json, write_json
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.console import bars_off
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
@@ -246,7 +246,7 @@ def judged(metric: str) -> bool:
 
 def known_values(path: Path) -> pd.DataFrame:
     """The values of a clip that were measured earlier."""
-    rows = (read_json(path) or {"rows": []})["rows"]
+    rows = (find_json(path) or {"rows": []})["rows"]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
 

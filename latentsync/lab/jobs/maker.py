@@ -88,7 +88,8 @@ def job_like(
     )
     pair = content["pair"]
     files = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
-    weights = content["model"]["weights_sha256"]
+    if (weights := content["model"].get("weights_sha256")) is None:
+        raise OptionError(f"record {record.id} does not say its model's weights; choose another record as the pattern")
     own = pair.get("group"), pair.get("split"), pair["name"], pair.get("face")
     return Job(config, Pair(*files, pair["gender"], *own), weights)
 

@@ -11,14 +11,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from latentsync.files import read_json, require_inside, write_json
 from latentsync.lab.console import say
 from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.records.claims import claimed
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.tracking.trackers import make_tracker, run_id
@@ -54,19 +53,12 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
 @contextmanager
 def _one_publisher(runs_dir: Path) -> Iterator[None]:
     """Holds the runs folder's lock for publishing. The kernel frees it when the process ends for any reason."""
-    lock = FileLock(runs_dir / LOCK_FILE, fallback_to_soft=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        say("another process publishes records of this folder; this one waits for it")
-        lock.acquire()
-    except (OSError, NotImplementedError):  # a file system without locks, or one that is not to be written
+    path = runs_dir / LOCK_FILE
+    with ExitStack() as lock:
+        if not lock.enter_context(claimed(path, wait=False)):
+            say("another process publishes records of this folder; this one waits for it")
+            lock.enter_context(claimed(path))
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.files import private_folder, read_json, write_json, write_text
+from latentsync.files import find_json, private_folder, write_json, write_text
 from latentsync.lab.console import bars_off, show
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
@@ -127,7 +127,7 @@ def _files_of(name: str, folder: Path) -> tuple[Path, Path, Path]:
 def is_done(name: str, folder: Path, wanted: str) -> bool:
     """Whether a piece exists, is complete, and was made from exactly these files and settings."""
     video, sound, facts_path = _files_of(name, folder)
-    facts = read_json(facts_path) or {}
+    facts = find_json(facts_path) or {}
     try:
         sizes = facts["files"]["video_bytes"], facts["files"]["sound_bytes"]
         return facts["signature"] == wanted and sizes == (video.stat().st_size, sound.stat().st_size)
@@ -165,7 +165,7 @@ def pieces_table(folder: Path) -> pd.DataFrame:
     """
     rows = {}
     for path in sorted(folder.glob(f"*{FACTS_END}")):
-        facts = read_json(path) or {}
+        facts = find_json(path) or {}
         if "matrices" not in facts:  # the report
             continue
         scales = np.sqrt(np.abs(np.linalg.det(np.array(facts["matrices"])[:, :, :2])))
@@ -357,7 +357,7 @@ def prepare(
         show(f"left out   {line}")
     with private_folder(output_dir):  # fails at once if the folder cannot be written
         report = output_dir / REPORT_FILE
-    entries = (read_json(report) or {}).get("videos", {})
+    entries = (find_json(report) or {}).get("videos", {})
     outcomes = [Outcome(name, "left out", reason=reason) for name, reason in collisions.items()]
     for outcome in outcomes:
         _print_dropped(outcome)
