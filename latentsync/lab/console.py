@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from latentsync import journal
 from latentsync.errors import LatentSyncError, OptionError, did_you_mean, sentence_of
 from latentsync.names import named_path, visible
 from latentsync.processes import Stopped, stoppable
@@ -470,6 +472,8 @@ def bars_off() -> bool | None:
 class PairBar:
     """A progress bar of the current stage: it counts frames while aligning, and steps while denoising.
 
+    It also notes each ended stage in the run's log, and prints it with --verbose.
+
     Attributes:
         stage: the current stage; "read" before the first.
         record: id of the record in progress, once it is known.
@@ -479,16 +483,27 @@ class PairBar:
         self._name = name
         self.stage = "read"
         self.record: str | None = None
+        self._since = time.perf_counter()
         self._bar = tqdm(total=1, disable=bars_off(), leave=False, bar_format=BAR_FORMAT)
 
     def __enter__(self) -> "PairBar":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.stage != "read" or kind is not None:  # else nothing was made
+            self._end_stage()
         self._bar.close()
+
+    def _end_stage(self) -> None:
+        seconds, memory = round(time.perf_counter() - self._since, 3), journal.memory_facts()
+        journal.note("stage", pair=self._name, record=self.record, stage=self.stage, seconds=seconds, **memory)
+        detail(f"  {self._name}: {self.stage} {seconds:.1f} s, {memory['peak_memory_mb']:.0f} MB at most until now")
+        self._since = time.perf_counter()
 
     def say(self, stage: str) -> None:
         """Shows a stage without a count."""
+        if stage != self.stage:
+            self._end_stage()
         self.stage = stage
         self._bar.set_description_str(f"{self._name}: {stage}")
         _notify(stage, 0, 0)

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.errors import LatentSyncError, sentence_of
 from latentsync.files import has_locks, private_folder
 from latentsync.lab.console import table_text
 from latentsync.names import name_max_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 PROJECT = "latentsync-lab"  # its name among the installed packages
 LEAST_MEMORY_GB, LEAST_SPACE_GB = 4.0, 2.0  # the embedded model needs 2 GB; a sweep writes about 1 MB a record
@@ -204,9 +208,7 @@ def devices() -> Iterator[Finding]:
     """Where networks can run, in which precision, and which kinds of attention run there."""
     import torch
 
-    from latentsync.config import ATTENTION_BACKENDS
     from latentsync.device import resolve_device, resolve_dtype
-    from latentsync.unet.attention import check_backend
 
     device = resolve_device()
     dtype = str(resolve_dtype(None, device)).removeprefix("torch.")
@@ -222,15 +224,22 @@ def devices() -> Iterator[Finding]:
             f"there is an NVIDIA driver, but torch {torch.__version__} (built {build}) finds no GPU; see pytorch.org"
         )
         yield Finding("devices", "NVIDIA GPU", "not usable", "problem", remedy)
-    for backend in ATTENTION_BACKENDS:
-        try:
-            check_backend(backend, device)
-        except LatentSyncError as error:
-            is_wanted = device.type == "cuda" and importlib.util.find_spec("xformers") is not None
-            state, remedy = ("problem", str(error)) if is_wanted else ("ok", "")
-            yield Finding("attention", backend, "not here", state, remedy)
-        else:
-            yield Finding("attention", backend, "runs")
+    yield from _attention(device)
+
+
+def _attention(device: "torch.device") -> Iterator[Finding]:
+    yield Finding("attention", "sdpa", "runs")
+    if device.type != "cuda" or importlib.util.find_spec("xformers") is None:
+        yield Finding("attention", "xformers", "not here" if device.type == "cuda" else "for NVIDIA GPUs only")
+        return
+    from latentsync.unet.attention import check_backend  # imports diffusers, which takes seconds
+
+    try:
+        check_backend("xformers", device)
+    except LatentSyncError as error:
+        yield Finding("attention", "xformers", "cannot be loaded", "problem", str(error))
+    else:
+        yield Finding("attention", "xformers", "runs")
 
 
 # --- files ---
