@@ -14,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, asks_help, command, complaints
+from latentsync.lab.console import CONTINUES, asks_help, command, complaints, show
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
 from latentsync.lab.options.sources import begin, raising
@@ -38,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     if asks_help(arguments):
         from latentsync.lab.options.reference import run_help
 
-        print(__doc__)
-        print(run_help(arguments))
+        show(__doc__)
+        show(run_help(arguments))
         return 0
     from latentsync.lab.sweeps import plan, request
 

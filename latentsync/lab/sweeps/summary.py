@@ -1,6 +1,7 @@
 """The end of a sweep: it writes tables and figures, links the videos and publishes the records."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.analysis.intervals import interval_text
-from latentsync.lab.console import paragraph, say, table_text
+from latentsync.lab.console import paragraph, show, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
@@ -20,7 +21,7 @@ from latentsync.lab.records.sweeps import failures_of, sweep_records
 from latentsync.lab.sweeps.request import RETRY_HINT
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
 from latentsync.lab.tracking.publish import publish_in_time
-from latentsync.names import name_max_bytes, shortened
+from latentsync.names import name_max_bytes, shortened, visible
 
 SHOWN = {
     "lpips_alex_mouth": "{:.3f}",
@@ -49,32 +50,32 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]
     if not table.empty:
-        say("\n" + summary_text(table) + "\n")
+        show("\n" + summary_text(table) + "\n")
         write_table(table, run.sweep_dir / "table.csv")
         against_real = calibrated(table)
         if not against_real.empty:
             write_table(against_real, run.sweep_dir / "calibration.csv")
-            say("".join(f"{text}\n" for text in calibration_texts(against_real)))
+            show("".join(f"{text}\n" for text in calibration_texts(against_real)))
         records = sweep_records(run.runs_dir, run.name)
         link_videos(records, run.sweep_dir / "videos")
         save(sweep_figure(table), run.sweep_dir / "figure.png")
         save(contact_sheet(records), run.sweep_dir / "contact_sheet.png")
         count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
         if run.tracker.kind != "none":
-            say(
+            show(
                 f"W&B ({run.tracker.mode}): {count} records published now"
                 + (f"; stopped: {stopped}" if stopped else "")
             )
     for failure in now:
-        say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
+        show(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
     left = sum(failure["status"] == "skipped" for failure in now)
     if left:
-        say(f"{left} of the failures are from earlier runs and were skipped; {RETRY_HINT}")
+        show(f"{left} of the failures are from earlier runs and were skipped; {RETRY_HINT}")
     earlier = f" (and {len(failures) - len(now)} from earlier runs)" if len(failures) > len(now) else ""
-    say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
+    show(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
     if not table.empty:
-        say("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
-        say(f"the records are in {run.runs_dir / 'records'}")
+        show("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
+        show(f"the records are in {run.runs_dir / 'records'}")
     return len(now)
 
 
@@ -126,7 +127,7 @@ def link_videos(records: list[Record], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for record in records:
         end = f"_{record.id}.mp4"
-        name = run_name(record.content).replace(" ", "_").replace("/", "_")
+        name = re.sub(r"[\s/]", "_", visible(run_name(record.content)))
         link = folder / f"{shortened(name, name_max_bytes(folder) - len(end))}{end}"
         if link.exists():
             continue

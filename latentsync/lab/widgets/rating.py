@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass
+from html import escape
 from io import StringIO
 from itertools import combinations
 from pathlib import Path
@@ -207,7 +208,7 @@ class BlindRating:
         return {frozenset(both) for both in zip(ours["left_record"], ours["right_record"], strict=True)}
 
     def _build(self, question: str) -> None:
-        self.title, self.status, self.view = widgets.HTML(f"<b>{question}</b>"), widgets.HTML(), widgets.HTML()
+        self.title, self.status, self.view = widgets.HTML(f"<b>{escape(question)}</b>"), widgets.HTML(), widgets.HTML()
         self.bar = widgets.IntProgress(max=len(self.comparisons), layout=widgets.Layout(width="160px"))
         self.buttons = {
             vote: widgets.Button(description=text, tooltip=f"key {key}, once a video was played")
@@ -250,7 +251,7 @@ class BlindRating:
         try:
             append_vote(self.path, self.current, self.by, self.rater, vote)
         except MediaError as error:
-            self.status.value = str(error)
+            self.status.value = escape(str(error))
             return
         self._done.add(self.current.records)
         self._ask()
