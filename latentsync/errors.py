@@ -41,6 +41,46 @@ class MemoryShortageError(LatentSyncError):
     """The device has too little memory for the chosen sizes."""
 
 
+# Errors of other packages about a file that is damaged or of another kind, by module and name. They are not imported.
+OF_DAMAGED_FILES = frozenset(
+    {
+        "PIL.UnidentifiedImageError", "_csv.Error", "_pickle.UnpicklingError", "builtins.UnicodeDecodeError",
+        "hydra.errors.CompactHydraException", "hydra.errors.HydraException",
+        "json.decoder.JSONDecodeError", "omegaconf.errors.OmegaConfBaseException", "pandas.errors.EmptyDataError",
+        "pandas.errors.ParserError", "pyarrow.lib.ArrowException", "safetensors._safetensors_rust.SafetensorError",
+        "tarfile.TarError", "tomllib.TOMLDecodeError", "yaml.error.YAMLError", "zipfile.BadZipFile", "zlib.error",
+    }
+)  # fmt: skip
+OF_MEMORY = frozenset({"builtins.MemoryError", "torch.OutOfMemoryError"})
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """An error that a user can mend in one sentence; None for a defect of this program, which needs its trace.
+
+    Such are all errors of this module, those of the system (a full disk, a missing right), a lack of memory, and those
+    of the packages that read files (a damaged table).
+    """
+    if isinstance(error, LatentSyncError):
+        return str(error)
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if kinds & OF_MEMORY:
+        return f"the memory does not suffice ({_first_line(error)}); close other programs, or choose smaller sizes"
+    if kinds & OF_DAMAGED_FILES:
+        return f"a file is damaged or of another kind ({_first_line(error)}); correct or replace it"
+    if not isinstance(error, OSError):
+        return None
+    if error.filename is None or error.strerror is None:
+        return printable(str(error))
+    return printable(
+        f"{error.filename} cannot be read or written ({error.strerror}); check the path, its permissions and the disk"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = printable(str(error)).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
 def closest_name(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that is most like a mistaken one; None where none is at least as close as the cutoff (0 to 1)."""
     close = get_close_matches(name, [str(each) for each in known], 1, cutoff)

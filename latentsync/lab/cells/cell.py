@@ -17,7 +17,7 @@ import numpy as np
 from latentsync import media
 from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
 from latentsync.constants import SOUND_RATE_HZ
-from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.errors import MediaError, OptionError, sentence_of
 from latentsync.files import write_json
 from latentsync.generation.references import GAP_FRAMES, answer_shift, reference_order
 from latentsync.generation.results import LipsyncOutput
@@ -27,7 +27,7 @@ from latentsync.generation.write import Target
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.cells.passing import may_pass
-from latentsync.lab.console import PairBar, sentence_of
+from latentsync.lab.console import PairBar
 from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
@@ -168,10 +168,8 @@ def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -
         except Exception as error:  # a defect must not stop the following pairs; it is noted with its trace
             passes = may_pass(error, (pair.clip, pair.voice))
             failed = replace(failed, record=bar.record, stage=bar.stage, passes=passes)
-            if isinstance(error, LatentSyncError):
-                return replace(failed, reason=str(error))
-            if isinstance(error, OSError) and passes:
-                return replace(failed, reason=sentence_of(error))
+            if (sentence := sentence_of(error)) is not None:
+                return replace(failed, reason=sentence)
             reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
             return replace(failed, reason=reason, trace=trace)
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from latentsync.errors import sentence_of
 from latentsync.files import entries, find_json
-from latentsync.lab.console import sentence_of
 from latentsync.lab.records.faults import faults
 from latentsync.lab.records.proof import disagreement, proof_in
 from latentsync.lab.records.store import RecordStore

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.config import recorded_options
-from latentsync.errors import LatentSyncError, OptionError
+from latentsync.errors import LatentSyncError, OptionError, sentence_of
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
-from latentsync.lab.console import say, sentence_of, table_text
+from latentsync.lab.console import say, table_text
 from latentsync.lab.measuring.result import Result, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
@@ -97,7 +97,7 @@ def measure_records(
             entries = measure_record(record, missing, detector, inputs)
         except (LatentSyncError, OSError) as error:
             failed += 1
-            say(f"{label}: FAILED  {sentence_of(error) if isinstance(error, OSError) else error}")
+            say(f"{label}: FAILED  {sentence_of(error)}")
             continue
         reasons.update(f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None)
         values = sum(entry["value"] is not None for entry in entries.values())

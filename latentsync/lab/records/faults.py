@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from latentsync.errors import DamagedFileError
+from latentsync.errors import DamagedFileError, sentence_of
 from latentsync.files import read_json
-from latentsync.lab.console import sentence_of
 from latentsync.lab.records.identity import record_id
 from latentsync.lab.records.proof import disagreement
 from latentsync.lab.records.shape import metrics_fault

@@ -21,9 +21,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from latentsync.errors import DamagedFileError
+from latentsync.errors import DamagedFileError, sentence_of
 from latentsync.files import entries, find_json, read_json, whole_folder, write_json
-from latentsync.lab.console import complain, say, sentence_of
+from latentsync.lab.console import complain, say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
 from latentsync.lab.records.proof import disagreement
 from latentsync.lab.records.shape import metrics_fault, shape_fault

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latentsync.errors import DamagedFileError, OptionError
+from latentsync.errors import DamagedFileError, OptionError, sentence_of
 from latentsync.files import entries, read_json
-from latentsync.lab.console import complain, sentence_of
+from latentsync.lab.console import complain
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import Record, RecordStore

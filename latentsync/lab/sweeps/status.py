@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentsync.errors import OptionError
-from latentsync.lab.console import sentence_of, table_text
+from latentsync.errors import OptionError, sentence_of
+from latentsync.lab.console import table_text
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, planned_cells, sweep_cells, sweep_names

@@ -3,6 +3,7 @@
 runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
 """
 
+import os
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ from uuid import uuid4
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, sentence_of
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, outcome_line
-from latentsync.lab.console import complain, say, sentence_of
+from latentsync.lab.console import complain, say
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.claims import lock_notice
@@ -26,7 +27,9 @@ from latentsync.lab.records.store import RecordStore
 from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, read_note, write_note
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
+from latentsync.processes import begin_worker
 
+LOCAL_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"  # its workers are children
 _running: "SweepRun | None" = None  # of this process, because Hydra calls the cells without our objects
 
 
@@ -38,6 +41,7 @@ class SweepRun:
 
     Attributes:
         run: id of the command; the notes of its cells carry it.
+        process: number of the process that began it.
         siblings: all cells of the sweep, if some may be made together; else empty.
         unnoted: cells of this process whose notes could not be written.
         cells: the overrides of all cells, if the sweeper lists them; each must have a note of this run at the end.
@@ -45,6 +49,7 @@ class SweepRun:
 
     siblings: list[RunConfig] = field(default_factory=list)
     run: str = field(default_factory=lambda: uuid4().hex)
+    process: int = field(default_factory=os.getpid)
     unnoted: list[dict[str, Any]] = field(default_factory=list)
     cells: list[list[str]] = field(default_factory=list)
     _announced: set[tuple[str, ...]] = field(default_factory=set)
@@ -157,6 +162,8 @@ class SweepReport(Callback):
         """Makes the sweep known to the process in which a launcher starts a job."""
         global _running
         _running = self._sweep
+        if config.hydra.launcher._target_ == LOCAL_LAUNCHER and os.getpid() != self._sweep.process:
+            begin_worker(self._sweep.process)
 
     def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
         """Reports a single cell."""
@@ -178,8 +185,11 @@ class SweepReport(Callback):
                 f"the records are complete, start the sweep again"
             )
             raise SystemExit(1) from error
-        except Exception:  # Hydra would turn it into a warning and exit with status 0
-            traceback.print_exc()
+        except Exception as error:  # Hydra would turn it into a warning and exit with status 0
+            if (sentence := sentence_of(error)) is None:
+                traceback.print_exc()
+            else:
+                say(f"error: {sentence}")
             raise SystemExit(1) from None
         finally:
             _running = None

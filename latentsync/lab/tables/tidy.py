@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from latentsync.config import recorded_infos
-from latentsync.errors import MediaError, OptionError
+from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.files import whole_file
-from latentsync.lab.console import complain, sentence_of
+from latentsync.lab.console import complain
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_in, sweep_records
@@ -100,9 +100,17 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per record with a column per metric, as from `collect_wide`, without the reasons for missing values.
+
+    Raises:
+        OptionError: the table has no records, no values, or two values of a record's metric.
     """
     if "metric" not in table:
+        require_columns(table, "record")
         return table
+    require_columns(table, "record", "value")
+    if (twice := table[table.duplicated(["record", "metric"])]).size:
+        record, metric = twice.iloc[0][["record", "metric"]]
+        raise OptionError(f"the table has several values of {metric} for record {record}; keep one")
     facts = [name for name in table if name not in ("metric", *ENTRY_COLUMNS)]
     values = table.pivot(index="record", columns="metric", values="value")
     records = table.loc[~table["record"].duplicated(), facts]
@@ -188,13 +196,21 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
     Raises:
         OptionError: the suffix is neither .csv nor .parquet.
-        MediaError: there is no such file.
+        MediaError: there is no such file, or it is damaged.
     """
     path = Path(path)
     read = _by_suffix(path, _read_csv, pd.read_parquet)
     if not path.is_file():
         raise MediaError(f"there is no table at {path}; latentsync collect RUNS --output {path} writes it")
-    return read(path)
+    try:
+        return read(path)
+    except (LatentSyncError, MemoryError):
+        raise
+    except Exception as error:  # pandas and pyarrow raise many kinds
+        if isinstance(error, OSError) and error.errno is not None:  # it cannot be read now; it may be whole
+            raise
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise MediaError(f"{path} is damaged or no table ({reason}); latentsync collect writes it anew") from error
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -253,6 +269,7 @@ def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
 
 def with_distinct_names(table: pd.DataFrame) -> pd.DataFrame:
     """The table with distinct names: different files of the same name get the first digits of their hashes."""
+    require_columns(table, "clip", "voice")
     return table.assign(**{kind: _distinct_names(table, kind) for kind in ("clip", "voice")})
 
 

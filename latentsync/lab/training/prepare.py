@@ -1,7 +1,6 @@
 """Turns raw videos into a folder of aligned pieces for training."""
 
 import json
-import multiprocessing
 import os
 import re
 import sys
@@ -9,7 +8,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
-from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import find_json, private_folder, write_json, write_text
 from latentsync.lab.options.inputs import refusal
@@ -35,6 +34,7 @@ from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 from latentsync.training.prepare import Piece, Source, Tools, prepare_source, signature
 from latentsync.training.shots import Dropped, find_cut_detector
 from latentsync.training.sound import SyncMini
+from latentsync.workers import Workers
 
 REPORT_FILE = "report.json"
 REPORT_EVERY_S = 5.0  # least time between two writes, because the report grows with the folder
@@ -46,7 +46,7 @@ class Outcome:
     """The outcome of one source, as in the report.
 
     Attributes:
-        status: "done", "left out" (no part of it could be used) or "failed" (a defect of this program, with a trace).
+        status: "done", "left out" (no part of it could be used) or "failed" (with a trace: a defect of this program).
         pieces: the names of all its existing pieces.
         dropped: the parts that gave no piece: start_s, stop_s, reason.
         is_cached: whether all pieces existed before.
@@ -202,6 +202,8 @@ def prepare_one(
     except LatentSyncError as error:  # no signature, so that it is tried again: the disk may have been full
         return Outcome(source.video.name, "left out", reason=str(error))
     except Exception as error:  # a defect must not stop the following files; it is noted with its trace
+        if (sentence := sentence_of(error)) is not None:
+            return Outcome(source.video.name, "failed", reason=sentence)
         reason = f"{type(error).__name__}: {error}"
         return Outcome(source.video.name, "failed", reason=reason, trace=traceback.format_exc())
 
@@ -305,9 +307,7 @@ def _outcomes(
                 yield prepare_one(source, options, tools, folder, entries.get(source.video.name), bar)
         return
     load_judge(*judge)  # so that its errors appear once
-    # The threads of the landmark runtime do not survive a fork.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start_worker, judge) as pool:
+    with Workers(workers, _start_worker, judge) as pool:
         waiting = {
             pool.submit(_work, source, options, folder, entries.get(source.video.name)): source for source in sources
         }
