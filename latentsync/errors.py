@@ -6,6 +6,7 @@ traceback, and a folder or sweep goes on with the next pair. Any other exception
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import overload
 
 from latentsync.names import printable
 
@@ -54,6 +55,10 @@ OF_DAMAGED_FILES = frozenset(
 OF_MEMORY = frozenset({"builtins.MemoryError", "torch.OutOfMemoryError"})
 
 
+@overload
+def sentence_of(error: LatentSyncError | OSError) -> str: ...
+@overload
+def sentence_of(error: BaseException) -> str | None: ...
 def sentence_of(error: BaseException) -> str | None:
     """An error that a user can mend in one sentence; None for a defect of this program, which needs its trace.
 

@@ -331,8 +331,8 @@ def command(
 
     Returns:
         A decorator. The command returns the function's own status (None counts as 0), or one of these: `error_status`;
-        `FAILED` after another error that a user can mend, see `sentence_of`, and if something was left out, see
-        `complain`; `INTERRUPTED` after Ctrl-C, and 128 plus its number after another signal; `PIPE_CLOSED`, without a
+        `FAILED` after another error that a user can mend, see `sentence_of`, or if something was left out (see
+        `complain`); `INTERRUPTED` after Ctrl-C, and 128 plus its number after another signal; `PIPE_CLOSED`, without a
         message, if the reader of the output closed the pipe. Other exceptions are defects and are not caught.
     """
 
