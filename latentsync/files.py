@@ -14,11 +14,11 @@ import json
 import os
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -28,8 +28,6 @@ from latentsync.names import NAME_MAX_BYTES, printable, shortened
 Answer = TypeVar("Answer")
 PART_PREFIX = ".part-"
 PART_ROOM_BYTES = 48  # of a temporary name, beside the final one
-LOCK_FILE = ".lock"  # in a private folder, locked by its writer
-ABANDONED_S = 24 * 3600  # after which an unchanged private folder without that file is removed
 _in_use: set[str] = set()  # private folders of this process
 
 
@@ -183,6 +181,20 @@ def entries(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if not name.startswith(".")]
 
 
+def has_locks(folder: Path) -> bool:
+    """Whether the file system of an existing folder has locks, which some network disks lack.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
 @contextmanager
 def private_folder(root: Path) -> Iterator[Path]:
     """A folder in `root` for the unfinished files of this process; it is removed when the block ends.
@@ -196,55 +208,14 @@ def private_folder(root: Path) -> Iterator[Path]:
     _in_use.add(part.name)
     try:
         remove_abandoned(root)
-        lock = _locked_folder(part)
+        part.mkdir(parents=True)
     except OSError as error:
         raise MediaError(f"{root} cannot be written ({error.strerror}); choose another folder") from error
     try:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        os.close(lock)
         _in_use.discard(part.name)
-
-
-def _locked_folder(part: Path) -> int:
-    """Makes a private folder, and returns the descriptor that holds its lock."""
-    while True:
-        part.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # another process removed the folder while it was empty
-            lock = os.open(part / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-            takes_lock(lock)
-            return lock
-
-
-def takes_lock(descriptor: int) -> bool:
-    """Takes the kernel's lock of an open file without waiting. It is free again when the descriptor is closed, also by
-    the end of the process.
-
-    Returns:
-        Whether this descriptor now holds it. It does not where another one does, or the file system has no locks.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def has_locks(folder: Path) -> bool:
-    """Whether the file system of a folder has locks, which some network disks lack. The folder is created.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{uuid4().hex[:12]}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        return takes_lock(descriptor)
-    finally:
-        os.close(descriptor)
-        path.unlink(missing_ok=True)
 
 
 def remove_abandoned(root: Path, is_locked: bool = False) -> None:
@@ -252,7 +223,7 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
 
     Args:
         is_locked: whether only this process may write to `root`. Then folders of other machines are removed, too.
-            Otherwise only those of this machine are, since a disk may not show the locks of other machines.
+            Otherwise only those of this machine are, since a process of another machine may still be running.
     """
     host = "*" if is_locked else socket.gethostname()
     for part in root.glob(f"{PART_PREFIX}*-{host}-*"):
@@ -261,34 +232,19 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
 
 
 def _is_abandoned(part: Path) -> bool:
-    """Whether the writer of a private folder has ended: no process holds the lock of the folder's lock file.
+    """Whether a private folder's process, which its name gives and which ran on this machine, has ended."""
+    pid = part.name.rsplit("-", 1)[-1]
+    return pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid)))
 
-    A folder without that file is being made or removed now, or is from an older version. It is removed if it is empty,
-    and counts as abandoned after a day without a change. Numbers of processes say nothing: containers do not see each
-    other's processes.
-    """
+
+def _is_alive(pid: int) -> bool:
     try:
-        descriptor = os.open(part / LOCK_FILE, os.O_RDWR)
-    except FileNotFoundError:
-        try:
-            part.rmdir()  # its writer makes it again, see `_locked_folder`
-        except OSError:
-            return _is_unchanged(part, ABANDONED_S)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
         return True
-    except OSError:
-        return False
-    try:
-        return takes_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_unchanged(folder: Path, seconds: float) -> bool:
-    try:
-        changed_s = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-    except OSError:  # it is being removed
-        return False
-    return time.time() - changed_s > seconds
+    return True
 
 
 def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:

@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         from latentsync.lab.sweeps.sweep import start
 
         together = sweep_request.is_sweep and any(run.options.runtime.batch_cells != 1 for run in sweep_request.runs)
-        start(sweep_request.runs if together else (), sweep_request.cells if sweep_request.is_listed else ())
+        cells = sweep_request.cells if sweep_request.is_listed else ()
+        start(sweep_request.runs if together else (), cells, sweep_request.sweep_dir)
     with raising(), complaints() as left_out:
         cell()  # exits by itself if anything failed
     if sweep_request is not None and not left_out:

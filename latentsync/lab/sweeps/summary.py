@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from latentsync.errors import MediaError
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.analysis.intervals import interval_text
-from latentsync.lab.console import paragraph, show, table_text
+from latentsync.lab.console import complain, paragraph, show, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
@@ -57,9 +58,10 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
             write_table(against_real, run.sweep_dir / "calibration.csv")
             show("".join(f"{text}\n" for text in calibration_texts(against_real)))
         records = sweep_records(run.runs_dir, run.name)
-        link_videos(records, run.sweep_dir / "videos")
+        shown = [record for record in records if _has_video(record)]
+        link_videos(shown, run.sweep_dir / "videos")
         save(sweep_figure(table), run.sweep_dir / "figure.png")
-        save(contact_sheet(records), run.sweep_dir / "contact_sheet.png")
+        _save_contact_sheet(shown, run.sweep_dir / "contact_sheet.png")
         count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
         if run.tracker.kind != "none":
             show(
@@ -77,6 +79,22 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
         show("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
         show(f"the records are in {run.runs_dir / 'records'}")
     return len(now)
+
+
+def _has_video(record: Record) -> bool:
+    """Whether a record's video is there; only a record of an older version can be whole without it."""
+    if record.video_path.is_file():
+        return True
+    complain(f"left out: the video of record {record.id} is missing; remove {record.folder} to make it again")
+    return False
+
+
+def _save_contact_sheet(records: list[Record], path: Path) -> None:
+    try:
+        if records:
+            save(contact_sheet(records), path)
+    except MediaError as error:
+        complain(f"the contact sheet could not be made: {error}; `latentsync check` finds damaged records")
 
 
 def calibration_texts(against_real: pd.DataFrame) -> list[str]:
