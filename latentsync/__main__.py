@@ -2,6 +2,8 @@
 
 import sys
 
+from latentsync.processes import Stopped, end_with_starter, stoppable
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one of the laboratory's commands; without a name it lists them.
@@ -12,9 +14,15 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0, or what the command says; 2 for an unknown name.
     """
-    from latentsync.lab import commands
+    with stoppable():
+        try:
+            end_with_starter()
+            from latentsync.lab import commands
 
-    return commands.dispatch(sys.argv[1:] if arguments is None else arguments)
+            return commands.dispatch(sys.argv[1:] if arguments is None else arguments)
+        except Stopped as stop:  # before the command began: while its modules were imported
+            print("interrupted", file=sys.stderr)
+            return stop.status
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ traceback, and a folder or sweep goes on with the next pair. Any other exception
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import overload
 
 from latentsync.names import printable
 
@@ -25,6 +26,10 @@ class MediaError(LatentSyncError):
     """A video or sound file is missing, unreadable, empty or too short."""
 
 
+class DamagedFileError(MediaError):
+    """A file of this program is cut or edited: it does not hold what it should. An error of the disk is an OSError."""
+
+
 class FaceNotFoundError(LatentSyncError):
     """No face was found, but one is needed."""
 
@@ -35,6 +40,50 @@ class WeightsError(LatentSyncError):
 
 class MemoryShortageError(LatentSyncError):
     """The device has too little memory for the chosen sizes."""
+
+
+# Errors of other packages about a file that is damaged or of another kind, by module and name. They are not imported.
+OF_DAMAGED_FILES = frozenset(
+    {
+        "PIL.UnidentifiedImageError", "_csv.Error", "_pickle.UnpicklingError", "builtins.UnicodeDecodeError",
+        "hydra.errors.CompactHydraException", "hydra.errors.HydraException",
+        "json.decoder.JSONDecodeError", "omegaconf.errors.OmegaConfBaseException", "pandas.errors.EmptyDataError",
+        "pandas.errors.ParserError", "pyarrow.lib.ArrowException", "safetensors._safetensors_rust.SafetensorError",
+        "tarfile.TarError", "tomllib.TOMLDecodeError", "yaml.error.YAMLError", "zipfile.BadZipFile", "zlib.error",
+    }
+)  # fmt: skip
+OF_MEMORY = frozenset({"builtins.MemoryError", "torch.OutOfMemoryError"})
+
+
+@overload
+def sentence_of(error: LatentSyncError | OSError) -> str: ...
+@overload
+def sentence_of(error: BaseException) -> str | None: ...
+def sentence_of(error: BaseException) -> str | None:
+    """An error that a user can mend in one sentence; None for a defect of this program, which needs its trace.
+
+    Such are all errors of this module, those of the system (a full disk, a missing right), a lack of memory, and those
+    of the packages that read files (a damaged table).
+    """
+    if isinstance(error, LatentSyncError):
+        return str(error)
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if kinds & OF_MEMORY:
+        return f"the memory does not suffice ({_first_line(error)}); close other programs, or choose smaller sizes"
+    if kinds & OF_DAMAGED_FILES:
+        return f"a file is damaged or of another kind ({_first_line(error)}); correct or replace it"
+    if not isinstance(error, OSError):
+        return None
+    if error.filename is None or error.strerror is None:
+        return printable(str(error))
+    return printable(
+        f"{error.filename} cannot be read or written ({error.strerror}); check the path, its permissions and the disk"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = printable(str(error)).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def closest_name(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -4,25 +4,32 @@ Unfinished content lies beside its final place, under a hidden name that no othe
 by one rename. So a reader sees the old content or the new one, never a part. If several processes write to the same
 place, each writes its own copy. A killed process may leave a hidden file or folder behind and nothing else; the next
 process that writes beside it removes such folders.
+
+Reading keeps three cases apart: there is no such file (None), the file is damaged (`DamagedFileError`), and it cannot
+be read now (`OSError`). Only the first two may lead to writing it again.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from latentsync.errors import MediaError
+from latentsync.errors import DamagedFileError, MediaError
 from latentsync.names import NAME_MAX_BYTES, printable, shortened
 
 Answer = TypeVar("Answer")
 PART_PREFIX = ".part-"
 PART_ROOM_BYTES = 48  # of a temporary name, beside the final one
+LOCK_FILE = ".lock"  # in a private folder, locked by its writer
+ABANDONED_S = 24 * 3600  # after which an unchanged private folder without that file is removed
 _in_use: set[str] = set()  # private folders of this process
 
 
@@ -87,12 +94,52 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """The object in a JSON file; None if the file is absent or damaged, or holds something else."""
+    """The object in a JSON file; None if there is no such file.
+
+    Raises:
+        DamagedFileError: the file is cut, or holds something else than one JSON object.
+        OSError: the file cannot be read now, for example because a disk or its permissions do not allow it.
+    """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return content if isinstance(content, dict) else None
+    except IsADirectoryError as error:
+        raise DamagedFileError(f"{path} is a folder; it should be a JSON file") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is no whole JSON file ({str(error)[:80]})") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(f"{path} holds {_kind_of(content)}; it should hold one JSON object")
+    return content
+
+
+def _kind_of(content: Any) -> str:
+    return {list: "a list", str: "a text", type(None): "null"}.get(type(content), "a number")
+
+
+def find_json(path: Path) -> dict | None:
+    """As `read_json`, but None also for a damaged file: for what is made again in either case.
+
+    Raises:
+        OSError: the file cannot be read now.
+    """
+    try:
+        return read_json(path)
+    except DamagedFileError:
+        return None
+
+
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, without hidden names, sorted by name; empty if there is no such folder.
+
+    Raises:
+        OSError: the folder cannot be read now. `Path.glob` would give nothing then.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith(".")]
 
 
 @contextmanager
@@ -108,14 +155,55 @@ def private_folder(root: Path) -> Iterator[Path]:
     _in_use.add(part.name)
     try:
         remove_abandoned(root)
-        part.mkdir(parents=True)
+        lock = _locked_folder(part)
     except OSError as error:
         raise MediaError(f"{root} cannot be written ({error.strerror}); choose another folder") from error
     try:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        os.close(lock)
         _in_use.discard(part.name)
+
+
+def _locked_folder(part: Path) -> int:
+    """Makes a private folder, and returns the descriptor that holds its lock."""
+    while True:
+        part.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process removed the folder while it was empty
+            lock = os.open(part / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            takes_lock(lock)
+            return lock
+
+
+def takes_lock(descriptor: int) -> bool:
+    """Takes the kernel's lock of an open file without waiting. It is free again when the descriptor is closed, also by
+    the end of the process.
+
+    Returns:
+        Whether this descriptor now holds it. It does not where another one does, or the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def has_locks(folder: Path) -> bool:
+    """Whether the file system of a folder has locks, which some network disks lack. The folder is created.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{uuid4().hex[:12]}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        return takes_lock(descriptor)
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
 
 
 def remove_abandoned(root: Path, is_locked: bool = False) -> None:
@@ -123,7 +211,7 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
 
     Args:
         is_locked: whether only this process may write to `root`. Then folders of other machines are removed, too.
-            Otherwise only those of this machine are, since a process of another machine may still be running.
+            Otherwise only those of this machine are, since a disk may not show the locks of other machines.
     """
     host = "*" if is_locked else socket.gethostname()
     for part in root.glob(f"{PART_PREFIX}*-{host}-*"):
@@ -132,19 +220,34 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
 
 
 def _is_abandoned(part: Path) -> bool:
-    """Whether a private folder's process, which its name gives and which ran on this machine, has ended."""
-    pid = part.name.rsplit("-", 1)[-1]
-    return pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid)))
+    """Whether the writer of a private folder has ended: no process holds the lock of the folder's lock file.
 
-
-def _is_alive(pid: int) -> bool:
+    A folder without that file is being made or removed now, or is from an older version. It is removed if it is empty,
+    and counts as abandoned after a day without a change. Numbers of processes say nothing: containers do not see each
+    other's processes.
+    """
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        descriptor = os.open(part / LOCK_FILE, os.O_RDWR)
+    except FileNotFoundError:
+        try:
+            part.rmdir()  # its writer makes it again, see `_locked_folder`
+        except OSError:
+            return _is_unchanged(part, ABANDONED_S)
         return True
-    return True
+    except OSError:
+        return False
+    try:
+        return takes_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_unchanged(folder: Path, seconds: float) -> bool:
+    try:
+        changed_s = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:  # it is being removed
+        return False
+    return time.time() - changed_s > seconds
 
 
 def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:

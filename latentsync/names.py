@@ -13,6 +13,8 @@ from pathlib import Path
 NAME_MAX_BYTES = 255  # of one name, on most file systems
 DIGEST_DIGITS = 8  # at the end of a shortened name
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
+# those of C0 and C1 but tab and line feed, and those that change the direction or the line: a terminal obeys them
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def composed(text: str) -> str:
@@ -23,6 +25,14 @@ def composed(text: str) -> str:
 def printable(text: str) -> str:
     """The text with undecodable bytes as `%C0`, so that every terminal and every file of text takes it."""
     return _UNDECODABLE.sub(lambda match: _escaped(ord(match.group())), text)
+
+
+def visible(text: str) -> str:
+    """The text for a terminal: `printable`, and control characters as `\\x1b`, so that no name can command it.
+
+    Tabs and line feeds stay.
+    """
+    return _CONTROLS.sub(lambda match: match.group().encode("unicode_escape").decode(), printable(text))
 
 
 def _escaped(surrogate: int) -> str:

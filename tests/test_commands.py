@@ -5,9 +5,11 @@ import json
 import os
 import subprocess
 import sys
+from json import JSONDecodeError
 from pathlib import Path
 
 import pytest
+from pandas.errors import ParserError
 
 from latentsync.__main__ import main
 from latentsync.errors import MediaError, OptionError
@@ -249,6 +251,10 @@ def test_after_two_dashes_all_are_values():
         (KeyboardInterrupt(), INTERRUPTED, "stopped\n"),
         (PermissionError(13, "Permission denied", "/x/y"), FAILED, "error: /x/y cannot be read"),
         (OSError("no more space"), FAILED, "error: no more space\n"),
+        (MemoryError(), FAILED, "error: the memory does not suffice (MemoryError); close"),
+        (JSONDecodeError("Expecting value", "[", 1), FAILED, "error: a file is damaged or of another kind (Expecting"),
+        (ParserError("line 3\nline 4"), FAILED, "error: a file is damaged or of another kind (line 3); correct"),
+        (MediaError("\x1b[2J.mp4 is empty"), 7, "error: \\x1b[2J.mp4 is empty\n"),
         (BrokenPipeError(32, "Broken pipe"), FAILED, "error: [Errno 32] Broken pipe\n"),  # a pipe, but not stdout
     ],
 )

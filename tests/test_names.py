@@ -10,18 +10,26 @@ import pytest
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_json, write_text
-from latentsync.lab.console import ArgumentParser, command, say
+from latentsync.lab.console import ArgumentParser, command, paragraph, say, table_text
 from latentsync.lab.jobs.folder import Outputs
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import plain_name
 from latentsync.lab.records.labels import pair_label
 from latentsync.lab.tracking import wandb_run
 from latentsync.lab.training.prepare import find_sources
-from latentsync.names import NAME_MAX_BYTES, name_max_bytes, named_path, named_text, printable, shortened
+from latentsync.names import NAME_MAX_BYTES, name_max_bytes, named_path, named_text, printable, shortened, visible
 from latentsync.training.prepare import Source
 
 GBK = "g-李明".encode("gbk").decode("utf-8", "surrogateescape")
 LONG = "口型同步" * 20  # 240 bytes
+
+
+def test_a_terminal_gets_no_control_characters(capsys):
+    text = visible("a\x1b[2Jb\r\x9b1m\u202egpj\x7f\tc\nd\udcc0 李é")
+    assert text == "a\\x1b[2Jb\\r\\x9b1m\\u202egpj\\x7f\tc\nd%C0 李é"
+    say("x\x1b]0;title\x07")
+    assert capsys.readouterr().out == "x\\x1b]0;title\\x07\n"
+    assert "\x1b" not in table_text({"na\x1bme": ["a\x1b[1m"]}) + paragraph("a\x1b[1m")
 
 
 def test_a_long_name_is_shortened_and_distinct_names_stay_distinct():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hydra import compose
 from omegaconf import OmegaConf
+from record_content import content
 from sweep_command import ROOT, sweep
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER
@@ -26,7 +27,7 @@ from latentsync.lab.options.schema import read_config
 from latentsync.lab.options.sources import read_command_line
 from latentsync.lab.records.identity import record_id
 from latentsync.lab.records.store import RecordStore
-from latentsync.lab.records.sweeps import sweep_cells
+from latentsync.lab.records.sweeps import PLAN_FILE, sweep_cells
 from latentsync.lab.sweeps import plan, request
 from latentsync.lab.sweeps.costs import Cost, Work, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
@@ -292,7 +293,7 @@ def test_a_claim_ends_with_the_process_that_has_it(tmp_path):
     with store.claim("abc", wait=False) as is_ours:
         assert is_ours
         with store.new("abc") as folder:
-            write_json(folder / "record.json", {})
+            write_json(folder / "record.json", content("abc"))
     assert [path.name for path in store.root.iterdir()] == ["abc"]
 
 
@@ -340,7 +341,7 @@ def test_a_plan_tells_what_is_there_and_the_measured_cost_of_the_rest(sweep_over
     assert f"1 records will take {expected} (estimated from 1 earlier" in printed
     assert plan.answer(request.read([*command, "video.width=64", "video.height=64"])) == 0
     assert "2 records: time and disk space unknown" in capsys.readouterr().out
-    assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / request.PLAN_FILE).exists()
+    assert len(RecordStore(finished).all()) == 1 and not (finished / "sweeps/test" / PLAN_FILE).exists()
 
 
 def work(**others) -> Work:

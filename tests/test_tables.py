@@ -181,6 +181,23 @@ def test_numbers_and_texts_of_any_table_are_read_as_they_were(tmp_path, suffix):
     pd.testing.assert_frame_equal(read_table(tmp_path / f"table{suffix}"), table, check_exact=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("cut.parquet", b"PAR1" + bytes(100), "is damaged or no table"),
+        ("cut.csv", b"\xff\xfe\x00", "is damaged or no table"),
+        ("odd.csv", b"record,metric\n1,2\n", "the table has no column value; it has record, metric"),
+        ("odd.csv", b"a,b\n1,2\n", "the table has no column record"),
+        ("twice.csv", b"record,metric,value\n1,m,2\n1,m,3\n", "several values of m for record 1"),
+    ],
+)
+def test_a_damaged_or_odd_table_ends_a_command_in_a_sentence(tmp_path, capsys, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    assert compare.main([str(tmp_path / name), "--baseline", "1.5"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and reason in error and error.count("\n") == 1
+
+
 def test_plain_pandas_reads_whole_numbers_too(tmp_path):
     table = pd.DataFrame({"record": ["01042", "b"], "seed": [2**63 - 1, 7], "used": pd.array([9, None], "Int64")})
     write_table(table, tmp_path / "table.csv")

@@ -10,6 +10,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from latentsync.errors import LatentSyncError, OptionError, did_you_mean
-from latentsync.names import named_path, printable
+from latentsync.errors import LatentSyncError, OptionError, did_you_mean, sentence_of
+from latentsync.names import named_path, visible
+from latentsync.processes import Stopped, stoppable
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
@@ -33,13 +35,39 @@ LONGEST_WORD = 24  # a column may be narrower than its longest word if that is l
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?[%*]?( [kMGT]?B)?|[+-]?(inf|nan)|-|")  # whose columns are aligned right
 Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
+_complaints: list[list[str]] = []  # of the blocks that collect them, the outermost first
 
 
 def say(line: str) -> None:
     """Prints a line without tearing a progress bar."""
     escape_output()
-    tqdm.write(line, file=sys.stdout)
+    tqdm.write(visible(line), file=sys.stdout)
     sys.stdout.flush()
+
+
+def complain(line: str) -> None:
+    """Prints on stderr what a command leaves out or cannot do. The command then ends with `FAILED`.
+
+    Within a block of `complaints`, each different line is printed once.
+    """
+    if any(line in lines for lines in _complaints):
+        return
+    for lines in _complaints:
+        lines.append(line)
+    escape_output()
+    tqdm.write(visible(line), file=sys.stderr)
+    sys.stderr.flush()
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """Collects the lines of `complain` within the block."""
+    lines: list[str] = []
+    _complaints.append(lines)
+    try:
+        yield lines
+    finally:
+        _complaints[:] = [other for other in _complaints if other is not lines]
 
 
 def escape_output() -> None:
@@ -132,7 +160,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with one line and status 2."""
-        self.exit(MISUSED, f"error: {message} (for help: {self.prog} --help)\n")
+        self.exit(MISUSED, visible(f"error: {message} (for help: {self.prog} --help)\n"))
 
 
 def number(minimum: float, maximum: float, kind: type = int) -> Callable[[str], float]:
@@ -175,7 +203,7 @@ def refuse_unknown_option(arguments: Iterable[str], known: Sequence[str]) -> Non
         SystemExit: with status 2, after one line on stderr.
     """
     if (message := unknown_option(arguments, known)) is not None:
-        print(f"error: {message}", file=sys.stderr)
+        print(visible(f"error: {message}"), file=sys.stderr)
         raise SystemExit(MISUSED)
 
 
@@ -211,7 +239,7 @@ def table_text(columns: Mapping[Any, Iterable[Any]], width: int | None = None) -
     """
     from wcwidth import width as columns_of  # a Chinese character takes two
 
-    cells = {str(heading): [_cell_text(value) for value in values] for heading, values in columns.items()}
+    cells = {visible(str(heading)): [_cell_text(value) for value in values] for heading, values in columns.items()}
     texts = {heading: [heading, *values] for heading, values in cells.items()}
     most = {heading: max(map(columns_of, of)) for heading, of in texts.items()}
     longest = {heading: max(columns_of(word) for text in of for word in text.split()) for heading, of in texts.items()}
@@ -231,6 +259,7 @@ def paragraph(text: str, width: int | None = None, indent: str = "") -> str:
         indent: the beginning of all lines but the first.
     """
     width = width or terminal_width()
+    text = visible(text)
     return "\n".join(_wrapped(text, width - len(indent), indent) if width else [text])
 
 
@@ -246,7 +275,7 @@ def _cell_text(value: Any) -> str:
         return "-"
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral) and math.isfinite(value):
         return f"{value:.4g}"
-    return " ".join(str(value).split())
+    return visible(" ".join(str(value).split()))
 
 
 def _parts(names: Sequence[str], least: Mapping[str, int], width: int) -> list[list[str]]:
@@ -302,8 +331,9 @@ def command(
 
     Returns:
         A decorator. The command returns the function's own status (None counts as 0), or one of these: `error_status`;
-        `FAILED` if a file cannot be read or written; `INTERRUPTED`; `PIPE_CLOSED`, without a message, if the reader of
-        the output closed the pipe. Other exceptions are defects and are not caught.
+        `FAILED` after another error that a user can mend, see `sentence_of`, or if something was left out (see
+        `complain`); `INTERRUPTED` after Ctrl-C, and 128 plus its number after another signal; `PIPE_CLOSED`, without a
+        message, if the reader of the output closed the pipe. Other exceptions are defects and are not caught.
     """
 
     def decorated(function: Callable[..., int | None]) -> Callable[..., int]:
@@ -311,17 +341,20 @@ def command(
         def main(*args: Any, **options: Any) -> int:
             escape_output()
             try:
-                status = function(*args, **options) or 0
-                sys.stdout.flush()
-                return status
+                with stoppable(), complaints() as lines:
+                    status = function(*args, **options) or 0
+                    sys.stdout.flush()
+                return status or (FAILED if lines else 0)
             except LatentSyncError as error:
                 return _ended(f"error: {error}", MISUSED if isinstance(error, OptionError) else error_status)
-            except KeyboardInterrupt:
-                return _ended(interrupted, INTERRUPTED)
-            except OSError as error:
+            except KeyboardInterrupt as stop:
+                return _ended(*_interruption(stop, interrupted))
+            except Exception as error:
                 if isinstance(error, BrokenPipeError) and _is_stdout_closed():
                     return PIPE_CLOSED
-                return _ended(f"error: {_sentence(error)}", FAILED)
+                if (sentence := sentence_of(error)) is None:
+                    raise
+                return _ended(f"error: {sentence}", FAILED)
 
         return main
 
@@ -329,16 +362,15 @@ def command(
 
 
 def _ended(line: str, status: int) -> int:
-    print(printable(line), file=sys.stderr)
+    print(visible(line), file=sys.stderr)
     return status
 
 
-def _sentence(error: OSError) -> str:
-    if error.filename is None or error.strerror is None:
-        return str(error)
-    return (
-        f"{error.filename} cannot be read or written ({error.strerror}); check the path, its permissions and the disk"
-    )
+def _interruption(stop: KeyboardInterrupt, line: str) -> tuple[str, int]:
+    """The last line and the exit status of a command that was stopped."""
+    if not isinstance(stop, Stopped) or stop.number == signal.SIGINT:
+        return line, INTERRUPTED
+    return line.replace("interrupted", f"ended by {stop}", 1), stop.status
 
 
 def _is_stdout_closed() -> bool:

@@ -9,8 +9,8 @@ layer of Dolby Vision is one of them) are converted so that skin stays skin. The
    largest of red, green and blue, and scales all three, so that hues stay. Below 94 cd/m2 nothing changes.
 4. To levels by the inverse of BT.1886: the power 1/2.4.
 
-All of it is one table of 64 x 64 x 64 colours, applied by FFmpeg (haldclut, tetrahedral interpolation). So an HDR
-picture costs about as much as an SDR one.
+All of it is one table of 64 x 64 x 64 colours, applied by FFmpeg (haldclut, tetrahedral interpolation). Reading an HDR
+picture takes about twice the time of an SDR one: 35 instead of 17 ms at 1080x1920 (Intel Xeon, one thread).
 """
 
 from fractions import Fraction

@@ -1,8 +1,7 @@
 """A folder of generated clips for trainings and tests, and a sheet of faces."""
 
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from latentsync.speakers.recording import Recording, random_recording
 from latentsync.speakers.sentences import fit_random_speech, fit_rested_speech, fit_sentence
 from latentsync.speakers.visemes import SHAPES
 from latentsync.speakers.voice import random_voice, speak
+from latentsync.workers import Workers
 
 PREFIX = {"female": "g", "male": "m"}
 SHEET_SHAPES = ("rest", "ah", "ee", "oo", "bilabial", "labiodental")
@@ -81,8 +81,7 @@ def make_clips(output_dir: Path, count: int, options: ClipOptions | None = None,
         for number in tqdm(range(count), unit="clip", desc="speakers"):
             _make_one(output_dir, options, number)
         return
-    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
-    with ProcessPoolExecutor(workers, spawn, cv2.setNumThreads, (1,)) as pool:
+    with Workers(workers, cv2.setNumThreads, (1,)) as pool:
         waiting = [pool.submit(_make_one, output_dir, options, number) for number in range(count)]
         try:
             for done in tqdm(as_completed(waiting), total=count, unit="clip", desc="speakers"):

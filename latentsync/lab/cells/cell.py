@@ -1,7 +1,7 @@
 """One cell, run on its pairs: existing records are reused; the others are generated, measured and stored.
 
 A failure is a result too: it is noted with its stage and reason, and the other pairs go on. The next run skips it,
-unless it runs with retry=failed.
+unless it runs with retry=failed, or the machine was to blame (see `cells.passing`).
 """
 
 import time
@@ -17,7 +17,7 @@ import numpy as np
 from latentsync import media
 from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
 from latentsync.constants import SOUND_RATE_HZ
-from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.errors import MediaError, OptionError, sentence_of
 from latentsync.files import write_json
 from latentsync.generation.references import GAP_FRAMES, answer_shift, reference_order
 from latentsync.generation.results import LipsyncOutput
@@ -26,18 +26,21 @@ from latentsync.generation.timing import num_output_frames, timing_of
 from latentsync.generation.write import Target
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
+from latentsync.lab.cells.passing import may_pass
 from latentsync.lab.console import PairBar
 from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.columns import notes_of
-from latentsync.lab.records.content import content
+from latentsync.lab.records.content import content, labels_of
 from latentsync.lab.records.identity import identity, record_id
+from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import (
     CURVES_FILE,
     MASK_FILE,
     METRICS_FILE,
+    PROVEN,
     RECORD_FILE,
     RESULT_FILE,
     RecordStore,
@@ -89,8 +92,8 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
     resolved = pipeline.resolve(options_for(pair, config))
     parts = identity(pair, pipeline, resolved)
     notes = reading_notes(pair.clip, pair.voice, resolved.video.voice_track)
-    scale = resolved.sampler.guidance_scale
-    return parts, Outcome(pair.name, pair.gender, scale, "cached", record_id(parts), notes=notes)
+    scale, labels = resolved.sampler.guidance_scale, labels_of(pair, config)
+    return parts, Outcome(pair.name, pair.gender, scale, "cached", record_id(parts), notes=notes, labels=labels)
 
 
 @lru_cache(maxsize=1024)
@@ -158,15 +161,17 @@ def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -
     """Calls `make` with a progress bar. An error becomes a failed outcome, so that the other pairs still finish."""
     scale = resolve_guidance(config.options.sampler, config.preset, pair.gender).guidance_scale
     runtime = _beside_the_id(config.options)
-    failed = Outcome(pair.name, pair.gender, scale, "failed", runtime=runtime)
+    failed = Outcome(pair.name, pair.gender, scale, "failed", runtime=runtime, labels=labels_of(pair, config))
     with PairBar(pair.name) as bar:
         try:
             return make(bar)
-        except LatentSyncError as error:
-            return replace(failed, record=bar.record, stage=bar.stage, reason=str(error))
         except Exception as error:  # a defect must not stop the following pairs; it is noted with its trace
+            passes = may_pass(error, (pair.clip, pair.voice))
+            failed = replace(failed, record=bar.record, stage=bar.stage, passes=passes)
+            if (sentence := sentence_of(error)) is not None:
+                return replace(failed, reason=sentence)
             reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
-            return replace(failed, record=bar.record, stage=bar.stage, reason=reason, trace=trace)
+            return replace(failed, reason=reason, trace=trace)
 
 
 def _make_record(
@@ -184,14 +189,14 @@ def _make_record(
     if (record := store.find(outcome.record)) is not None:
         return replace(outcome, notes=notes_of(record.content))
     if outcome.record in known:
-        return replace(known[outcome.record], pair=pair.name, status="skipped")
+        return replace(known[outcome.record], pair=pair.name, status="skipped", labels=outcome.labels)
     require_usable(pair, config.options.video.voice_track)
     start = time.perf_counter()
     with store.claim(outcome.record, wait) as is_ours:
         if not is_ours:
             return replace(outcome, status="taken")
-        if store.find(outcome.record) is not None:  # another process has made it meanwhile
-            return outcome
+        if (record := store.find(outcome.record)) is not None:  # another process has made it meanwhile
+            return replace(outcome, notes=notes_of(record.content))
         with ExitStack() as claims:
             cells = {outcome.record: (config, parts)}
             for other in kin:
@@ -201,7 +206,7 @@ def _make_record(
                 is_open = (
                     its_outcome.record not in cells
                     and its_outcome.record not in known
-                    and store.find(its_outcome.record) is None
+                    and store.lacks(its_outcome.record)
                 )
                 if is_open and claims.enter_context(store.claim(its_outcome.record, wait=False)):
                     cells[its_outcome.record] = other, other_parts
@@ -214,7 +219,8 @@ def _make_record(
                 bar.say("store")
                 write_json(folder / METRICS_FILE, evaluation.entries)
                 write_json(folder / CURVES_FILE, evaluation.curves)
-                write_json(folder / RECORD_FILE, record_content)
+                proof = proof_of(folder / name for name in PROVEN)
+                write_json(folder / RECORD_FILE, {**record_content, "files": proof})
                 contents.append(record_content)
     seconds = time.perf_counter() - start
     return replace(outcome, status="done", seconds=seconds, notes=notes_of(contents[0]))

@@ -20,6 +20,9 @@ class Outcome:
             with more memory.
         notes: in sentences, what a reader changed in the clip or the voice, such as the colours of HDR, and how many
             frames have no face.
+        passes: whether a failure was the machine's and not the input's, such as a full disk or a vanished file. The
+            same command tries it again; see `cells.passing`.
+        labels: how the sweep calls the pair and the origin of its guidance, see `records.content.labels_of`.
     """
 
     pair: str
@@ -33,6 +36,8 @@ class Outcome:
     trace: str | None = None
     runtime: dict | None = None
     notes: tuple[str, ...] = ()
+    passes: bool = False
+    labels: dict | None = None
 
 
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:

@@ -14,10 +14,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, asks_help, command
+from latentsync.lab.console import CONTINUES, asks_help, command, complaints
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
-from latentsync.lab.options.sources import begin
+from latentsync.lab.options.sources import begin, raising
+from latentsync.processes import run_task
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
@@ -26,7 +27,8 @@ def cell(config: DictConfig) -> None:
     from latentsync.lab.sweeps.sweep import running  # imports the networks' libraries, which a plan does not need
 
     job = HydraConfig.get()
-    running().run_cell(config, list(job.overrides.task), wait=job.launcher._target_ != BASIC_LAUNCHER)
+    wait = job.launcher._target_ != BASIC_LAUNCHER
+    run_task(running().run_cell, config, list(job.overrides.task), wait=wait)
 
 
 @command(interrupted=CONTINUES)
@@ -52,8 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         from latentsync.lab.sweeps.sweep import start
 
         together = sweep_request.is_sweep and any(run.options.runtime.batch_cells != 1 for run in sweep_request.runs)
-        start(sweep_request.runs if together else ())
-    cell()  # exits by itself if anything failed
-    if sweep_request is not None:
+        start(sweep_request.runs if together else (), sweep_request.cells if sweep_request.is_listed else ())
+    with raising(), complaints() as left_out:
+        cell()  # exits by itself if anything failed
+    if sweep_request is not None and not left_out:
         plan.note_reported(sweep_request)
     return 0

@@ -3,8 +3,8 @@
     latentsync status RUNS [--sweep NAME]
 
 Each record of a sweep is done, failed, running (a process is making it) or missing (planned, but none of these). If a
-record was edited by hand or is broken, a line says what is wrong with it. The command loads no model and changes
-nothing. The exit status is 1 if anything failed or is broken.
+record was edited by hand, is broken, or cannot be read now, a line says what is wrong with it; `latentsync check RUNS`
+looks deeper. The command loads no model and changes nothing. The exit status is 1 if anything failed or is broken.
 """
 
 from pathlib import Path
@@ -24,9 +24,10 @@ def parser() -> ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
+    from latentsync.lab.records.faults import faults
     from latentsync.lab.records.store import RecordStore
     from latentsync.lab.sweeps.request import RETRY_HINT
-    from latentsync.lab.sweeps.status import faults, status_table, statuses
+    from latentsync.lab.sweeps.status import status_table, statuses
 
     sweeps = statuses(args.runs, args.sweep)
     print(status_table(sweeps))

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from latentsync.errors import MemoryShortageError
 from latentsync.lab.console import CONTINUES, FAILED, asks_help, command
 from latentsync.lab.options import CONF_DIR
-from latentsync.lab.options.sources import begin
+from latentsync.lab.options.sources import begin, raising
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train_config")
@@ -56,5 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(train_help(arguments))
         return 0
     check_request(arguments)  # before Hydra, which would explain a mistake in several lines
-    job()
+    with raising():
+        job()
     return 0

@@ -8,9 +8,7 @@ seeds. Real speech: LibriVox recordings, which no training uses.
 
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -31,6 +29,7 @@ from latentsync.speakers.painter import random_framing
 from latentsync.speakers.real_speech import align_recording, find_recordings
 from latentsync.speakers.sentences import HELD_OUT_SENTENCES
 from latentsync.speakers.voice import HELD_OUT_VOICE, Phone, Speech, Voice, random_voice, speak
+from latentsync.workers import Workers
 
 FIRST_SEED = 2**32  # larger than any seed of a training
 OTHER_TAKE = 1_000_000  # added to a person's seed for the motion of a second clip
@@ -173,8 +172,7 @@ class Material:
             for take in tqdm(missing, **bar):
                 _make(take)
             return
-        spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
-        with ProcessPoolExecutor(self.workers, spawn, cv2.setNumThreads, (1,)) as pool:
+        with Workers(self.workers, cv2.setNumThreads, (1,)) as pool:
             for _ in tqdm(pool.map(_make, missing), **bar):
                 pass
 

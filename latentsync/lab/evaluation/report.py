@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from latentsync.files import read_json, whole_file, write_json, write_text
+from latentsync.files import find_json, whole_file, write_json, write_text
 from latentsync.lab.analysis.intervals import interval_text
 from latentsync.lab.console import paragraph, table_text
 from latentsync.lab.evaluation.measures import Bench
@@ -34,7 +34,7 @@ def identity(bench: Bench) -> dict:
 
 def earlier_rows(folder: Path, wanted: dict) -> list[dict]:
     """The rows of an earlier run in the folder, if they have the same identity."""
-    content = read_json(folder / JSON_FILE) or {}
+    content = find_json(folder / JSON_FILE) or {}
     return content.get("rows", []) if content.get("identity") == _as_read(wanted) else []
 
 

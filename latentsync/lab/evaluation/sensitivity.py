@@ -1,9 +1,8 @@
 """Measures how strongly each metric reacts to known damage of painted clips."""
 
-import multiprocessing
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from latentsync.faces.crops import aligned_crops, aligned_pictures
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
-from latentsync.files import read_json, write_json
+from latentsync.files import find_json, write_json
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
@@ -36,6 +35,7 @@ from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import random_framing
 from latentsync.speakers.sentences import fit_rested_speech
 from latentsync.speakers.voice import random_voice
+from latentsync.workers import Workers
 
 SIZE_PX = 128
 CLIP_PX, SECONDS, REST_S = 256, 1.6, 1.4  # shortest speech, longest pause
@@ -245,7 +245,7 @@ def judged(metric: str) -> bool:
 
 def known_values(path: Path) -> pd.DataFrame:
     """The values of a clip that were measured earlier."""
-    rows = (read_json(path) or {"rows": []})["rows"]
+    rows = (find_json(path) or {"rows": []})["rows"]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
 
@@ -276,8 +276,7 @@ def measure_clips(
     clips = [
         folder / f"{SPEAKER_GENDERS[number % len(SPEAKER_GENDERS)][0]}-{number:02d}.mp4" for number in range(count)
     ]
-    spawn = multiprocessing.get_context("spawn")  # forked children would share the threads of OpenCV and FFmpeg
-    with ProcessPoolExecutor(workers, spawn) as pool:
+    with Workers(workers) as pool:
         list(pool.map(speak_clip, range(count), clips))
         jobs = [
             pool.submit(_add_values, *two, wanted, steps) for two in zip(clips, [*clips[1:], clips[0]], strict=True)

@@ -1,12 +1,13 @@
 """A folder job: makes every pair of a folder and writes the results to an output folder under plain names."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latentsync.errors import MediaError, OptionError
-from latentsync.files import private_folder, read_json, write_json
+from latentsync.files import find_json, private_folder, write_json
 from latentsync.lab.cells.cell import attempt, plan, produce
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, outcome_line
@@ -15,7 +16,9 @@ from latentsync.lab.options.compose import configured
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config
+from latentsync.lab.records.claims import CLAIM_PREFIX, claimed, lock_notice
 from latentsync.lab.records.columns import notes_of
+from latentsync.lab.records.proof import disagreement, proof_in, proof_of
 from latentsync.names import name_max_bytes, shortened
 from latentsync.pipeline import LipsyncPipeline
 
@@ -36,8 +39,20 @@ class Outputs:
         return cls(*(folder / f"{name}{end}" for end in ends))
 
     def are_done(self, wanted: str) -> bool:
-        """Whether all files exist and were made with exactly these settings."""
-        return self.video.is_file() and self.mask.is_file() and (read_json(self.sidecar) or {}).get("id") == wanted
+        """Whether all files were made with exactly these settings, and are those that the sidecar proves.
+
+        Raises:
+            OSError: a file cannot be read now.
+        """
+        content = find_json(self.sidecar) or {}
+        older = {self.video.name: {}, self.mask.name: {}}  # a sidecar without a proof
+        return content.get("id") == wanted and disagreement(self.sidecar.parent, proof_in(content) or older) is None
+
+    @property
+    def claim_path(self) -> Path:
+        """The file whose lock keeps other processes from making the same files."""
+        key = hashlib.sha256(os.fsencode(self.sidecar.name)).hexdigest()[:16]
+        return self.sidecar.parent / f"{CLAIM_PREFIX}{key}"
 
 
 def folder_config(
@@ -97,7 +112,8 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
     pairing = pairs_of(config.data)
     _check_output_dir(output_dir, Path(config.data.input_dir))
     pipeline = pipeline_of(config)
-    for line in header(config, pairing, pipeline):
+    notice = lock_notice(output_dir)
+    for line in (*header(config, pairing, pipeline), *([] if notice is None else [notice])):
         say(line)
     for number, pair in enumerate(unusable_first(pairing.pairs, config.options.video.voice_track), start=1):
         outcome = attempt(pair, config, lambda bar, pair=pair: _make(pair, config, pipeline, output_dir, bar))
@@ -109,15 +125,19 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
     parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
     if files.are_done(outcome.record):
-        return replace(outcome, notes=notes_of(read_json(files.sidecar) or {}))
+        return replace(outcome, notes=notes_of(find_json(files.sidecar) or {}))
     require_usable(pair, config.options.video.voice_track)
-    with private_folder(output_dir) as part:
+    with claimed(files.claim_path), private_folder(output_dir) as part:
+        if files.are_done(outcome.record):  # another process has made them meanwhile
+            return replace(outcome, notes=notes_of(find_json(files.sidecar) or {}))
         video, mask = part / files.video.name, part / files.mask.name
         content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
+        proof = proof_of((video, mask))
         files.sidecar.unlink(missing_ok=True)  # while the videos change, no sidecar must describe them
         os.replace(video, files.video)
         os.replace(mask, files.mask)
-        write_json(files.sidecar, {**content, "metrics": evaluation.entries, "curves": evaluation.curves})
+        measured = {"metrics": evaluation.entries, "curves": evaluation.curves}
+        write_json(files.sidecar, {**content, **measured, "files": proof})
     return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes_of(content))
 
 

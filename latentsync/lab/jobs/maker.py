@@ -17,6 +17,7 @@ from latentsync.files import remove_abandoned
 from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.records.store import Record, RecordStore
+from latentsync.processes import end_with, stoppable
 
 if TYPE_CHECKING:
     from latentsync.lab.options.schema import MetricsConfig, RunConfig
@@ -87,7 +88,8 @@ def job_like(
     )
     pair = content["pair"]
     files = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
-    weights = content["model"]["weights_sha256"]
+    if (weights := content["model"].get("weights_sha256")) is None:
+        raise OptionError(f"record {record.id} does not say its model's weights; choose another record as the pattern")
     own = pair.get("group"), pair.get("split"), pair["name"], pair.get("face")
     return Job(config, Pair(*files, pair["gender"], *own), weights)
 
@@ -166,17 +168,19 @@ class Maker:
         self.close()
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
         self._process.start()
         theirs.close()
 
 
-def _serve(pipe: Connection) -> None:
-    """Answers jobs until the idle time is over. The other end stops a job by an interrupt."""
+def _serve(pipe: Connection, parent: int) -> None:
+    """Answers jobs until the idle time is over, or the parent has ended. The other end stops a job by an interrupt."""
     os.setsid()  # so that an interrupt of the notebook's kernel does not stop the record
+    end_with(parent)
     try:
-        while pipe.poll(IDLE_S):
-            pipe.send(_answer(pipe.recv(), lambda *progress: pipe.send(progress)))
+        with stoppable():
+            while pipe.poll(IDLE_S):
+                pipe.send(_answer(pipe.recv(), lambda *progress: pipe.send(progress)))
     except (EOFError, OSError, KeyboardInterrupt):
         return
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from latentsync.errors import OptionError
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.media.excerpt import excerpt
+from latentsync.processes import child_environment
 
 CLIPS = ("g-clara.mp4", "m-oskar.mp4")  # one of each gender, shipped with the project
 SWEEP = "small"
@@ -42,7 +43,9 @@ def sample_sweep(folder: Path) -> Path:
     clips, runs = folder / "clips", folder / "runs"
     sample_clips(clips, start_s=0.5, duration_s=1.6, height_px=256)
     place = ["data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", f"name={SWEEP}"]
-    done = subprocess.run([sys.executable, "-m", "latentsync", "run", "-m", *place, *SETTINGS], check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "latentsync", "run", "-m", *place, *SETTINGS], check=False, env=child_environment()
+    )
     if done.returncode != 0:
         raise OptionError(f"the small sweep in {folder} ended with status {done.returncode}; its output says why")
     return runs

@@ -8,15 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from latentsync.config import recorded_options
-from latentsync.errors import LatentSyncError, OptionError
+from latentsync.errors import LatentSyncError, OptionError, sentence_of
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
-from latentsync.files import write_json
 from latentsync.lab.console import say, table_text
 from latentsync.lab.measuring.result import Result, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.labels import word_of
-from latentsync.lab.records.store import Record
+from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import records_in
 from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, base_name
 
@@ -55,16 +54,18 @@ def measure_record(
 ) -> dict[str, dict]:
     """Measures a record, adds the new values to its metrics, and returns the new entries.
 
+    The values are added under the record's claim to those that are there then, see `RecordStore.merge_measured`.
+
     Raises:
         MediaError, FaceNotFoundError: an input is missing, cannot be read, or shows no face.
+        OSError: a file of the record cannot be read or written; earlier values stay.
     """
     clip, voice = (input_file(record, kind, inputs) for kind in ("clip", "voice"))
     options = recorded_options(record.content["options"])
     result = Result.of_options(record.video_path, clip, voice, options, detector)
     evaluation = measured(result, wanted, detector)
     entries = labelled(evaluation.entries, record.content["model"]["trained"])
-    write_json(record.curves_path, {**record.curves, **evaluation.curves})
-    write_json(record.metrics_path, {**record.metrics, **entries})
+    RecordStore(record.folder.parents[1]).merge_measured(record, entries, evaluation.curves)
     return entries
 
 
@@ -87,16 +88,16 @@ def measure_records(
     failed = 0
     reasons: Counter[str] = Counter()
     for number, record in enumerate(records, start=1):
-        start, missing = time.perf_counter(), wanted if again else lacking(record, wanted)
-        label = f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
-        if not missing.families:
-            say(f"{label}: has all metrics")
-            continue
+        start, label = time.perf_counter(), f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
         try:
+            missing = wanted if again else lacking(record, wanted)
+            if not missing.families:
+                say(f"{label}: has all metrics")
+                continue
             entries = measure_record(record, missing, detector, inputs)
-        except LatentSyncError as error:
+        except (LatentSyncError, OSError) as error:
             failed += 1
-            say(f"{label}: FAILED  {error}")
+            say(f"{label}: FAILED  {sentence_of(error)}")
             continue
         reasons.update(f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None)
         values = sum(entry["value"] is not None for entry in entries.values())
@@ -149,8 +150,8 @@ def metrics_table(metrics: dict) -> pd.DataFrame:
         {
             "metric": name,
             "value": entry["value"],
-            "unit": entry["unit"],
-            "better": entry["direction"],
+            "unit": entry.get("unit", ""),
+            "better": entry.get("direction", "none"),
             "note": entry.get("reason") or ("untrained model" if entry.get("model") == "untrained" else ""),
         }
         for name, entry in metrics.items()

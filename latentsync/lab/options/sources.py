@@ -3,9 +3,11 @@
 Hydra's own flags apply: `--config-name`, `--config-path`, `--config-dir` and `hydra.searchpath`.
 """
 
+import os
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,7 @@ from latentsync.lab.options.literal import literal
 
 CONFIG_NAME = "config"
 SEARCHPATH = "hydra.searchpath"
+FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's variable for errors that it does not shorten
 
 
 @dataclass(frozen=True)
@@ -213,3 +216,17 @@ def read_command_line(arguments: list[str], config_name: str = CONFIG_NAME) -> C
 
 def _refuse(message: str) -> NoReturn:
     raise OptionError(message)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Within the block, Hydra raises the errors of a job as they are; else it prints a trace and exits."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before

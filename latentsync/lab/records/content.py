@@ -21,22 +21,16 @@ PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
 
 def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:
     """The content of record.json for a finished generation. `facts_of_record` reads it back."""
+    labels = labels_of(pair, config)
     return {
         "id": record_id(parts),
         "pair": {
-            "name": pair.name,
-            "gender": pair.gender,
-            "group": pair.group,
-            "split": pair.split,
-            "face": pair.face,
+            **labels["pair"],
             "clip": _input_facts(pair.clip),
             "voice": _input_facts(pair.voice),
         },
         "model": pipeline.describe(),
-        "preset": {
-            "name": config.preset.name,
-            "guidance_from": "preset" if config.options.sampler.guidance_scale is None else "given",
-        },
+        "preset": labels["preset"],
         "options": output.options.flat(),
         "attention": pipeline.attention,
         "video": {
@@ -52,6 +46,29 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {"latentsync": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
+    }
+
+
+def labels_of(pair: Pair, config: RunConfig) -> dict[str, dict]:
+    """How a sweep calls a pair and the origin of its guidance, in the form of record.json. No id covers these.
+
+    Another sweep may call the same record otherwise. So notes and plans of sweeps keep them too, and a sweep's tables
+    take them from there.
+    """
+    return {
+        "pair": {
+            "name": pair.name,
+            "gender": pair.gender,
+            "group": pair.group,
+            "split": pair.split,
+            "face": pair.face,
+            "clip": {"name": printable(pair.clip.name)},
+            "voice": {"name": printable(pair.voice.name)},
+        },
+        "preset": {
+            "name": config.preset.name,
+            "guidance_from": "preset" if config.options.sampler.guidance_scale is None else "given",
+        },
     }
 
 

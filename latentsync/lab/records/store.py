@@ -1,38 +1,53 @@
 """Finished records on disk: one folder each, visible only when complete. This module does not make records.
 
 runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json  curves.json
-runs/records/.claim-<id>                         locked by the process that makes the record
+runs/records/.claim-<id>                         locked by the process that makes or measures the record
+runs/set_aside/<id>-<time>/                      damaged records, each of which was made again
 runs/sweeps/<name>/cells/<cell>.json             which records and failures belong to a cell of a sweep
 runs/sweeps/<name>/plan.json                     which cells the sweep has
+
+A record is absent only if its folder does not exist. A damaged record is named, and moved to set_aside when it is made
+again. A record that cannot be read now stays as it is: nothing is removed or made again for it.
 """
 
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from latentsync.files import read_json, whole_folder
+from latentsync.errors import DamagedFileError, sentence_of
+from latentsync.files import entries, find_json, read_json, whole_folder, write_json
+from latentsync.lab.console import complain, say
+from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
+from latentsync.lab.records.proof import disagreement
+from latentsync.lab.records.shape import metrics_fault, shape_fault
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
 RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.json"
 CURVES_FILE = "curves.json"
-CLAIM_PREFIX = ".claim-"
+SET_ASIDE_DIR = "set_aside"
+PROVEN = (RESULT_FILE, MASK_FILE)  # files whose proof is in record.json
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished record: the result of one cell for one pair."""
+    """A finished record: the result of one cell for one pair.
+
+    Attributes:
+        labels: how the sweep that asks for the record calls its pair and preset, see `labels_of`; empty: as the record
+            itself does.
+    """
 
     folder: Path
+    labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     @property
     def id(self) -> str:
@@ -43,9 +58,44 @@ class Record:
         return self.folder / RESULT_FILE
 
     @cached_property
+    def own_content(self) -> dict:
+        """The content of record.json: pair, model, options, timings, versions.
+
+        Raises:
+            DamagedFileError: it is missing, cut or edited.
+            OSError: it cannot be read now.
+        """
+        path = self.folder / RECORD_FILE
+        content = read_json(path)
+        fault = "is missing" if content is None else shape_fault(content)
+        if fault is not None:
+            raise DamagedFileError(f"{path} {fault}" if content is None else f"{path} is no whole record: {fault}")
+        return content
+
+    @cached_property
     def content(self) -> dict:
-        """The content of record.json: pair, model, options, timings, versions."""
-        return read_json(self.folder / RECORD_FILE) or {}
+        """The content of record.json, with the sweep's labels; errors as for `own_content`."""
+        return _merged(self.own_content, self.labels)
+
+    @property
+    def files(self) -> Mapping[str, Mapping[str, Any]]:
+        """The proof of its files, see `records.proof`; empty for an older record."""
+        return self.own_content.get("files", {})
+
+    def fault(self, is_deep: bool = False) -> str | None:
+        """What is wrong with it, in words; None if nothing is.
+
+        Args:
+            is_deep: whether to compare the hashes of its files too.
+
+        Raises:
+            OSError: a file cannot be read now.
+        """
+        try:
+            fault = disagreement(self.folder, self.files, is_deep)
+        except DamagedFileError as error:
+            return str(error).removeprefix(f"{self.folder}/")
+        return fault
 
     @property
     def metrics_path(self) -> Path:
@@ -57,13 +107,48 @@ class Record:
 
     @property
     def metrics(self) -> dict:
-        """Name -> {value, unit, direction, protocol, version, ..., reason}; see `latentsync.metrics.definitions`."""
-        return read_json(self.metrics_path) or {}
+        """Name -> {value, unit, direction, protocol, version, ..., reason}; see `latentsync.metrics.definitions`.
+
+        A damaged file is named and counts as empty.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
+        return _read_or_complain(self.metrics_path, metrics_fault)
 
     @property
     def curves(self) -> dict:
-        """Name -> the values per frame, window or shift from which the metrics are computed."""
-        return read_json(self.curves_path) or {}
+        """Name -> the values per frame, window or shift from which the metrics are computed; errors as `metrics`."""
+        return _read_or_complain(self.curves_path)
+
+
+def _merged(content: dict, labels: Mapping[str, Any]) -> dict:
+    """Content with labels in the place of its own, down to the fields of each part."""
+    merged = dict(content)
+    for name, value in labels.items():
+        merged[name] = _merged(merged[name], value) if isinstance(value, Mapping) and name in merged else value
+    return merged
+
+
+def _read(path: Path, fault_of: Callable[[dict], str | None] = lambda content: None) -> dict:
+    """The object in a file beside record.json; empty if there is none.
+
+    Raises:
+        DamagedFileError: the file holds something else.
+        OSError: it cannot be read now.
+    """
+    content = read_json(path) or {}
+    if (fault := fault_of(content)) is not None:
+        raise DamagedFileError(f"{path} is damaged: {fault}")
+    return content
+
+
+def _read_or_complain(path: Path, fault_of: Callable[[dict], str | None] = lambda content: None) -> dict:
+    try:
+        return _read(path, fault_of)
+    except DamagedFileError as error:
+        complain(f"left out: {error}; `latentsync measure` writes it anew")
+        return {}
 
 
 class RecordStore:
@@ -76,46 +161,117 @@ class RecordStore:
     def __init__(self, runs_dir: Path) -> None:
         self.root = runs_dir / "records"
 
-    def find(self, record_id: str) -> Record | None:
-        """The finished record of that id, or None."""
-        folder = self.root / record_id
-        return Record(folder) if read_json(folder / RECORD_FILE) is not None else None
+    def look(self, record_id: str, labels: Mapping[str, Mapping[str, Any]] | None = None) -> Record | None:
+        """The finished record of that id; None if it does not exist.
+
+        Args:
+            labels: how a sweep calls its pair and preset, see `Record`.
+
+        Raises:
+            DamagedFileError: there is a folder, but record.json is missing or no whole record, or the sizes or samples
+                of its files are not those that it proves.
+            OSError: it cannot be read now.
+        """
+        if not _is_name(record_id):
+            return None
+        record = Record(self.root / record_id, labels or {})
+        try:
+            os.stat(record.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if (fault := record.fault()) is not None:
+            raise DamagedFileError(f"record {record_id} is damaged: {fault}")
+        return record
+
+    def find(self, record_id: str, labels: Mapping[str, Mapping[str, Any]] | None = None) -> Record | None:
+        """The finished record of that id; None if it does not exist or is damaged, so that it may be made again.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
+        try:
+            return self.look(record_id, labels)
+        except DamagedFileError:
+            return None
+
+    def lacks(self, record_id: str) -> bool:
+        """Whether a record is to be made: it does not exist, or is damaged. False where it cannot be read now."""
+        try:
+            return self.find(record_id) is None
+        except OSError:
+            return False
+
+    def there(self, ids: Iterable[str]) -> list[Record]:
+        """The finished ones of these records. What is damaged, or cannot be read now, is named by `complain`."""
+        return [record for i in ids if (record := self.look_or_complain(i)) is not None]
+
+    def look_or_complain(self, record_id: str, labels: Mapping[str, Any] | None = None) -> Record | None:
+        """As `find`, but names what is damaged or cannot be read by `complain`, and then returns None."""
+        try:
+            return self.look(record_id, labels)
+        except DamagedFileError as error:
+            complain(f"left out: {error}; run its sweep again to make it anew")
+        except OSError as error:
+            complain(f"left out: record {record_id} cannot be read now: {sentence_of(error)}")
+        return None
+
+    def ids(self) -> list[str]:
+        """The names of all folders of records, sorted.
+
+        Raises:
+            OSError: the folder cannot be read now.
+        """
+        return [path.name for path in entries(self.root) if not path.is_file()]
 
     def all(self) -> list[Record]:
-        """Every finished record, sorted by id."""
-        records = (self.find(path.name) for path in sorted(self.root.glob("[!.]*")))
-        return [record for record in records if record is not None]
+        """Every finished record, sorted by id. What is damaged, or cannot be read now, is named by `complain`.
+
+        Raises:
+            OSError: the folder of the records cannot be read now.
+        """
+        return self.there(self.ids())
+
+    def set_aside(self, record_id: str, reason: str) -> Path:
+        """Moves a damaged record to runs/set_aside, and prints why."""
+        target = aside(self.root / record_id, self.root.parent)
+        say(f"set aside  {reason}; it is kept in {target} and made anew")
+        return target
+
+    def merge_measured(self, record: Record, metrics: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
+        """Adds values to a record's metrics and curves under its claim, so that of two writers both stay.
+
+        A damaged file is set aside first.
+
+        Raises:
+            OSError: a file cannot be read or written; then it stays as it was.
+        """
+        with self.claim(record.id, wait=True):
+            for path, new, fault_of in (
+                (record.curves_path, curves, lambda content: None),
+                (record.metrics_path, metrics, metrics_fault),
+            ):
+                try:
+                    before = _read(path, fault_of)
+                except DamagedFileError as error:
+                    say(f"set aside  {error}; it is kept in {aside(path, self.root.parent, record.id)}")
+                    before = {}
+                write_json(path, {**before, **new})
 
     @contextmanager
     def claim(self, record_id: str, wait: bool) -> Iterator[bool]:
         """Claims a record for this process within the block. Yields whether the claim succeeded.
 
-        The claim is a lock of the kernel, which frees it when the process ends for any reason. So no claim becomes
-        stale and no clock is needed. On a file system without locks every claim succeeds: two processes may then make
-        the same record, and the first one is kept.
+        See `records.claims`. Without locks two processes may make the same record, and the first one is kept.
 
         Args:
             wait: whether to wait until the other process has ended or has finished the record; then look for the
                 record first.
         """
         path = self._claim_path(record_id)
-        lock = FileLock(path, fallback_to_soft=False)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(blocking=wait)
-        except Timeout:
-            yield False
-            return
-        except (OSError, NotImplementedError):  # no locks; `new` reports a folder that cannot be written
-            yield True
-            return
-        try:
-            _write_claim(path)
-            yield True
-        finally:
-            if self.find(record_id) is not None:  # processes that wait or claim later find the record
-                path.unlink(missing_ok=True)
-            lock.release()
+        with claimed(path, wait) as is_ours:
+            if is_ours:
+                _write_claim(path)
+            yield is_ours
 
     def claimant(self, record_id: str) -> dict | None:
         """The process that is making a record: `host`, `pid` and `since` (seconds since the epoch); None if none is."""
@@ -123,16 +279,46 @@ class RecordStore:
         if not path.is_file():
             return None
         with self.claim(record_id, wait=False) as is_free:
-            return None if is_free else read_json(path) or {}
+            return None if is_free else find_json(path) or {}
 
     def _claim_path(self, record_id: str) -> Path:
         return self.root / f"{CLAIM_PREFIX}{record_id}"
 
     @contextmanager
     def new(self, record_id: str) -> Iterator[Path]:
-        """A folder to make a record in. It becomes the record when the block succeeds, and is removed otherwise."""
+        """A folder to make a record in. It becomes the record when the block succeeds, and is removed otherwise.
+
+        A damaged record in its place is set aside, once its successor is complete.
+        """
         with whole_folder(self.root / record_id, is_kept=lambda _: self.find(record_id) is not None) as part:
             yield part
+            try:
+                self.look(record_id)
+            except DamagedFileError as error:
+                self.set_aside(record_id, str(error))
+
+
+def _is_name(record_id: str) -> bool:
+    """Whether a text may be the name of a record's folder: notes come from others, too."""
+    return Path(record_id).name == record_id and not record_id.startswith(".")
+
+
+def aside(path: Path, runs_dir: Path, owner: str | None = None) -> Path:
+    """Moves a damaged file or folder to runs/set_aside under a name with the time, and returns its new place.
+
+    Args:
+        owner: the record or sweep of a file; its name then comes first.
+    """
+    name = path.name if owner is None else f"{owner}-{path.name}"
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    folder, number = runs_dir / SET_ASIDE_DIR, 1
+    target = folder / f"{name}-{stamp}"
+    while target.exists():
+        number += 1
+        target = folder / f"{name}-{stamp}-{number}"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.rename(path, target)
+    return target
 
 
 def _write_claim(path: Path) -> None:

@@ -1,20 +1,25 @@
 """The notes of a sweep on disk: its cells, their outcomes, records and failures."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from latentsync.errors import OptionError
-from latentsync.files import read_json
+from latentsync.errors import DamagedFileError, OptionError, sentence_of
+from latentsync.files import entries, read_json
+from latentsync.lab.console import complain
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import Record, RecordStore
 
 CELLS_DIR = "cells"
+PLAN_FILE = "plan.json"
 FAILED = ("failed", "skipped")  # skipped: failed in an earlier run and not tried again
+MADE = ("done", "cached")
 
 
 def sweep_names(runs_dir: Path) -> list[str]:
     """The names of the sweeps in a runs folder, sorted."""
-    return sorted(path.name for path in (runs_dir / "sweeps").glob("[!.]*") if path.is_dir())
+    return [path.name for path in entries(runs_dir / "sweeps") if path.is_dir()]
 
 
 def sweep_in(runs_dir: Path, name: str | None) -> str:
@@ -34,8 +39,89 @@ def sweep_in(runs_dir: Path, name: str | None) -> str:
 
 
 def sweep_cells(sweep_dir: Path) -> list[dict]:
-    """The notes of a sweep's cells: each has the cell's overrides and the outcome of each pair."""
-    return [cell for path in sorted((sweep_dir / CELLS_DIR).glob("*.json")) if (cell := read_json(path)) is not None]
+    """The notes of a sweep's cells: each has the cell's overrides and the outcome of each pair.
+
+    A note that is damaged, or cannot be read now, is named by `complain`. The sweep's next run writes it anew.
+    """
+    paths = [path for path in entries(sweep_dir / CELLS_DIR) if path.suffix == ".json"]
+    return [_complete(note) for path in paths if (note := _read_or_complain(path, note_fault)) is not None]
+
+
+def _complete(note: dict) -> dict:
+    """A note with all fields that readers use; an older or edited one may lack some."""
+    fields = {"pair": "", "record": None, "stage": None, "reason": "", "trace": None}
+    return {"noted": 0.0, "run": None, **note, "outcomes": [{**fields, **outcome} for outcome in note["outcomes"]]}
+
+
+def planned_cells(sweep_dir: Path) -> list[dict]:
+    """The cells of a sweep's latest plan: each has overrides, the record's id for each pair, and perhaps labels.
+
+    A plan that is damaged, or cannot be read now, is named by `complain`.
+    """
+    plan = _read_or_complain(sweep_dir / PLAN_FILE, plan_fault)
+    return [] if plan is None else plan["cells"]
+
+
+def _read_or_complain(path: Path, fault_of: Any) -> dict | None:
+    try:
+        content = read_json(path)
+        if content is None or (fault := fault_of(content)) is None:
+            return content
+        complain(f"left out: {path} is damaged ({fault}); run its sweep again to write it anew")
+    except DamagedFileError as error:
+        complain(f"left out: {error}; run its sweep again to write it anew")
+    except OSError as error:
+        complain(f"left out: {sentence_of(error)}")
+    return None
+
+
+def note_fault(note: Mapping[str, Any]) -> str | None:
+    """Why an object is no note of a cell; None if it is one."""
+    outcomes = note.get("outcomes")
+    if not _are_texts(note.get("overrides")) or not isinstance(outcomes, list):
+        return "it has no overrides and outcomes"
+    for outcome in outcomes:
+        if not isinstance(outcome, dict) or not _are_texts([outcome.get("pair", ""), outcome.get("status")]):
+            return "an outcome has no status"
+        if not isinstance(outcome.get("record"), str | None) or not _are_labels(outcome.get("labels")):
+            return "an outcome has no proper record or labels"
+    return None
+
+
+def plan_fault(plan: Mapping[str, Any]) -> str | None:
+    """Why an object is no plan of a sweep; None if it is one."""
+    cells = plan.get("cells")
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+        return "it has no cells"
+    for cell in cells:
+        records, labels = cell.get("records"), cell.get("labels", {})
+        has_records = isinstance(records, dict) and _are_texts(list(records.values()))
+        if not has_records or not _are_texts(cell.get("overrides")):
+            return "a cell has no overrides and records"
+        if not isinstance(labels, dict) or not all(map(_are_labels, labels.values())):
+            return "a cell has no proper labels"
+    return None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _are_labels(value: Any) -> bool:
+    """Whether labels have the form of `labels_of`, which a record's content then shows."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not set(value) <= {"pair", "preset"}:
+        return False
+    pair, preset = value.get("pair", {}), value.get("preset", {})
+    if not isinstance(pair, dict) or not isinstance(preset, dict):
+        return False
+    files = [pair.get(name, {"name": ""}) for name in ("clip", "voice")]
+    if not all(isinstance(file, dict) and set(file) == {"name"} and isinstance(file["name"], str) for file in files):
+        return False
+    texts = [pair.get("name", ""), pair.get("gender", ""), *preset.values()]
+    rest = [pair.get(name) for name in ("group", "split", "face")]
+    return _are_texts(texts) and all(isinstance(each, str | None) for each in rest)
 
 
 def all_records(runs_dir: Path) -> list[Record]:
@@ -44,11 +130,28 @@ def all_records(runs_dir: Path) -> list[Record]:
 
 
 def sweep_records(runs_dir: Path, name: str) -> list[Record]:
-    """The finished records of a sweep, each once, in the order of the table."""
-    store = RecordStore(runs_dir)
-    cells = sweep_cells(sweep_folder(runs_dir, name))
-    ids = dict.fromkeys(o["record"] for cell in cells for o in cell["outcomes"] if o["record"] is not None)
-    return sorted((record for i in ids if (record := store.find(i)) is not None), key=_order)
+    """The finished records of a sweep, each once and with the sweep's labels, in the order of the table.
+
+    They are those of its notes and of its latest plan, so that a lost note costs no row. A record that is damaged,
+    cannot be read now, or was made and is gone, is named by `complain`.
+    """
+    store, folder = RecordStore(runs_dir), sweep_folder(runs_dir, name)
+    labels: dict[str, Mapping[str, Any]] = {}
+    made = set()
+    for outcome in (outcome for cell in sweep_cells(folder) for outcome in cell["outcomes"]):
+        if (record_id := outcome["record"]) is not None:
+            labels[record_id] = labels.get(record_id) or outcome.get("labels") or {}
+            made |= {record_id} if outcome["status"] in MADE else set()
+    for cell in planned_cells(folder):
+        for pair, record_id in cell["records"].items():
+            labels[record_id] = cell.get("labels", {}).get(pair) or labels.get(record_id) or {}
+    records = []
+    for record_id, own in labels.items():
+        if (record := store.look_or_complain(record_id, own)) is not None:
+            records.append(record)
+        elif record_id in made and store.lacks(record_id) and not (store.root / record_id).exists():
+            complain(f"left out: record {record_id} was made and is gone; run the sweep {name} again to make it anew")
+    return sorted(records, key=_order)
 
 
 def records_in(runs_dir: Path, sweep: str | None = None) -> list[Record]:

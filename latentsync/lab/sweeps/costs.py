@@ -136,9 +136,9 @@ def costs(store: RecordStore) -> dict[tuple, Cost]:
             frames = content["video"]["num_frames"]
             work = Work.of(content["model"]["name"], content["options"]["device"], content["identity"], frames)
             denoise, whole = timings["denoise"], timings["total"] + timings["measure"]
-        except (KeyError, TypeError):  # a record of another version, or an edited one
+            size = sum(path.stat().st_size for path in record.folder.iterdir())
+        except (KeyError, TypeError, OSError):  # a record of another version, an edited one, or one just moved
             continue
-        size = sum(path.stat().st_size for path in record.folder.iterdir())
         each = denoise / work.frame_passes, (whole - denoise) / frames, size / frames
         measured.setdefault(work.kind, []).append(each)
     return {kind: Cost(*(median(c) for c in zip(*each, strict=True)), len(each)) for kind, each in measured.items()}

@@ -12,14 +12,16 @@ from dataclasses import asdict
 from functools import cache
 
 from latentsync.errors import MediaError
-from latentsync.files import read_json, write_json
+from latentsync.files import find_json, write_json
+from latentsync.lab.console import complaints
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
-from latentsync.lab.records.sweeps import failures_of, sweep_cells
+from latentsync.lab.records.sweeps import PLAN_FILE, failures_of, plan_fault, sweep_cells
 from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
-from latentsync.lab.sweeps.request import PLAN_FILE, RETRY_HINT, PlannedCell, SweepRequest, cell_overrides
+from latentsync.lab.sweeps.notes import note_path, sticks
+from latentsync.lab.sweeps.request import RETRY_HINT, PlannedCell, SweepRequest, cell_overrides
 
 HERE = ("basic", "joblib", "submitit_local")  # launchers whose cells run on this machine
 
@@ -28,7 +30,7 @@ def _print_plan(request: SweepRequest) -> int:
     """Prints each record of a sweep with its state, and the estimated cost of the records to make."""
     work: dict[str, Work] = {}
     cells, store = resolved(request, work), request.store
-    failed = {o["record"]: o for o in failures_of(sweep_cells(request.sweep_dir)) if o["record"] is not None}
+    failed = {o["record"]: o for o in failures_of(sweep_cells(request.sweep_dir)) if sticks(o)}
     missing = dict.fromkeys(i for _, i in _missing(cells, store) if i is not None)
     left = [i for i in missing if i in failed and request.general.retry != "failed"]
     for cell in cells:
@@ -75,11 +77,11 @@ def answer(request: SweepRequest) -> int | None:
         resolved(request)  # so that a wrong set-up is refused before anything is stored
         return None
     stamp = fingerprint(request)
-    known = read_json(request.sweep_dir / PLAN_FILE) or {}
+    known = _known_plan(request)
     if known.get("fingerprint") == stamp:
-        cells = [PlannedCell(**cell) for cell in known["cells"]]
-        missing = _missing(cells, request.store)
-        if not missing and (is_plan or (known.get("reported") and _report_is_fresh(request, cells))):
+        cells = [PlannedCell.read(cell) for cell in known["cells"]]
+        is_reported = known.get("reported") and _report_is_fresh(request, cells) and _are_noted(request, cells)
+        if (is_plan or is_reported) and not _missing(cells, request.store):
             return _nothing_to_do(request, cells, is_plan)
     if is_plan:
         return _print_plan(request)
@@ -92,22 +94,48 @@ def answer(request: SweepRequest) -> int | None:
         return None
     from latentsync.lab.sweeps.sweep import note_cached
 
-    note_cached(request.config, cells)
-    note_reported(request)
+    with complaints() as left_out:
+        note_cached(request.config, cells)
+    if not left_out:
+        note_reported(request)
     return _nothing_to_do(request, cells, is_plan)
 
 
 def note_reported(request: SweepRequest) -> None:
-    """Notes that the table and figures of a sweep now cover its whole plan."""
-    path = request.sweep_dir / PLAN_FILE
-    if request.is_sweep and (known := read_json(path)) is not None:
-        write_json(path, {**known, "reported": True})
+    """Notes that the table and figures of a sweep now cover its whole plan, unless another command planned anew."""
+    known = _known_plan(request)
+    own = [cell_overrides(cell) for cell in request.cells]
+    if request.is_sweep and known and [cell["overrides"] for cell in known["cells"]] == own:
+        write_json(request.sweep_dir / PLAN_FILE, {**known, "reported": True})
+
+
+def _known_plan(request: SweepRequest) -> dict:
+    """The content of plan.json; empty if there is none, or a damaged one, which the next plan replaces.
+
+    Raises:
+        OSError: it cannot be read now.
+    """
+    plan = find_json(request.sweep_dir / PLAN_FILE) or {}
+    return plan if plan_fault(plan) is None else {}
+
+
+def _are_noted(request: SweepRequest, cells: list[PlannedCell]) -> bool:
+    """Whether each cell has its note, with the plan's records and labels."""
+    return all(cell.is_noted(find_json(note_path(request.sweep_dir, cell.overrides))) for cell in cells)
 
 
 def _missing(cells: list[PlannedCell], store: RecordStore) -> list[tuple[PlannedCell, str | None]]:
     """(cell, id) for each record that does not exist yet; (cell, None) for each cell with a pair without a plan."""
     missing = [(cell, None) for cell in cells if not cell.records or cell.reason is not None]
-    return missing + [(cell, i) for cell in cells for i in cell.records.values() if store.find(i) is None]
+    return missing + [(cell, i) for cell in cells for i in cell.records.values() if not _is_whole(store, i)]
+
+
+def _is_whole(store: RecordStore, record_id: str) -> bool:
+    """Whether a record exists and can be read now. Of one that cannot, its pair's own attempt reports why."""
+    try:
+        return store.find(record_id) is not None
+    except OSError:
+        return False
 
 
 def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
@@ -155,14 +183,14 @@ def _resolved_cell(
     from latentsync.lab.cells import loading
 
     pipeline = loading.pipeline_of(run)
-    records, reason = {}, None
+    records, labels, reason = {}, {}, None
     for pair in pairs:
         try:
             parts, outcome = cells.plan(pair, run, pipeline)
             if work is not None:
                 place = pipeline.settings.name, str(pipeline.device)
                 work[outcome.record] = Work.of(*place, parts, cells.num_frames_of(pair, run.options.video))
-            records[pair.name] = outcome.record
+            records[pair.name], labels[pair.name] = outcome.record, outcome.labels
         except (MediaError, OSError) as error:  # of this pair: the run notes it as a failure
             reason = reason or f"{pair.name}: {str(error).splitlines()[0]}"
-    return PlannedCell(overrides, records, reason)
+    return PlannedCell(overrides, records, reason, labels)

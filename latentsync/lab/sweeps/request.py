@@ -1,7 +1,7 @@
 """The request of a command line: the cells of a sweep, their keys and the files that they depend on."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from latentsync.lab.options.presence import require_folder_to_write, require_mod
 from latentsync.lab.options.schema import GeneralOptions, RunConfig, general_options
 from latentsync.lab.options.sources import CONFIG_NAME, read_command_line
 from latentsync.lab.records.store import RecordStore
+from latentsync.lab.records.sweeps import FAILED, note_fault
 from latentsync.option import section_infos
 
-PLAN_FILE = "plan.json"
 RETRY_HINT = "add retry=failed to try them again"
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
 ONCE = tuple(info.name for info in section_infos(GeneralOptions))  # options of the whole sweep
@@ -109,11 +109,31 @@ class PlannedCell:
         overrides: the overrides that define it.
         records: the record's id for each pair; empty if the cell cannot be planned.
         reason: why it cannot be planned.
+        labels: how the sweep calls each pair, see `records.content.labels_of`.
     """
 
     overrides: list[str]
     records: dict[str, str] = field(default_factory=dict)
     reason: str | None = None
+    labels: dict[str, dict] = field(default_factory=dict)
+
+    def is_noted(self, note: Mapping[str, Any] | None) -> bool:
+        """Whether a note of the cell has just these records and labels, and no failure."""
+        if note is None or note_fault(note) is not None:
+            return False
+        outcomes = {outcome.get("pair"): outcome for outcome in note["outcomes"]}
+        return outcomes.keys() == self.records.keys() and all(
+            outcome["status"] not in FAILED
+            and outcome.get("record") == self.records[pair]
+            and outcome.get("labels") == self.labels.get(pair)
+            for pair, outcome in outcomes.items()
+        )
+
+    @classmethod
+    def read(cls, cell: Mapping[str, Any]) -> "PlannedCell":
+        """A cell as plan.json holds it."""
+        known = {name: cell[name] for name in cls.__dataclass_fields__ if name in cell}
+        return cls(**known)
 
 
 def read(arguments: list[str]) -> SweepRequest | None:

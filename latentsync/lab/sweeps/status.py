@@ -1,17 +1,14 @@
 """The progress of a sweep, and a check that its records are complete."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentsync.errors import OptionError
-from latentsync.files import read_json
+from latentsync.errors import OptionError, sentence_of
 from latentsync.lab.console import table_text
 from latentsync.lab.options.schema import sweep_folder
-from latentsync.lab.records.identity import record_id
-from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
-from latentsync.lab.records.sweeps import FAILED, sweep_cells, sweep_names
-from latentsync.lab.sweeps.request import PLAN_FILE, cell_key
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.records.sweeps import FAILED, planned_cells, sweep_cells, sweep_names
+from latentsync.lab.sweeps.request import cell_key
 
 COLUMNS = ("done", "failed", "missing", "running")
 UNPLANNED = "(every pair)"
@@ -40,7 +37,7 @@ def status_of(runs: Path, name: str) -> SweepStatus:
     """Compares a sweep's plan and notes with the existing records."""
     store, folder, status = RecordStore(runs), sweep_folder(runs, name), SweepStatus(name)
     noted = {cell_key(cell["overrides"]): cell for cell in sweep_cells(folder)}
-    planned = {cell_key(cell["overrides"]): cell for cell in (read_json(folder / PLAN_FILE) or {}).get("cells", [])}
+    planned = {cell_key(cell["overrides"]): cell for cell in planned_cells(folder)}
     for key in {**planned, **noted}:
         outcomes = {outcome["pair"]: outcome for outcome in noted.get(key, {}).get("outcomes", [])}
         records = {pair: outcome["record"] for pair, outcome in outcomes.items()}
@@ -80,43 +77,13 @@ def status_table(sweeps: list[SweepStatus]) -> str:
 
 def _state(store: RecordStore, record: str | None, outcome: dict | None) -> tuple[str, str | None]:
     """The state of a record, and a note about it; the note is None if the record is done or missing."""
-    if record is not None and store.find(record) is not None:
-        return "done", None
+    try:
+        if record is not None and store.find(record) is not None:
+            return "done", None
+    except OSError as error:
+        return "failed", f": record {record} cannot be read now: {sentence_of(error)}"
     if record is not None and (claimant := store.claimant(record)) is not None:
         return "running", f": by process {claimant.get('pid', '?')} on {claimant.get('host', '?')}"
     if outcome is not None and outcome["status"] in FAILED and outcome["record"] in (None, record):
-        return "failed", f": {outcome.get('stage') or 'failed'}: {outcome['reason']}"
+        return "failed", f": {outcome['stage'] or 'failed'}: {outcome['reason']}"
     return "missing", None
-
-
-def faults(store: RecordStore, ids: set[str] | None = None) -> Iterator[str]:
-    """The faults of records, a line each: truncated or missing files, edited content, content of another record.
-
-    Args:
-        ids: check only these records; None checks every folder of the store.
-    """
-    for folder in sorted(store.root.glob("[!.]*")):
-        if ids is not None and folder.name not in ids:
-            continue
-        content = read_json(folder / RECORD_FILE)
-        if content is None:
-            yield f"{folder.name}: {RECORD_FILE} is missing or incomplete; the next run makes the record again"
-            continue
-        if content.get("id") != folder.name:
-            yield f"{folder.name}: {RECORD_FILE} belongs to {content.get('id')}; remove the folder"
-        elif record_id(content.get("identity", {})) != folder.name:
-            yield f"{folder.name}: the identity in {RECORD_FILE} was edited and now gives another id; remove the folder"
-        elif _edited(content):
-            yield f"{folder.name}: {', '.join(_edited(content))} in {RECORD_FILE} was edited; remove the folder"
-        for name in (RESULT_FILE, MASK_FILE):
-            path = folder / name
-            if not path.is_file() or not path.stat().st_size:
-                yield f"{folder.name}: {name} is missing or empty; remove the folder to make it again"
-        if read_json(folder / METRICS_FILE) is None:
-            yield f"{folder.name}: {METRICS_FILE} is missing or incomplete; `latentsync measure` writes it"
-
-
-def _edited(content: dict) -> list[str]:
-    """Options whose value in record.json differs from the id's."""
-    options, values = content["identity"].get("options", {}), content.get("options", {})
-    return [f"options.{name}" for name, value in options.items() if values.get(name) != value]

@@ -3,6 +3,7 @@
 runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
 """
 
+import os
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,21 +14,22 @@ from uuid import uuid4
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from latentsync.errors import LatentSyncError
-from latentsync.files import read_json, write_json
+from latentsync.errors import LatentSyncError, sentence_of
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, outcome_line
-from latentsync.lab.console import say
+from latentsync.lab.console import complain, say
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
+from latentsync.lab.records.claims import lock_notice
 from latentsync.lab.records.columns import notes_of
-from latentsync.lab.records.store import Record, RecordStore
-from latentsync.lab.records.sweeps import FAILED
-from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, read_note, write_note
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
+from latentsync.processes import begin_worker
 
+LOCAL_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"  # its workers are children
 _running: "SweepRun | None" = None  # of this process, because Hydra calls the cells without our objects
 
 
@@ -39,13 +41,17 @@ class SweepRun:
 
     Attributes:
         run: id of the command; the notes of its cells carry it.
+        process: number of the process that began it.
         siblings: all cells of the sweep, if some may be made together; else empty.
         unnoted: cells of this process whose notes could not be written.
+        cells: the overrides of all cells, if the sweeper lists them; each must have a note of this run at the end.
     """
 
     siblings: list[RunConfig] = field(default_factory=list)
     run: str = field(default_factory=lambda: uuid4().hex)
+    process: int = field(default_factory=os.getpid)
     unnoted: list[dict[str, Any]] = field(default_factory=list)
+    cells: list[list[str]] = field(default_factory=list)
     _announced: set[tuple[str, ...]] = field(default_factory=set)
     _put_off: list[tuple[DictConfig, list[str]]] = field(default_factory=list)
     _earlier: dict[Path, list[Outcome]] = field(default_factory=dict)
@@ -74,7 +80,7 @@ class SweepRun:
         own_overrides = cell_overrides(overrides)
         note = note_of(own_overrides, outcomes, self.run)
         try:
-            write_json(note_path(folder, own_overrides), note)
+            write_note(note_path(folder, own_overrides), note)
         except OSError as error:  # for example a full disk; finished records stay, and the next run uses them
             say(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
             self.unnoted.append(note)
@@ -85,6 +91,8 @@ class SweepRun:
             self._earlier[folder] = [] if config.retry == "failed" else earlier_failures(folder)
         pairing, pipeline = pairs_of(run.data), pipeline_of(run)
         lines = tuple(header(run, pairing, pipeline))
+        if (notice := lock_notice(RecordStore(run.runs_dir).root)) is not None:
+            lines += (notice,)
         if lines not in self._announced:
             self._announced.add(lines)
             for line in lines:
@@ -107,17 +115,35 @@ class SweepRun:
         """
         while self._put_off:
             self.run_cell(*self._put_off.pop(0))
-        return summarise(read_config(config), self.run, self.unnoted)
+        run = read_config(config)
+        failed = summarise(run, self.run, self.unnoted)
+        unnoted = [cell for cell in self.cells if not self._is_noted(run, cell)]
+        for overrides in unnoted:
+            complain(
+                f"the cell {', '.join(overrides) or '(as configured)'} has no note of this run; its records are "
+                f"complete, run the sweep again to note them"
+            )
+        return failed + len(unnoted)
+
+    def _is_noted(self, run: RunConfig, overrides: list[str]) -> bool:
+        """Whether the note of a cell is this run's, whichever process wrote it."""
+        try:
+            note = read_note(note_path(run.sweep_dir, overrides))
+        except OSError as error:
+            complain(f"left out: {sentence_of(error)}")
+            return False
+        return note is not None and note.get("run") == self.run
 
 
-def start(siblings: Iterable[RunConfig] = ()) -> SweepRun:
+def start(siblings: Iterable[RunConfig] = (), cells: Iterable[list[str]] = ()) -> SweepRun:
     """Begins a command's sweep in this process. From now on `running` returns it.
 
     Args:
         siblings: the cells of the sweep, if some may be made together.
+        cells: the overrides of all cells, if the sweeper lists them.
     """
     global _running
-    _running = SweepRun(list(siblings))
+    _running = SweepRun(list(siblings), cells=[cell_overrides(cell) for cell in cells])
     return _running
 
 
@@ -136,6 +162,8 @@ class SweepReport(Callback):
         """Makes the sweep known to the process in which a launcher starts a job."""
         global _running
         _running = self._sweep
+        if config.hydra.launcher._target_ == LOCAL_LAUNCHER and os.getpid() != self._sweep.process:
+            begin_worker(self._sweep.process)
 
     def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
         """Reports a single cell."""
@@ -157,8 +185,11 @@ class SweepReport(Callback):
                 f"the records are complete, start the sweep again"
             )
             raise SystemExit(1) from error
-        except Exception:  # Hydra would turn it into a warning and exit with status 0
-            traceback.print_exc()
+        except Exception as error:  # Hydra would turn it into a warning and exit with status 0
+            if (sentence := sentence_of(error)) is None:
+                traceback.print_exc()
+            else:
+                say(f"error: {sentence}")
             raise SystemExit(1) from None
         finally:
             _running = None
@@ -169,22 +200,21 @@ class SweepReport(Callback):
 def note_cached(config: DictConfig, cells: list[PlannedCell]) -> None:
     """Notes and reports a sweep whose records all existed before it began, so that no cell had to run.
 
+    Its notes get the labels of its own list. A damaged note is set aside.
+
     Raises:
         LatentSyncError: the configuration is wrong.
     """
     run, store = read_config(config), RecordStore(Path(config.runs_dir))
     for cell in cells:
         path = note_path(run.sweep_dir, cell.overrides)
-        outcomes = (read_json(path) or {"outcomes": []})["outcomes"]
-        is_noted = {outcome["record"] for outcome in outcomes} == set(cell.records.values())
-        if is_noted and not any(outcome["status"] in FAILED for outcome in outcomes):
-            continue
-        cached = [_cached(store.find(i)) for i in cell.records.values()]
-        write_json(path, note_of(cell.overrides, cached, run=""))
+        if not cell.is_noted(read_note(path)):
+            cached = [_cached(store, pair, i, cell.labels.get(pair)) for pair, i in cell.records.items()]
+            write_note(path, note_of(cell.overrides, cached, run=""))
     summarise(run, this_run="")
 
 
-def _cached(record: Record) -> Outcome:
-    pair, options = record.content["pair"], record.content["options"]
-    notes = notes_of(record.content)
-    return Outcome(pair["name"], pair["gender"], options["guidance_scale"], "cached", record.id, notes=notes)
+def _cached(store: RecordStore, pair: str, record_id: str, labels: dict | None) -> Outcome:
+    content = store.find(record_id, labels).content
+    scale, notes = content["options"]["guidance_scale"], notes_of(content)
+    return Outcome(pair, content["pair"]["gender"], scale, "cached", record_id, notes=notes, labels=labels)

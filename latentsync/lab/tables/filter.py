@@ -30,9 +30,7 @@ def find_records(
     Raises:
         OptionError: a column is unknown, or the expression cannot be read. The message lists the columns.
     """
-    store = RecordStore(Path(runs_dir))
-    records = (store.find(record) for record in filtered(table, where, **settings).get("record", ()))
-    return [record for record in records if record is not None]
+    return RecordStore(Path(runs_dir)).there(filtered(table, where, **settings).get("record", ()))
 
 
 def filtered(table: pd.DataFrame, where: str | None = None, **settings: Any) -> pd.DataFrame:

@@ -4,15 +4,16 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from latentsync.config import recorded_infos
-from latentsync.errors import MediaError, OptionError
+from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.files import whole_file
+from latentsync.lab.console import complain
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_in, sweep_records
@@ -69,22 +70,20 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
         list), `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames` and `seconds` (of
         generation). Columns of the metric: `metric`, `value` (NaN if missing), `unit`, `direction`, `network`,
         `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out` (frames or windows) and
-        `reason` (why the value is missing). A record without metrics has no row.
+        `reason` (why the value is missing). A record without metrics has no row. A sweep's table has the sweep's own
+        names, genders, groups and splits. A record that is damaged, or cannot be read now, is named on stderr and left
+        out.
 
     Raises:
         OptionError: there is no such folder or sweep.
+        OSError: the folder cannot be read now.
     """
     runs_dir = Path(runs_dir)
     if not runs_dir.is_dir():
         raise OptionError(f"there is no folder {runs_dir.resolve()}; give the folder of runs_dir (by default runs)")
     if sweep is not None:
         sweep_in(runs_dir, sweep)
-    rows = [
-        {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
-        for record in _records(runs_dir, sweep)
-        for name, entry in sorted(record.metrics.items())
-    ]
-    return _typed(pd.DataFrame(rows))
+    return _typed(pd.DataFrame(_rows(_records(runs_dir, sweep), _tidy_rows)))
 
 
 def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
@@ -93,7 +92,7 @@ def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.
     Returns:
         One row per record, with a column per metric (NaN if missing) and `<metric>_reason` for missing values.
     """
-    return _typed(pd.DataFrame([_wide_row(record) for record in _records(Path(runs_dir), sweep)]))
+    return _typed(pd.DataFrame(_rows(_records(Path(runs_dir), sweep), lambda record: [_wide_row(record)])))
 
 
 def widen(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,9 +100,17 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per record with a column per metric, as from `collect_wide`, without the reasons for missing values.
+
+    Raises:
+        OptionError: the table has no records, no values, or two values of a record's metric.
     """
     if "metric" not in table:
+        require_columns(table, "record")
         return table
+    require_columns(table, "record", "value")
+    if (twice := table[table.duplicated(["record", "metric"])]).size:
+        record, metric = twice.iloc[0][["record", "metric"]]
+        raise OptionError(f"the table has several values of {metric} for record {record}; keep one")
     facts = [name for name in table if name not in ("metric", *ENTRY_COLUMNS)]
     values = table.pivot(index="record", columns="metric", values="value")
     records = table.loc[~table["record"].duplicated(), facts]
@@ -112,6 +119,24 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
 
 def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
     return all_records(runs_dir) if sweep is None else sweep_records(runs_dir, sweep)
+
+
+def _rows(records: Iterable[Record], rows_of: Callable[[Record], list[dict]]) -> list[dict]:
+    """The rows of records. A record whose metrics cannot be read now is named and left out."""
+    rows = []
+    for record in records:
+        try:
+            rows += rows_of(record)
+        except OSError as error:
+            complain(f"left out: record {record.id} cannot be read now: {sentence_of(error)}")
+    return rows
+
+
+def _tidy_rows(record: Record) -> list[dict]:
+    return [
+        {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
+        for name, entry in sorted(record.metrics.items())
+    ]
 
 
 def _facts(record: Record) -> dict:
@@ -171,13 +196,19 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
     Raises:
         OptionError: the suffix is neither .csv nor .parquet.
-        MediaError: there is no such file.
+        MediaError: there is no such file, or it is damaged.
     """
     path = Path(path)
     read = _by_suffix(path, _read_csv, pd.read_parquet)
     if not path.is_file():
         raise MediaError(f"there is no table at {path}; latentsync collect RUNS --output {path} writes it")
-    return read(path)
+    try:
+        return read(path)
+    except (LatentSyncError, MemoryError):
+        raise
+    except Exception as error:  # pandas and pyarrow raise many kinds
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise MediaError(f"{path} is damaged or no table ({reason}); latentsync collect writes it anew") from error
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -236,6 +267,7 @@ def read_source(source: Path, sweep: str | None) -> pd.DataFrame:
 
 def with_distinct_names(table: pd.DataFrame) -> pd.DataFrame:
     """The table with distinct names: different files of the same name get the first digits of their hashes."""
+    require_columns(table, "clip", "voice")
     return table.assign(**{kind: _distinct_names(table, kind) for kind in ("clip", "voice")})
 
 

@@ -18,6 +18,7 @@ from latentsync.lab.options.schema import TrackerConfig, sweep_folder
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.tracking.trackers import make_tracker, run_id
+from latentsync.processes import child_environment
 
 PUBLISHED_FILE = "published.json"
 SWEEP_FILES = (
@@ -98,7 +99,7 @@ def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, ru
     command += [] if config.entity is None else ["--entity", config.entity]
     stopped = None
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:
+    with subprocess.Popen(command, **pipes, text=True, start_new_session=True, env=child_environment()) as process:
         try:
             _, said = process.communicate(timeout=config.timeout_s)
             if process.returncode != 0:

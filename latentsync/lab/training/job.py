@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from latentsync.errors import OptionError
-from latentsync.files import read_json, write_json
+from latentsync.files import find_json, write_json
 from latentsync.lab.console import say
 from latentsync.lab.training.options import FIXED, TrainConfig
 from latentsync.lab.training.tracker import TrainingTracker
@@ -41,7 +41,7 @@ def run_training(config: TrainConfig) -> TrainResult:
         LatentSyncError: the input or the configuration is wrong, or the loss is not finite.
     """
     folder = config.folder
-    _same_training(config, read_json(folder / CONFIG_FILE))
+    _same_training(config, find_json(folder / CONFIG_FILE))
     task, train_set, validation_set = make_task(config)
     is_main = int(os.environ.get("RANK", 0)) == 0
     if not is_main:

@@ -1,7 +1,6 @@
 """Turns raw videos into a folder of aligned pieces for training."""
 
 import json
-import multiprocessing
 import os
 import re
 import sys
@@ -9,7 +8,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,9 @@ import torch
 from tqdm import tqdm
 
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
-from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.files import private_folder, read_json, write_json, write_text
+from latentsync.files import find_json, private_folder, write_json, write_text
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
 from latentsync.media.kinds import clips_of, kinds_in, summary_lines
@@ -35,6 +34,7 @@ from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 from latentsync.training.prepare import Piece, Source, Tools, prepare_source, signature
 from latentsync.training.shots import Dropped, find_cut_detector
 from latentsync.training.sound import SyncMini
+from latentsync.workers import Workers
 
 REPORT_FILE = "report.json"
 REPORT_EVERY_S = 5.0  # least time between two writes, because the report grows with the folder
@@ -46,7 +46,7 @@ class Outcome:
     """The outcome of one source, as in the report.
 
     Attributes:
-        status: "done", "left out" (no part of it could be used) or "failed" (a defect of this program, with a trace).
+        status: "done", "left out" (no part of it could be used) or "failed" (with a trace: a defect of this program).
         pieces: the names of all its existing pieces.
         dropped: the parts that gave no piece: start_s, stop_s, reason.
         is_cached: whether all pieces existed before.
@@ -126,7 +126,7 @@ def _files_of(name: str, folder: Path) -> tuple[Path, Path, Path]:
 def is_done(name: str, folder: Path, wanted: str) -> bool:
     """Whether a piece exists, is complete, and was made from exactly these files and settings."""
     video, sound, facts_path = _files_of(name, folder)
-    facts = read_json(facts_path) or {}
+    facts = find_json(facts_path) or {}
     try:
         sizes = facts["files"]["video_bytes"], facts["files"]["sound_bytes"]
         return facts["signature"] == wanted and sizes == (video.stat().st_size, sound.stat().st_size)
@@ -164,7 +164,7 @@ def pieces_table(folder: Path) -> pd.DataFrame:
     """
     rows = {}
     for path in sorted(folder.glob(f"*{FACTS_END}")):
-        facts = read_json(path) or {}
+        facts = find_json(path) or {}
         if "matrices" not in facts:  # the report
             continue
         scales = np.sqrt(np.abs(np.linalg.det(np.array(facts["matrices"])[:, :, :2])))
@@ -202,6 +202,8 @@ def prepare_one(
     except LatentSyncError as error:  # no signature, so that it is tried again: the disk may have been full
         return Outcome(source.video.name, "left out", reason=str(error))
     except Exception as error:  # a defect must not stop the following files; it is noted with its trace
+        if (sentence := sentence_of(error)) is not None:
+            return Outcome(source.video.name, "failed", reason=sentence)
         reason = f"{type(error).__name__}: {error}"
         return Outcome(source.video.name, "failed", reason=reason, trace=traceback.format_exc())
 
@@ -305,9 +307,7 @@ def _outcomes(
                 yield prepare_one(source, options, tools, folder, entries.get(source.video.name), bar)
         return
     load_judge(*judge)  # so that its errors appear once
-    # The threads of the landmark runtime do not survive a fork.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start_worker, judge) as pool:
+    with Workers(workers, _start_worker, judge) as pool:
         waiting = {
             pool.submit(_work, source, options, folder, entries.get(source.video.name)): source for source in sources
         }
@@ -356,7 +356,7 @@ def prepare(
         print(f"left out   {line}")
     with private_folder(output_dir):  # fails at once if the folder cannot be written
         report = output_dir / REPORT_FILE
-    entries = (read_json(report) or {}).get("videos", {})
+    entries = (find_json(report) or {}).get("videos", {})
     outcomes = [Outcome(name, "left out", reason=reason) for name, reason in collisions.items()]
     for outcome in outcomes:
         _print_dropped(outcome)

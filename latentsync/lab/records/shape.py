@@ -1,0 +1,82 @@
+"""The shape of record.json and metrics.json: which fields they must have, and of which kinds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentsync.config import recorded_infos
+from latentsync.option import OptionInfo, is_number, is_whole
+
+Shape = Mapping[str, Any]
+_INPUT = {"name": str, "sha256": str}
+RECORD_SHAPE: Shape = {
+    "pair": {"name": str, "gender": str, "clip": _INPUT, "voice": _INPUT},
+    "model": {"name": str, "trained": bool},
+    "preset": {"name": str, "guidance_from": str},
+    "attention": str,
+    "options": {"guidance_scale": float, "num_inference_steps": int, "seed": int},
+    "video": {"num_frames": int},
+    "timings_s": {"total": float},
+}
+MAYBE_TEXTS = ("group", "split", "face")  # of the pair
+KINDS = {dict: "an object", str: "a text", bool: "true or false", float: "a finite number", int: "a whole number"}
+CHECKS = {float: is_number, int: is_whole}
+
+
+def shape_fault(content: Mapping[str, Any]) -> str | None:
+    """Why an object is not the content of record.json: a field that is missing or of another kind; None if it is."""
+    if (fault := _fault(content, RECORD_SHAPE, "")) is not None:
+        return fault
+    for name in MAYBE_TEXTS:
+        if not isinstance(content["pair"].get(name), str | None):
+            return f"pair.{name} is no text"
+    infos = recorded_infos()
+    for name, value in content["options"].items():
+        if name in infos and not _is_possible(infos[name], value):
+            return f"options.{name} is {str(value)[:40]!r}"
+    if not _are_texts(content.get("notes", [])):
+        return "notes is no list of texts"
+    if not isinstance(content.get("identity", {}), dict):
+        return "identity is no object"
+    return _fault_of_files(content.get("files", {}))
+
+
+def _fault(content: Mapping[str, Any], shape: Shape, place: str) -> str | None:
+    for name, kind in shape.items():
+        if name not in content:
+            return f"{place}{name} is missing"
+        value, plain = content[name], dict if isinstance(kind, Mapping) else kind
+        if not CHECKS.get(plain, lambda value, plain=plain: isinstance(value, plain))(value):
+            return f"{place}{name} is not {KINDS[plain]}"
+        if plain is dict and (fault := _fault(value, kind, f"{place}{name}.")) is not None:
+            return fault
+    return None
+
+
+def _is_possible(info: OptionInfo, value: Any) -> bool:
+    """Whether tables can hold a recorded value: a number where the option is one, and nothing nested elsewhere."""
+    if value is None:
+        return True
+    if info.is_text:
+        return not isinstance(value, dict)
+    return is_whole(value) if info.whole else is_number(value)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _fault_of_files(files: Any) -> str | None:
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
+        return "files is no object of files"
+    outside = [name for name in files if "/" in name or name in ("", ".", "..")]
+    return f"files names {outside[0]!r}" if outside else None
+
+
+def metrics_fault(content: Mapping[str, Any]) -> str | None:
+    """Why an object is not the content of metrics.json; None if it is."""
+    for name, entry in content.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("value", ""), int | float | None):
+            return f"{str(name)[:40]!r} has no value"
+        if entry["value"] is None and not isinstance(entry.get("reason"), str):
+            return f"{str(name)[:40]!r} has neither a value nor a reason"
+    return None
