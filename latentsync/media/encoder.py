@@ -1,10 +1,10 @@
-"""How x264 is set up, so that the same pictures and options give the same bytes in every run and on every x86 machine.
+"""How x264 is set up, so that the same pictures and options give the same bytes in each run, on every x86 machine.
 
-Two things that no option of a user names change what x264 writes. The first is a fault: its AVX-512 code for the tree of
-macroblocks (`mbtree`) reads memory that nothing has written, if a row has a number of macroblocks of 16 px that 8 does
-not divide, as rows of 524, 700 or 1080 px have. Then two encodes of the same pictures differ by up to 28 levels. Its
-code for AVX2 and older instructions is free of this, all of them give the same bytes, and AVX-512 gains no time (see
-docs/log.md). The second is the number of threads, which x264 derives from the number of cores.
+Two things that no option of a user names change what x264 writes. The first is a fault: its AVX-512 code for the tree
+of macroblocks (`mbtree`) reads memory that nothing has written, if a row has a number of macroblocks of 16 px that 8
+does not divide, as rows of 524, 700 or 1080 px have. Then two encodes of the same pictures differ by up to 28 levels.
+Its code for AVX2 and older instructions is free of this, all of them give the same bytes, and AVX-512 gains no time
+(see docs/log.md). The second is the number of threads, which x264 derives from the number of cores.
 """
 
 from functools import cache
