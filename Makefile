@@ -32,8 +32,8 @@ test-browser: $(VENV)/.browser-ready  ## run the notebooks in JupyterLab in Chro
 test-cluster: setup  ## run a sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge
 	$(RUN) -m pytest -m cluster -s tests/cluster
 
-test-faults: setup  ## let every call at the door to the disk fail, and cut the power at every moment: minutes
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m faults -s tests/faults
+test-faults: setup  ## make rare faults on purpose and count what they cost: minutes
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m faults -s tests/faults
 
 test-full-size: setup  ## run the published shapes in full: 5 GB in the temporary folder, 8 GB of memory, minutes
 	$(RUN) -m pytest -m full_size -s tests/test_full_size.py

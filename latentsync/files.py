@@ -113,6 +113,47 @@ def whole_folder(path: Path, is_kept: Callable[[Path], bool] | None = None) -> I
         place_folder(part, path, is_kept)
 
 
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether a symbolic link on the way from `root` to `path` leads out of `root`. `root` itself may be a link.
+
+    Args:
+        path: below `root`; it need not exist.
+    """
+    place = root
+    for part in path.relative_to(root).parts:
+        place = place / part
+        if place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)):
+            return True
+    return False
+
+
+def link_out(folder: Path, root: Path) -> Path | None:
+    """The folder, or a file in it, if it is a symbolic link that leads out of `root`; None without such a link.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if folder.is_symlink() and leads_out(folder, root):
+        return folder
+    try:
+        with os.scandir(folder) as files:
+            links = [folder / file.name for file in files if file.is_symlink()]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return next((link for link in links if leads_out(link, root)), None)
+
+
+def require_inside(folder: Path, root: Path) -> None:
+    """Refuses a folder that leads out of `root` by a link, or has such a link: it might name any file of this machine.
+
+    Raises:
+        MediaError: naming the link.
+    """
+    link = folder if leads_out(folder, root) else link_out(folder, root)
+    if link is not None:
+        raise MediaError(f"{link} is a link that leads out of {root}, so it is not followed; put files in its place")
+
+
 def write_json(path: Path, content: dict) -> None:
     """Writes a JSON file with sorted keys; another process sees the old or the new one."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")

@@ -150,7 +150,7 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         clip, voice, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
         cache, reference = self._pair_cache, options.video.reference
-        assert reference is not None  # the options are resolved
+        assert reference is not None  # noqa: S101 - for type checkers; the options are resolved
         rate_hz = options.video.rate_hz
         info = media.probe(clip, rate_hz)
         with watch.stage("audio"):

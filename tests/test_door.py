@@ -44,6 +44,7 @@ NO_PATHS = {  # calls of the same names that touch no file
 }
 WRITERS = {
     ("latentsync/checkpoints/model.py", "save_network"): "its callers give a folder of `whole_folder`",
+    ("latentsync/journal.py", "_opened"): "appends lines, and a line that was cut is ended before the next",
     ("latentsync/lab/measuring/sets.py", "write_faces"): "its caller gives a temporary folder",
     (
         "latentsync/lab/records/store.py",

@@ -11,6 +11,7 @@ import pytest
 from short_clips import clip_folder, cut
 from sweep_command import sweep
 
+from latentsync import journal
 from latentsync.lab.commands.measure import main as measure_command
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.style import UNTRAINED
@@ -18,6 +19,7 @@ from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.sweeps.summary import summary_text
 from latentsync.lab.tables.tidy import collect_wide
+from latentsync.media.excerpt import excerpt
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +64,16 @@ def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, c
     assert (runs / "sweeps" / "test" / "table.csv").read_text() == table
 
 
+def test_the_log_has_every_stage_of_every_record_and_the_kill(finished):
+    events = journal.read(finished[0] / "sweeps" / "test" / "log.jsonl")
+    runs = list(dict.fromkeys(event["run"] for event in events))
+    assert len(runs) == 2 and [event["event"] for event in events if event["run"] == runs[0]][-1] != "end"
+    stages = {(one["record"], one["stage"]) for one in events if one["event"] == "stage" and one["run"] == runs[1]}
+    made = {one["record"] for one in events if (one["event"], one.get("status")) == ("pair", "done")}
+    assert len(made) == 4 and all((i, "store") in stages for i in made if (i, "denoise") in stages)
+    assert events[-1]["event"] == "end" and events[-1]["failures"] == 0
+
+
 def test_presets_and_settings_are_in_the_tidy_table(finished):
     table = collect_wide(finished[0], "test")
     assert list(table["guidance_scale"]) == [1.8, 1.8, 1.3, 1.3]
@@ -101,8 +113,7 @@ def test_a_bad_clip_fails_alone_and_is_counted_as_an_earlier_failure_later(clips
 def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_path, capsys):
     own = tmp_path / "own"
     own.mkdir()
-    shutil.copy(SHIPPED_DIR / "g-clara.mp4", own)
-    shutil.copy(SHIPPED_DIR / "g-clara.wav", own)
+    excerpt(SHIPPED_DIR / "g-clara.mp4", own, 0.4, 2.4)  # of 60 frames, so that a reference can be from elsewhere
     cut(own / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 0.5, 1.2)
     runs = tmp_path / "runs"
     status, output = sweep(own, runs, "sampler.seed=1", "metrics=quick", model=untrained)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import whole_files, write_text
+from latentsync.media.encoder import instructions
 from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.identity import Identity
 from latentsync.speakers.mouth import mouth_geometry
@@ -359,7 +360,7 @@ def _encode(clip: SpeakerClip, part: Path, crf: int, preset: str) -> None:
         video = container.add_stream("libx264", rate=FPS)
         video.width = video.height = clip.size_px
         video.pix_fmt = "yuv420p"
-        video.options = {"crf": str(crf), "preset": preset}
+        video.options = {"crf": str(crf), "preset": preset, **instructions()}
         video.codec_context.color_range, video.codec_context.colorspace = 1, 1  # limited range, BT.709
         video.codec_context.color_primaries = video.codec_context.color_trc = 1
         sound = container.add_stream("aac", rate=SOUND_RATE_HZ, layout="mono")

@@ -1,1 +1,1 @@
-"""The campaign of faults: what fails at the door to the disk, and what a power cut leaves; see docs/reliability.md."""
+"""The campaign of faults (`make test-faults`): rare faults on purpose, counted in a table."""

@@ -1,5 +1,6 @@
 """Trackers with one small protocol. They receive finished records; nothing is logged during generation."""
 
+import glob
 import hashlib
 import re
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ class WandbTracker:
     @contextmanager
     def _run(self, identifier: str, sweep: str, **facts: Any) -> Iterator["wandb.Run"]:
         own_folder = self.folder / "wandb"
-        earlier = [path for path in own_folder.glob(f"offline-run-*-{identifier}") if path.is_dir()]
+        earlier = [path for path in own_folder.glob(f"offline-run-*-{glob.escape(identifier)}") if path.is_dir()]
         resume = "allow" if self.config.mode == "online" else None
         run = begin_run(self.config, self.folder, id=identifier, group=sweep, resume=resume, **facts)
         try:

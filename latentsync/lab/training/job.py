@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from latentsync.errors import OptionError
 from latentsync.files import find_json, write_bytes, write_json
-from latentsync.lab.console import say
+from latentsync.lab.console import say, show
 from latentsync.lab.training.options import FIXED, TrainConfig
 from latentsync.lab.training.tracker import TrainingTracker
 from latentsync.media import VideoWriter
@@ -66,7 +66,7 @@ def run_training(config: TrainConfig) -> TrainResult:
         result = train(task, train_set, validation_set, config.loop, folder, log, on_pictures, on_videos)
     finally:
         tracker.close()
-    say(last_line(result, config))
+    show(last_line(result, config))
     return result
 
 

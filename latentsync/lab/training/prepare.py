@@ -22,6 +22,7 @@ from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import find_json, place_together, private_folder, remove, write_json, write_text
+from latentsync.lab.console import bars_off, show
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
 from latentsync.media.kinds import clips_of, kinds_in, summary_lines
@@ -300,7 +301,7 @@ def _outcomes(
     """
     if workers == 1:
         tools = load_tools(*judge)
-        with _one_thread(), tqdm(unit="frame", desc="prepare", disable=None) as bar:
+        with _one_thread(), tqdm(unit="frame", desc="prepare", disable=bars_off()) as bar:
             for number, source in enumerate(sources, start=1):
                 bar.set_postfix_str(f"{number}/{len(sources)} {source.video.name}")
                 yield prepare_one(source, options, tools, folder, entries.get(source.video.name), bar)
@@ -310,7 +311,7 @@ def _outcomes(
         waiting = {
             pool.submit(_work, source, options, folder, entries.get(source.video.name)): source for source in sources
         }
-        for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", desc="prepare", disable=None):
+        for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", desc="prepare", disable=bars_off()):
             try:
                 yield future.result()
             except Exception as error:  # the process died (memory, a crash in a decoder); the next run tries again
@@ -352,7 +353,7 @@ def prepare(
     sources, collisions = find_sources(input_dir)
     sources.sort(key=_is_usable)  # those that will fail come first
     for line in summary_lines(unused_files(input_dir, sources)):
-        print(f"left out   {line}")
+        show(f"left out   {line}")
     with private_folder(output_dir):  # fails at once if the folder cannot be written
         report = output_dir / REPORT_FILE
     entries = (find_json(report) or {}).get("videos", {})
