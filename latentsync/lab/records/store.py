@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import DamagedFileError, MediaError, OptionError, sentence_of
-from latentsync.files import entries, find_json, leads_out, link_out, read_json, whole_folder, write_json
+from latentsync.files import (
+    entries,
+    find_json,
+    leads_out,
+    link_out,
+    move,
+    read_json,
+    recover,
+    whole_folder,
+    write_json,
+)
 from latentsync.lab.console import complain, say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
 from latentsync.lab.records.proof import disagreement
@@ -239,6 +249,7 @@ class RecordStore:
         Raises:
             OSError: the folder of the records cannot be read now.
         """
+        recover(self.root)
         return self.there(self.ids())
 
     def set_aside(self, record_id: str, reason: str) -> Path:
@@ -280,6 +291,8 @@ class RecordStore:
         path = self._claim_path(record_id)
         with claimed(path, wait) as is_ours:
             if is_ours:
+                with suppress(OSError):
+                    recover(self.root)  # a record that a killed process was replacing is found again
                 _write_claim(path)
             yield is_ours
 
@@ -323,8 +336,7 @@ def aside(path: Path, runs_dir: Path, owner: str | None = None) -> Path:
     while target.exists():
         number += 1
         target = folder / f"{name}-{stamp}-{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    os.rename(path, target)
+    move(path, target)
     return target
 
 

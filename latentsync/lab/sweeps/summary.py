@@ -1,16 +1,16 @@
 """The end of a sweep: it writes tables and figures, links the videos and publishes the records."""
 
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from latentsync.errors import MediaError
+from latentsync.files import place_link, whole_files
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.analysis.intervals import interval_text
-from latentsync.lab.console import paragraph, show, table_text
+from latentsync.lab.console import complain, paragraph, show, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
@@ -32,6 +32,7 @@ SHOWN = {
     "seconds": "{:.1f}",
 }  # the columns that a run prints at its end
 CALIBRATED = ("sync_mini_confidence",)  # whose differences from the real clips it prints, too
+FILES = ("contact_sheet.png", "figure.png", "table.csv", "calibration.csv")  # of one state of the sweep
 NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
@@ -51,15 +52,18 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     now = [failure for failure in failures if this_run in (None, failure["run"])]
     if not table.empty:
         show("\n" + summary_text(table) + "\n")
-        write_table(table, run.sweep_dir / "table.csv")
         against_real = calibrated(table)
         if not against_real.empty:
-            write_table(against_real, run.sweep_dir / "calibration.csv")
             show("".join(f"{text}\n" for text in calibration_texts(against_real)))
         records = sweep_records(run.runs_dir, run.name)
-        link_videos(records, run.sweep_dir / "videos")
-        save(sweep_figure(table), run.sweep_dir / "figure.png")
-        save(contact_sheet(records), run.sweep_dir / "contact_sheet.png")
+        shown = [record for record in records if _has_video(record)]
+        link_videos(shown, run.sweep_dir / "videos")
+        with whole_files(run.sweep_dir, FILES) as part:
+            write_table(table, part / "table.csv")
+            if not against_real.empty:
+                write_table(against_real, part / "calibration.csv")
+            save(sweep_figure(table), part / "figure.png")
+            _save_contact_sheet(shown, part / "contact_sheet.png")
         count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
         if run.tracker.kind != "none":
             show(
@@ -77,6 +81,22 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
         show("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
         show(f"the records are in {run.runs_dir / 'records'}")
     return len(now)
+
+
+def _has_video(record: Record) -> bool:
+    """Whether a record's video is there; only a record of an older version can be whole without it."""
+    if record.video_path.is_file():
+        return True
+    complain(f"left out: the video of record {record.id} is missing; remove {record.folder} to make it again")
+    return False
+
+
+def _save_contact_sheet(records: list[Record], path: Path) -> None:
+    try:
+        if records:
+            save(contact_sheet(records), path)
+    except MediaError as error:
+        complain(f"the contact sheet could not be made: {error}; `latentsync check` finds damaged records")
 
 
 def calibration_texts(against_real: pd.DataFrame) -> list[str]:
@@ -129,9 +149,5 @@ def link_videos(records: list[Record], folder: Path) -> None:
         end = f"_{record.id}.mp4"
         name = re.sub(r"[\s/]", "_", visible(run_name(record.content)))
         link = folder / f"{shortened(name, name_max_bytes(folder) - len(end))}{end}"
-        if link.exists():
-            continue
-        try:
-            link.symlink_to(os.path.relpath(record.video_path, folder))
-        except OSError:
-            shutil.copyfile(record.video_path, link)
+        if not link.exists():
+            place_link(record.video_path, link)

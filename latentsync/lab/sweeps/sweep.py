@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from latentsync import journal
 from latentsync.errors import LatentSyncError, sentence_of
+from latentsync.files import find_json
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, note_outcome, outcome_line
@@ -25,6 +26,7 @@ from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.claims import lock_notice
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.store import RecordStore
+from latentsync.lab.records.sweeps import note_fault
 from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, read_note, write_note
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
@@ -46,14 +48,15 @@ class SweepRun:
         process: number of the process that began it.
         siblings: all cells of the sweep, if some may be made together; else empty.
         unnoted: cells of this process whose notes could not be written.
-        cells: the overrides of all cells, if the sweeper lists them; each must have a note of this run at the end.
+        cells: the overrides of all cells, if the sweeper lists them, each with the run that had noted it before. At the
+            end each must have a newer note, of this run or of another one beside it.
     """
 
     siblings: list[RunConfig] = field(default_factory=list)
     run: str = field(default_factory=lambda: uuid4().hex)
     process: int = field(default_factory=os.getpid)
     unnoted: list[dict[str, Any]] = field(default_factory=list)
-    cells: list[list[str]] = field(default_factory=list)
+    cells: list[tuple[list[str], str | None]] = field(default_factory=list)
     _announced: set[tuple[str, ...]] = field(default_factory=set)
     _put_off: list[tuple[DictConfig, list[str]]] = field(default_factory=list)
     _earlier: dict[Path, list[Outcome]] = field(default_factory=dict)
@@ -122,7 +125,9 @@ class SweepRun:
             self.run_cell(*self._put_off.pop(0))
         run = read_config(config)
         failed = summarise(run, self.run, self.unnoted)
-        unnoted = [cell for cell in self.cells if not self._is_noted(run, cell)]
+        unnoted = [
+            overrides for overrides, before in self.cells if _noted_run(run.sweep_dir, overrides) in (None, before)
+        ]
         for overrides in unnoted:
             complain(
                 f"the cell {', '.join(overrides) or '(as configured)'} has no note of this run; its records are "
@@ -131,25 +136,27 @@ class SweepRun:
         journal.finish(run.sweep_dir / LOG_FILE, self.run, failures=failed + len(unnoted))
         return failed + len(unnoted)
 
-    def _is_noted(self, run: RunConfig, overrides: list[str]) -> bool:
-        """Whether the note of a cell is this run's, whichever process wrote it."""
-        try:
-            note = read_note(note_path(run.sweep_dir, overrides))
-        except OSError as error:
-            complain(f"left out: {sentence_of(error)}")
-            return False
-        return note is not None and note.get("run") == self.run
+
+def _noted_run(sweep_dir: Path, overrides: list[str]) -> str | None:
+    """The run that wrote the note of a cell; None if there is no note, or it cannot be read now."""
+    try:
+        note = find_json(note_path(sweep_dir, overrides))
+    except OSError:
+        return None
+    return None if note is None or note_fault(note) is not None else note.get("run")
 
 
-def start(siblings: Iterable[RunConfig] = (), cells: Iterable[list[str]] = ()) -> SweepRun:
+def start(siblings: Iterable[RunConfig] = (), cells: Iterable[list[str]] = (), sweep_dir: Path = Path()) -> SweepRun:
     """Begins a command's sweep in this process. From now on `running` returns it.
 
     Args:
         siblings: the cells of the sweep, if some may be made together.
         cells: the overrides of all cells, if the sweeper lists them.
+        sweep_dir: the folder of their notes.
     """
     global _running
-    _running = SweepRun(list(siblings), cells=[cell_overrides(cell) for cell in cells])
+    own = [cell_overrides(cell) for cell in cells]
+    _running = SweepRun(list(siblings), cells=[(cell, _noted_run(sweep_dir, cell)) for cell in own])
     return _running
 
 

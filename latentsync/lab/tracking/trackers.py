@@ -3,9 +3,8 @@
 import glob
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from latentsync.files import remove
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.labels import run_name
@@ -115,7 +115,8 @@ class WandbTracker:
         if self.config.mode == "offline":  # the new run has everything that the earlier run of this id had
             for path in earlier:
                 if path != Path(run.dir).parent:
-                    shutil.rmtree(path, ignore_errors=True)
+                    with suppress(OSError):
+                        remove(path)
 
     @cached_property
     def _detector(self) -> "LandmarkDetector":

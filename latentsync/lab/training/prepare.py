@@ -1,7 +1,6 @@
 """Turns raw videos into a folder of aligned pieces for training."""
 
 import json
-import os
 import re
 import sys
 import time
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.files import find_json, private_folder, write_json, write_text
+from latentsync.files import find_json, place_together, private_folder, remove, write_json, write_text
 from latentsync.lab.console import bars_off, show
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
@@ -145,15 +144,15 @@ def _remove_others(source: Source, folder: Path, wanted: str) -> None:
     for name, paths in files.items():
         if not is_done(name, folder, wanted):
             for path in sorted(paths, key=lambda path: path.suffix != FACTS_END):
-                path.unlink(missing_ok=True)
+                remove(path)
 
 
 def _take_in(piece: Piece, folder: Path) -> None:
-    """Gives the files of a finished piece their final names, the JSON file last."""
-    video, sound, facts = _files_of(piece.name, folder)
-    os.replace(piece.video, video)
-    os.replace(piece.sound, sound)
+    """Gives the files of a finished piece their final names."""
+    facts = piece.video.with_name(f"{piece.name}{FACTS_END}")
     write_text(facts, json.dumps(piece.facts) + "\n")
+    parts = {path.name: path for path in (piece.video, piece.sound, facts)}
+    place_together(parts, folder, proof=facts.name)
 
 
 def pieces_table(folder: Path) -> pd.DataFrame:
