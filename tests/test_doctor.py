@@ -2,11 +2,11 @@
 
 import json
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from latentsync import disk
 from latentsync.lab.commands.doctor import main
 from latentsync.lab.console import FAILED
 from latentsync.lab.jobs import doctor
@@ -86,10 +86,10 @@ def test_weights_that_are_damaged_or_missing(tmp_path, monkeypatch):
     ("change", "name", "state"),
     [
         (lambda patch: patch(doctor, "has_locks", lambda folder: False), "locks", "problem"),
-        (lambda patch: patch(doctor, "_can_exchange", lambda scratch: False), "exchange of names", "note"),
+        (lambda patch: patch(disk.system, "exchange", _refuse), "exchange of names", "note"),
         (lambda patch: patch(doctor.shutil, "disk_usage", lambda _: ALMOST_FULL), "free space", "problem"),
-        (lambda patch: patch(Path, "symlink_to", _refuse), "links", "note"),
-        (lambda patch: patch(Path, "mkdir", _refuse), "writing", "problem"),
+        (lambda patch: patch(disk.system, "link", _refuse), "links", "note"),
+        (lambda patch: patch(disk.system, "make_folder", _refuse), "writing", "problem"),
     ],
 )  # fmt: skip
 def test_what_a_file_system_cannot_do(tmp_path, monkeypatch, change, name, state):

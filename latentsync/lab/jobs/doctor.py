@@ -1,6 +1,5 @@
 """Looks at the machine before any work: what is here, what is wrong, and what to do about it. It loads no network."""
 
-import ctypes
 import importlib.util
 import json
 import os
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentsync import disk
 from latentsync.errors import LatentSyncError, sentence_of
 from latentsync.files import has_locks, private_folder
 from latentsync.lab.console import table_text
@@ -297,7 +297,7 @@ def _abilities(area: str, scratch: Path) -> Iterator[Finding]:
     locks = has_locks(scratch)
     remedy = "two processes may make the same result; start one at a time, or choose a folder on another disk"
     yield Finding(area, "locks", "yes" if locks else "no", "ok" if locks else "problem", "" if locks else remedy)
-    (scratch / "case").touch()
+    disk.system.write(scratch / "case", b"")
     is_blind = (scratch / "CASE").exists()
     remedy = "names that differ only in capitals are one name here; give clips and sweeps distinct names"
     here = "do not count" if is_blind else "count"
@@ -305,26 +305,25 @@ def _abilities(area: str, scratch: Path) -> Iterator[Finding]:
     can = _can_exchange(scratch)
     remedy = "a folder that is replaced is absent for a moment; do not read it while another process writes it"
     yield Finding(area, "exchange of names", "yes" if can else "no", "ok" if can else "note", "" if can else remedy)
-    try:
-        (scratch / "link").symlink_to("case")
-        can_link = True
-    except OSError:
-        can_link = False
+    can_link = _works(lambda: disk.system.link("case", scratch / "link"))
     remedy = "a sweep's videos/ holds copies instead of links"
     yield Finding(area, "links", "yes" if can_link else "no", "ok" if can_link else "note", "" if can_link else remedy)
     yield Finding(area, "longest name", f"{name_max_bytes(scratch)} bytes")
 
 
 def _can_exchange(scratch: Path) -> bool:
-    """Whether two names can be exchanged at once (Linux's `renameat2`)."""
-    first, second = scratch / "first", scratch / "second"
-    first.touch()
-    second.touch()
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    at_working_folder, exchange = -100, 2
-    if rename is None:
+    """Whether two names can be exchanged at once."""
+    for name in ("first", "second"):
+        disk.system.write(scratch / name, b"")
+    return _works(lambda: disk.system.exchange(scratch / "first", scratch / "second"))
+
+
+def _works(action: Callable[[], None]) -> bool:
+    try:
+        action()
+    except OSError:
         return False
-    return rename(at_working_folder, os.fsencode(first), at_working_folder, os.fsencode(second), exchange) == 0
+    return True
 
 
 def _space(area: str, name: str, folder: Path) -> Finding:
