@@ -44,6 +44,7 @@ NO_PATHS = {  # calls of the same names that touch no file
 }
 WRITERS = {
     ("latentsync/checkpoints/model.py", "save_network"): "its callers give a folder of `whole_folder`",
+    ("latentsync/journal.py", "_opened"): "appends lines, and a line that was cut is ended before the next",
     ("latentsync/lab/measuring/sets.py", "write_faces"): "its caller gives a temporary folder",
     (
         "latentsync/lab/records/store.py",
@@ -57,7 +58,6 @@ WRITERS = {
     ("latentsync/training/sound.py", "spooled_sound"): "its caller gives a private folder",
     ("latentsync/training/syncnet.py", "export"): "the loop gives a folder of `whole_folder`",
     ("latentsync/weights/carriers.py", "_save"): "its caller gives a temporary folder",
-    ("latentsync/journal.py", "_opened"): "a log grows line by line, and readers leave out a line that was cut",
     ("latentsync/weights/hub.py", "_append"): "a partial download has a name of its own, so that it can go on later",
 }
 
