@@ -281,6 +281,12 @@ class RecordStore:
         with self.claim(record_id, wait=False) as is_free:
             return None if is_free else find_json(path) or {}
 
+    def remove_free_claims(self) -> None:
+        """Removes the claims that killed processes left beside records which are made, so that nobody claims them."""
+        for path in self.root.glob(f"{CLAIM_PREFIX}*"):
+            with claimed(path, wait=False):
+                pass
+
     def _claim_path(self, record_id: str) -> Path:
         return self.root / f"{CLAIM_PREFIX}{record_id}"
 

@@ -1,0 +1,1 @@
+"""The campaign of faults (`make test-faults`): rare faults on purpose, counted in a table."""
