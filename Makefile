@@ -7,10 +7,10 @@ VENV := .venv
 JOBS ?= 2
 RUN := $(VENV)/bin/python
 PIP_INSTALL := $(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt
-ELSEWHERE := not browser and not cluster and not full_size
+ELSEWHERE := not browser and not cluster and not faults and not full_size
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-browser test-cluster test-full-size lint pictures clean
+.PHONY: help setup demo test test-quick test-browser test-cluster test-faults test-full-size lint pictures clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +31,9 @@ test-browser: $(VENV)/.browser-ready  ## run the notebooks in JupyterLab in Chro
 
 test-cluster: setup  ## run a sweep on a real SLURM of one node, as root, with Debian's slurm-wlm and munge
 	$(RUN) -m pytest -m cluster -s tests/cluster
+
+test-faults: setup  ## make rare faults on purpose and count what they cost: minutes
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m faults -s tests/faults
 
 test-full-size: setup  ## run the published shapes in full: 5 GB in the temporary folder, 8 GB of memory, minutes
 	$(RUN) -m pytest -m full_size -s tests/test_full_size.py

@@ -158,7 +158,7 @@ def test_a_preview_and_one_configuration_know_ones_own(own_conf, tmp_path, monke
     with pytest.raises(OptionError, match="did you mean mine"):
         configured([searchpath, "experiment=mien"])
     calls = []
-    monkeypatch.setattr("latentsync.lab.sweeps.preview.first_windows", lambda run: calls.append(run) or {})
+    monkeypatch.setattr("latentsync.lab.sweeps.preview.first_windows", lambda run: (calls.append(run) or {}, {}))
     monkeypatch.setattr("latentsync.lab.sweeps.preview.preview_sheet", lambda rows: None)
     monkeypatch.setattr("latentsync.lab.sweeps.preview.save", lambda sheet, path: None)
     sweep_request = request.read([searchpath, "experiment=mine", f"runs_dir={tmp_path}", "preview=true"])

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from latentsync.files import kept_per_file, whole_file
+from latentsync.files import kept_per_file, remove, whole_file
 from latentsync.media.container import check_file, decoding
 from latentsync.weights import file_sha256, state_dict_sha256
 
 log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
 LOOKS = 50  # the folder's size is checked after each 1/50 of the bound that was written
-ABANDONED_S = 24 * 3600  # the age at which the unfinished file of a killed process is removed
 
 # Raise a stage's number when a change of its code changes its output.
-STAGE_VERSIONS = {"media": 1, "faces": 3, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2}
+STAGE_VERSIONS = {
+    "media": 1, "faces": 3, "masks": 1, "audio": 1, "latents": 1, "denoise": 1, "composite": 2, "encode": 1,
+}  # fmt: skip
 
 
 @kept_per_file(None)
@@ -121,10 +121,6 @@ class StageCache:
             self._write_failed = True
 
     def _evict(self) -> None:
-        for part in self.folder.glob(f".*{SUFFIX}.*.tmp"):  # of a killed process
-            with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > ABANDONED_S:
-                    part.unlink()
         files = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
@@ -135,5 +131,5 @@ class StageCache:
         for _, size, path in sorted(files):
             if total <= self.max_bytes:
                 return
-            path.unlink(missing_ok=True)
+            remove(path)
             total -= size

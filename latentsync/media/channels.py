@@ -11,14 +11,16 @@ import av
 import numpy as np
 
 from latentsync.files import kept_per_file
-from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of
+from latentsync.media.container import decode_packets, open_input, packets_of, reads_media, sound_stream_of
 from latentsync.media.conversions import Conversion
+from latentsync.media.limits import sound_within_limits
 
 LEAST_SHARE = 0.05  # of the channels' mean power, in the mix: unrelated channels keep 0.5, opposite ones 0
 ENOUGH_S = 60.0  # of audible sound, after which the file is judged
 AUDIBLE_POWER = 1e-8  # of full scale: -80 dB
 
 
+@reads_media
 @kept_per_file(1024)
 def channel_of(path: Path, track: int | None = None) -> int | None:
     """The one channel of a file's sound that is the voice; None if all channels are mixed, as is usual.
@@ -33,7 +35,7 @@ def channel_of(path: Path, track: int | None = None) -> int | None:
         if stream.codec_context.layout.nb_channels < 2:
             return None
         powers, mixed, audible_s = np.zeros(0), 0.0, 0.0
-        for frame in decode_packets(packets_of(container, stream)):
+        for frame in sound_within_limits(path, decode_packets(packets_of(container, stream))):
             samples = waveform_of(frame)
             if len(samples) < 2:
                 return None

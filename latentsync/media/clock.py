@@ -14,7 +14,8 @@ import numpy as np
 from av.format import Flags
 
 from latentsync.files import kept_per_file
-from latentsync.media.container import check_file, find_video_stream, open_input, packets_of
+from latentsync.media.container import find_video_stream, open_input, packets_of, reads_media
+from latentsync.media.limits import check_picture_times
 
 BACK_S = 0.1  # a stream whose time stamps go back by more has begun a new clock; less is rounding
 LONGEST_HOLE_S = 600.0  # a longer step forward, of all streams together, is a jump of the clock
@@ -80,13 +81,13 @@ class Clock:
             yield packet
 
 
+@reads_media
 def clock_of(path: Path | str) -> Clock:
     """The clock of a file; cached while the file's size and time of change stay the same.
 
     Raises:
-        MediaError: the file is missing, empty or unreadable.
+        MediaError: the file is missing, empty or unreadable, or its pictures leave the limits of time.
     """
-    check_file(Path(path))
     return _scan(path)
 
 
@@ -127,6 +128,7 @@ def _scan(path: Path) -> Clock:
         is_unordered = container.format.name == "avi" and bool(getattr(video.codec_context, "has_b_frames", 0))
         pts, end, is_counted = _shown_times(times, max(1, round(1 / (rate * time_base))), is_unordered)
         keys_pts = frozenset(pts + units[n] for pts, n in keys)
+        check_picture_times(path, len(pts), float((end - int(pts[0])) * time_base))
         aspect = video.sample_aspect_ratio or Fraction(1)
         return Clock(Pictures(pts, end, keys_pts, time_base, is_counted, rate, aspect), shifts, has_sound)
 

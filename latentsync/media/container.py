@@ -3,15 +3,19 @@
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 
 from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.media.limits import MAX_PIXELS, check_picture_size, check_sound
+
+Answer = TypeVar("Answer")
 
 # A playlist in place of a clip must not reach the network, and a name such as "who?.png" is no pattern of pictures.
 _LOCAL_ONLY = {"protocol_whitelist": "file", "pattern_type": "none"}
@@ -51,7 +55,7 @@ def open_container(path: Path | str) -> av.container.InputContainer:
     try:
         # An absolute path cannot be mistaken for an option or a protocol ("-a.mp4", "http:a.mp4").
         return av.open(os.path.abspath(path), options=_LOCAL_ONLY, metadata_errors="ignore")
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, *_UNDECODABLE) as error:
         raise MediaError(
             f"{path} cannot be read as a video or sound file ({_reason(error)}); "
             f"check that it is complete and plays, or convert it to MP4 or WAV"
@@ -69,9 +73,15 @@ def open_input(path: Path | str) -> Iterator[av.container.InputContainer]:
         yield container
 
 
+# What FFmpeg, PyAV, numpy and the system raise for files that they cannot decode, beside av.FFmpegError: IndexError for
+# a packet of a stream that appears later, UnicodeDecodeError (a ValueError) for names, OverflowError and
+# ZeroDivisionError for times, MemoryError for sizes, NotImplementedError for formats that numpy cannot hold.
+_UNDECODABLE = (OSError, ValueError, ArithmeticError, LookupError, MemoryError, NotImplementedError)
+
+
 @contextmanager
 def decoding(path: Path | str) -> Iterator[None]:
-    """Turns the errors of FFmpeg and of the system inside the block into a MediaError that names the file."""
+    """Turns every error of decoding inside the block into a MediaError that names the file: the one place for it."""
     try:
         yield
     except LatentSyncError:
@@ -80,10 +90,22 @@ def decoding(path: Path | str) -> Iterator[None]:
         raise MediaError(
             f"{path} has a codec that FFmpeg cannot decode; convert it to H.264 (video) or WAV (sound)"
         ) from error
-    except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
+    except (av.FFmpegError, *_UNDECODABLE) as error:
         raise MediaError(
             f"{path} cannot be decoded ({_reason(error)}); check that it is complete and plays, or convert it"
         ) from error
+
+
+def reads_media(function: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Decorates a function of a media file, its first argument: what goes wrong with the file is a MediaError."""
+
+    @wraps(function)
+    def reading(path: Path | str, *args: Any, **options: Any) -> Answer:
+        check_file(Path(path))
+        with decoding(path):
+            return function(path, *args, **options)
+
+    return reading
 
 
 def _reason(error: BaseException) -> str:
@@ -107,7 +129,7 @@ def video_stream_of(container: av.container.InputContainer, path: Path) -> av.Vi
     """The stream with the clip's pictures.
 
     Raises:
-        MediaError: there is none, or FFmpeg cannot decode it.
+        MediaError: there is none, FFmpeg cannot decode it, or its pictures are too large.
     """
     stream = find_video_stream(container)
     if stream is None:
@@ -121,7 +143,11 @@ def video_stream_of(container: av.container.InputContainer, path: Path) -> av.Vi
             f"{path} is Dolby Vision without a base layer that other players show (profile 5); export it as HDR10, HLG "
             f"or SDR"
         )
-    stream.thread_type = "AUTO"
+    context = stream.codec_context
+    check_picture_size(path, context.width or 0, context.height or 0)
+    if not context.is_open:
+        context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}  # also where the stream says otherwise
+        stream.thread_type = "AUTO"
     return stream
 
 
@@ -153,7 +179,7 @@ def sound_stream_of(container: av.container.InputContainer, path: Path, track: i
             else the one with most channels and the highest bit rate, as players do; among those FFmpeg can decode.
 
     Raises:
-        MediaError: there is none, or FFmpeg cannot decode it.
+        MediaError: there is none, FFmpeg cannot decode it, or its rate or channels are out of the limits.
     """
     streams = list(container.streams.audio)
     if not streams:
@@ -167,6 +193,9 @@ def sound_stream_of(container: av.container.InputContainer, path: Path, track: i
         stream = min(streams, key=lambda one: (one.codec_context is None, best is None or one.index != best.index))
     if stream.codec_context is None:
         raise MediaError(f"{path} has a sound codec that FFmpeg does not know; convert it to WAV")
+    context = stream.codec_context
+    if context.sample_rate and context.layout.nb_channels:  # known before the first packet
+        check_sound(path, context.sample_rate, context.layout.nb_channels)
     return stream
 
 

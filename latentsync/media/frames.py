@@ -18,17 +18,18 @@ from latentsync.files import kept_per_file
 from latentsync.media.clock import Clock, Pictures, clock_of
 from latentsync.media.colour import PictureConverter, colour_conversions
 from latentsync.media.container import (
-    check_file,
     decode_packets,
     decoding,
     exact_rate,
     holds_pictures,
     open_input,
     packets_of,
+    reads_media,
     video_stream_of,
 )
 from latentsync.media.conversions import Conversion
 from latentsync.media.interlace import INTERLACED, deinterlaced, is_interlaced
+from latentsync.media.limits import check_picture_size
 from latentsync.media.order import held, monotone_runs, picked
 from latentsync.media.sound import has_sound
 
@@ -104,9 +105,9 @@ class _Timeline:
         return int(self.pictures.pts[max(0, np.searchsorted(self.pictures.pts, pts, side="left") - 1)])
 
 
+@reads_media
 def _timeline(path: Path | str) -> _Timeline:
     """The file's timeline; cached while the file's size and time of change stay the same."""
-    check_file(Path(path))
     return _scan(path)
 
 
@@ -115,7 +116,7 @@ def _scan(path: Path) -> _Timeline:
     """Reads the file's clock and the first frame."""
     (frame, is_picture), clock = _first_frame(path), clock_of(path)
     pictures = clock.pictures
-    assert pictures is not None  # a frame was decoded
+    assert pictures is not None  # noqa: S101 - for type checkers; a frame was decoded
     still = (STILL,) if len(pictures.pts) == 1 else ()
     if still and is_picture:  # whatever a GIF or the reader of pictures says
         length = max(1, round(1 / (STILL_RATE * pictures.time_base)))
@@ -123,6 +124,7 @@ def _scan(path: Path) -> _Timeline:
     with decoding(path):
         conversions = (*still, *((INTERLACED,) if is_interlaced(frame) else ()), *colour_conversions(frame))
     looks = _square_size(frame, pictures.aspect), _orientation(frame)
+    check_picture_size(path, *looks[0])
     return _Timeline(clock, pictures, *looks, has_sound(path), conversions)
 
 

@@ -60,18 +60,19 @@ def kind_of(path: Path) -> Kind:
     suffix = path.suffix.lower()
     if suffix in UNFINISHED_SUFFIXES:
         return Kind(None, "it looks like an unfinished download; wait until it is complete, or rename it")
-    if path.is_dir():
-        return Kind(None, "it is a folder; files of folders in it are not used")
-    if suffix in OTHER_SUFFIXES:
+    if suffix in OTHER_SUFFIXES and not os.path.isdir(path):
         return Kind(None, f"it is neither video, picture nor sound; {_USED_AS}")
+    if os.path.isdir(path):
+        return Kind(None, "it is a folder; files of folders in it are not used")
     try:
         check_file(path)
     except MediaError as error:
-        is_file = path.is_file()
+        is_file = os.path.isfile(path)
         return by_suffix(path, _reason(path, error)) if is_file else Kind(None, _reason(path, error))
-    except OSError as error:
+    try:
+        return _kind_of(path)
+    except OSError as error:  # it vanished in between, or the folder refuses
         return Kind(None, f"it cannot be read ({error.strerror}); check its permissions")
-    return _kind_of(path)
 
 
 def by_suffix(path: Path, reason: str) -> Kind:

@@ -16,11 +16,11 @@ from latentsync.errors import MediaError
 from latentsync.files import whole_file
 from latentsync.media.channels import channel_conversion, channel_of, picked
 from latentsync.media.clock import clock_of
-from latentsync.media.container import check_file, decode_packets, open_input, packets_of, sound_stream_of
+from latentsync.media.container import check_file, decode_packets, open_input, packets_of, reads_media, sound_stream_of
 from latentsync.media.conversions import Conversion
+from latentsync.media.limits import check_duration, sound_within_limits
 
 FULL_SCALE = 32768  # the 16-bit number that stands for 1.0
-RATES_HZ = (1000, 768_000)  # of sound files, the least and the most
 
 # --- any file ---
 
@@ -44,6 +44,7 @@ class SoundInfo:
     is_gapless: bool = True
 
 
+@reads_media
 def probe_sound(path: Path | str, track: int | None = None) -> SoundInfo:
     """The properties of a sound file or of a video's sound track. Decodes it, so MP3 and AAC have exact lengths too.
 
@@ -130,18 +131,6 @@ def _nothing_heard(path: Path | str) -> MediaError:
     return MediaError(f"{path} holds no sound (0 samples can be decoded); record or convert it again")
 
 
-def _of_sane_rate(path: Path, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """The frames. A rate that no recorder has is refused: the file's header is wrong."""
-    least, most = RATES_HZ
-    for frame in frames:
-        if not least <= frame.sample_rate <= most:
-            raise MediaError(
-                f"{path} says that its rate is {frame.sample_rate} Hz; {least} to {most} Hz are possible; its header "
-                f"is wrong, convert it again"
-            )
-        yield frame
-
-
 def placed_sound(path: Path, container: av.container.InputContainer, stream: av.AudioStream) -> "PlacedSound":
     """A file's decoded sound on the file's clock, as frames that follow each other without a gap from time 0.
 
@@ -154,9 +143,9 @@ def placed_sound(path: Path, container: av.container.InputContainer, stream: av.
         stream: one of its sound streams.
     """
     clock = clock_of(path)
-    frames = _of_sane_rate(path, decode_packets(clock.continued(packets_of(container, stream), stream)))
+    frames = sound_within_limits(path, decode_packets(clock.continued(packets_of(container, stream), stream)))
     zero_s = None if clock.pictures is None else clock.pictures.start_s
-    return PlacedSound(frames, zero_s, is_gapless=not clock.shifts.get(stream.index))
+    return PlacedSound(frames, zero_s, is_gapless=not clock.shifts.get(stream.index), path=path)
 
 
 class PlacedSound:
@@ -174,10 +163,17 @@ class PlacedSound:
     LARGEST_ERROR_S = Fraction(1, 50)
     LEAST_OFF_S = Fraction(1, 5)
 
-    def __init__(self, frames: Iterator[av.AudioFrame], zero_s: Fraction | None, is_gapless: bool = True) -> None:
-        self._frames, self._zero_s = frames, zero_s
+    def __init__(
+        self,
+        frames: Iterator[av.AudioFrame],
+        zero_s: Fraction | None,
+        is_gapless: bool = True,
+        path: Path | str = "the sound",
+    ) -> None:
+        self._frames, self._zero_s, self._path = frames, zero_s, path
         self._due_s: Fraction | None = None  # the end of what is placed; None: nothing is
         self._off: list[tuple[Fraction, av.AudioFrame]] = []  # (error, frame) of the last frames in a row that are off
+        self._silent_s = Fraction(0)  # put into holes
         self.is_gapless = is_gapless
 
     def __iter__(self) -> Iterator[av.AudioFrame]:
@@ -215,6 +211,7 @@ class PlacedSound:
             return
         self._due_s = (start_s or Fraction(0)) - late_s
         if late_s > 0:
+            check_duration(self._path, float(late_s))
             yield from map(self._placed, _silence(frame, late_s))
         yield self._placed(frame if late_s >= 0 else _without_start(frame, -late_s))
 
@@ -229,6 +226,8 @@ class PlacedSound:
         self._off.clear()
         self.is_gapless = False
         if error_s > 0:
+            self._silent_s += error_s
+            check_duration(self._path, float(self._silent_s))
             yield from map(self._placed, _silence(frames[0], error_s))
         for frame in frames:
             if error_s < 0:
@@ -357,7 +356,9 @@ def _wav(path: Path) -> Iterator[wave.Wave_read]:
             if not file.getframerate():
                 raise wave.Error("its rate is 0 Hz")
             yield file
-    except (OSError, EOFError, wave.Error) as error:
+    except MediaError:
+        raise
+    except (OSError, EOFError, wave.Error, ValueError, ArithmeticError, MemoryError) as error:
         raise MediaError(f"{path} is no WAV file ({error}); give a mono 16-bit WAV") from error
 
 

@@ -10,7 +10,14 @@ import av
 import numpy as np
 
 from latentsync.errors import MediaError
-from latentsync.media.container import decode_packets, open_container, open_input, packets_of, sound_stream_of
+from latentsync.media.container import (
+    decode_packets,
+    decoding,
+    open_container,
+    open_input,
+    packets_of,
+    sound_stream_of,
+)
 from latentsync.media.sound import SoundInfo, followed_by_silence, placed_sound, probe_sound, resampled
 
 MAX_CHANNELS = 8
@@ -91,7 +98,12 @@ class SoundTrack:
         else:
             self._stream = self._flac_stream() if self.coding.codec == "flac" else self._aac_stream()
             self._pieces = self._frames()
-        self._next = next(self._pieces, None)
+        self._step()
+
+    def _step(self) -> None:
+        """Reads the next piece; an error names the voice, not the file that is written."""
+        with decoding(self._path):
+            self._next = next(self._pieces, None)
 
     def _flac_stream(self) -> av.AudioStream:
         is_16_bit = self._source.codec_context.format.name.rstrip("p") in ("u8", "s16")
@@ -124,14 +136,14 @@ class SoundTrack:
         """Writes the sound that ends before the video written so far."""
         while self._next is not None and self._next[1] <= video_s:
             self._put(self._next)
-            self._next = next(self._pieces, None)
+            self._step()
 
     def finish(self, video_s: Fraction, frame_s: Fraction) -> None:
         """Writes the rest of the sound; up to the video's end if the sound is longer by more than a frame."""
         is_cut = self._is_padded or self.info.duration_s > video_s + frame_s
         while self._next is not None and not (is_cut and self._next[0] >= video_s):
             self._put(self._next, video_s if is_cut else None)
-            self._next = next(self._pieces, None)
+            self._step()
         if not self._is_copied:
             self._output.mux(self._stream.encode())
         self.close()

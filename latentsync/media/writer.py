@@ -17,9 +17,8 @@ from latentsync.config import SOUNDS
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError, did_you_mean
 from latentsync.files import whole_file
-from latentsync.media.container import (
-    exact_rate,
-)
+from latentsync.media.container import exact_rate
+from latentsync.media.encoder import steady_options
 from latentsync.media.sound_track import SoundTrack
 
 FINEST_CLOCK_HZ = 2_000_000  # of pictures; MP4 counts in 32 bits
@@ -35,7 +34,7 @@ class VideoWriter:
 
     Pictures: they are encoded once, as 4:2:0 in BT.709 limited range, with matching flags. The index is at the front of
     the file. H.264 in 4:2:0 needs even sizes, so the last row or column of an odd size is cropped. The first frame is
-    at time 0.
+    at time 0. The same frames and arguments give the same bytes, see `encoder`.
 
     Sound: it begins with the first frame, as `sound.placed_sound` gives it, and is never stretched. It is cut at the
     end of the video only if it is longer by more than one frame; a copied sound is cut after the packet that reaches
@@ -136,7 +135,7 @@ class VideoWriter:
             ) from error
 
     def _add_video(self) -> av.VideoStream:
-        options = {"crf": str(self.crf), "preset": self.preset}
+        options = {"crf": str(self.crf), "preset": self.preset, **steady_options()}
         if self.times_s is not None:
             options["bf"] = "0"  # MP4 stores how long a frame lasts in the order of decoding
         stream = self._output.add_stream("libx264", rate=self.rate, options=options)

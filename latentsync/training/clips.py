@@ -155,7 +155,7 @@ def _checked(name: str, folder: Path) -> AlignedClip:
         sizes, frames = facts["files"], facts["frames"]
         wanted = {video: sizes["video_bytes"], sound: sizes["sound_bytes"]}
         known = (facts["size_px"], facts["source"]["sha256"], sizes["sound_sha256"], facts["fps"], facts["rate_hz"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MediaError(f"{facts_path.name} holds no facts of an aligned clip ({error!r})") from error
     if known[3:] != (VIDEO_RATE_HZ, SOUND_RATE_HZ):
         raise MediaError(

@@ -21,6 +21,7 @@ from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.faces.landmarks import LandmarkDetector, bounds
+from latentsync.lab.console import bars_off
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import Pair, find_pairs, gender_of, listed_pairs
 from latentsync.media import VideoInfo, probe, read_frames
@@ -28,6 +29,7 @@ from latentsync.media.channels import waveform_of
 from latentsync.media.clock import clock_of
 from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of, video_stream_of
 from latentsync.media.kinds import Kind, kind_of, kinds_in
+from latentsync.media.limits import sound_within_limits
 from latentsync.names import named_path, printable
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -180,8 +182,11 @@ def check(source: str | Path, detector: LandmarkDetector, split: str | None = No
         uses, pairs, problems = {source: _as_kind(source, kind_of(source))}, 0, []
     else:
         raise MediaError(f"there is nothing at {source}; give a folder, a list of pairs or a file")
-    for path in tqdm(uses, desc="check", unit="file", disable=None, leave=False):
-        _check_file(path, uses[path], detector)
+    for path in tqdm(uses, desc="check", unit="file", disable=bars_off(), leave=False):
+        try:
+            _check_file(path, uses[path], detector)
+        except LatentSyncError as error:  # it vanished in between
+            uses[path].add(REFUSED, str(error))
     return Check(list(uses.values()), pairs, problems)
 
 
@@ -256,7 +261,7 @@ def _check_file(path: Path, one: FileCheck, detector: LandmarkDetector) -> None:
     if is_voice or (is_clip and clock_of(path).has_sound):
         try:
             one.sound = _sound_of(path)
-        except Exception as error:  # of a clip, whose own sound is not needed
+        except LatentSyncError as error:
             if is_voice:
                 one.add(REFUSED, str(error))
             else:
@@ -357,7 +362,8 @@ def _sound_of(path: Path) -> Sound | None:
     rate_hz = channels = seconds = 0
     with open_input(path) as container:
         stream = sound_stream_of(container, path)
-        for frame in decode_packets(clock.continued(packets_of(container, stream), stream)):
+        packets = clock.continued(packets_of(container, stream), stream)
+        for frame in sound_within_limits(path, decode_packets(packets)):
             if first_s is None and frame.pts is not None:
                 first_s = frame.pts * frame.time_base
             samples = np.abs(np.nan_to_num(waveform_of(frame).astype(np.float64)))

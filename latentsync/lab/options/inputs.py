@@ -15,6 +15,7 @@ from latentsync.media.container import (
     sound_stream_of,
     video_stream_of,
 )
+from latentsync.media.limits import check_picture_size, sound_within_limits
 
 
 def require_usable(pair: Pair, track: int | None = None) -> None:
@@ -67,11 +68,13 @@ def _require(path: Path, is_clip: bool, track: int | None) -> None:
         stream = video_stream_of(container, path) if is_clip else sound_stream_of(container, path, track)
         frames = decode_packets(packets_of(container, stream))
         if is_clip:
-            if next(frames, None) is None:
+            frame = next(frames, None)
+            if frame is None:
                 raise MediaError(f"no frame of {path} can be decoded; check that it is complete and plays")
+            check_picture_size(path, frame.width, frame.height)
             return
         seconds = 0.0
-        for frame in frames:
+        for frame in sound_within_limits(path, frames):
             seconds += frame.samples / frame.sample_rate
             if seconds >= MIN_DURATION_S:
                 return

@@ -1,5 +1,6 @@
 """Finds the inputs of a record: its clip and its voice."""
 
+import os
 from pathlib import Path
 
 from latentsync.errors import MediaError
@@ -22,7 +23,7 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
     places += [path for path in sorted(inputs.rglob("*")) if _is_called(path, facts["name"])] if inputs else []
     places.append(SHIPPED_DIR / facts["name"])
     for place in places:
-        if place.is_file() and input_sha256(place) == facts["sha256"]:
+        if os.path.isfile(place) and input_sha256(place) == facts["sha256"]:  # false too where a folder refuses
             return place
     raise MediaError(
         f"the {kind} {facts['name']} of record {record.id} (SHA-256 {facts['sha256'][:12]}...) is not at "

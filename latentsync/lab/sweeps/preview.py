@@ -20,6 +20,7 @@ from latentsync.faces.masks import mouth_mask, pixels_to_crops
 from latentsync.generation.results import GeneratedFrame
 from latentsync.lab.cells.cell import options_for
 from latentsync.lab.cells.loading import pipeline_of
+from latentsync.lab.console import show
 from latentsync.lab.figures.sheets import PreviewWindow, preview_sheet
 from latentsync.lab.figures.style import save
 from latentsync.lab.options.pairs import Pair, pairs_of
@@ -93,7 +94,7 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     """Writes the contact sheet of a sweep into its folder.
 
     Returns:
-        The exit status: 1 if a cell could not be shown, because of its clip or voice.
+        The exit status: 1 if a pair of a cell could not be shown, because of its clip or voice.
 
     Raises:
         LatentSyncError: the model, the device or an option that depends on them is wrong.
@@ -101,23 +102,26 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
     start = time.perf_counter()
     rows, failed = {}, 0
     for run, label in zip(request.runs, labels_of(request.cells), strict=True):
-        try:
-            rows[label] = first_windows(run)
-        except (MediaError, FaceNotFoundError) as error:
+        windows, errors = first_windows(run)
+        if windows or not errors:
+            rows[label] = windows
+        for name, error in errors.items():
             failed += 1
-            say(f"error: {label}: {str(error).splitlines()[0]}")
+            show(f"error: {label}: {name}: {str(error).splitlines()[0]}")
     if rows:
         path = request.sweep_dir / PREVIEW_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         save(preview_sheet(rows), path)
-        say(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")
+        show(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")
     return 1 if failed else 0
 
 
-def first_windows(run: RunConfig) -> dict[str, PreviewWindow]:
-    """The window of the first pair of each gender, by the pair's name."""
-    pipeline = pipeline_of(run)
-    return {
-        pair.name: preview_window(pipeline, pair, pipeline.resolve(options_for(pair, run)))
-        for pair in pairs_of(run.data).first(1).pairs
-    }
+def first_windows(run: RunConfig) -> tuple[dict[str, PreviewWindow], dict[str, Exception]]:
+    """The window of the first pair of each gender, and why a pair gives none, both by the pair's name."""
+    pipeline, windows, errors = pipeline_of(run), {}, {}
+    for pair in pairs_of(run.data).first(1).pairs:
+        try:
+            windows[pair.name] = preview_window(pipeline, pair, pipeline.resolve(options_for(pair, run)))
+        except (MediaError, FaceNotFoundError) as error:
+            errors[pair.name] = error
+    return windows, errors

@@ -1,6 +1,6 @@
 """A sweep as it runs: each cell writes a note, and at the end the notes become tables and figures.
 
-runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
+runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png  log.jsonl
 """
 
 import os
@@ -14,12 +14,13 @@ from uuid import uuid4
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from latentsync import journal
 from latentsync.errors import LatentSyncError, sentence_of
 from latentsync.files import find_json
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
-from latentsync.lab.cells.outcome import Outcome, outcome_line
-from latentsync.lab.console import complain, say
+from latentsync.lab.cells.outcome import Outcome, note_outcome, outcome_line
+from latentsync.lab.console import complain, say, show
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.claims import lock_notice
@@ -31,6 +32,7 @@ from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
 from latentsync.processes import begin_worker
 
+LOG_FILE = "log.jsonl"  # in the sweep's folder, see `latentsync.journal`
 LOCAL_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"  # its workers are children
 _running: "SweepRun | None" = None  # of this process, because Hydra calls the cells without our objects
 
@@ -73,19 +75,21 @@ class SweepRun:
             folder = sweep_dir(config)
         except LatentSyncError as error:
             raise SystemExit(f"error: {error}") from error
+        own_overrides = cell_overrides(overrides)
         try:
-            outcomes = self._outcomes(config, folder, wait)
+            with journal.writing(folder / LOG_FILE, self.run):
+                journal.note("cell", overrides=own_overrides)
+                outcomes = self._outcomes(config, folder, wait)
         except LatentSyncError as error:
-            say(f"error: {error}")
+            show(f"error: {error}")
             outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
         if any(outcome.status == "taken" for outcome in outcomes):
             self._put_off.append((config, overrides))
-        own_overrides = cell_overrides(overrides)
         note = note_of(own_overrides, outcomes, self.run)
         try:
             write_note(note_path(folder, own_overrides), note)
         except OSError as error:  # for example a full disk; finished records stay, and the next run uses them
-            say(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
+            show(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
             self.unnoted.append(note)
 
     def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:
@@ -102,6 +106,7 @@ class SweepRun:
                 say(line)
 
         def report(outcome: Outcome) -> None:
+            note_outcome(outcome)
             say(outcome_line(outcome, run))
 
         return run_cell(run, pairing.pairs, report, self._earlier[folder], wait, self.siblings)
@@ -128,6 +133,7 @@ class SweepRun:
                 f"the cell {', '.join(overrides) or '(as configured)'} has no note of this run; its records are "
                 f"complete, run the sweep again to note them"
             )
+        journal.finish(run.sweep_dir / LOG_FILE, self.run, failures=failed + len(unnoted))
         return failed + len(unnoted)
 
 
@@ -187,7 +193,7 @@ class SweepReport(Callback):
         except LatentSyncError as error:  # the cell that it stopped has printed it
             raise SystemExit(1) from error
         except OSError as error:  # for example a full disk
-            say(
+            show(
                 f"error: the table and figures could not be written ({error}); "
                 f"the records are complete, start the sweep again"
             )
@@ -196,7 +202,7 @@ class SweepReport(Callback):
             if (sentence := sentence_of(error)) is None:
                 traceback.print_exc()
             else:
-                say(f"error: {sentence}")
+                show(f"error: {sentence}")
             raise SystemExit(1) from None
         finally:
             _running = None

@@ -54,7 +54,7 @@ def render(
         return compare_view(records[:1], mouth)
     label = cell_label(values)
     there = "; ".join(f"{word_of(name)} {_listed(of_pair, name)}" for name in SETTINGS)
-    return HTML(f"<p>No record of {escape(pair or 'any pair')} has {label}. There are {there}.</p>")
+    return HTML(f"<p>No record of {escape(pair or 'any pair')} has {escape(label)}. There are {escape(there)}.</p>")
 
 
 def _listed(table: pd.DataFrame, column: str) -> str:
@@ -407,7 +407,7 @@ class Explorer:
         if self.record is None:
             self.status.value = f"<b>Missing:</b> {escape(label)}. No record of the store has these settings."
         else:
-            self.status.value = f"<b>{escape(label)}</b> is record <code>{self.record.id}</code>."
+            self.status.value = f"<b>{escape(label)}</b> is record <code>{escape(self.record.id)}</code>."
         ids = dict.fromkeys([*([] if self.record is None else [self.record.id]), *self.picked.value])
         if len(ids) > MAX_SHOWN:
             self.status.value += f" {len(ids)} records are picked; the first {MAX_SHOWN} are shown."

@@ -208,7 +208,7 @@ class BlindRating:
         return {frozenset(both) for both in zip(ours["left_record"], ours["right_record"], strict=True)}
 
     def _build(self, question: str) -> None:
-        self.title, self.status, self.view = widgets.HTML(f"<b>{question}</b>"), widgets.HTML(), widgets.HTML()
+        self.title, self.status, self.view = widgets.HTML(f"<b>{escape(question)}</b>"), widgets.HTML(), widgets.HTML()
         self.bar = widgets.IntProgress(max=len(self.comparisons), layout=widgets.Layout(width="160px"))
         self.buttons = {
             vote: widgets.Button(description=text, tooltip=f"key {key}, once a video was played")
@@ -261,7 +261,7 @@ class BlindRating:
         try:
             append_vote(self.path, self.current, self.by, self.rater, vote)
         except MediaError as error:
-            self.status.value = str(error)
+            self.status.value = escape(str(error))
             return
         self._done.add(self.current.records)
         self._ask()
