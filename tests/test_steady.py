@@ -47,11 +47,13 @@ def test_a_change_is_refused_and_what_was_cached_is_forgotten(pair, tmp_path, wh
     cache, parts = StageCache(tmp_path / "cache", 1 << 20), parts_of(pair)
     (tmp_path / "other").write_bytes(b"before")  # the same bytes in another file: the old one may have been read
     cache.keep("earlier", {"x": torch.zeros(1)})
-    with pytest.raises(ChangedInputError, match=f"changed while .*leave the {what} as it is") as caught:
-        with steady_inputs(pair, parts, cache) as require_steady:
-            cache.keep("of old bytes", {"x": torch.ones(1)})
-            change(getattr(pair, what))
-            require_steady()
+    with (
+        pytest.raises(ChangedInputError, match=f"changed while .*leave the {what} as it is") as caught,
+        steady_inputs(pair, parts, cache) as require_steady,
+    ):
+        cache.keep("of old bytes", {"x": torch.ones(1)})
+        change(getattr(pair, what))
+        require_steady()
     assert "earlier" in cache and "of old bytes" not in cache
     assert may_pass(caught.value)  # so the same command tries it again
 

@@ -26,10 +26,8 @@ class Tally:
 
     def row(self, kind: str) -> str:
         """A row of the campaign's table."""
-        names = ("read", "refused", "bare", "died", "hung")
-        return (
-            f"| {kind} | {sum(self.counts.values())} | " + " | ".join(str(self.counts[name]) for name in names) + " |"
-        )
+        counts = (self.counts[name] for name in ("read", "refused", "bare", "died", "hung"))
+        return f"| {' | '.join(map(str, (kind, sum(self.counts.values()), *counts)))} |"
 
 
 def read_in_children(kind: str, paths: list[Path], limit_s: float = 30.0) -> Tally:
@@ -58,7 +56,7 @@ def _one_child(kind: str, paths: list[Path], limit_s: float, tally: Tally) -> in
     ) as child:  # fmt: skip
         for number, path in enumerate(paths):
             outcome = _ask(child, path, limit_s if number else limit_s + 60)
-            word, _, reason = outcome.partition(" ")
+            word = outcome.partition(" ")[0]
             tally.counts[word.lower()] += 1
             if word in ("BARE", "DIED", "HUNG"):
                 tally.faults.append((path, outcome))
@@ -75,12 +73,11 @@ def _ask(child: subprocess.Popen, path: Path, limit_s: float) -> str:
         child.stdin.flush()
     except BrokenPipeError:
         return f"DIED {child.wait()}"
-    for _ in range(2):  # START, then the outcome
-        ready, _, _ = select.select([child.stdout], [], [], limit_s)
-        if not ready:
-            return f"HUNG more than {limit_s:g} s"
-        line = child.stdout.readline()
-        if not line:
-            status = child.wait()
-            return f"DIED {f'signal {-status}' if status < 0 else f'status {status}'}"
+    ready, _, _ = select.select([child.stdout], [], [], limit_s)
+    if not ready:
+        return f"HUNG more than {limit_s:g} s"
+    line = child.stdout.readline()
+    if not line:
+        status = child.wait()
+        return f"DIED {f'signal {-status}' if status < 0 else f'status {status}'}"
     return line.rstrip("\n")

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import wave
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -10,8 +9,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-EXTREMES = (b"\x00", b"\xff", b"\x7f\xff", b"\xff\xff", b"\x00\x00", b"\x80\x00", b"\x7f\xff\xff\xff",
-            b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff" * 8)  # fmt: skip
+EXTREMES = (
+    b"\x00", b"\xff", b"\x7f\xff", b"\xff\xff", b"\x00\x00", b"\x80\x00", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x00", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff" * 8,
+)  # fmt: skip
 # (name, video codec, sound codec, options of the muxer)
 CONTAINERS = (
     ("a.mp4", "libx264", "aac"), ("a.mkv", "libx264", "flac"), ("a.webm", "libvpx-vp9", "libopus"),
@@ -96,95 +97,58 @@ def mutated(data: bytes, random: np.random.Generator) -> bytes:
 def built_media() -> dict[str, bytes]:
     """A hundred files that no recorder makes: headers with extreme sizes, rates, channels, lengths and times."""
     files: dict[str, bytes] = {}
-    for n, (channels, bits, rate, form) in enumerate(
-        (channels, bits, rate, form)
-        for channels in (0, 1, 65, 65535)
-        for bits, rate, form in (
-            (16, 0, 1),
-            (0, 16000, 1),
-            (64, 1, 3),
-            (16, 2**32 - 1, 1),
-            (24, 16000, 0xFFFE),
-            (4, 8000, 17),
-        )
-    ):
-        block = channels * bits // 8 & 0xFFFF
-        head = struct.pack("<HHIIHH", form, channels, rate, rate * block & 0xFFFFFFFF, block, bits)
-        data = bytes(4000)
-        files[f"wav{n}.wav"] = (
-            b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", 16) + head
-            + b"data" + struct.pack("<I", (len(data), 2**32 - 1)[n % 2]) + data
-        )  # fmt: skip
-    for n, (width, height) in enumerate(
-        ((2**31 - 1, 1), (1, 2**31 - 1), (65535, 65535), (30000, 30000), (0, 5), (8193, 8193))
-    ):
-        lines = zlib.compress(bytes(20000))
-        chunk = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        parts = ((b"IHDR", chunk), (b"IDAT", lines), (b"IEND", b""))
-        files[f"png{n}.png"] = b"\x89PNG\r\n\x1a\n" + b"".join(
-            struct.pack(">I", len(body)) + tag + body + struct.pack(">I", zlib.crc32(tag + body)) for tag, body in parts
-        )
-        files[f"pnm{n}.ppm"] = f"P6 {width} {height} 255\n".encode() + bytes(3000)
-        files[f"bmp{n}.bmp"] = (
-            b"BM"
-            + struct.pack("<IHHIIiiHHIIiiII", 3054, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 1, 1, 0, 0)
-            + bytes(3000)
-        )
-        files[f"y4m{n}.y4m"] = f"YUV4MPEG2 W{width} H{height} F25:1 C420\nFRAME\n".encode() + bytes(3000)
-        short = [min(side, 65535) for side in (width, height)]
-        files[f"gif{n}.gif"] = (
-            b"GIF89a"
-            + struct.pack("<HH", *short)
-            + b"\xf7\0\0"
-            + bytes(768)
-            + b","
-            + struct.pack("<HHHHB", 0, 0, *short, 0)
-            + b"\x08\x02\x4c\x01\0;"
-        )
-        files[f"farbfeld{n}.ff"] = (
-            b"farbfeld" + struct.pack(">II", width & 0xFFFFFFFF, height & 0xFFFFFFFF) + bytes(900)
-        )
+    forms = ((16, 0, 1), (0, 16000, 1), (64, 1, 3), (16, 2**32 - 1, 1), (24, 16000, 0xFFFE), (4, 8000, 17))
+    waves = [(channels, *form) for channels in (0, 1, 65, 65535) for form in forms]
+    for n, (channels, bits, rate, form) in enumerate(waves):
+        files[f"wav{n}.wav"] = _odd_wave(channels, bits, rate, form, (4000, 2**32 - 1)[n % 2])
+    sizes = ((2**31 - 1, 1), (1, 2**31 - 1), (65535, 65535), (30000, 30000), (0, 5), (8193, 8193), (16, 1 << 27), (70_000, 900))
+    for n, (width, height) in enumerate(sizes):
+        files |= {f"size{n}{suffix}": data for suffix, data in _odd_pictures(width, height).items()}
     for n, rate in enumerate(("0:1", "1:0", "2147483647:1", "1:2147483647", "-25:1", "1000000:1")):
-        body = b"".join(b"FRAME\n" + bytes(16 * 16 * 3 // 2) for _ in range(5))
-        files[f"rate{n}.y4m"] = f"YUV4MPEG2 W16 H16 F{rate} C420\n".encode() + body
+        frames = (b"FRAME\n" + bytes(16 * 16 * 3 // 2)) * 5
+        files[f"rate{n}.y4m"] = f"YUV4MPEG2 W16 H16 F{rate} C420\n".encode() + frames
     for n, aspect in enumerate(("1:2147483647", "2147483647:1", "0:0", "65535:1", "-1:1")):
-        files[f"aspect{n}.y4m"] = (
-            f"YUV4MPEG2 W64 H64 F25:1 A{aspect} C420\n".encode() + b"FRAME\n" + bytes(64 * 64 * 3 // 2)
-        )
-    for n, times in enumerate(
-        ((0, 2**40), (-(2**40), 0), (0, 1, 2**33, 2**34), (5, 5, 5), tuple(range(0, 10**9, 10**8)))
-    ):
+        head = f"YUV4MPEG2 W64 H64 F25:1 A{aspect} C420\nFRAME\n"
+        files[f"aspect{n}.y4m"] = head.encode() + bytes(64 * 64 * 3 // 2)
+    far = tuple(range(0, 10**9, 10**8))
+    for n, times in enumerate(((0, 2**40), (-(2**40), 0), (0, 1, 2**33, 2**34), (5, 5, 5), far)):
         files[f"times{n}.mkv"] = _timed(times, "matroska")
         files[f"times{n}.mov"] = _timed(times, "mov")
         files[f"voice{n}.mkv"] = _timed_voice(times)
-    for n, text in enumerate(
-        (
-            "",
-            "\0",
-            "#EXTM3U\n#EXTINF:9,\n/etc/passwd\n",
-            "ffconcat version 1.0\nfile /etc/passwd\n",
-            "v=0\r\nm=video 1 RTP/AVP 96\r\n",
-            "ID3\4\0\0\x7f\x7f\x7f\x7f",
-            "RIFF\xff\xff\xff\xffWAVE",
-        )
-    ):
-        files[f"text{n}.mp4"] = text.encode("latin-1")
-        files[f"text{n}.wav"] = text.encode("latin-1")
-    rate = wave_of(8000)
+    texts = (
+        b"", b"\0", b"#EXTM3U\n#EXTINF:9,\n/etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n",
+        b"v=0\r\nm=video 1 RTP/AVP 96\r\n", b"ID3\4\0\0\x7f\x7f\x7f\x7f", b"RIFF\xff\xff\xff\xffWAVE",
+    )  # fmt: skip
+    for n, text in enumerate(texts):
+        files[f"text{n}.mp4"] = files[f"text{n}.wav"] = text
     files["long.flac"] = b"fLaC\x80\0\0\x22" + bytes(8) + b"\xff" * 26
-    files["cut.wav"] = rate[:44]
     return files
 
 
-def wave_of(rate_hz: int) -> bytes:
-    """A WAV file of a tenth of a second."""
-    data = io.BytesIO()
-    with wave.open(data, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(bytes(rate_hz // 5))
-    return data.getvalue()
+def _odd_wave(channels: int, bits: int, rate_hz: int, form: int, length: int) -> bytes:
+    block, data = channels * bits // 8 & 0xFFFF, bytes(4000)
+    head = struct.pack("<HHIIHH", form, channels, rate_hz, rate_hz * block & 0xFFFFFFFF, block, bits)
+    riff = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", 16)
+    return riff + head + b"data" + struct.pack("<I", length) + data
+
+
+def _odd_pictures(width: int, height: int) -> dict[str, bytes]:
+    """Pictures, by suffix, whose headers say a size that their data does not have."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(20000))), (b"IEND", b""))
+    png = b"".join(
+        struct.pack(">I", len(body)) + tag + body + struct.pack(">I", zlib.crc32(tag + body)) for tag, body in chunks
+    )
+    bmp = struct.pack("<IHHIIiiHHIIiiII", 3054, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 1, 1, 0, 0)
+    short = [min(side, 65535) for side in (width, height)]
+    gif = struct.pack("<HH", *short) + b"\xf7\0\0" + bytes(768) + b"," + struct.pack("<HHHHB", 0, 0, *short, 0)
+    return {
+        ".png": b"\x89PNG\r\n\x1a\n" + png,
+        ".ppm": f"P6 {width} {height} 255\n".encode() + bytes(3000),
+        ".bmp": b"BM" + bmp + bytes(3000),
+        ".y4m": f"YUV4MPEG2 W{width} H{height} F25:1 C420\nFRAME\n".encode() + bytes(3000),
+        ".gif": b"GIF89a" + gif + b"\x08\x02\x4c\x01\0;",
+    }
 
 
 def _timed(times: tuple[int, ...], form: str) -> bytes:

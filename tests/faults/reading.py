@@ -2,8 +2,8 @@
 
     python reading.py KIND
 
-Paths come from standard input, one a line. For each one line goes out: `START PATH`, then `READ`, `REFUSED sentence`
-or `BARE error`: an exception that is no LatentSyncError. Memory is limited, so that a header that asks for more fails.
+Paths come from standard input, one a line. For each, one line goes out: `READ`, `REFUSED sentence` or `BARE error`,
+which is an exception that is no LatentSyncError. Memory is limited, so that a header that asks for more fails.
 """
 
 import resource
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -48,10 +49,12 @@ def read_media(path: Path) -> None:
         import numpy as np
 
         for coding in ("auto", "lossless"):
-            with tempfile.TemporaryDirectory() as folder:
-                with media.VideoWriter(Path(folder) / "a.mp4", 16, 16, sound=path, sound_coding=coding) as out:
-                    for _ in range(3):
-                        out.write(np.zeros((16, 16, 3), np.uint8))
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                media.VideoWriter(Path(folder) / "a.mp4", 16, 16, sound=path, sound_coding=coding) as out,
+            ):
+                for _ in range(3):
+                    out.write(np.zeros((16, 16, 3), np.uint8))
 
     def moved() -> None:
         from fractions import Fraction
@@ -73,24 +76,36 @@ def read_media(path: Path) -> None:
         except LatentSyncError as error:
             refused = error
     for wav in (probe_wav, read_wav):
-        try:
+        with suppress(LatentSyncError):
             wav(path)
-        except LatentSyncError:
-            pass
     kind_of(path), refusal(path, True), refusal(path, False), reading_notes(path, path)
     if refused is not None:
         raise refused
 
 
 def read_checkpoint(path: Path) -> None:
-    """A file of weights as every loader opens it, or the newest checkpoint of a training."""
+    """A file of weights as every loader opens it, and as a part of a training's checkpoint."""
+    import shutil
+    import warnings
+
     from latentsync.checkpoints.unet import recognise_unet
     from latentsync.errors import LatentSyncError
-    from latentsync.training.checkpoint import _load
+    from latentsync.training import checkpoint
     from latentsync.weights.tensors import read_state_dict
 
+    def as_part() -> None:
+        part = path.name.rpartition("__")[2]
+        if part not in (checkpoint.NETWORKS_FILE, checkpoint.OPTIMIZER_FILE, checkpoint.STATE_FILE):
+            return
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            empty = checkpoint.State({}, {}, {"step": 1, "position": [0, 0]})
+            target = checkpoint.save(Path(folder), empty)
+            shutil.copy(path, target / part)
+            checkpoint.load_last(Path(folder))
+
     refused = None
-    for step in (lambda: read_state_dict(path), lambda: recognise_unet(path), lambda: _load(path)):
+    for step in (lambda: read_state_dict(path), lambda: recognise_unet(path), as_part):
         try:
             step()
         except LatentSyncError as error:
@@ -166,7 +181,6 @@ def main(kind: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
-        print("START", path, flush=True, file=sys.__stdout__)
         before = _peak_mb()
         try:
             READERS[kind](path)
@@ -175,12 +189,10 @@ def main(kind: str) -> None:
             outcome = f"REFUSED {str(error)!r}"
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
-            outcome = f"BARE {type(error).__name__}: {error!s:.200} ({where.filename}:{where.lineno})".replace(
-                "\n", " "
-            )
+            outcome = f"BARE {type(error).__name__}: {error!s:.200} ({where.filename}:{where.lineno})"
         if (grown := _peak_mb() - before) > MOST_GROWN_MB:
             outcome = f"BARE memory grew by {grown} MB; {outcome}"
-        print(outcome, flush=True, file=sys.__stdout__)
+        print(outcome.replace("\n", " "), flush=True, file=sys.__stdout__)
 
 
 def _peak_mb() -> int:
