@@ -334,6 +334,10 @@ class RuntimeOptions:
         "{} cells at once", whole=True, least=1, hint="1: one cell at a time", unit="cells", in_identity="never",
         is_recorded=False,
     )  # fmt: skip
+    durable: bool = option(
+        True, "whether files are forced to the disk (fsync) before they get their names; false is for slow shares.",
+        "durable {}", in_identity="never", is_recorded=False,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _check(self)

@@ -1,36 +1,55 @@
-"""Files and folders that appear whole or not at all.
+"""Files and folders that appear whole or not at all: the one door through which final names are made.
 
-Unfinished content lies beside its final place, under a hidden name that no other process uses, and gets its final name
-by one rename. So a reader sees the old content or the new one, never a part. If several processes write to the same
-place, each writes its own copy. A killed process may leave a hidden file or folder behind and nothing else; the next
-process that writes beside it removes such folders.
+Unfinished content lies in a private folder beside its final place and gets its final name by one rename, when its bytes
+are on the disk. So a reader sees the old content or the new one, never a part, even after a power cut. If several
+processes write to the same place, each writes its own copy. A killed process may leave hidden folders behind and
+nothing else; the next process that writes beside them removes them. `latentsync.places` has the details.
 
 Reading keeps three cases apart: there is no such file (None), the file is damaged (`DamagedFileError`), and it cannot
 be read now (`OSError`). Only the first two may lead to writing it again.
 """
 
-import fcntl
 import json
 import os
-import shutil
-import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
+from latentsync import disk
+from latentsync.disk import PART_PREFIX, is_durable, set_durable
 from latentsync.errors import DamagedFileError, MediaError
-from latentsync.names import NAME_MAX_BYTES, printable, shortened
+from latentsync.names import printable
+from latentsync.places import move, place, place_folder, place_link, place_together, recover, remove
+from latentsync.scratch import clean, has_locks, is_due, private
+
+__all__ = [
+    "PART_PREFIX",
+    "entries",
+    "find_json",
+    "has_locks",
+    "is_durable",
+    "kept_per_file",
+    "move",
+    "place",
+    "place_link",
+    "place_together",
+    "private_folder",
+    "read_json",
+    "recover",
+    "remove",
+    "remove_abandoned",
+    "set_durable",
+    "whole_file",
+    "whole_files",
+    "whole_folder",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 Answer = TypeVar("Answer")
-PART_PREFIX = ".part-"
-PART_ROOM_BYTES = 48  # of a temporary name, beside the final one
-LOCK_FILE = ".lock"  # in a private folder, locked by its writer
-ABANDONED_S = 24 * 3600  # after which an unchanged private folder without that file is removed
-_in_use: set[str] = set()  # private folders of this process
 
 
 @contextmanager
@@ -39,20 +58,34 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The folder of `path` is created if it does not exist.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = shortened(path.name, NAME_MAX_BYTES - PART_ROOM_BYTES)
-    part = path.with_name(f".{name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
-    try:
+    if is_due(path.parent):
+        remove_abandoned(path.parent)
+    with private(path.parent) as scratch:
+        part = scratch / path.name
         yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        place(part, path)
+
+
+@contextmanager
+def whole_files(folder: Path, names: Collection[str], proof: str | None = None) -> Iterator[Path]:
+    """An empty folder to write files into that belong together. They become files of `folder` when the block ends.
+
+    All of them do, or none; see `place_together`. A file of `names` that the block does not write is removed.
+
+    Args:
+        names: all names that the set may have, in the order in which they are given. A name may lie in a subfolder.
+        proof: the one that describes the others, if there is one. It is never beside files that it does not describe.
+    """
+    with private_folder(folder) as scratch:
+        yield scratch
+        parts = {name: scratch / name for name in names if (scratch / name).is_file()}
+        place_together(parts, folder, proof, set(names) - parts.keys())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file; another process sees the old or the new one."""
     with whole_file(path) as part:
-        part.write_bytes(data)
+        disk.system.write(part, data)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -75,17 +108,50 @@ def whole_folder(path: Path, is_kept: Callable[[Path], bool] | None = None) -> I
     """
     with private_folder(path.parent) as scratch:
         part = scratch / path.name
-        part.mkdir()
+        disk.system.make_folder(part)
         yield part
-        if is_kept is not None and is_kept(path):
-            return
-        try:
-            if path.exists():  # set aside, since a folder cannot replace another at once; removed with the scratch
-                os.rename(path, scratch / "before")
-            os.rename(part, path)
-        except OSError:  # another process put its folder there in between
-            if is_kept is None or not is_kept(path):
-                raise
+        place_folder(part, path, is_kept)
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether a symbolic link on the way from `root` to `path` leads out of `root`. `root` itself may be a link.
+
+    Args:
+        path: below `root`; it need not exist.
+    """
+    place = root
+    for part in path.relative_to(root).parts:
+        place = place / part
+        if place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)):
+            return True
+    return False
+
+
+def link_out(folder: Path, root: Path) -> Path | None:
+    """The folder, or a file in it, if it is a symbolic link that leads out of `root`; None without such a link.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if folder.is_symlink() and leads_out(folder, root):
+        return folder
+    try:
+        with os.scandir(folder) as files:
+            links = [folder / file.name for file in files if file.is_symlink()]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return next((link for link in links if leads_out(link, root)), None)
+
+
+def require_inside(folder: Path, root: Path) -> None:
+    """Refuses a folder that leads out of `root` by a link, or has such a link: it might name any file of this machine.
+
+    Raises:
+        MediaError: naming the link.
+    """
+    link = folder if leads_out(folder, root) else link_out(folder, root)
+    if link is not None:
+        raise MediaError(f"{link} is a link that leads out of {root}, so it is not followed; put files in its place")
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -146,108 +212,35 @@ def entries(folder: Path) -> list[Path]:
 def private_folder(root: Path) -> Iterator[Path]:
     """A folder in `root` for the unfinished files of this process; it is removed when the block ends.
 
-    Private folders that killed processes of this machine left in `root` are removed first, see `remove_abandoned`.
+    What killed processes left in `root` is taken care of first, see `remove_abandoned`.
 
     Raises:
         MediaError: `root` cannot be written.
     """
-    part = root / f"{PART_PREFIX}{uuid4().hex[:12]}-{socket.gethostname()}-{os.getpid()}"
-    _in_use.add(part.name)
+    remove_abandoned(root)
+    folder = private(root)
     try:
-        remove_abandoned(root)
-        lock = _locked_folder(part)
+        part = folder.__enter__()
     except OSError as error:
         raise MediaError(f"{root} cannot be written ({error.strerror}); choose another folder") from error
-    try:
+    with ExitStack() as stack:
+        stack.push(folder)
         yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        os.close(lock)
-        _in_use.discard(part.name)
-
-
-def _locked_folder(part: Path) -> int:
-    """Makes a private folder, and returns the descriptor that holds its lock."""
-    while True:
-        part.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # another process removed the folder while it was empty
-            lock = os.open(part / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-            takes_lock(lock)
-            return lock
-
-
-def takes_lock(descriptor: int) -> bool:
-    """Takes the kernel's lock of an open file without waiting. It is free again when the descriptor is closed, also by
-    the end of the process.
-
-    Returns:
-        Whether this descriptor now holds it. It does not where another one does, or the file system has no locks.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def has_locks(folder: Path) -> bool:
-    """Whether the file system of a folder has locks, which some network disks lack. The folder is created.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{uuid4().hex[:12]}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        return takes_lock(descriptor)
-    finally:
-        os.close(descriptor)
-        path.unlink(missing_ok=True)
 
 
 def remove_abandoned(root: Path, is_locked: bool = False) -> None:
-    """Removes the private folders in `root` that killed processes left behind.
+    """Takes care of what killed processes left in `root`: finishes or undoes what they replaced, removes the rest.
+
+    What cannot be done now is left to the next time. The private folders of living processes stay.
 
     Args:
-        is_locked: whether only this process may write to `root`. Then folders of other machines are removed, too.
-            Otherwise only those of this machine are, since a disk may not show the locks of other machines.
+        is_locked: whether only this process may write to `root`. Then private folders of other machines are removed,
+            too. Otherwise one of another machine is removed when it has not changed for a day, since its process may
+            still be running.
     """
-    host = "*" if is_locked else socket.gethostname()
-    for part in root.glob(f"{PART_PREFIX}*-{host}-*"):
-        if part.name not in _in_use and (is_locked or _is_abandoned(part)):
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _is_abandoned(part: Path) -> bool:
-    """Whether the writer of a private folder has ended: no process holds the lock of the folder's lock file.
-
-    A folder without that file is being made or removed now, or is from an older version. It is removed if it is empty,
-    and counts as abandoned after a day without a change. Numbers of processes say nothing: containers do not see each
-    other's processes.
-    """
-    try:
-        descriptor = os.open(part / LOCK_FILE, os.O_RDWR)
-    except FileNotFoundError:
-        try:
-            part.rmdir()  # its writer makes it again, see `_locked_folder`
-        except OSError:
-            return _is_unchanged(part, ABANDONED_S)
-        return True
-    except OSError:
-        return False
-    try:
-        return takes_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_unchanged(folder: Path, seconds: float) -> bool:
-    try:
-        changed_s = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-    except OSError:  # it is being removed
-        return False
-    return time.time() - changed_s > seconds
+    with suppress(OSError):
+        recover(root)
+    clean(root, is_locked)
 
 
 def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:

@@ -28,16 +28,25 @@ def printable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text for a terminal: `printable`, and control characters as `\\x1b`, so that no name can command it.
+    """The text for a terminal: `printable`, and control characters as `\\u001b`, so that no name can command it.
 
     Tabs and line feeds stay.
     """
-    return _CONTROLS.sub(lambda match: match.group().encode("unicode_escape").decode(), printable(text))
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", printable(text))
 
 
 def _escaped(surrogate: int) -> str:
     is_byte = 0xDC80 <= surrogate <= 0xDCFF  # PEP 383
     return f"%{surrogate - 0xDC00:02X}" if is_byte else f"%u{surrogate:04X}"
+
+
+def is_plain(name: str) -> bool:
+    """Whether a text may name a file in a folder. It has no separator and no dot at its beginning: it leads nowhere
+    else.
+
+    Names of others, such as those of a list or in a runs folder, are checked with it before they become paths.
+    """
+    return bool(name) and not name.startswith(".") and not {os.sep, os.altsep, "\0"} & set(name)
 
 
 def shortened(text: str, most: int, in_bytes: bool = True) -> str:

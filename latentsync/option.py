@@ -103,6 +103,9 @@ class OptionInfo:
                 hint = f" (did you mean {near}?)" if near else ""
                 or_open = ", or null to leave it open" if self.is_open else ""
                 raise OptionError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}{or_open}{hint}")
+        elif isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise OptionError(f"{name} is {value!r}; it must be {self.wanted}")
         elif self.whole or self.least is not None:
             fits = (is_whole if self.whole else is_number)(value)
             fits = fits and (self.least is None or value >= self.least) and (self.most is None or value <= self.most)

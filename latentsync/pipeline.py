@@ -25,6 +25,7 @@ from latentsync.config import GUIDANCE_INTERVAL, Options, Preset, resolve_guidan
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
+from latentsync.files import set_durable
 from latentsync.generation import windows
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
@@ -149,7 +150,7 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         clip, voice, watch = Path(video_path), Path(audio_path), watch or Stopwatch()
         cache, reference = self._pair_cache, options.video.reference
-        assert reference is not None  # the options are resolved
+        assert reference is not None  # noqa: S101 - for type checkers; the options are resolved
         rate_hz = options.video.rate_hz
         info = media.probe(clip, rate_hz)
         with watch.stage("audio"):
@@ -325,6 +326,7 @@ class LipsyncPipeline(LipsyncNetworks):
             An output for each setting. Its timings are an equal share of the time that all took together.
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
+        set_durable(settings[0].runtime.durable)
         with watch.stage("total"):
             info = media.probe(video_path, VIDEO_RATE_HZ)
             check_targets(targets, info, Path(audio_path), settings[0])

@@ -204,7 +204,7 @@ def parser():
         (["--guidence_scale", "1"], "--guidence_scale; did you mean --guidance_scale?"),
         (["--sed=3"], "--sed; did you mean --seed?"),
         (["a=1", "--sed", "3", "b=2"], "--sed; did you mean --seed?"),
-        (["--xyzzy"], "--help, --guidance_scale, --seed, --dtype"),
+        (["--xyzzy"], "--help, --quiet, --verbose, --guidance_scale, --seed, --dtype"),
         ([], "required: --seed"),
         (["--seed", "10"], "from 0 to 9"),
         (["--seed", "many"], "'many' is not a number"),
@@ -255,7 +255,7 @@ def test_after_two_dashes_all_are_values():
         (MemoryError(), FAILED, "error: the memory does not suffice (MemoryError); close"),
         (JSONDecodeError("Expecting value", "[", 1), FAILED, "error: a file is damaged or of another kind (Expecting"),
         (ParserError("line 3\nline 4"), FAILED, "error: a file is damaged or of another kind (line 3); correct"),
-        (MediaError("\x1b[2J.mp4 is empty"), 7, "error: \\x1b[2J.mp4 is empty\n"),
+        (MediaError("\x1b[2J.mp4 is empty"), 7, "error: \\u001b[2J.mp4 is empty\n"),
         (BrokenPipeError(32, "Broken pipe"), FAILED, "error: [Errno 32] Broken pipe\n"),  # a pipe, but not stdout
     ],
 )

@@ -37,7 +37,7 @@ def run(folder, monkeypatch, capsys):
     def run(text: str) -> tuple[str, dict]:
         (script,) = (script for script in SCRIPTS if text in script)
         names: dict = {}
-        exec(compile(script, "docs/python.md", "exec"), names)
+        exec(compile(script, "docs/python.md", "exec"), names)  # noqa: S102 - code of this test or of the docs
         return capsys.readouterr().out, names
 
     return run

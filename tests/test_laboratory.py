@@ -5,6 +5,7 @@ import pytest
 from written_sweep import write_sweep
 
 from latentsync.errors import MediaError, OptionError
+from latentsync.files import write_json
 from latentsync.lab import collect, compare, measure
 from latentsync.lab.analysis.comparisons import compare_all
 from latentsync.lab.measuring import records as measuring
@@ -52,7 +53,7 @@ def test_records_are_measured_by_names_of_metrics(runs, monkeypatch, capsys):
             raise MediaError("its clip is gone")
         calls.append((record.id, wanted.families, inputs))
         entries = {"mouth_sharpness_ratio": entry("mouth_sharpness_ratio", 0.5)}
-        measuring.write_json(record.metrics_path, record.metrics | entries)
+        write_json(record.metrics_path, record.metrics | entries)
         return entries
 
     monkeypatch.setattr(measuring, "measure_record", measure_record)

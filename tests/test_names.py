@@ -26,9 +26,9 @@ LONG = "口型同步" * 20  # 240 bytes
 
 def test_a_terminal_gets_no_control_characters(capsys):
     text = visible("a\x1b[2Jb\r\x9b1m\u202egpj\x7f\tc\nd\udcc0 李é")
-    assert text == "a\\x1b[2Jb\\r\\x9b1m\\u202egpj\\x7f\tc\nd%C0 李é"
+    assert text == "a\\u001b[2Jb\\u000d\\u009b1m\\u202egpj\\u007f\tc\nd%C0 李é"
     say("x\x1b]0;title\x07")
-    assert capsys.readouterr().out == "x\\x1b]0;title\\x07\n"
+    assert capsys.readouterr().out == "x\\u001b]0;title\\u0007\n"
     assert "\x1b" not in table_text({"na\x1bme": ["a\x1b[1m"]}) + paragraph("a\x1b[1m")
 
 

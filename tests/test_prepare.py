@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentsync import disk
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import aligned_crops
 from latentsync.faces.geometry import apply_affine, crop_box_size
@@ -21,6 +22,7 @@ from latentsync.metrics.face_tracks import framed_faces
 from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.sync_mini import SyncMiniScores
 from latentsync.metrics.syncnet import SyncScores
+from latentsync.places import SET_PREFIX
 from latentsync.speakers import samples
 from latentsync.training import prepare as room
 from latentsync.training import sound as sound_room
@@ -436,14 +438,14 @@ def test_a_killed_run_leaves_no_half_piece_and_the_next_goes_on(job, monkeypatch
 
             patch.setattr(room, "aligned_pictures", broken)
         else:
-            replace = prepare.os.replace
+            replace = disk.system.replace
 
             def broken(source, target):
-                if target.name == f"v-001{at}":
+                if target.name == f"v-001{at}" and source.parent.name.startswith(SET_PREFIX):
                     raise KeyboardInterrupt
                 replace(source, target)
 
-            patch.setattr(prepare.os, "replace", broken)
+            patch.setattr(disk.system, "replace", broken)
         assert run() == INTERRUPTED
     assert [clip.name for clip in check_clips(folder)[0]] == ["v-000"]
     assert not (folder / "v-001.json").exists() and not list(folder.glob(".part-*"))

@@ -52,6 +52,14 @@ def started(tmp_path: Path) -> subprocess.Popen:
     return process
 
 
+def outlives(session: int, limit_s: float = 20.0) -> bool:
+    """Whether a process of the session still runs after some time."""
+    until = time.monotonic() + limit_s
+    while is_alive(session) and time.monotonic() < until:
+        time.sleep(0.1)
+    return is_alive(session)
+
+
 def is_alive(session: int) -> bool:
     """Whether a process of the session runs."""
     lines = subprocess.run(["ps", "-eo", "sid,stat"], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -72,17 +80,14 @@ def test_a_signal_ends_a_command_its_workers_and_their_unfinished_files(tmp_path
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (status, line + "\n")
     assert not list(tmp_path.glob("part-*"))
-    assert not is_alive(process.pid)
+    assert not outlives(process.pid)
 
 
 def test_workers_end_with_a_killed_parent_and_remove_their_unfinished_files(tmp_path):
     process = started(tmp_path)
     process.kill()
     process.communicate(timeout=60)
-    until = time.monotonic() + 20
-    while is_alive(process.pid) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not is_alive(process.pid)
+    assert not outlives(process.pid)
     assert not list(tmp_path.glob("part-*"))
 
 

@@ -5,6 +5,8 @@ import os
 import socket
 import struct
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,9 @@ from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import TrackerConfig, sweep_folder
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.lab.tables.tidy import collect_wide, write_table
+from latentsync.lab.tracking import publish as publishing
 from latentsync.lab.tracking.publish import publish, publish_in_time
-from latentsync.lab.tracking.trackers import run_id
+from latentsync.lab.tracking.trackers import NoTracker, run_id
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 CURVES = {"sync_mini_by_window": [0.25, None, 0.5], "sync_mini_by_shift": [0.7, 0.2, 0.6], "lip_gap": [0.1, 0.2]}
@@ -174,3 +177,25 @@ def test_a_server_that_refuses_or_keeps_silent_costs_a_bounded_time_and_no_recor
 def test_nothing_is_published_where_there_is_no_sweep(tmp_path, capsys):
     assert main([str(tmp_path), "--sweep", "absent", "--mode", "offline"]) == 2
     assert "a sweep called 'absent'" in capsys.readouterr().err
+
+
+def test_of_two_publishers_at_once_one_waits_and_finds_all_published(runs, monkeypatch, capsys):
+    published = []
+
+    class SlowTracker(NoTracker):
+        def publish(self, record, sweep):
+            time.sleep(0.5)
+            published.append(record.id)
+
+    monkeypatch.setattr(publishing, "make_tracker", lambda config, folder: SlowTracker())
+    records, config = RecordStore(runs).all(), TrackerConfig()
+    with ThreadPoolExecutor(2) as both:
+        counts = list(both.map(lambda _: publish(records, "test", config, runs), range(2)))
+    assert sorted(counts) == [(0, None), (1, None)] and published == ["a1"]
+    assert "another process publishes" in capsys.readouterr().out
+
+
+def test_a_trackers_folder_that_leads_elsewhere_is_refused(runs, tmp_path_factory, capsys):
+    (runs / "wandb").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    assert main([str(runs), "--mode", "offline"]) == 2
+    assert "is a link that leads out of" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from dataclasses import replace
 
 import pandas as pd
@@ -40,6 +41,16 @@ def test_a_record_is_visible_only_when_complete(tmp_path):
         raise ZeroDivisionError
     assert store.find("def") is None
     assert [path.name for path in store.root.iterdir()] == ["abc"]
+
+
+def test_what_killed_processes_left_is_removed_even_under_our_own_number(tmp_path):
+    store = RecordStore(tmp_path)
+    old = [store.root / f".part-0123456789ab-{socket.gethostname()}-{pid}" for pid in (os.getpid(), 4194305)]
+    for folder in old:
+        folder.mkdir(parents=True)
+    with store.new("abc") as folder:
+        assert [path.name for path in store.root.iterdir()] == [folder.parent.name]
+        write_json(folder / RECORD_FILE, content("abc"))
 
 
 def test_of_two_that_make_one_record_the_first_wins_and_neither_fails(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from short_clips import clip_folder, cut
 from sweep_command import sweep
 
+from latentsync import journal
 from latentsync.lab.commands.measure import main as measure_command
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.style import UNTRAINED
@@ -61,6 +62,16 @@ def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, c
     assert status == 0 and "nothing to do: 2 cells, all 4 records exist" in output
     assert {path: path.stat().st_mtime_ns for path in (runs / "records").rglob("*")} == before
     assert (runs / "sweeps" / "test" / "table.csv").read_text() == table
+
+
+def test_the_log_has_every_stage_of_every_record_and_the_kill(finished):
+    events = journal.read(finished[0] / "sweeps" / "test" / "log.jsonl")
+    runs = list(dict.fromkeys(event["run"] for event in events))
+    assert len(runs) == 2 and [event["event"] for event in events if event["run"] == runs[0]][-1] != "end"
+    stages = {(one["record"], one["stage"]) for one in events if one["event"] == "stage" and one["run"] == runs[1]}
+    made = {one["record"] for one in events if (one["event"], one.get("status")) == ("pair", "done")}
+    assert len(made) == 4 and all((i, "store") in stages for i in made if (i, "denoise") in stages)
+    assert events[-1]["event"] == "end" and events[-1]["failures"] == 0
 
 
 def test_presets_and_settings_are_in_the_tidy_table(finished):

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from record_content import METRICS, content
 
-from latentsync import files
 from latentsync.errors import DamagedFileError
-from latentsync.files import find_json, private_folder, read_json, write_json
+from latentsync.files import find_json, read_json, write_json
 from latentsync.lab.commands.check import main as check_command
 from latentsync.lab.commands.collect import main as collect_command
 from latentsync.lab.commands.status import main as status_command
@@ -275,27 +274,6 @@ def test_complaints_are_printed_once_each_and_decide_the_status(capsys):
         complain("left out: b")
     assert inner == ["left out: a"] and outer == ["left out: a", "left out: b"]
     assert capsys.readouterr().err == "left out: a\nleft out: b\n"
-
-
-def test_private_folders_of_ended_writers_are_removed_whatever_their_number(tmp_path):
-    with private_folder(tmp_path / "x") as part:
-        name = part.name
-    for host_pid in (name, name.rsplit("-", 1)[0] + "-4194305"):  # our own number, and one that no process has
-        (tmp_path / host_pid).mkdir()
-        (tmp_path / host_pid / files.LOCK_FILE).touch()
-    with private_folder(tmp_path) as own:
-        assert [path.name for path in tmp_path.glob(".part-*")] == [own.name]
-        lock = os.open(own / files.LOCK_FILE, os.O_RDWR)
-        assert not files.takes_lock(lock)  # as another process sees it
-        os.close(lock)
-    older = tmp_path / name
-    (older / "result").mkdir(parents=True)  # of a version without lock files
-    files.remove_abandoned(tmp_path)
-    assert older.is_dir()
-    for path in (older / "result", older):
-        os.utime(path, (0, 0))
-    files.remove_abandoned(tmp_path)
-    assert not older.exists()
 
 
 def test_a_file_system_without_locks_is_named_and_claims_succeed_there(tmp_path, monkeypatch):

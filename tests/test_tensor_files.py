@@ -48,7 +48,7 @@ def test_damaged_files_are_refused_and_never_crash(tmp_path, form):
         save_file(tensors(), whole)
     else:
         torch.save(tensors(), whole, _use_new_zipfile_serialization=form == "zip")
-    content, draw = whole.read_bytes(), random.Random(1)
+    content, draw = whole.read_bytes(), random.Random(1)  # noqa: S311 - numbers for a test
     refused = 0
     for trial in range(150):
         damaged = bytearray(content[: draw.randrange(1, len(content))] if trial % 2 else content)

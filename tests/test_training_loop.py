@@ -1,5 +1,6 @@
 """The training loop on a tiny real task: exact resume, the order of the data, averages, what stops it and how."""
 
+import errno
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -105,6 +107,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(tmp_path, whole):
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
+from unittest.mock import Mock
 import torch
 torch.set_num_threads(1)  # as here: sums depend on it
 sys.path.insert(0, "tests")
@@ -140,14 +143,59 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, wh
 _save = torch.save
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole):
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / checkpoint.OPTIMIZER_FILE).write_bytes(b"cut short"),
+        lambda folder: flip_a_bit(folder / checkpoint.NETWORKS_FILE),
+        lambda folder: (folder / checkpoint.STATE_FILE).unlink(),
+        lambda folder: (folder / checkpoint.PROOF_FILE).write_bytes(b""),
+    ],
+    ids=["cut", "bit", "missing", "proof"],
+)
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole, damage):
     with pytest.raises(KilledError):
         run(tmp_path, task=FrequencyTask({16: kill}))
     newest = tmp_path / loop.CHECKPOINTS_DIR / "step-00000006"
-    (newest / checkpoint.OPTIMIZER_FILE).write_bytes(b"cut short")
-    with pytest.warns(UserWarning, match="step-00000006 is damaged"):
+    damage(newest)
+    with pytest.warns(UserWarning, match=r"step-00000006 is damaged \(.*going back to the checkpoint before it"):
         assert run(tmp_path).started_at == 3
     assert_same_training(tmp_path, whole)
+
+
+def test_a_checkpoint_that_cannot_be_read_for_the_moment_is_neither_passed_over_nor_removed(tmp_path, monkeypatch):
+    with pytest.raises(KilledError):
+        run(tmp_path, task=FrequencyTask({16: kill}))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "file_sha256", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+        with pytest.raises(WeightsError, match=r"step-00000006 cannot be read \(Input/output error\)"):
+            run(tmp_path)
+    assert last_step(tmp_path) == 6 and run(tmp_path).started_at == 6
+
+
+def test_older_checkpoints_stay_until_the_new_one_is_proven(tmp_path, monkeypatch):
+    state = checkpoint.load_last(saved_checkpoints(tmp_path))
+    folder, count = tmp_path / loop.CHECKPOINTS_DIR, len(checkpoint.checkpoints(tmp_path / loop.CHECKPOINTS_DIR))
+    state.state["step"] = 20
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "disagreement", lambda path: "is damaged (as a test)")
+        with pytest.warns(UserWarning, match="step-00000020 is damaged .* before it are kept"):
+            checkpoint.save(folder, state)
+    assert len(checkpoint.checkpoints(folder)) == count + 1
+    state.state["step"] = 21
+    checkpoint.save(folder, state)
+    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(folder)] == [20, 21]
+
+
+def saved_checkpoints(folder):
+    run(folder)
+    return folder / loop.CHECKPOINTS_DIR
 
 
 def test_means_between_log_lines_survive_a_kill(tmp_path):
@@ -219,7 +267,7 @@ def test_the_run_sees_the_items_of_the_row(tmp_path):
 
 def test_the_callers_random_numbers_are_left_alone(tmp_path):
     def draws():
-        return torch.rand(1).item(), np.random.rand(), random.random()
+        return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: S311 - numbers for a test
 
     for seed in (torch.manual_seed, np.random.seed, random.seed):
         seed(0)
@@ -240,6 +288,7 @@ def test_another_seed_is_another_training(tmp_path, whole):
 TWO_PROCESSES = """
 import os, sys
 from pathlib import Path
+from unittest.mock import Mock
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, "tests")
@@ -513,6 +562,6 @@ def test_the_checkpoint_can_be_read_without_this_project(tmp_path):
     run(tmp_path, replace(OPTIONS, steps=3))
     folder = tmp_path / loop.CHECKPOINTS_DIR / "step-00000003"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "ema.safetensors", "networks.safetensors", "optimizer.pt", "state.json",
+        "ema.safetensors", "files.json", "networks.safetensors", "optimizer.pt", "state.json",
     ]  # fmt: skip
     assert json.loads((folder / "state.json").read_text())["options"] == asdict(replace(OPTIONS, steps=3))

@@ -24,7 +24,7 @@ class Waves(torch.utils.data.Dataset):
     def __getitem__(self, index):
         frequency = 0.2 + index / ITEMS
         wave = torch.sin(torch.arange(16) * frequency)
-        noise = torch.randn(16) + random.random() + torch.from_numpy(np.random.rand(16)).float()
+        noise = torch.randn(16) + random.random() + torch.from_numpy(np.random.rand(16)).float()  # noqa: S311 - numbers for a test
         return {"wave": wave + 0.1 * noise, "frequency": torch.tensor(frequency), "index": index}
 
 

@@ -22,7 +22,7 @@ from latentsync.checkpoints.unet import load_unet, modern_vae_names, read_unet_c
 from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOptions, VideoOptions
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError, WeightsError, did_you_mean
-from latentsync.files import whole_folder
+from latentsync.files import recover, whole_folder
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.weights.folders import INDEX_FILE, MODELS_DIR
 from latentsync.weights.tensors import Place, load_built, load_exactly, read_state_dict
@@ -127,6 +127,7 @@ def load_folder(model: str | Path, place: Place | None = None, variant: str | No
         WeightsError: there is no such model, or a part of it is missing or does not fit.
     """
     folder = model_folder(model)
+    recover(folder if folder.is_dir() else folder.parent)
     index = folder / INDEX_FILE
     if not index.is_file():
         raise WeightsError(_not_a_model(str(model), folder))

@@ -111,7 +111,7 @@ def read_unet_config(path: str | Path) -> dict:
             f"there is no UNet configuration at {path}; the published ones look like conf/unet/second_stage.yaml"
         )
     try:
-        config = yaml.load(path.read_text(), _Yaml)
+        config = yaml.load(path.read_text(), _Yaml)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise OptionError(f"{path} is not a readable YAML file ({str(error).splitlines()[0]}); check it") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):

@@ -169,7 +169,7 @@ def reference_order(
 def references_of(pair: PreparedPair, options: Options) -> list[int]:
     """`reference_order` of a pair."""
     faces, reference = pair.faces, options.video.reference
-    assert reference is not None  # the options are resolved
+    assert reference is not None  # noqa: S101 - for type checkers; the options are resolved
     places = places_of(pair.video_path, pair.rate_hz)
     name, tracks, shift = pair.video_path.name, faces.tracks, pair.answer_shift
     return reference_order(pair.order, faces.has_face, reference, name, tracks, shift, places)

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from latentsync.files import kept_per_file, whole_file
+from latentsync.files import kept_per_file, remove, whole_file
 from latentsync.media.container import check_file, decoding
 from latentsync.weights import file_sha256, state_dict_sha256
 
 log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
 LOOKS = 50  # the folder's size is checked after each 1/50 of the bound that was written
-ABANDONED_S = 24 * 3600  # the age at which the unfinished file of a killed process is removed
 
 # Raise a stage's number when a change of its code changes its output.
 STAGE_VERSIONS = {
@@ -128,13 +126,9 @@ class StageCache:
         """Removes what stands under keys: a file that it was made from changed while it was read."""
         for key in keys:
             with contextlib.suppress(OSError):
-                self._path(key).unlink(missing_ok=True)
+                remove(self._path(key))
 
     def _evict(self) -> None:
-        for part in self.folder.glob(f".*{SUFFIX}.*.tmp"):  # of a killed process
-            with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > ABANDONED_S:
-                    part.unlink()
         files = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
@@ -145,5 +139,5 @@ class StageCache:
         for _, size, path in sorted(files):
             if total <= self.max_bytes:
                 return
-            path.unlink(missing_ok=True)
+            remove(path)
             total -= size

@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from latentsync import journal
 from latentsync.errors import LatentSyncError, OptionError, did_you_mean, sentence_of
 from latentsync.names import named_path, visible
 from latentsync.processes import Stopped, stoppable
@@ -30,6 +32,9 @@ FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
 INTERRUPTED = 130  # after Ctrl-C
 PIPE_CLOSED = 141  # after the reader of the output closed the pipe
 CONTINUES = "interrupted; run the same command again to continue"  # for commands that keep the finished work
+VERBOSITIES = ("quiet", "normal", "verbose")
+VERBOSITY_OPTIONS = {"--quiet": "print only results and errors", "--verbose": "print the stages of each pair, too"}
+VERBOSITY_VARIABLE = "LATENTSYNC_VERBOSITY"
 GAP = "  "  # between the columns of a table
 LONGEST_WORD = 24  # a column may be narrower than its longest word if that is longer; then the word is broken
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?[%*]?( [kMGT]?B)?|[+-]?(inf|nan)|-|")  # whose columns are aligned right
@@ -38,11 +43,26 @@ _listeners: list[Listener] = []
 _complaints: list[list[str]] = []  # of the blocks that collect them, the outermost first
 
 
+# --- lines ---
+
+
 def say(line: str) -> None:
-    """Prints a line without tearing a progress bar."""
+    """Prints a line about the progress, without tearing a progress bar. With --quiet it prints nothing."""
+    if verbosity() != "quiet":
+        show(line)
+
+
+def show(line: str) -> None:
+    """Prints a line of the answer for which the command was called, however quiet it is."""
     escape_output()
     tqdm.write(visible(line), file=sys.stdout)
     sys.stdout.flush()
+
+
+def detail(line: str) -> None:
+    """Prints a line that only --verbose shows."""
+    if verbosity() == "verbose":
+        show(line)
 
 
 def complain(line: str) -> None:
@@ -54,7 +74,13 @@ def complain(line: str) -> None:
         return
     for lines in _complaints:
         lines.append(line)
+    warn(line)
+
+
+def warn(line: str) -> None:
+    """Prints a line on stderr, such as an error."""
     escape_output()
+    sys.stdout.flush()
     tqdm.write(visible(line), file=sys.stderr)
     sys.stderr.flush()
 
@@ -68,6 +94,25 @@ def complaints() -> Iterator[list[str]]:
         yield lines
     finally:
         _complaints[:] = [other for other in _complaints if other is not lines]
+
+
+def verbosity() -> str:
+    """How much this process prints: one of `VERBOSITIES`. Its workers inherit it."""
+    chosen = os.environ.get(VERBOSITY_VARIABLE, "")
+    return chosen if chosen in VERBOSITIES else "normal"
+
+
+def take_verbosity(arguments: Sequence[str]) -> list[str]:
+    """Obeys --quiet and --verbose among the arguments of one of Hydra's commands, and returns the others.
+
+    Arguments after `--` are values.
+    """
+    arguments = list(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for option in VERBOSITY_OPTIONS:
+        if option in arguments[:end]:
+            os.environ[VERBOSITY_VARIABLE] = option.lstrip("-")
+    return [word for word in arguments[:end] if word not in VERBOSITY_OPTIONS] + arguments[end:]
 
 
 def escape_output() -> None:
@@ -90,6 +135,8 @@ class ArgumentParser(argparse.ArgumentParser):
         self._option_names: list[str] = []  # before the parent's __init__, which adds --help
         self._actions_of_command: argparse.Action | None = None
         super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter} | options)
+        for name, text in VERBOSITY_OPTIONS.items():
+            self.add_argument(name, action=_Verbosity, nargs=0, default=argparse.SUPPRESS, help=text)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """As argparse does. It also stores the names of options, to suggest the closest one."""
@@ -163,6 +210,11 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(MISUSED, visible(f"error: {message} (for help: {self.prog} --help)\n"))
 
 
+class _Verbosity(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        os.environ[VERBOSITY_VARIABLE] = self.option_strings[0].lstrip("-")
+
+
 def number(minimum: float, maximum: float, kind: type = int) -> Callable[[str], float]:
     """An argparse type: a number from `minimum` to `maximum`. A refusal gives these bounds."""
 
@@ -203,7 +255,7 @@ def refuse_unknown_option(arguments: Iterable[str], known: Sequence[str]) -> Non
         SystemExit: with status 2, after one line on stderr.
     """
     if (message := unknown_option(arguments, known)) is not None:
-        print(visible(f"error: {message}"), file=sys.stderr)
+        warn(f"error: {message}")
         raise SystemExit(MISUSED)
 
 
@@ -340,6 +392,7 @@ def command(
         @wraps(function)
         def main(*args: Any, **options: Any) -> int:
             escape_output()
+            before = os.environ.get(VERBOSITY_VARIABLE)
             try:
                 with stoppable(), complaints() as lines:
                     status = function(*args, **options) or 0
@@ -355,6 +408,9 @@ def command(
                 if (sentence := sentence_of(error)) is None:
                     raise
                 return _ended(f"error: {sentence}", FAILED)
+            finally:  # in a notebook this process calls other commands
+                os.environ.pop(VERBOSITY_VARIABLE, None)
+                os.environ.update({} if before is None else {VERBOSITY_VARIABLE: before})
 
         return main
 
@@ -362,7 +418,7 @@ def command(
 
 
 def _ended(line: str, status: int) -> int:
-    print(visible(line), file=sys.stderr)
+    warn(line)
     return status
 
 
@@ -408,8 +464,15 @@ def _notify(stage: str, done: int, total: int) -> None:
         listener(stage, done, total)
 
 
+def bars_off() -> bool | None:
+    """The `disable` of tqdm's bars: True with --quiet; else None, so that they are shown on a terminal only."""
+    return True if verbosity() == "quiet" else None
+
+
 class PairBar:
     """A progress bar of the current stage: it counts frames while aligning, and steps while denoising.
+
+    It also notes each ended stage in the run's log, and prints it with --verbose.
 
     Attributes:
         stage: the current stage; "read" before the first.
@@ -420,16 +483,27 @@ class PairBar:
         self._name = name
         self.stage = "read"
         self.record: str | None = None
-        self._bar = tqdm(total=1, disable=None, leave=False, bar_format=BAR_FORMAT)
+        self._since = time.perf_counter()
+        self._bar = tqdm(total=1, disable=bars_off(), leave=False, bar_format=BAR_FORMAT)
 
     def __enter__(self) -> "PairBar":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.stage != "read" or kind is not None:  # else nothing was made
+            self._end_stage()
         self._bar.close()
+
+    def _end_stage(self) -> None:
+        seconds, memory = round(time.perf_counter() - self._since, 3), journal.memory_facts()
+        journal.note("stage", pair=self._name, record=self.record, stage=self.stage, seconds=seconds, **memory)
+        detail(f"  {self._name}: {self.stage} {seconds:.1f} s, {memory['peak_memory_mb']:.0f} MB at most until now")
+        self._since = time.perf_counter()
 
     def say(self, stage: str) -> None:
         """Shows a stage without a count."""
+        if stage != self.stage:
+            self._end_stage()
         self.stage = stage
         self._bar.set_description_str(f"{self._name}: {stage}")
         _notify(stage, 0, 0)

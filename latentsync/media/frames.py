@@ -116,7 +116,7 @@ def _scan(path: Path) -> _Timeline:
     """Reads the file's clock and the first frame."""
     (frame, is_picture), clock = _first_frame(path), clock_of(path)
     pictures = clock.pictures
-    assert pictures is not None  # a frame was decoded
+    assert pictures is not None  # noqa: S101 - for type checkers; a frame was decoded
     still = (STILL,) if len(pictures.pts) == 1 else ()
     if still and is_picture:  # whatever a GIF or the reader of pictures says
         length = max(1, round(1 / (STILL_RATE * pictures.time_base)))

@@ -32,7 +32,7 @@ def check_picture_size(path: Path | str, width: int, height: int) -> None:
     """
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PX:
         raise MediaError(
-            f"{path} has pictures of {width} x {height} px; at most {MAX_PIXELS >> 20} million pixels and "
+            f"{path} has pictures of {width} x {height} px; at most {MAX_PIXELS // 10**6} million pixels and "
             f"{MAX_SIDE_PX} px a side can be read; make them smaller, or convert the file again if it is damaged"
         )
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
-from latentsync.files import whole_file, write_text
+from latentsync.files import whole_files, write_text
 from latentsync.media.encoder import instructions
 from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.identity import Identity
@@ -308,15 +308,16 @@ def _truth(
 def write_clip(clip: SpeakerClip, path: Path, crf: int = CRF, preset: str = PRESET) -> None:
     """Write `path` (.mp4) and beside it the sound (.wav, 16 kHz mono 16 bit) and the truth (.json).
 
-    Each file gets its name when it is whole; the video comes last, so that a video has its truth beside it.
+    The three files get their names together, so that a video has its own sound and truth beside it.
     """
     path = Path(path)
     if path.suffix != ".mp4":
         raise MediaError(f"the clip is to be written to {path.name}; give a name that ends in .mp4")
-    write_wav(path.with_suffix(".wav"), clip.speech.sound)
-    write_text(path.with_suffix(".json"), truth_json(clip))
-    with whole_file(path) as part:
-        _encode(clip, part, crf, preset)
+    sound, truth = path.with_suffix(".wav"), path.with_suffix(".json")
+    with whole_files(path.parent, (sound.name, truth.name, path.name), proof=path.name) as part:
+        write_wav(part / sound.name, clip.speech.sound)
+        write_text(part / truth.name, truth_json(clip))
+        _encode(clip, part / path.name, crf, preset)
 
 
 def truth_json(clip: SpeakerClip) -> str:
@@ -352,8 +353,8 @@ def _voice_facts(voice: Voice | None) -> dict | None:
     return {name: value for name, value in vars(voice).items() if (name, value) != ("engine", "flite")}
 
 
-def _encode(clip: SpeakerClip, path: Path, crf: int, preset: str) -> None:
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+def _encode(clip: SpeakerClip, part: Path, crf: int, preset: str) -> None:
+    with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = clip.comment
         container.metadata["title"] = clip.sentence
         video = container.add_stream("libx264", rate=FPS)

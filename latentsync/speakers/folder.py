@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from latentsync.errors import MediaError, OptionError
+from latentsync.files import write_bytes
 from latentsync.speakers.bounds import GENDERS_OF, RECORDINGS
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
@@ -173,6 +174,7 @@ def write_sheet(output: Path, count: int = 6, options: ClipOptions | None = None
         frames = [painter.paint(Pose(), Expression(smile=0.1), SHAPES[name]) for name in SHEET_SHAPES]
         frames.append(painter.paint(Pose(yaw=5), Expression(eyes=0.0, brows=1.0), SHAPES["rest"]))
         rows.append(np.hstack(frames))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(output), np.vstack(rows)[..., ::-1]):
-        raise MediaError(f"the sheet cannot be written to {output}; give a path that ends in .png")
+    try:
+        write_bytes(output, cv2.imencode(output.suffix, np.vstack(rows)[..., ::-1])[1].tobytes())
+    except (cv2.error, OSError) as error:
+        raise MediaError(f"the sheet cannot be written to {output} ({error}); give a path that ends in .png") from error

@@ -203,7 +203,9 @@ def _ended(
 ) -> subprocess.CompletedProcess[bytes]:
     """A synthesiser's process when it has ended, however; MediaError where it takes too long."""
     try:
-        return subprocess.run(command, input=given, capture_output=True, timeout=TIMEOUT_S, check=False)
+        return subprocess.run(  # noqa: S603 - a synthesiser, without a shell
+            command, input=given, capture_output=True, timeout=TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise MediaError(f"{name} spent over {TIMEOUT_S} s on {sentence!r}; give a shorter sentence") from error
 

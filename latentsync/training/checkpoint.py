@@ -1,11 +1,13 @@
 """The state of a training on disk, complete or not at all. Knows no loop.
 
-<folder>/step-00001000/  networks.safetensors  ema.safetensors  optimizer.pt  state.json
+<folder>/step-00001000/  networks.safetensors  ema.safetensors  optimizer.pt  state.json  files.json
+
+files.json proves the others: it has their sizes and SHA-256. A training goes on from the newest checkpoint that agrees
+with it.
 """
 
 import json
 import re
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,14 +18,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentsync.errors import WeightsError
-from latentsync.files import remove_abandoned, whole_folder
+from latentsync.files import recover, remove, remove_abandoned, whole_folder, write_json
+from latentsync.weights.hashes import file_sha256
 from latentsync.weights.tensors import DAMAGE, read_state_dict
 
-KEPT = 2  # checkpoints; if the last is damaged, the one before it is used
+KEPT = 2  # checkpoints; if the last does not agree with its proof, the one before it is used
 NETWORKS_FILE = "networks.safetensors"
 EMA_FILE = "ema.safetensors"
 OPTIMIZER_FILE = "optimizer.pt"
 STATE_FILE = "state.json"
+PROOF_FILE = "files.json"  # {"files": {name: {"bytes": .., "sha256": ..}}}
 
 
 @dataclass
@@ -47,6 +51,8 @@ class State:
 def save(folder: Path, state: State) -> Path:
     """Writes the state of a step. The folder appears by one rename; then all checkpoints but the last two are removed.
 
+    They are removed only after the new one has been read again and agrees with its proof.
+
     Returns:
         The checkpoint's folder.
     """
@@ -59,9 +65,44 @@ def save(folder: Path, state: State) -> Path:
             save_file(_on_cpu(state.ema), part / EMA_FILE)
         torch.save(state.optimizer, part / OPTIMIZER_FILE)
         (part / STATE_FILE).write_text(json.dumps(state.state, indent=2) + "\n")
+        write_json(part / PROOF_FILE, {"files": {path.name: _facts(path) for path in part.iterdir()}})
+    try:
+        fault = disagreement(target)
+    except OSError as error:
+        fault = f"cannot be read again ({error.strerror})"
+    if fault is not None:
+        warnings.warn(f"{target} {fault}; the checkpoints before it are kept, check the disk", stacklevel=2)
+        return target
     for old in checkpoints(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
     return target
+
+
+def _facts(path: Path) -> dict[str, int | str]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def disagreement(path: Path) -> str | None:
+    """What a checkpoint's files differ in from its proof, as the predicate of a sentence; None if all agree.
+
+    Raises:
+        OSError: a file exists but cannot be read.
+    """
+    try:
+        files = json.loads((path / PROOF_FILE).read_text())["files"]
+        if not {NETWORKS_FILE, OPTIMIZER_FILE, STATE_FILE} <= files.keys():
+            raise KeyError(PROOF_FILE)
+        for name, facts in files.items():
+            size = (path / name).stat().st_size
+            if size != facts["bytes"]:
+                return f"is damaged ({name} has {size} bytes instead of {facts['bytes']})"
+            if file_sha256(path / name) != facts["sha256"]:
+                return f"is damaged ({name} has another SHA-256 than was written)"
+    except FileNotFoundError as error:
+        return f"is damaged ({Path(error.filename).name} is missing)"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return f"is damaged ({PROOF_FILE} is no list of its files)"
+    return None
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -72,7 +113,7 @@ def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def remove_later(folder: Path, step: int) -> None:
-    """Removes damaged checkpoints later than a step, and the unfinished one of a killed run.
+    """Removes checkpoints later than a step, which are damaged, and the unfinished one of a killed run.
 
     Args:
         folder: only this process may write to it.
@@ -80,7 +121,7 @@ def remove_later(folder: Path, step: int) -> None:
     remove_abandoned(folder, is_locked=True)
     for path in checkpoints(folder):
         if step_of(path) > step:
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -94,21 +135,28 @@ def step_of(path: Path) -> int:
 
 
 def load_last(folder: Path) -> State | None:
-    """The newest readable checkpoint; None if there are no checkpoints.
+    """The newest checkpoint whose files are those that were written; None if there are no checkpoints.
 
-    A damaged one is skipped with a warning.
+    A damaged one is skipped with a warning. One that cannot be read for the moment is not.
 
     Raises:
-        WeightsError: there are checkpoints, but none is readable.
+        WeightsError: there are checkpoints, but all are damaged, or one cannot be read or loaded.
     """
+    recover(folder)
     paths = checkpoints(folder)
     for path in reversed(paths):
         try:
+            fault = disagreement(path)
+        except OSError as error:
+            raise WeightsError(
+                f"{path} cannot be read ({error.strerror}), so it is not known whether it is whole; "
+                f"check the disk and start again, or remove that folder to go on from the checkpoint before it"
+            ) from error
+        if fault is None:
             return _load(path)
-        except WeightsError as error:
-            warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
+        warnings.warn(f"{path} {fault}; going back to the checkpoint before it", stacklevel=2)
     if paths:
-        raise WeightsError(f"no checkpoint of {folder} is readable; delete the folder to train from the beginning")
+        raise WeightsError(f"every checkpoint of {folder} is damaged; delete the folder to train from the beginning")
     return None
 
 
@@ -118,7 +166,10 @@ def _load(path: Path) -> State:
         state = json.loads((path / STATE_FILE).read_text())
         state["step"], state["position"]
     except DAMAGE as error:
-        raise WeightsError(f"{path} is damaged ({type(error).__name__})") from error
+        raise WeightsError(
+            f"{path} cannot be loaded ({type(error).__name__}: {error}), though its files are those that were written; "
+            f"check memory and versions and start again, or remove that folder to go on from the checkpoint before it"
+        ) from error
     ema = read_state_dict(path / EMA_FILE) if (path / EMA_FILE).is_file() else None
     return State(read_state_dict(path / NETWORKS_FILE), optimizer, state, ema)
 

@@ -24,12 +24,22 @@ def file_sha256(path: Path) -> str:
 
 def remembered_sha256(path: Path) -> str:
     """The same; the file is read only if it is new, or if its size or time of change is not the remembered one."""
+    sha256 = _remembered(path)
+    return reread_sha256(path) if sha256 is None else sha256
+
+
+def is_remembered(path: Path) -> bool:
+    """Whether `remembered_sha256` need not read the file."""
+    return _remembered(path) is not None
+
+
+def _remembered(path: Path) -> str | None:
     key, stamp = _key_and_stamp(path)
     for memory in (_read_in_this_process, _memory()):
         match memory.get(key):
             case [*of_then, str(sha256)] if of_then == stamp:
                 return sha256
-    return reread_sha256(path)
+    return None
 
 
 def reread_sha256(path: Path) -> str:

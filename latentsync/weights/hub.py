@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from httpx import codes
 
 from latentsync.errors import WeightsError
+from latentsync.files import place, remove
 from latentsync.weights.addresses import without_secrets, without_secrets_in_logs
 from latentsync.weights.catalogue import HubFile, WebFile, WeightFile, size_text
 from latentsync.weights.folders import cache_dir
@@ -79,7 +80,7 @@ def download(weight: WeightFile, source: HubFile | WebFile, progress: Progress) 
         if expected_sha256(weight) is None:
             record_sha256(weight, sha256)
             log.warning("%s: no SHA-256 was recorded; taken as %s, and checked from now on", weight.name, sha256)
-        os.replace(transfer.part, target)
+        place(transfer.part, target)
         remember(target, sha256)
 
 
@@ -189,7 +190,7 @@ class _Transfer:
         else:  # "bytes START-END/TOTAL", or "bytes */TOTAL" if nothing is missing
             part = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
             if not part or int(part[1] or part[2]) != start:
-                self.part.unlink(missing_ok=True)
+                remove(self.part)
                 raise WeightsError(
                     f"{self.public_url} does not go on at byte {start}, where {self.weight.name} broke off; "
                     f"the partial file is deleted, so {self._command()} begins anew"
@@ -226,8 +227,6 @@ class _Transfer:
                     )
                 file.write(block)
                 bar.update(len(block))
-            file.flush()
-            os.fsync(file.fileno())  # the bytes must be on the disk before the file gets its name
 
     def _broken_off(self, reason: str) -> WeightsError:
         here, total = self._bytes_here(), "an unknown number of" if self.total is None else self.total
@@ -249,7 +248,7 @@ class _Transfer:
         expected = expected_sha256(self.weight) or self.hub_sha256
         if expected == sha256 or (expected is None and self.total is not None):
             return sha256
-        self.part.unlink()
+        remove(self.part)
         fault = f"its SHA-256 is {sha256} instead of {expected}" if expected else "its size and hash are unknown"
         raise WeightsError(
             f"{self.weight.name} arrived damaged from {self.public_url} ({fault}) and is deleted; "

@@ -100,8 +100,11 @@ def built_media() -> dict[str, bytes]:
     forms = ((16, 0, 1), (0, 16000, 1), (64, 1, 3), (16, 2**32 - 1, 1), (24, 16000, 0xFFFE), (4, 8000, 17))
     waves = [(channels, *form) for channels in (0, 1, 65, 65535) for form in forms]
     for n, (channels, bits, rate, form) in enumerate(waves):
-        files[f"wav{n}.wav"] = _odd_wave(channels, bits, rate, form, (4000, 2**32 - 1)[n % 2])
-    sizes = ((2**31 - 1, 1), (1, 2**31 - 1), (65535, 65535), (30000, 30000), (0, 5), (8193, 8193), (16, 1 << 27), (70_000, 900))
+        files[f"wav{n}.wav"] = odd_wave(channels, bits, rate, form, (4000, 2**32 - 1)[n % 2])
+    sizes = (
+        (2**31 - 1, 1), (1, 2**31 - 1), (65535, 65535), (30_000, 30_000), (0, 5), (8193, 8193), (16, 1 << 27),
+        (70_000, 900),
+    )  # fmt: skip
     for n, (width, height) in enumerate(sizes):
         files |= {f"size{n}{suffix}": data for suffix, data in _odd_pictures(width, height).items()}
     for n, rate in enumerate(("0:1", "1:0", "2147483647:1", "1:2147483647", "-25:1", "1000000:1")):
@@ -125,7 +128,8 @@ def built_media() -> dict[str, bytes]:
     return files
 
 
-def _odd_wave(channels: int, bits: int, rate_hz: int, form: int, length: int) -> bytes:
+def odd_wave(channels: int, bits: int, rate_hz: int, form: int, length: int) -> bytes:
+    """A WAV file of 4000 bytes of sound whose header says something else."""
     block, data = channels * bits // 8 & 0xFFFF, bytes(4000)
     head = struct.pack("<HHIIHH", form, channels, rate_hz, rate_hz * block & 0xFFFFFFFF, block, bits)
     riff = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", 16)

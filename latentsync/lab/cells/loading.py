@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from latentsync.config import resolve_guidance
 from latentsync.device import dtype_name
+from latentsync.files import set_durable
 from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.cells.devices import own_device
 from latentsync.lab.options.pairs import Pairing
@@ -27,8 +28,12 @@ def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, att
 
 
 def pipeline_of(config: RunConfig) -> LipsyncPipeline:
-    """The model of a configuration. It caches the intermediate results that cells share, below `runs_dir`."""
+    """The model of a configuration. It caches the intermediate results that cells share, below `runs_dir`.
+
+    From then on this process writes as `runtime.durable` says; each worker calls this before it writes.
+    """
     runtime, max_bytes = config.options.runtime, int(config.cache.max_gb * 1e9)
+    set_durable(runtime.durable)
     pipeline = load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, runtime.attention)
     folder = config.runs_dir / CACHE_DIR
     if max_bytes == 0:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from latentsync import journal
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.labels import cell_label, settings_beside
 
@@ -38,6 +39,13 @@ class Outcome:
     notes: tuple[str, ...] = ()
     passes: bool = False
     labels: dict | None = None
+
+
+def note_outcome(outcome: Outcome) -> None:
+    """Notes the end of a pair in the run's log."""
+    failure = {name: value for name in ("stage", "reason") if (value := getattr(outcome, name)) is not None}
+    facts = {"pair": outcome.pair, "record": outcome.record, "status": outcome.status}
+    journal.note("pair", **facts, seconds=round(outcome.seconds, 3), **failure)
 
 
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:

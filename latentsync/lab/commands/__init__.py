@@ -4,7 +4,6 @@ Every file in this folder is a command; there is no other list of them.
 """
 
 import ast
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -53,8 +52,8 @@ def dispatch(arguments: list[str]) -> int:
     name = name.replace("_", "-")
     if name not in names():
         from latentsync.errors import did_you_mean
-        from latentsync.lab.console import MISUSED
+        from latentsync.lab.console import MISUSED, warn
 
-        print(f"error: there is no command {name}; {did_you_mean(name, names())}", file=sys.stderr)
+        warn(f"error: there is no command {name}; {did_you_mean(name, names())}")
         return MISUSED
     return module(name).main(rest)

@@ -13,7 +13,7 @@ before you train a UNet on them.
 from pathlib import Path
 
 from latentsync.config import DTYPES
-from latentsync.lab.console import ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command, show
 
 NETWORKS = ("vae", "unet", "syncnet")
 
@@ -60,4 +60,4 @@ def main(arguments: list[str] | None = None) -> None:
         dtype=args.dtype,
         unit_latents=args.unit_latents,
     )
-    print("\n".join(listing(args.output_dir)))
+    show("\n".join(listing(args.output_dir)))

@@ -13,7 +13,7 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 from latentsync.config import GENDERS
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, show
 
 
 def parser() -> ArgumentParser:
@@ -51,12 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     search = Search(args.low, args.high, args.tolerance, args.target, scorer)
     guidance = search.smallest()
     for a, b in search.falls:
-        say(f"note: the score falls from guidance {a:g} to {b:g}; a smaller guidance may reach the target too")
+        show(f"note: the score falls from guidance {a:g} to {b:g}; a smaller guidance may reach the target too")
     if guidance is None:
         best = max(search.seen, key=search.seen.get)
-        say(f"not reached up to guidance {args.high:g}: the best score is {search.seen[best]:.4f} at {best:g}")
+        show(f"not reached up to guidance {args.high:g}: the best score is {search.seen[best]:.4f} at {best:g}")
         return FAILED
     score = search.seen[guidance]
-    say(f"guidance {guidance:g} reaches {args.metric} {args.target:g} ({score:.4f}; step {args.tolerance:g})")
-    say(f"the records are in {Path(config.runs_dir) / 'records'}")
+    show(f"guidance {guidance:g} reaches {args.metric} {args.target:g} ({score:.4f}; step {args.tolerance:g})")
+    show(f"the records are in {Path(config.runs_dir) / 'records'}")
     return 0

@@ -9,11 +9,10 @@ preset=neutral video.mask=mask2 runtime.dtype=float32 metrics=none ... The exit 
 pair.
 """
 
-import sys
 from pathlib import Path
 
 from latentsync.config import Preset
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, show, warn
 
 
 def parser() -> ArgumentParser:
@@ -61,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = list(run_folder(config, args.output_dir))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
-        print(f"FAILED  {outcome.pair}: {outcome.reason}", file=sys.stderr)
+        warn(f"FAILED  {outcome.pair}: {outcome.reason}")
         if outcome.trace is not None:
-            print(outcome.trace, file=sys.stderr)
-    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} pairs are in {args.output_dir}")
+            warn(outcome.trace)
+    show(f"{len(outcomes) - len(failed)} of {len(outcomes)} pairs are in {args.output_dir}")
     return FAILED if failed else 0

@@ -14,10 +14,9 @@ a clip's own sound begins; and the gender that decides the guidance. The exit st
 or a record has a fault.
 """
 
-import sys
 from pathlib import Path
 
-from latentsync.lab.console import FAILED, ArgumentParser, command, table_text
+from latentsync.lab.console import FAILED, ArgumentParser, command, show, table_text, warn
 
 
 def parser() -> ArgumentParser:
@@ -40,18 +39,18 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.lab.jobs.proofs import faults_in
 
     if (checked := faults_in(args.source)) is not None:
-        print(checked.to_json() if args.json else checked.text())
+        show(checked.to_json() if args.json else checked.text())
         return FAILED if checked.faults else 0
     from latentsync.faces.landmarks import MediaPipeLandmarks
     from latentsync.lab.jobs.check import check
 
     result = check(args.source, MediaPipeLandmarks(refinements=0), args.split)
     if args.json:
-        print(result.to_json())
+        show(result.to_json())
     else:
         if result.files:
-            print(table_text(result.columns()))
+            show(table_text(result.columns()))
         for problem in result.problems:
-            print(f"problem: {problem}", file=sys.stderr)
-        print(result.summary())
+            warn(f"problem: {problem}")
+        show(result.summary())
     return 0 if result.is_usable else FAILED

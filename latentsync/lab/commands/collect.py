@@ -9,7 +9,7 @@ metric. `latentsync.lab.tables.tidy.read_table` reads a written table back uncha
 from pathlib import Path
 
 from latentsync.errors import MediaError
-from latentsync.lab.console import ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command, show
 
 
 def parser() -> ArgumentParser:
@@ -34,4 +34,4 @@ def main(arguments: list[str] | None = None) -> None:
         remedy = "" if args.wide else "; --wide also lists records without metrics"
         raise MediaError(f"{args.runs_dir} has no finished records with metrics{of}{remedy}")
     write_table(table, args.output)
-    print(f"{args.output} has {len(table)} rows of {table['record'].nunique()} records")
+    show(f"{args.output} has {len(table)} rows of {table['record'].nunique()} records")

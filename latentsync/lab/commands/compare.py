@@ -9,7 +9,7 @@ explains the methods and their limits.
 
 from pathlib import Path
 
-from latentsync.lab.console import ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command, show
 
 
 def parser() -> ArgumentParser:
@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     from latentsync.lab.tables.tidy import read_source, write_table
 
     results = answers(read_source(args.source, args.sweep), args.baseline, args.column, args.metrics)
-    print(results.text)
+    show(results.text)
     if args.output is not None:
         write_table(results.comparisons, args.output / "comparisons.csv")
         write_table(results.front, args.output / "front.csv")
-        print(f"\nwritten to {args.output}: comparisons.csv, front.csv")
+        show(f"\nwritten to {args.output}: comparisons.csv, front.csv")

@@ -9,7 +9,7 @@ The Tab key then completes commands, their options, and for `run` and `train` gr
 
 from collections.abc import Sequence
 
-from latentsync.lab.console import ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command, show
 
 SCRIPTS = {
     "bash": """\
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(SCRIPTS[args.shell], end="")
         return
     for candidate in completions(args.line):
-        print(candidate)
+        show(candidate)
 
 
 def completions(line: str) -> list[str]:

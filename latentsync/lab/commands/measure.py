@@ -12,7 +12,7 @@ be measured.
 from argparse import Namespace
 from pathlib import Path
 
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, show
 from latentsync.lab.options.schema import metric_sets
 from latentsync.metrics.definitions import FAMILIES
 
@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED if measure_records(records, wanted, detector, args.inputs, args.again) else 0
     result = Result.of_files(args.video, args.reference, args.audio or args.video, detector)
     evaluation = measured(result, wanted, detector)
-    say(metrics_text(evaluation.entries))
+    show(metrics_text(evaluation.entries))
     if args.output is not None:
         write_json(args.output, {"metrics": evaluation.entries, "curves": evaluation.curves})
-        say(f"{args.output} holds values and curves")
+        show(f"{args.output} holds values and curves")
     return 0

@@ -8,7 +8,7 @@ Folders with fewer than 100 clips are refused. The exit status is 0 if both metr
 
 from pathlib import Path
 
-from latentsync.lab.console import FAILED, ArgumentParser, command, say
+from latentsync.lab.console import FAILED, ArgumentParser, command, say, show
 
 
 def parser() -> ArgumentParser:
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.lab.measuring.sets import measure_sets
 
     entries = measure_sets(args.generated, args.real, say)
-    say(metrics_text(entries))
+    show(metrics_text(entries))
     if args.output is not None:
         write_json(args.output, entries)
     return 0 if all(entry["value"] is not None for entry in entries.values()) else FAILED

@@ -9,7 +9,7 @@ estimate is the sum of all tensors that exist at the same time.
 from itertools import product
 
 from latentsync.config import DTYPES
-from latentsync.lab.console import ArgumentParser, command, table_text
+from latentsync.lab.console import ArgumentParser, command, show, table_text
 
 GIB = 2**30
 HEADINGS = ("dtype", "width", "num_frames", "weights", "UNet call", "VAE call", "together (GiB)")
@@ -50,4 +50,4 @@ def main(arguments: list[str] | None = None) -> None:
         memory = published_memory(config, width, num_frames, named_dtype(dtype), is_guided(args.guidance_scale))
         sizes = (memory.weights, memory.unet_call, memory.vae_call, memory.peak)
         rows.append((dtype, width, num_frames, *(f"{size / GIB:.2f}" for size in sizes)))
-    print(table_text(dict(zip(HEADINGS, zip(*rows, strict=True), strict=True))))
+    show(table_text(dict(zip(HEADINGS, zip(*rows, strict=True), strict=True))))

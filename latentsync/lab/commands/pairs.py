@@ -15,7 +15,7 @@ HDTF, VoxCeleb2, LRS, GRID and CREMA-D. No clip is opened; `latentsync check PAI
 from collections import Counter
 from pathlib import Path
 
-from latentsync.lab.console import ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command, show
 
 SHOWN = 10  # most files and groups that are listed
 
@@ -45,20 +45,19 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)
     from latentsync.lab.options.trees import pairs_in_tree
-    from latentsync.names import printable
 
     tree = pairs_in_tree(args.folder, args.clips, args.voices, gender=args.gender, genders=args.genders)
     tree.write(args.output)
     for name, reason in tree.left_out[:SHOWN]:
-        print(f"left out   {printable(name)}: {reason}")
+        show(f"left out   {name}: {reason}")
     if (more := len(tree.left_out) - SHOWN) > 0:
-        print(f"left out   {more} more files")
+        show(f"left out   {more} more files")
     if tree.without_gender:
         names = ", ".join(tree.without_gender[:SHOWN]) + (", ..." if len(tree.without_gender) > SHOWN else "")
-        print(f"note: {args.genders} has no gender of {len(tree.without_gender)} groups: {names}")
+        show(f"note: {args.genders} has no gender of {len(tree.without_gender)} groups: {names}")
     groups = len({pair.group for pair in tree.pairs} - {None})
     genders = Counter(pair.gender for pair in tree.pairs if pair.gender)
     words = [f"{number} {gender}" for gender, number in sorted(genders.items())]
     words += [f"{groups} group{'s' if groups > 1 else ''}"] if groups else []
     number = len(tree.pairs)
-    print(f"{args.output} has {number} pair{'s' if number > 1 else ''}" + (f" ({', '.join(words)})" if words else ""))
+    show(f"{args.output} has {number} pair{'s' if number > 1 else ''}" + (f" ({', '.join(words)})" if words else ""))

@@ -10,10 +10,9 @@ again, it continues where it stopped; a video is processed again only if its fil
 status is 0 if there is at least one piece and no defect occurred.
 """
 
-import sys
 from pathlib import Path
 
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, show, warn
 from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 
 
@@ -50,13 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = PrepareOptions(args.size, args.min_seconds, args.max_seconds)
     if find_cut_detector() is None:
-        print('scenedetect is not installed (extra "train"): cuts are seen only where a face\'s track ends')
+        show('scenedetect is not installed (extra "train"): cuts are seen only where a face\'s track ends')
     outcomes = prepare(args.input_dir, args.output_dir, options, args.workers, args.syncnet, args.min_confidence)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     used = [outcome for outcome in outcomes if outcome.status == "done"]
     already = sum(outcome.is_cached for outcome in outcomes)
     pieces = sum(len(outcome.pieces) for outcome in used)
-    print(f"{pieces} pieces of {len(used)} of {len(outcomes)} videos are in {args.output_dir} ({already} cached)")
+    show(f"{pieces} pieces of {len(used)} of {len(outcomes)} videos are in {args.output_dir} ({already} cached)")
     for outcome in failed:
-        print(f"FAILED  {outcome.name}\n{outcome.trace or outcome.reason}", file=sys.stderr)
+        warn(f"FAILED  {outcome.name}\n{outcome.trace or outcome.reason}")
     return FAILED if failed or not pieces else 0

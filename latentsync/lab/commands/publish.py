@@ -7,11 +7,10 @@ records that are new or have changed (for example, because metrics were added), 
 cannot be reached, a notice is printed and no record is lost. A sweep waits for it for at most `tracker.timeout_s`.
 """
 
-import sys
 from pathlib import Path
 
 from latentsync.errors import MediaError
-from latentsync.lab.console import FAILED, ArgumentParser, command
+from latentsync.lab.console import FAILED, ArgumentParser, command, show, warn
 from latentsync.lab.options.schema import TRACKER_MODES, TrackerConfig
 
 
@@ -47,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise MediaError(f"{args.runs_dir} has no finished records of a sweep{called}; `latentsync run -m` makes them")
     for sweep, records in sweeps.items():
         count, stopped = publish(records, sweep, config, args.runs_dir)
-        print(f"{sweep}: published {count} of {len(records)} records ({args.mode})")
+        show(f"{sweep}: published {count} of {len(records)} records ({args.mode})")
         if stopped is not None:
-            print(f"error: {stopped}; the records are safe, run the command again", file=sys.stderr)
+            warn(f"error: {stopped}; the records are safe, run the command again")
             return FAILED
     return 0

@@ -10,7 +10,7 @@ With `--videos link` it links to all of them.
 
 from pathlib import Path
 
-from latentsync.lab.console import ArgumentParser, command
+from latentsync.lab.console import ArgumentParser, command, show
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
 
 
@@ -32,4 +32,4 @@ def main(arguments: list[str] | None = None) -> None:
     from latentsync.lab.pages.write import report
 
     path = report(args.runs, args.sweep, args.output, args.videos, args.baseline)
-    print(f"{path} has {path.stat().st_size / 1e6:.1f} MB")
+    show(f"{path} has {path.stat().st_size / 1e6:.1f} MB")

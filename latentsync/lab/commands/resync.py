@@ -13,7 +13,7 @@ the shipped ones, but not people.
 
 from pathlib import Path
 
-from latentsync.lab.console import ArgumentParser, command, say
+from latentsync.lab.console import ArgumentParser, command, show
 
 
 def parser() -> ArgumentParser:
@@ -31,10 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.lab.jobs.resync import resync
 
     done = resync(args.video, args.output)
-    say(f"before: {done.before}")
+    show(f"before: {done.before}")
     if done.output is None:
-        say("nothing is to be done: the sound fits the lips")
+        show("nothing is to be done: the sound fits the lips")
     else:
-        say(f"after:  {done.after}")
-        say(f"{done.output} is the copy with the sound moved")
+        show(f"after:  {done.after}")
+        show(f"{done.output} is the copy with the sound moved")
     return 0

@@ -14,7 +14,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, asks_help, command, complaints
+from latentsync.files import set_durable
+from latentsync.lab.console import CONTINUES, asks_help, command, complaints, show
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
 from latentsync.lab.options.sources import begin, raising
@@ -38,13 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     if asks_help(arguments):
         from latentsync.lab.options.reference import run_help
 
-        print(__doc__)
-        print(run_help(arguments))
+        show(__doc__)
+        show(run_help(arguments))
         return 0
     from latentsync.lab.sweeps import plan, request
 
     sweep_request = request.read(arguments)
     if sweep_request is not None:
+        set_durable(all(run.options.runtime.durable for run in sweep_request.runs))
         if sweep_request.general.preview:
             from latentsync.lab.sweeps.preview import preview
 
@@ -54,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         from latentsync.lab.sweeps.sweep import start
 
         together = sweep_request.is_sweep and any(run.options.runtime.batch_cells != 1 for run in sweep_request.runs)
-        start(sweep_request.runs if together else (), sweep_request.cells if sweep_request.is_listed else ())
+        cells = sweep_request.cells if sweep_request.is_listed else ()
+        start(sweep_request.runs if together else (), cells, sweep_request.sweep_dir)
     with raising(), complaints() as left_out:
         cell()  # exits by itself if anything failed
     if sweep_request is not None and not left_out:

@@ -13,7 +13,7 @@ Earlier measurements are kept and shown with the new ones. So you can add slow m
 import os
 from pathlib import Path
 
-from latentsync.lab.console import CONTINUES, ArgumentParser, command, few_workers, say, table_text
+from latentsync.lab.console import CONTINUES, ArgumentParser, command, few_workers, show, table_text
 
 
 def parser() -> ArgumentParser:
@@ -41,6 +41,6 @@ def main(arguments: list[str] | None = None) -> None:
     save(sensitivity_figure(table), args.output / "sensitivity.png")
     effects = strongest_effects(table)
     metrics = [word_of(name) for name in effects.index]
-    say(table_text({"metric": metrics, **{damage: effects[damage].map("{:.1f}".format) for damage in effects}}))
-    say(f"{args.clips} clips; effects of the strongest damage, in standard deviations of the undamaged clips")
-    say(f"{args.output} holds values.parquet, sensitivity.csv and sensitivity.png")
+    show(table_text({"metric": metrics, **{damage: effects[damage].map("{:.1f}".format) for damage in effects}}))
+    show(f"{args.clips} clips; effects of the strongest damage, in standard deviations of the undamaged clips")
+    show(f"{args.output} holds values.parquet, sensitivity.csv and sensitivity.png")

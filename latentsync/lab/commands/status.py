@@ -9,7 +9,7 @@ looks deeper. The command loads no model and changes nothing. The exit status is
 
 from pathlib import Path
 
-from latentsync.lab.console import FAILED, ArgumentParser, command
+from latentsync.lab.console import FAILED, ArgumentParser, command, show
 
 
 def parser() -> ArgumentParser:
@@ -30,14 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.lab.sweeps.status import status_table, statuses
 
     sweeps = statuses(args.runs, args.sweep)
-    print(status_table(sweeps))
+    show(status_table(sweeps))
     for sweep in sweeps:
         for line in sweep.lines:
-            print(f"{sweep.name}: {line}")
+            show(f"{sweep.name}: {line}")
     failed = sum(sweep.count("failed") for sweep in sweeps)
     if failed:
-        print(f"{failed} failed; correct the cause and start the sweep again, or {RETRY_HINT}")
+        show(f"{failed} failed; correct the cause and start the sweep again, or {RETRY_HINT}")
     broken = list(faults(RecordStore(args.runs), None if args.sweep is None else sweeps[0].records))
     for line in broken:
-        print(f"BROKEN  {line}")
+        show(f"BROKEN  {line}")
     return FAILED if failed or broken else 0

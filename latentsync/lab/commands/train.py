@@ -11,13 +11,11 @@ runs/training/<name>/  weights/  checkpoints/  log.jsonl  pictures/  videos/  co
 The exit status is 0, 1 if the training failed, or 2 if the command line is wrong.
 """
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
 from latentsync.errors import MemoryShortageError
-from latentsync.lab.console import CONTINUES, FAILED, asks_help, command
+from latentsync.lab.console import CONTINUES, FAILED, asks_help, command, show, warn
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.sources import begin, raising
 
@@ -39,7 +37,7 @@ def train(config: DictConfig) -> int | None:
     try:
         run_training(read_config(config))
     except (DivergedError, MemoryShortageError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        warn(f"error: {error}")
         return FAILED
 
 
@@ -52,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     if asks_help(arguments):
         from latentsync.lab.options.reference import train_help
 
-        print(__doc__)
-        print(train_help(arguments))
+        show(__doc__)
+        show(train_help(arguments))
         return 0
     check_request(arguments)  # before Hydra, which would explain a mistake in several lines
     with raising():

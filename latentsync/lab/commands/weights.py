@@ -12,10 +12,8 @@ into the cache. Set HF_ENDPOINT to use a mirror of the hub, HF_TOKEN for a token
 network.
 """
 
-import sys
-
 from latentsync import weights
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, paragraph, table_text
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, paragraph, show, table_text, warn
 from latentsync.weights import table
 from latentsync.weights.checks import checks
 
@@ -53,20 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
         from latentsync.checkpoints.convert import to_safetensors  # imports torch, which takes seconds
 
         result = to_safetensors(args.file, args.output, args.dtype, args.force)
-        print(f"{result.path}: {result.tensors} tensors, {result.size_bytes:,} bytes")
+        show(f"{result.path}: {result.tensors} tensors, {result.size_bytes:,} bytes")
         return 0
     if args.action == "fetch":
         for name in table.expanded(args.names) if args.names else table.carried():
-            print(f"{name}: {weights.fetch(name)}", flush=True)
+            show(f"{name}: {weights.fetch(name)}")
         return 0
     return _list() if args.action == "list" else _verify()
 
 
 def _list() -> int:
-    print(table_text(dict(zip(table.Row._fields, zip(*table.rows(), strict=True), strict=True))))
-    print(f"\ncheckpoints: {weights.CHECKPOINTS_DIR.resolve()}\ncache:       {weights.cache_dir()}")
+    show(table_text(dict(zip(table.Row._fields, zip(*table.rows(), strict=True), strict=True))))
+    show(f"\ncheckpoints: {weights.CHECKPOINTS_DIR.resolve()}\ncache:       {weights.cache_dir()}")
     versions = f"versions:    {', '.join(weights.GROUPS)} (fetch VERSION brings its UNet, Whisper and the VAE)"
-    print(paragraph(versions, indent=" " * len("versions:    ")))
+    show(paragraph(versions, indent=" " * len("versions:    ")))
     return 0
 
 
@@ -74,7 +72,10 @@ def _verify() -> int:
     files = []
     for check in checks():
         files.append(check)
-        print(f"error: {check.text}" if check.is_damaged else check.text, file=sys.stderr if check.is_damaged else None)
+        if check.is_damaged:
+            warn(f"error: {check.text}")
+        else:
+            show(check.text)
     if not files:
-        print(f"nothing to verify in {weights.CHECKPOINTS_DIR.resolve()} and {weights.cache_dir()}")
+        show(f"nothing to verify in {weights.CHECKPOINTS_DIR.resolve()} and {weights.cache_dir()}")
     return FAILED if any(check.is_damaged for check in files) else 0

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from latentsync import speakers
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
+from latentsync.lab.console import bars_off
 from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
@@ -167,7 +168,7 @@ class Material:
 
     def _render(self, takes: Sequence[_Take]) -> None:
         missing = [take for take in takes if not take.target.is_file()]
-        bar = {"total": len(missing), "unit": "clip", "desc": "held-out clips", "disable": None}
+        bar = {"total": len(missing), "unit": "clip", "desc": "held-out clips", "disable": bars_off()}
         if self.workers == 1 or len(missing) < 4:
             for take in tqdm(missing, **bar):
                 _make(take)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from latentsync.errors import LatentSyncError, OptionError
-from latentsync.lab.console import say
+from latentsync.lab.console import say, show
 from latentsync.lab.evaluation import report
 from latentsync.lab.evaluation.material import Material
 from latentsync.lab.evaluation.measures import QUICK, Bench, Plan
@@ -93,5 +93,5 @@ def evaluate(
         rows[part] = [report.entry(row, time.perf_counter() - start) for row in new]
         table = report.write(folder, bench, [row for part_rows in rows.values() for row in part_rows])
         say(f"{part}: {time.perf_counter() - start:.0f} s")
-    say(f"\n{table}\n{folder / report.JSON_FILE} and {folder / report.TABLE_FILE} have all values")
+    show(f"\n{table}\n{folder / report.JSON_FILE} and {folder / report.TABLE_FILE} have all values")
     return failed

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from latentsync.files import find_json, whole_file, write_json, write_text
+from latentsync.files import find_json, whole_files, write_json, write_text
 from latentsync.lab.analysis.intervals import interval_text
 from latentsync.lab.console import paragraph, table_text
 from latentsync.lab.evaluation.measures import Bench
@@ -85,10 +85,10 @@ def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
         "versions": {name: version(name) for name in ("torch", "diffusers", "numpy")},
         "rows": rows,
     }
-    write_json(folder / JSON_FILE, content)
-    write_text(folder / TABLE_FILE, table(content))
-    with whole_file(folder / FRAME_FILE) as part:
-        frame(rows).to_parquet(part)
+    with whole_files(folder, (TABLE_FILE, FRAME_FILE, JSON_FILE)) as part:
+        write_json(part / JSON_FILE, content)
+        write_text(part / TABLE_FILE, table(content))
+        frame(rows).to_parquet(part / FRAME_FILE)
     return text(content)
 
 

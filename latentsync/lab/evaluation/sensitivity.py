@@ -21,6 +21,7 @@ from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
 from latentsync.files import find_json, write_json
 from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.console import bars_off
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.records import wanted_of
@@ -281,7 +282,7 @@ def measure_clips(
         jobs = [
             pool.submit(_add_values, *two, wanted, steps) for two in zip(clips, [*clips[1:], clips[0]], strict=True)
         ]
-        for done in tqdm(as_completed(jobs), total=len(jobs), unit="clip"):
+        for done in tqdm(as_completed(jobs), total=len(jobs), unit="clip", disable=bars_off()):
             done.result()
     return pd.concat([known_values(_values_path(clip)) for clip in clips], ignore_index=True)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from latentsync import media
 from latentsync.errors import MediaError
-from latentsync.files import write_bytes
+from latentsync.files import whole_file, write_bytes
 from latentsync.lab.console import say
 from latentsync.lab.figures.style import png_bytes
 
@@ -53,5 +53,6 @@ def write_gif(videos: list[Path], path: Path) -> None:
         for row in zip(*columns, strict=True)
     ]
     first, *others = [frame.quantize(GIF_COLOURS, dither=Image.Dither.NONE) for frame in frames]
-    first.save(path, save_all=True, append_images=others, duration=round(1000 / GIF_HZ), loop=0, optimize=True)
+    with whole_file(path) as part:
+        first.save(part, save_all=True, append_images=others, duration=round(1000 / GIF_HZ), loop=0, optimize=True)
     say(f"{path}: {path.stat().st_size / 1000:.0f} kB")

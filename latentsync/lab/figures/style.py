@@ -6,6 +6,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from latentsync.files import write_bytes
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
 MARKERS = ("o", "s", "^", "D", "v", "P")  # so that lines differ not only in colour
 GREY = "#6B6B6B"
@@ -29,8 +31,8 @@ def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG."""
-    figure.savefig(path, dpi=DPI)
+    """Writes a figure as PNG; the file appears when it is whole."""
+    write_bytes(path, png_bytes(figure))
 
 
 def mark_untrained(figure: Figure) -> None:

@@ -21,6 +21,7 @@ from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.faces.landmarks import LandmarkDetector, bounds
+from latentsync.lab.console import bars_off
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import Pair, find_pairs, gender_of, listed_pairs
 from latentsync.media import VideoInfo, probe, read_frames
@@ -181,7 +182,7 @@ def check(source: str | Path, detector: LandmarkDetector, split: str | None = No
         uses, pairs, problems = {source: _as_kind(source, kind_of(source))}, 0, []
     else:
         raise MediaError(f"there is nothing at {source}; give a folder, a list of pairs or a file")
-    for path in tqdm(uses, desc="check", unit="file", disable=None, leave=False):
+    for path in tqdm(uses, desc="check", unit="file", disable=bars_off(), leave=False):
         try:
             _check_file(path, uses[path], detector)
         except LatentSyncError as error:  # it vanished in between

@@ -5,12 +5,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
+from latentsync import journal
 from latentsync.errors import MediaError, OptionError
-from latentsync.files import find_json, private_folder, write_json
+from latentsync.files import find_json, place_together, private_folder, recover, write_json
 from latentsync.lab.cells.cell import attempt, plan, produce
 from latentsync.lab.cells.loading import header, pipeline_of
-from latentsync.lab.cells.outcome import Outcome, outcome_line
+from latentsync.lab.cells.outcome import Outcome, note_outcome, outcome_line
 from latentsync.lab.console import PairBar, say
 from latentsync.lab.options.compose import configured
 from latentsync.lab.options.inputs import require_usable, unusable_first
@@ -21,6 +23,8 @@ from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.proof import disagreement, proof_in, proof_of
 from latentsync.names import name_max_bytes, shortened
 from latentsync.pipeline import LipsyncPipeline
+
+LOG_FILE = ".log.jsonl"  # in the output folder, hidden among the results; see `latentsync.journal`
 
 
 @dataclass(frozen=True)
@@ -115,29 +119,32 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
     notice = lock_notice(output_dir)
     for line in (*header(config, pairing, pipeline), *([] if notice is None else [notice])):
         say(line)
+    run, failures = uuid4().hex, 0
     for number, pair in enumerate(unusable_first(pairing.pairs, config.options.video.voice_track), start=1):
-        outcome = attempt(pair, config, lambda bar, pair=pair: _make(pair, config, pipeline, output_dir, bar))
+        with journal.writing(output_dir / LOG_FILE, run):
+            outcome = attempt(pair, config, lambda bar, pair=pair: _make(pair, config, pipeline, output_dir, bar))
+            note_outcome(outcome)
+        failures += outcome.status == "failed"
         say(f"[{number}/{len(pairing.pairs)}] {outcome_line(outcome, config)}")
         yield outcome
+    journal.finish(output_dir / LOG_FILE, run, failures=failures)
 
 
 def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: Path, bar: PairBar) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
+    recover(output_dir)
     if files.are_done(outcome.record):
         return replace(outcome, notes=notes_of(find_json(files.sidecar) or {}))
     require_usable(pair, config.options.video.voice_track)
     with claimed(files.claim_path), private_folder(output_dir) as part:
         if files.are_done(outcome.record):  # another process has made them meanwhile
             return replace(outcome, notes=notes_of(find_json(files.sidecar) or {}))
-        video, mask = part / files.video.name, part / files.mask.name
+        video, mask, sidecar = (part / path.name for path in (files.video, files.mask, files.sidecar))
         content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
-        proof = proof_of((video, mask))
-        files.sidecar.unlink(missing_ok=True)  # while the videos change, no sidecar must describe them
-        os.replace(video, files.video)
-        os.replace(mask, files.mask)
         measured = {"metrics": evaluation.entries, "curves": evaluation.curves}
-        write_json(files.sidecar, {**content, **measured, "files": proof})
+        write_json(sidecar, {**content, **measured, "files": proof_of((video, mask))})
+        place_together({path.name: path for path in (video, mask, sidecar)}, output_dir, proof=sidecar.name)
     return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes_of(content))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from latentsync.config import recorded_options
 from latentsync.errors import LatentSyncError, OptionError, sentence_of
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
-from latentsync.lab.console import say, table_text
+from latentsync.lab.console import say, show, table_text
 from latentsync.lab.measuring.result import Result, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.inputs import input_file
@@ -97,14 +97,14 @@ def measure_records(
             entries = measure_record(record, missing, detector, inputs)
         except (LatentSyncError, OSError) as error:
             failed += 1
-            say(f"{label}: FAILED  {sentence_of(error)}")
+            show(f"{label}: FAILED  {sentence_of(error)}")
             continue
         reasons.update(f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None)
         values = sum(entry["value"] is not None for entry in entries.values())
         say(f"{label}: {values} values, {len(entries) - values} missing, {time.perf_counter() - start:.1f} s")
     for line, count in sorted(reasons.items()):
-        say(f"- missing in {count}: {line}")
-    say(f"{len(records) - failed} of {len(records)} records have all metrics")
+        show(f"- missing in {count}: {line}")
+    show(f"{len(records) - failed} of {len(records)} records have all metrics")
     return failed
 
 

@@ -18,7 +18,7 @@ from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
 from latentsync.lab.options.schema import PAIRINGS, DataConfig
 from latentsync.media.kinds import Kind, kinds_in
-from latentsync.names import composed, named_path, printable
+from latentsync.names import composed, is_plain, named_path, printable
 
 GENDER_OF_PREFIX = {"g-": "female", "m-": "male"}
 NEUTRAL = "neutral"  # of a file without such a prefix
@@ -254,7 +254,7 @@ def listed_pairs(path: str | Path, split: str | None = None) -> Iterator[Pair | 
 def _listed_pair(path: Path, line: int, row: dict[str, str | None], is_utf: bool) -> Pair:
     files = {column: _listed_file(path, line, column, row[column], is_utf) for column in LIST_NEEDS}
     title = row["name"]
-    if title is not None and (title != Path(title).name or title.startswith(".")):
+    if title is not None and (not is_plain(title)):
         raise MediaError(f"{path}, line {line}: name is {title!r}; give a plain name, without slashes and leading dots")
     gender = gender_of(files["clip"]) if row["gender"] is None else gender_word(row["gender"])
     if gender is None:

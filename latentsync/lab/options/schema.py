@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 from latentsync.config import SECTIONS as OPTION_SECTIONS
 from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
 from latentsync.errors import OptionError
+from latentsync.files import require_inside
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.typed import GENERAL, section_of, values_of
 from latentsync.metrics.definitions import FAMILIES, FAMILY_TEXTS
-from latentsync.names import NAME_MAX_BYTES, named_text
+from latentsync.names import NAME_MAX_BYTES, is_plain, named_text
 from latentsync.option import option, section_infos
 from latentsync.weights import CATALOGUE
 
@@ -340,8 +341,15 @@ def sweep_dir(config: DictConfig) -> Path:
 
 
 def sweep_folder(runs_dir: Path, name: str) -> Path:
-    """The folder of a sweep's cells, table and pictures."""
-    return runs_dir / "sweeps" / name
+    """The folder of a sweep's cells, table and pictures.
+
+    Raises:
+        OptionError: the name is not a plain folder name.
+        MediaError: the folder, or something in it, is a link that leads out of the runs folder.
+    """
+    folder = runs_dir / "sweeps" / plain_name(name)
+    require_inside(folder, runs_dir)
+    return folder
 
 
 def plain_name(name: str) -> str:
@@ -350,7 +358,7 @@ def plain_name(name: str) -> str:
     Raises:
         OptionError: it is not a plain folder name.
     """
-    if not name or name != Path(name).name or name.startswith("."):
+    if not is_plain(name):
         raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
     if (length := len(os.fsencode(name))) > NAME_MAX_BYTES:
         raise OptionError(f"name has {length} bytes; a folder's name may have {NAME_MAX_BYTES}, so give a shorter one")

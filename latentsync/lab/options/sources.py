@@ -22,7 +22,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from latentsync.errors import OptionError
-from latentsync.lab.console import refuse_unknown_option
+from latentsync.lab.console import VERBOSITY_OPTIONS, refuse_unknown_option, take_verbosity
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.literal import literal
 
@@ -161,7 +161,8 @@ class CommandLine:
 
 def option_names() -> list[str]:
     """The options of Hydra's command lines, such as --multirun."""
-    return [name for action in get_args_parser()._actions for name in action.option_strings]
+    names = [name for action in get_args_parser()._actions for name in action.option_strings]
+    return [*names, *VERBOSITY_OPTIONS]
 
 
 def begin(command: str, arguments: list[str] | None, texts: Collection[str] = ()) -> list[str]:
@@ -175,7 +176,7 @@ def begin(command: str, arguments: list[str] | None, texts: Collection[str] = ()
     Raises:
         SystemExit: an option is unknown.
     """
-    arguments = literal(sys.argv[1:] if arguments is None else arguments, texts)
+    arguments = literal(take_verbosity(sys.argv[1:] if arguments is None else arguments), texts)
     sys.argv = [f"latentsync {command}", *arguments]
     refuse_unknown_option(arguments, option_names())
     return arguments

@@ -15,6 +15,7 @@ from latentsync.lab.analysis.comparisons import compare_all, per_clip
 from latentsync.lab.analysis.conclusions import METRICS, has_direction, setting_of, swept_beside
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.console import complaints
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
@@ -284,6 +285,14 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
             settings.
     """
     sweep_in(runs_dir, sweep)
+    with complaints() as left_out:
+        return _gathered(runs_dir, sweep, detector, baseline, left_out)
+
+
+def _gathered(
+    runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseline: str | None, left_out: list[str]
+) -> Page:
+    """The page of `gather`, which collects what it leaves out."""
     status, records = status_of(runs_dir, sweep), sweep_records(runs_dir, sweep)
     failures = failures_of_sweep(runs_dir, status)
     if not records and not failures:
@@ -291,11 +300,11 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     is_trained = all(record.content["model"]["trained"] for record in records)
     page = Page(sweep, status, {}, {}, is_trained, failures=failures)
     if not records:
-        page.facts = {"records": _counts(status)}
+        page.facts = {"records": _counts(status), **_left_out(left_out)}
         return page
     table, tidy = read_source(runs_dir, sweep), collect(runs_dir, sweep)
     columns, metrics = settings_of(table), metrics_of(table)
-    page.facts, page.swept = facts_of(table, records, status), swept_of(table, columns)
+    page.facts, page.swept = facts_of(table, records, status) | _left_out(left_out), swept_of(table, columns)
     page.columns = [word_of(name) for name in columns]
     page.means = means_over_clips(table, columns, metrics)
     compared(table, columns, baseline, page)
@@ -315,6 +324,11 @@ def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseli
     detector = detector or MediaPipeLandmarks()
     page.pairs = pair_media(records, labels, details, detector)
     return page
+
+
+def _left_out(lines: Sequence[str]) -> dict[str, str]:
+    """The fact of a page that names what it leaves out; empty if it leaves out nothing."""
+    return {"left out": "; ".join(line.removeprefix("left out: ") for line in lines)} if lines else {}
 
 
 def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus) -> dict[str, str]:

@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from latentsync.errors import OptionError
-from latentsync.files import write_bytes, write_text
+from latentsync.files import remove, whole_folder, write_bytes, write_text
 from latentsync.lab.figures.pictures import small_png
 
 MAX_PX = 1000  # largest width of a picture
@@ -60,10 +60,13 @@ def write_executed(notebook: NotebookNode, source: Path, target: Path, pages: Co
         else:
             cell.source = LINK.sub(lambda link: link[1] + _moved(link[2], source, target, pages), cell.source)
     text, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": f"{target.stem}_files"})
-    for old in target.parent.glob(f"{target.stem}_files/*"):
-        old.unlink()
-    for name, data in resources["outputs"].items():
-        write_bytes(target.parent / name, data)
+    pictures = target.parent / f"{target.stem}_files"
+    if resources["outputs"]:
+        with whole_folder(pictures) as part:
+            for name, data in resources["outputs"].items():
+                write_bytes(part / Path(name).name, data)
+    else:
+        remove(pictures)
     text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).replace("![png](", "![output](")
     note = f"*Made by `make pictures` from [{source.name}]({_moved(source.name, source, target)}): do not edit.*\n"
     write_text(target, f"{note}\n{text.strip()}\n")

@@ -6,12 +6,12 @@ that share a network disk. On a file system without locks every claim succeeds; 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from latentsync.files import has_locks
+from latentsync.files import has_locks, remove
 
 CLAIM_PREFIX = ".claim-"
 
@@ -39,7 +39,8 @@ def claimed(path: Path, wait: bool = True) -> Iterator[bool]:
     try:
         yield True
     finally:
-        path.unlink(missing_ok=True)  # one that waits for the removed file looks for a new one, see filelock
+        with suppress(OSError):
+            remove(path)  # one that waits for the removed file looks for a new one, see filelock
         lock.release()
 
 

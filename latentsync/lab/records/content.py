@@ -9,14 +9,13 @@ from latentsync import __version__
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.generation.timing import at_rate
+from latentsync.journal import PACKAGES
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.identity import record_id
 from latentsync.media.departures import reading_notes
 from latentsync.names import printable
 from latentsync.pipeline import LipsyncPipeline
-
-PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")
 
 
 def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput, parts: dict) -> dict:

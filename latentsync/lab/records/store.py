@@ -21,12 +21,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from latentsync.errors import DamagedFileError, sentence_of
-from latentsync.files import entries, find_json, read_json, whole_folder, write_json
+from latentsync.errors import DamagedFileError, MediaError, OptionError, sentence_of
+from latentsync.files import (
+    entries,
+    find_json,
+    leads_out,
+    link_out,
+    move,
+    read_json,
+    recover,
+    whole_folder,
+    write_json,
+)
 from latentsync.lab.console import complain, say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
 from latentsync.lab.records.proof import disagreement
 from latentsync.lab.records.shape import metrics_fault, shape_fault
+from latentsync.names import is_plain
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
@@ -161,6 +172,10 @@ class RecordStore:
     def __init__(self, runs_dir: Path) -> None:
         self.root = runs_dir / "records"
 
+    @cached_property
+    def _is_outside(self) -> bool:
+        return leads_out(self.root, self.root.parent)
+
     def look(self, record_id: str, labels: Mapping[str, Mapping[str, Any]] | None = None) -> Record | None:
         """The finished record of that id; None if it does not exist.
 
@@ -169,16 +184,21 @@ class RecordStore:
 
         Raises:
             DamagedFileError: there is a folder, but record.json is missing or no whole record, or the sizes or samples
-                of its files are not those that it proves.
+                of its files are not those that it proves, or a link brings it from outside the runs folder.
+            MediaError: the folder of the records is such a link.
             OSError: it cannot be read now.
         """
-        if not _is_name(record_id):
+        if not is_plain(record_id):
             return None
+        if self._is_outside:
+            raise MediaError(f"{self.root} is a link that leads out of {self.root.parent}, so it is not followed")
         record = Record(self.root / record_id, labels or {})
         try:
             os.stat(record.folder)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        if (link := link_out(record.folder, self.root.parent)) is not None:
+            raise DamagedFileError(f"record {record_id} is not followed: {link} is a link out of {self.root.parent}")
         if (fault := record.fault()) is not None:
             raise DamagedFileError(f"record {record_id} is damaged: {fault}")
         return record
@@ -229,6 +249,7 @@ class RecordStore:
         Raises:
             OSError: the folder of the records cannot be read now.
         """
+        recover(self.root)
         return self.there(self.ids())
 
     def set_aside(self, record_id: str, reason: str) -> Path:
@@ -270,6 +291,8 @@ class RecordStore:
         path = self._claim_path(record_id)
         with claimed(path, wait) as is_ours:
             if is_ours:
+                with suppress(OSError):
+                    recover(self.root)  # a record that a killed process was replacing is found again
                 _write_claim(path)
             yield is_ours
 
@@ -282,6 +305,8 @@ class RecordStore:
             return None if is_free else find_json(path) or {}
 
     def _claim_path(self, record_id: str) -> Path:
+        if not is_plain(record_id):
+            raise OptionError(f"{record_id!r} is no id of a record; correct the sweep's notes and plan, or run it anew")
         return self.root / f"{CLAIM_PREFIX}{record_id}"
 
     @contextmanager
@@ -298,11 +323,6 @@ class RecordStore:
                 self.set_aside(record_id, str(error))
 
 
-def _is_name(record_id: str) -> bool:
-    """Whether a text may be the name of a record's folder: notes come from others, too."""
-    return Path(record_id).name == record_id and not record_id.startswith(".")
-
-
 def aside(path: Path, runs_dir: Path, owner: str | None = None) -> Path:
     """Moves a damaged file or folder to runs/set_aside under a name with the time, and returns its new place.
 
@@ -316,8 +336,7 @@ def aside(path: Path, runs_dir: Path, owner: str | None = None) -> Path:
     while target.exists():
         number += 1
         target = folder / f"{name}-{stamp}-{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    os.rename(path, target)
+    move(path, target)
     return target
 
 

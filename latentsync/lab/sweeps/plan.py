@@ -13,7 +13,7 @@ from functools import cache
 
 from latentsync.errors import MediaError
 from latentsync.files import find_json, write_json
-from latentsync.lab.console import complaints
+from latentsync.lab.console import complaints, show
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
@@ -36,20 +36,20 @@ def _print_plan(request: SweepRequest) -> int:
     for cell in cells:
         label = ", ".join(cell.overrides) or "(as configured)"
         if cell.reason is not None:
-            print(f"unknown   {label}: {cell.reason}")
+            show(f"unknown   {label}: {cell.reason}")
         for pair, i in cell.records.items():
             state = "cached" if i not in missing else "failed" if i in left else "to make"
-            print(f"{state:<9} {i}  {pair:<28} {label}")
+            show(f"{state:<9} {i}  {pair:<28} {label}")
     unknown = sum(cell.reason is not None for cell in cells)
     number, to_make = len({i for cell in cells for i in cell.records.values()}), [i for i in missing if i not in left]
     counts = f"{number - len(missing)} cached, {len(to_make)} to make, {len(left)} failed in earlier runs"
     counts += (f" ({RETRY_HINT})" if left else "") + (f"; {unknown} cells unknown" if unknown else "")
-    print(f"{len(cells)} cells, {number} records: {counts}")
+    show(f"{len(cells)} cells, {number} records: {counts}")
     is_here = request.launcher in HERE
     if to_make:
-        print(estimate([work[i] for i in to_make], costs(store), is_here))
+        show(estimate([work[i] for i in to_make], costs(store), is_here))
     if not is_here:
-        print(_about_elsewhere(request))
+        show(_about_elsewhere(request))
     return 0
 
 
@@ -152,9 +152,9 @@ def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
 
 def _nothing_to_do(request: SweepRequest, cells: list[PlannedCell], is_plan: bool) -> int:
     number = len({i for cell in cells for i in cell.records.values()})
-    print(f"nothing to do: {len(cells)} cells, all {number} records exist")
+    show(f"nothing to do: {len(cells)} cells, all {number} records exist")
     if not is_plan:
-        print(f"their table, figure and videos: {request.sweep_dir}")
+        show(f"their table, figure and videos: {request.sweep_dir}")
     return 0
 
 

@@ -20,6 +20,7 @@ from latentsync.faces.masks import mouth_mask, pixels_to_crops
 from latentsync.generation.results import GeneratedFrame
 from latentsync.lab.cells.cell import options_for
 from latentsync.lab.cells.loading import pipeline_of
+from latentsync.lab.console import show
 from latentsync.lab.figures.sheets import PreviewWindow, preview_sheet
 from latentsync.lab.figures.style import save
 from latentsync.lab.options.pairs import Pair, pairs_of
@@ -106,12 +107,12 @@ def preview(request: SweepRequest, say: Callable[[str], None] = print) -> int:
             rows[label] = windows
         for name, error in errors.items():
             failed += 1
-            say(f"error: {label}: {name}: {str(error).splitlines()[0]}")
+            show(f"error: {label}: {name}: {str(error).splitlines()[0]}")
     if rows:
         path = request.sweep_dir / PREVIEW_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         save(preview_sheet(rows), path)
-        say(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")
+        show(f"{len(rows)} cells, one window each, in {time.perf_counter() - start:.0f} s: {path}")
     return 1 if failed else 0
 
 

@@ -1,15 +1,16 @@
 """The end of a sweep: it writes tables and figures, links the videos and publishes the records."""
 
-import os
-import shutil
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from latentsync.errors import MediaError
+from latentsync.files import place_link, whole_files
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.analysis.intervals import interval_text
-from latentsync.lab.console import paragraph, say, table_text
+from latentsync.lab.console import complain, paragraph, show, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
@@ -20,7 +21,7 @@ from latentsync.lab.records.sweeps import failures_of, sweep_records
 from latentsync.lab.sweeps.request import RETRY_HINT
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
 from latentsync.lab.tracking.publish import publish_in_time
-from latentsync.names import name_max_bytes, shortened
+from latentsync.names import name_max_bytes, shortened, visible
 
 SHOWN = {
     "lpips_alex_mouth": "{:.3f}",
@@ -31,6 +32,7 @@ SHOWN = {
     "seconds": "{:.1f}",
 }  # the columns that a run prints at its end
 CALIBRATED = ("sync_mini_confidence",)  # whose differences from the real clips it prints, too
+FILES = ("contact_sheet.png", "figure.png", "table.csv", "calibration.csv")  # of one state of the sweep
 NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
@@ -49,33 +51,52 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]
     if not table.empty:
-        say("\n" + summary_text(table) + "\n")
-        write_table(table, run.sweep_dir / "table.csv")
+        show("\n" + summary_text(table) + "\n")
         against_real = calibrated(table)
         if not against_real.empty:
-            write_table(against_real, run.sweep_dir / "calibration.csv")
-            say("".join(f"{text}\n" for text in calibration_texts(against_real)))
+            show("".join(f"{text}\n" for text in calibration_texts(against_real)))
         records = sweep_records(run.runs_dir, run.name)
-        link_videos(records, run.sweep_dir / "videos")
-        save(sweep_figure(table), run.sweep_dir / "figure.png")
-        save(contact_sheet(records), run.sweep_dir / "contact_sheet.png")
+        shown = [record for record in records if _has_video(record)]
+        link_videos(shown, run.sweep_dir / "videos")
+        with whole_files(run.sweep_dir, FILES) as part:
+            write_table(table, part / "table.csv")
+            if not against_real.empty:
+                write_table(against_real, part / "calibration.csv")
+            save(sweep_figure(table), part / "figure.png")
+            _save_contact_sheet(shown, part / "contact_sheet.png")
         count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
         if run.tracker.kind != "none":
-            say(
+            show(
                 f"W&B ({run.tracker.mode}): {count} records published now"
                 + (f"; stopped: {stopped}" if stopped else "")
             )
     for failure in now:
-        say(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
+        show(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
     left = sum(failure["status"] == "skipped" for failure in now)
     if left:
-        say(f"{left} of the failures are from earlier runs and were skipped; {RETRY_HINT}")
+        show(f"{left} of the failures are from earlier runs and were skipped; {RETRY_HINT}")
     earlier = f" (and {len(failures) - len(now)} from earlier runs)" if len(failures) > len(now) else ""
-    say(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
+    show(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
     if not table.empty:
-        say("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
-        say(f"the records are in {run.runs_dir / 'records'}")
+        show("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
+        show(f"the records are in {run.runs_dir / 'records'}")
     return len(now)
+
+
+def _has_video(record: Record) -> bool:
+    """Whether a record's video is there; only a record of an older version can be whole without it."""
+    if record.video_path.is_file():
+        return True
+    complain(f"left out: the video of record {record.id} is missing; remove {record.folder} to make it again")
+    return False
+
+
+def _save_contact_sheet(records: list[Record], path: Path) -> None:
+    try:
+        if records:
+            save(contact_sheet(records), path)
+    except MediaError as error:
+        complain(f"the contact sheet could not be made: {error}; `latentsync check` finds damaged records")
 
 
 def calibration_texts(against_real: pd.DataFrame) -> list[str]:
@@ -126,11 +147,7 @@ def link_videos(records: list[Record], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for record in records:
         end = f"_{record.id}.mp4"
-        name = run_name(record.content).replace(" ", "_").replace("/", "_")
+        name = re.sub(r"[\s/]", "_", visible(run_name(record.content)))
         link = folder / f"{shortened(name, name_max_bytes(folder) - len(end))}{end}"
-        if link.exists():
-            continue
-        try:
-            link.symlink_to(os.path.relpath(record.video_path, folder))
-        except OSError:
-            shutil.copyfile(record.video_path, link)
+        if not link.exists():
+            place_link(record.video_path, link)

@@ -1,6 +1,6 @@
 """A sweep as it runs: each cell writes a note, and at the end the notes become tables and figures.
 
-runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png
+runs/sweeps/<name>/  cells/  videos/  table.csv  figure.png  contact_sheet.png  log.jsonl
 """
 
 import os
@@ -14,21 +14,25 @@ from uuid import uuid4
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from latentsync import journal
 from latentsync.errors import LatentSyncError, sentence_of
+from latentsync.files import find_json
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
-from latentsync.lab.cells.outcome import Outcome, outcome_line
-from latentsync.lab.console import complain, say
+from latentsync.lab.cells.outcome import Outcome, note_outcome, outcome_line
+from latentsync.lab.console import complain, say, show
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.claims import lock_notice
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.store import RecordStore
+from latentsync.lab.records.sweeps import note_fault
 from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, read_note, write_note
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
 from latentsync.processes import begin_worker
 
+LOG_FILE = "log.jsonl"  # in the sweep's folder, see `latentsync.journal`
 LOCAL_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"  # its workers are children
 _running: "SweepRun | None" = None  # of this process, because Hydra calls the cells without our objects
 
@@ -44,14 +48,15 @@ class SweepRun:
         process: number of the process that began it.
         siblings: all cells of the sweep, if some may be made together; else empty.
         unnoted: cells of this process whose notes could not be written.
-        cells: the overrides of all cells, if the sweeper lists them; each must have a note of this run at the end.
+        cells: the overrides of all cells, if the sweeper lists them, each with the run that had noted it before. At the
+            end each must have a newer note, of this run or of another one beside it.
     """
 
     siblings: list[RunConfig] = field(default_factory=list)
     run: str = field(default_factory=lambda: uuid4().hex)
     process: int = field(default_factory=os.getpid)
     unnoted: list[dict[str, Any]] = field(default_factory=list)
-    cells: list[list[str]] = field(default_factory=list)
+    cells: list[tuple[list[str], str | None]] = field(default_factory=list)
     _announced: set[tuple[str, ...]] = field(default_factory=set)
     _put_off: list[tuple[DictConfig, list[str]]] = field(default_factory=list)
     _earlier: dict[Path, list[Outcome]] = field(default_factory=dict)
@@ -70,19 +75,21 @@ class SweepRun:
             folder = sweep_dir(config)
         except LatentSyncError as error:
             raise SystemExit(f"error: {error}") from error
+        own_overrides = cell_overrides(overrides)
         try:
-            outcomes = self._outcomes(config, folder, wait)
+            with journal.writing(folder / LOG_FILE, self.run):
+                journal.note("cell", overrides=own_overrides)
+                outcomes = self._outcomes(config, folder, wait)
         except LatentSyncError as error:
-            say(f"error: {error}")
+            show(f"error: {error}")
             outcomes = [Outcome("(every pair)", "", float("nan"), "failed", stage="set-up", reason=str(error))]
         if any(outcome.status == "taken" for outcome in outcomes):
             self._put_off.append((config, overrides))
-        own_overrides = cell_overrides(overrides)
         note = note_of(own_overrides, outcomes, self.run)
         try:
             write_note(note_path(folder, own_overrides), note)
         except OSError as error:  # for example a full disk; finished records stay, and the next run uses them
-            say(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
+            show(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
             self.unnoted.append(note)
 
     def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:
@@ -99,6 +106,7 @@ class SweepRun:
                 say(line)
 
         def report(outcome: Outcome) -> None:
+            note_outcome(outcome)
             say(outcome_line(outcome, run))
 
         return run_cell(run, pairing.pairs, report, self._earlier[folder], wait, self.siblings)
@@ -117,33 +125,38 @@ class SweepRun:
             self.run_cell(*self._put_off.pop(0))
         run = read_config(config)
         failed = summarise(run, self.run, self.unnoted)
-        unnoted = [cell for cell in self.cells if not self._is_noted(run, cell)]
+        unnoted = [
+            overrides for overrides, before in self.cells if _noted_run(run.sweep_dir, overrides) in (None, before)
+        ]
         for overrides in unnoted:
             complain(
                 f"the cell {', '.join(overrides) or '(as configured)'} has no note of this run; its records are "
                 f"complete, run the sweep again to note them"
             )
+        journal.finish(run.sweep_dir / LOG_FILE, self.run, failures=failed + len(unnoted))
         return failed + len(unnoted)
 
-    def _is_noted(self, run: RunConfig, overrides: list[str]) -> bool:
-        """Whether the note of a cell is this run's, whichever process wrote it."""
-        try:
-            note = read_note(note_path(run.sweep_dir, overrides))
-        except OSError as error:
-            complain(f"left out: {sentence_of(error)}")
-            return False
-        return note is not None and note.get("run") == self.run
+
+def _noted_run(sweep_dir: Path, overrides: list[str]) -> str | None:
+    """The run that wrote the note of a cell; None if there is no note, or it cannot be read now."""
+    try:
+        note = find_json(note_path(sweep_dir, overrides))
+    except OSError:
+        return None
+    return None if note is None or note_fault(note) is not None else note.get("run")
 
 
-def start(siblings: Iterable[RunConfig] = (), cells: Iterable[list[str]] = ()) -> SweepRun:
+def start(siblings: Iterable[RunConfig] = (), cells: Iterable[list[str]] = (), sweep_dir: Path = Path()) -> SweepRun:
     """Begins a command's sweep in this process. From now on `running` returns it.
 
     Args:
         siblings: the cells of the sweep, if some may be made together.
         cells: the overrides of all cells, if the sweeper lists them.
+        sweep_dir: the folder of their notes.
     """
     global _running
-    _running = SweepRun(list(siblings), cells=[cell_overrides(cell) for cell in cells])
+    own = [cell_overrides(cell) for cell in cells]
+    _running = SweepRun(list(siblings), cells=[(cell, _noted_run(sweep_dir, cell)) for cell in own])
     return _running
 
 
@@ -180,7 +193,7 @@ class SweepReport(Callback):
         except LatentSyncError as error:  # the cell that it stopped has printed it
             raise SystemExit(1) from error
         except OSError as error:  # for example a full disk
-            say(
+            show(
                 f"error: the table and figures could not be written ({error}); "
                 f"the records are complete, start the sweep again"
             )
@@ -189,7 +202,7 @@ class SweepReport(Callback):
             if (sentence := sentence_of(error)) is None:
                 traceback.print_exc()
             else:
-                say(f"error: {sentence}")
+                show(f"error: {sentence}")
             raise SystemExit(1) from None
         finally:
             _running = None

@@ -207,6 +207,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except (LatentSyncError, MemoryError):
         raise
     except Exception as error:  # pandas and pyarrow raise many kinds
+        if isinstance(error, OSError) and error.errno is not None:  # it cannot be read now; it may be whole
+            raise
         reason = str(error).split("\n")[0].rstrip(".")
         raise MediaError(f"{path} is damaged or no table ({reason}); latentsync collect writes it anew") from error
 

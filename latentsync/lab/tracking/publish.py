@@ -10,17 +10,21 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from latentsync.files import read_json, write_json
+from latentsync.files import read_json, require_inside, write_json
+from latentsync.lab.console import say
 from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.records.claims import claimed
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.tracking.trackers import make_tracker, run_id
 from latentsync.processes import child_environment
 
 PUBLISHED_FILE = "published.json"
+LOCK_FILE = ".publish.lock"  # in the runs folder
 SWEEP_FILES = (
     "table.csv", "calibration.csv", "figure.png", "contact_sheet.png",
 )  # fmt: skip
@@ -30,11 +34,34 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
     """Publishes the records of a sweep that were not yet published to the same place, then the sweep's existing table
     and pictures.
 
+    Of several processes that publish one runs folder, one does so at a time; the others wait, and find its records
+    published.
+
     Returns:
         How many records were published, and why publishing stopped early (None if it did not).
+
+    Raises:
+        MediaError: the tracker's folder is a link that leads out of the runs folder.
     """
     if config.kind == "none":
         return 0, None
+    require_inside(runs_dir / config.kind, runs_dir)
+    with _one_publisher(runs_dir):
+        return _publish(records, sweep, config, runs_dir)
+
+
+@contextmanager
+def _one_publisher(runs_dir: Path) -> Iterator[None]:
+    """Holds the runs folder's lock for publishing. The kernel frees it when the process ends for any reason."""
+    path = runs_dir / LOCK_FILE
+    with ExitStack() as lock:
+        if not lock.enter_context(claimed(path, wait=False)):
+            say("another process publishes records of this folder; this one waits for it")
+            lock.enter_context(claimed(path))
+        yield
+
+
+def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
     ledger = _Ledger(config, sweep, runs_dir)
     tracker, count, stopped, is_open = make_tracker(config, runs_dir), 0, None, False
     try:
@@ -99,7 +126,9 @@ def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, ru
     command += [] if config.entity is None else ["--entity", config.entity]
     stopped = None
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, start_new_session=True, env=child_environment()) as process:
+    with subprocess.Popen(  # noqa: S603 - this program, without a shell
+        command, **pipes, text=True, start_new_session=True, env=child_environment()
+    ) as process:
         try:
             _, said = process.communicate(timeout=config.timeout_s)
             if process.returncode != 0:

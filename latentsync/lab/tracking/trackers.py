@@ -1,10 +1,10 @@
 """Trackers with one small protocol. They receive finished records; nothing is logged during generation."""
 
+import glob
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from latentsync.files import remove
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.labels import run_name
@@ -104,7 +105,7 @@ class WandbTracker:
     @contextmanager
     def _run(self, identifier: str, sweep: str, **facts: Any) -> Iterator["wandb.Run"]:
         own_folder = self.folder / "wandb"
-        earlier = [path for path in own_folder.glob(f"offline-run-*-{identifier}") if path.is_dir()]
+        earlier = [path for path in own_folder.glob(f"offline-run-*-{glob.escape(identifier)}") if path.is_dir()]
         resume = "allow" if self.config.mode == "online" else None
         run = begin_run(self.config, self.folder, id=identifier, group=sweep, resume=resume, **facts)
         try:
@@ -114,7 +115,8 @@ class WandbTracker:
         if self.config.mode == "offline":  # the new run has everything that the earlier run of this id had
             for path in earlier:
                 if path != Path(run.dir).parent:
-                    shutil.rmtree(path, ignore_errors=True)
+                    with suppress(OSError):
+                        remove(path)
 
     @cached_property
     def _detector(self) -> "LandmarkDetector":

@@ -20,7 +20,7 @@ from latentsync.checkpoints.model import (
 )
 from latentsync.device import named_dtype
 from latentsync.errors import OptionError, WeightsError
-from latentsync.files import whole_file, whole_folder, write_text
+from latentsync.files import whole_file, whole_files, whole_folder, write_text
 from latentsync.metrics.own_syncnet import read_syncnet
 from latentsync.training.clips import AlignedClip, find_clips
 from latentsync.training.vae import bring_to_unit
@@ -114,13 +114,15 @@ def assemble(
     parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
     index = _index(base, parts, name, trained)
     if output_dir.resolve() == base.resolve():
-        _write(output_dir, parts, index)
+        names = [f"{name}/{file}" for name in parts for file in (WEIGHTS_FILE, CONFIG_FILE)]
+        with whole_files(output_dir, [*names, INDEX_FILE]) as part:
+            _write(part, parts, index)
         return
     if output_dir.exists() and not _may_be_replaced(output_dir):
         raise OptionError(f"{output_dir} exists and is not a model; give a new folder with --output_dir")
-    with whole_folder(output_dir) as unfinished:
-        shutil.copytree(base, unfinished, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
-        _write(unfinished, parts, index)
+    with whole_folder(output_dir) as part:
+        shutil.copytree(base, part, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        _write(part, parts, index)
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -147,7 +149,7 @@ def _index(base: Path, parts: dict[str, Part], name: str | None, trained: bool |
 
 
 def _write(folder: Path, parts: dict[str, Part], index: dict) -> None:
-    """Replaces files one by one, the index last."""
+    """Replaces the files of the given networks, and the index."""
     for name, part in parts.items():
         with whole_file(folder / name / WEIGHTS_FILE) as path:
             save_file(part.tensors, path)

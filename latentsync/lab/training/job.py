@@ -9,8 +9,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from latentsync.errors import OptionError
-from latentsync.files import find_json, write_json
-from latentsync.lab.console import say
+from latentsync.files import find_json, write_bytes, write_json
+from latentsync.lab.console import say, show
 from latentsync.lab.training.options import FIXED, TrainConfig
 from latentsync.lab.training.tracker import TrainingTracker
 from latentsync.media import VideoWriter
@@ -66,7 +66,7 @@ def run_training(config: TrainConfig) -> TrainResult:
         result = train(task, train_set, validation_set, config.loop, folder, log, on_pictures, on_videos)
     finally:
         tracker.close()
-    say(last_line(result, config))
+    show(last_line(result, config))
     return result
 
 
@@ -117,9 +117,9 @@ def save_pictures(folder: Path, step: int, pictures: Mapping[str, np.ndarray]) -
     """Writes pictures (uint8, h w 3) as `step-00001000_NAME.png`."""
     import cv2
 
-    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
-        cv2.imwrite(str(folder / f"step-{step:08d}_{name}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        _, png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        write_bytes(folder / f"step-{step:08d}_{name}.png", png.tobytes())
 
 
 def save_videos(folder: Path, step: int, videos: Mapping[str, np.ndarray]) -> dict[str, Path]:

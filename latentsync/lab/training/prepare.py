@@ -1,7 +1,6 @@
 """Turns raw videos into a folder of aligned pieces for training."""
 
 import json
-import os
 import re
 import sys
 import time
@@ -22,7 +21,8 @@ from tqdm import tqdm
 from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.files import find_json, private_folder, write_json, write_text
+from latentsync.files import find_json, place_together, private_folder, remove, write_json, write_text
+from latentsync.lab.console import bars_off, show
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
 from latentsync.media.kinds import clips_of, kinds_in, summary_lines
@@ -144,15 +144,15 @@ def _remove_others(source: Source, folder: Path, wanted: str) -> None:
     for name, paths in files.items():
         if not is_done(name, folder, wanted):
             for path in sorted(paths, key=lambda path: path.suffix != FACTS_END):
-                path.unlink(missing_ok=True)
+                remove(path)
 
 
 def _take_in(piece: Piece, folder: Path) -> None:
-    """Gives the files of a finished piece their final names, the JSON file last."""
-    video, sound, facts = _files_of(piece.name, folder)
-    os.replace(piece.video, video)
-    os.replace(piece.sound, sound)
+    """Gives the files of a finished piece their final names."""
+    facts = piece.video.with_name(f"{piece.name}{FACTS_END}")
     write_text(facts, json.dumps(piece.facts) + "\n")
+    parts = {path.name: path for path in (piece.video, piece.sound, facts)}
+    place_together(parts, folder, proof=facts.name)
 
 
 def pieces_table(folder: Path) -> pd.DataFrame:
@@ -301,7 +301,7 @@ def _outcomes(
     """
     if workers == 1:
         tools = load_tools(*judge)
-        with _one_thread(), tqdm(unit="frame", desc="prepare", disable=None) as bar:
+        with _one_thread(), tqdm(unit="frame", desc="prepare", disable=bars_off()) as bar:
             for number, source in enumerate(sources, start=1):
                 bar.set_postfix_str(f"{number}/{len(sources)} {source.video.name}")
                 yield prepare_one(source, options, tools, folder, entries.get(source.video.name), bar)
@@ -311,7 +311,7 @@ def _outcomes(
         waiting = {
             pool.submit(_work, source, options, folder, entries.get(source.video.name)): source for source in sources
         }
-        for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", desc="prepare", disable=None):
+        for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", desc="prepare", disable=bars_off()):
             try:
                 yield future.result()
             except Exception as error:  # the process died (memory, a crash in a decoder); the next run tries again
@@ -353,7 +353,7 @@ def prepare(
     sources, collisions = find_sources(input_dir)
     sources.sort(key=_is_usable)  # those that will fail come first
     for line in summary_lines(unused_files(input_dir, sources)):
-        print(f"left out   {line}")
+        show(f"left out   {line}")
     with private_folder(output_dir):  # fails at once if the folder cannot be written
         report = output_dir / REPORT_FILE
     entries = (find_json(report) or {}).get("videos", {})

@@ -1,6 +1,5 @@
 """The Weights & Biases run of a training."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from latentsync.lab.console import warn
 from latentsync.lab.tracking.wandb_run import begin_run, end_service
 from latentsync.lab.training.options import TrainConfig
 from latentsync.training.loop import last_step
@@ -40,7 +40,7 @@ class TrainingTracker:
             action()
         except Exception as error:  # a tracker may raise anything; the training goes on
             self._run = None
-            print(f"the tracker stopped, {type(error).__name__}: {error}; the folder has everything", file=sys.stderr)
+            warn(f"the tracker stopped, {type(error).__name__}: {error}; the folder has everything")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Logs the values of a step."""

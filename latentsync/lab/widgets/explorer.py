@@ -16,6 +16,7 @@ from IPython.display import HTML
 
 from latentsync.config import SamplerOptions
 from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.lab.console import complaints
 from latentsync.lab.figures.style import WARNING
 from latentsync.lab.jobs.maker import Answer, Job, Maker, job_like
 from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_label, varied, word_of
@@ -53,7 +54,7 @@ def render(
         return compare_view(records[:1], mouth)
     label = cell_label(values)
     there = "; ".join(f"{word_of(name)} {_listed(of_pair, name)}" for name in SETTINGS)
-    return HTML(f"<p>No record of {escape(pair or 'any pair')} has {label}. There are {there}.</p>")
+    return HTML(f"<p>No record of {escape(pair or 'any pair')} has {escape(label)}. There are {escape(there)}.</p>")
 
 
 def _listed(table: pd.DataFrame, column: str) -> str:
@@ -78,6 +79,7 @@ class Explorer:
     Attributes:
         table: the wide table of the records, from `collect_wide`.
         record: the record at the sliders; None if it is missing.
+        left_out: a line for each record that is damaged or cannot be read now. The widget shows them.
         overrides: of the configuration, for records that are made.
         widget: the whole widget, for use in a larger layout.
     """
@@ -109,6 +111,8 @@ class Explorer:
         self._made: list[str] = []
         self._work: threading.Thread | None = None
         self._is_filling = self._is_making = False
+        self._of_sweep: set[str] = set()
+        self.left_out: list[str] = []
         self.record: Record | None = None
         self._read()
         self._build()
@@ -122,15 +126,23 @@ class Explorer:
 
     def _read(self) -> None:
         """Reads the store: the table of the widget, and all records that the sliders may reach."""
-        self._all = collect_wide(self.runs_dir)
-        if self._all.empty:
-            raise MediaError(f"{self.runs_dir} has no finished record; make some with latentsync run")
-        self.table = self._all
-        if self.sweep is not None:
-            ours = set(collect_wide(self.runs_dir, self.sweep).get("record", ())) | set(self._made)
-            self.table = self._all[self._all["record"].isin(ours)]
-            if self.table.empty:
-                raise MediaError(f"{self.runs_dir} has no finished record of a sweep called {self.sweep!r}")
+        with complaints() as self.left_out:
+            self._all = collect_wide(self.runs_dir)
+            if self._all.empty:
+                raise MediaError(f"{self.runs_dir} has no finished record; make some with latentsync run")
+            self.table = self._all
+            if self.sweep is not None:
+                self._all = self._with_labels_of_sweep()
+                self.table = self._all[self._all["record"].isin(self._of_sweep)]
+                if self.table.empty:
+                    raise MediaError(f"{self.runs_dir} has no finished record of a sweep called {self.sweep!r}")
+
+    def _with_labels_of_sweep(self) -> pd.DataFrame:
+        """All records, those of the sweep as the sweep calls them."""
+        ours = collect_wide(self.runs_dir, self.sweep)
+        self._of_sweep = {*ours.get("record", ()), *self._made}
+        others = self._all[~self._all["record"].isin(ours.get("record", ()))]
+        return others if ours.empty else pd.concat([ours, others], ignore_index=True)
 
     def filtered_rows(self) -> pd.DataFrame:
         """The rows that pass the filter, sorted by the sorting metric, best first.
@@ -259,7 +271,8 @@ class Explorer:
         self.picked.options, self.picked.value = options, picked
         self._is_filling = False
         hint = "Pick records (several with Ctrl or Shift) to see them beside the sliders' record."
-        self.count.value = f"{len(rows)} of {len(self.table)} records. {hint}"
+        left_out = "".join(f"<br>{_warning(line)}" for line in self.left_out)
+        self.count.value = f"{len(rows)} of {len(self.table)} records. {hint}{left_out}"
         self._show()
 
     def _enter(self, name: str, text: str) -> None:
@@ -321,7 +334,9 @@ class Explorer:
         if self._is_making:
             return
         try:
-            like = self._store.find(self._kin().iloc[0]["record"])
+            (like,) = find_records(self._kin().iloc[:1], None, self.runs_dir) or [None]
+            if like is None:
+                raise MediaError("the record that is the pattern cannot be read now, see the messages; refresh first")
             job = job_like(like, **self.settings, model=self._model, overrides=self.overrides, inputs=self._inputs)
         except LatentSyncError as error:
             self.status.value = _warning(str(error))
@@ -386,17 +401,17 @@ class Explorer:
         if self._is_filling:
             return
         rows = filtered(self._kin(), None, **self.settings)
-        self.record = None if rows.empty else self._store.find(rows.iloc[0]["record"])
+        self.record = None if rows.empty else self._store.look_or_complain(rows.iloc[0]["record"])
         self._offer()
         label = f"{_plain(self.pair.value)}, {cell_label(self.settings)}"
         if self.record is None:
             self.status.value = f"<b>Missing:</b> {escape(label)}. No record of the store has these settings."
         else:
-            self.status.value = f"<b>{escape(label)}</b> is record <code>{self.record.id}</code>."
+            self.status.value = f"<b>{escape(label)}</b> is record <code>{escape(self.record.id)}</code>."
         ids = dict.fromkeys([*([] if self.record is None else [self.record.id]), *self.picked.value])
         if len(ids) > MAX_SHOWN:
             self.status.value += f" {len(ids)} records are picked; the first {MAX_SHOWN} are shown."
-        records = [record for i in list(ids)[:MAX_SHOWN] if (record := self._store.find(i)) is not None]
+        records = self._store.there(list(ids)[:MAX_SHOWN])
         try:
             self.view.value = (
                 compare_view(records, self.mouth.value, self._metrics, self._inputs).data if records else ""

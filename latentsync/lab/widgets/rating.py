@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass
+from html import escape
 from io import StringIO
 from itertools import combinations
 from pathlib import Path
@@ -207,7 +208,7 @@ class BlindRating:
         return {frozenset(both) for both in zip(ours["left_record"], ours["right_record"], strict=True)}
 
     def _build(self, question: str) -> None:
-        self.title, self.status, self.view = widgets.HTML(f"<b>{question}</b>"), widgets.HTML(), widgets.HTML()
+        self.title, self.status, self.view = widgets.HTML(f"<b>{escape(question)}</b>"), widgets.HTML(), widgets.HTML()
         self.bar = widgets.IntProgress(max=len(self.comparisons), layout=widgets.Layout(width="160px"))
         self.buttons = {
             vote: widgets.Button(description=text, tooltip=f"key {key}, once a video was played")
@@ -231,11 +232,21 @@ class BlindRating:
             self.view.value = "<p>All comparisons are done. Thank you.</p>"
             return
         sides = ((LEFT, self.current.left_record), (RIGHT, self.current.right_record))
-        showings = [file_showing(self._store.find(record).video_path) for _, record in sides]
+        try:
+            showings = [file_showing(self._video_of(record)) for _, record in sides]
+        except (MediaError, OSError) as error:
+            self.view.value = f"<p>{escape(str(error))}</p>"
+            return
         tracks = embedded([Track(side, "") for side, _ in sides], showings, [WIDTH_PX] * len(sides))
         keys = {key: f"{self._name}-{vote}" for key, vote in KEYS.items()}
         self.view.value = player(tracks, width_px=WIDTH_PX, keys=keys, takes_focus=self._was_asked).data
         self._was_asked = True
+
+    def _video_of(self, record_id: str) -> Path:
+        record = self._store.look(record_id)
+        if record is None:
+            raise MediaError(f"record {record_id} is gone; run its sweep again, or rate another one")
+        return record.video_path
 
     def vote(self, vote: str) -> None:
         """Stores a vote (left, right or neither) on the current comparison, and shows the next one.
@@ -250,7 +261,7 @@ class BlindRating:
         try:
             append_vote(self.path, self.current, self.by, self.rater, vote)
         except MediaError as error:
-            self.status.value = str(error)
+            self.status.value = escape(str(error))
             return
         self._done.add(self.current.records)
         self._ask()

@@ -1,0 +1,201 @@
+"""Jobs that write through the door, and what their readers find afterwards.
+
+A job is added by an entry of `JOBS`: `begin` makes the state before, `work` does what is disturbed, `look` reads as the
+product does and answers "old" or "new" (both are whole), "lost" (something that was whole is gone), "half" (something
+is taken for whole and is not) or "doubled".
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from record_content import content
+
+from latentsync.errors import DamagedFileError, LatentSyncError
+from latentsync.files import (
+    find_json,
+    place_together,
+    private_folder,
+    read_json,
+    recover,
+    whole_folder,
+    write_json,
+)
+from latentsync.lab.jobs.folder import Outputs
+from latentsync.lab.records.proof import proof_of
+from latentsync.lab.records.store import PROVEN, RECORD_FILE, SET_ASIDE_DIR, RecordStore
+from latentsync.training import checkpoint
+
+WHOLE = ("old", "new")
+
+
+@dataclass(frozen=True)
+class Job:
+    """See the module."""
+
+    begin: Callable[[Path], None]
+    work: Callable[[Path], None]
+    look: Callable[[Path], str]
+
+
+# --- one JSON file ---
+
+
+def write_number(number: int) -> Callable[[Path], None]:
+    return lambda folder: write_json(folder / "note.json", {"number": number})
+
+
+def look_at_number(folder: Path) -> str:
+    try:
+        content = read_json(folder / "note.json")
+    except DamagedFileError:
+        return "half"
+    return "lost" if content is None else {1: "old", 2: "new"}.get(content.get("number"), "half")
+
+
+# --- a folder in the place of another, as exported weights ---
+
+
+def export(text: str) -> Callable[[Path], None]:
+    def work(folder: Path) -> None:
+        with whole_folder(folder / "weights") as part:
+            (part / "unet").mkdir()
+            for name in ("config.json", "unet/net.bin"):
+                (part / name).write_text(text)
+
+    return work
+
+
+def look_at_weights(folder: Path) -> str:
+    recover(folder)
+    path = folder / "weights"
+    if not path.is_dir():
+        return "lost"
+    texts = {file.read_text() if file.is_file() else "" for file in (path / "config.json", path / "unet/net.bin")}
+    return texts.pop() if len(texts) == 1 and texts <= set(WHOLE) else "half"
+
+
+# --- records ---
+
+
+def fill(folder: Path, name: str) -> None:
+    """What a cell writes."""
+    for file in PROVEN:
+        (folder / file).write_bytes(f"{name} {file}".encode() * 20)
+    write_json(folder / RECORD_FILE, content(name) | {"files": proof_of([folder / file for file in PROVEN])})
+
+
+def make_record(name: str) -> Callable[[Path], None]:
+    def work(runs: Path) -> None:
+        store = RecordStore(runs)
+        if store.find(name) is None:
+            with store.claim(name, wait=True), store.new(name) as part:
+                fill(part, name)
+
+    return work
+
+
+def begin_damaged(runs: Path) -> None:
+    make_record("a")(runs)
+    make_record("b")(runs)
+    (runs / "records" / "b" / PROVEN[0]).write_bytes(b"cut")
+
+
+def look_at_records(runs: Path) -> str:
+    store = RecordStore(runs)
+    names = {record.id for record in store.all() if record.fault(is_deep=True) is None}
+    if "a" not in names:
+        return "lost"
+    if len(store.ids()) > 2:
+        return "doubled"
+    if "b" in names:
+        return "new"
+    return "half" if (store.root / "b").exists() else "old"
+
+
+def look_at_damaged(runs: Path) -> str:
+    """The damaged one stays in its place or in set_aside until the new one stands, and after that."""
+    found = look_at_records(runs)
+    places = [runs / "records" / "b", *(runs / SET_ASIDE_DIR).glob("b-*")]
+    kept = any((path / PROVEN[0]).is_file() and (path / PROVEN[0]).read_bytes() == b"cut" for path in places)
+    if not kept:
+        return "lost"
+    return "old" if found == "half" else found
+
+
+# --- checkpoints ---
+
+
+def save_step(step: int) -> Callable[[Path], None]:
+    def work(folder: Path) -> None:
+        tensors = {"net.weight": torch.full((4,), float(step))}
+        checkpoint.remove_later(folder, step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            checkpoint.save(folder, checkpoint.State(tensors, {"step": step}, {"step": step, "position": 0}))
+
+    return work
+
+
+def begin_checkpoints(folder: Path) -> None:
+    save_step(1)(folder)
+    save_step(2)(folder)
+
+
+def look_at_checkpoints(folder: Path) -> str:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            state = checkpoint.load_last(folder)
+        except LatentSyncError:
+            return "lost"
+    if state is None or state.state["step"] < 2:
+        return "lost"
+    if told or not torch.equal(state.networks["net.weight"], torch.full((4,), float(state.state["step"]))):
+        return "half"
+    return "new" if state.state["step"] == 3 else "old"
+
+
+# --- the outputs of a pair of a folder job ---
+
+OUTPUTS = ("g_out.mp4", "g_mask.mp4", "g.json")
+
+
+def make_outputs(text: str) -> Callable[[Path], None]:
+    def work(folder: Path) -> None:
+        recover(folder)
+        if outputs(folder).are_done(text):
+            return
+        with private_folder(folder) as scratch:
+            parts = [scratch / name for name in OUTPUTS]
+            for part in parts[:2]:
+                part.write_text(f"{text} {part.name}")
+            write_json(parts[2], {"id": text, "files": proof_of(parts[:2])})
+            place_together(dict(zip(OUTPUTS, parts, strict=True)), folder, proof=OUTPUTS[2])
+
+    return work
+
+
+def outputs(folder: Path) -> Outputs:
+    return Outputs(*(folder / name for name in OUTPUTS))
+
+
+def look_at_outputs(folder: Path) -> str:
+    recover(folder)
+    files = outputs(folder)
+    for text in WHOLE:
+        if files.are_done(text):
+            return text if files.video.read_text() == f"{text} {files.video.name}" else "half"
+    return "lost" if find_json(files.sidecar) is None else "half"
+
+
+JOBS = {
+    "a JSON file": Job(write_number(1), write_number(2), look_at_number),
+    "exported weights": Job(export("old"), export("new"), look_at_weights),
+    "a new record": Job(make_record("a"), make_record("b"), look_at_records),
+    "a damaged record": Job(begin_damaged, make_record("b"), look_at_damaged),
+    "a checkpoint": Job(begin_checkpoints, save_step(3), look_at_checkpoints),
+    "a folder pair": Job(make_outputs("old"), make_outputs("new"), look_at_outputs),
+}
