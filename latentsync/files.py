@@ -248,9 +248,10 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
 
 
 def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
-    """Decorates a function of a file: an answer is kept while the file's size and time of change stay the same.
+    """Decorates a function of a file: an answer is kept while the file's size and times of change stay the same.
 
-    The file's path comes first, and the function gets it absolute. Other arguments must be hashable.
+    The times are that of the content, which a copy may keep, and that of the file system, which no copy keeps. The
+    file's path comes first, and the function gets it absolute. Other arguments must be hashable.
 
     Args:
         maxsize: the number of answers that are kept; None: all.
@@ -261,13 +262,14 @@ def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Call
 
     def decorate(function: Callable[..., Answer]) -> Callable[..., Answer]:
         @lru_cache(maxsize)
-        def kept(path: Path, size: int, changed_ns: int, *args: Any, **options: Any) -> Answer:
+        def kept(path: Path, stamp: tuple[int, ...], *args: Any, **options: Any) -> Answer:
             return function(path, *args, **options)
 
         @wraps(function)
         def of_file(path: Path | str, *args: Any, **options: Any) -> Answer:
             status = os.stat(path)
-            return kept(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns, *args, **options)
+            stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+            return kept(Path(os.path.abspath(path)), stamp, *args, **options)
 
         return of_file
 

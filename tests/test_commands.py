@@ -135,6 +135,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "has no video"),
     "publish": (["{folder}"], "no finished records"),
     "report": (["{folder}"], "has no sweep"),
+    "rerun": (["{folder}/none"], "there is no record at"),
     "resync": (["{folder}/none.mp4"], "none.mp4 does not exist"),
     "run": (["sampler.sed=1"], "did you mean sampler.seed"),
     "sensitivity": (["--clips", "1", "--output", "{folder}"], "--clips is 1"),
