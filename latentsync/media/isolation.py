@@ -2,7 +2,8 @@
 
 With `runtime.isolate_decoding=true` each new file is read once as a whole by a child with limits on its memory and its
 processor time. Only a file that the child survives is opened here, by the same functions. The answer is kept while the
-file stays the same. One child serves many files; it ends with this process.
+file stays the same. One child serves many files; it ends with this process, even if
+this one is killed in the middle of a file.
 """
 
 import atexit
@@ -16,12 +17,16 @@ from pathlib import Path
 
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.files import kept_per_file
+from latentsync.processes import child_environment
 
 MEMORY_GB = 8  # of data, for one file
 LIMIT_S = 600  # of processor time, for one file
 QUIET_S = 1800  # of waiting for an answer: a child may also hang without computing
 SURVIVED, TOO_LARGE = "survived", "memory"
-_SERVE = "from latentsync.media.isolation import serve; serve()"
+_SERVE = (
+    "from latentsync.processes import end_with_starter; end_with_starter(); "
+    "from latentsync.media.isolation import serve; serve()"
+)
 
 _is_isolated = False
 _lock = threading.Lock()
@@ -67,7 +72,11 @@ def _fault(path: Path) -> str | None:
 
 def _started() -> subprocess.Popen:
     return subprocess.Popen(  # noqa: S603 - this program, without a shell
-        [sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _SERVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=child_environment(),
     )
 
 
