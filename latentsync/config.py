@@ -338,6 +338,12 @@ class RuntimeOptions:
         True, "whether files are forced to the disk (fsync) before they get their names; false is for slow shares.",
         "durable {}", in_identity="never", is_recorded=False,
     )  # fmt: skip
+    isolate_decoding: bool = option(
+        False,
+        "true tries each new file in a child process with limits, so that a crash of a decoder costs the file's pairs "
+        "only. For files of strangers; each file is decoded once more.",
+        "isolated decoding {}", in_identity="never", is_recorded=False,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _check(self)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from latentsync import disk
 from latentsync.disk import PART_PREFIX, is_durable, set_durable
 from latentsync.errors import DamagedFileError, MediaError
-from latentsync.names import printable
+from latentsync.names import NAME_MAX_BYTES, printable, shortened
 from latentsync.places import move, place, place_folder, place_link, place_together, recover, remove
 from latentsync.scratch import clean, has_locks, is_due, private
 
@@ -50,18 +50,22 @@ __all__ = [
 ]
 
 Answer = TypeVar("Answer")
+PART_END = ".tmp"  # so that nobody takes an unfinished file of text for a finished one
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, name: str | None = None) -> Iterator[Path]:
     """A path to write a file to. The file becomes `path` when the block ends, or is removed if the block fails.
 
     The folder of `path` is created if it does not exist.
+
+    Args:
+        name: of the unfinished file; None: as of the finished one, since some writers go by its ending.
     """
     if is_due(path.parent):
         remove_abandoned(path.parent)
     with private(path.parent) as scratch:
-        part = scratch / path.name
+        part = scratch / (name or path.name)
         yield part
         place(part, path)
 
@@ -84,7 +88,7 @@ def whole_files(folder: Path, names: Collection[str], proof: str | None = None) 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file; another process sees the old or the new one."""
-    with whole_file(path) as part:
+    with whole_file(path, shortened(path.name, NAME_MAX_BYTES - len(PART_END)) + PART_END) as part:
         disk.system.write(part, data)
 
 
@@ -244,9 +248,10 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
 
 
 def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
-    """Decorates a function of a file: an answer is kept while the file's size and time of change stay the same.
+    """Decorates a function of a file: an answer is kept while the file's size and times of change stay the same.
 
-    The file's path comes first, and the function gets it absolute. Other arguments must be hashable.
+    The times are that of the content, which a copy may keep, and that of the file system, which no copy keeps. The
+    file's path comes first, and the function gets it absolute. Other arguments must be hashable.
 
     Args:
         maxsize: the number of answers that are kept; None: all.
@@ -257,13 +262,14 @@ def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Call
 
     def decorate(function: Callable[..., Answer]) -> Callable[..., Answer]:
         @lru_cache(maxsize)
-        def kept(path: Path, size: int, changed_ns: int, *args: Any, **options: Any) -> Answer:
+        def kept(path: Path, stamp: tuple[int, ...], *args: Any, **options: Any) -> Answer:
             return function(path, *args, **options)
 
         @wraps(function)
         def of_file(path: Path | str, *args: Any, **options: Any) -> Answer:
             status = os.stat(path)
-            return kept(Path(os.path.abspath(path)), status.st_size, status.st_mtime_ns, *args, **options)
+            stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+            return kept(Path(os.path.abspath(path)), stamp, *args, **options)
 
         return of_file
 

@@ -51,6 +51,7 @@ from latentsync.generation.silence import silent_shares
 from latentsync.generation.stage_cache import StageCache
 from latentsync.generation.timing import timing_of
 from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
+from latentsync.media.isolation import set_isolated
 from latentsync.shapes import Frame
 
 
@@ -327,6 +328,7 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         set_durable(settings[0].runtime.durable)
+        set_isolated(settings[0].runtime.isolate_decoding)
         with watch.stage("total"):
             info = media.probe(video_path, VIDEO_RATE_HZ)
             check_targets(targets, info, Path(audio_path), settings[0])

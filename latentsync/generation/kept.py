@@ -117,7 +117,7 @@ class PairCache:
         check_file(clip)
         status, video = clip.stat(), options.video
         size_px = video.size_px
-        file = clip.resolve(), status.st_size, status.st_mtime_ns
+        file = clip.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
         version = (*file, num_frames, size_px, video.geometry, video.face, video.fps)
         if version not in self._faces:
             frames = media.read_frames(clip, options.video.rate_hz, stop=num_frames)

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class StageCache:
 
     folder: Path
     max_bytes: int
+    stored: list[str] = field(default_factory=list, init=False, repr=False)  # keys that this process wrote, in order
     _written: float = field(default=math.inf, init=False, repr=False)  # bytes since the last check
     _write_failed: bool = field(default=False, init=False, repr=False)
 
@@ -111,6 +112,7 @@ class StageCache:
         try:
             with whole_file(self._path(key)) as part:
                 part.write_bytes(save(tensors, {"sha256": state_dict_sha256(tensors)}))
+            self.stored.append(key)
             self._written += sum(tensor.nbytes for tensor in tensors.values())
             if self._written >= self.max_bytes / LOOKS:
                 self._evict()
@@ -119,6 +121,12 @@ class StageCache:
             if not self._write_failed:
                 log.warning("%s cannot be written (%s); the run goes on without the cache.", self.folder, error)
             self._write_failed = True
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Removes what stands under keys: a file that it was made from changed while it was read."""
+        for key in keys:
+            with contextlib.suppress(OSError):
+                remove(self._path(key))
 
     def _evict(self) -> None:
         files = []

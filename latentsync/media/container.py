@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import av
 
 from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.media.isolation import require_survived
 from latentsync.media.limits import MAX_PIXELS, check_picture_size, check_sound
 
 Answer = TypeVar("Answer")
@@ -49,12 +50,15 @@ def open_container(path: Path | str) -> av.container.InputContainer:
     """Opens a file of any known format. The caller closes it; prefer `open_input`.
 
     Raises:
-        MediaError: the file is missing, empty or unreadable.
+        MediaError: the file is missing, empty or unreadable, or ends the process that tries it, see `isolation`.
     """
     check_file(Path(path))
     try:
+        require_survived(path)
         # An absolute path cannot be mistaken for an option or a protocol ("-a.mp4", "http:a.mp4").
         return av.open(os.path.abspath(path), options=_LOCAL_ONLY, metadata_errors="ignore")
+    except MediaError:
+        raise
     except (av.FFmpegError, *_UNDECODABLE) as error:
         raise MediaError(
             f"{path} cannot be read as a video or sound file ({_reason(error)}); "

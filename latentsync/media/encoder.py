@@ -9,8 +9,6 @@ Its code for AVX2 and older instructions is free of this, all of them give the s
 
 from functools import cache
 
-import cv2
-
 THREADS = 4  # of x264; 8 make the file 1.4 % larger
 _AVX2 = 11  # CV_CPU_AVX2 of OpenCV's list of instructions
 
@@ -18,6 +16,8 @@ _AVX2 = 11  # CV_CPU_AVX2 of OpenCV's list of instructions
 @cache
 def instructions() -> dict[str, str]:
     """The option of x264 that keeps it from AVX-512; empty on a processor without AVX2, which has no AVX-512 either."""
+    import cv2  # only what writes needs it
+
     return {"x264-params": "asm=AVX2"} if cv2.checkHardwareSupport(_AVX2) else {}
 
 

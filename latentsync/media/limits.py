@@ -18,6 +18,7 @@ SOUND_RATES_HZ = (1000, 768_000)
 MAX_CHANNELS = 64
 MAX_HOURS = 12
 MAX_DURATION_S = MAX_HOURS * 3600
+MAX_SILENT_HOURS = 1  # that are put in before a sound that starts late, and into its holes
 
 
 def check_picture_size(path: Path | str, width: int, height: int) -> None:
@@ -31,7 +32,7 @@ def check_picture_size(path: Path | str, width: int, height: int) -> None:
     """
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PX:
         raise MediaError(
-            f"{path} has pictures of {width} x {height} px; at most {MAX_PIXELS >> 20} million pixels and "
+            f"{path} has pictures of {width} x {height} px; at most {MAX_PIXELS // 10**6} million pixels and "
             f"{MAX_SIDE_PX} px a side can be read; make them smaller, or convert the file again if it is damaged"
         )
 
@@ -65,6 +66,19 @@ def check_duration(path: Path | str, duration_s: float) -> None:
         raise MediaError(
             f"{path} lasts {duration_s / 3600:.6g} hours by its time stamps; at most {MAX_HOURS} can be read; cut it, "
             f"or convert it again if it is shorter"
+        )
+
+
+def check_silence(path: Path | str, silent_s: float) -> None:
+    """Refuses a sound with so long a start or such holes that a file of a few KB would give hours of silence.
+
+    Raises:
+        MediaError: they are longer than the limit.
+    """
+    if silent_s > MAX_SILENT_HOURS * 3600:
+        raise MediaError(
+            f"the sound of {path} starts late or has holes, of {silent_s / 3600:.6g} hours by its time stamps; at most "
+            f"{MAX_SILENT_HOURS} hour can be filled with silence; convert it again"
         )
 
 

@@ -18,7 +18,7 @@ from latentsync.media.channels import channel_conversion, channel_of, picked
 from latentsync.media.clock import clock_of
 from latentsync.media.container import check_file, decode_packets, open_input, packets_of, reads_media, sound_stream_of
 from latentsync.media.conversions import Conversion
-from latentsync.media.limits import check_duration, sound_within_limits
+from latentsync.media.limits import check_silence, sound_within_limits
 
 FULL_SCALE = 32768  # the 16-bit number that stands for 1.0
 
@@ -211,7 +211,7 @@ class PlacedSound:
             return
         self._due_s = (start_s or Fraction(0)) - late_s
         if late_s > 0:
-            check_duration(self._path, float(late_s))
+            check_silence(self._path, float(late_s))
             yield from map(self._placed, _silence(frame, late_s))
         yield self._placed(frame if late_s >= 0 else _without_start(frame, -late_s))
 
@@ -227,7 +227,7 @@ class PlacedSound:
         self.is_gapless = False
         if error_s > 0:
             self._silent_s += error_s
-            check_duration(self._path, float(self._silent_s))
+            check_silence(self._path, float(self._silent_s))
             yield from map(self._placed, _silence(frames[0], error_s))
         for frame in frames:
             if error_s < 0:
@@ -358,7 +358,7 @@ def _wav(path: Path) -> Iterator[wave.Wave_read]:
             yield file
     except MediaError:
         raise
-    except (OSError, EOFError, wave.Error, ValueError, ArithmeticError, MemoryError) as error:
+    except (OSError, EOFError, wave.Error, ValueError, ArithmeticError, MemoryError, RuntimeError) as error:
         raise MediaError(f"{path} is no WAV file ({error}); give a mono 16-bit WAV") from error
 
 

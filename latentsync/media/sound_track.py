@@ -122,12 +122,14 @@ class SoundTrack:
 
     def _frames(self) -> Iterator[tuple[Fraction, Fraction, av.AudioFrame]]:
         """(start, end, frame), times in s. Frames have the encoder's format and rate, and the source's channels."""
-        context, layout = self._stream.codec_context, self._source.codec_context.layout.name
+        context, layout = self._stream.codec_context, self._source.codec_context.layout
+        if layout.nb_channels != self.info.channels:  # they change on the way, so what differs is mixed
+            layout = context.layout
         start = 0
         frames = iter(placed_sound(self._path, self._input, self._source))
         if self._is_padded:
             frames = followed_by_silence(frames)
-        for frame in resampled(frames, context.format.name, layout, context.sample_rate):
+        for frame in resampled(frames, context.format.name, layout.name, context.sample_rate):
             end = start + frame.samples
             yield Fraction(start, context.sample_rate), Fraction(end, context.sample_rate), frame
             start = end

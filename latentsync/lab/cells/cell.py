@@ -27,6 +27,7 @@ from latentsync.generation.write import Target
 from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.cells.passing import may_pass
+from latentsync.lab.cells.steady import steady_inputs
 from latentsync.lab.console import PairBar
 from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
 from latentsync.lab.options.inputs import require_usable, unusable_first
@@ -258,16 +259,19 @@ def produce_together(
 
     Yields:
         For each cell, what `produce` returns.
+
+    Raises:
+        ChangedInputError: the clip or the voice changed meanwhile.
     """
     options = [options_for(pair, config) for config, _ in cells]
-    outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress)
-    for output, (config, parts) in zip(outputs, cells, strict=True):
-        bar.say("measure")
-        evaluation = _measured(pair, config, pipeline, output)
-        yield (
-            content(pair, config, pipeline, output, parts) | ({"together": len(cells)} if cells[1:] else {}),
-            evaluation,
-        )
+    with steady_inputs(pair, cells[0][1], pipeline.cache) as require_steady:
+        outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress)
+        for output, (config, parts) in zip(outputs, cells, strict=True):
+            bar.say("measure")
+            evaluation = _measured(pair, config, pipeline, output)
+            record = content(pair, config, pipeline, output, parts) | ({"together": len(cells)} if cells[1:] else {})
+            require_steady()
+            yield record, evaluation
 
 
 def _measured(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput) -> Evaluation:

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from latentsync.errors import MemoryShortageError
+from latentsync.errors import ChangedInputError, MemoryShortageError
 
 OF_THE_MACHINE = frozenset(
     {
@@ -19,6 +19,8 @@ OF_THE_MACHINE = frozenset(
 
 def may_pass(error: BaseException, inputs: Iterable[Path] = ()) -> bool:
     """Whether a failure was the machine's: no space, no memory, a vanished file, or an error of reading or writing.
+
+    A file that changed while it was read counts as such.
 
     Args:
         inputs: the files that were read. If one of them cannot be opened now, the failure counts as such, however it
@@ -37,7 +39,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_of_the_machine(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | MemoryShortageError) or "OutOfMemory" in type(error).__name__:  # torch's own
+    if (
+        isinstance(error, MemoryError | MemoryShortageError | ChangedInputError)
+        or "OutOfMemory" in type(error).__name__
+    ):  # torch's own
         return True
     if isinstance(error, RuntimeError) and "allocate memory" in str(error):  # of torch on a CPU
         return True

@@ -43,10 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
         show(run_help(arguments))
         return 0
     from latentsync.lab.sweeps import plan, request
+    from latentsync.media.isolation import set_isolated
 
     sweep_request = request.read(arguments)
     if sweep_request is not None:
         set_durable(all(run.options.runtime.durable for run in sweep_request.runs))
+        set_isolated(any(run.options.runtime.isolate_decoding for run in sweep_request.runs))
         if sweep_request.general.preview:
             from latentsync.lab.sweeps.preview import preview
 

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from latentsync.errors import OptionError, closest_name
 from latentsync.lab.options import CONF_DIR
@@ -110,6 +111,11 @@ def _refusals(root: Root) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise OptionError(_sentence(error, root)) from error
+    except YAMLError as error:
+        reason = " ".join(str(error).split())  # it names the file and the line
+        raise OptionError(f"a configuration is no YAML ({reason}); correct it") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"a configuration is no text in UTF-8 ({error}); save it as UTF-8") from error
 
 
 def _sentence(error: Exception, root: Root) -> str:
