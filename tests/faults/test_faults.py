@@ -2,18 +2,9 @@
 
 import pytest
 
-from faults.campaign import failing_calls, power_cuts, sum_of, table
+from faults.campaign import failing_calls, power_cuts, sum_of
 from faults.jobs import JOBS
 from latentsync.files import set_durable
-
-ROWS = []  # of the long form, printed at its end
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _printed():
-    yield
-    if ROWS:
-        print(f"\n\n{table(ROWS)}")
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -35,14 +26,15 @@ def test_without_syncs_the_instrument_finds_damage(name, tmp_path):
 @pytest.mark.faults
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("name", JOBS)
-def test_every_failing_call(name, for_good, tmp_path):
-    noted(failing_calls(name, folder, for_good, exchanges) for exchanges, folder in systems(tmp_path))
+def test_every_failing_call(name, for_good, tmp_path, record_property):
+    rows = [failing_calls(name, folder, for_good, exchanges) for exchanges, folder in systems(tmp_path)]
+    note(rows, record_property)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("name", JOBS)
-def test_every_power_cut(name, tmp_path):
-    noted(power_cuts(name, folder, 3, exchanges) for exchanges, folder in systems(tmp_path))
+def test_every_power_cut(name, tmp_path, record_property):
+    note([power_cuts(name, folder, 3, exchanges) for exchanges, folder in systems(tmp_path)], record_property)
 
 
 def systems(root):
@@ -53,8 +45,8 @@ def systems(root):
         yield exchanges, folder
 
 
-def noted(rows):
-    """Adds the sum of rows to the table, and refuses anything that did not survive."""
-    row = sum_of(list(rows))
-    ROWS.append(row)
+def note(rows, record_property):
+    """Adds the sum of rows to the table that conftest prints, and refuses anything that did not survive."""
+    row = sum_of(rows)
+    record_property("fault", [row.fault, dict(row.counts)])
     assert row.bad == []
