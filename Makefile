@@ -5,12 +5,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 # Processes that run the tests, a core each
 JOBS ?= 2
+# The lowest versions that pyproject.toml allows
+LOWEST := .venv-lowest
 RUN := $(VENV)/bin/python
 PIP_INSTALL := $(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt
 ELSEWHERE := not browser and not cluster and not faults and not full_size
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-browser test-cluster test-faults test-full-size lint pictures clean
+.PHONY: help setup demo test test-quick test-lowest test-browser test-cluster test-faults test-full-size \
+	lint pictures clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +28,10 @@ test: setup  ## run all tests that need nothing special, notebooks included
 
 test-quick: setup  ## run the quick tests, in under 2 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow and $(ELSEWHERE)" tests
+
+test-lowest: $(LOWEST)/.ready  ## import everything and run the quick tests with the lowest allowed versions
+	$(LOWEST)/bin/python tests/import_all.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and $(ELSEWHERE)" tests
 
 test-browser: $(VENV)/.browser-ready  ## run the notebooks in JupyterLab in Chromium (Debian's, or the one named by CHROMIUM)
 	$(RUN) -m pytest -m browser tests/browser
@@ -47,13 +54,22 @@ lint: setup  ## check style, format, and the types of what users import
 pictures: setup  ## make what README, docs and experiments show: pictures, tables and executed notebooks
 	$(RUN) -m latentsync pictures --output docs --shots tests/browser/shots
 
-clean:  ## remove .venv and runs
-	rm -rf $(VENV) runs
+clean:  ## remove .venv, .venv-lowest and runs
+	rm -rf $(VENV) $(LOWEST) runs
 
 $(VENV)/.ready: pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e '.[dev,train,cluster]'
 	$(RUN) -m latentsync weights fetch
+	@touch $@
+
+$(LOWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip compile -q pyproject.toml --extra dev --extra train --extra cluster \
+		--resolution lowest-direct --python $(LOWEST)/bin/python -o $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python -r $(LOWEST)/lowest.txt -e .
+	$(LOWEST)/bin/python -m latentsync weights fetch
 	@touch $@
 
 $(VENV)/.browser-ready: $(VENV)/.ready

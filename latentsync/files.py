@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from latentsync import disk
 from latentsync.disk import PART_PREFIX, is_durable, set_durable
 from latentsync.errors import DamagedFileError, MediaError
-from latentsync.names import printable
+from latentsync.names import NAME_MAX_BYTES, printable, shortened
 from latentsync.places import move, place, place_folder, place_link, place_together, recover, remove
 from latentsync.scratch import clean, has_locks, is_due, private
 
@@ -50,18 +50,22 @@ __all__ = [
 ]
 
 Answer = TypeVar("Answer")
+PART_END = ".tmp"  # so that nobody takes an unfinished file of text for a finished one
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, name: str | None = None) -> Iterator[Path]:
     """A path to write a file to. The file becomes `path` when the block ends, or is removed if the block fails.
 
     The folder of `path` is created if it does not exist.
+
+    Args:
+        name: of the unfinished file; None: as of the finished one, since some writers go by its ending.
     """
     if is_due(path.parent):
         remove_abandoned(path.parent)
     with private(path.parent) as scratch:
-        part = scratch / path.name
+        part = scratch / (name or path.name)
         yield part
         place(part, path)
 
@@ -84,7 +88,7 @@ def whole_files(folder: Path, names: Collection[str], proof: str | None = None) 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file; another process sees the old or the new one."""
-    with whole_file(path) as part:
+    with whole_file(path, shortened(path.name, NAME_MAX_BYTES - len(PART_END)) + PART_END) as part:
         disk.system.write(part, data)
 
 

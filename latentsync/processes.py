@@ -7,6 +7,7 @@ A worker ignores Ctrl-C, which a terminal sends to all processes, since its pare
 once a second whether its parent still runs: a killed parent cannot end it.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -136,8 +137,9 @@ def run_task(function: Callable[..., Answer], *args: Any, **options: Any) -> Ans
         return function(*args, **options)
     except Stopped as stop:
         if _is_worker:
-            with suppress(OSError, ValueError):
+            with suppress(Exception):
                 sys.stdout.flush()
+                atexit._run_exitfuncs()  # they remove temporary folders
             os._exit(stop.status)
         raise
 

@@ -15,6 +15,8 @@ from latentsync.__main__ import main
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab import commands, console
 from latentsync.lab.console import FAILED, INTERRUPTED, MISUSED, PIPE_CLOSED, ArgumentParser, command, number
+from latentsync.lab.options.sources import begin
+from latentsync.verbosity import VERBOSITY_VARIABLE, bars_off, verbosity
 
 ROOT = Path(__file__).parents[1]
 HYDRAS = {"run", "train"}  # whose arguments Hydra parses
@@ -124,6 +126,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "check": (["{folder}/none"], "there is nothing at"),
     "collect": (["{folder}", "--output", "{folder}/table.csv"], "no finished records"),
     "compare": (["{folder}", "--baseline", "1"], "no finished record"),
+    "doctor": (["--jsn"], "did you mean --json"),
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
     "measure": (["{folder}"], "has no record"),
     "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "has no video"),
@@ -292,3 +295,39 @@ def test_whoever_listens_is_told_what_bars_show():
         bar.say("load")
         bar.on_progress("align", 2, 5)
     assert seen == [("load", 0, 0), ("align", 0, 0), ("align", 2, 5)]
+
+
+# --- quiet and verbose ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ([], ["progress", "result"]),
+        (["--quiet"], ["result"]),
+        (["--qui"], ["result"]),  # the beginning of an option is enough
+        (["--verbose"], ["progress", "detail", "result"]),
+    ],
+)
+def test_quiet_and_verbose_choose_the_lines_of_one_command(arguments, printed, capsys, monkeypatch):
+    monkeypatch.delenv(VERBOSITY_VARIABLE, raising=False)
+
+    @command()
+    def main(arguments):
+        ArgumentParser("latentsync toy").parse_args(arguments)
+        console.say("progress")
+        console.detail("detail")
+        console.show("result")
+        assert bars_off() is (True if printed == ["result"] else None)
+
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.split() == printed
+    assert VERBOSITY_VARIABLE not in os.environ  # the next command of this process is as before
+
+
+def test_hydras_commands_take_quiet_and_verbose(monkeypatch):
+    monkeypatch.setenv(VERBOSITY_VARIABLE, "normal")
+    assert console.take_verbosity(["-m", "--quiet", "a=1", "--", "--verbose"]) == ["-m", "a=1", "--", "--verbose"]
+    assert verbosity() == "quiet"
+    monkeypatch.setattr(sys, "argv", [])
+    assert begin("run", ["--verbose", "a=1"]) == ["a=1"] and verbosity() == "verbose"

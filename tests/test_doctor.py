@@ -86,7 +86,7 @@ def test_weights_that_are_damaged_or_missing(tmp_path, monkeypatch):
     ("change", "name", "state"),
     [
         (lambda patch: patch(doctor, "has_locks", lambda folder: False), "locks", "problem"),
-        (lambda patch: patch(doctor, "_can_exchange", lambda scratch: False), "exchange of names", "note"),
+        (lambda patch: patch(disk.system, "exchange", _refuse), "exchange of names", "note"),
         (lambda patch: patch(doctor.shutil, "disk_usage", lambda _: ALMOST_FULL), "free space", "problem"),
         (lambda patch: patch(disk.system, "link", _refuse), "links", "note"),
         (lambda patch: patch(disk.system, "make_folder", _refuse), "writing", "problem"),

@@ -179,7 +179,7 @@ def test_content_is_on_the_disk_before_it_has_its_name_and_the_name_at_the_end(t
 
         monkeypatch.setattr(disk.system, name, logged)
     write_json(tmp_path / "plan.json", {})
-    assert log == [("sync", "plan.json"), ("replace", "plan.json"), ("sync", tmp_path.name)]
+    assert log == [("sync", "plan.json.tmp"), ("replace", "plan.json"), ("sync", tmp_path.name)]
     log.clear()
     with whole_folder(tmp_path / "record") as part:
         (part / "deep").mkdir()

@@ -55,6 +55,12 @@ def test_what_needs_an_nvidia_gpu_has_an_environment_of_its_own():
     assert not set(of_gpu) & set(conda_packages(ROOT / "environment.yml"))
 
 
+def test_every_package_has_a_lowest_version():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [name for name, bounds in requirements(*extras).items() if not re.search("(>=|==)", bounds)] == []
+    assert requirements()["av"] == ">=18.1,<19"  # others crash, or lack an argument
+
+
 def test_constraints_allow_what_pyproject_asks_for():
     from packaging.requirements import Requirement
 

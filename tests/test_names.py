@@ -15,6 +15,7 @@ from latentsync.lab.jobs.folder import Outputs
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import plain_name
 from latentsync.lab.records.labels import pair_label
+from latentsync.lab.records.proof import proof_of
 from latentsync.lab.tracking import wandb_run
 from latentsync.lab.training.prepare import find_sources
 from latentsync.names import NAME_MAX_BYTES, name_max_bytes, named_path, named_text, printable, shortened, visible
@@ -45,8 +46,8 @@ def test_the_files_of_a_pair_with_long_names_fit_the_disk(tmp_path):
     all_files = set()
     for end in "ab":
         files = Outputs.of(Pair(Path(f"{LONG}.mp4"), Path(f"{LONG}{end}.wav"), "neutral"), tmp_path)
-        write_json(files.sidecar, {"id": end})
-        files.video.touch(), files.mask.touch()
+        files.video.write_bytes(b"video"), files.mask.write_bytes(b"mask")
+        write_json(files.sidecar, {"id": end, "files": proof_of((files.video, files.mask))})
         assert files.are_done(end)
         all_files |= set(vars(files).values())
     assert len(all_files) == 6

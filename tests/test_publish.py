@@ -20,7 +20,7 @@ from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.style import save
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import TrackerConfig, sweep_folder
-from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
+from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
 from latentsync.lab.tables.tidy import collect_wide, write_table
 from latentsync.lab.tracking import publish as publishing
 from latentsync.lab.tracking.publish import publish, publish_in_time
@@ -193,6 +193,15 @@ def test_of_two_publishers_at_once_one_waits_and_finds_all_published(runs, monke
         counts = list(both.map(lambda _: publish(records, "test", config, runs), range(2)))
     assert sorted(counts) == [(0, None), (1, None)] and published == ["a1"]
     assert "another process publishes" in capsys.readouterr().out
+
+
+def test_a_record_is_published_again_when_its_sweep_calls_it_otherwise(runs, monkeypatch):
+    monkeypatch.setattr(publishing, "make_tracker", lambda config, folder: NoTracker())
+    (record,), config = RecordStore(runs).all(), TrackerConfig()
+    renamed = Record(record.folder, {"pair": {"gender": "male"}})
+    same = Record(record.folder, {"pair": {"gender": record.content["pair"]["gender"]}})
+    counts = [publish([each], "test", config, runs)[0] for each in (record, same, renamed, renamed)]
+    assert counts == [1, 0, 1, 0]
 
 
 def test_a_trackers_folder_that_leads_elsewhere_is_refused(runs, tmp_path_factory, capsys):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from dataclasses import replace
 
 import pandas as pd
@@ -10,7 +9,8 @@ import pytest
 from record_content import content
 
 from latentsync.config import Options, RuntimeOptions, SamplerOptions
-from latentsync.files import write_json
+from latentsync.disk import kernel
+from latentsync.files import PART_PREFIX, write_json
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
 from latentsync.lab.records.identity import identity, record_id
@@ -43,11 +43,9 @@ def test_a_record_is_visible_only_when_complete(tmp_path):
     assert [path.name for path in store.root.iterdir()] == ["abc"]
 
 
-def test_what_killed_processes_left_is_removed_even_under_our_own_number(tmp_path):
+def test_what_killed_processes_left_is_removed(tmp_path):
     store = RecordStore(tmp_path)
-    old = [store.root / f".part-0123456789ab-{socket.gethostname()}-{pid}" for pid in (os.getpid(), 4194305)]
-    for folder in old:
-        folder.mkdir(parents=True)
+    (store.root / f"{PART_PREFIX}0123456789ab-{kernel()}").mkdir(parents=True)
     with store.new("abc") as folder:
         assert [path.name for path in store.root.iterdir()] == [folder.parent.name]
         write_json(folder / RECORD_FILE, content("abc"))

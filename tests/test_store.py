@@ -92,6 +92,9 @@ HALF = [
     "", "{}", "[" * 200_000, '{"pair": 3}', json.dumps(content(A) | {"options": {}}),
     json.dumps(content(A) | {"video": {"num_frames": "many"}}), json.dumps(content(A) | {"files": {"../x": {}}}),
     json.dumps(content(A) | {"options": content(A)["options"] | {"size_px": "wide"}}),
+    json.dumps(content(A) | {"made": 3}), json.dumps({k: v for k, v in content(A).items() if k != "id"}),
+    json.dumps(content(A) | {"pair": content(A)["pair"] | {"group": ["a"]}}),
+    json.dumps(content(A) | {"video": {"num_frames": 3, "fps": "many"}}),
 ]  # fmt: skip
 
 

@@ -187,7 +187,7 @@ def test_numbers_and_texts_of_any_table_are_read_as_they_were(tmp_path, suffix):
         ("cut.parquet", b"PAR1" + bytes(100), "is damaged or no table"),
         ("cut.csv", b"\xff\xfe\x00", "is damaged or no table"),
         ("odd.csv", b"record,metric\n1,2\n", "the table has no column value; it has record, metric"),
-        ("odd.csv", b"a,b\n1,2\n", "the table has no column record"),
+        ("odd.csv", b"a,b\n1,2\n", "the table has no column clip, voice"),
         ("twice.csv", b"record,metric,value\n1,m,2\n1,m,3\n", "several values of m for record 1"),
     ],
 )

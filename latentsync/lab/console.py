@@ -26,15 +26,14 @@ from latentsync import journal
 from latentsync.errors import LatentSyncError, OptionError, did_you_mean, sentence_of
 from latentsync.names import named_path, visible
 from latentsync.processes import Stopped, stoppable
+from latentsync.verbosity import VERBOSITY_VARIABLE, bars_off, verbosity
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 FAILED, MISUSED = 1, 2  # exit statuses; the second as argparse has it
 INTERRUPTED = 130  # after Ctrl-C
 PIPE_CLOSED = 141  # after the reader of the output closed the pipe
 CONTINUES = "interrupted; run the same command again to continue"  # for commands that keep the finished work
-VERBOSITIES = ("quiet", "normal", "verbose")
 VERBOSITY_OPTIONS = {"--quiet": "print only results and errors", "--verbose": "print the stages of each pair, too"}
-VERBOSITY_VARIABLE = "LATENTSYNC_VERBOSITY"
 GAP = "  "  # between the columns of a table
 LONGEST_WORD = 24  # a column may be narrower than its longest word if that is longer; then the word is broken
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?[%*]?( [kMGT]?B)?|[+-]?(inf|nan)|-|")  # whose columns are aligned right
@@ -94,12 +93,6 @@ def complaints() -> Iterator[list[str]]:
         yield lines
     finally:
         _complaints[:] = [other for other in _complaints if other is not lines]
-
-
-def verbosity() -> str:
-    """How much this process prints: one of `VERBOSITIES`. Its workers inherit it."""
-    chosen = os.environ.get(VERBOSITY_VARIABLE, "")
-    return chosen if chosen in VERBOSITIES else "normal"
 
 
 def take_verbosity(arguments: Sequence[str]) -> list[str]:
@@ -462,11 +455,6 @@ def listening(listener: Listener) -> Iterator[None]:
 def _notify(stage: str, done: int, total: int) -> None:
     for listener in _listeners:
         listener(stage, done, total)
-
-
-def bars_off() -> bool | None:
-    """The `disable` of tqdm's bars: True with --quiet; else None, so that they are shown on a terminal only."""
-    return True if verbosity() == "quiet" else None
 
 
 class PairBar:

@@ -20,6 +20,7 @@ from latentsync.speakers.recording import Recording, random_recording
 from latentsync.speakers.sentences import fit_random_speech, fit_rested_speech, fit_sentence
 from latentsync.speakers.visemes import SHAPES
 from latentsync.speakers.voice import random_voice, speak
+from latentsync.verbosity import bars_off
 from latentsync.workers import Workers
 
 PREFIX = {"female": "g", "male": "m"}
@@ -79,13 +80,13 @@ def make_clips(output_dir: Path, count: int, options: ClipOptions | None = None,
     options = options or ClipOptions()
     output_dir.mkdir(parents=True, exist_ok=True)
     if workers == 1:
-        for number in tqdm(range(count), unit="clip", desc="speakers"):
+        for number in tqdm(range(count), unit="clip", desc="speakers", disable=bars_off()):
             _make_one(output_dir, options, number)
         return
     with Workers(workers, cv2.setNumThreads, (1,)) as pool:
         waiting = [pool.submit(_make_one, output_dir, options, number) for number in range(count)]
         try:
-            for done in tqdm(as_completed(waiting), total=count, unit="clip", desc="speakers"):
+            for done in tqdm(as_completed(waiting), total=count, unit="clip", desc="speakers", disable=bars_off()):
                 done.result()
         except BrokenProcessPool as error:
             raise MediaError("a worker process ended (no memory?); run again with fewer --workers") from error
@@ -167,7 +168,7 @@ def write_sheet(output: Path, count: int = 6, options: ClipOptions | None = None
         OptionError: an option is out of range.
     """
     options, rows = options or ClipOptions(), []
-    for number in tqdm(range(count), unit="face", desc="speakers"):
+    for number in tqdm(range(count), unit="face", desc="speakers", disable=bars_off()):
         seed = options.seed + number
         identity = random_identity(seed, options.gender_of(number))
         painter = Painter(identity, options.size_px, view_mm or random_framing(seed))

@@ -33,6 +33,7 @@ from latentsync.files import whole_file
 from latentsync.generation.latents import frames_at_once, scaled
 from latentsync.shapes import Crops, Pixels, Windows
 from latentsync.training.clips import AlignedClip
+from latentsync.verbosity import bars_off
 from latentsync.weights import state_dict_sha256
 
 DIGITS = 12  # of a hash in a file's name
@@ -95,7 +96,7 @@ def _make_missing(
 ) -> None:
     """Makes the missing files. An interrupted run continues where it stopped; two processes may run at once."""
     missing = [clip for clip in clips if not is_there(clip)]
-    for clip in tqdm(missing, unit="clip", desc=what, disable=None if missing else True):
+    for clip in tqdm(missing, unit="clip", desc=what, disable=bars_off() if missing else True):
         make(clip)
 
 

@@ -37,6 +37,7 @@ from latentsync.training.order import Batches, global_draws_kept, loader, seed_g
 from latentsync.training.shortage import shortage_explained
 from latentsync.training.task import LOSS, Task
 from latentsync.training.validation import OnPictures, Validation, last_figures
+from latentsync.verbosity import bars_off
 
 CHECKPOINTS_DIR = "checkpoints"
 WEIGHTS_DIR = "weights"
@@ -203,7 +204,7 @@ class _Run:
         return loader(self.train_set, self.batches, options.seed, options.num_workers, pin)
 
     def _bar(self) -> tqdm:
-        off = None if self.accelerator.is_main_process else True  # None: off if the output is not a terminal
+        off = bars_off() if self.accelerator.is_main_process else True
         return tqdm(total=self.options.steps, initial=self.step, disable=off, unit="step", dynamic_ncols=True)
 
     def _after_step(self, out_of_time: bool) -> None:

@@ -25,6 +25,7 @@ from latentsync.metrics.speech_features import mel_columns, mel_start, wav2lip_m
 from latentsync.shapes import Crops
 from latentsync.training.clips import AlignedClip
 from latentsync.training.features import Augmentation, LatentFiles, cache_states, read_windows
+from latentsync.verbosity import bars_off
 
 MEMORY_BUDGET_BYTES = 4 << 30
 WANTED = ("frames", "reference", "mel", "reference_mel")
@@ -175,7 +176,7 @@ class WindowSet(Dataset):
         total = sum(clip.num_frames for clip in self.clips)
         block = torch.empty(total, 3, self.size_px, self.size_px, dtype=torch.uint8)
         crops, place = [], 0
-        for clip in tqdm(self.clips, unit="clip", desc="crops", disable=None):
+        for clip in tqdm(self.clips, unit="clip", desc="crops", disable=bars_off()):
             crops.append(block[place : place + clip.num_frames])
             crops[-1].copy_(clip.frames())
             place += clip.num_frames

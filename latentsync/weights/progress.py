@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from latentsync.verbosity import verbosity
+
 
 class Bar(Protocol):
     """The methods of a progress bar that a download uses."""
@@ -20,4 +22,5 @@ def terminal_bar(total_bytes: int | None, label: str, bytes_here: int) -> Bar:
     """A tqdm bar on the terminal."""
     from tqdm import tqdm
 
-    return tqdm(total=total_bytes, desc=label, initial=bytes_here, unit="B", unit_scale=True)
+    is_off = verbosity() == "quiet"
+    return tqdm(total=total_bytes, desc=label, initial=bytes_here, unit="B", unit_scale=True, disable=is_off)

@@ -44,11 +44,11 @@ def failing_calls(
 ) -> Row:
     """The n-th call at the door fails, n = 1, 2, ... until the job passes; then the job is done again undisturbed."""
     kind = "from the n-th call on" if for_good else "the n-th call"
-    row = Row(f"{name}: {kind} fails{'' if exchanges else ', no exchange'}")
+    row = Row(f"{name}: {kind} fails")
     job = JOBS[name]
     for error in errors:
         for number in count(1):
-            place, case = folder / f"{error}-{number}", f"{error} at call {number}"
+            place, case = folder / f"{error}-{number}", f"{error} at call {number}, exchange {exchanges}"
             place.mkdir()
             with installed(System(exchanges)):
                 job.begin(place)
@@ -79,7 +79,7 @@ def hidden(root: Path) -> Iterator[Path]:
 
 def power_cuts(name: str, folder: Path, deviations: int, exchanges: bool = True) -> Row:
     """Every state that a power cut during the job or after it may leave, opened by the job's reader."""
-    row = Row(f"{name}: power cut, up to {deviations} deviations{'' if exchanges else ', no exchange'}")
+    row = Row(f"{name}: power cut")
     job, place = JOBS[name], folder / "watched"
     place.mkdir()
     with installed(System(exchanges)):
@@ -90,8 +90,13 @@ def power_cuts(name: str, folder: Path, deviations: int, exchanges: bool = True)
         state = folder / f"state-{number}"
         write_tree(tree, state)
         with installed(System(exchanges)):
-            row.add(job.look(state), f"state {number}, {tree}", ("new",) if has_ended else WHOLE)
+            row.add(job.look(state), f"exchange {exchanges}, state {number}, {tree}", ("new",) if has_ended else WHOLE)
     return row
+
+
+def sum_of(rows: list[Row]) -> Row:
+    """Rows of one fault as one."""
+    return Row(rows[0].fault, sum((row.counts for row in rows), Counter()), [case for row in rows for case in row.bad])
 
 
 def table(rows: list[Row]) -> str:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from faults.campaign import failing_calls, power_cuts, table
-from faults.door import ERRORS
+from faults.campaign import failing_calls, power_cuts, sum_of, table
 from faults.jobs import JOBS
 from latentsync.files import set_durable
 
@@ -19,11 +18,9 @@ def _printed():
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_survives_one_failing_call_and_a_power_cut(name, tmp_path):
-    for number, exchanges in enumerate((True, False)):
-        (tmp_path / f"a{number}").mkdir()
-        assert failing_calls(name, tmp_path / f"a{number}", False, exchanges, ("ENOSPC",)).bad == []
-    (tmp_path / "b").mkdir()
-    assert power_cuts(name, tmp_path / "b", deviations=1).bad == []
+    for exchanges, folder in systems(tmp_path):
+        assert failing_calls(name, folder, False, exchanges, ("ENOSPC",)).bad == []
+        assert power_cuts(name, folder, 1, exchanges).bad == []
 
 
 @pytest.mark.parametrize("name", ["a JSON file", "a new record", "exported weights"])
@@ -36,19 +33,28 @@ def test_without_syncs_the_instrument_finds_damage(name, tmp_path):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "no exchange"])
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("name", JOBS)
-def test_every_failing_call(name, for_good, exchanges, tmp_path):
-    row = failing_calls(name, tmp_path, for_good, exchanges, tuple(ERRORS))
-    ROWS.append(row)
-    assert row.bad == []
+def test_every_failing_call(name, for_good, tmp_path):
+    noted(failing_calls(name, folder, for_good, exchanges) for exchanges, folder in systems(tmp_path))
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "no exchange"])
 @pytest.mark.parametrize("name", JOBS)
-def test_every_power_cut(name, exchanges, tmp_path):
-    row = power_cuts(name, tmp_path, 3, exchanges)
+def test_every_power_cut(name, tmp_path):
+    noted(power_cuts(name, folder, 3, exchanges) for exchanges, folder in systems(tmp_path))
+
+
+def systems(root):
+    """With and without an exchange of names, each with a folder of its own."""
+    for exchanges in (True, False):
+        folder = root / f"{exchanges}"
+        folder.mkdir()
+        yield exchanges, folder
+
+
+def noted(rows):
+    """Adds the sum of rows to the table, and refuses anything that did not survive."""
+    row = sum_of(list(rows))
     ROWS.append(row)
     assert row.bad == []

@@ -1,4 +1,4 @@
-"""Check clips and voices before any model is loaded, or the files of finished records.
+"""Check clips and voices before any model is loaded, or the files of records.
 
     latentsync check DIR            a folder for `latentsync batch`
     latentsync check PAIRS.csv      a list of pairs

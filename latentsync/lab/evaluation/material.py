@@ -22,7 +22,6 @@ from tqdm import tqdm
 from latentsync import speakers
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
-from latentsync.lab.console import bars_off
 from latentsync.media.sound import FULL_SCALE, write_wav
 from latentsync.speakers.clip import render_clip, write_clip
 from latentsync.speakers.identity import random_identity
@@ -30,6 +29,7 @@ from latentsync.speakers.painter import random_framing
 from latentsync.speakers.real_speech import align_recording, find_recordings
 from latentsync.speakers.sentences import HELD_OUT_SENTENCES
 from latentsync.speakers.voice import HELD_OUT_VOICE, Phone, Speech, Voice, random_voice, speak
+from latentsync.verbosity import bars_off
 from latentsync.workers import Workers
 
 FIRST_SEED = 2**32  # larger than any seed of a training

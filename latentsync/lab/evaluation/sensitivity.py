@@ -21,7 +21,6 @@ from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
 from latentsync.files import find_json, write_json
 from latentsync.lab.analysis.intervals import mean_interval
-from latentsync.lab.console import bars_off
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.records import wanted_of
@@ -36,6 +35,7 @@ from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import random_framing
 from latentsync.speakers.sentences import fit_rested_speech
 from latentsync.speakers.voice import random_voice
+from latentsync.verbosity import bars_off
 from latentsync.workers import Workers
 
 SIZE_PX = 128

@@ -21,7 +21,6 @@ from latentsync.arrays import Frame
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import LatentSyncError, MediaError
 from latentsync.faces.landmarks import LandmarkDetector, bounds
-from latentsync.lab.console import bars_off
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import Pair, find_pairs, gender_of, listed_pairs
 from latentsync.media import VideoInfo, probe, read_frames
@@ -31,6 +30,7 @@ from latentsync.media.container import decode_packets, open_input, packets_of, s
 from latentsync.media.kinds import Kind, kind_of, kinds_in
 from latentsync.media.limits import sound_within_limits
 from latentsync.names import named_path, printable
+from latentsync.verbosity import bars_off
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 SAMPLED_FRAMES = 12  # so that a stretch of a tenth of the clip has one of them

@@ -305,23 +305,22 @@ def _abilities(area: str, scratch: Path) -> Iterator[Finding]:
     can = _can_exchange(scratch)
     remedy = "a folder that is replaced is absent for a moment; do not read it while another process writes it"
     yield Finding(area, "exchange of names", "yes" if can else "no", "ok" if can else "note", "" if can else remedy)
-    try:
-        disk.system.link("case", scratch / "link")
-        can_link = True
-    except OSError:
-        can_link = False
+    can_link = _works(lambda: disk.system.link("case", scratch / "link"))
     remedy = "a sweep's videos/ holds copies instead of links"
     yield Finding(area, "links", "yes" if can_link else "no", "ok" if can_link else "note", "" if can_link else remedy)
     yield Finding(area, "longest name", f"{name_max_bytes(scratch)} bytes")
 
 
 def _can_exchange(scratch: Path) -> bool:
-    """Whether two names can be exchanged at once (Linux's `renameat2`)."""
-    first, second = scratch / "first", scratch / "second"
-    for path in (first, second):
-        disk.system.write(path, b"")
+    """Whether two names can be exchanged at once."""
+    for name in ("first", "second"):
+        disk.system.write(scratch / name, b"")
+    return _works(lambda: disk.system.exchange(scratch / "first", scratch / "second"))
+
+
+def _works(action: Callable[[], None]) -> bool:
     try:
-        disk.system.exchange(first, second)
+        action()
     except OSError:
         return False
     return True

@@ -13,6 +13,7 @@ from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.lab.console import say, show, table_text
 from latentsync.lab.measuring.result import Result, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
+from latentsync.lab.records.claims import lock_notice
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.store import Record, RecordStore
@@ -87,6 +88,8 @@ def measure_records(
     """
     failed = 0
     reasons: Counter[str] = Counter()
+    if records and (notice := lock_notice(records[0].folder.parent)) is not None:
+        say(notice)
     for number, record in enumerate(records, start=1):
         start, label = time.perf_counter(), f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
         try:

@@ -39,9 +39,11 @@ def claimed(path: Path, wait: bool = True) -> Iterator[bool]:
     try:
         yield True
     finally:
-        with suppress(OSError):
-            remove(path)  # one that waits for the removed file looks for a new one, see filelock
-        lock.release()
+        try:
+            with suppress(OSError):
+                remove(path)  # one that waits for the removed file looks for a new one, see filelock
+        finally:
+            lock.release()
 
 
 def lock_notice(folder: Path) -> str | None:

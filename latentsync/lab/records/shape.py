@@ -9,6 +9,7 @@ from latentsync.option import OptionInfo, is_number, is_whole
 Shape = Mapping[str, Any]
 _INPUT = {"name": str, "sha256": str}
 RECORD_SHAPE: Shape = {
+    "id": str,
     "pair": {"name": str, "gender": str, "clip": _INPUT, "voice": _INPUT},
     "model": {"name": str, "trained": bool},
     "preset": {"name": str, "guidance_from": str},
@@ -17,37 +18,42 @@ RECORD_SHAPE: Shape = {
     "video": {"num_frames": int},
     "timings_s": {"total": float},
 }
-MAYBE_TEXTS = ("group", "split", "face")  # of the pair
+MAYBE_SHAPE: Shape = {  # of fields that a record may have; null counts as none
+    "pair": {"group": str, "split": str, "face": str, "clip": {"path": str}, "voice": {"path": str}},
+    "model": {"weights_sha256": {}},
+    "video": {"fps": float, "frames_without_face": int},
+    "identity": {},
+    "versions": {},
+    "made": str,
+}
 KINDS = {dict: "an object", str: "a text", bool: "true or false", float: "a finite number", int: "a whole number"}
 CHECKS = {float: is_number, int: is_whole}
 
 
 def shape_fault(content: Mapping[str, Any]) -> str | None:
     """Why an object is not the content of record.json: a field that is missing or of another kind; None if it is."""
-    if (fault := _fault(content, RECORD_SHAPE, "")) is not None:
+    fault = _fault(content, RECORD_SHAPE, "") or _fault(content, MAYBE_SHAPE, "", is_needed=False)
+    if fault is not None:
         return fault
-    for name in MAYBE_TEXTS:
-        if not isinstance(content["pair"].get(name), str | None):
-            return f"pair.{name} is no text"
     infos = recorded_infos()
     for name, value in content["options"].items():
         if name in infos and not _is_possible(infos[name], value):
             return f"options.{name} is {str(value)[:40]!r}"
     if not _are_texts(content.get("notes", [])):
         return "notes is no list of texts"
-    if not isinstance(content.get("identity", {}), dict):
-        return "identity is no object"
     return _fault_of_files(content.get("files", {}))
 
 
-def _fault(content: Mapping[str, Any], shape: Shape, place: str) -> str | None:
+def _fault(content: Mapping[str, Any], shape: Shape, place: str, is_needed: bool = True) -> str | None:
     for name, kind in shape.items():
-        if name not in content:
-            return f"{place}{name} is missing"
-        value, plain = content[name], dict if isinstance(kind, Mapping) else kind
+        value, plain = content.get(name), dict if isinstance(kind, Mapping) else kind
+        if value is None:
+            if is_needed:
+                return f"{place}{name} is missing"
+            continue
         if not CHECKS.get(plain, lambda value, plain=plain: isinstance(value, plain))(value):
             return f"{place}{name} is not {KINDS[plain]}"
-        if plain is dict and (fault := _fault(value, kind, f"{place}{name}.")) is not None:
+        if plain is dict and (fault := _fault(value, kind, f"{place}{name}.", is_needed)) is not None:
             return fault
     return None
 
@@ -80,3 +86,10 @@ def metrics_fault(content: Mapping[str, Any]) -> str | None:
         if entry["value"] is None and not isinstance(entry.get("reason"), str):
             return f"{str(name)[:40]!r} has neither a value nor a reason"
     return None
+
+
+def curves_fault(content: Mapping[str, Any]) -> str | None:
+    """Why an object is not the content of curves.json; None if it is."""
+    return next(
+        (f"{str(name)[:40]!r} is no list" for name, curve in content.items() if not isinstance(curve, list)), None
+    )

@@ -36,7 +36,7 @@ from latentsync.files import (
 from latentsync.lab.console import complain, say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
 from latentsync.lab.records.proof import disagreement
-from latentsync.lab.records.shape import metrics_fault, shape_fault
+from latentsync.lab.records.shape import curves_fault, metrics_fault, shape_fault
 from latentsync.names import is_plain
 
 RESULT_FILE = "result.mp4"
@@ -130,7 +130,7 @@ class Record:
     @property
     def curves(self) -> dict:
         """Name -> the values per frame, window or shift from which the metrics are computed; errors as `metrics`."""
-        return _read_or_complain(self.curves_path)
+        return _read_or_complain(self.curves_path, curves_fault)
 
 
 def _merged(content: dict, labels: Mapping[str, Any]) -> dict:
@@ -141,7 +141,7 @@ def _merged(content: dict, labels: Mapping[str, Any]) -> dict:
     return merged
 
 
-def _read(path: Path, fault_of: Callable[[dict], str | None] = lambda content: None) -> dict:
+def _read(path: Path, fault_of: Callable[[dict], str | None]) -> dict:
     """The object in a file beside record.json; empty if there is none.
 
     Raises:
@@ -154,7 +154,7 @@ def _read(path: Path, fault_of: Callable[[dict], str | None] = lambda content: N
     return content
 
 
-def _read_or_complain(path: Path, fault_of: Callable[[dict], str | None] = lambda content: None) -> dict:
+def _read_or_complain(path: Path, fault_of: Callable[[dict], str | None]) -> dict:
     try:
         return _read(path, fault_of)
     except DamagedFileError as error:
@@ -268,7 +268,7 @@ class RecordStore:
         """
         with self.claim(record.id, wait=True):
             for path, new, fault_of in (
-                (record.curves_path, curves, lambda content: None),
+                (record.curves_path, curves, curves_fault),
                 (record.metrics_path, metrics, metrics_fault),
             ):
                 try:
@@ -303,6 +303,12 @@ class RecordStore:
             return None
         with self.claim(record_id, wait=False) as is_free:
             return None if is_free else find_json(path) or {}
+
+    def remove_free_claims(self) -> None:
+        """Removes the claims that killed processes left beside records which are made, so that nobody claims them."""
+        for path in self.root.glob(f"{CLAIM_PREFIX}*"):
+            with claimed(path, wait=False):
+                pass
 
     def _claim_path(self, record_id: str) -> Path:
         if not is_plain(record_id):

@@ -16,7 +16,7 @@ from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.labels import cell_label, departures, run_name, varied, word_of
-from latentsync.lab.records.store import Record
+from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import failures_of, sweep_records
 from latentsync.lab.sweeps.request import RETRY_HINT
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
@@ -47,6 +47,7 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     Returns:
         How many pairs failed in this run, or failed earlier and were skipped by it.
     """
+    RecordStore(run.runs_dir).remove_free_claims()
     table = collect_wide(run.runs_dir, run.name)
     failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]

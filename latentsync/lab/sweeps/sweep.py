@@ -97,9 +97,9 @@ class SweepRun:
         if folder not in self._earlier:  # the failures from before this command
             self._earlier[folder] = [] if config.retry == "failed" else earlier_failures(folder)
         pairing, pipeline = pairs_of(run.data), pipeline_of(run)
+        if not self._announced and (notice := lock_notice(RecordStore(run.runs_dir).root)) is not None:
+            say(notice)
         lines = tuple(header(run, pairing, pipeline))
-        if (notice := lock_notice(RecordStore(run.runs_dir).root)) is not None:
-            lines += (notice,)
         if lines not in self._announced:
             self._announced.add(lines)
             for line in lines:

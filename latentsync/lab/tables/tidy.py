@@ -102,10 +102,9 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
         One row per record with a column per metric, as from `collect_wide`, without the reasons for missing values.
 
     Raises:
-        OptionError: the table has no records, no values, or two values of a record's metric.
+        OptionError: a tidy table has no records, no values, or two values of a record's metric.
     """
     if "metric" not in table:
-        require_columns(table, "record")
         return table
     require_columns(table, "record", "value")
     if (twice := table[table.duplicated(["record", "metric"])]).size:

@@ -6,6 +6,7 @@ cannot be reached, a notice is printed and no record is lost. A sweep waits for 
 """
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from latentsync.files import read_json, require_inside, write_json
+from latentsync.files import find_json, require_inside, write_json
 from latentsync.lab.console import say
 from latentsync.lab.options.schema import TrackerConfig, sweep_folder
 from latentsync.lab.records.claims import claimed
@@ -66,7 +67,7 @@ def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir:
     tracker, count, stopped, is_open = make_tracker(config, runs_dir), 0, None, False
     try:
         for record in records:
-            digest = _digest([record.folder / name for name in (RECORD_FILE, METRICS_FILE, CURVES_FILE)])
+            digest = _digest_of(record)
             if ledger.has(record.id, digest):
                 continue
             is_open = True
@@ -94,15 +95,23 @@ class _Ledger:
 
     def noted(self) -> dict[str, str]:
         """All entries; empty for an old file, which has ids without hashes."""
-        entries = (read_json(self._path) or {}).get(self._place)
+        entries = (find_json(self._path) or {}).get(self._place)
         return entries if isinstance(entries, dict) else {}
 
     def has(self, identifier: str, digest: str) -> bool:
         return self.noted().get(identifier) == digest
 
     def note(self, identifier: str, digest: str) -> None:
-        content = read_json(self._path) or {}
+        content = find_json(self._path) or {}
         write_json(self._path, content | {self._place: self.noted() | {identifier: digest}})
+
+
+def _digest_of(record: Record) -> str:
+    """A hash of a record's content, and of the sweep's labels where they differ from the record's own."""
+    files = _digest([record.folder / name for name in (RECORD_FILE, METRICS_FILE, CURVES_FILE)])
+    if record.content == record.own_content:
+        return files
+    return hashlib.sha256(f"{files} {json.dumps(record.labels, sort_keys=True)}".encode()).hexdigest()
 
 
 def _digest(files: list[Path]) -> str:

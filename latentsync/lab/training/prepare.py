@@ -22,7 +22,7 @@ from latentsync.checkpoints.model import INDEX_FILE, model_folder
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.files import find_json, place_together, private_folder, remove, write_json, write_text
-from latentsync.lab.console import bars_off, show
+from latentsync.lab.console import show
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import same_name
 from latentsync.media.kinds import clips_of, kinds_in, summary_lines
@@ -34,6 +34,7 @@ from latentsync.training.options import LEAST_MINI_CONFIDENCE, PrepareOptions
 from latentsync.training.prepare import Piece, Source, Tools, prepare_source, signature
 from latentsync.training.shots import Dropped, find_cut_detector
 from latentsync.training.sound import SyncMini
+from latentsync.verbosity import bars_off
 from latentsync.workers import Workers
 
 REPORT_FILE = "report.json"

@@ -118,7 +118,7 @@ def _source_video(record: Record, mouth: bool, inputs: Path | None) -> tuple[Tra
 def _num_frames(record: Record) -> int:
     """The frames of a record's video at 25 frames/s, the rate of the player and of the curves."""
     video = record.content["video"]
-    return round(video["num_frames"] * media.VIDEO_RATE_HZ / video["fps"])
+    return round(video["num_frames"] * media.VIDEO_RATE_HZ / video.get("fps", media.VIDEO_RATE_HZ))
 
 
 def _result_video(record: Record, mouth: bool, metrics: Sequence[str]) -> tuple[Track, Showing]:
