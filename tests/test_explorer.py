@@ -7,6 +7,7 @@ import pytest
 from short_clips import cut
 
 from latentsync.errors import MediaError, OptionError
+from latentsync.files import write_json
 from latentsync.lab.cells.cell import run_cell
 from latentsync.lab.jobs import maker
 from latentsync.lab.options.compose import configured
@@ -147,6 +148,20 @@ def test_a_missing_record_is_made_or_its_failure_told_or_cancelled(explorer, run
 def _options(store, ids, guidance_scale):
     records = [store.find(i).content["options"] for i in ids]
     return next(options for options in records if options["guidance_scale"] == guidance_scale)
+
+
+def test_a_sweeps_own_labels_are_shown_and_a_damaged_record_is_named(runs, table, tmp_path):
+    copied = shutil.copytree(runs, tmp_path / "runs")
+    first, second = table["record"]
+    labels = {"pair": {"name": "mine", "gender": "male"}}
+    outcomes = [{"record": i, "status": "done", "pair": "mine", "labels": labels} for i in (first, second)]
+    write_json(copied / "sweeps/s/cells/1.json", {"overrides": [], "outcomes": outcomes})
+    (copied / "records" / second / "result.mp4").write_bytes(b"")
+    explorer = Explorer(copied, sweep="s")
+    assert explorer.table[["record", "pair", "gender"]].to_numpy().tolist() == [[first, "mine", "male"]]
+    assert explorer.record.content["pair"]["name"] == "mine"
+    assert len(explorer.left_out) == 1 and second in explorer.left_out[0] and second in explorer.count.value
+    explorer.close()
 
 
 def test_an_empty_store_is_refused(tmp_path):

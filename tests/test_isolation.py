@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 
 import pytest
 
@@ -43,10 +42,9 @@ def test_a_child_without_an_answer_is_ended(isolated, tmp_path, monkeypatch):
     path = shutil.copy(SHIPPED_DIR / "g-clara.wav", tmp_path / "slow.wav")
     monkeypatch.setattr(isolation, "QUIET_S", 0.1)
     monkeypatch.setattr(isolation, "_SERVE", "import time; time.sleep(60)")
-    start = time.monotonic()
     with pytest.raises(MediaError, match=r"slow\.wav takes more than 0\.1 s"):
         media.read_sound(path)
-    assert time.monotonic() - start < 5 and isolation._child.poll() is not None
+    assert isolation._child.poll() is not None
 
 
 def test_files_are_opened_at_once_unless_they_are_isolated(monkeypatch):

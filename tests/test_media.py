@@ -596,7 +596,7 @@ def test_nothing_appears_until_the_video_is_complete(tmp_path):
     with pytest.raises(KeyboardInterrupt), VideoWriter(path, WIDTH, HEIGHT) as writer:
         for number in range(90):  # more than the encoder holds back
             writer.write(numbered(number))
-        assert [entry.name.startswith(".out.mp4.") for entry in tmp_path.iterdir()] == [True]
+        assert [entry.name.startswith(".part-") for entry in tmp_path.iterdir()] == [True]
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(MediaError, match="no frame came"), VideoWriter(path, WIDTH, HEIGHT):

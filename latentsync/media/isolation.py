@@ -2,7 +2,8 @@
 
 With `runtime.isolate_decoding=true` each new file is read once as a whole by a child with limits on its memory and its
 processor time. Only a file that the child survives is opened here, by the same functions. The answer is kept while the
-file stays the same. One child serves many files; it ends with this process.
+file stays the same. One child (see `trial`) serves many files; it ends with this process, even if this one is
+killed in the middle of a file.
 """
 
 import atexit
@@ -14,14 +15,18 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from latentsync.errors import LatentSyncError, MediaError
+from latentsync.errors import MediaError
 from latentsync.files import kept_per_file
+from latentsync.processes import child_environment
 
 MEMORY_GB = 8  # of data, for one file
 LIMIT_S = 600  # of processor time, for one file
 QUIET_S = 1800  # of waiting for an answer: a child may also hang without computing
 SURVIVED, TOO_LARGE = "survived", "memory"
-_SERVE = "from latentsync.media.isolation import serve; serve()"
+_SERVE = (
+    "from latentsync.processes import end_with_starter; end_with_starter(); "
+    "from latentsync.media.trial import serve; serve()"
+)
 
 _is_isolated = False
 _lock = threading.Lock()
@@ -67,7 +72,11 @@ def _fault(path: Path) -> str | None:
 
 def _started() -> subprocess.Popen:
     return subprocess.Popen(  # noqa: S603 - this program, without a shell
-        [sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _SERVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=child_environment(),
     )
 
 
@@ -97,38 +106,3 @@ def _end(child: subprocess.Popen) -> None:
 def _end_child() -> None:
     if _child is not None and _child.poll() is None:
         _end(_child)
-
-
-# --- in the child ---
-
-
-def serve() -> None:
-    """Reads the files that standard input names, until it ends; a line of standard output answers each."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_GB << 30, MEMORY_GB << 30))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever a library prints is no answer
-    for line in sys.stdin.buffer:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(used.ru_utime + used.ru_stime) + LIMIT_S
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
-        answers.write(f"{_tried(Path(os.fsdecode(bytes.fromhex(line.decode()))))}\n".encode())
-
-
-def _tried(path: Path) -> str:
-    """Reads all that a file holds. Refusals count as survived: this process gets them again."""
-    from latentsync.media.frames import read_frames
-    from latentsync.media.kinds import kind_of
-    from latentsync.media.sound import sound_blocks
-
-    answer = SURVIVED
-    for read in (lambda: [kind_of(path)], lambda: read_frames(path, None), lambda: sound_blocks(path)):
-        try:
-            for _ in read():
-                pass
-        except LatentSyncError as error:
-            if isinstance(error.__cause__, MemoryError):
-                answer = TOO_LARGE
-    return answer

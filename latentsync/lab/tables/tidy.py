@@ -198,7 +198,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         MediaError: there is no such file, or it is damaged.
     """
     path = Path(path)
-    read = _by_suffix(path, _read_csv, pd.read_parquet)
+    read = _by_suffix(path, _read_csv, _read_parquet)
     if not path.is_file():
         raise MediaError(f"there is no table at {path}; latentsync collect RUNS --output {path} writes it")
     try:
@@ -210,6 +210,17 @@ def read_table(path: str | Path) -> pd.DataFrame:
             raise
         reason = str(error).split("\n")[0].rstrip(".")
         raise MediaError(f"{path} is damaged or no table ({reason}); latentsync collect writes it anew") from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """The table of a Parquet file. Older versions of pandas and pyarrow read text as objects."""
+    table = pd.read_parquet(path)
+    is_text = [name for name in table if table[name].dtype == object and _is_text(table[name])]
+    return table.astype(dict.fromkeys(is_text, TEXT))
+
+
+def _is_text(values: pd.Series) -> bool:
+    return all(isinstance(value, str) for value in values.dropna())
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ Without the widget, use `tables.filter.find_records` to filter and `render` to s
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import pandas as pd
 from IPython.display import HTML
 
 from latentsync.config import SamplerOptions
-from latentsync.errors import LatentSyncError, MediaError, OptionError
+from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.lab.console import complaints
 from latentsync.lab.figures.style import WARNING
 from latentsync.lab.jobs.maker import Answer, Job, Maker, job_like
 from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_label, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.records.sweeps import sweep_records
 from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT, filtered, find_records
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.widgets.comparison import SHOWN_METRICS, compare_view
@@ -112,6 +113,7 @@ class Explorer:
         self._work: threading.Thread | None = None
         self._is_filling = self._is_making = False
         self._of_sweep: set[str] = set()
+        self._labels: dict[str, Mapping[str, Any]] = {}
         self.left_out: list[str] = []
         self.record: Record | None = None
         self._read()
@@ -140,6 +142,7 @@ class Explorer:
     def _with_labels_of_sweep(self) -> pd.DataFrame:
         """All records, those of the sweep as the sweep calls them."""
         ours = collect_wide(self.runs_dir, self.sweep)
+        self._labels = {record.id: record.labels for record in sweep_records(self.runs_dir, self.sweep)}
         self._of_sweep = {*ours.get("record", ()), *self._made}
         others = self._all[~self._all["record"].isin(ours.get("record", ()))]
         return others if ours.empty else pd.concat([ours, others], ignore_index=True)
@@ -285,8 +288,8 @@ class Explorer:
         """Runs the action of a control. An error is shown, and the widget stays usable."""
         try:
             action(**arguments)
-        except LatentSyncError as error:
-            self.status.value = _warning(str(error))
+        except (LatentSyncError, OSError) as error:
+            self.status.value = _warning(sentence_of(error))
 
     # Actions of users and buttons
 
@@ -401,7 +404,7 @@ class Explorer:
         if self._is_filling:
             return
         rows = filtered(self._kin(), None, **self.settings)
-        self.record = None if rows.empty else self._store.look_or_complain(rows.iloc[0]["record"])
+        self.record = None if rows.empty else self._found(rows.iloc[0]["record"])
         self._offer()
         label = f"{_plain(self.pair.value)}, {cell_label(self.settings)}"
         if self.record is None:
@@ -411,13 +414,17 @@ class Explorer:
         ids = dict.fromkeys([*([] if self.record is None else [self.record.id]), *self.picked.value])
         if len(ids) > MAX_SHOWN:
             self.status.value += f" {len(ids)} records are picked; the first {MAX_SHOWN} are shown."
-        records = self._store.there(list(ids)[:MAX_SHOWN])
+        records = [record for i in list(ids)[:MAX_SHOWN] if (record := self._found(i)) is not None]
         try:
             self.view.value = (
                 compare_view(records, self.mouth.value, self._metrics, self._inputs).data if records else ""
             )
-        except LatentSyncError as error:
-            self.view.value, self.status.value = "", _warning(str(error))
+        except (LatentSyncError, OSError) as error:
+            self.view.value, self.status.value = "", _warning(sentence_of(error))
+
+    def _found(self, record_id: str) -> Record | None:
+        """A record as the sweep calls it; None, and named, if it is damaged or cannot be read now."""
+        return self._store.look_or_complain(record_id, self._labels.get(record_id))
 
 
 def _wide(width_px: int) -> widgets.Layout:
