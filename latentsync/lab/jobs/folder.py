@@ -25,7 +25,7 @@ from latentsync.media.isolation import set_isolated
 from latentsync.names import name_max_bytes, shortened
 from latentsync.pipeline import LipsyncPipeline
 
-LOG_FILE = ".log.jsonl"  # in the output folder, hidden among the results; see `latentsync.journal`
+LOG_FILE = "log.jsonl"  # in the output folder, see `latentsync.journal`
 
 
 @dataclass(frozen=True)
