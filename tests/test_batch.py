@@ -35,7 +35,7 @@ def test_outputs_skipping_and_changed_settings(folder, untrained, tmp_path, caps
     out, model = tmp_path / "out", f"model.pretrained={untrained}"
     assert run(folder, out, model) == 0
     assert sorted(path.name for path in out.glob("[!.]*")) == [
-        "g-clara__g-voice.json", "g-clara__g-voice_mask.mp4", "g-clara__g-voice_out.mp4",
+        "g-clara__g-voice.json", "g-clara__g-voice_mask.mp4", "g-clara__g-voice_out.mp4", "log.jsonl",
         "m-oskar__m-voice.json", "m-oskar__m-voice_mask.mp4", "m-oskar__m-voice_out.mp4",
     ]  # fmt: skip
     printed = capsys.readouterr().out
@@ -44,10 +44,10 @@ def test_outputs_skipping_and_changed_settings(folder, untrained, tmp_path, caps
     first = sidecars(out)
     assert first["g-clara__g-voice"]["options"]["guidance_scale"] == 1.8
     assert first["m-oskar__m-voice"]["options"]["guidance_scale"] == 1.3
-    times = {path: path.stat().st_mtime_ns for path in out.glob("[!.]*")}
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*__*")}
 
     assert run(folder, out, model) == 0
-    assert {path: path.stat().st_mtime_ns for path in out.glob("[!.]*")} == times
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*__*")} == times
     assert capsys.readouterr().out.count("cached, nothing to do") == 2
 
     assert run(folder, out, "--guidance_scale", "2.5", "--seed", "7", model) == 0
