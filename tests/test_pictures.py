@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from record_content import content
 
 from latentsync.errors import OptionError
 from latentsync.files import write_json
@@ -47,7 +48,7 @@ def test_videos_move_side_by_side(tmp_path):
 def test_mouths_of_several_clips_have_no_common_sheet(tmp_path):
     records = {}
     for name in "ab":
-        write_json(tmp_path / name / "record.json", {"pair": {"clip": {"sha256": name}}})
+        write_json(tmp_path / name / "record.json", content(name, clip={"name": f"{name}.mp4", "sha256": name}))
         records[name] = Record(tmp_path / name)
     with pytest.raises(OptionError, match="2 clips; give records of one"):
         mouth_sheet(records, None)
