@@ -20,6 +20,7 @@ from latentsync.files import (
     private_folder,
     read_json,
     recover,
+    whole_files,
     whole_folder,
     write_json,
 )
@@ -125,6 +126,55 @@ def look_at_damaged(runs: Path) -> str:
     return "old" if found == "half" else found
 
 
+# --- the metrics of a record, to which others are added later ---
+
+ENTRY = {"value": 1.0, "unit": "", "direction": "none", "protocol": "known"}
+
+
+def begin_measured(runs: Path) -> None:
+    make_record("a")(runs)
+    store = RecordStore(runs)
+    store.merge_measured(store.find("a"), {"before": ENTRY}, {})
+
+
+def measure_more(runs: Path) -> None:
+    store = RecordStore(runs)
+    store.merge_measured(store.find("a"), {"later": ENTRY}, {})
+
+
+def look_at_metrics(runs: Path) -> str:
+    record = RecordStore(runs).find("a")
+    metrics = {} if record is None else record.metrics
+    if metrics.get("before") != ENTRY:
+        return "lost"
+    if "later" not in metrics:
+        return "old"
+    return "new" if metrics["later"] == ENTRY else "half"
+
+
+# --- the tables and figures of a sweep ---
+
+SWEEP_FILES = ("table.csv", "figure.png")
+
+
+def summarise(text: str) -> Callable[[Path], None]:
+    def work(folder: Path) -> None:
+        with whole_files(folder, SWEEP_FILES) as part:
+            for name in SWEEP_FILES:
+                (part / name).write_text(text)
+
+    return work
+
+
+def look_at_summary(folder: Path) -> str:
+    recover(folder)
+    paths = [folder / name for name in SWEEP_FILES]
+    if not all(path.is_file() for path in paths):
+        return "lost"
+    texts = {path.read_text() for path in paths}
+    return texts.pop() if len(texts) == 1 and texts <= set(WHOLE) else "half"
+
+
 # --- checkpoints ---
 
 
@@ -196,6 +246,8 @@ JOBS = {
     "exported weights": Job(export("old"), export("new"), look_at_weights),
     "a new record": Job(make_record("a"), make_record("b"), look_at_records),
     "a damaged record": Job(begin_damaged, make_record("b"), look_at_damaged),
+    "metrics of a record": Job(begin_measured, measure_more, look_at_metrics),
+    "tables of a sweep": Job(summarise("old"), summarise("new"), look_at_summary),
     "a checkpoint": Job(begin_checkpoints, save_step(3), look_at_checkpoints),
     "a folder pair": Job(make_outputs("old"), make_outputs("new"), look_at_outputs),
 }

@@ -1,10 +1,15 @@
 """Each job of the campaign leaves the old or the new, whatever fails; `make test-faults` runs the long form."""
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import pytest
 
 from faults.campaign import failing_calls, power_cuts, sum_of
-from faults.jobs import JOBS
+from faults.jobs import ENTRY, JOBS, make_record
 from latentsync.files import set_durable
+from latentsync.lab.records.store import RecordStore
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -21,6 +26,32 @@ def test_without_syncs_the_instrument_finds_damage(name, tmp_path):
         assert power_cuts(name, tmp_path, deviations=1).counts["half"] > 0
     finally:
         set_durable(True)
+
+
+def test_a_copy_of_a_runs_folder_that_is_written_opens(tmp_path, capsys):
+    """As `cp -r` takes it: what loses its name meanwhile is left out."""
+    runs, names = tmp_path / "runs", [f"record{number:02}" for number in range(24)]
+
+    def work():
+        for name in names:
+            make_record(name)(runs)
+            RecordStore(runs).merge_measured(RecordStore(runs).find(name), {"measure": ENTRY}, {})
+
+    counts = []
+    with ThreadPoolExecutor(1) as pool:
+        writer, is_last = pool.submit(work), False
+        while not is_last:
+            is_last = writer.done()
+            copy = tmp_path / f"copy{len(counts)}"
+            with suppress(shutil.Error, FileNotFoundError):
+                shutil.copytree(runs, copy)
+            found = RecordStore(copy).all()
+            assert [record.fault(is_deep=True) for record in found] == [None] * len(found)
+            assert all(record.metrics in ({}, {"measure": ENTRY}) for record in found)
+            counts.append(len(found))
+        writer.result()
+    assert capsys.readouterr().err == ""
+    assert counts == sorted(counts) and counts[-1] == len(names) and len(set(counts)) > 1
 
 
 @pytest.mark.faults
