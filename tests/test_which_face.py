@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from record_content import content
 from short_clips import cut
 
 from latentsync import LipsyncPipeline, media
 from latentsync.errors import FaceNotFoundError, MediaError
 from latentsync.faces.geometry import apply_affine, inverse_affine
 from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.files import write_json
 from latentsync.lab.cells.outcome import Outcome, outcome_line
 from latentsync.lab.commands.batch import main
 from latentsync.lab.figures.mouths import mouth_rows
@@ -143,8 +145,8 @@ def record_of(folder, clip, face):
     folder.mkdir()
     (folder / RESULT_FILE).symlink_to(clip)
     facts = {"name": clip.name, "sha256": "0", "path": "/nowhere"}
-    content = {"pair": {"name": "two__voice", "clip": facts, "voice": facts}, "options": {"face": face}}
-    (folder / RECORD_FILE).write_text(json.dumps(content))
+    made = content(folder.name, "two__voice", clip=facts, voice=facts)
+    write_json(folder / RECORD_FILE, {**made, "options": {**made["options"], "face": face}})
     return Record(folder)
 
 
