@@ -23,7 +23,7 @@ def test_sample_clips_are_a_woman_and_a_man_with_their_voices(tmp_path):
 def test_a_small_sweep_that_fails_is_told(tmp_path, monkeypatch):
     commands = []
     monkeypatch.setattr(
-        subprocess, "run", lambda command, check: commands.append(command) or SimpleNamespace(returncode=1)
+        subprocess, "run", lambda command, check, **_: commands.append(command) or SimpleNamespace(returncode=1)
     )
     with pytest.raises(OptionError, match="status 1"):
         sample_sweep(tmp_path)
