@@ -37,13 +37,18 @@ if __name__ == "__main__":
 """
 
 
+def _heed_interrupts() -> None:
+    """In a child, before its program: a job in the background, from which tests may be run, ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def started(tmp_path: Path) -> subprocess.Popen:
     """A command with a pool of two workers, each in the middle of a task."""
     script = tmp_path / "pool.py"
     script.write_text(POOL)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [sys.executable, script, tmp_path], env=environment, start_new_session=True,
+        [sys.executable, script, tmp_path], env=environment, start_new_session=True, preexec_fn=_heed_interrupts,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     until = time.monotonic() + 60
@@ -109,7 +114,7 @@ def test_a_signal_while_modules_are_imported_ends_in_a_line(tmp_path):
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     done = subprocess.run(
         [sys.executable, "-m", "latentsync", "run", "--help"], env=environment, capture_output=True, text=True,
-        check=False,
+        check=False, preexec_fn=_heed_interrupts,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (INTERRUPTED, "interrupted\n")
 

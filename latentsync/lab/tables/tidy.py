@@ -215,7 +215,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def _read_parquet(path: Path) -> pd.DataFrame:
     """The table of a Parquet file. Older versions of pandas and pyarrow read text as objects."""
     table = pd.read_parquet(path)
-    is_text = [name for name in table if table[name].dtype == object and _is_text(table[name])]
+    is_text = [name for name in table if table[name].dtype == object and _is_text(pd.Series(table[name]))]
     return table.astype(dict.fromkeys(is_text, TEXT))
 
 
