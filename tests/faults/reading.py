@@ -19,6 +19,19 @@ MEMORY_BYTES = 6 << 30  # of addresses, which the libraries' threads take much o
 MOST_GROWN_MB = 700  # of resident memory, by one file of a few KB
 
 
+def last_refusal(*steps: Callable[[], object]) -> Exception | None:
+    """Takes all steps, and returns the last refusal among them; None without one."""
+    from latentsync.errors import LatentSyncError
+
+    refused = None
+    for step in steps:
+        try:
+            step()
+        except LatentSyncError as error:
+            refused = error
+    return refused
+
+
 def read_media(path: Path) -> None:
     """All that the product asks of a clip and a voice."""
     from latentsync import media
@@ -69,12 +82,7 @@ def read_media(path: Path) -> None:
 
         check(path, lambda frame: [])
 
-    refused = None
-    for step in (frames, backwards, lambda: media.probe_sound(path), sound, written, moved, checked):
-        try:
-            step()
-        except LatentSyncError as error:
-            refused = error
+    refused = last_refusal(frames, backwards, lambda: media.probe_sound(path), sound, written, moved, checked)
     for wav in (probe_wav, read_wav):
         with suppress(LatentSyncError):
             wav(path)
@@ -89,8 +97,9 @@ def read_checkpoint(path: Path) -> None:
     import warnings
 
     from latentsync.checkpoints.unet import recognise_unet
-    from latentsync.errors import LatentSyncError
+    from latentsync.files import read_json, write_json
     from latentsync.training import checkpoint
+    from latentsync.weights import file_sha256
     from latentsync.weights.tensors import read_state_dict
 
     def as_part() -> None:
@@ -102,14 +111,12 @@ def read_checkpoint(path: Path) -> None:
             empty = checkpoint.State({}, {}, {"step": 1, "position": [0, 0]})
             target = checkpoint.save(Path(folder), empty)
             shutil.copy(path, target / part)
+            facts = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            proof = read_json(target / checkpoint.PROOF_FILE)["files"] | {part: facts}  # else it would not be loaded
+            write_json(target / checkpoint.PROOF_FILE, {"files": proof})
             checkpoint.load_last(Path(folder))
 
-    refused = None
-    for step in (lambda: read_state_dict(path), lambda: recognise_unet(path), as_part):
-        try:
-            step()
-        except LatentSyncError as error:
-            refused = error
+    refused = last_refusal(lambda: read_state_dict(path), lambda: recognise_unet(path), as_part)
     if refused is not None:
         raise refused
 
@@ -117,22 +124,16 @@ def read_checkpoint(path: Path) -> None:
 def read_configuration(path: Path) -> None:
     """A Hydra configuration of one's own, and a UNet configuration."""
     from latentsync.checkpoints.unet import read_unet_config
-    from latentsync.errors import LatentSyncError
     from latentsync.lab.options.schema import read_config
     from latentsync.lab.sweeps import request
 
-    refused = None
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "experiment").mkdir()
         (Path(folder) / "experiment/own.yaml").write_bytes(path.read_bytes())
-        for step in (
-            lambda: [read_config(run) for run in [request.read(["--config-dir", folder, "experiment=own"]).config]],
+        refused = last_refusal(
+            lambda: read_config(request.read(["--config-dir", folder, "experiment=own"]).config),
             lambda: read_unet_config(path),
-        ):
-            try:
-                step()
-            except LatentSyncError as error:
-                refused = error
+        )
     if refused is not None:
         raise refused
 
