@@ -123,10 +123,10 @@ def leads_out(path: Path, root: Path) -> bool:
     Args:
         path: below `root`; it need not exist.
     """
-    place = root
+    step = root
     for part in path.relative_to(root).parts:
-        place = place / part
-        if place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)):
+        step = step / part
+        if step.is_symlink() and not Path(os.path.realpath(step)).is_relative_to(os.path.realpath(root)):
             return True
     return False
 
@@ -163,11 +163,14 @@ def write_json(path: Path, content: dict) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
 
 
-def read_json(path: Path) -> dict | None:
+def read_json(path: Path, fault_of: Callable[[dict], str | None] | None = None) -> dict | None:
     """The object in a JSON file; None if there is no such file.
 
+    Args:
+        fault_of: says why an object has not the form that it should have; None if it has.
+
     Raises:
-        DamagedFileError: the file is cut, or holds something else than one JSON object.
+        DamagedFileError: the file is cut, or holds something else than one JSON object of that form.
         OSError: the file cannot be read now, for example because a disk or its permissions do not allow it.
     """
     try:
@@ -180,6 +183,8 @@ def read_json(path: Path) -> dict | None:
         raise DamagedFileError(f"{path} is no whole JSON file ({str(error)[:80]})") from error
     if not isinstance(content, dict):
         raise DamagedFileError(f"{path} holds {_kind_of(content)}; it should hold one JSON object")
+    if fault_of is not None and (fault := fault_of(content)) is not None:
+        raise DamagedFileError(f"{path} is damaged ({fault})")
     return content
 
 
@@ -187,14 +192,14 @@ def _kind_of(content: Any) -> str:
     return {list: "a list", str: "a text", type(None): "null"}.get(type(content), "a number")
 
 
-def find_json(path: Path) -> dict | None:
+def find_json(path: Path, fault_of: Callable[[dict], str | None] | None = None) -> dict | None:
     """As `read_json`, but None also for a damaged file: for what is made again in either case.
 
     Raises:
         OSError: the file cannot be read now.
     """
     try:
-        return read_json(path)
+        return read_json(path, fault_of)
     except DamagedFileError:
         return None
 

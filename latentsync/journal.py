@@ -116,11 +116,17 @@ def note(event: str, **facts: Any) -> None:
 
 def start_facts() -> dict[str, Any]:
     """Where a run takes place, and in which versions."""
-    versions = {"latentsync": __version__, "python": platform.python_version()}
+    place = {"host": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count()}
+    return {**place, "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """The versions of this program, of Python and of the packages that may change a result, as far as they are here."""
+    found = {"latentsync": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return {"host": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count(), "versions": versions}
+            found[name] = version(name)
+    return found
 
 
 def memory_facts() -> dict[str, float]:

@@ -111,7 +111,7 @@ def _stands(part: Path, path: Path, asides: list[Path]) -> bool:
     make_folder(aside)
     asides.append(aside)
     with suppress(FileNotFoundError):  # moved by another process
-        (disk.system.replace if path.is_symlink() else disk.system.rename)(path, aside / path.name)
+        _rename(path, aside / path.name)
         sync_folder(aside)
     return False
 
@@ -227,7 +227,7 @@ def move(path: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     make_folder(target.parent)
-    (disk.system.rename if path.is_dir() and not path.is_symlink() else disk.system.replace)(path, target)
+    _rename(path, target)
     sync_folder(target.parent)
     sync_folder(path.parent)
 
@@ -271,9 +271,14 @@ def _settle(folder: Path) -> None:
                 _finish_set(folder / name)
 
 
+def _rename(path: Path, target: Path) -> None:
+    """Gives a file, link or folder a new name."""
+    (disk.system.rename if path.is_dir() and not path.is_symlink() else disk.system.replace)(path, target)
+
+
 def _put_back(path: Path, target: Path) -> None:
     try:
-        (disk.system.replace if path.is_symlink() else disk.system.rename)(path, target)
+        _rename(path, target)
     except OSError as error:
         if error.errno not in _NOT_EMPTY:  # its own process was quicker
             raise

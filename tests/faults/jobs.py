@@ -195,7 +195,7 @@ def begin_checkpoints(folder: Path) -> None:
 
 
 def look_at_checkpoints(folder: Path) -> str:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             state = checkpoint.load_last(folder)
@@ -203,7 +203,7 @@ def look_at_checkpoints(folder: Path) -> str:
             return "lost"
     if state is None or state.state["step"] < 2:
         return "lost"
-    if told or not torch.equal(state.networks["net.weight"], torch.full((4,), float(state.state["step"]))):
+    if warned or not torch.equal(state.networks["net.weight"], torch.full((4,), float(state.state["step"]))):
         return "half"
     return "new" if state.state["step"] == 3 else "old"
 

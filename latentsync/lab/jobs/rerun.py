@@ -1,6 +1,5 @@
 """Makes a record again from its own options and inputs, and compares the two results: to the bit, or within a bound."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from latentsync.lab.options.schema import (
 )
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.store import MASK_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
+from latentsync.weights import file_sha256
 
 BLOCK_PX = 16
 # Bounds of a result from another processor, whose sums of bfloat16 are rounded in another order. docs/reliability.md
@@ -200,7 +200,7 @@ def _short(value: Any) -> str:
 
 
 def _difference(before: Path, after: Path) -> FileDifference:
-    if _sha256(before) == _sha256(after):
+    if file_sha256(before) == file_sha256(after):
         return FileDifference(before.name, True)
     block = mean = 0.0
     for one, other in zip_longest(media.read_frames(before, None), media.read_frames(after, None)):
@@ -223,8 +223,3 @@ def _largest_block(levels: np.ndarray) -> float:
     inner = levels[: height * BLOCK_PX, : width * BLOCK_PX]
     sides = inner.shape[0] // height, inner.shape[1] // width
     return float(inner.reshape(height, sides[0], width, sides[1]).mean(axis=(1, 3)).max())
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,15 +1,12 @@
 """The content of record.json: pair, model, options, timings and versions."""
 
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
-from latentsync import __version__
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.generation.timing import at_rate
-from latentsync.journal import PACKAGES
+from latentsync.journal import versions
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.identity import record_id
@@ -43,8 +40,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
         **({"notes": list(notes)} if (notes := _notes(pair, output)) else {}),
         "identity": parts,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": {"latentsync": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        "versions": versions(),
     }
 
 

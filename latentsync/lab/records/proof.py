@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.files import kept_per_file
+from latentsync.weights import file_sha256
 
 STRETCH_BYTES = 16 * 1024
 STRETCHES = 4
@@ -29,12 +30,7 @@ def proof_of(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path), "sample_sha256": _sample_sha256(path)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path), "sample_sha256": _sample_sha256(path)}
 
 
 @kept_per_file(16_384)
@@ -77,7 +73,7 @@ def disagreement(folder: Path, files: Mapping[str, Mapping[str, Any]], is_deep: 
                 return f"{name} has {size} bytes and was made with {facts['bytes']}"
             if "sample_sha256" in facts and _sample_sha256(path) != facts["sample_sha256"]:
                 return f"{name} has other contents than it was made with"
-            if is_deep and "sha256" in facts and _sha256(path) != facts["sha256"]:
+            if is_deep and "sha256" in facts and file_sha256(path) != facts["sha256"]:
                 return f"{name} has other contents than it was made with"
         except (FileNotFoundError, NotADirectoryError):
             return f"{name} is missing or empty"

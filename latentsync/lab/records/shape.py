@@ -39,7 +39,7 @@ def shape_fault(content: Mapping[str, Any]) -> str | None:
     for name, value in content["options"].items():
         if name in infos and not _is_possible(infos[name], value):
             return f"options.{name} is {str(value)[:40]!r}"
-    if not _are_texts(content.get("notes", [])):
+    if not are_texts(content.get("notes", [])):
         return "notes is no list of texts"
     return _fault_of_files(content.get("files", {}))
 
@@ -67,7 +67,8 @@ def _is_possible(info: OptionInfo, value: Any) -> bool:
     return is_whole(value) if info.whole else is_number(value)
 
 
-def _are_texts(value: Any) -> bool:
+def are_texts(value: Any) -> bool:
+    """Whether a value of a JSON file is a list of texts."""
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 

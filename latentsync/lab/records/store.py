@@ -141,22 +141,9 @@ def _merged(content: dict, labels: Mapping[str, Any]) -> dict:
     return merged
 
 
-def _read(path: Path, fault_of: Callable[[dict], str | None]) -> dict:
-    """The object in a file beside record.json; empty if there is none.
-
-    Raises:
-        DamagedFileError: the file holds something else.
-        OSError: it cannot be read now.
-    """
-    content = read_json(path) or {}
-    if (fault := fault_of(content)) is not None:
-        raise DamagedFileError(f"{path} is damaged: {fault}")
-    return content
-
-
 def _read_or_complain(path: Path, fault_of: Callable[[dict], str | None]) -> dict:
     try:
-        return _read(path, fault_of)
+        return read_json(path, fault_of) or {}
     except DamagedFileError as error:
         complain(f"left out: {error}; `latentsync measure` writes it anew")
         return {}
@@ -272,7 +259,7 @@ class RecordStore:
                 (record.metrics_path, metrics, metrics_fault),
             ):
                 try:
-                    before = _read(path, fault_of)
+                    before = read_json(path, fault_of) or {}
                 except DamagedFileError as error:
                     say(f"set aside  {error}; it is kept in {aside(path, self.root.parent, record.id)}")
                     before = {}

@@ -9,6 +9,7 @@ from latentsync.files import entries, read_json
 from latentsync.lab.console import complain
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.labels import SETTINGS
+from latentsync.lab.records.shape import are_texts
 from latentsync.lab.records.store import Record, RecordStore
 
 CELLS_DIR = "cells"
@@ -64,10 +65,7 @@ def planned_cells(sweep_dir: Path) -> list[dict]:
 
 def _read_or_complain(path: Path, fault_of: Any) -> dict | None:
     try:
-        content = read_json(path)
-        if content is None or (fault := fault_of(content)) is None:
-            return content
-        complain(f"left out: {path} is damaged ({fault}); run its sweep again to write it anew")
+        return read_json(path, fault_of)
     except DamagedFileError as error:
         complain(f"left out: {error}; run its sweep again to write it anew")
     except OSError as error:
@@ -78,10 +76,10 @@ def _read_or_complain(path: Path, fault_of: Any) -> dict | None:
 def note_fault(note: Mapping[str, Any]) -> str | None:
     """Why an object is no note of a cell; None if it is one."""
     outcomes = note.get("outcomes")
-    if not _are_texts(note.get("overrides")) or not isinstance(outcomes, list):
+    if not are_texts(note.get("overrides")) or not isinstance(outcomes, list):
         return "it has no overrides and outcomes"
     for outcome in outcomes:
-        if not isinstance(outcome, dict) or not _are_texts([outcome.get("pair", ""), outcome.get("status")]):
+        if not isinstance(outcome, dict) or not are_texts([outcome.get("pair", ""), outcome.get("status")]):
             return "an outcome has no status"
         if not isinstance(outcome.get("record"), str | None) or not _are_labels(outcome.get("labels")):
             return "an outcome has no proper record or labels"
@@ -95,16 +93,12 @@ def plan_fault(plan: Mapping[str, Any]) -> str | None:
         return "it has no cells"
     for cell in cells:
         records, labels = cell.get("records"), cell.get("labels", {})
-        has_records = isinstance(records, dict) and _are_texts(list(records.values()))
-        if not has_records or not _are_texts(cell.get("overrides")):
+        has_records = isinstance(records, dict) and are_texts(list(records.values()))
+        if not has_records or not are_texts(cell.get("overrides")):
             return "a cell has no overrides and records"
         if not isinstance(labels, dict) or not all(map(_are_labels, labels.values())):
             return "a cell has no proper labels"
     return None
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _are_labels(value: Any) -> bool:
@@ -121,7 +115,7 @@ def _are_labels(value: Any) -> bool:
         return False
     texts = [pair.get("name", ""), pair.get("gender", ""), *preset.values()]
     rest = [pair.get(name) for name in ("group", "split", "face")]
-    return _are_texts(texts) and all(isinstance(each, str | None) for each in rest)
+    return are_texts(texts) and all(isinstance(each, str | None) for each in rest)
 
 
 def all_records(runs_dir: Path) -> list[Record]:

@@ -63,16 +63,11 @@ def read_note(path: Path) -> dict[str, Any] | None:
         OSError: it cannot be read now.
     """
     try:
-        note = read_json(path)
-        fault = None if note is None else note_fault(note)
-        if fault is None:
-            return note
-        reason = f"{path} is damaged ({fault})"
+        return read_json(path, note_fault)
     except DamagedFileError as error:
-        reason = str(error)
-    sweep_dir = path.parents[1]
-    say(f"set aside  {reason}; it is kept in {aside(path, sweep_dir.parents[1], sweep_dir.name)}")
-    return None
+        sweep_dir = path.parents[1]
+        say(f"set aside  {error}; it is kept in {aside(path, sweep_dir.parents[1], sweep_dir.name)}")
+        return None
 
 
 def earlier_failures(sweep_dir: Path) -> list[Outcome]:

@@ -115,8 +115,7 @@ def _known_plan(request: SweepRequest) -> dict:
     Raises:
         OSError: it cannot be read now.
     """
-    plan = find_json(request.sweep_dir / PLAN_FILE) or {}
-    return plan if plan_fault(plan) is None else {}
+    return find_json(request.sweep_dir / PLAN_FILE, plan_fault) or {}
 
 
 def _are_noted(request: SweepRequest, cells: list[PlannedCell]) -> bool:

@@ -140,10 +140,9 @@ class SweepRun:
 def _noted_run(sweep_dir: Path, overrides: list[str]) -> str | None:
     """The run that wrote the note of a cell; None if there is no note, or it cannot be read now."""
     try:
-        note = find_json(note_path(sweep_dir, overrides))
+        return (find_json(note_path(sweep_dir, overrides), note_fault) or {}).get("run")
     except OSError:
         return None
-    return None if note is None or note_fault(note) is not None else note.get("run")
 
 
 def start(siblings: Iterable[RunConfig] = (), cells: Iterable[list[str]] = (), sweep_dir: Path = Path()) -> SweepRun:
