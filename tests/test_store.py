@@ -136,14 +136,16 @@ def test_a_record_that_cannot_be_read_now_is_named_and_stays(runs, monkeypatch, 
 
 
 def test_a_folder_that_cannot_be_listed_is_not_empty(runs, monkeypatch, capsys):
-    listed = os.listdir
+    def failing(listed):
+        def of_folder(folder):
+            if str(folder).endswith(("records", "cells")):
+                raise OSError(errno.ESTALE, "Stale file handle", str(folder))
+            return listed(folder)
 
-    def failing(folder):
-        if str(folder).endswith(("records", "cells")):
-            raise OSError(errno.ESTALE, "Stale file handle", str(folder))
-        return listed(folder)
+        return of_folder
 
-    monkeypatch.setattr(os, "listdir", failing)
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
     for more in ([], ["--sweep", "s"]):
         assert collect_command([str(runs), *more, "--wide", "--output", str(runs / "t.csv")]) == 1
         assert "Stale file handle" in capsys.readouterr().err
