@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from record_content import METRICS, content
+from record_content import METRICS, content, sound_record
 
 from latentsync.errors import DamagedFileError
 from latentsync.files import find_json, read_json, write_json
@@ -38,16 +38,7 @@ IDS = (A, B)
 
 
 def make(runs: Path, name: str, **facts) -> Record:
-    """A record with a proof, as a run makes it."""
-    with RecordStore(runs).new(name) as folder:
-        for file in PROVEN:
-            (folder / file).write_bytes(os.urandom(STRETCHES * STRETCH_BYTES + 1000))
-        write_json(folder / METRICS_FILE, METRICS)
-        write_json(folder / CURVES_FILE, {"lip_gap": [0.1]})
-        proof = proof_of(folder / file for file in PROVEN)
-        identity = {"number": NUMBERS[name]}
-        write_json(folder / RECORD_FILE, content(name, **facts) | {"identity": identity, "files": proof})
-    return RecordStore(runs).look(name)
+    return sound_record(runs, NUMBERS[name], **facts)
 
 
 @pytest.fixture
