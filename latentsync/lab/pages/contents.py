@@ -23,8 +23,7 @@ from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.labels import departures, settings_beside, varied, word_of
 from latentsync.lab.records.store import Record
-from latentsync.lab.records.sweeps import sweep_in, sweep_records
-from latentsync.lab.sweeps.request import cell_key
+from latentsync.lab.records.sweeps import cell_key, sweep_in, sweep_records
 from latentsync.lab.sweeps.status import COLUMNS, SweepStatus, status_of
 from latentsync.lab.tables.tidy import collect, read_source, sweep_failures
 from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, PREFIXES, SUFFIXES, base_name, direction_of

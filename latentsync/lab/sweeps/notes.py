@@ -12,8 +12,7 @@ from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
 from latentsync.lab.records.store import aside
-from latentsync.lab.records.sweeps import CELLS_DIR, FAILED, MADE, note_fault
-from latentsync.lab.sweeps.request import cell_key
+from latentsync.lab.records.sweeps import CELLS_DIR, FAILED, MADE, cell_key, note_fault
 from latentsync.lab.tables.tidy import sweep_failures
 
 

@@ -17,11 +17,11 @@ from latentsync.lab.console import complaints, show
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
-from latentsync.lab.records.sweeps import PLAN_FILE, failures_of, plan_fault, sweep_cells
+from latentsync.lab.records.sweeps import PLAN_FILE, RETRY_HINT, failures_of, plan_fault, sweep_cells
 from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
 from latentsync.lab.sweeps.notes import note_path, sticks
-from latentsync.lab.sweeps.request import RETRY_HINT, PlannedCell, SweepRequest, cell_overrides
+from latentsync.lab.sweeps.request import PlannedCell, SweepRequest, cell_overrides
 
 HERE = ("basic", "joblib", "submitit_local")  # launchers whose cells run on this machine
 

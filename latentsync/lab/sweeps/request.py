@@ -1,6 +1,5 @@
 """The request of a command line: the cells of a sweep, their keys and the files that they depend on."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,6 @@ from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, note_fault
 from latentsync.option import section_infos
 
-RETRY_HINT = "add retry=failed to try them again"
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
 ONCE = tuple(info.name for info in section_infos(GeneralOptions))  # options of the whole sweep
 NEEDED = (*OF_THE_IDS, "metrics", "tracker", "cache", "runs_dir", "name", "retry", "plan", "preview")
@@ -45,11 +43,6 @@ NOT_THE_CELLS = (
 def cell_overrides(overrides: Iterable[str]) -> list[str]:
     """The overrides that define a cell, sorted."""
     return sorted(o for o in overrides if not _is_beside_the_cell(o))
-
-
-def cell_key(overrides: list[str]) -> str:
-    """The key of a cell, which names its file."""
-    return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
 
 
 def _is_beside_the_cell(override: str) -> bool:
