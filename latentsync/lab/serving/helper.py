@@ -8,15 +8,13 @@ import asyncio
 import heapq
 import itertools
 import multiprocessing
-import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
 
 from latentsync.errors import MediaError
-from latentsync.processes import begin_worker, run_task
+from latentsync.workers import Workers
 
 NOW, SOON, LATER = 0, 1, 2  # urgencies: a click, what is on the screen, what may be needed
 
@@ -35,11 +33,12 @@ class Helper:
     """Runs tasks in one process, which starts with the first of them."""
 
     def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Workers | None = None
         self._waiting: list[_Task] = []
         self._by_call: dict[tuple, _Task] = {}
         self._counter = itertools.count()
         self._work: asyncio.Task | None = None
+        self._is_busy = False
 
     async def call(
         self, urgency: int, function: Callable, *arguments: Any, is_gone: Callable[[], Awaitable[bool]] | None = None
@@ -72,32 +71,30 @@ class Helper:
             if all([await is_gone() for is_gone in task.viewers]):
                 task.answer.set_exception(MediaError("nobody waits for it any more"))
             else:
+                self._is_busy = True
                 try:
                     task.answer.set_result(await self._answer(task))
                 except Exception as error:  # the one who waits reports it
                     task.answer.set_exception(error)
+                self._is_busy = False
             del self._by_call[task.function, task.arguments]
             task.answer.exception()  # it counts as seen, also where nobody waits
 
     async def _answer(self, task: _Task) -> Any:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=begin_worker, initargs=(os.getpid(),)
-            )
+            self._pool = Workers(1)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, run_task, task.function, *task.arguments
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._pool, task.function, *task.arguments)
         except BrokenProcessPool as error:
             self._pool = None  # the next task starts another
             raise MediaError("the process that prepares videos ended; it may have run out of memory") from error
 
     def close(self) -> None:
-        """Ends the process, and all tasks with it."""
+        """Ends the process, and the task that it is at."""
         if self._work is not None:
             self._work.cancel()
         if self._pool is not None:
-            for process in multiprocessing.active_children():
+            for process in multiprocessing.active_children() if self._is_busy else ():
                 process.terminate()
             self._pool.shutdown(wait=True, cancel_futures=True)
 

@@ -12,7 +12,7 @@ from latentsync.files import whole_file
 from latentsync.lab.records.store import Record, RecordStore
 
 WIDEST_PX = 1280  # of a copy of a clip
-WIDTH_PX = 320  # of each video of a player
+WIDTH_PX = 256  # of each video of a player
 
 
 def record_in(runs: Path, record_id: str) -> Record:

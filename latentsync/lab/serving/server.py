@@ -40,8 +40,8 @@ PAGE = "view.html"
 ALL_SWEEPS = "*"  # in place of a sweep's name, as in state.js
 FRONT_FILES = (
     "theme.css", "player.css", "view.css", "player.js", "app.js", "table_data.js", "state.js", "parts.js", "means.js",
-    "filters.js", "gallery.js", "table.js", "figures.js", "record.js", "live.js", "vendor/echarts.js", "vendor/tabulator.js",
-    "vendor/tabulator.css",
+    "filters.js", "gallery.js", "table.js", "figures.js", "record.js", "live.js", "vendor/echarts.js",
+    "vendor/tabulator.js", "vendor/tabulator.css",
 )  # fmt: skip
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 MOST_SIDE_BY_SIDE = 6

@@ -211,6 +211,7 @@ class App {
     this.drawSummary();
     this.failuresDrawn = this.failures.length;
     this.root.classList.toggle("is-record", Boolean(record));
+    this.root.classList.toggle("is-sweeps", !record && tab === "sweeps");
     const shown = record ? this.page : this.tabs[tab];
     if (shown !== this.shownPart) {
       if (this.shownPart === this.page) this.page.close();

@@ -56,7 +56,7 @@ export class Figures {
   axis(column, name) {
     const { text, muted, line } = this.colours;
     return {
-      type: "value", scale: true, name: [name ?? column.title, AIM_ARROWS[column.direction]].filter(Boolean).join(" "), nameLocation: "middle", nameGap: 34,
+      type: "value", scale: true, boundaryGap: ["4%", "4%"], name: [name ?? column.title, AIM_ARROWS[column.direction]].filter(Boolean).join(" "), nameLocation: "middle", nameGap: 34,
       nameTextStyle: { color: text, fontSize: 13 }, axisLabel: { color: muted, formatter: (value) => numberText(value) },
       axisLine: { lineStyle: { color: muted } }, splitLine: { lineStyle: { color: line, opacity: 0.6 } },
     };
@@ -67,7 +67,7 @@ export class Figures {
     return {
       animation: false, textStyle: { color: text, fontFamily: this.root.isConnected ? getComputedStyle(this.root).fontFamily : "" },
       grid: { left: 64, right: 20, top: 44, bottom: 52 },
-      legend: { type: "scroll", top: 4, textStyle: { color: text } },
+      legend: { type: "scroll", top: 4, itemWidth: 16, itemHeight: 11, textStyle: { color: text } },
       tooltip: { trigger: "item", confine: true, backgroundColor: panel, borderColor: line, textStyle: { color: text }, renderMode: "richText", formatter: (event) => (event.data ? event.data.tip : "") },
     };
   }

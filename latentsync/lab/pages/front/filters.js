@@ -4,8 +4,10 @@ import { ALL_SWEEPS } from "./state.js";
 
 const BINS = 30;
 const MOST_BARS = 24; // a column of numbers with at most as many different values has a bar for each
+const MOST_BOXES = 8; // a setting of numbers with at most as many values has check boxes
 const MANY_WORDS = 12; // of a column: above it, a field finds words
 const OPEN_METRICS = 3; // histograms of metrics that are open at first
+const WIDEST_BAR = 12;
 const [PLOT_WIDTH, PLOT_HEIGHT] = [200, 44];
 
 /** The panel of filters. It writes them into the state, and draws how many of the shown records each value has. */
@@ -49,7 +51,8 @@ export class FilterPanel {
   }
 
   part(column, isOpen) {
-    const made = column.isNumber ? new RangeFilter(column, this) : new WordFilter(column, this);
+    const hasBoxes = !column.isNumber || (column.role === "setting" && column.groups.length <= MOST_BOXES);
+    const made = !hasBoxes ? new RangeFilter(column, this) : new WordFilter(column, this);
     this.parts.push(made);
     return node("details", { class: "filter", "data-column": column.name, open: isOpen, ontoggle: () => made.draw() },
       node("summary", { title: column.help }, node("span", { text: column.title }), made.chosen), made.root);
@@ -89,7 +92,7 @@ class WordFilter {
     Object.assign(this, { column, panel });
     this.chosen = node("span", { class: "chosen" });
     this.boxes = column.groups.map((key) => {
-      const word = column.keyText(key);
+      const word = column.isNumber ? column.keyLabel(key) : column.keyText(key);
       const box = node("input", { type: "checkbox", onchange: () => this.choose() });
       const count = node("span", { class: "count" });
       const bar = node("span", { class: "share", "aria-hidden": "true" });
@@ -103,7 +106,7 @@ class WordFilter {
   find(text) { this.boxes.forEach((one) => { one.row.hidden = !one.word.toLowerCase().includes(text.trim().toLowerCase()); }); }
 
   choose() {
-    const words = this.boxes.filter((one) => one.box.checked).map((one) => one.word);
+    const words = this.boxes.filter((one) => one.box.checked).map((one) => this.column.keyCode(one.key));
     this.panel.state.setFilter(this.column.name, words.length ? new Set(words) : null);
   }
 
@@ -112,13 +115,13 @@ class WordFilter {
     const checked = filter instanceof Set ? filter : new Set();
     this.chosen.textContent = checked.size ? `${checked.size} chosen` : "";
     if (!isOpen(this.root)) return;
-    const counts = new Int32Array(this.column.words.length);
-    for (const row of this.panel.table.shown) if (this.column.values[row] >= 0) counts[this.column.values[row]] += 1;
-    const most = Math.max(1, ...counts);
+    const counts = new Map(this.column.groups.map((key) => [key, 0]));
+    for (const row of this.panel.table.shown) if (!this.column.isMissing(row)) counts.set(this.column.values[row], counts.get(this.column.values[row]) + 1);
+    const most = Math.max(1, ...counts.values());
     for (const one of this.boxes) {
-      one.box.checked = checked.has(one.word);
-      one.count.textContent = counts[one.key];
-      one.bar.style.setProperty("--share", counts[one.key] / most);
+      one.box.checked = checked.has(this.column.keyCode(one.key));
+      one.count.textContent = counts.get(one.key);
+      one.bar.style.setProperty("--share", counts.get(one.key) / most);
     }
   }
 }
@@ -136,8 +139,8 @@ class RangeFilter {
     this.chosen = node("span", { class: "chosen" });
     this.plot = svgNode("svg", { viewBox: `0 0 ${PLOT_WIDTH} ${PLOT_HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     this.bars = Array.from({ length: this.bins }, (_, bin) => ["of-all", "of-shown"].map((kind) => {
-      const width = PLOT_WIDTH / this.bins;
-      const bar = svgNode("rect", { class: kind, x: bin * width + 0.5, width: Math.max(0.5, width - 1) });
+      const room = PLOT_WIDTH / this.bins, width = Math.min(WIDEST_BAR, Math.max(0.5, room - 1));
+      const bar = svgNode("rect", { class: kind, x: (bin + 0.5) * room - width / 2, width });
       this.plot.append(bar);
       return bar;
     }));

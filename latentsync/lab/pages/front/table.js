@@ -127,7 +127,7 @@ export class RecordsTable {
       sorterParams: { alignEmptyValues: "bottom" }, headerTooltip: [column.help, AIM_WORDS[column.direction]].filter(Boolean).join("; "),
       titleFormatter: () => node("span", { class: "metric-head" }, node("span", { text: column.word }),
         node("span", { class: "note", text: [column.unit, AIM_ARROWS[column.direction]].filter(Boolean).join(" ") })),
-      formatter: (cell) => (this.isGrouped ? this.meanCell(cell.getData()[`${column.name}:mean`]) : this.valueCell(column, cell.getData().row)),
+      formatter: (cell) => (this.isGrouped ? this.meanCell(column, cell.getData()[`${column.name}:mean`]) : this.valueCell(column, cell.getData().row)),
     };
   }
 
@@ -137,10 +137,10 @@ export class RecordsTable {
     return node("span", { class: "reason", text: reason, title: reason });
   }
 
-  meanCell(mean) {
+  meanCell(column, mean) {
     if (!mean) return node("span", { class: "reason", text: "no value" });
-    const interval = mean.interval ? `[${numberText(mean.interval[0])} .. ${numberText(mean.interval[1])}]` : `${mean.clips} clips`;
-    return node("span", {}, numberText(mean.mean), " ", node("span", { class: "note", text: interval }));
+    const interval = mean.interval ? `[${column.valueText(mean.interval[0])} .. ${column.valueText(mean.interval[1])}]` : `${mean.clips} clips`;
+    return node("span", {}, column.valueText(mean.mean), " ", node("span", { class: "note", text: interval }));
   }
 
   open(data) {

@@ -17,7 +17,24 @@ export class Column {
   isMissing(row) { return this.isNumber ? Number.isNaN(this.values[row]) : this.values[row] < 0; }
 
   /** A value as text; "" where it is missing. */
-  text(row) { return this.isMissing(row) ? "" : this.keyText(this.values[row]); }
+  text(row) { return this.isMissing(row) ? "" : this.valueText(this.values[row]); }
+
+  /** A value, or a mean of values: as many decimals as tell the values of the column apart. */
+  valueText(value) {
+    if (this.role === "setting" || !this.isNumber) return this.keyText(value);
+    return this.decimals === null ? numberText(value) : value.toFixed(this.decimals).replace("-", "−");
+  }
+
+  /** Decimals of the values; null where they are whole, or too large or small for a fixed number. */
+  get decimals() {
+    if (this.decimalsKept === undefined) {
+      const known = this.values.filter((value) => Number.isFinite(value));
+      const spread = known.reduce((most, value) => Math.max(most, value), -Infinity) - known.reduce((least, value) => Math.min(least, value), Infinity);
+      const decimals = Math.max(0, 2 - Math.floor(Math.log10(spread || 1)));
+      this.decimalsKept = known.every(Number.isInteger) || decimals > 6 ? null : decimals;
+    }
+    return this.decimalsKept;
+  }
 
   /** A key of `groups` as text. */
   keyText(key) { return this.isNumber ? numberText(key) : key < 0 ? "none" : this.words[key]; }
@@ -59,7 +76,7 @@ export class Column {
     }
   }
 
-  get title() { return [this.word, this.unit && `(${this.unit})`].filter(Boolean).join(" "); }
+  get title() { return [this.word, this.unit && this.unit !== this.word && `(${this.unit})`].filter(Boolean).join(" "); }
 }
 
 /** All records, and which of them the filters let pass. */
