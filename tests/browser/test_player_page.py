@@ -11,8 +11,8 @@ from test_report import write_sweep
 from latentsync import media
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.pages.player import Track, data_uri, player
+from latentsync.lab.pages.tracks import mouth_path, source_video
 from latentsync.lab.pages.write import write_report
-from latentsync.lab.widgets.comparison import mouth_path, source_video
 
 pytestmark = pytest.mark.browser
 
