@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import lru_cache
 
-from latentsync.config import resolve_guidance
 from latentsync.device import dtype_name
 from latentsync.files import set_durable
 from latentsync.generation.stage_cache import StageCache
@@ -13,6 +12,7 @@ from latentsync.lab.options.schema import ModelConfig, RunConfig
 from latentsync.media.isolation import set_isolated
 from latentsync.media.kinds import summary_lines
 from latentsync.pipeline import LipsyncPipeline
+from latentsync.presets import resolve_guidance
 
 CACHE_DIR = "cache"  # below runs_dir
 
