@@ -11,12 +11,12 @@ from latentsync import media
 from latentsync.config import DEFAULT_FACE, recorded_options
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError, OptionError
-from latentsync.faces.geometry import crop_box_size
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.track import align
+from latentsync.lab.figures.previews import FACE_PX, MOUTH_STEP, steady_path
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.copies import PAGE_BYTES, Showing, Shown, copy_of, embedded, file_showing
-from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track, player
+from latentsync.lab.pages.player import Track, player
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.labels import cell_label, pair_label, word_of
 from latentsync.lab.records.store import Record
@@ -27,8 +27,6 @@ SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
 LIP_GAP = "lip gap (eye distances)"
 SYNC_BY_WINDOW = f"{WORDS['sync_mini_distance']} by window (lower is better)"
 AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
-FACE_PX = 256
-MOUTH_CENTRE, MOUTH_WIDTH = np.array([0.5, 0.63]), 0.7  # of the crop box: where lips lie, and how much is shown
 
 
 def videos_side_by_side(videos: dict[str, str | Path], width_px: int = 320) -> HTML:
@@ -201,7 +199,4 @@ def mouth_path(
         matrices = align(frames, _detector(), FACE_PX, face=face).matrices
     except FaceNotFoundError:
         return None
-    box, canvas = np.array(crop_box_size(FACE_PX)), np.array(MOUTH_SIZE_PX)
-    scale = canvas[0] / (MOUTH_WIDTH * box[0])
-    corner = MOUTH_CENTRE * box - canvas / scale / 2
-    return tuple(scale * (matrix - np.column_stack([np.zeros((2, 2)), corner])) for matrix in matrices)
+    return steady_path(matrices, FACE_PX)
