@@ -15,10 +15,10 @@ from latentsync.lab.jobs.folder import Outputs
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import plain_name
 from latentsync.lab.records.labels import pair_label
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.tracking import wandb_run
 from latentsync.lab.training.prepare import find_sources
 from latentsync.names import NAME_MAX_BYTES, name_max_bytes, named_path, named_text, printable, shortened, visible
+from latentsync.proof import proof_of
 from latentsync.training.prepare import Source
 
 GBK = "g-李明".encode("gbk").decode("utf-8", "surrogateescape")

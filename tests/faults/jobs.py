@@ -25,8 +25,8 @@ from latentsync.files import (
     write_json,
 )
 from latentsync.lab.jobs.folder import Outputs
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import PROVEN, RECORD_FILE, SET_ASIDE_DIR, RecordStore
+from latentsync.proof import proof_of
 from latentsync.training import checkpoint
 
 WHOLE = ("old", "new")
