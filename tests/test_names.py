@@ -5,6 +5,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_names_and_tags_fit_the_tracker(tmp_path, monkeypatch):
     import wandb
 
     given = {}
-    monkeypatch.setattr(wandb, "init", lambda **facts: given.update(facts))
+    monkeypatch.setattr(wandb, "init", lambda **facts: given.update(facts) or Mock(dir=str(tmp_path / "files")))
     from latentsync.lab.options.schema import TrackerConfig
 
     wandb_run.begin_run(TrackerConfig(), tmp_path, name="n" * 200, group="g" * 200, tags=["t" * 70, "short"])

@@ -130,6 +130,9 @@ def test_a_sweep_has_a_run_with_its_table_pictures_and_files(runs):
     assert set(files) == {"table.csv", "figure.png"}
     for name, path in files.items():
         assert path.is_relative_to(runs) and path.read_bytes() == (sweep_dir / name).read_bytes()
+    own_folder = written["folder"].parent  # all that waits for `wandb sync` goes with the run
+    assert [path for path in (runs / "wandb").rglob("staging/*") if not path.is_relative_to(own_folder)] == []
+    assert list(own_folder.rglob("staging/*"))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from latentsync.lab.records.store import RecordStore
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_survives_one_failing_call_and_a_power_cut(name, tmp_path):
     for exchanges, folder in systems(tmp_path):
-        assert failing_calls(name, folder, False, exchanges, ("ENOSPC",)).bad == []
+        assert failing_calls(name, folder, False, exchanges, ("ENOSPC",), is_short=True).bad == []
         assert power_cuts(name, folder, 1, exchanges).bad == []
 
 
