@@ -15,6 +15,7 @@ from latentsync.errors import LatentSyncError
 from latentsync.files import remove_abandoned
 from latentsync.lab.records.claims import CLAIM_PREFIX
 
+FAULT, FILES, NOTE = "fault", "files", "note"  # properties of a test, which conftest prints: name and counts, or a line
 OUTCOMES = ("survived", "lost", "doubled", "half")
 
 
