@@ -21,7 +21,7 @@ from diffusers import DDIMScheduler
 from latentsync import media
 from latentsync.audio.features import WindowReader
 from latentsync.audio.speech import silent_stretches
-from latentsync.config import GUIDANCE_INTERVAL, Options, Preset, resolve_guidance, takes_options
+from latentsync.config import GUIDANCE_INTERVAL, Options, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
@@ -50,6 +50,7 @@ from latentsync.generation.silence import silent_shares
 from latentsync.generation.stage_cache import StageCache
 from latentsync.generation.timing import timing_of
 from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
+from latentsync.presets import Preset, resolve_guidance
 from latentsync.runtime import apply_runtime
 from latentsync.shapes import Frame
 

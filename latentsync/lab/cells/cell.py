@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from latentsync import media
-from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
+from latentsync.config import Options, VideoOptions
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError, sentence_of
 from latentsync.files import write_json
@@ -48,6 +48,7 @@ from latentsync.lab.records.store import (
 from latentsync.media.departures import reading_notes
 from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline
+from latentsync.presets import Preset, resolve_guidance
 from latentsync.proof import proof_of
 
 

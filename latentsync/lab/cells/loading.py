@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import lru_cache
 
-from latentsync.config import resolve_guidance
 from latentsync.device import dtype_name
 from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.cells.devices import own_device
@@ -11,6 +10,7 @@ from latentsync.lab.options.pairs import Pairing
 from latentsync.lab.options.schema import ModelConfig, RunConfig
 from latentsync.media.kinds import summary_lines
 from latentsync.pipeline import LipsyncPipeline
+from latentsync.presets import resolve_guidance
 from latentsync.runtime import apply_runtime
 
 CACHE_DIR = "cache"  # below runs_dir
