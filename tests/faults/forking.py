@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from importlib import import_module
 from unittest import mock
 
@@ -48,6 +49,8 @@ def begin(request: dict) -> int:
             status = main(request["arguments"])
     except SystemExit as stop:
         status = stop.code
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

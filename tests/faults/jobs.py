@@ -312,7 +312,11 @@ def look_at_page(runs: Path) -> str:
 
 
 def in_turn(*steps: Callable[[Path], None]) -> Callable[[Path], None]:
-    return lambda folder: [step(folder) for step in steps] and None
+    def work(folder: Path) -> None:
+        for step in steps:
+            step(folder)
+
+    return work
 
 
 JOBS = {
