@@ -22,6 +22,7 @@ MAY_IMPORT = {  # of the other rooms of the laboratory; every room may import `c
     "tracking": {"options", "records", "tables", "figures"},
     "sweeps": {"options", "records", "cells", "tables", "analysis", "figures", "tracking"},
     "pages": {"options", "records", "tables", "analysis", "figures", "sweeps"},
+    "serving": {"options", "records", "tables", "analysis", "figures", "sweeps", "pages", "jobs"},
     "widgets": {"options", "records", "tables", "analysis", "figures", "pages", "jobs"},
     "evaluation": {"options", "measuring", "tables", "analysis"},
     "training": {"options", "tracking"},  # a training opens its run of Weights & Biases as a sweep does

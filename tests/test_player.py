@@ -11,9 +11,11 @@ import pytest
 from latentsync import media
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.pages import bundle
 from latentsync.lab.pages.player import MOUTH_SIZE_PX, Track, data_uri, markup, player
 from latentsync.lab.pages.timeline import LANE_HEIGHT, num_frames, timeline
-from latentsync.lab.widgets.comparison import by_frame, mouth_path, source_video, videos_side_by_side
+from latentsync.lab.pages.tracks import by_frame, mouth_path, source_video
+from latentsync.lab.widgets.comparison import videos_side_by_side
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 LIP_CORNERS = [61, 291]  # of the face mesh
@@ -112,3 +114,23 @@ def test_the_source_goes_forward_and_back_like_its_results(tmp_path):
     (tmp_path / "shown.mp4").write_bytes(source_video(clip, "a", 7, 16).content)
     levels = [float(frame.mean()) for frame in media.read_frames(tmp_path / "shown.mp4")]
     assert levels == pytest.approx([20, 90, 160, 160, 90, 20, 20], abs=4)
+
+
+def test_modules_of_the_front_end_are_joined_each_once_before_those_that_need_it(tmp_path, monkeypatch):
+    modules = {
+        "leaf": "export const leaf = 1;\n",
+        "branch": 'import { leaf } from "./leaf.js";\nexport function branch() { return leaf; }\n',
+        "tree": 'import { leaf } from "./leaf.js";\nimport { branch } from "./branch.js";\nexport default leaf;\n',
+    }
+    for name, text in modules.items():
+        (tmp_path / f"{name}.js").write_text(text)
+    monkeypatch.setattr(bundle, "FRONT_DIR", tmp_path)
+    joined = bundle.script("tree.js")
+    places = [joined.index(part) for part in ("leaf = 1", "return { leaf };", "return { branch };", "export default")]
+    assert places == sorted(places) and joined.count("leaf = 1") == 1 and "import" not in joined
+    (tmp_path / "leaf.js").write_text('import { branch } from "./branch.js";\n')
+    with pytest.raises(ValueError, match="leaf -> branch"):
+        bundle.script("tree.js")
+    (tmp_path / "leaf.js").write_text('import * as all from "./branch.js";\n')
+    with pytest.raises(ValueError, match=r"leaf\.js has .*import \* as all"):
+        bundle.script("tree.js")

@@ -15,7 +15,21 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 OFFLINE = ["--no-index", "--no-deps"]
-SUFFIXES = {".py", ".typed", ".json", ".yaml", ".safetensors", ".html", ".css", ".js", ".j2", ".mp4", ".wav"}
+SUFFIXES = {
+    ".py",
+    ".typed",
+    ".json",
+    ".yaml",
+    ".safetensors",
+    ".html",
+    ".css",
+    ".js",
+    ".j2",
+    ".mp4",
+    ".wav",
+    ".txt",
+    ".md",
+}
 
 
 def call(command: list, folder: Path) -> subprocess.CompletedProcess:

@@ -26,13 +26,8 @@ from latentsync.lab.records.store import Record
 from latentsync.lab.records.sweeps import cell_key, sweep_in, sweep_records
 from latentsync.lab.sweeps.status import COLUMNS, SweepStatus, status_of
 from latentsync.lab.tables.tidy import collect, read_source, sweep_failures
-from latentsync.metrics.definitions import DEFINITIONS, PREFIXES, SUFFIXES, base_name, direction_of
+from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, PREFIXES, SUFFIXES, base_name, direction_of
 
-HEADLINES = (
-    "lse_c", "lse_d", "stable_syncnet_cosine", "sync_mini_confidence_minus_real", "sync_mini_confidence",
-    "landmark_sync_peak", "lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "mouth_sharpness_ratio",
-    "landmark_jitter_ratio", "seconds",
-)  # fmt: skip
 SHOWN_WITH_A_VIDEO = ("lse_c", "sync_mini_confidence", "lpips_alex_mouth")
 FRONT_AXES = ("lpips_alex_mouth", "sync_mini_confidence")
 DEFAULT_BASELINES = {"guidance_scale": 1.5, "preset": "by_gender"}

@@ -11,22 +11,20 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from IPython.display import HTML
 
 from latentsync import media
+from latentsync.lab.figures.previews import MOUTH_SIZE_PX, MOUTH_STEP
 from latentsync.lab.figures.style import COLOURS
+from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.timeline import num_frames, timeline
 from latentsync.shapes import Affine
 
-PAGES_DIR = Path(__file__).parent
-STYLES, SCRIPT = ("theme.css", "player.css"), "player.js"
+STYLES = ("theme.css", "player.css")
 MP4 = "video/mp4"
 SOURCE_COLOUR = "var(--muted)"
-MOUTH_STEP = 5  # frames between the affines of a mouth's path; the page interpolates
-MOUTH_SIZE_PX = (320, 240)  # of the canvas
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def player(
     filled = {
         "style": "\n".join(page_file(name) for name in STYLES),
         "player": markup(tracks, sound, heard, width_px),
-        "script": page_file(SCRIPT),
-        "around": json.dumps(around),
+        "script": script("framed.js"),
+        "around": escape(json.dumps(around)),
     }
     page = page_file("player.html")
     page = re.sub(r"{{(\w+)}}", lambda slot: filled[slot[1]], page)
@@ -133,11 +131,6 @@ def markup(
 def data_uri(content: bytes, kind: str = MP4) -> str:
     """Bytes as an address that holds them; `kind` is their media type."""
     return f"data:{kind};base64,{b64encode(content).decode()}"
-
-
-def page_file(name: str) -> str:
-    """The text of a file of this folder."""
-    return (PAGES_DIR / name).read_text(encoding="utf-8")
 
 
 def _colours(tracks: Sequence[Track]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -13,10 +14,11 @@ from latentsync.files import write_text
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
+from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.contents import Page, gather, value_text
 from latentsync.lab.pages.copies import PAGE_BYTES
 from latentsync.lab.pages.media import embed_videos, link_videos
-from latentsync.lab.pages.player import PAGES_DIR, SCRIPT, STYLES, page_file
+from latentsync.lab.pages.player import STYLES
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.sweeps import sweep_in
 
@@ -47,10 +49,11 @@ def report(
     return write_report(runs_dir, sweep_in(runs_dir, sweep), None if output is None else Path(output), videos, baseline)
 
 
-def rendered(page: Page) -> str:
-    """The page as HTML; every name in it is escaped."""
+@cache
+def _template() -> jinja2.Template:
+    """The page's template, which escapes every name."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES_DIR), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {
@@ -58,9 +61,14 @@ def rendered(page: Page) -> str:
         "word": word_of,
         "signed": lambda value: value_text(value) if pd.isna(value) else f"{value:+.4g}",
     }
+    return environment.get_template("report.html.j2")
+
+
+def rendered(page: Page) -> str:
+    """The page as HTML; every name in it is escaped."""
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
-    js = "\n".join(page_file(name) for name in (SCRIPT, "report.js"))
-    return environment.get_template("report.html.j2").render(
+    js = script("report.js")
+    return _template().render(
         page=page,
         word_of=word_of,
         untrained=UNTRAINED,

@@ -1,4 +1,6 @@
-"use strict";
+// What a report does: it sorts and filters its tables, and shows one pair at a time.
+import { Player } from "./player.js";
+
 document.documentElement.classList.add("js");
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const byId = (id) => document.getElementById(id);
