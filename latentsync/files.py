@@ -285,12 +285,12 @@ def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Call
 
     def decorate(function: Callable[..., Answer]) -> Callable[..., Answer]:
         @lru_cache(maxsize)
-        def kept(path: Path, stamp: Stamp, *args: Any, **options: Any) -> Answer:
-            return function(path, *args, **options)
+        def kept(path: str, stamp: Stamp, *args: Any, **options: Any) -> Answer:
+            return function(Path(path), *args, **options)
 
         @wraps(function)
         def of_file(path: Path | str, *args: Any, **options: Any) -> Answer:
-            return kept(Path(os.path.abspath(path)), stamp_of(os.stat(path)), *args, **options)
+            return kept(os.path.abspath(path), stamp_of(os.stat(path)), *args, **options)
 
         return of_file
 

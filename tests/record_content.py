@@ -5,9 +5,9 @@ from pathlib import Path
 
 from latentsync.files import write_json
 from latentsync.lab.records.identity import record_id
-from latentsync.lab.records.proof import STRETCH_BYTES, STRETCHES, proof_of
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, PROVEN, RECORD_FILE, Record, RecordStore
 from latentsync.metrics.definitions import entry
+from latentsync.proof import STRETCH_BYTES, STRETCHES, proof_of
 
 METRICS = {
     "sync_mini_confidence": entry(

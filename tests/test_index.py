@@ -77,7 +77,7 @@ def test_a_warm_store_opens_no_record(runs, settled, opened, capsys):
     opened.clear()
     assert_same(tables(runs), first)
     assert status_command([str(runs)]) == 0 and status_of(runs, "s").count("done") == 3
-    compare(collect(runs, "s"), "guidance_scale", 1.0, metrics=["sync_mini_offset"])
+    compare(collect(runs, "s"), baseline=1.0, metrics=["sync_mini_offset"])
     records = sweep_records(runs, "s")
     assert of_records(opened) == []
     assert records[-1].content["pair"]["name"] == "mine" and of_records(opened) == [RECORD_FILE]

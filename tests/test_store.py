@@ -17,7 +17,6 @@ from latentsync.lab.commands.status import main as status_command
 from latentsync.lab.console import complain, complaints
 from latentsync.lab.records.claims import claimed, lock_notice
 from latentsync.lab.records.identity import record_id
-from latentsync.lab.records.proof import STRETCH_BYTES, STRETCHES, disagreement, proof_of
 from latentsync.lab.records.store import (
     CURVES_FILE,
     MASK_FILE,
@@ -31,6 +30,7 @@ from latentsync.lab.records.store import (
 )
 from latentsync.lab.records.sweeps import PLAN_FILE, sweep_cells, sweep_records
 from latentsync.lab.tables.tidy import collect_wide
+from latentsync.proof import STRETCH_BYTES, STRETCHES, disagreement, proof_of
 
 NUMBERS = {record_id({"number": number}): number for number in (1, 2)}
 A, B = sorted(NUMBERS)
@@ -82,6 +82,7 @@ def test_reading_tells_absent_damaged_and_unreadable_apart(tmp_path, monkeypatch
 HALF = [
     "", "{}", "[" * 200_000, '{"pair": 3}', json.dumps(content(A) | {"options": {}}),
     json.dumps(content(A) | {"video": {"num_frames": "many"}}), json.dumps(content(A) | {"files": {"../x": {}}}),
+    json.dumps(content(A) | {"files": {"nul\0": {}}}),
     json.dumps(content(A) | {"options": content(A)["options"] | {"size_px": "wide"}}),
     json.dumps(content(A) | {"made": 3}), json.dumps({k: v for k, v in content(A).items() if k != "id"}),
     json.dumps(content(A) | {"pair": content(A)["pair"] | {"group": ["a"]}}),

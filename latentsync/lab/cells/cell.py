@@ -36,7 +36,6 @@ from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.content import content, labels_of
 from latentsync.lab.records.identity import identity, record_id
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import (
     CURVES_FILE,
     MASK_FILE,
@@ -51,6 +50,7 @@ from latentsync.media.departures import reading_notes
 from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.presets import Preset, resolve_guidance
+from latentsync.proof import proof_of
 
 OnMade = Callable[[Record, LipsyncOutput], None]  # called with each record that is made, and what it was made from
 

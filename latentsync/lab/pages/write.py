@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -48,8 +49,9 @@ def report(
     return write_report(runs_dir, sweep_in(runs_dir, sweep), None if output is None else Path(output), videos, baseline)
 
 
-def rendered(page: Page) -> str:
-    """The page as HTML; every name in it is escaped."""
+@cache
+def _template() -> jinja2.Template:
+    """The page's template, which escapes every name."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -59,9 +61,14 @@ def rendered(page: Page) -> str:
         "word": word_of,
         "signed": lambda value: value_text(value) if pd.isna(value) else f"{value:+.4g}",
     }
+    return environment.get_template("report.html.j2")
+
+
+def rendered(page: Page) -> str:
+    """The page as HTML; every name in it is escaped."""
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
     js = script("report.js")
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         page=page,
         word_of=word_of,
         untrained=UNTRAINED,

@@ -6,9 +6,9 @@ from typing import Any
 from latentsync.errors import DamagedFileError, sentence_of
 from latentsync.files import read_json
 from latentsync.lab.records.identity import record_id
-from latentsync.lab.records.proof import disagreement
 from latentsync.lab.records.shape import metrics_fault
 from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
+from latentsync.proof import disagreement
 
 MADE_ANEW = "the sweep's next run makes it anew"
 

@@ -91,7 +91,7 @@ def labelled(table: pa.Table, labels: Mapping[str, Mapping[str, Any]]) -> pa.Tab
 def in_order(table: pa.Table) -> pa.Table:
     """Rows in the order of tables: by gender, pair, settings and id."""
     keys = list(zip(*(table[name].to_pylist() for name in ORDER), strict=True))
-    return table.take(sorted(range(len(keys)), key=keys.__getitem__))
+    return table.take(pa.array(sorted(range(len(keys)), key=keys.__getitem__), pa.int64()))
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from latentsync.files import (
 )
 from latentsync.lab.console import complain, say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
-from latentsync.lab.records.proof import disagreement
 from latentsync.lab.records.shape import curves_fault, metrics_fault, shape_fault
 from latentsync.names import is_plain
+from latentsync.proof import disagreement
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
@@ -89,7 +89,7 @@ class Record:
 
     @property
     def files(self) -> Mapping[str, Mapping[str, Any]]:
-        """The proof of its files, see `records.proof`; empty for an older record."""
+        """The proof of its files, see `latentsync.proof`; empty for an older record."""
         return self.own_content.get("files", {})
 
     def fault(self, is_deep: bool = False) -> str | None:
