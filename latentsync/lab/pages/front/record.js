@@ -3,6 +3,7 @@ import { Player } from "./player.js";
 import { AIM_WORDS, asked, node, numberText, problem } from "./parts.js";
 
 const MOST_BESIDE = 4; // other records beside it
+const BESIDE_THE_VIDEOS = 2; // records: with more there is no room for metrics beside them
 const LISTED = 12; // other records of the pair that are offered
 
 /** The page. `app` gives the table, the metric and the order of records. */
@@ -16,8 +17,9 @@ export class RecordPage {
     this.stage = node("div", { class: "stage-place" });
     this.beside = node("div", { class: "beside" });
     this.details = node("div", { class: "record-details" });
+    this.side = node("div", { class: "record-side" });
     this.root.append(node("header", { class: "record-head" }, node("div", {}, this.title, this.subtitle), this.around),
-      this.stage, this.beside, this.details);
+      this.side, this.stage, this.beside, this.details);
     this.root.addEventListener("keydown", (event) => this.onKey(event));
   }
 
@@ -28,13 +30,15 @@ export class RecordPage {
 
   async update() {
     const id = this.state.record, asking = this.ids.join();
+    this.root.classList.toggle("has-room", this.ids.length <= BESIDE_THE_VIDEOS);
     this.drawAround();
     this.drawBeside();
     if (asking === this.asked) return;
     if (id !== this.id) {
       this.id = id;
       this.drawTitle();
-      this.details.replaceChildren(node("p", { class: "loading", text: "Reading the record …" }));
+      this.side.replaceChildren(node("p", { class: "loading", text: "Reading the record …" }));
+      this.details.replaceChildren();
       this.askDetails(id);
     }
     this.asked = asking;
@@ -101,7 +105,7 @@ export class RecordPage {
       const details = await (await asked(`data/record/${encodeURIComponent(id)}`)).json();
       if (id === this.id) this.drawDetails(details);
     } catch (error) {
-      if (id === this.id) this.details.replaceChildren(problem(error.message));
+      if (id === this.id) this.side.replaceChildren(problem(error.message));
     }
   }
 
@@ -156,12 +160,14 @@ export class RecordPage {
     const failures = this.app.failures.filter((failure) => failure.pair === this.app.pairOf(details.record));
     const unusual = details.options.filter((option) => !option.is_usual);
     const command = node("code", { text: details.command });
-    this.details.replaceChildren(
+    this.side.replaceChildren(
       ...(details.is_trained ? [] : [problem("The model is untrained: the result only shows that the program works.")]),
       ...details.notes.map((text) => node("p", { class: "notice", text })),
       ...failures.map((failure) => node("p", { class: "notice", text: `Another setting of this pair failed: ${failure.stage || "before the first stage"}: ${failure.reason} (${failure.overrides.join(", ")})` })),
-      section("Metrics", this.metricTable(details.metrics.filter((metric) => metric.is_headline)),
-        fold(`All ${details.metrics.length} metrics`, this.metricTable(details.metrics))),
+      this.metricTable(details.metrics.filter((metric) => metric.is_headline)),
+    );
+    this.details.replaceChildren(
+      section("Metrics", fold(`All ${details.metrics.length} metrics`, this.metricTable(details.metrics))),
       section("Options", unusual.length ? pairsTable(unusual.map((option) => [option.word, option.value, option.help])) : node("p", { class: "note", text: "All options have their usual values." }),
         fold(`All ${details.options.length} options`, pairsTable(details.options.map((option) => [option.word, option.value, option.help])))),
       section("Make it again", node("p", { class: "command" }, command, copyText(details.command, command))),
@@ -174,7 +180,7 @@ export class RecordPage {
     const rows = metrics.map((metric) => node("tr", { class: metric.name === (this.app.metric || {}).name ? "is-chosen" : "" },
       node("th", { scope: "row", text: metric.word, title: metric.protocol }),
       metric.value === null ? node("td", { colspan: "2", class: "reason", text: `none: ${metric.reason}` })
-        : [node("td", { class: "number", text: numberText(metric.value) }), node("td", { text: metric.unit })],
+        : [node("td", { class: "number", text: numberText(metric.value) }), node("td", { class: "unit", text: metric.unit })],
       node("td", { class: "note", text: AIM_WORDS[metric.direction] || "" })));
     return node("div", { class: "box" }, node("table", {}, node("tbody", {}, rows)));
   }

@@ -74,7 +74,7 @@ export class RecordsTable {
     const sort = sorted ? [{ column: sorted.replace(/^-/, ""), dir: sorted.startsWith("-") ? "desc" : "asc" }]
       : metric && metric.direction !== "none" && !this.isGrouped ? [{ column: metric.name, dir: metric.direction === "higher" ? "asc" : "desc" }] : [];
     this.tabulator = new Tabulator(this.place, {
-      data, index: "row", height: "100%", layout: "fitDataFill", renderHorizontal: "virtual", placeholder: "No record passes the filters.",
+      data, index: "row", height: "100%", layout: "fitDataFill", placeholder: "No record passes the filters.",
       columnDefaults: { headerHozAlign: "left", vertAlign: "middle" },
       columns: [...this.names.map((column, i) => this.nameColumn(column, i)), ...(this.isGrouped ? [CLIPS_COLUMN] : []), ...this.metrics.map((column) => this.metricColumn(column))],
       initialSort: sort.filter((one) => [...this.names, ...this.metrics].some((column) => column.name === one.column)),
