@@ -128,7 +128,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 dtype=dtype_name(self.dtype),
                 device=str(self.device),
                 attention=self.attention,
-                batch_size=resolve_batch_size(runtime.batch_size, self.unet.num_parameters()),
+                batch_size=resolve_batch_size(runtime.batch_size, self.num_parameters),
             ),
         )
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from record_content import METRICS, content
+from record_content import METRICS, content, sound_record
 
 from latentsync.errors import DamagedFileError
 from latentsync.files import find_json, read_json, write_json
@@ -38,16 +38,7 @@ IDS = (A, B)
 
 
 def make(runs: Path, name: str, **facts) -> Record:
-    """A record with a proof, as a run makes it."""
-    with RecordStore(runs).new(name) as folder:
-        for file in PROVEN:
-            (folder / file).write_bytes(os.urandom(STRETCHES * STRETCH_BYTES + 1000))
-        write_json(folder / METRICS_FILE, METRICS)
-        write_json(folder / CURVES_FILE, {"lip_gap": [0.1]})
-        proof = proof_of(folder / file for file in PROVEN)
-        identity = {"number": NUMBERS[name]}
-        write_json(folder / RECORD_FILE, content(name, **facts) | {"identity": identity, "files": proof})
-    return RecordStore(runs).look(name)
+    return sound_record(runs, NUMBERS[name], **facts)
 
 
 @pytest.fixture
@@ -137,14 +128,16 @@ def test_a_record_that_cannot_be_read_now_is_named_and_stays(runs, monkeypatch, 
 
 
 def test_a_folder_that_cannot_be_listed_is_not_empty(runs, monkeypatch, capsys):
-    listed = os.listdir
+    def failing(listed):
+        def of_folder(folder):
+            if str(folder).endswith(("records", "cells")):
+                raise OSError(errno.ESTALE, "Stale file handle", str(folder))
+            return listed(folder)
 
-    def failing(folder):
-        if str(folder).endswith(("records", "cells")):
-            raise OSError(errno.ESTALE, "Stale file handle", str(folder))
-        return listed(folder)
+        return of_folder
 
-    monkeypatch.setattr(os, "listdir", failing)
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
     for more in ([], ["--sweep", "s"]):
         assert collect_command([str(runs), *more, "--wide", "--output", str(runs / "t.csv")]) == 1
         assert "Stale file handle" in capsys.readouterr().err

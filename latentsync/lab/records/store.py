@@ -23,7 +23,6 @@ from typing import Any
 
 from latentsync.errors import DamagedFileError, MediaError, OptionError, sentence_of
 from latentsync.files import (
-    entries,
     find_json,
     leads_out,
     link_out,
@@ -228,7 +227,11 @@ class RecordStore:
         Raises:
             OSError: the folder cannot be read now.
         """
-        return [path.name for path in entries(self.root) if not path.is_file()]
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(entry.name for entry in entries if entry.name[0] != "." and not entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def all(self) -> list[Record]:
         """Every finished record, sorted by id. What is damaged, or cannot be read now, is named by `complain`.
