@@ -200,7 +200,8 @@ export class Gallery {
       choice("Columns", grouping, nameOf(this.columnColumn), (value) => state.set({ columns: value })),
       choice("Order", [["name", "by name"], ...(direction === "none" ? [] : [["worst", "worst first"], ["best", "best first"]])],
         state.get("order", "name"), (value) => state.set({ order: value })),
-      choice("Show", [["mouths", "mouths"], ["faces", "whole faces"]], this.shape, (value) => state.set({ show: value })),
+      node("span", { class: "segments", role: "group", "aria-label": "Show" }, [["mouths", "Mouths"], ["faces", "Faces"]].map(([value, text]) => (
+        toggleButton(text, this.shape === value, () => state.set({ show: value }))))),
       choice("Size", Object.keys(SIZES_PX).map((name) => [name, name]),
         Object.keys(SIZES_PX).find((name) => SIZES_PX[name] === this.size), (value) => state.set({ size: value })),
       ...(this.shape === "faces" ? [node("label", { class: "check" }, this.soundBox = node("input", {

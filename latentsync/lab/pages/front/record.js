@@ -31,6 +31,7 @@ export class RecordPage {
   async update() {
     const id = this.state.record, asking = this.ids.join();
     this.root.classList.toggle("has-room", this.ids.length <= BESIDE_THE_VIDEOS);
+    this.root.style.setProperty("--videos", this.ids.length + 1);
     this.drawAround();
     this.drawBeside();
     if (asking === this.asked) return;
