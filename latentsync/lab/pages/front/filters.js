@@ -322,6 +322,7 @@ class Expression {
     try {
       const where = new URLSearchParams({ where: this.asNames, sweep: this.panel.table.about.sweep ?? ALL_SWEEPS });
       const answer = await (await asked(`data/rows?${where}`, signal)).json();
+      if (answer.error) throw new Error(answer.error);
       this.panel.allowed = new Set(answer.rows);
     } catch (error) {
       if (error.name === "AbortError") throw error;

@@ -218,7 +218,7 @@ export class Gallery {
 
   clear() {
     for (const parts of [this.cells, this.heads, this.sides]) {
-      parts.forEach(release);
+      parts.forEach((part) => release(part));
       parts.clear();
     }
   }

@@ -20,7 +20,7 @@ export class RecordPage {
     this.side = node("div", { class: "record-side" });
     this.root.append(node("header", { class: "record-head" }, node("div", {}, this.title, this.subtitle), this.around),
       this.side, this.stage, this.beside, this.details);
-    this.root.addEventListener("keydown", (event) => this.onKey(event));
+    document.addEventListener("keydown", (event) => { if (this.root.isConnected) this.onKey(event); });
   }
 
   get ids() {
@@ -148,7 +148,7 @@ export class RecordPage {
   }
 
   onKey(event) {
-    if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("select, textarea, input:not([type=checkbox], .seek)") || event.ctrlKey || event.metaKey || event.altKey) return;
     const order = this.app.order, place = order.indexOf(this.app.table.places.get(this.id));
     const by = { n: 1, p: -1 }[event.key.toLowerCase()];
     if (event.key === "Escape") this.app.closeRecord();
