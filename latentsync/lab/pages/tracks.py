@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync import media
+from latentsync.arrays import Affine
 from latentsync.config import DEFAULT_FACE, recorded_options
 from latentsync.errors import FaceNotFoundError
-from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.faces.track import align
 from latentsync.lab.figures.previews import FACE_PX, MOUTH_STEP, steady_path
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.copies import Shown, copy_of
@@ -16,7 +16,9 @@ from latentsync.lab.pages.player import Track
 from latentsync.lab.records.labels import cell_label, pair_label, word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import WORDS
-from latentsync.shapes import Affine
+
+if TYPE_CHECKING:
+    from latentsync.faces.landmarks import LandmarkDetector
 
 SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
 LIP_GAP = "lip gap (eye distances)"
@@ -116,7 +118,9 @@ def source_video(clip: Path, clip_sha256: str, num_frames: int, width_px: int, l
 
 
 @lru_cache(maxsize=1)
-def _detector() -> MediaPipeLandmarks:
+def _detector() -> "LandmarkDetector":
+    from latentsync.faces.landmarks import MediaPipeLandmarks
+
     return MediaPipeLandmarks()
 
 
@@ -136,6 +140,8 @@ def mouth_path(
     there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
     looked_at = media.arranged(num_frames, there, loop)[::MOUTH_STEP]
     frames = media.read_frames_in_order(video, looked_at, media.VIDEO_RATE_HZ)
+    from latentsync.faces.track import align  # imports torch
+
     try:
         matrices = align(frames, _detector(), FACE_PX, face=face).matrices
     except FaceNotFoundError:

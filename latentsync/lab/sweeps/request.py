@@ -172,7 +172,8 @@ def _request(config: DictConfig, general: GeneralOptions, is_sweep: bool, overri
                 raise OptionError(f"{override.input_line} has several values, but a sweep has one; give one")
         _check_sweeper(config, general, bases, overrides)
     runs = [configs.run(cell) for cell in cells]
-    names = sorted({str(run.sweep_dir) for run in runs} | {str(general.sweep_dir)})
+    one_each = {(run.runs_dir, run.name): run for run in runs}.values()
+    names = sorted({str(run.sweep_dir) for run in one_each} | {str(general.sweep_dir)})
     if len(names) > 1:
         raise OptionError(
             f"the cells would be written to several sweeps ({', '.join(names)}); a sweep has one name and one "
