@@ -322,7 +322,7 @@ export class Gallery {
       onclick: () => this.step(r, c, by),
     });
     const steps = rows.length > 1
-      ? node("span", { class: "steps" }, step(-1, "‹"), node("span", { text: `${index + 1} of ${rows.length}`, title: table.label(row) }), step(1, "›")) : null;
+      ? node("span", { class: "steps" }, step(-1, "‹"), node("span", { text: this.size < SIZES_PX.medium ? `${index + 1}/${rows.length}` : `${index + 1} of ${rows.length}`, title: table.label(row) }), step(1, "›")) : null;
     release(made, false);
     made.replaceChildren(this.picture(table.recordId(row), false, made.getAttribute("aria-label")), node("div", { class: "under" },
       node("div", { class: "line" }, value, steps), bar));
