@@ -1,5 +1,6 @@
 """Where the networks run and in which precision: resolved once, then printed and recorded. Uses no network."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,10 @@ from latentsync.errors import MemoryShortageError, OptionError
 MIN_FLOAT16_CAPABILITY = 8  # the original uses float16 from compute capability 8 (Ampere) on
 SMALL_NETWORK = 50_000_000  # parameters; up to this size several windows are denoised at once
 WINDOWS_AT_ONCE = 8  # of a small network: 18 instead of 26 ms a window for the mini on 2 cores; more are no faster
+
+# Values of oneDNN's ONEDNN_MAX_CPU_ISA without bfloat16. oneDNN then computes in float32 and converts: a convolution in
+# bfloat16 took 2 to 100 times as long as in float32 (torch 2.14, Intel Xeon with AMX). https://uxlfoundation.github.io/oneDNN
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def resolve_device(name: str | int | torch.device | None = None) -> torch.device:
@@ -34,8 +39,10 @@ def resolve_device(name: str | int | torch.device | None = None) -> torch.device
 
 
 def _cpu_has_native_bfloat16() -> bool:
-    """Whether the processor has bfloat16, and torch's own kernels use the instructions around it."""
+    """Whether the processor has bfloat16, and both torch's own kernels and oneDNN's may use it."""
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):  # chosen by ATEN_CPU_CAPABILITY, or no better
+        return False
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BFLOAT16:
         return False
     try:
         capabilities = torch.cpu.get_capabilities()

@@ -51,7 +51,7 @@ def _locked_part(root: Path) -> tuple[Path, int | None]:
         _in_use.add(part.name)
         lock = None
         try:
-            disk.system.make_folder(part)
+            _make_part(part)
             lock = os.open(part / LOCK_FILE, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
             is_locked = _locked(lock)
             if is_locked is not False and os.path.samestat(os.fstat(lock), os.stat(part / LOCK_FILE)):
@@ -64,6 +64,15 @@ def _locked_part(root: Path) -> tuple[Path, int | None]:
             raise
         _give_up(part, lock)
     raise OSError(errno.EBUSY, "other processes remove private folders before they can be locked", str(root))
+
+
+def _make_part(part: Path) -> None:
+    try:
+        disk.system.make_folder(part)
+    except FileNotFoundError as error:
+        if part.parent.is_dir():  # for example /proc
+            raise PermissionError(errno.EPERM, "its file system takes no new files", str(part.parent)) from error
+        raise
 
 
 def _give_up(part: Path, lock: int | None) -> None:

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from sweep_tables import sweep_table
 
-from latentsync.config import Preset
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import as_presets, compare_all
 from latentsync.lab.analysis.conclusions import (
@@ -18,6 +17,7 @@ from latentsync.lab.analysis.conclusions import (
 from latentsync.lab.commands.compare import main
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.tables.tidy import read_source, read_table, write_table
+from latentsync.presets import Preset
 
 SYNC = "sync_mini_confidence_minus_real"
 

@@ -5,10 +5,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from latentsync.checkpoints.unet import read_unet_config
-from latentsync.config import Preset, RuntimeOptions, SamplerOptions, VideoOptions, resolve_guidance
+from latentsync.config import RuntimeOptions, SamplerOptions, VideoOptions
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.schema import read_config
+from latentsync.presets import Preset, resolve_guidance
 from latentsync.weights import CATALOGUE
 
 

@@ -1,10 +1,12 @@
-"""GPUs shared among processes."""
+"""GPUs shared among processes, and the precision that a processor runs well."""
 
 import subprocess
 import sys
 
 import pytest
+import torch
 
+from latentsync.device import resolve_dtype
 from latentsync.lab.cells.devices import claim_place, own_device
 
 CLAIM = (
@@ -28,3 +30,11 @@ def test_a_machine_without_several_gpus_has_none_to_share(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     own_device.cache_clear()
     assert own_device() is None
+
+
+def test_bfloat16_is_not_chosen_where_onednn_may_not_use_it(monkeypatch):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    for isa, dtype in {"AVX512_CORE": torch.float32, "AVX512_CORE_BF16": torch.bfloat16}.items():
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+        assert resolve_dtype(None, torch.device("cpu")) == dtype

@@ -17,8 +17,8 @@ from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.figures import previews
 from latentsync.lab.figures.previews import FACTS_FILE, MOUTH_STEP, clip_preview_of, keep_previews, preview_of
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import RECORD_FILE, RESULT_FILE, Record
+from latentsync.proof import proof_of
 
 FRAMES = 12
 

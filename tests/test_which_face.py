@@ -22,9 +22,9 @@ from latentsync.lab.figures.sheets import PreviewWindow, preview_sheet
 from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import SHIPPED_DIR, read_pairs
 from latentsync.lab.options.schema import read_config
+from latentsync.lab.pages.tracks import mouth_path
 from latentsync.lab.records.labels import varied
 from latentsync.lab.records.store import RECORD_FILE, RESULT_FILE, Record
-from latentsync.lab.widgets.comparison import mouth_path
 
 FRAMES, SIDE_PX = 10, 256
 NOTE = "5 of 10 frames have no face and are the clip's own"

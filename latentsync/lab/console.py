@@ -67,13 +67,13 @@ def detail(line: str) -> None:
 def complain(line: str) -> None:
     """Prints on stderr what a command leaves out or cannot do. The command then ends with `FAILED`.
 
-    Within a block of `complaints`, each different line is printed once.
+    Within a block of `complaints`, each different line is printed once. Every block collects it.
     """
-    if any(line in lines for lines in _complaints):
-        return
+    is_new = not any(line in lines for lines in _complaints)
     for lines in _complaints:
-        lines.append(line)
-    warn(line)
+        lines += [] if line in lines else [line]
+    if is_new:
+        warn(line)
 
 
 def warn(line: str) -> None:

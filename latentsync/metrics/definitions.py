@@ -183,6 +183,11 @@ DEFINITIONS_OF_SETS = {  # of two sets of videos; no record has them
         "FVD", "sets", "distance", "lower", "cd-fvd, VideoMAE, 16 frames of aligned crops a clip", "cd-fvd"
     ),
 }
+HEADLINES = (  # shown first in pages, in this order; all others follow
+    "lse_c", "lse_d", "stable_syncnet_cosine", "sync_mini_confidence_minus_real", "sync_mini_confidence",
+    "landmark_sync_peak", "lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "mouth_sharpness_ratio",
+    "landmark_jitter_ratio", "seconds",
+)  # fmt: skip
 WORDS = {name: known.word for name, known in (DEFINITIONS | DEFINITIONS_OF_SETS).items()}
 FAMILY_TEXTS = {
     "lpips": "LPIPS with AlexNet, of aligned crops and mouths.",

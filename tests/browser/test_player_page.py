@@ -1,5 +1,9 @@
 """The player in a real browser, as a notebook shows it and in a report: in step, dragged, by keys, without a script."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from test_report import write_sweep
@@ -7,31 +11,33 @@ from test_report import write_sweep
 from latentsync import media
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.pages.player import Track, data_uri, player
+from latentsync.lab.pages.tracks import mouth_path, source_video
 from latentsync.lab.pages.write import write_report
-from latentsync.lab.widgets.comparison import mouth_path, source_video
 
 pytestmark = pytest.mark.browser
 
-HALF_A_FRAME_S = 0.02
+HALF_A_FRAME_MS = 20
+LOOKS = 3
+STEP_SECONDS = float(os.environ.get("STEP_SECONDS", 0))  # `STEP_SECONDS=30 pytest -s -k half_a_frame` looks for so long
 NUM_FRAMES = 95
 KINDS = ("notebook", "report")
 AUDIBLE = 0.01  # volume, of 1
 
-# The greatest difference in s between the heard video and any other, at each frame of the screen for a time in s, from
-# when the heard one has played for a second.
+# The greatest difference in s between the heard video and any other, at each frame of the screen for a time in s, while
+# they play: not while they go to a place, as at the start of a repeat.
 DIFFERENCES = """async seconds => {
     const videos = [...document.querySelectorAll('.player video')].filter(video => video.offsetParent);
     const heard = videos.find(video => !video.muted && video.volume > 0.5);
     while (heard.paused) await new Promise(requestAnimationFrame);
-    const begun = heard.currentTime, seen = [];
-    while (heard.currentTime < begun + 1 + seconds) {
+    const ends = performance.now() + 1000 * seconds, seen = [];
+    while (performance.now() < ends) {
         await new Promise(requestAnimationFrame);
-        if (heard.ended) throw new Error(`it ended; it began at ${begun} s`);
-        if (heard.currentTime < begun + 1) continue;
+        if (videos.some(video => video.paused || video.ended || video.seeking)) continue;
         seen.push(Math.max(...videos.map(video => Math.abs(video.currentTime - heard.currentTime))));
     }
     return seen;
 }"""
+SHOWN_VIDEOS = "[...document.querySelectorAll('.player video')].filter(video => video.offsetParent)"
 TIMES = """() => [...document.querySelectorAll('.player video')]
     .filter(video => video.offsetParent && !video.seeking).map(video => video.currentTime)"""
 READY = """() => [...document.querySelectorAll('.player video')]
@@ -44,6 +50,14 @@ PRESSED = "all => all.filter(button => button.getAttribute('aria-pressed') === '
 LIGHT_NOTEBOOK = """if (window === top) {
     addEventListener('readystatechange', () => { document.body.dataset.jpThemeLight = 'true'; }, true);
 }"""
+
+
+def plain_page(folder) -> str:
+    """A page with a player of two videos without curves, sound or mouths."""
+    tracks = [Track(name, data_uri((SHIPPED_DIR / f"{name}.mp4").read_bytes())) for name in ("g-clara", "m-oskar")]
+    path = folder / "plain.html"
+    path.write_text(f"<!doctype html><meta charset=utf-8><body>{player(tracks).data}", encoding="utf-8")
+    return path.as_uri()
 
 
 def notebook_page(folder) -> str:
@@ -65,7 +79,8 @@ def notebook_page(folder) -> str:
 def addresses(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     write_sweep(folder / "runs", "guidance")
-    return {"notebook": notebook_page(folder), "report": write_report(folder / "runs", "guidance").as_uri()}
+    pages = {"notebook": notebook_page(folder), "plain": plain_page(folder)}
+    return pages | {"report": write_report(folder / "runs", "guidance").as_uri()}
 
 
 @pytest.fixture(params=KINDS)
@@ -108,10 +123,46 @@ def frame_shown(frame) -> int:
     return int(frame.locator(".player:visible .time").inner_text().split()[-1])
 
 
-def test_all_videos_are_within_half_a_frame_of_the_heard_one(player_frame, page):
+@pytest.fixture
+def busy_machine():
+    """A process for each core that does nothing but compute."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def differences(frame, seconds: float) -> np.ndarray:
+    """How far the videos are from the heard one, in s, at each frame of the screen on which they play."""
+    seen = np.array(frame.evaluate(DIFFERENCES, seconds))
+    assert len(seen) > 5 * seconds
+    return seen
+
+
+def test_all_videos_are_within_half_a_frame_of_the_heard_one(player_frame, busy_machine):
+    """From the first frame on, over many starts. A machine that stalls spoils one look; a player out of step, all."""
+    player_frame.locator(".player:visible .repeat").check()
     player_frame.locator(".player:visible .play").click()
-    differences = player_frame.evaluate(DIFFERENCES, 1.5)
-    assert len(differences) > 10 and np.quantile(differences, 0.9) < HALF_A_FRAME_S
+    looks = [STEP_SECONDS] if "STEP_SECONDS" in os.environ else [2] * LOOKS
+    found = []
+    for seconds in looks:
+        found.append(np.quantile(differences(player_frame, seconds), [0.5, 0.95, 0.99, 1]) * 1000)
+        if found[-1][1] < HALF_A_FRAME_MS:
+            break
+    print("median, 95 %, 99 %, greatest difference in ms:", *(one.round(1) for one in found))
+    assert min(one[1] for one in found) < HALF_A_FRAME_MS
+
+
+def test_a_video_that_has_strayed_comes_back(player_frame):
+    player_frame.locator(".player:visible .play").click()
+    differences(player_frame, 0.2)
+    player_frame.evaluate(f"{SHOWN_VIDEOS}.at(-1).currentTime += 0.15")
+    wait_for(player_frame, f"() => !{SHOWN_VIDEOS}.at(-1).seeking")
+    assert differences(player_frame, 0.1).max() * 1000 > HALF_A_FRAME_MS
+    wait_for(
+        player_frame, f"() => Math.abs({SHOWN_VIDEOS}.at(-1).currentTime - {SHOWN_VIDEOS}[1].currentTime) < 0.01", 5
+    )
 
 
 def test_the_scrub_bar_is_dragged_by_the_mouse(player_frame, page, shot, request):
@@ -129,8 +180,7 @@ def test_a_drag_while_it_plays_goes_on_from_there_in_step(player_frame, page):
     page.wait_for_timeout(300)
     drag(page, seek, 0.8, 0.2)
     assert play.inner_text().strip() == "Pause"
-    differences = player_frame.evaluate(DIFFERENCES, 1)
-    assert np.quantile(differences, 0.9) < HALF_A_FRAME_S
+    assert np.quantile(differences(player_frame, 1), 0.9) * 1000 < HALF_A_FRAME_MS
     assert 0.2 * NUM_FRAMES < frame_shown(player_frame) < NUM_FRAMES
 
 
@@ -182,6 +232,24 @@ def test_it_starts_again_where_it_is_to_repeat(player_frame):
     player_frame.locator(".player:visible .play").click()
     wait_for(player_frame, f"() => (times => times.length > 1 && times.every(t => 0.3 < t && t < 1.5))(({TIMES})())")
     assert player_frame.locator(".player:visible .play").inner_text().strip() == "Pause"
+
+
+def test_a_player_without_curves_has_a_timeline_and_the_same_keys(page, addresses):
+    page.goto(addresses["plain"])
+    frame = page.frames[-1]
+    wait_for(frame, READY)
+    assert frame.locator(".lane").count() == 0
+    assert frame.evaluate(
+        "[...document.querySelectorAll('video')].every(video => video.paused && video.currentTime < 0.04)"
+    )
+    drag(page, frame.locator(".seek"), 0.1, 0.5)
+    assert abs(frame_shown(frame) - NUM_FRAMES / 2) <= 3
+    last = int(frame.locator(".seek").get_attribute("max"))  # the sound of one file is longer than its frames
+    for key, number in {"Home": 0, "Shift+ArrowRight": 25, "ArrowRight": 26, "End": last}.items():
+        page.keyboard.press(key)
+        assert frame_shown(frame) == number
+    ticks = frame.locator(".seek-axis span").all_inner_texts()
+    assert ticks == ["0 s", "0.5", "1", "1.5", "2", "2.5", "3", "3.5"]
 
 
 def test_a_click_into_a_curve_goes_there(page, addresses):

@@ -1,16 +1,21 @@
-"""Prints the campaign's table at the end, also when several processes ran it."""
+"""Prints the campaign's tables at the end, also when several processes ran it."""
 
 from collections import Counter
 
-from faults.campaign import Row, table
-
-PROPERTY = "fault"  # of a test: the fault, and how often there was each outcome
+from faults import campaign, children
+from faults.campaign import Row
 
 
 def pytest_terminal_summary(terminalreporter):
     """Hook of pytest."""
     reports = [report for name in ("passed", "failed") for report in terminalreporter.stats.get(name, [])]
-    properties = [value for report in reports for key, value in report.user_properties if key == PROPERTY]
-    if properties:
-        rows = [Row(fault, Counter(counts)) for fault, counts in sorted(properties)]
-        terminalreporter.write_line(f"\n{table(rows)}\n")
+    found = {campaign.FAULT: [], campaign.FILES: [], campaign.NOTE: []}
+    for key, value in sorted(each for report in reports for each in report.user_properties if each[0] in found):
+        found[key].append(value)
+    files: dict[str, Counter] = {}
+    for kind, counts in found[campaign.FILES]:
+        files.setdefault(kind, Counter()).update(counts)
+    rows = [Row(fault, Counter(counts)) for fault, counts in found[campaign.FAULT]]
+    tables = [campaign.table(rows)] * bool(rows) + [children.table(files)] * bool(files)
+    for text in (*tables, *found[campaign.NOTE]):
+        terminalreporter.write_line(f"\n{text}")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from latentsync.config import SPEAKER_GENDERS, Preset
+from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.intervals import (
     ALPHA,
@@ -31,6 +31,7 @@ from latentsync.lab.analysis.intervals import (
     sign_flip_p,
 )
 from latentsync.lab.tables.tidy import require_columns
+from latentsync.presets import Preset
 
 
 @dataclass(frozen=True)

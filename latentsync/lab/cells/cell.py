@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from latentsync import media
-from latentsync.config import Options, Preset, VideoOptions, resolve_guidance
+from latentsync.config import Options, VideoOptions
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError, sentence_of
 from latentsync.files import write_json
@@ -36,7 +36,6 @@ from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.content import content, labels_of
 from latentsync.lab.records.identity import identity, record_id
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import (
     CURVES_FILE,
     MASK_FILE,
@@ -50,6 +49,8 @@ from latentsync.lab.records.store import (
 from latentsync.media.departures import reading_notes
 from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline
+from latentsync.presets import Preset, resolve_guidance
+from latentsync.proof import proof_of
 
 OnMade = Callable[[Record, LipsyncOutput], None]  # called with each record that is made, and what it was made from
 

@@ -11,8 +11,8 @@ pair.
 
 from pathlib import Path
 
-from latentsync.config import Preset
 from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, show, warn
+from latentsync.presets import Preset
 
 
 def parser() -> ArgumentParser:

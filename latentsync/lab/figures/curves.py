@@ -16,7 +16,8 @@ from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import clip_differences, compare_all, per_clip
 from latentsync.lab.analysis.intervals import ALPHA, LEAST_DRAWN, drawn_interval
 from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front
-from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, ShownFigure, mark_untrained, plain_axis
+from latentsync.lab.figures.shown import ShownFigure
+from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, mark_untrained, plain_axis
 from latentsync.lab.records.labels import departures, pair_label, varied, word_of
 from latentsync.lab.tables.tidy import require_columns, widen
 from latentsync.metrics.definitions import DEFINITIONS, base_name, definition_of, direction_of

@@ -27,12 +27,12 @@ import numpy as np
 from PIL import Image
 
 from latentsync import media
+from latentsync.arrays import Affine, Frame
 from latentsync.config import DEFAULT_FACE, recorded_options
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError
 from latentsync.files import find_json, whole_folder, write_bytes, write_json
 from latentsync.lab.records.inputs import clip_of
 from latentsync.lab.records.store import RESULT_FILE, Record
-from latentsync.shapes import Affine, Frame
 
 if TYPE_CHECKING:
     from latentsync.faces.landmarks import LandmarkDetector

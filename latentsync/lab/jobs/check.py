@@ -1,95 +1,29 @@
-"""Looks at clips and voices before any model is loaded: what each file holds, whether it can be used, and what to do.
-
-A clip is sampled. Faces are looked for in a few frames of its whole length, cuts in its first seconds and between the
-keyframes of the rest. A voice is decoded whole.
-"""
+"""Checks clips and voices before any model is loaded: whether each can be used, and what to do."""
 
 import json
-import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import cv2
-import numpy as np
 from tqdm import tqdm
 
-from latentsync.arrays import Frame
-from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import LatentSyncError, MediaError
-from latentsync.faces.landmarks import LandmarkDetector, bounds
+from latentsync.faces.landmarks import LandmarkDetector
+from latentsync.lab.jobs.inspection import Picture, Sound, picture_of, sound_of
 from latentsync.lab.options.inputs import refusal
 from latentsync.lab.options.pairs import Pair, find_pairs, gender_of, listed_pairs
-from latentsync.media import VideoInfo, probe, read_frames
-from latentsync.media.channels import waveform_of
 from latentsync.media.clock import clock_of
-from latentsync.media.container import decode_packets, open_input, packets_of, sound_stream_of, video_stream_of
 from latentsync.media.kinds import Kind, kind_of, kinds_in
-from latentsync.media.limits import sound_within_limits
 from latentsync.names import named_path, printable
 from latentsync.verbosity import bars_off
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
-SAMPLED_FRAMES = 12  # so that a stretch of a tenth of the clip has one of them
-SCANNED_S = 10  # in which every cut is seen
-MAX_KEYFRAMES = 400  # beyond them
-SOUGHT_ABOVE_FRAMES = 60 * VIDEO_RATE_HZ  # of a clip's length
-THUMBNAIL_PX = 64
-CUT_CHANGE = 27.0  # mean change of hue, saturation and brightness, 0..255, as scenedetect's default
 SMALL_FACE_PX = 96  # narrower faces are enlarged much
 LEAST_OFFSET_S = 0.04  # one frame
 SILENT_DB, QUIET_DB = -80.0, -30.0  # of the peak
-FULL_SCALE, CLIPPED_SHARE = 0.999, 0.001
+CLIPPED_SHARE = 0.001
 OK, NOTE, REFUSED = "ok", "note", "refused"
 NOT_USED = "not used"
-
-
-@dataclass
-class Picture:
-    """What a clip shows.
-
-    Attributes:
-        rate_hz: of the file's own frames, on average.
-        faces: in how many of the `sampled` frames there is a face.
-        people: most faces in one of them.
-        face_px: median width of the largest face, in px; None without any.
-        face_share: the same as a share of the picture's longer side.
-        cuts: changes of scene that were seen.
-    """
-
-    width: int
-    height: int
-    rate_hz: float
-    duration_s: float
-    sampled: int = 0
-    faces: int = 0
-    people: int = 0
-    face_px: float | None = None
-    face_share: float | None = None
-    cuts: int = 0
-
-
-@dataclass
-class Sound:
-    """What a voice, or a clip's own sound, holds.
-
-    Attributes:
-        peak_db, level_db: of the largest sample and of the mean square, in dB of full scale; None for digital silence.
-        clipped: share of the samples that are at full scale.
-        starts_s: of a clip's sound: how long after the first picture it begins, in s; before it if negative.
-    """
-
-    codec: str
-    rate_hz: int
-    channels: int
-    duration_s: float
-    peak_db: float | None
-    level_db: float | None
-    clipped: float
-    starts_s: float | None = None
 
 
 @dataclass
@@ -141,11 +75,11 @@ class Check:
             "file": [printable(one.path) for one in self.files],
             "use": [one.use for one in self.files],
             "gender": [one.gender for one in self.files],
-            "picture": [_picture_text(one.picture) for one in self.files],
-            "face": [_face_text(one.picture) for one in self.files],
+            "picture": [one.picture and one.picture.size_text for one in self.files],
+            "face": [one.picture and one.picture.face_text for one in self.files],
             "cuts": [None if one.picture is None else one.picture.cuts for one in self.files],
-            "sound": [_sound_text(one.sound) for one in self.files],
-            "peak": [_peak_text(one.sound) for one in self.files],
+            "sound": [one.sound and one.sound.kind_text for one in self.files],
+            "peak": [one.sound and one.sound.peak_text for one in self.files],
             "verdict": [one.verdict for one in self.files],
             "remarks": ["; ".join(one.remarks) or None for one in self.files],
         }
@@ -253,14 +187,14 @@ def _check_file(path: Path, one: FileCheck, detector: LandmarkDetector) -> None:
             return
     if is_clip:
         try:
-            one.picture = _picture_of(path, detector)
+            one.picture = picture_of(path, detector)
         except LatentSyncError as error:
             one.add(REFUSED, str(error))
             return
         _judge_picture(one, one.picture)
     if is_voice or (is_clip and clock_of(path).has_sound):
         try:
-            one.sound = _sound_of(path)
+            one.sound = sound_of(path)
         except LatentSyncError as error:
             if is_voice:
                 one.add(REFUSED, str(error))
@@ -269,70 +203,6 @@ def _check_file(path: Path, one: FileCheck, detector: LandmarkDetector) -> None:
             return
         if one.sound is not None:
             _judge_sound(one, one.sound, is_voice)
-
-
-def _picture_of(path: Path, detector: LandmarkDetector) -> Picture:
-    info = probe(path)
-    picture = Picture(info.width, info.height, round(info.source_rate_hz, 3), round(info.duration_s, 3))
-    picture.cuts = _cuts(path)
-    widths: list[float] = []
-    for frame in _samples(path, info):
-        boxes = [bounds(face) for face in detector(frame)]
-        picture.sampled += 1
-        picture.faces += bool(boxes)
-        picture.people = max(picture.people, len(boxes))
-        widths += [max(box[2] - box[0] for box in boxes)] if boxes else []
-    if widths:
-        picture.face_px = round(float(np.median(widths)), 1)
-        picture.face_share = round(picture.face_px / max(info.width, info.height), 3)
-    return picture
-
-
-def _samples(path: Path, info: VideoInfo) -> Iterator[Frame]:
-    """A few frames, spread over the clip. A short clip is decoded once; in a long one each is sought."""
-    if info.num_frames <= SAMPLED_FRAMES:
-        yield from read_frames(path)
-    elif info.num_frames <= SOUGHT_ABOVE_FRAMES:
-        yield from read_frames(path, rate_hz=SAMPLED_FRAMES / info.duration_s)
-    else:
-        for middle in (np.arange(SAMPLED_FRAMES) + 0.5) * info.num_frames / SAMPLED_FRAMES:
-            yield from read_frames(path, start=int(middle), stop=int(middle) + 1)
-
-
-def _cuts(path: Path) -> int:
-    """Changes of scene: all in the clip's first seconds, and those between keyframes of the rest. Encoders put a
-    keyframe at most cuts, and reading only these takes little time."""
-    pictures = clock_of(path).pictures
-    scanned = pictures.start_s + SCANNED_S
-    keys = sorted(pts for pts in pictures.keys if pts is not None and pts * pictures.time_base >= scanned)
-    keys = set(keys[:: max(1, math.ceil(len(keys) / MAX_KEYFRAMES))])
-    cuts, before = 0, None
-    with open_input(path) as container:
-        stream = video_stream_of(container, path)
-        wanted = (
-            packet
-            for packet in packets_of(container, stream)
-            if packet.pts is None or packet.pts in keys or packet.pts * pictures.time_base < scanned
-        )
-        for frame in decode_packets(wanted):
-            thumbnail = _thumbnail(frame)
-            cuts += before is not None and before.shape == thumbnail.shape and _differs(before, thumbnail)
-            before = thumbnail
-    return cuts
-
-
-def _thumbnail(frame: av.VideoFrame) -> Frame:
-    """A small copy in hue, saturation and brightness."""
-    scale = min(1.0, THUMBNAIL_PX / max(frame.width, frame.height))
-    width, height = (max(2, round(side * scale)) for side in (frame.width, frame.height))
-    return cv2.cvtColor(frame.reformat(width, height, "rgb24").to_ndarray(), cv2.COLOR_RGB2HSV_FULL)
-
-
-def _differs(before: Frame, after: Frame) -> bool:
-    """Whether a cut lies between two thumbnails. Hue is a circle, so its change is at most half of it."""
-    change = np.abs(before.astype(np.int16) - after)
-    change[..., 0] = np.minimum(change[..., 0], 256 - change[..., 0])
-    return bool(change.mean() > CUT_CHANGE)
 
 
 def _judge_picture(one: FileCheck, picture: Picture) -> None:
@@ -354,37 +224,6 @@ def _judge_picture(one: FileCheck, picture: Picture) -> None:
         one.add(NOTE, f"the face is {picture.face_px:.0f} px wide; below {SMALL_FACE_PX} px results look soft")
 
 
-def _sound_of(path: Path) -> Sound | None:
-    """The sound of a file; None if a clip's sound track is empty."""
-    clock = clock_of(path)
-    count, square, clipped, peak = 0, 0.0, 0, 0.0
-    first_s: Fraction | None = None
-    rate_hz = channels = seconds = 0
-    with open_input(path) as container:
-        stream = sound_stream_of(container, path)
-        packets = clock.continued(packets_of(container, stream), stream)
-        for frame in sound_within_limits(path, decode_packets(packets)):
-            if first_s is None and frame.pts is not None:
-                first_s = frame.pts * frame.time_base
-            samples = np.abs(np.nan_to_num(waveform_of(frame).astype(np.float64)))
-            count, square = count + samples.size, square + float(np.square(samples).sum())
-            peak, clipped = max(peak, float(samples.max(initial=0.0))), clipped + int((samples >= FULL_SCALE).sum())
-            rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
-            seconds += frame.samples / frame.sample_rate
-        codec = stream.codec_context.codec.canonical_name
-    if not count:
-        return None
-    starts = None if clock.pictures is None or first_s is None else float(first_s - clock.pictures.start_s)
-    return Sound(
-        codec, rate_hz, channels, round(seconds, 3), _decibels(peak), _decibels(math.sqrt(square / count)),
-        round(clipped / count, 6), None if starts is None else round(starts, 3),
-    )  # fmt: skip
-
-
-def _decibels(amplitude: float) -> float | None:
-    return round(20 * math.log10(amplitude), 1) if amplitude > 0 else None
-
-
 def _judge_sound(one: FileCheck, sound: Sound, is_voice: bool) -> None:
     if sound.peak_db is None or sound.peak_db < SILENT_DB:
         one.add(NOTE, "its sound is silent; check the recording")
@@ -399,32 +238,3 @@ def _judge_sound(one: FileCheck, sound: Sound, is_voice: bool) -> None:
             f"its sound begins {abs(sound.starts_s):.2f} s {when} its pictures, and is taken so; measure lips and "
             f"sound with `latentsync resync`",
         )
-
-
-# --- words ---
-
-
-def _picture_text(picture: Picture | None) -> str | None:
-    if picture is None:
-        return None
-    return f"{picture.width}x{picture.height}, {picture.rate_hz:.4g} fps, {picture.duration_s:.1f} s"
-
-
-def _face_text(picture: Picture | None) -> str | None:
-    if picture is None or not picture.sampled:
-        return None
-    size = "" if picture.face_px is None else f"{picture.face_px:.0f} px ({picture.face_share:.0%}), "
-    return f"{size}in {picture.faces} of {picture.sampled}"
-
-
-def _sound_text(sound: Sound | None) -> str | None:
-    if sound is None:
-        return None
-    channels = {1: "mono", 2: "stereo"}.get(sound.channels, f"{sound.channels} channels")
-    return f"{sound.codec}, {sound.rate_hz / 1000:g} kHz {channels}, {sound.duration_s:.1f} s"
-
-
-def _peak_text(sound: Sound | None) -> str | None:
-    if sound is None:
-        return None
-    return "silent" if sound.peak_db is None else f"{sound.peak_db:.1f} dB"

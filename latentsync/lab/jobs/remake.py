@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from latentsync.config import Preset, RuntimeOptions
+from latentsync.config import RuntimeOptions
 from latentsync.errors import MediaError, OptionError
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.cells.cell import run_cell
@@ -22,6 +22,7 @@ from latentsync.lab.options.schema import (
 )
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.tables.tidy import widen
+from latentsync.presets import Preset
 
 TOLERANCE = 0.02
 DEFAULT_FAMILIES = ("lpips", "sync_mini")

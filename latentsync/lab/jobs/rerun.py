@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from latentsync import media
-from latentsync.config import Preset, RuntimeOptions
+from latentsync.config import RuntimeOptions
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.cells.cell import run_cell
@@ -26,6 +26,7 @@ from latentsync.lab.options.schema import (
 )
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.store import MASK_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
+from latentsync.presets import Preset
 from latentsync.weights import file_sha256
 
 BLOCK_PX = 16

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig
 
 from latentsync.config import SECTIONS as OPTION_SECTIONS
-from latentsync.config import Options, Preset, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
+from latentsync.config import Options, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
 from latentsync.errors import OptionError
 from latentsync.files import require_inside
 from latentsync.lab.options import CONF_DIR
@@ -19,6 +19,7 @@ from latentsync.lab.options.typed import GENERAL, section_of, values_of
 from latentsync.metrics.definitions import FAMILIES, FAMILY_TEXTS
 from latentsync.names import NAME_MAX_BYTES, is_plain, named_text
 from latentsync.option import option, section_infos
+from latentsync.presets import Preset
 from latentsync.weights import CATALOGUE
 
 TRACKER_KINDS = ("wandb", "none")

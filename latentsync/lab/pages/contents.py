@@ -24,20 +24,14 @@ from latentsync.lab.pages.chosen import Choice, chosen
 from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
 from latentsync.lab.records.labels import departures, settings_beside, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
-from latentsync.lab.records.sweeps import sweep_in, sweep_records
-from latentsync.lab.sweeps.request import cell_key
+from latentsync.lab.records.sweeps import cell_key, sweep_in, sweep_records
 from latentsync.lab.sweeps.status import COLUMNS, SweepStatus, status_of
 from latentsync.lab.tables.tidy import read_source, sweep_failures
-from latentsync.metrics.definitions import DEFINITIONS, PREFIXES, SUFFIXES, base_name, direction_of
+from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, PREFIXES, SUFFIXES, base_name, direction_of
 
 if TYPE_CHECKING:
     from latentsync.faces.landmarks import LandmarkDetector
 
-HEADLINES = (
-    "lse_c", "lse_d", "stable_syncnet_cosine", "sync_mini_confidence_minus_real", "sync_mini_confidence",
-    "landmark_sync_peak", "lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "mouth_sharpness_ratio",
-    "landmark_jitter_ratio", "seconds",
-)  # fmt: skip
 SHOWN_WITH_A_VIDEO = ("lse_c", "sync_mini_confidence", "lpips_alex_mouth")
 MAX_COMPARED = 60  # settings, beyond which there is no comparison and no figure of settings
 MAX_MEANS = 3000  # rows of means

@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 
 from latentsync import media
+from latentsync.arrays import Frame
+from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.files import kept_per_file
 from latentsync.lab.pages.player import Track, data_uri
-from latentsync.shapes import Frame
+from latentsync.media.sound import write_wav
 
 PAGE_BYTES = 30_000_000  # that a page, or the output of a notebook's cell, may have
 SMALL_BYTES = 200_000  # a video of at most this size stays whole
@@ -151,7 +153,8 @@ def copy_of(
 
     Args:
         frames: of the size that `info` has.
-        sound: a file with the sound; None: the copy is silent.
+        sound: a file with the sound; None: the copy has a track of silence. Browsers play a video without a track of
+            sound by another clock, which begins up to 90 ms before that of the videos beside it.
 
     Raises:
         MediaError: the frames or the sound cannot be read.
@@ -160,7 +163,12 @@ def copy_of(
     height = info.height if width == info.width else max(2, round(info.height * width / info.width / 2) * 2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "copy.mp4"
-        with media.VideoWriter(path, width, height, rate_hz, CRF, sound, preset="veryfast") as writer:
+        if is_silent := sound is None:
+            sound = Path(folder) / "silence.wav"
+            write_wav(sound, np.zeros(SOUND_RATE_HZ // 10, np.float32), SOUND_RATE_HZ)
+        with media.VideoWriter(
+            path, width, height, rate_hz, CRF, sound, preset="veryfast", pads_sound=is_silent
+        ) as writer:
             for frame in frames:
                 is_smaller = (width, height) != (info.width, info.height)
                 writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) if is_smaller else frame)

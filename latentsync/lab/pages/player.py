@@ -16,11 +16,11 @@ import numpy as np
 from IPython.display import HTML
 
 from latentsync import media
+from latentsync.arrays import Affine
 from latentsync.lab.figures.previews import MOUTH_SIZE_PX, MOUTH_STEP
 from latentsync.lab.figures.style import COLOURS
 from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.timeline import num_frames, timeline
-from latentsync.shapes import Affine
 
 STYLES = ("theme.css", "player.css")
 MP4 = "video/mp4"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from latentsync.config import SPEAKER_GENDERS, Preset
+from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import MediaError
 from latentsync.files import write_text
 from latentsync.lab.analysis.comparisons import as_presets, clip_differences, compare_all
@@ -25,6 +25,7 @@ from latentsync.lab.analysis.intervals import (
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.evaluation import evaluation_figure
 from latentsync.lab.records.labels import word_of
+from latentsync.presets import Preset
 
 BEGIN, END = "<!-- results: written by `latentsync pictures` -->", "<!-- end of results -->"
 TABLE_FILE, PAGE_FILE = "table.parquet", "README.md"

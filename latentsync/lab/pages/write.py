@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,9 @@ def report(
     return write_report(runs_dir, sweep_in(runs_dir, sweep), output, videos, baseline, pairs=pairs)
 
 
-def rendered(page: Page) -> str:
-    """The page as HTML; every name in it is escaped."""
+@cache
+def _template() -> jinja2.Template:
+    """The page's template, which escapes every name."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -69,9 +71,14 @@ def rendered(page: Page) -> str:
         "word": word_of,
         "signed": lambda value: value_text(value) if pd.isna(value) else f"{value:+.4g}",
     }
+    return environment.get_template("report.html.j2")
+
+
+def rendered(page: Page) -> str:
+    """The page as HTML; every name in it is escaped."""
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
     js = script("report.js")
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         page=page,
         word_of=word_of,
         untrained=UNTRAINED,

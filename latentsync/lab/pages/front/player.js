@@ -2,14 +2,18 @@
 // browser's own players where no script runs; this file adds the controls. All positions are frames, counted from 0.
 
 // Videos that begin together and run at the same rate stay together. A video that strays changes its rate until it is
-// back in step. Each change of the rate can cost a video with sound 20 ms, so changes are few.
+// back in step. Each change of the rate can cost a video with sound 20 ms: it keeps one rate until it is back. A video
+// without sound changes freely.
 const STRAYS_S = 0.012;
 const BACK_S = 0.003;
 const FAR_S = 0.5; // it jumps instead
-const GAIN = 5; // change of the rate per second of difference
+const GAIN = 4; // change of the rate per second of difference
+const GAIN_WITHOUT_SOUND = 15;
 const [SLOWEST, FASTEST] = [0.5, 2];
 const PATIENCE_MS = 3000; // how long the start waits for videos that have not come to their place
 const INAUDIBLE = 1e-6; // -120 dB
+const TICK_STEPS_S = [0.5, 1, 2, 5, 10, 30, 60, 120]; // as timeline.py has them
+const MAX_TICKS = 12;
 const SHOWN_AT_FIRST = 8;
 const CHOICE_FROM = 4; // with at least this many videos each can be hidden
 
@@ -51,6 +55,11 @@ function setHeard(video, isHeard) {
   video.muted = !isHeard && video.volume > INAUDIBLE;
 }
 
+// Whether a video has a track of sound, and with it the clock of the sound output. Each browser tells it in its own way.
+function hasSound(video) {
+  return Boolean(video.mozHasAudio || video.webkitAudioDecodedByteCount || video.audioTracks?.length);
+}
+
 // The affine of a mouth at a frame, interpolated between the measured frames.
 function mouthAt(path, frame, step) {
   const place = Math.min(frame / step, path.length - 1), low = Math.floor(place);
@@ -77,7 +86,7 @@ export class Player {
     this.isPlaying = false;
     this.hasBegun = false; // whether the videos of the current playback were started
     this.round = 0; // number of the current playback: callbacks of earlier ones do nothing
-    this.straying = new Set();
+    this.straying = new Map(); // video -> whether it was ahead, and the factor of its rate
     this.waiting = new Map(); // video -> time to go to once its present seek has ended
     this.addControls();
     this.videos.forEach((video, i) => this.addVideo(video, i));
@@ -101,11 +110,12 @@ export class Player {
   }
   get speed() { return Number(this.controls.speed.value); }
 
-  // The clock: the heard video. If none is heard, or the heard one has ended: the longest video.
+  // The clock: the heard video. If none is heard, or the heard one has ended: the longest video, of those with sound.
   get lead() {
     const running = this.shown.filter((video) => !video.ended);
     const heard = this.videos[this.heard];
-    return running.includes(heard) ? heard : running.sort((a, b) => b.duration - a.duration)[0];
+    const rank = (one, other) => hasSound(other) - hasSound(one) || other.duration - one.duration;
+    return running.includes(heard) ? heard : running.sort(rank)[0];
   }
 
   frameAt(time) { return clamp(Math.floor(time * this.fps + 1e-3), 0, this.lastFrame); }
@@ -146,10 +156,12 @@ export class Player {
       return;
     }
     const time = this.timeOf(this.frame);
-    for (const video of this.shown.filter((one) => !(time > one.duration))) {
-      video.playbackRate = this.speed;
+    const videos = this.shown.filter((one) => !(time > one.duration));
+    this.straying.clear();
+    videos.forEach((video) => { video.playbackRate = this.speed; });
+    videos.forEach((video) => {
       video.play().catch((error) => { if (error.name === "NotAllowedError") this.pause(); });
-    }
+    });
     this.hasBegun = true;
     this.follow(round);
   }
@@ -228,9 +240,15 @@ export class Player {
   factorFor(video, lead) {
     const ahead = video.currentTime - lead.currentTime;
     if (Math.abs(ahead) > FAR_S) video.currentTime = lead.currentTime;
-    if (Math.abs(ahead) > STRAYS_S) this.straying.add(video);
-    if (Math.abs(ahead) < BACK_S) this.straying.delete(video);
-    return this.straying.has(video) ? clamp(1 - GAIN * ahead, SLOWEST, FASTEST) : 1;
+    const isBack = (stray) => Math.abs(ahead) < BACK_S || stray.isAhead !== ahead > 0;
+    if (this.straying.has(video) && isBack(this.straying.get(video))) this.straying.delete(video);
+    const isFree = !hasSound(video), isNew = !this.straying.has(video);
+    if (isNew && Math.abs(ahead) <= STRAYS_S) return 1;
+    if (isNew || isFree) {
+      const factor = clamp(1 - (isFree ? GAIN_WITHOUT_SOUND : GAIN) * ahead, SLOWEST, FASTEST);
+      this.straying.set(video, { isAhead: ahead > 0, factor });
+    }
+    return this.straying.get(video).factor;
   }
 
   end() {
@@ -254,6 +272,7 @@ export class Player {
     seek.value = this.frame;
     seek.setAttribute("aria-valuetext", `${seconds(this.frame)} s, frame ${this.frame}`);
     if (this.plot) this.drawPlot();
+    else this.drawSeconds(last);
     this.root.querySelectorAll("canvas").forEach((canvas) => this.drawMouth(canvas));
   }
 
@@ -263,6 +282,19 @@ export class Player {
       const value = this.facts.curves[Number(text.dataset.curve)][this.frame];
       text.textContent = value == null ? "–" : value.toFixed(3);
     });
+  }
+
+  // Below the scrub bar of a player without a plot, whose axis has them otherwise.
+  drawSeconds(last) {
+    if (this.seconds.dataset.last === String(last)) return;
+    this.seconds.dataset.last = last;
+    const length = last / this.fps, step = TICK_STEPS_S.find((one) => length / one <= MAX_TICKS) || length;
+    const ticks = Array.from({ length: last ? Math.floor(length / step + 1e-9) + 1 : 0 }, (_, i) => {
+      const tick = element("span", "", `${Number((i * step).toFixed(1))}${i ? "" : " s"}`);
+      tick.style.left = `${100 * i * step / length}%`;
+      return tick;
+    });
+    this.seconds.replaceChildren(...ticks);
   }
 
   drawMouth(canvas) {
@@ -281,6 +313,9 @@ export class Player {
   addControls() {
     this.root.querySelector(".stage").insertAdjacentHTML("afterend", CONTROLS);
     this.root.append(element("p", "keys", KEYS));
+    this.seconds = element("div", "seek-axis");
+    this.seconds.setAttribute("aria-hidden", "true");
+    if (!this.root.querySelector(".plot")) this.root.querySelector(".seek").after(this.seconds);
     const names = ["play", "back", "on", "time", "speed", "repeat", "seek"];
     const found = names.map((name) => [name, this.root.querySelector(`.${name}`)]);
     this.controls = Object.assign({}, ...found.map(([name, node]) => ({ [name]: node })));
