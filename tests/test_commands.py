@@ -144,6 +144,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "completion": (["bas"], "did you mean bash"),
     "train": (["train=gan"], "train=gan is unknown"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
+    "view": (["{folder}/none", "--no-browser"], "there is no folder {folder}/none"),
     "pictures": (["studies", "--studies", "{folder}"], "{folder}"),
 }
 

@@ -15,7 +15,8 @@ from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.store import RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.lab.records.sweeps import records_in
 from latentsync.lab.tables.tidy import collect_wide
-from latentsync.lab.widgets.explorer import Explorer, render
+from latentsync.lab.widgets.comparison import render
+from latentsync.lab.widgets.explorer import Explorer
 from latentsync.names import is_plain
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -122,7 +123,8 @@ def test_names_are_markup_nowhere(runs):
     explorer = Explorer(runs)
     settings = {name: facts["options"][name] for name in ("guidance_scale", "num_inference_steps", "seed")}
     explorer.choose(pair=MARKUP, **settings)
-    values = [explorer.status.value, explorer.count.value, explorer.stage.value, explorer.view.value]
+    values = [explorer.status.value, explorer.count.value, explorer.making.stage.value]
+    values += [one["markup"] for one in explorer.view.players]
     explorer.close()
     assert explorer.record.id == MARKUP
     assert not any(MARKUP in value for value in values) and escape(MARKUP) in explorer.status.value

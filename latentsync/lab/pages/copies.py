@@ -16,7 +16,7 @@ from latentsync.arrays import Frame
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.files import kept_per_file
-from latentsync.lab.pages.player import Track, data_uri
+from latentsync.lab.pages.player import Track
 from latentsync.media.sound import write_wav
 
 PAGE_BYTES = 30_000_000  # that a page, or the output of a notebook's cell, may have
@@ -96,7 +96,7 @@ def embedded(
     """
     shown = fitting(showings, widths_px, max_bytes)
     return [
-        _left_out(track) if one is None else replace(track, address=data_uri(one.content), mouth=_scaled(track, one))
+        _left_out(track) if one is None else replace(track, content=one.content, mouth=_scaled(track, one))
         for track, one in zip(tracks, shown, strict=True)
     ]
 

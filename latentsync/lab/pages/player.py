@@ -33,13 +33,14 @@ class Track:
 
     Attributes:
         label: above its notes; "" shows none.
-        address: of an H.264 MP4: `data_uri` of its content, or a link.
+        address: of an H.264 MP4: `data_uri` of its content, or a link; "" takes `content`.
         notes: lines below the label.
         warning: a line that must not be overlooked.
         curves: title of a lane -> a value for each frame (None where there is none).
         mouth: affines frame px -> canvas px of every `MOUTH_STEP`-th frame; None shows no mouth.
         is_source: drawn in grey.
         is_silent: has no sound to be heard.
+        content: of an H.264 MP4, for a player that embeds it.
     """
 
     label: str
@@ -50,6 +51,12 @@ class Track:
     mouth: Sequence[Affine] | None = None
     is_source: bool = False
     is_silent: bool = False
+    content: bytes | None = None
+
+    @property
+    def source(self) -> str:
+        """The address that the player's markup gives to the video."""
+        return data_uri(self.content) if not self.address and self.content is not None else self.address
 
 
 def player(
@@ -148,7 +155,7 @@ def _figure(track: Track, colour: str) -> str:
     warning = f'<p class="alert">{escape(track.warning)}</p>' if track.warning else ""
     return (
         f'<figure data-label="{label}"{" data-silent" if track.is_silent else ""} style="--colour:{colour}">'
-        f'<video controls playsinline preload="none" src="{escape(track.address)}" aria-label="{label}"></video>'
+        f'<video controls playsinline preload="none" src="{escape(track.source)}" aria-label="{label}"></video>'
         f'{canvas}<figcaption><div class="head"><span class="label">{label}</span></div>{notes}{warning}</figcaption>'
         "</figure>"
     )

@@ -16,6 +16,7 @@ from typing import Any
 from latentsync.errors import MediaError
 from latentsync.workers import Workers
 
+TRIES = 2  # of a task whose process ends, for example because the memory was short
 NOW, SOON, LATER = 0, 1, 2  # urgencies: a click, what is on the screen, what may be needed
 
 
@@ -69,25 +70,40 @@ class Helper:
         while self._waiting:
             task = heapq.heappop(self._waiting)
             if all([await is_gone() for is_gone in task.viewers]):
-                task.answer.set_exception(MediaError("nobody waits for it any more"))
-            else:
-                self._is_busy = True
-                try:
-                    task.answer.set_result(await self._answer(task))
-                except Exception as error:  # the one who waits reports it
-                    task.answer.set_exception(error)
-                self._is_busy = False
-            del self._by_call[task.function, task.arguments]
+                self._end(task, MediaError("nobody waits for it any more"))
+                continue
+            self._is_busy = True
+            try:
+                self._end(task, await self._answer(task))
+            except Exception as error:  # the one who waits reports it
+                self._end(task, error)
+            self._is_busy = False
+
+    def _end(self, task: _Task, answer: Any) -> None:
+        self._by_call.pop((task.function, task.arguments), None)
+        if task.answer.done():
+            return
+        if isinstance(answer, Exception):
+            task.answer.set_exception(answer)
             task.answer.exception()  # it counts as seen, also where nobody waits
+        else:
+            task.answer.set_result(answer)
+
+    def refuse_all(self) -> None:
+        """Answers all who wait that the server ends."""
+        for task in [*self._by_call.values()]:
+            self._end(task, MediaError("the server ends"))
+        self._waiting.clear()
 
     async def _answer(self, task: _Task) -> Any:
-        if self._pool is None:
-            self._pool = Workers(1)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, task.function, *task.arguments)
-        except BrokenProcessPool as error:
-            self._pool = None  # the next task starts another
-            raise MediaError("the process that prepares videos ended; it may have run out of memory") from error
+        for _ in range(TRIES):
+            if self._pool is None:
+                self._pool = Workers(1)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, task.function, *task.arguments)
+            except BrokenProcessPool:
+                self._pool = None
+        raise MediaError("the process that prepares videos ended; it may have run out of memory")
 
     def close(self) -> None:
         """Ends the process, and the task that it is at."""

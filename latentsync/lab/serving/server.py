@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from latentsync.lab.serving.columns import message
 from latentsync.lab.serving.details import details_of
 from latentsync.lab.serving.guard import Guard, refusal_page
 from latentsync.lab.serving.helper import LATER, NOW, SOON, Helper
-from latentsync.lab.serving.prepared import player_of, ready, record_in, source_copy
+from latentsync.lab.serving.prepared import mouths_video, player_of, ready, record_in, source_copy
 from latentsync.lab.tables.filter import filtered
 from latentsync.lab.tables.tidy import collect_wide, with_distinct_names
 
@@ -143,12 +143,12 @@ class View:
         return await _packed(request, loaded.message, "application/octet-stream")
 
     async def _rows(self, request: Request) -> Response:
-        """The places of the rows that meet an expression, in the table that the page has."""
+        """The places of the rows that meet an expression, in the table that the page has; or `error`, in a sentence."""
         loaded = await self._table_of(self._sweep_of(request))
         try:
             rows = await asyncio.to_thread(filtered, loaded.table, request.query_params.get("where", ""))
         except OptionError as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return JSONResponse({"error": str(error)})
         places = loaded.table.index.get_indexer(rows.index).tolist()
         return await _packed(request, json.dumps({"stamp": loaded.stamp, "rows": places}).encode(), "application/json")
 
@@ -196,14 +196,24 @@ class View:
 
     async def source(self, record: Record, request: Request) -> Path:
         """The clip's frames that it was made from; the first time it takes a second or more."""
-        call = partial(self.helper.call, SOON, source_copy, self.runs, record.id, self.scratch)
-        return await call(is_gone=request.is_disconnected)
+        arguments = (source_copy, self.runs, record.id, self.scratch)
+        return await self.helper.call(SOON, *arguments, is_gone=request.is_disconnected)
+
+    async def mouths(self, record: Record, request: Request) -> Path:
+        """The small video of its mouth."""
+        return await self.helper.call(SOON, mouths_video, self.runs, record.id, False, is_gone=request.is_disconnected)
+
+    async def clip_mouths(self, record: Record, request: Request) -> Path:
+        """The small video of the mouth in its clip."""
+        return await self.helper.call(SOON, mouths_video, self.runs, record.id, True, is_gone=request.is_disconnected)
 
 
 # What a record has for a browser, by name: the way to its file.
 FILES: dict[str, Callable[[View, Record, Request], Awaitable[Path]]] = {
     RESULT_FILE: View.result,
     "source.mp4": View.source,
+    "mouths.mp4": View.mouths,
+    "clip-mouths.mp4": View.clip_mouths,
 }
 
 

@@ -44,27 +44,36 @@ def view(
         sweep_in(runs, sweep)
     with listening_socket(port) as listener, tempfile.TemporaryDirectory(prefix="latentsync-view-") as scratch:
         token, number = secrets.token_urlsafe(TOKEN_BYTES), listener.getsockname()[1]
-        app = View(runs, sweep, Path(scratch)).app(token, number)
+        shown = View(runs, sweep, Path(scratch))
         link = f"http://{HOST}:{number}/?token={token}"
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=ENDED_S
+            shown.app(token, number),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=ENDED_S,
         )
-        server = _Server(config, lambda: _show(link, on_link, opens_browser))
+        server = _Server(config, lambda: _show(link, on_link, opens_browser), shown.helper.refuse_all)
         server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it answers."""
+    """A server that says when it begins and ends."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None], on_ending: Callable[[], None]) -> None:
         super().__init__(config)
-        self._on_started = on_started
+        self._on_started, self._on_ending = on_started, on_ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        self._on_ending()
+        await super().shutdown(sockets)
 
 
 def _show(link: str, on_link: Callable[[str], None], opens_browser: bool) -> None:

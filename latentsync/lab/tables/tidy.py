@@ -177,7 +177,7 @@ def _values(name: str, column: pa.Array) -> Any:
         return _texts(column)
     if name in COUNT_COLUMNS or (kind == "whole" and column.null_count):
         return pd.array(column.to_pylist(), "Int64")
-    return column.to_numpy(zero_copy_only=False)
+    return column.to_numpy(zero_copy_only=False, writable=True)
 
 
 def _texts(column: pa.Array) -> Any:

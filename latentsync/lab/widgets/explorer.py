@@ -1,10 +1,9 @@
 """A widget for exploring a record store in a notebook: filter records, compare them in step, and make missing ones.
 
-Without the widget, use `tables.filter.find_records` to filter and `render` to show a cell, also with
+Without the widget, use `tables.filter.find_records` to filter and `comparison.render` to show a cell, also with
 `ipywidgets.interact`.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,76 +11,47 @@ from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, DisplayHandle, display
 
-from latentsync.config import SamplerOptions
+from latentsync.config import recorded_infos
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.lab.console import complaints
-from latentsync.lab.figures.style import WARNING
-from latentsync.lab.jobs.maker import Answer, Job, Maker, job_like
+from latentsync.lab.jobs.maker import Answer, job_like
+from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.pages.player import Track
+from latentsync.lab.pages.tracks import SHOWN_METRICS
 from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_label, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import sweep_records
 from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT, filtered, find_records
 from latentsync.lab.tables.tidy import collect_wide
-from latentsync.lab.widgets.comparison import SHOWN_METRICS, compare_view
+from latentsync.lab.widgets.comparison import distinct, number_text, players_of, render
+from latentsync.lab.widgets.filters import Filters, warning_html
+from latentsync.lab.widgets.making import Making
+from latentsync.lab.widgets.player import PlayerWidget, still_picture
+from latentsync.lab.widgets.runs import add_record, added_records, runs_folder
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
 MAX_SHOWN = 5  # results side by side
-ROWS = 9
-
-
-def render(
-    guidance_scale: float,
-    num_inference_steps: int,
-    seed: int,
-    pair: str | None = None,
-    runs_dir: str | Path = "runs",
-    sweep: str | None = None,
-    mouth: bool = False,
-) -> HTML:
-    """Shows one cell of a store beside its source clip. If it has no record, a text lists the existing settings.
-
-    `interact(render, guidance_scale=[1.0, 1.5, 2.0], num_inference_steps=[20], seed=[1247], pair=fixed("g-a__g-b"))`
-
-    Args:
-        pair: CLIP__VOICE; None takes the first pair with such a record.
-    """
-    table = collect_wide(runs_dir, sweep)
-    of_pair = filtered(table, None, **({} if pair is None else {"pair": pair}))
-    values = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
-    records = find_records(of_pair, None, runs_dir, **values)
-    if records:
-        return compare_view(records[:1], mouth)
-    label = cell_label(values)
-    there = "; ".join(f"{word_of(name)} {_listed(of_pair, name)}" for name in SETTINGS)
-    return HTML(f"<p>No record of {escape(pair or 'any pair')} has {escape(label)}. There are {escape(there)}.</p>")
-
-
-def _listed(table: pd.DataFrame, column: str) -> str:
-    return ", ".join(map(_text, _values(table, column))) or "none"
-
-
-def _text(value: float | str) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _values(table: pd.DataFrame, column: str) -> list:
-    """The distinct values of a column as plain numbers or text, ascending."""
-    return sorted(table[column].dropna().unique().tolist()) if column in table else []
+ROWS = 8
+LEFT_PX = 400  # width of the list and the controls; the videos stand beside them
+NOT_RUNNING = "This is a still picture. Run this cell to start the explorer."
 
 
 class Explorer:
     """The records of a store as a widget, which a notebook displays by itself.
 
-    Sliders choose a cell, and its record appears at once. Records picked from the filtered list appear beside it. A
-    missing record can be made by another process, and this can be cancelled.
+    A record picked from the filtered list appears beside its source; several appear side by side. Sliders choose a
+    cell, and its record appears at once. A missing record can be made by another process, and this can be cancelled. A
+    notebook that is opened without its kernel shows the middle frames instead.
 
     Attributes:
         table: the wide table of the records, from `collect_wide`.
         record: the record at the sliders; None if it is missing.
         left_out: a line for each record that is damaged or cannot be read now. The widget shows them.
         overrides: of the configuration, for records that are made.
+        filters: what the list has.
+        making: the record that is being made.
         widget: the whole widget, for use in a larger layout.
     """
 
@@ -103,17 +73,17 @@ class Explorer:
             inputs: a folder with clips and voices that were moved since; None if none was moved.
 
         Raises:
-            MediaError: there is no record; a new one needs an existing one as a pattern.
+            MediaError: there is no such folder, or no record; a new one needs an existing one as a pattern.
         """
-        self.runs_dir, self.sweep = Path(runs_dir), sweep
+        self.runs_dir, self.sweep = runs_folder(runs_dir), sweep
         self._model, self.overrides, self._metrics = model, tuple(overrides), tuple(metrics)
         self._inputs = None if inputs is None else Path(inputs)
-        self._store, self._maker = RecordStore(self.runs_dir), Maker()
-        self._made: list[str] = []
-        self._work: threading.Thread | None = None
-        self._is_filling = self._is_making = False
+        self._store, self.making = RecordStore(self.runs_dir), Making()
+        self._is_filling = False
         self._of_sweep: set[str] = set()
         self._labels: dict[str, Mapping[str, Any]] = {}
+        self._tracks: list[Track] = []
+        self._still: DisplayHandle | None = None
         self.left_out: list[str] = []
         self.record: Record | None = None
         self._read()
@@ -121,8 +91,9 @@ class Explorer:
         self._fill(keep=False)
         self._fill_list()
 
-    def _repr_mimebundle_(self, **kwargs: object) -> dict:
-        return self.widget._repr_mimebundle_(**kwargs)
+    def _ipython_display_(self) -> None:
+        self._still = display(self._still_picture(), display_id=True)
+        display(self.widget)
 
     # The records
 
@@ -131,29 +102,34 @@ class Explorer:
         with complaints() as self.left_out:
             self._all = collect_wide(self.runs_dir)
             if self._all.empty:
-                raise MediaError(f"{self.runs_dir} has no finished record; make some with latentsync run")
+                raise MediaError(f"{self.runs_dir.absolute()} has no finished record; make some with latentsync run")
             self.table = self._all
             if self.sweep is not None:
                 self._all = self._with_labels_of_sweep()
                 self.table = self._all[self._all["record"].isin(self._of_sweep)]
                 if self.table.empty:
-                    raise MediaError(f"{self.runs_dir} has no finished record of a sweep called {self.sweep!r}")
+                    where = self.runs_dir.absolute()
+                    raise MediaError(f"{where} has no finished record of a sweep called {self.sweep!r}")
 
     def _with_labels_of_sweep(self) -> pd.DataFrame:
         """All records, those of the sweep as the sweep calls them."""
         ours = collect_wide(self.runs_dir, self.sweep)
         self._labels = {record.id: record.labels for record in sweep_records(self.runs_dir, self.sweep)}
-        self._of_sweep = {*ours.get("record", ()), *self._made}
+        self._of_sweep = {*ours.get("record", ()), *self._added()}
         others = self._all[~self._all["record"].isin(ours.get("record", ()))]
         return others if ours.empty else pd.concat([ours, others], ignore_index=True)
 
-    def filtered_rows(self) -> pd.DataFrame:
-        """The rows that pass the filter, sorted by the sorting metric, best first.
+    def _added(self) -> list[str]:
+        """The records that were made here for the sweep; a list of them that cannot be read is told."""
+        try:
+            return added_records(sweep_folder(self.runs_dir, self.sweep))
+        except (LatentSyncError, OSError) as error:
+            self.left_out.append(f"left out: records made in the explorer; {sentence_of(error)}")
+            return []
 
-        Raises:
-            OptionError: the filter cannot be read.
-        """
-        rows, metric = filtered(self.table, self.where.value), self.sorting.value
+    def filtered_rows(self) -> pd.DataFrame:
+        """The rows that pass the filters, sorted by the sorting metric, best first."""
+        rows, metric = self.filters.rows(self.table), self.sorting.value
         if metric is None:
             return rows
         is_lower_better = base_name(metric) in DEFINITIONS and direction_of(metric) == "lower"
@@ -178,66 +154,62 @@ class Explorer:
     # Widgets
 
     def _build(self) -> None:
-        style = {"description_width": "72px"}
-        self.where = widgets.Text(
-            description="filter", placeholder='sync_mini_confidence > 0.4 and gender == "female"', style=style,
-            continuous_update=False, layout=_wide(460),
-        )  # fmt: skip
+        style = {"description_width": "64px"}
         numbers = [
             name for name in self.table.select_dtypes("number") if name not in (*SETTINGS, *VARIANT, "video_frames")
         ]
         first = next((name for name in self._metrics if name in numbers), None)
+        self.filters = Filters([name for name in self._metrics if name in numbers], self._fill_list)
+        self.filters.widget.layout.width = f"{LEFT_PX}px"
         self.sorting = widgets.Dropdown(
             options=[("pair and settings", None), *((word_of(name), name) for name in numbers)], value=first,
-            description="sort by", style=style, layout=_wide(320),
+            description="sort by", style=style, layout=_wide(LEFT_PX - 108),
         )  # fmt: skip
         self.again = widgets.Button(
-            description="Refresh", icon="refresh", layout=_wide(96), tooltip="read the store again"
+            description="Refresh", icon="refresh", layout=_wide(100), tooltip="read the store again"
         )
-        self.count = widgets.HTML()
-        self.picked = widgets.SelectMultiple(rows=ROWS, layout=_wide(540))
+        self.count = widgets.HTML(layout=_wide(LEFT_PX))
+        self.picked = widgets.SelectMultiple(rows=ROWS, layout=_wide(LEFT_PX))
         pairs = list(dict.fromkeys(self.table["pair"]))
+        options = [(_plain(pair), pair) for pair in pairs]
         self.pair = widgets.Dropdown(
-            options=[(_plain(pair), pair) for pair in pairs],
-            value=pairs[0],
-            description="pair",
-            style=style,
-            layout=_wide(360),
+            options=options, value=pairs[0], description="pair", style=style, layout=_wide(LEFT_PX)
         )
-        self.variant = widgets.Dropdown(description="variant", style=style, layout=_wide(360))
+        self.variant = widgets.Dropdown(description="variant", style=style, layout=_wide(LEFT_PX))
         self.sliders = {
             name: widgets.SelectionSlider(
-                options=[0], description=word_of(name), style=style, continuous_update=False, layout=_wide(360)
+                options=[0], description=word_of(name), style=style, continuous_update=False, layout=_wide(LEFT_PX - 84)
             )
             for name in SETTINGS
         }
         self.entries = {
-            name: widgets.Text(placeholder="other", continuous_update=False, layout=_wide(96)) for name in SETTINGS
+            name: widgets.Text(placeholder="other", continuous_update=False, layout=_wide(76)) for name in SETTINGS
         }
         self.mouth = widgets.Checkbox(value=False, description="mouths", indent=False, layout=_wide(90))
         self.make_button = widgets.Button(description="Make this record", icon="play", button_style="primary")
-        self.cancel_button = widgets.Button(description="Cancel", icon="stop", layout=_wide(96))
-        self.progress = widgets.IntProgress(layout=_wide(220))
-        self.stage = widgets.HTML()
-        self.status, self.view = widgets.HTML(), widgets.HTML()
-        self._making = widgets.HBox([self.progress, self.stage, self.cancel_button])
-        left = widgets.VBox([self.where, widgets.HBox([self.sorting, self.again]), self.count, self.picked])
+        self.status, self.view = widgets.HTML(), PlayerWidget()
+        self.making.widget.layout.width = f"{LEFT_PX}px"
         rows = [widgets.HBox([self.sliders[name], self.entries[name]]) for name in SETTINGS]
-        buttons = widgets.HBox([self.mouth, self.make_button])
-        right = widgets.VBox([self.pair, self.variant, *rows, buttons, self._making])
-        top = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap", grid_gap="8px 28px"))
-        self.widget = widgets.VBox([top, self.status, self.view])
-        self.where.observe(lambda _: self._list(), "value")
-        self.sorting.observe(lambda _: self._list(), "value")
+        left = widgets.VBox(
+            [
+                self.filters.widget, widgets.HBox([self.sorting, self.again]), self.picked, self.count, self.pair,
+                self.variant, *rows, widgets.HBox([self.make_button, self.mouth]), self.making.widget,
+            ],
+            layout=widgets.Layout(flex="0 0 auto"),
+        )  # fmt: skip
+        right = widgets.VBox([self.status, self.view], layout=widgets.Layout(flex="1 1 340px", min_width="0"))
+        self.widget = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap", grid_gap="8px 20px"))
+        self.sorting.observe(lambda _: self._fill_list(), "value")
+        self.picked.observe(lambda _: self._pick(), "value")
         for chosen in (self.pair, self.variant):
             chosen.observe(lambda _: None if self._is_filling else self._fill(keep=False), "value")
-        for control in (self.picked, self.mouth, *self.sliders.values()):
-            control.observe(lambda _: self._show(), "value")
+        for slider in self.sliders.values():
+            slider.observe(lambda _: self._choose_at_sliders(), "value")
+        self.mouth.observe(lambda _: self._show(), "value")
         for name, entry in self.entries.items():
             entry.observe(lambda change, name=name: self._enter(name, change["new"]), "value")
         self.again.on_click(lambda _: self._try(self.refresh))
         self.make_button.on_click(lambda _: self.launch())
-        self.cancel_button.on_click(lambda _: self.cancel())
 
     def _fill(self, keep: bool) -> None:
         """Gives the sliders the values of the current pair and variant.
@@ -246,36 +218,62 @@ class Explorer:
             keep: whether the sliders keep their positions, even if no record is there.
         """
         self._is_filling = True
-        variants, before = self._variants(), self.variant.value
-        self.variant.options = variants
-        self.variant.value = before if before in [value for _, value in variants] else variants[0][1]
-        self.variant.layout.display = None if len(variants) > 1 else "none"
+        self._fill_variants(self.variant.value)
         kin = self._kin()
         in_view = kin[kin["record"].isin(self.table["record"])].iloc[0]
         keep = keep or not filtered(kin, None, **self.settings).empty
-        for name, slider in self.sliders.items():
-            chosen = slider.value if keep else in_view[name].item()
-            values = sorted({*_values(kin, name), chosen})
-            slider.options, slider.value = [(_text(value), value) for value in values], chosen
+        self._fill_sliders({name: self.sliders[name].value if keep else in_view[name].item() for name in SETTINGS}, kin)
         self._is_filling = False
-        self._show()
+        self._choose_at_sliders()
 
-    def _list(self) -> None:
-        """Fills the list with the filtered records. Picked records stay picked if they are still in the list."""
-        self._try(self._fill_list)
+    def _fill_variants(self, wanted: tuple | None) -> None:
+        variants = self._variants()
+        self.variant.options = variants
+        self.variant.value = wanted if wanted in [value for _, value in variants] else variants[0][1]
+        self.variant.layout.display = None if len(variants) > 1 else "none"
+
+    def _fill_sliders(self, values: Mapping[str, Any], kin: pd.DataFrame) -> None:
+        for name, slider in self.sliders.items():
+            known = sorted({*distinct(kin, name), values[name]})
+            slider.options, slider.value = [(number_text(value), value) for value in known], values[name]
 
     def _fill_list(self) -> None:
-        rows = self.filtered_rows()
-        metric = self.sorting.value
-        also = varied(self.table)
-        options = [(_row_label(row, metric, also), row["record"]) for _, row in rows.iterrows()]
-        picked = tuple(record for record in self.picked.value if record in set(rows["record"]))
+        """Fills the list with the filtered records. Picked records stay picked if they are still in the list."""
+        rows, metric, also = self.filtered_rows(), self.sorting.value, varied(self.table)
+        settings = [name for name in SETTINGS if self.table[name].nunique() > 1]
+        options = [(_row_label(row, metric, settings, also), row["record"]) for _, row in rows.iterrows()]
+        there, before = set(rows["record"]), self.picked.value
         self._is_filling = True
-        self.picked.options, self.picked.value = options, picked
+        self.filters.offer(self.table)
+        self.picked.options = options
+        self.picked.value = tuple(record for record in before if record in there)
         self._is_filling = False
-        hint = "Pick records (several with Ctrl or Shift) to see them beside the sliders' record."
-        left_out = "".join(f"<br>{_warning(line)}" for line in self.left_out)
-        self.count.value = f"{len(rows)} of {len(self.table)} records. {hint}{left_out}"
+        left_out = "".join(f"<br>{warning_html(line)}" for line in self.left_out)
+        self.count.value = f"{len(rows)} of {len(self.table)} records. Ctrl or Shift picks several.{left_out}"
+        self._show()
+
+    def _pick(self) -> None:
+        """Shows what was picked; the sliders go to a record that is picked alone."""
+        if self._is_filling:
+            return
+        if len(self.picked.value) == 1:
+            row = self.table[self.table["record"] == self.picked.value[0]].iloc[0]
+            self._is_filling = True
+            self.pair.value = row["pair"]
+            self._fill_variants(tuple(row[list(VARIANT)]))
+            self._fill_sliders({name: row[name].item() for name in SETTINGS}, self._kin())
+            self._is_filling = False
+        self._show()
+
+    def _choose_at_sliders(self) -> None:
+        """Shows the record at the sliders, which is then the picked one, if the list has it."""
+        if self._is_filling:
+            return
+        rows = filtered(self._kin(), None, **self.settings)
+        listed = {record for _, record in self.picked.options}
+        self._is_filling = True
+        self.picked.value = tuple(record for record in rows["record"][:1] if record in listed)
+        self._is_filling = False
         self._show()
 
     def _enter(self, name: str, text: str) -> None:
@@ -289,7 +287,7 @@ class Explorer:
         try:
             action(**arguments)
         except (LatentSyncError, OSError) as error:
-            self.status.value = _warning(sentence_of(error))
+            self.status.value = warning_html(sentence_of(error))
 
     # Actions of users and buttons
 
@@ -312,10 +310,10 @@ class Explorer:
         for name, value in checked.items():
             slider = self.sliders[name]
             values = sorted({*(known for _, known in slider.options), value})
-            slider.options = [(_text(known), known) for known in values]
+            slider.options = [(number_text(known), known) for known in values]
             slider.value = value
         self._is_filling = False
-        self._show()
+        self._choose_at_sliders()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -325,8 +323,8 @@ class Explorer:
     def refresh(self) -> None:
         """Reads the store again, to show new records."""
         self._read()
-        self._fill(keep=True)
         self._fill_list()
+        self._fill(keep=True)
 
     def render(self, guidance_scale: float, num_inference_steps: int, seed: int, pair: str | None = None) -> HTML:
         """Shows a cell's record beside its source clip, without the picked ones; for `interact` and plain calls."""
@@ -334,7 +332,7 @@ class Explorer:
 
     def launch(self) -> None:
         """Starts making the record at the sliders; `wait` waits for it."""
-        if self._is_making:
+        if self.making.label is not None:
             return
         try:
             (like,) = find_records(self._kin().iloc[:1], None, self.runs_dir) or [None]
@@ -342,85 +340,76 @@ class Explorer:
                 raise MediaError("the record that is the pattern cannot be read now, see the messages; refresh first")
             job = job_like(like, **self.settings, model=self._model, overrides=self.overrides, inputs=self._inputs)
         except LatentSyncError as error:
-            self.status.value = _warning(str(error))
+            self.status.value = warning_html(str(error))
             return
-        self._set_making(True)
-        self._work = threading.Thread(target=self._make, args=(job, self.pair.value, self.settings), daemon=True)
-        self._work.start()
+        self.making.start(job, self._label, self._on_made)
+        self._show()
 
     def cancel(self) -> None:
         """Stops the current job. Its files are removed first, which may take a few seconds."""
-        self.cancel_button.disabled, self.status.value = self._is_making, "Stopping."
-        self._maker.cancel()
+        self.making.cancel()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits for the current job, and returns whether it has ended."""
-        if self._work is not None:
-            self._work.join(timeout_s)
-        return self._work is None or not self._work.is_alive()
+        return self.making.wait(timeout_s)
 
     def close(self) -> None:
         """Ends the process that makes records, and frees its memory."""
-        self._maker.close()
+        self.making.close()
 
     # Making and showing
 
-    def _make(self, job: Job, pair: str, settings: dict[str, Any]) -> None:
-        label = f"{_plain(pair)}, {cell_label(settings)}"
-        try:
-            answer = self._maker.make(job, self._on_progress)
-        except OSError as error:
-            answer = Answer(reason=f"no process could be started ({error})")
-        if answer.record is not None:
-            self._made.append(answer.record)
-            self._try(self.refresh)
-        self._show()
-        self._set_making(False)
-        self._show_answer(answer, label)
+    def _on_made(self, answer: Answer) -> None:
+        """Takes a record that was made into the list; it is shown if the sliders are still there."""
+        if answer.record is None:
+            self._show()
+            return
+        if self.sweep is not None:
+            try:
+                add_record(sweep_folder(self.runs_dir, self.sweep), answer.record)
+            except (LatentSyncError, OSError) as error:
+                self.making.note.value = warning_html(f"record {answer.record} is made; {sentence_of(error)}")
+        self._try(self.refresh)
 
-    def _show_answer(self, answer: Answer, label: str) -> None:
-        if answer.is_cancelled:
-            self.status.value = f"<b>Cancelled:</b> {escape(label)}. No files were kept."
-        elif answer.reason is not None:
-            self.status.value = _warning(f"{label} failed: {answer.reason}")
-
-    def _on_progress(self, stage: str, done: int, total: int) -> None:
-        self.progress.max, self.progress.value = max(1, total), done
-        self.stage.value = f"{escape(stage)}, {done} of {total}" if total else escape(stage)
-
-    def _set_making(self, value: bool) -> None:
-        self._is_making = value
-        self.cancel_button.disabled = False
-        self.progress.value, self.stage.value = 0, ""
-        self._offer()
-
-    def _offer(self) -> None:
-        """Shows the possible action: make the missing record, or cancel the current job."""
-        self._making.layout.display = None if self._is_making else "none"
-        self.make_button.disabled = self._is_making or self.record is not None
+    @property
+    def _label(self) -> str:
+        """Of the cell at the sliders."""
+        return f"{_plain(self.pair.value)}, {cell_label(self.settings)}"
 
     def _show(self) -> None:
-        """Shows the record at the sliders and the picked ones."""
+        """Shows the picked records, or the record at the sliders."""
         if self._is_filling:
             return
         rows = filtered(self._kin(), None, **self.settings)
         self.record = None if rows.empty else self._found(rows.iloc[0]["record"])
-        self._offer()
-        label = f"{_plain(self.pair.value)}, {cell_label(self.settings)}"
-        if self.record is None:
-            self.status.value = f"<b>Missing:</b> {escape(label)}. No record of the store has these settings."
-        else:
-            self.status.value = f"<b>{escape(label)}</b> is record <code>{escape(self.record.id)}</code>."
-        ids = dict.fromkeys([*([] if self.record is None else [self.record.id]), *self.picked.value])
-        if len(ids) > MAX_SHOWN:
-            self.status.value += f" {len(ids)} records are picked; the first {MAX_SHOWN} are shown."
-        records = [record for i in list(ids)[:MAX_SHOWN] if (record := self._found(i)) is not None]
+        self.make_button.disabled = self.making.label is not None or self.record is not None
+        own = [] if self.record is None else [self.record.id]
+        ids = self.picked.value if len(self.picked.value) > 1 else own
+        self.status.value = self._status(len(ids))
+        records = [record for i in ids[:MAX_SHOWN] if (record := self._found(i)) is not None]
         try:
-            self.view.value = (
-                compare_view(records, self.mouth.value, self._metrics, self._inputs).data if records else ""
-            )
+            views = players_of(records, self.mouth.value, self._metrics, self._inputs) if records else []
         except (LatentSyncError, OSError) as error:
-            self.view.value, self.status.value = "", _warning(sentence_of(error))
+            views, self.status.value = [], warning_html(sentence_of(error))
+        self.view.show(views)
+        self._tracks = [track for one in views for track in one.tracks]
+        if self._still is not None:
+            self._still.update(self._still_picture())
+
+    def _status(self, count: int) -> str:
+        """What is shown, or why nothing is."""
+        label = escape(self._label)
+        if count > 1:
+            also = f"; the first {MAX_SHOWN} are shown" if count > MAX_SHOWN else ""
+            return f"<b>{count} records</b> are picked{also}."
+        if self.record is not None:
+            return f"<b>{label}</b> is record <code>{escape(self.record.id)}</code>."
+        if self.making.label == self._label:
+            return f"<b>Being made:</b> {label}. It appears here when it is done."
+        return f"<b>Missing:</b> {label}. No record of the store has these settings."
+
+    def _still_picture(self) -> HTML:
+        return HTML(still_picture(self._tracks, self.view.still, NOT_RUNNING))
 
     def _found(self, record_id: str) -> Record | None:
         """A record as the sweep calls it; None, and named, if it is damaged or cannot be read now."""
@@ -436,9 +425,12 @@ def _plain(pair: str) -> str:
     return pair_label(pair).replace("\n", ", voice ")
 
 
-def _row_label(row: pd.Series, metric: str | None, also: Sequence[str]) -> str:
+def _row_label(row: pd.Series, metric: str | None, settings: Sequence[str], also: Sequence[str]) -> str:
+    """A line of the list: the metric, the pair, and the settings in which the records differ."""
+    infos = recorded_infos()
     value = "" if metric is None else ("  none  " if pd.isna(row[metric]) else f"{row[metric]:8.3f}")
-    return f"{value}  {_plain(row['pair'])}: {cell_label(row, also)}".strip()
+    words = [*(infos[name].text(row[name]) for name in settings), *departures(row, also)]
+    return f"{value}  {_plain(row['pair'])}: {', '.join(words)}".strip().removesuffix(":")
 
 
 def _number(name: str, text: float | str) -> float | int:
@@ -447,13 +439,11 @@ def _number(name: str, text: float | str) -> float | int:
     Raises:
         OptionError: it is not a number, or it is not allowed.
     """
+    from latentsync.config import SamplerOptions
+
     kind = float if name == "guidance_scale" else int
     try:
         value = kind(text)
     except (ValueError, OverflowError):
         raise OptionError(f"{name} is {text!r}; give a {'number' if kind is float else 'whole number'}") from None
     return getattr(SamplerOptions(**{name: value}), name)
-
-
-def _warning(text: str) -> str:
-    return f'<span style="color:{WARNING}">{escape(text)}</span>'

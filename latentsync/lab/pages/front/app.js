@@ -19,7 +19,6 @@ class App {
     this.live = new LiveStates();
     this.arrived = [];
     this.generation = 0; // of the table
-    this.hasPreviews = false;
     this.panel = new FilterPanel(this.state);
     this.tabs = { gallery: new Gallery(this.state, this), table: new RecordsTable(this.state, this), figures: new Figures(this.state, this), sweeps: new SweepsTab(this.state, this) };
     this.page = new RecordPage(this.state, this);
@@ -91,7 +90,10 @@ class App {
 
   get orderText() { return this.hasDirection ? `by ${this.metric.word}` : "in the order of the table"; }
   pairOf(id) { const row = this.table.places.get(id); return row === undefined ? "" : this.table.column("pair").text(row); }
-  mediaAddress(id, shape, isClip) { return `media/${encodeURIComponent(id)}/${isClip ? "source" : "result"}.mp4`; }
+  mediaAddress(id, shape, isClip) {
+    const name = shape === "mouths" ? (isClip ? "clip-mouths" : "mouths") : isClip ? "source" : "result";
+    return `media/${encodeURIComponent(id)}/${name}.mp4`;
+  }
 
   async refilter() {
     if (this.stopAsking) this.stopAsking.abort();
@@ -120,7 +122,11 @@ class App {
     this.state.tell(["filters", "tab"]);
   }
 
-  copyButton() { return copyText(() => location.href, null, "Copy link"); }
+  copyButton() {
+    const button = copyText(() => location.href, null, "Copy link");
+    button.classList.add("copy-link");
+    return button;
+  }
 
   onState(changed) {
     if (!this.table) return;

@@ -5,6 +5,7 @@ const SIZES_PX = { small: 104, medium: 160, large: 240 };
 const GAP_PX = 8, UNDER_PX = 40, HEAD_PX = 34, MARGIN_CELLS = 1;
 const QUIET_MS = 120; // videos are loaded once scrolling has stopped for as long
 const SHAPES = { faces: 1, mouths: 0.75 }; // height of a picture for its width
+const MOST_LOADING = 4; // videos at once: a browser has six connections to a server, and clicks need some
 const NO_GROUP = "none";
 const [STRAYS_S, JUMPS_S, TICK_MS] = [0.03, 0.4, 100]; // see Together
 const HOW_TO = "Point at a row to play it, or move with the arrow keys; Space plays all, Enter opens a record, [ and ] step through several in one cell.";
@@ -23,7 +24,6 @@ export class Together {
     const wanted = new Set(videos);
     for (const video of this.videos) if (!wanted.has(video)) this.leave(video);
     wanted.forEach((video) => this.join(video));
-    if (!this.timer) this.timer = setInterval(() => this.tick(), TICK_MS);
   }
 
   stop() {
@@ -39,6 +39,7 @@ export class Together {
 
   join(video) {
     if (this.videos.has(video)) return;
+    if (!this.timer) this.timer = setInterval(() => this.tick(), TICK_MS);
     const lead = this.lead;
     this.videos.add(video);
     if (lead) video.currentTime = lead.currentTime;
@@ -83,6 +84,7 @@ export class Gallery {
     this.heads = new Map();
     this.sides = new Map();
     this.focus = [0, 0];
+    this.rowPlaying = null;
     this.bar = node("div", { class: "tools" });
     this.headRow = node("div", { class: "heads", role: "row" });
     this.sideColumn = node("div", { class: "sides" });
@@ -123,7 +125,7 @@ export class Gallery {
     return names.map((each) => this.app.table.column(each)).find((column) => column && column.isGrouping) || null;
   }
 
-  get shape() { return this.state.get("show") in SHAPES ? this.state.get("show") : this.app.hasPreviews ? "mouths" : "faces"; }
+  get shape() { return this.state.get("show") in SHAPES ? this.state.get("show") : "mouths"; }
   get size() {
     const usual = window.innerWidth < 640 ? "small" : "medium";
     return SIZES_PX[this.state.get("size", usual)] || SIZES_PX.medium;
@@ -198,7 +200,8 @@ export class Gallery {
       choice("Columns", grouping, nameOf(this.columnColumn), (value) => state.set({ columns: value })),
       choice("Order", [["name", "by name"], ...(direction === "none" ? [] : [["worst", "worst first"], ["best", "best first"]])],
         state.get("order", "name"), (value) => state.set({ order: value })),
-      ...(this.app.hasPreviews ? [choice("Show", [["mouths", "mouths"], ["faces", "whole faces"]], this.shape, (value) => state.set({ show: value }))] : []),
+      node("span", { class: "segments", role: "group", "aria-label": "Show" }, [["mouths", "Mouths"], ["faces", "Faces"]].map(([value, text]) => (
+        toggleButton(text, this.shape === value, () => state.set({ show: value }))))),
       choice("Size", Object.keys(SIZES_PX).map((name) => [name, name]),
         Object.keys(SIZES_PX).find((name) => SIZES_PX[name] === this.size), (value) => state.set({ size: value })),
       ...(this.shape === "faces" ? [node("label", { class: "check" }, this.soundBox = node("input", {
@@ -215,7 +218,7 @@ export class Gallery {
 
   clear() {
     for (const parts of [this.cells, this.heads, this.sides]) {
-      parts.forEach(release);
+      parts.forEach((part) => release(part));
       parts.clear();
     }
   }
@@ -319,7 +322,7 @@ export class Gallery {
       onclick: () => this.step(r, c, by),
     });
     const steps = rows.length > 1
-      ? node("span", { class: "steps" }, step(-1, "‹"), node("span", { text: `${index + 1} of ${rows.length}`, title: table.label(row) }), step(1, "›")) : null;
+      ? node("span", { class: "steps" }, step(-1, "‹"), node("span", { text: this.size < SIZES_PX.medium ? `${index + 1}/${rows.length}` : `${index + 1} of ${rows.length}`, title: table.label(row) }), step(1, "›")) : null;
     release(made, false);
     made.replaceChildren(this.picture(table.recordId(row), false, made.getAttribute("aria-label")), node("div", { class: "under" },
       node("div", { class: "line" }, value, steps), bar));
@@ -331,16 +334,36 @@ export class Gallery {
 
   /** Gives the pictures on the screen their videos. */
   fillVideos() {
+    if (document.readyState !== "complete") { // else the page would count as loading until its videos are there
+      window.addEventListener("load", () => this.fillSoon(), { once: true });
+      return;
+    }
     if (!this.root.isConnected) return;
-    this.scroller.querySelectorAll(".picture[data-media]").forEach((picture) => {
-      if (picture.firstChild) return;
-      const video = node("video", { src: picture.dataset.media, preload: "metadata", playsinline: true, "aria-label": picture.dataset.label, disablepictureinpicture: true });
-      video.muted = true;
-      video.addEventListener("loadeddata", () => picture.classList.add("is-there"));
-      video.addEventListener("error", () => this.explain(picture), { once: true });
-      picture.append(video);
-      if (this.playsAll) this.together.play(this.videosOnScreen());
+    const pictures = [...this.scroller.querySelectorAll(".picture[data-media]:not(.none)")];
+    let loading = pictures.filter((picture) => picture.firstChild && !picture.classList.contains("is-there")).length;
+    for (const picture of pictures) {
+      if (loading >= MOST_LOADING) break;
+      if (picture.firstChild) continue;
+      loading += 1;
+      this.fillPicture(picture);
+    }
+  }
+
+  fillPicture(picture) {
+    const video = node("video", { src: picture.dataset.media, preload: "metadata", playsinline: true, "aria-label": picture.dataset.label, disablepictureinpicture: true });
+    video.muted = true;
+    video.addEventListener("loadeddata", () => {
+      picture.classList.add("is-there");
+      this.fillVideos();
+      const { row } = (picture.closest("[data-row]") || { dataset: {} }).dataset;
+      if (this.playsAll || (this.rowPlaying !== null && row === String(this.rowPlaying))) this.together.join(video);
     });
+    video.addEventListener("error", async () => {
+      if (!video.hasAttribute("src")) return; // it was taken away
+      await this.explain(picture);
+      this.fillVideos();
+    }, { once: true });
+    picture.append(video);
   }
 
   async explain(picture) {
@@ -391,6 +414,10 @@ export class Gallery {
   pause() {
     this.playsAll = false;
     this.rest();
+    this.scroller.querySelectorAll(".picture:not(.is-there) video").forEach((video) => { // what still loads need not
+      release(video.parentNode, false);
+      video.remove();
+    });
   }
 
   // --- actions ---
