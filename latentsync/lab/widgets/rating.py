@@ -23,7 +23,7 @@ import pandas as pd
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.analysis.preferences import LEFT, NEITHER, RIGHT, VOTES
-from latentsync.lab.options.schema import plain_name, sweep_folder
+from latentsync.lab.options.folders import plain_name, sweep_folder
 from latentsync.lab.pages.copies import embedded, file_showing
 from latentsync.lab.pages.player import Track, player
 from latentsync.lab.records.labels import SETTINGS
