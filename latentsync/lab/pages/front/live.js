@@ -1,5 +1,5 @@
 // Sweeps as they run: what is done, failed, missing and running, the time left, and videos as they arrive.
-import { asked, counted, durationText, node } from "./parts.js";
+import { asked, counted, durationText, node, refilled } from "./parts.js";
 
 const [RUNNING_MS, RESTING_MS] = [2000, 10000]; // between two questions
 const MOST_ARRIVED = 12, MOST_FAILURES = 100;
@@ -51,7 +51,7 @@ export class SweepsTab {
     const { sweeps, problem } = this.app.live, arrived = this.app.arrived.slice(-MOST_ARRIVED).reverse();
     const scrolled = this.root.scrollTop;
     const strip = arrived.length ? [this.strip && this.stripOf === arrived.join() ? this.strip : this.arrivedStrip(arrived)] : [];
-    this.root.replaceChildren(
+    refilled(this.root,
       ...(problem ? [node("p", { class: "problem", role: "alert", text: problem })] : []),
       ...strip,
       ...(sweeps.length ? sweeps.map((sweep) => this.sweep(sweep)) : [node("p", { class: "empty", text: "This folder has no sweep yet; latentsync run makes one." })]),
