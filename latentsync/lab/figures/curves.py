@@ -26,11 +26,11 @@ REAL = "real clips"
 HEADLINES = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
 TIMES = {"seconds": "time of generation (s)", TIME_RATIO: "time (ratio to the first setting)"}
 DODGE = 0.012  # shift between lines, as a share of the axis, so that their intervals do not hide each other
-MAX_COLUMNS = 8  # most pairs in a figure; the table has all
+MAX_COLUMNS = 4  # most pairs in a figure; the table has all
 MAX_ROWS, ROW_IN = 60, 0.22  # most clips in a figure, and the height of each in inches
 LABEL_PLACES = tuple((dx, dy) for reach in (1, 2, 3) for dx, dy in (
-    (8 * reach, 0), (-8 * reach, 0), (0, 11 * reach), (0, -11 * reach),
-    (7 * reach, 8 * reach), (-7 * reach, 8 * reach), (7 * reach, -8 * reach), (-7 * reach, -8 * reach),
+    (6 * reach, 9 * reach), (6 * reach, -9 * reach), (-6 * reach, 9 * reach), (-6 * reach, -9 * reach),
+    (0, 12 * reach), (0, -12 * reach), (9 * reach, 0), (-9 * reach, 0),
 ))  # of a text beside its point, in points, the best first  # fmt: skip
 LARGEST_EFFECT = 8.0  # where the colours of a sensitivity figure end
 
@@ -246,6 +246,8 @@ def _label_apart(axis: Axes, labels: Sequence[tuple[float, float, str, str]]) ->
     px = figure.dpi / 72
     points = axis.transData.transform([(x, y) for x, y, *_ in labels])
     taken = [(at[0] - 5 * px, at[1] - 5 * px, at[0] + 5 * px, at[1] + 5 * px) for at in points]
+    for line in (line for bars in axis.containers for line in bars.lines[2]):  # the intervals
+        taken += [(*box.min, *box.max) for box in (path.get_extents(axis.transData) for path in line.get_paths())]
     own_px = 8 * px  # of the font
     for number in sorted(range(len(labels)), key=lambda i: labels[i][3] == GREY):
         x, y, text, colour = labels[number]
@@ -337,7 +339,7 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
 
 
 def sweep_figure(table: pd.DataFrame) -> Figure:
-    """Each metric against the swept parameter, one column per pair (the first 8); lines are means of seeds."""
+    """Each metric against the swept parameter, one column per pair (the first 4); lines are means of seeds."""
     wide = widen(table)
     metrics = [name for name in HEADLINES if name in wide and wide[name].notna().any()] or ["seconds"]
     x = next((name for name in ("guidance_scale", "num_inference_steps") if wide[name].nunique() > 1), "guidance_scale")
@@ -362,7 +364,8 @@ def _draw_records(axis: Axes, table: pd.DataFrame, x: str, metric: str, lines: l
         means = group.groupby(x)[metric].mean()
         setting = f"{value:g} steps" if lines[0] == "num_inference_steps" else f"guidance {value:g}"
         label = ", ".join([setting, *departures(group.iloc[0], lines)])
-        axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{label} (mean of seeds)")
+        words = f"{label} (line: mean of seeds, marks: records)"
+        axis.plot(means.index, means.to_numpy(), marker, ls="-", color=colour, lw=1.6, ms=4, markevery=[], label=words)
         axis.plot(group[x], group[metric], marker, color=colour, markersize=4, alpha=0.6)
     plain_axis(axis)
 

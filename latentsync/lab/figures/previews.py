@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Int
 from PIL import Image
 
 from latentsync import media
 from latentsync.arrays import Affine, Frame
 from latentsync.config import DEFAULT_FACE, recorded_options
+from latentsync.constants import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError
 from latentsync.files import find_json, whole_folder, write_bytes, write_json
 from latentsync.lab.records.inputs import clip_of
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from latentsync.faces.landmarks import LandmarkDetector
     from latentsync.generation.results import LipsyncOutput
 
-VERSION = 1  # of what a preview shows; raise it when the same video would give another preview
+VERSION = 2  # of what a preview shows; raise it when the same video would give another preview
 PREVIEWS_DIR = "cache/previews"  # below runs_dir
 STRIP_FILE, VIDEO_FILE, FACTS_FILE = "strip.webp", "mouths.mp4", "preview.json"
 
@@ -46,8 +48,10 @@ MOUTHS_A_STRIP = 8
 MOUTH_STEP = 5  # frames between the affines of a path; who follows it interpolates
 MOUTH_SIZE_PX = (320, 240)  # width and height of the picture that a path maps to
 PREVIEW_PX = (160, 120)  # width and height of one mouth in the strip, and of the video
-MOUTH_CENTRE, MOUTH_WIDTH = (0.5, 0.63), 0.7  # of the crop box: where lips lie, and how much of its width is shown
-FACE_PX = 256  # side of the aligned face in which the mouth is located
+VIEW_WIDTH = 1.8  # what the picture shows, in distances between the eyes' middles
+MOUTH_POINTS = (61, 291, 0, 17)  # of the mesh: both corners, and the middles of the upper and the lower lip's edges
+HOLD_FRAMES = 10  # before and after, over which the mouth's place in the face is averaged
+NO_MOUTH = "no frame shows a whole face"
 CRF = 26
 WEBP_QUALITY = 82
 FINEST_SCALE = 4  # a picture that shrinks is read this much finer at most, and then averaged
@@ -187,7 +191,9 @@ def keep_previews(runs_dir: Path, record: Record, output: "LipsyncOutput") -> No
     if rate_hz != media.VIDEO_RATE_HZ or len(order) != output.num_frames or order.max(initial=0) >= len(faces):
         return
     with contextlib.suppress(LatentSyncError, OSError):
-        path = steady_path(faces.matrices[order[::MOUTH_STEP]], faces.resolution)
+        rows = order[::MOUTH_STEP]
+        if (path := steady_path(faces.landmarks[rows], faces.tracks[rows], MOUTH_STEP)) is None:
+            return
         clip, options = record.content["pair"]["clip"], recorded_options(record.content["options"])
         face, result = options["face"], record.video_path
         for target, stamp, source in (
@@ -206,22 +212,45 @@ def keep_previews(runs_dir: Path, record: Record, output: "LipsyncOutput") -> No
                 _make(target, stamp, source, path)
 
 
-def steady_path(matrices: Sequence[Affine], resolution: int) -> tuple[Affine, ...]:
-    """Affines frame px -> px of `MOUTH_SIZE_PX` that hold the mouth still, from those of the aligned face.
+def steady_path(
+    landmarks: Float[np.ndarray, "f 468 2"], tracks: Int[np.ndarray, " f"], hold: int = 1
+) -> tuple[Affine, ...] | None:
+    """Affines frame px -> px of `MOUTH_SIZE_PX` that hold the mouth still, one for each frame; None without a face.
 
-    They are similarities: the mouth keeps its proportions, unlike in the square face that the model sees.
+    They are similarities that level the eyes and centre the mouth, so it keeps its proportions, unlike in the square
+    face that the model sees. They follow the head, but not the lips: how far the mouth lies from the eyes, in the
+    face's own axes, is averaged over `HOLD_FRAMES` before and after.
 
     Args:
-        matrices: frame px -> crop box px, see `faces.track`.
-        resolution: of the aligned face in px.
+        landmarks: px; NaN where the face was not found. There the affine is interpolated.
+        tracks: for each frame the number of its track, see `people.follow`. Each is averaged by itself.
+        hold: how many frames of the video each row stands for.
     """
-    from latentsync.faces.geometry import crop_box_size
+    known = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
+    if not known.size:
+        return None
+    faces = landmarks[known].astype(np.float64)
+    left, right = (faces[:, list(corners)].mean(axis=1) for corners in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS))
+    eyes, way = (left + right) / 2, (right - left) @ np.array([1, 1j])
+    mouth = (faces[:, list(MOUTH_POINTS)].mean(axis=1) - eyes) @ np.array([1, 1j]) / way  # in the face's own axes
+    reach = max(1, round(HOLD_FRAMES / hold))
+    offset, size = (_averaged(values, tracks[known], reach) for values in (mouth, np.abs(way)))
+    turn = way / np.abs(way)
+    centre = eyes @ np.array([1, 1j]) + offset * way
+    scale = MOUTH_SIZE_PX[0] / (VIEW_WIDTH * size)
+    to_canvas = scale / turn  # a complex number turns and scales
+    shift = complex(*MOUTH_SIZE_PX) / 2 - to_canvas * centre
+    parts = np.stack([to_canvas, shift], axis=1)
+    every = np.arange(len(landmarks))
+    a, b = (np.interp(every, known, part.real) + 1j * np.interp(every, known, part.imag) for part in parts.T)
+    return tuple(np.array([[x.real, -x.imag, y.real], [x.imag, x.real, y.imag]]) for x, y in zip(a, b, strict=True))
 
-    box, canvas = np.array(crop_box_size(resolution)), np.array(MOUTH_SIZE_PX)
-    scale = canvas[0] / (MOUTH_WIDTH * box[0])
-    corner = np.array(MOUTH_CENTRE) * box - canvas / scale / 2
-    shift = np.column_stack([np.zeros((2, 2)), corner])
-    return tuple(scale * (np.asarray(matrix) - shift) for matrix in matrices)
+
+def _averaged(values: np.ndarray, tracks: np.ndarray, reach: int) -> np.ndarray:
+    """Each value as the mean of those at most `reach` places away in its own track."""
+    means = [values[max(0, i - reach) : i + reach + 1][tracks[max(0, i - reach) : i + reach + 1] == track].mean()
+             for i, track in enumerate(tracks)]  # fmt: skip
+    return np.array(means)
 
 
 # --- what is kept ---
@@ -353,13 +382,14 @@ def _detector() -> "LandmarkDetector":
 
 def _followed(source: _Source, detector: "LandmarkDetector | None") -> tuple[Affine, ...] | str:
     """The path of the mouth, from every `MOUTH_STEP`-th frame; or the reason why there is none."""
-    from latentsync.faces.track import align
+    from latentsync.faces.following import follow_face
 
     frames = media.read_frames_in_order(source.path, source.order[::MOUTH_STEP], media.VIDEO_RATE_HZ)
     try:
-        return steady_path(align(frames, detector or _detector(), FACE_PX, face=source.face).matrices, FACE_PX)
+        face = follow_face(frames, detector or _detector(), source.face)
     except FaceNotFoundError as error:
         return str(error)
+    return steady_path(face.landmarks, face.tracks, MOUTH_STEP) or NO_MOUTH
 
 
 def _mouths(source: _Source, path: Sequence[Affine]) -> Iterator[Frame]:

@@ -376,6 +376,8 @@ def _gathered(
     table = read_source(runs_dir, sweep)
     page.is_trained = bool(table["trained"].all())
     columns, metrics = settings_of(table), metrics_of(table)
+    page.record_metrics = [name for name in metrics if is_headline(name)]
+    page.choice = chosen(table, columns, page.record_metrics, pairs)
     known = provenance_of(Record(record.folder, record.labels) for record in records.values())
     page.versions, page.weights, page.protocols = known.versions, known.weights, known.protocols
     page.facts, page.swept = facts_of(table, known, status) | _left_out(left_out), swept_of(table, columns)
@@ -385,10 +387,8 @@ def _gathered(
     if page.front and (figure := front_figure(table, [page.column, *_within(table, columns, page)], page)) is not None:
         page.front_figure = figure_source(figure)
     page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
-    page.record_metrics = [name for name in metrics if is_headline(name)]
     labels = video_labels(table, columns)
     _add_records(page, table, labels, RecordStore(runs_dir).root, folder)
-    page.choice = chosen(table, columns, page.record_metrics, pairs)
     rows = {row["record"]: row for row in table[table["record"].isin(page.choice.reasons)].to_dict("records")}
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
     details = {}

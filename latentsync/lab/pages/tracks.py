@@ -9,7 +9,7 @@ from latentsync import media
 from latentsync.arrays import Affine
 from latentsync.config import DEFAULT_FACE, recorded_options
 from latentsync.errors import FaceNotFoundError
-from latentsync.lab.figures.previews import FACE_PX, MOUTH_STEP, steady_path
+from latentsync.lab.figures.previews import MOUTH_STEP, steady_path
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.copies import Shown, copy_of
 from latentsync.lab.pages.player import Track
@@ -140,10 +140,10 @@ def mouth_path(
     there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
     looked_at = media.arranged(num_frames, there, loop)[::MOUTH_STEP]
     frames = media.read_frames_in_order(video, looked_at, media.VIDEO_RATE_HZ)
-    from latentsync.faces.track import align  # imports torch
+    from latentsync.faces.following import follow_face
 
     try:
-        matrices = align(frames, _detector(), FACE_PX, face=face).matrices
+        seen = follow_face(frames, _detector(), face)
     except FaceNotFoundError:
         return None
-    return steady_path(matrices, FACE_PX)
+    return steady_path(seen.landmarks, seen.tracks, MOUTH_STEP)

@@ -179,14 +179,23 @@ function hinted(boxes) {
   look();
 }
 
-// On paper everything is open, and afterwards as it was.
+// On paper everything is open and heads are plain text, since a button is not repeated on the next page.
 function printed() {
-  let closed = [];
+  let closed = [], heads = [];
   window.addEventListener("beforeprint", () => {
     closed = all("details:not([open])");
     closed.forEach((part) => { part.open = true; });
+    heads = all("th[data-sort] button").map((button) => [button, button.parentElement]);
+    heads.forEach(([button, head]) => head.replaceChildren(...button.childNodes));
   });
-  window.addEventListener("afterprint", () => closed.forEach((part) => { part.open = false; }));
+  window.addEventListener("afterprint", () => {
+    closed.forEach((part) => { part.open = false; });
+    heads.forEach(([button, head]) => {
+      button.append(...head.childNodes);
+      head.append(button);
+    });
+    closed = heads = [];
+  });
 }
 
 all("table.sortable").forEach(sortable);
