@@ -78,7 +78,7 @@ export class Figures {
     const { table } = this.app, metrics = table.metrics, { state } = this;
     const y = this.pick("y", SYNC, metrics), x = this.pick("x", LIKENESS, metrics.filter((one) => one !== y).length ? metrics : [y]);
     const colourings = this.colourings;
-    const by = this.pick("colour", ["guidance_scale"], colourings.length ? colourings : [null]);
+    const by = this.pick("colour", ["guidance_scale", "num_inference_steps", "gender", "model"], colourings.length ? colourings : [null]);
     const names = metrics.map((column) => [column.name, column.word]);
     refilled(this.bars[0],
       choice("Up", names, y.name, (value) => state.set({ y: value })), choice("Across", names, x.name, (value) => state.set({ x: value })),
