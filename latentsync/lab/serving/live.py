@@ -16,7 +16,8 @@ from latentsync.lab.records.sweeps import FAILED, PLAN_FILE, failures_of, planne
 
 LOG_FILE = "log.jsonl"
 RECENT = 32  # pairs whose times tell the pace
-FIRST_STAGE = "read"
+STAGES = ("read", "align", "denoise", "measure", "store")  # the usual ones, until a log has a whole pair
+QUIET_S = 120.0  # a run whose log is silent for longer, and that makes no record, is taken for ended
 
 
 def stamp_of(runs: Path, sweep: str | None = None) -> str:
@@ -40,7 +41,7 @@ def states(runs: Path) -> list[dict[str, Any]]:
 
     Returns:
         name; counts `done`, `failed`, `missing` and `running`; `runs`, the records in progress, each with its pair,
-        stage and seconds since the stage began; `left_s`, an estimate by the pace of the last pairs, None where
+        stage and seconds since the stage began; `is_active`, also between two records; `left_s`, an estimate by the pace of the last pairs, None where
         nothing runs or no pair has ended; `failures`, with pair, stage, reason, settings and the time of the note.
     """
     made = {path.name for path in _entries(runs / "records")}
@@ -72,6 +73,7 @@ def _state(runs: Path, name: str, made: set[str]) -> dict[str, Any]:
     return {
         "name": name,
         **{state: counts[state] for state in ("done", "failed", "missing", "running")},
+        "is_active": bool(running) or _is_active(events),
         "runs": [_in_progress(record, wanted[record], claim, events) for record, claim in running.items()],
         "left_s": _left_s(events, left, len(running)),
         "failures": [_failure(each) for each in failures],
@@ -103,7 +105,7 @@ def _events(path: Path) -> list[dict[str, Any]]:
 def _in_progress(record: str, pair: str, claim: Mapping, events: Sequence[Mapping]) -> dict[str, Any]:
     """A record that is being made. The log names ended stages; the next one is that of earlier pairs."""
     ended = [each for each in events if each["event"] == "stage" and each.get("record") == record]
-    stage, since = FIRST_STAGE, claim.get("since", time.time())
+    stage, since = STAGES[0], claim.get("since", time.time())
     if ended and (begun := _seconds(ended[-1]["time"])) >= since:
         stage, since = _stage_after(ended[-1]["stage"], events), begun
     place = {"host": claim.get("host", ""), "process": claim.get("pid")}
@@ -121,7 +123,14 @@ def _stage_after(stage: str, events: Sequence[Mapping]) -> str:
             before[event["process"]] = event["stage"]
         elif event["event"] == "pair":
             before.pop(event["process"], None)
-    return following.most_common(1)[0][0] if following else f"after {stage}"
+    if following:
+        return following.most_common(1)[0][0]
+    return STAGES[STAGES.index(stage) + 1] if stage in STAGES[:-1] else f"after {stage}"
+
+
+def _is_active(events: Sequence[Mapping]) -> bool:
+    """Whether a run has not ended: it may load a model, or be between two records."""
+    return bool(events) and events[-1]["event"] != "end" and time.time() - _seconds(events[-1]["time"]) < QUIET_S
 
 
 def _left_s(events: Sequence[Mapping], left: int, processes: int) -> float | None:

@@ -163,7 +163,7 @@ class View:
         stamp = live.stamp_of(self.runs)
         if self._states is None or self._states[0] != stamp:
             states = await asyncio.to_thread(live.states, self.runs)
-            running = any(state["runs"] for state in states)
+            running = any(state["is_active"] for state in states)
             self._states = (stamp, states) if not running else None
         else:
             states = self._states[1]

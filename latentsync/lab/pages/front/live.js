@@ -14,7 +14,7 @@ export class LiveStates extends EventTarget {
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.ask(); });
   }
 
-  get isRunning() { return this.sweeps.some((sweep) => sweep.runs.length > 0); }
+  get isRunning() { return this.sweeps.some((sweep) => sweep.is_active); }
   get failures() { return this.sweeps.flatMap((sweep) => sweep.failures.map((failure) => ({ ...failure, sweep: sweep.name }))); }
   get done() { return this.sweeps.reduce((sum, sweep) => sum + sweep.done, 0); }
 
@@ -73,7 +73,7 @@ export class SweepsTab {
   }
 
   sweep(sweep) {
-    const all = STATES.reduce((sum, state) => sum + sweep[state], 0), isRunning = sweep.runs.length > 0;
+    const all = STATES.reduce((sum, state) => sum + sweep[state], 0), isRunning = sweep.is_active;
     const bar = node("div", { class: "progress", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": all, "aria-valuenow": sweep.done, "aria-label": `${sweep.done} of ${all} records` },
       STATES.filter((state) => sweep[state]).map((state) => {
         const part = node("span", { class: state });
@@ -84,7 +84,8 @@ export class SweepsTab {
       sweep.left_s === null ? null : node("span", { class: "left", text: `about ${durationText(sweep.left_s)} left` }));
     return node("section", { class: "sweep", "data-sweep": sweep.name },
       node("h2", {}, sweep.name, isRunning ? node("span", { class: "badge", text: "running" }) : null), bar, counts,
-      isRunning ? node("ul", { class: "runs" }, sweep.runs.map((run) => node("li", {}, node("b", { text: run.pair }), ` ${run.stage}, ${durationText(run.since_s)}`,
+      isRunning && !sweep.runs.length ? node("p", { class: "note", text: "A model is being loaded, or the next record is about to begin." }) : null,
+      sweep.runs.length ? node("ul", { class: "runs" }, sweep.runs.map((run) => node("li", {}, node("b", { text: run.pair }), ` ${run.stage}, ${durationText(run.since_s)}`,
         node("span", { class: "note", text: ` process ${run.process} on ${run.host}` })))) : null,
       sweep.missing && !isRunning ? node("p", { class: "note", text: `Nothing runs. Start the same latentsync run again to make the ${counted(sweep.missing, "missing record")}.` }) : null,
       sweep.failures.length ? this.failures(sweep) : null);
