@@ -305,6 +305,7 @@ def test_the_state_of_a_sweep_has_stage_and_time_left(runs, tmp_path):
     events = [{"event": "stage", "stage": stage, "record": record} for stage, record in stages]
     events.insert(3, {"event": "pair", "record": "0001", "status": "done", "seconds": 40.0})
     lines = [json.dumps({"time": "2999-01-01T00:00:00Z", "process": 1, "pair": "a", **event}) for event in events]
+    lines += ['{"event": "stage"}', '{"time": "soon", "event": "pair"}', '{"time": "2999-01-01T00:00:00Z"}', "{"]
     (sweep_folder(folder, "now") / LOG_FILE).write_text("\n".join(lines) + "\n")
     with RecordStore(folder).claim("0002", wait=False) as is_ours:
         assert is_ours
