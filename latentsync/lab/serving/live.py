@@ -104,7 +104,8 @@ def _events(path: Path) -> list[dict[str, Any]]:
         for event in journal.read(path):
             with suppress(KeyError, TypeError, ValueError):
                 moment = datetime.fromisoformat(event["time"]).timestamp()
-                events.append({"process": None, **event, "event": str(event["event"]), "moment": moment})
+                known = {"event": str(event["event"]), "stage": str(event.get("stage")), "moment": moment}
+                events.append({**event, **known, "process": str(event.get("process"))})
     return events
 
 
