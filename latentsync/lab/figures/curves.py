@@ -32,6 +32,7 @@ LABEL_PLACES = tuple((dx, dy) for reach in (1, 2, 3) for dx, dy in (
     (6 * reach, 9 * reach), (6 * reach, -9 * reach), (-6 * reach, 9 * reach), (-6 * reach, -9 * reach),
     (0, 12 * reach), (0, -12 * reach), (9 * reach, 0), (-9 * reach, 0),
 ))  # of a text beside its point, in points, the best first  # fmt: skip
+LABEL_POINTS = 8  # font size
 LARGEST_EFFECT = 8.0  # where the colours of a sensitivity figure end
 
 
@@ -235,8 +236,9 @@ def pareto(
 
 
 def _label_apart(axis: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
-    """Writes a text beside each point where it covers no other text and no point; a text without such a place is left
-    out.
+    """Writes a text beside each point where it covers no other text, no point and, if there is room, no interval.
+
+    A text without a place is left out.
 
     Args:
         labels: x, y, text and colour; earlier ones choose first, those in colour before grey ones.
@@ -246,24 +248,27 @@ def _label_apart(axis: Axes, labels: Sequence[tuple[float, float, str, str]]) ->
     px = figure.dpi / 72
     points = axis.transData.transform([(x, y) for x, y, *_ in labels])
     taken = [(at[0] - 5 * px, at[1] - 5 * px, at[0] + 5 * px, at[1] + 5 * px) for at in points]
-    for line in (line for bars in axis.containers for line in bars.lines[2]):  # the intervals
-        taken += [(*box.min, *box.max) for box in (path.get_extents(axis.transData) for path in line.get_paths())]
-    own_px = 8 * px  # of the font
+    paths = [path for bars in axis.containers for line in bars.lines[2] for path in line.get_paths()]
+    intervals = [(*box.min, *box.max) for box in (path.get_extents(axis.transData) for path in paths)]
+    frame = axis.bbox
     for number in sorted(range(len(labels)), key=lambda i: labels[i][3] == GREY):
         x, y, text, colour = labels[number]
-        width, height = 0.56 * own_px * len(text), 1.15 * own_px
+        width, height = 0.56 * LABEL_POINTS * px * len(text), 1.15 * LABEL_POINTS * px
+        places = {}
         for dx, dy in LABEL_PLACES:
             left = points[number][0] + dx * px - (width if dx < 0 else width / 2 if dx == 0 else 0)
             low = points[number][1] + dy * px - height / 2
             box = left, low, left + width, low + height
-            frame = axis.bbox
-            fits = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1
-            if fits and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                side = "right" if dx < 0 else "center" if dx == 0 else "left"
-                axis.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=side, va="center",
-                              fontsize=8, color=colour)  # fmt: skip
-                break
+            if frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1:
+                places[dx, dy] = box
+        free = [at for at, box in places.items() if not any(_overlap(box, other) for other in taken)]
+        clear = [at for at in free if not any(_overlap(places[at], other) for other in intervals)]
+        if free:
+            dx, dy = (clear or free)[0]
+            taken.append(places[dx, dy])
+            side = "right" if dx < 0 else "center" if dx == 0 else "left"
+            axis.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=side, va="center",
+                          fontsize=LABEL_POINTS, color=colour)  # fmt: skip
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
