@@ -161,4 +161,4 @@ def _draw_mouths(axes: Sequence[Axes], label: str, strips: Sequence[np.ndarray |
         axis.spines[:].set_visible(False)
         if faces is not None:
             axis.imshow(np.hstack([mouth_of(face) for face in faces]))
-    axes[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=6)
+    axes[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=8)
