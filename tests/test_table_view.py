@@ -20,6 +20,6 @@ def test_a_table_shows_long_texts_whole_and_numbers_short():
 
 def test_an_index_without_a_name_is_no_column_and_one_of_two_levels_is_two():
     table = pd.DataFrame({"pair": ["a"], "metric": ["m"], "agrees": [True]})
-    assert table_view(table).data.count("<th") == 3
+    assert table_view(table).data.count("</th>") == 3
     both = table_view(table.set_index(["pair", "metric"])).data
     assert "<th>pair</th><th>metric</th>" in both and ">True</td>" in both
