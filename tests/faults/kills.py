@@ -56,7 +56,7 @@ def content(folder: Path) -> Counter[tuple[str, str]]:
 
 def name_of(path: Path, folder: Path) -> str:
     """A file's name without what W&B draws anew in each run."""
-    name = re.sub(r"/offline-run-\d+_\d+", "/offline-run", f"/{path.relative_to(folder)}")
+    name = re.sub(r"/offline-run-\d+_\d+-(\w+-\w+)(-\d+)?", r"/\1", f"/{path.relative_to(folder)}")
     return re.sub("/staging/.*", "/staging", name)
 
 
@@ -74,7 +74,12 @@ def comparable(path: Path) -> object:
 
 
 def lasting(value: object) -> object:
-    """A value without what is another one each time, in a fixed order."""
+    """A value without what is another one each time, in a fixed order.
+
+    The note of a cell whose record stood when its command was killed says "cached" in place of "done".
+    """
+    if value == "cached":
+        return "done"
     if isinstance(value, dict):
         return {key: lasting(value[key]) for key in sorted(value) if not re.search(VOLATILE, key)}
     return [lasting(item) for item in value] if isinstance(value, list) else value

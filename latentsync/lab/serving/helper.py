@@ -16,6 +16,7 @@ from typing import Any
 from latentsync.errors import MediaError
 from latentsync.workers import Workers
 
+TRIES = 2  # of a task whose process ends, for example because the memory was short
 NOW, SOON, LATER = 0, 1, 2  # urgencies: a click, what is on the screen, what may be needed
 
 
@@ -95,13 +96,14 @@ class Helper:
         self._waiting.clear()
 
     async def _answer(self, task: _Task) -> Any:
-        if self._pool is None:
-            self._pool = Workers(1)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, task.function, *task.arguments)
-        except BrokenProcessPool as error:
-            self._pool = None  # the next task starts another
-            raise MediaError("the process that prepares videos ended; it may have run out of memory") from error
+        for _ in range(TRIES):
+            if self._pool is None:
+                self._pool = Workers(1)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, task.function, *task.arguments)
+            except BrokenProcessPool:
+                self._pool = None
+        raise MediaError("the process that prepares videos ended; it may have run out of memory")
 
     def close(self) -> None:
         """Ends the process, and the task that it is at."""

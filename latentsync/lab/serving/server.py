@@ -143,12 +143,12 @@ class View:
         return await _packed(request, loaded.message, "application/octet-stream")
 
     async def _rows(self, request: Request) -> Response:
-        """The places of the rows that meet an expression, in the table that the page has."""
+        """The places of the rows that meet an expression, in the table that the page has; or `error`, in a sentence."""
         loaded = await self._table_of(self._sweep_of(request))
         try:
             rows = await asyncio.to_thread(filtered, loaded.table, request.query_params.get("where", ""))
         except OptionError as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return JSONResponse({"error": str(error)})
         places = loaded.table.index.get_indexer(rows.index).tolist()
         return await _packed(request, json.dumps({"stamp": loaded.stamp, "rows": places}).encode(), "application/json")
 

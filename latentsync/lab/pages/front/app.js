@@ -122,7 +122,11 @@ class App {
     this.state.tell(["filters", "tab"]);
   }
 
-  copyButton() { return copyText(() => location.href, null, "Copy link"); }
+  copyButton() {
+    const button = copyText(() => location.href, null, "Copy link");
+    button.classList.add("copy-link");
+    return button;
+  }
 
   onState(changed) {
     if (!this.table) return;

@@ -2,8 +2,8 @@
 import { afterBurst, asked, choice, node, numberText, svgNode } from "./parts.js";
 import { ALL_SWEEPS } from "./state.js";
 
-const BINS = 30;
-const MOST_BARS = 24; // a column of numbers with at most as many different values has a bar for each
+const [FEWEST_BINS, MOST_BINS] = [8, 30]; // of a histogram
+const MOST_BARS = 24; // a setting with at most as many different values has a bar for each
 const MOST_BOXES = 8; // a setting of numbers with at most as many values has check boxes
 const MANY_WORDS = 12; // of a column: above it, a field finds words
 const OPEN_METRICS = 3; // histograms of metrics that are open at first
@@ -24,9 +24,9 @@ export class FilterPanel {
   /** Builds the panel for a table. */
   fill(table) {
     this.table = table;
-    const pairs = table.ofRole("pair").filter((column) => column.isVaried && column.name !== "pair");
+    const pairs = table.ofRole("pair").filter((column) => column.isVaried && column.name !== "pair" && (column.name !== "voice" || table.hasOtherVoices));
     const chosen = new Set([...this.state.filters.keys(), ...this.added]);
-    const metrics = table.metrics;
+    const metrics = table.metrics.filter((column) => column.isVaried || chosen.has(column.name));
     const first = metrics.filter((column, i) => (column.headline !== null && i < OPEN_METRICS * 2) || chosen.has(column.name));
     const rest = metrics.filter((column) => !first.includes(column));
     this.parts = [];
@@ -134,8 +134,8 @@ class RangeFilter {
     Object.assign(this, { column, panel });
     const groups = column.groups;
     [this.low, this.high] = [groups[0], groups[groups.length - 1]];
-    this.hasBars = groups.length <= MOST_BARS;
-    this.bins = this.hasBars ? groups.length : BINS;
+    this.hasBars = column.role === "setting" && groups.length <= MOST_BARS;
+    this.bins = this.hasBars ? groups.length : Math.max(FEWEST_BINS, Math.min(MOST_BINS, Math.ceil(2 * Math.sqrt(groups.length))));
     this.chosen = node("span", { class: "chosen" });
     this.plot = svgNode("svg", { viewBox: `0 0 ${PLOT_WIDTH} ${PLOT_HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     this.bars = Array.from({ length: this.bins }, (_, bin) => ["of-all", "of-shown"].map((kind) => {
@@ -322,6 +322,7 @@ class Expression {
     try {
       const where = new URLSearchParams({ where: this.asNames, sweep: this.panel.table.about.sweep ?? ALL_SWEEPS });
       const answer = await (await asked(`data/rows?${where}`, signal)).json();
+      if (answer.error) throw new Error(answer.error);
       this.panel.allowed = new Set(answer.rows);
     } catch (error) {
       if (error.name === "AbortError") throw error;

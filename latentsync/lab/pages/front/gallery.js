@@ -200,7 +200,8 @@ export class Gallery {
       choice("Columns", grouping, nameOf(this.columnColumn), (value) => state.set({ columns: value })),
       choice("Order", [["name", "by name"], ...(direction === "none" ? [] : [["worst", "worst first"], ["best", "best first"]])],
         state.get("order", "name"), (value) => state.set({ order: value })),
-      choice("Show", [["mouths", "mouths"], ["faces", "whole faces"]], this.shape, (value) => state.set({ show: value })),
+      node("span", { class: "segments", role: "group", "aria-label": "Show" }, [["mouths", "Mouths"], ["faces", "Faces"]].map(([value, text]) => (
+        toggleButton(text, this.shape === value, () => state.set({ show: value }))))),
       choice("Size", Object.keys(SIZES_PX).map((name) => [name, name]),
         Object.keys(SIZES_PX).find((name) => SIZES_PX[name] === this.size), (value) => state.set({ size: value })),
       ...(this.shape === "faces" ? [node("label", { class: "check" }, this.soundBox = node("input", {
@@ -217,7 +218,7 @@ export class Gallery {
 
   clear() {
     for (const parts of [this.cells, this.heads, this.sides]) {
-      parts.forEach(release);
+      parts.forEach((part) => release(part));
       parts.clear();
     }
   }
@@ -321,7 +322,7 @@ export class Gallery {
       onclick: () => this.step(r, c, by),
     });
     const steps = rows.length > 1
-      ? node("span", { class: "steps" }, step(-1, "‹"), node("span", { text: `${index + 1} of ${rows.length}`, title: table.label(row) }), step(1, "›")) : null;
+      ? node("span", { class: "steps" }, step(-1, "‹"), node("span", { text: this.size < SIZES_PX.medium ? `${index + 1}/${rows.length}` : `${index + 1} of ${rows.length}`, title: table.label(row) }), step(1, "›")) : null;
     release(made, false);
     made.replaceChildren(this.picture(table.recordId(row), false, made.getAttribute("aria-label")), node("div", { class: "under" },
       node("div", { class: "line" }, value, steps), bar));

@@ -33,7 +33,7 @@ export function choice(label, choices, value, onChoose, facts = {}) {
   const option = ([key, text]) => node("option", { value: key, text, selected: key === value });
   const options = choices.map(([key, rest]) => (
     Array.isArray(rest) ? node("optgroup", { label: key }, rest.map(option)) : option([key, rest])));
-  const select = node("select", { onchange: () => onChoose(select.value), ...facts }, options);
+  const select = node("select", { "aria-label": label, onchange: () => onChoose(select.value), ...facts }, options);
   select.value = value;
   return node("label", { class: "choice" }, node("span", { text: label }), select);
 }
@@ -71,10 +71,7 @@ export async function asked(address, signal) {
     throw new Error("The server does not answer; start latentsync view again, and open its new link.");
   }
   if (answer.ok) return answer;
-  const text = await answer.text();
-  let sentence = text;
-  try { sentence = JSON.parse(text).error || text; } catch { /* it is a sentence already */ }
-  throw new Error(sentence || `The server answers with status ${answer.status}.`);
+  throw new Error(await answer.text() || `The server answers with status ${answer.status}.`);
 }
 
 /** Calls a function once a burst of calls has ended. */

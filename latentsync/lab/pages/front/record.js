@@ -17,10 +17,12 @@ export class RecordPage {
     this.stage = node("div", { class: "stage-place" });
     this.beside = node("div", { class: "beside" });
     this.details = node("div", { class: "record-details" });
-    this.side = node("div", { class: "record-side" });
+    this.facts = node("div");
+    this.side = node("aside", { class: "record-side", "aria-label": "Metrics" });
     this.root.append(node("header", { class: "record-head" }, node("div", {}, this.title, this.subtitle), this.around),
-      this.side, this.stage, this.beside, this.details);
-    this.root.addEventListener("keydown", (event) => this.onKey(event));
+      this.stage, this.details);
+    this.side.append(this.facts, this.beside);
+    document.addEventListener("keydown", (event) => { if (this.root.isConnected) this.onKey(event); });
   }
 
   get ids() {
@@ -30,14 +32,18 @@ export class RecordPage {
 
   async update() {
     const id = this.state.record, asking = this.ids.join();
-    this.root.classList.toggle("has-room", this.ids.length <= BESIDE_THE_VIDEOS);
+    const hasRoom = this.ids.length <= BESIDE_THE_VIDEOS;
+    this.root.classList.toggle("has-room", hasRoom);
+    if (hasRoom) this.stage.before(this.side);
+    else this.stage.after(this.side);
+    this.root.style.setProperty("--videos", this.ids.length + 1);
     this.drawAround();
     this.drawBeside();
     if (asking === this.asked) return;
     if (id !== this.id) {
       this.id = id;
       this.drawTitle();
-      this.side.replaceChildren(node("p", { class: "loading", text: "Reading the record …" }));
+      this.facts.replaceChildren(node("p", { class: "loading", text: "Reading the record …" }));
       this.details.replaceChildren();
       this.askDetails(id);
     }
@@ -95,7 +101,7 @@ export class RecordPage {
       });
       return node("label", { class: "check" }, box, table.label(other), metric ? node("span", { class: "note", text: metric.text(other) }) : null);
     });
-    const more = others.length - listed.length + chosen.length;
+    const more = others.filter((other) => !listed.includes(other)).length;
     return this.beside.replaceChildren(node("fieldset", {}, node("legend", { text: "Beside it, of the same pair" }), boxes,
       more > 0 ? node("span", { class: "note", text: `${more} more: filter them first` }) : null));
   }
@@ -105,7 +111,7 @@ export class RecordPage {
       const details = await (await asked(`data/record/${encodeURIComponent(id)}`)).json();
       if (id === this.id) this.drawDetails(details);
     } catch (error) {
-      if (id === this.id) this.side.replaceChildren(problem(error.message));
+      if (id === this.id) this.facts.replaceChildren(problem(error.message));
     }
   }
 
@@ -147,7 +153,7 @@ export class RecordPage {
   }
 
   onKey(event) {
-    if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("select, textarea, input:not([type=checkbox], .seek)") || event.ctrlKey || event.metaKey || event.altKey) return;
     const order = this.app.order, place = order.indexOf(this.app.table.places.get(this.id));
     const by = { n: 1, p: -1 }[event.key.toLowerCase()];
     if (event.key === "Escape") this.app.closeRecord();
@@ -160,7 +166,7 @@ export class RecordPage {
     const failures = this.app.failures.filter((failure) => failure.pair === this.app.pairOf(details.record));
     const unusual = details.options.filter((option) => !option.is_usual);
     const command = node("code", { text: details.command });
-    this.side.replaceChildren(
+    this.facts.replaceChildren(
       ...(details.is_trained ? [] : [problem("The model is untrained: the result only shows that the program works.")]),
       ...details.notes.map((text) => node("p", { class: "notice", text })),
       ...failures.map((failure) => node("p", { class: "notice", text: `Another setting of this pair failed: ${failure.stage || "before the first stage"}: ${failure.reason} (${failure.overrides.join(", ")})` })),
@@ -175,13 +181,20 @@ export class RecordPage {
     );
   }
 
+  /** Where the record stands among those that are shown. */
+  rank(metric) {
+    const { table } = this.app, column = table.column(metric.name), row = table.places.get(this.id);
+    return column && row !== undefined && metric.value !== null ? table.rankText(column, row) : "";
+  }
+
   metricTable(metrics) {
     if (!metrics.length) return node("p", { class: "note", text: "None of the headline metrics was measured." });
     const rows = metrics.map((metric) => node("tr", { class: metric.name === (this.app.metric || {}).name ? "is-chosen" : "" },
       node("th", { scope: "row", text: metric.word, title: metric.protocol }),
       metric.value === null ? node("td", { colspan: "2", class: "reason", text: `none: ${metric.reason}` })
         : [node("td", { class: "number", text: numberText(metric.value) }), node("td", { class: "unit", text: metric.unit })],
-      node("td", { class: "note", text: AIM_WORDS[metric.direction] || "" })));
+      node("td", { class: "note", text: AIM_WORDS[metric.direction] || "" }),
+      node("td", { class: "rank", text: this.rank(metric) })));
     return node("div", { class: "box" }, node("table", {}, node("tbody", {}, rows)));
   }
 }

@@ -3,7 +3,7 @@ import { AIM_ARROWS, AIM_WORDS, choice, node, numberText } from "./parts.js";
 import { LEAST_CLIPS, meanOver } from "./means.js";
 
 const SHOWN_METRICS = 8; // at first
-const [NUMBER_WIDTH, WORD_WIDTH, INTERVAL_WIDTH] = [118, 130, 190];
+const [NUMBER_WIDTH, WORD_WIDTH, INTERVAL_WIDTH] = [140, 130, 200]; // px
 
 /** The tab with the table. */
 export class RecordsTable {
@@ -29,9 +29,7 @@ export class RecordsTable {
     const { table } = this.app;
     if (this.isGrouped) return groupingColumns(table);
     const pairs = table.ofRole("pair").filter((column) => column.name === "clip" || (column.isVaried && column.name !== "pair" && column.name !== "voice"));
-    const voices = table.column("voice");
-    const isOther = voices && table.all.some((row) => !table.column("pair").text(row).split("__").every((part, _, all) => part === all[0]));
-    return [...pairs, ...(isOther ? [voices] : []), ...table.varied];
+    return [...pairs, ...(table.hasOtherVoices ? [table.column("voice")] : []), ...table.varied];
   }
 
   async update() {

@@ -122,6 +122,31 @@ export class RecordTable {
       .map((column) => column.keyLabel(column.values[row])).join(", ");
   }
 
+  /** Whether a clip speaks with a voice that is not its own. */
+  get hasOtherVoices() {
+    if (this.othersKept === undefined) {
+      const pairs = this.columns.has("pair") ? this.columns.get("pair").words : [];
+      this.othersKept = pairs.some((pair) => pair.split("__").some((part, _, all) => part !== all[0]));
+    }
+    return this.othersKept;
+  }
+
+  /** Where a shown row stands by a metric: "worst of 16"; "" where no direction is better. */
+  rankText(column, row) {
+    const own = column.badness(row);
+    if (Number.isNaN(own)) return "";
+    let worse = 0, better = 0;
+    for (const other of this.shown) {
+      worse += column.badness(other) > own;
+      better += column.badness(other) < own;
+    }
+    const number = this.shown.length;
+    if (!worse && !better) return "";
+    if (!worse) return `worst of ${number}`;
+    if (!better) return `best of ${number}`;
+    return worse < better ? `${worse + 1} from worst` : `${better + 1} from best`;
+  }
+
   /** The clip and the voice of a record in words. */
   pairText(row) {
     const [clip, voice] = this.column("pair").text(row).split("__");
