@@ -231,7 +231,10 @@ def pareto(
     axis.set_xlabel(label_of(x), fontsize=9)
     axis.set_ylabel(label_of(y), fontsize=9)
     over = ", ".join(word_of(name) if name not in TIMES else TIMES[name] for name in (x, y, *also))
-    axis.set_title(f"full: on the Pareto front of {over}\n(number: its share of bootstrap samples)", fontsize=9)
+    label = ", ".join(map(word_of, columns))
+    axis.set_title(
+        f"full: on the Pareto front of {over}\n({label}; in brackets: share of bootstrap samples)", fontsize=9
+    )
     plain_axis(axis)
     axis.margins(0.16)
     _label_apart(axis, labels)
