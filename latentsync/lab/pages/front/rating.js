@@ -1,6 +1,6 @@
 // A blind rating: two videos of the same clip and voice, without labels, and a vote for one of them or for none. A pair
 // can be voted on after both videos were played; a click, a double click and a held key give one vote.
-import { Player } from "./player.js";
+import { Player, release } from "./player.js";
 
 const ANSWERS = [["left", "Left", "1"], ["neither", "No difference", "0"], ["right", "Right", "2"]];
 const TURNED = { left: "right", right: "left", neither: "neither" };
@@ -65,6 +65,7 @@ export class Rating {
     this.votes = {};
     this.given = []; // ids of trials in the order of their votes, for undo
     this.played = new Set();
+    this.videos = [];
     this.addresses = [];
     this.number = 0;
     root.classList.add("rating");
@@ -119,8 +120,8 @@ export class Rating {
   clear() {
     if (this.player) this.player.pause();
     this.player = null;
-    this.addresses.forEach((address) => URL.revokeObjectURL(address));
-    this.addresses = [];
+    release(this.videos, this.addresses);
+    [this.videos, this.addresses] = [[], []];
   }
 
   async show(number) {

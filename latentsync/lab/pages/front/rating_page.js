@@ -71,7 +71,7 @@ class FileKeeper {
 const rating = new Rating(root, study, new FileKeeper());
 // Keys are heard wherever the focus is; those within the rating reach it by themselves, and Space is the player's.
 document.addEventListener("keydown", (event) => {
-  if (root.contains(event.target)) return;
+  if (event.defaultPrevented || root.contains(event.target)) return; // a key may have replaced what it was pressed on
   const heard = (root.querySelector(".player") || root).dispatchEvent(new KeyboardEvent("keydown", {
     key: event.key, shiftKey: event.shiftKey, ctrlKey: event.ctrlKey, metaKey: event.metaKey, altKey: event.altKey,
     repeat: event.repeat, bubbles: true, cancelable: true,
