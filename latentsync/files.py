@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from latentsync import disk
 from latentsync.disk import PART_PREFIX, is_durable, set_durable
@@ -26,6 +26,7 @@ from latentsync.scratch import clean, has_locks, is_due, private
 
 __all__ = [
     "PART_PREFIX",
+    "Stamp",
     "entries",
     "find_json",
     "has_locks",
@@ -41,6 +42,7 @@ __all__ = [
     "remove",
     "remove_abandoned",
     "set_durable",
+    "stamp_of",
     "whole_file",
     "whole_files",
     "whole_folder",
@@ -252,11 +254,27 @@ def remove_abandoned(root: Path, is_locked: bool = False) -> None:
     clean(root, is_locked)
 
 
-def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
-    """Decorates a function of a file: an answer is kept while the file's size and times of change stay the same.
+class Stamp(NamedTuple):
+    """What changes when a file changes: its size, the time of its content, the time of any change, its inode.
 
-    The times are that of the content, which a copy may keep, and that of the file system, which no copy keeps. The
-    file's path comes first, and the function gets it absolute. Other arguments must be hashable.
+    A copy may keep the time of the content. No copy keeps the other time, which the file system sets.
+    """
+
+    size: int
+    content_ns: int
+    change_ns: int
+    inode: int
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file, from `os.stat`."""
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Decorates a function of a file: an answer is kept while the file's `Stamp` stays the same.
+
+    The file's path comes first, and the function gets it absolute. Other arguments must be hashable.
 
     Args:
         maxsize: the number of answers that are kept; None: all.
@@ -267,14 +285,12 @@ def kept_per_file(maxsize: int | None) -> Callable[[Callable[..., Answer]], Call
 
     def decorate(function: Callable[..., Answer]) -> Callable[..., Answer]:
         @lru_cache(maxsize)
-        def kept(path: Path, stamp: tuple[int, ...], *args: Any, **options: Any) -> Answer:
-            return function(path, *args, **options)
+        def kept(path: str, stamp: Stamp, *args: Any, **options: Any) -> Answer:
+            return function(Path(path), *args, **options)
 
         @wraps(function)
         def of_file(path: Path | str, *args: Any, **options: Any) -> Answer:
-            status = os.stat(path)
-            stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-            return kept(Path(os.path.abspath(path)), stamp, *args, **options)
+            return kept(os.path.abspath(path), stamp_of(os.stat(path)), *args, **options)
 
         return of_file
 

@@ -25,7 +25,6 @@ from latentsync.config import GUIDANCE_INTERVAL, Options, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
-from latentsync.files import set_durable
 from latentsync.generation import windows
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
@@ -51,8 +50,8 @@ from latentsync.generation.silence import silent_shares
 from latentsync.generation.stage_cache import StageCache
 from latentsync.generation.timing import timing_of
 from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
-from latentsync.media.isolation import set_isolated
 from latentsync.presets import Preset, resolve_guidance
+from latentsync.runtime import apply_runtime
 from latentsync.shapes import Frame
 
 
@@ -129,7 +128,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 dtype=dtype_name(self.dtype),
                 device=str(self.device),
                 attention=self.attention,
-                batch_size=resolve_batch_size(runtime.batch_size, self.unet.num_parameters()),
+                batch_size=resolve_batch_size(runtime.batch_size, self.num_parameters),
             ),
         )
 
@@ -328,8 +327,7 @@ class LipsyncPipeline(LipsyncNetworks):
             An output for each setting. Its timings are an equal share of the time that all took together.
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
-        set_durable(settings[0].runtime.durable)
-        set_isolated(settings[0].runtime.isolate_decoding)
+        apply_runtime(settings[0].runtime)
         with watch.stage("total"):
             info = media.probe(video_path, VIDEO_RATE_HZ)
             check_targets(targets, info, Path(audio_path), settings[0])

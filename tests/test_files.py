@@ -13,6 +13,7 @@ import pytest
 
 from latentsync import disk, places, scratch
 from latentsync.disk import kernel
+from latentsync.errors import MediaError
 from latentsync.files import (
     PART_PREFIX,
     move,
@@ -232,6 +233,17 @@ def test_of_folders_that_are_abandoned_those_of_living_processes_stay(tmp_path):
     with private_folder(tmp_path) as part:
         remove_abandoned(tmp_path, is_locked=True)
         assert names(tmp_path) == [part.name]
+
+
+def test_a_folder_whose_file_system_takes_no_files_is_told_so(tmp_path, monkeypatch):
+    def make_folder(path):  # as in /proc
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+    monkeypatch.setattr(disk.system, "make_folder", make_folder)
+    with pytest.raises(MediaError, match=r"cannot be written \(its file system takes no new files\); choose another"):
+        private_folder(tmp_path).__enter__()
+    with pytest.raises(PermissionError, match=f"its file system takes no new files: '{tmp_path}'"):
+        write_text(tmp_path / "a.txt", "a")
 
 
 def test_without_locks_the_age_decides(tmp_path, monkeypatch):

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import OmegaConf
 
 from latentsync.__main__ import main
 from latentsync.config import SECTIONS
@@ -15,9 +18,10 @@ from latentsync.lab.commands import names
 from latentsync.lab.commands.completion import SCRIPTS, completions
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.cells import CellConfigs
-from latentsync.lab.options.compose import RUN, composing
+from latentsync.lab.options.compose import RUN, cells_of, composed, composing
 from latentsync.lab.options.reference import options_page, run_help
-from latentsync.lab.options.schema import KINDS
+from latentsync.lab.options.schema import KINDS, read_config
+from latentsync.lab.options.sources import CONFIG_NAME, read_command_line
 from latentsync.lab.options.typed import dotted
 from latentsync.lab.sweeps import plan, request
 from latentsync.option import section_infos
@@ -326,3 +330,31 @@ def test_cells_share_what_they_can(monkeypatch):
         configs = CellConfigs()
         runs = [configs.run(cell) for cell in cells]
     assert len(set(runs)) == 160 and calls == {"composed": 2, "parsed": 42}
+
+
+def test_the_number_of_cells_does_not_change_how_often_hydra_composes(monkeypatch, tmp_path):
+    compositions = []
+    load = ConfigLoaderImpl._load_configuration_impl
+
+    def counted(*args, **options):
+        compositions.append(args)
+        return load(*args, **options)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
+    numbers = []
+    for seeds in (2, 20):
+        compositions.clear()
+        line = ["-m", "sampler=ddim,unipc", f"sampler.seed=range({seeds})", f"runs_dir={tmp_path}"]
+        assert len(request.read(line).runs) == 2 * seeds
+        numbers.append(len(compositions))
+    assert numbers[0] == numbers[1] <= 4
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF_DIR / "experiment").iterdir()))
+def test_cells_of_shipped_experiments_are_as_hydra_composes_them(experiment):
+    line = read_command_line(["-m", f"experiment={experiment}"])
+    with composing():
+        cells, configs = cells_of(composed(line.overrides), True), CellConfigs()
+        config = compose(CONFIG_NAME, cells[-1])
+        assert OmegaConf.to_container(configs.of(cells[-1])) == OmegaConf.to_container(config)
+        assert configs.run(cells[-1]) == read_config(config)

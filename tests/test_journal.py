@@ -7,7 +7,8 @@ import pytest
 
 from latentsync import journal
 from latentsync.lab.cells.outcome import Outcome, note_outcome
-from latentsync.lab.console import VERBOSITY_VARIABLE, PairBar
+from latentsync.lab.console import PairBar
+from latentsync.verbosity import VERBOSITY_VARIABLE
 
 
 def test_a_run_is_noted_line_by_line_and_added_to_the_earlier_ones(tmp_path):

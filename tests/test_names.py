@@ -5,6 +5,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,10 +16,10 @@ from latentsync.lab.jobs.folder import Outputs
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import plain_name
 from latentsync.lab.records.labels import pair_label
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.tracking import wandb_run
 from latentsync.lab.training.prepare import find_sources
 from latentsync.names import NAME_MAX_BYTES, name_max_bytes, named_path, named_text, printable, shortened, visible
+from latentsync.proof import proof_of
 from latentsync.training.prepare import Source
 
 GBK = "g-李明".encode("gbk").decode("utf-8", "surrogateescape")
@@ -65,7 +66,7 @@ def test_names_and_tags_fit_the_tracker(tmp_path, monkeypatch):
     import wandb
 
     given = {}
-    monkeypatch.setattr(wandb, "init", lambda **facts: given.update(facts))
+    monkeypatch.setattr(wandb, "init", lambda **facts: given.update(facts) or Mock(dir=str(tmp_path / "files")))
     from latentsync.lab.options.schema import TrackerConfig
 
     wandb_run.begin_run(TrackerConfig(), tmp_path, name="n" * 200, group="g" * 200, tags=["t" * 70, "short"])

@@ -18,11 +18,11 @@ from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import read_config
 from latentsync.lab.records.content import labels_of
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import SET_ASIDE_DIR
 from latentsync.lab.records.sweeps import note_fault, plan_fault, sweep_cells
 from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, write_note
 from latentsync.lab.sweeps.request import PlannedCell
+from latentsync.proof import proof_of
 
 CELL = ["sampler.seed=1"]
 DONE = Outcome("a", "female", 1.8, "done", "12ab", labels={"pair": {"name": "a", "gender": "female"}})

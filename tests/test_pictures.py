@@ -15,7 +15,7 @@ from latentsync.files import write_json
 from latentsync.lab.commands.pictures import main, study_results
 from latentsync.lab.figures.mouths import mouth_sheet
 from latentsync.lab.figures.pictures import GIF_PX, write_figure, write_gif
-from latentsync.lab.figures.style import ShownFigure
+from latentsync.lab.figures.shown import ShownFigure
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.pages.executed import MAX_PX, PLAYER, execute, write_executed
 from latentsync.lab.records.store import Record

@@ -27,7 +27,7 @@ from latentsync.lab.options.schema import read_config
 from latentsync.lab.options.sources import read_command_line
 from latentsync.lab.records.identity import record_id
 from latentsync.lab.records.store import RecordStore
-from latentsync.lab.records.sweeps import PLAN_FILE, sweep_cells
+from latentsync.lab.records.sweeps import PLAN_FILE, cell_key, sweep_cells
 from latentsync.lab.sweeps import plan, request
 from latentsync.lab.sweeps.costs import Cost, Work, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
@@ -56,7 +56,7 @@ def run(overrides: list[str]) -> tuple[int, list[dict]]:
     with composing():
         config = compose("config", overrides)
     running().run_cell(config, overrides)
-    key = request.cell_key(request.cell_overrides(overrides))
+    key = cell_key(request.cell_overrides(overrides))
     try:
         report.on_run_end(config)
     except SystemExit as end:

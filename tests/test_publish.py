@@ -3,13 +3,13 @@
 import json
 import os
 import socket
-import struct
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from offline_runs import wandb_file
 from PIL import Image
 from record_content import METRICS, content
 
@@ -49,50 +49,6 @@ def runs(tmp_path):
     return tmp_path
 
 
-def log_records(data: bytes):
-    """The records of a LevelDB log, which an offline run's file is behind a 7-byte header of its own."""
-    block_size, header_size, position, parts = 32768, 7, 7, []
-    while position + header_size <= len(data):
-        if block_size - position % block_size < header_size:  # the rest of a block is padding
-            position += block_size - position % block_size
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        parts.append(data[position + header_size : position + header_size + length])
-        position += header_size + length
-        if kind in (1, 4):  # a full record, or its last part
-            yield b"".join(parts)
-            parts = []
-
-
-def wandb_file(runs: Path, identifier: str) -> dict:
-    """What the file of the only offline run of that id holds, read with wandb's own messages; its folder, too."""
-    from wandb.proto import wandb_internal_pb2
-
-    (path,) = (runs / "wandb").glob(f"offline-run-*-{identifier}/*.wandb")
-    content = {
-        "folder": path.parent / "files",
-        "config": {},
-        "history": {},
-        "summary": {},
-        "run": None,
-        "artifacts": {},
-    }
-    for data in log_records(path.read_bytes()):
-        message = wandb_internal_pb2.Record.FromString(data)
-        kind = message.WhichOneof("record_type")
-        if kind == "run":
-            content["run"] = message.run
-            content["config"] |= {item.key: json.loads(item.value_json) for item in message.run.config.update}
-        elif kind in ("history", "summary"):
-            items = message.history.item if kind == "history" else message.summary.update
-            content[kind] |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
-        elif kind == "artifact":
-            content["artifacts"][message.artifact.name] = {
-                entry.path: Path(entry.local_path) for entry in message.artifact.manifest.contents
-            }
-    return content
-
-
 def media(content: dict, name: str) -> Path:
     """The file of a picture, video or table in a run."""
     return content["folder"] / content["history"][f"{name}.path"]
@@ -130,6 +86,9 @@ def test_a_sweep_has_a_run_with_its_table_pictures_and_files(runs):
     assert set(files) == {"table.csv", "figure.png"}
     for name, path in files.items():
         assert path.is_relative_to(runs) and path.read_bytes() == (sweep_dir / name).read_bytes()
+    own_folder = written["folder"].parent  # all that waits for `wandb sync` goes with the run
+    assert [path for path in (runs / "wandb").rglob("staging/*") if not path.is_relative_to(own_folder)] == []
+    assert list(own_folder.rglob("staging/*"))
 
 
 @pytest.mark.slow
@@ -143,8 +102,8 @@ def test_only_what_changed_is_published_again_and_under_the_same_id(runs, capsys
     (record,) = RecordStore(runs).all()
     more = {**METRICS, "seam_colour": METRICS["sync_mini_offset"] | {"value": 0.5}}
     write_json(record.metrics_path, more)
-    for path in before:  # the folders of runs are named by seconds, and both publications may fall into one
-        path.rename(path.with_name(path.name.replace(path.name.split("-")[2], "20200101_000000")))
+    for path in before:  # the folders of runs are named by seconds, two of one second get -1
+        path.rename(path.with_name(path.name.replace(path.name.split("-")[2], "20200101_000000") + "-1"))
     assert main(offline) == 0 and "test: published 1 of 1 records" in capsys.readouterr().out
     assert wandb_file(runs, run_id("test", "a1"))["summary"]["seam_colour"] == 0.5
     assert len(list((runs / "wandb").glob("offline-run-*"))) == 2

@@ -35,7 +35,7 @@ def finished(clips, untrained, tmp_path_factory):
     """A sweep of an untrained model that was killed while it made its second record, and then started again."""
     runs = tmp_path_factory.mktemp("runs")
     store = RecordStore(runs)
-    status, _ = sweep(clips, runs, model=untrained, killed_at_frame=75)  # of 30 a video, and of two videos a record
+    status, _ = sweep(clips, runs, model=untrained, killed_at_frame=135)  # of 30 a video; a record has 2 and 2 previews
     assert status == -signal.SIGKILL and len(store.all()) == 1 and len(list(store.root.glob(".part-*"))) == 1
     survived = {record.id: os.stat(record.video_path).st_mtime_ns for record in store.all()}
     status, output = sweep(clips, runs, model=untrained)

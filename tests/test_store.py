@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from record_content import METRICS, content
+from record_content import METRICS, content, sound_record
 
 from latentsync.errors import DamagedFileError
 from latentsync.files import find_json, read_json, write_json
@@ -17,7 +17,6 @@ from latentsync.lab.commands.status import main as status_command
 from latentsync.lab.console import complain, complaints
 from latentsync.lab.records.claims import claimed, lock_notice
 from latentsync.lab.records.identity import record_id
-from latentsync.lab.records.proof import STRETCH_BYTES, STRETCHES, disagreement, proof_of
 from latentsync.lab.records.store import (
     CURVES_FILE,
     MASK_FILE,
@@ -31,6 +30,7 @@ from latentsync.lab.records.store import (
 )
 from latentsync.lab.records.sweeps import PLAN_FILE, sweep_cells, sweep_records
 from latentsync.lab.tables.tidy import collect_wide
+from latentsync.proof import STRETCH_BYTES, STRETCHES, disagreement, proof_of
 
 NUMBERS = {record_id({"number": number}): number for number in (1, 2)}
 A, B = sorted(NUMBERS)
@@ -38,16 +38,7 @@ IDS = (A, B)
 
 
 def make(runs: Path, name: str, **facts) -> Record:
-    """A record with a proof, as a run makes it."""
-    with RecordStore(runs).new(name) as folder:
-        for file in PROVEN:
-            (folder / file).write_bytes(os.urandom(STRETCHES * STRETCH_BYTES + 1000))
-        write_json(folder / METRICS_FILE, METRICS)
-        write_json(folder / CURVES_FILE, {"lip_gap": [0.1]})
-        proof = proof_of(folder / file for file in PROVEN)
-        identity = {"number": NUMBERS[name]}
-        write_json(folder / RECORD_FILE, content(name, **facts) | {"identity": identity, "files": proof})
-    return RecordStore(runs).look(name)
+    return sound_record(runs, NUMBERS[name], **facts)
 
 
 @pytest.fixture
@@ -91,6 +82,7 @@ def test_reading_tells_absent_damaged_and_unreadable_apart(tmp_path, monkeypatch
 HALF = [
     "", "{}", "[" * 200_000, '{"pair": 3}', json.dumps(content(A) | {"options": {}}),
     json.dumps(content(A) | {"video": {"num_frames": "many"}}), json.dumps(content(A) | {"files": {"../x": {}}}),
+    json.dumps(content(A) | {"files": {"nul\0": {}}}),
     json.dumps(content(A) | {"options": content(A)["options"] | {"size_px": "wide"}}),
     json.dumps(content(A) | {"made": 3}), json.dumps({k: v for k, v in content(A).items() if k != "id"}),
     json.dumps(content(A) | {"pair": content(A)["pair"] | {"group": ["a"]}}),
@@ -136,14 +128,16 @@ def test_a_record_that_cannot_be_read_now_is_named_and_stays(runs, monkeypatch, 
 
 
 def test_a_folder_that_cannot_be_listed_is_not_empty(runs, monkeypatch, capsys):
-    listed = os.listdir
+    def failing(listed):
+        def of_folder(folder):
+            if str(folder).endswith(("records", "cells")):
+                raise OSError(errno.ESTALE, "Stale file handle", str(folder))
+            return listed(folder)
 
-    def failing(folder):
-        if str(folder).endswith(("records", "cells")):
-            raise OSError(errno.ESTALE, "Stale file handle", str(folder))
-        return listed(folder)
+        return of_folder
 
-    monkeypatch.setattr(os, "listdir", failing)
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
     for more in ([], ["--sweep", "s"]):
         assert collect_command([str(runs), *more, "--wide", "--output", str(runs / "t.csv")]) == 1
         assert "Stale file handle" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 from waves import ITEMS, OPTIONS, FrequencyTask, curve, plain_run, run
 
+from latentsync import proof
 from latentsync.errors import MemoryShortageError, OptionError, WeightsError
 from latentsync.files import PART_PREFIX
 from latentsync.seeds import seeded_generator
@@ -173,7 +174,7 @@ def test_a_checkpoint_that_cannot_be_read_for_the_moment_is_neither_passed_over_
     with pytest.raises(KilledError):
         run(tmp_path, task=FrequencyTask({16: kill}))
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "file_sha256", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+        patch.setattr(proof, "file_sha256", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
         with pytest.raises(WeightsError, match=r"step-00000006 cannot be read \(Input/output error\)"):
             run(tmp_path)
     assert last_step(tmp_path) == 6 and run(tmp_path).started_at == 6
@@ -184,7 +185,7 @@ def test_older_checkpoints_stay_until_the_new_one_is_proven(tmp_path, monkeypatc
     folder, count = tmp_path / loop.CHECKPOINTS_DIR, len(checkpoint.checkpoints(tmp_path / loop.CHECKPOINTS_DIR))
     state.state["step"] = 20
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "disagreement", lambda path: "is damaged (as a test)")
+        patch.setattr(checkpoint, "fault_of", lambda path: "is damaged (as a test)")
         with pytest.warns(UserWarning, match="step-00000020 is damaged .* before it are kept"):
             checkpoint.save(folder, state)
     assert len(checkpoint.checkpoints(folder)) == count + 1

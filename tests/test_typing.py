@@ -44,6 +44,23 @@ def test_public_names_are_there_and_cost_nothing_until_they_are_used(module):
         imported.colect  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        (
+            "from latentsync.lab import Explorer",
+            "torch diffusers transformers matplotlib scipy mediapipe wandb",
+        ),
+        ("from latentsync.lab import collect", "torch diffusers transformers matplotlib scipy cv2 av hydra"),
+        ("import latentsync.lab.sweeps.status", "torch pandas matplotlib scipy cv2 av hydra"),
+    ],
+)
+def test_what_is_heavy_is_imported_where_it_is_used(statement, heavy):
+    code = f"import sys; {statement}; print([name for name in {heavy.split()} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.strip() == "[]", answer.stdout + answer.stderr
+
+
 def test_both_checkers_look_at_the_same_files():
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert tools["mypy"]["files"] == tools["basedpyright"]["include"]

@@ -8,8 +8,10 @@ from latentsync.files import write_json
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import sweep_folder
-from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
+from latentsync.lab.records.identity import record_id
+from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, PROVEN, RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.metrics.definitions import entry
+from latentsync.proof import proof_of
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -54,6 +56,39 @@ def write_sweep(runs, name: str, trained: bool = True) -> None:
         "trace": None,
     }
     cells[GUIDANCE[0], SEEDS[0]].append(failed)
+    for (scale, seed), outcomes in cells.items():
+        overrides = [f"sampler.guidance_scale={scale}", f"sampler.seed={seed}"]
+        cell = {"overrides": overrides, "noted": 0.0, "outcomes": outcomes}
+        write_json(sweep_folder(runs, name) / f"cells/{scale}_{seed}.json", cell)
+
+
+def write_many(runs, name: str, video, clips: int, settings: int, seeds: int = 1) -> None:
+    """A large sweep whose results are all one video, and whose clips are nowhere. Confidence rises with the clip's
+    number, and mouth LPIPS with guidance."""
+    cells, proof = {}, {name: {**proof_of([video])[video.name]} for name in PROVEN}
+    for setting in range(settings):
+        scale = round(1 + setting / 10, 3)
+        for seed in range(seeds):
+            cells[scale, seed] = []
+            for clip in range(clips):
+                identity = {"cell": [setting, seed, clip]}
+                record = record_id(identity)
+                facts = content(record, f"c-{clip}__c-{clip}", ("female", "male")[clip % 2], seed, scale)
+                for kind in ("clip", "voice"):
+                    facts["pair"][kind] |= {"sha256": f"{clip:064x}"}
+                facts["preset"]["guidance_from"] = "given"
+                facts |= {"identity": identity, "files": proof}
+                with RecordStore(runs).new(record) as folder:
+                    for file in PROVEN:
+                        os.link(video, folder / file)
+                    write_json(folder / CURVES_FILE, {"lip_gap": [0.1]})
+                    sync, lpips = 0.1 * clip + 0.001 * seed, 0.02 + 0.01 * setting + 0.0001 * (clip % 3)
+                    metrics = {"sync_mini_confidence": entry("sync_mini_confidence", sync)}
+                    metrics |= {"sync_mini_confidence_minus_real": entry("sync_mini_confidence_minus_real", sync)}
+                    metrics |= {"lpips_alex_mouth": entry("lpips_alex_mouth", lpips)}
+                    write_json(folder / METRICS_FILE, metrics)
+                    write_json(folder / RECORD_FILE, facts)
+                cells[scale, seed].append({"record": record, "status": "done", "pair": facts["pair"]["name"]})
     for (scale, seed), outcomes in cells.items():
         overrides = [f"sampler.guidance_scale={scale}", f"sampler.seed={seed}"]
         cell = {"overrides": overrides, "noted": 0.0, "outcomes": outcomes}

@@ -14,13 +14,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from latentsync.config import DEFAULT_FACE, face_place
-from latentsync.constants import MESH_POINTS
+from latentsync.config import DEFAULT_FACE
 from latentsync.errors import FaceNotFoundError
-from latentsync.faces.cuts import CutDetector
+from latentsync.faces.following import follow_face
 from latentsync.faces.geometry import DEFAULT_WARPING, Warping, px_per_unit
-from latentsync.faces.landmarks import Box, LandmarkDetector, bounds
-from latentsync.faces.people import Sighting, Sightings, follow, look_of
+from latentsync.faces.landmarks import Box, LandmarkDetector
 from latentsync.shapes import Affine, Frame, HasFace, Landmarks, Points
 
 # The three alignment points of the published models are means over dlib's 68 points: 17-21, 22-26 and 27-35. These are
@@ -30,7 +28,6 @@ from latentsync.shapes import Affine, Frame, HasFace, Landmarks, Points
 LEFT_BROW = (70, 63, 105, 66, 107)  # left in the picture
 RIGHT_BROW = (336, 296, 334, 293, 300)
 NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
-NO_FACE = np.full((MESH_POINTS, 2), np.nan, np.float32)  # in place of landmarks
 BROW_SHRINK = 0.045  # part of the distance to their midpoint by which each brow point moves
 
 # The original's AlignRestore: target places of the three points in the crop box, in units of px_per_unit px
@@ -193,47 +190,12 @@ def align(
     Raises:
         FaceNotFoundError: no frame shows a face, or none shows the chosen one.
     """
-    seen: list[list[Sighting]] = []
-    points: list[list[Points]] = []
-    cuts, frame_size = CutDetector(), (0, 0)
-    for frame in frames:
-        frame_size = frame.shape[:2]
-        faces = detector(frame)
-        cuts.add(frame)
-        points.append([alignment_points(landmarks) for landmarks in faces])
-        boxes = [bounds(landmarks) for landmarks in faces]
-        seen.append([
-            Sighting(landmarks[:MESH_POINTS, :2].astype(np.float32), box, look_of(frame, box))
-            for landmarks, box in zip(faces, boxes, strict=True)
-        ])  # fmt: skip
-    chosen, tracks = follow(seen, cuts.cuts(), face, frame_size)
-    has_face = np.array([index is not None for index in chosen], dtype=bool)
-    if not has_face.any():
-        raise FaceNotFoundError(_nobody(seen, face, frame_size))
-    tracked = [None if k is None else (p[k], faces[k].box) for p, faces, k in zip(points, seen, chosen, strict=True)]
-    starts = np.diff(tracks, prepend=-1) != 0
-    matrices = fill_gaps(_smooth(tracked, starts.tolist(), resolution, warping), has_face)
-    landmarks = [NO_FACE if k is None else faces[k].landmarks for faces, k in zip(seen, chosen, strict=True)]
-    return AlignedFaces(matrices, has_face, resolution, frame_size, np.stack(landmarks), tracks)
-
-
-def _nobody(seen: Sightings, face: str, frame_size: tuple[int, int]) -> str:
-    """Why no face was followed, and what to do."""
-    most = max(map(len, seen), default=0)
-    if not most:
-        return (
-            f"no face was found in any of the {len(seen)} frames; at least one frame must show a face from the front "
-            "that fills a tenth of the picture's longer side, so crop or rotate the video, or choose another"
-        )
-    if isinstance(face_place(face), int):
-        return f"face is {face}, but no frame shows more than {most} face{'s'[: most > 1]}; give 1 to {most}"
-    height, width = frame_size
-    centres = (sighting.centre for sighting in next(faces for faces in seen if faces))
-    places = " and ".join(",".join(map(str, centre.round().astype(int).tolist())) for centre in centres)
-    return (
-        f"face is {face}, and no face lies there in any of the {len(seen)} frames of {width}x{height} px; the first "
-        f"faces are at {places}, so give one of these points"
-    )
+    known = follow_face(frames, detector, face, alignment_points)
+    pairs = zip(known.measures, known.sightings, strict=True)
+    tracked = [None if points is None else (points, sighting.box) for points, sighting in pairs]
+    starts = np.diff(known.tracks, prepend=-1) != 0
+    matrices = fill_gaps(_smooth(tracked, starts.tolist(), resolution, warping), known.has_face)
+    return AlignedFaces(matrices, known.has_face, resolution, known.frame_size, known.landmarks, known.tracks)
 
 
 def _smooth(

@@ -16,6 +16,7 @@ from latentsync.faces.crops import warping_of
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
 from latentsync.faces.masks import crops_to_pixels, masked_images
 from latentsync.faces.track import AlignedFaces, align
+from latentsync.files import stamp_of
 from latentsync.generation.latents import Posterior, posterior
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.references import References
@@ -115,9 +116,9 @@ class PairCache:
             FaceNotFoundError: no frame shows a face, or none shows the chosen one.
         """
         check_file(clip)
-        status, video = clip.stat(), options.video
+        video = options.video
         size_px = video.size_px
-        file = clip.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        file = clip.resolve(), stamp_of(clip.stat())
         version = (*file, num_frames, size_px, video.geometry, video.face, video.fps)
         if version not in self._faces:
             frames = media.read_frames(clip, options.video.rate_hz, stop=num_frames)

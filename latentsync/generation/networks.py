@@ -220,12 +220,22 @@ class LipsyncNetworks:
     @property
     def device(self) -> torch.device:
         """Where the networks run."""
-        return self.unet.device
+        return self._parameter.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the UNet and the VAE."""
-        return self.unet.dtype
+        return self._parameter.dtype
+
+    @property
+    def _parameter(self) -> torch.Tensor:
+        """One of the UNet's. `unet.device` and `unet.dtype` look at all of its modules, each time."""
+        return next(self.unet.parameters())
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """How many numbers the UNet has learned."""
+        return self.unet.num_parameters()
 
     @property
     def detector(self) -> LandmarkDetector:

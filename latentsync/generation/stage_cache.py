@@ -13,14 +13,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from latentsync.files import kept_per_file, remove, whole_file
 from latentsync.media.container import check_file, decoding
 from latentsync.weights import file_sha256, state_dict_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
@@ -69,7 +71,7 @@ class StageCache:
     _written: float = field(default=math.inf, init=False, repr=False)  # bytes since the last check
     _write_failed: bool = field(default=False, init=False, repr=False)
 
-    def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def get(self, key: str, compute: "Callable[[], dict[str, Tensor]]") -> "dict[str, Tensor]":
         """The tensors under a key, on the CPU as read from the file. If there is no file, `compute` makes them, and
         they are stored.
 
@@ -88,7 +90,7 @@ class StageCache:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
 
-    def _load(self, key: str) -> dict[str, Tensor] | None:
+    def _load(self, key: str) -> "dict[str, Tensor] | None":
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as file:
@@ -106,8 +108,10 @@ class StageCache:
             os.utime(path)
         return tensors
 
-    def keep(self, key: str, tensors: dict[str, Tensor]) -> None:
+    def keep(self, key: str, tensors: "dict[str, Tensor]") -> None:
         """Writes tensors under a key, whole or not at all; a failure to write costs a warning only."""
+        from safetensors.torch import save  # imports torch, which those who only hash inputs do not need
+
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         try:
             with whole_file(self._path(key)) as part:

@@ -2,8 +2,7 @@
 
 <folder>/step-00001000/  networks.safetensors  ema.safetensors  optimizer.pt  state.json  files.json
 
-files.json proves the others: it has their sizes and SHA-256. A training goes on from the newest checkpoint that agrees
-with it.
+files.json proves the others, see `latentsync.proof`. A training goes on from the newest checkpoint that agrees with it.
 """
 
 import json
@@ -18,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentsync.errors import WeightsError
-from latentsync.files import recover, remove, remove_abandoned, whole_folder, write_json
-from latentsync.weights.hashes import file_sha256
+from latentsync.files import find_json, recover, remove, remove_abandoned, whole_folder, write_json
+from latentsync.proof import disagreement, proof_in, proof_of
 from latentsync.weights.tensors import DAMAGE, read_state_dict
 
 KEPT = 2  # checkpoints; if the last does not agree with its proof, the one before it is used
@@ -27,7 +26,7 @@ NETWORKS_FILE = "networks.safetensors"
 EMA_FILE = "ema.safetensors"
 OPTIMIZER_FILE = "optimizer.pt"
 STATE_FILE = "state.json"
-PROOF_FILE = "files.json"  # {"files": {name: {"bytes": .., "sha256": ..}}}
+PROOF_FILE = "files.json"
 
 
 @dataclass
@@ -65,9 +64,9 @@ def save(folder: Path, state: State) -> Path:
             save_file(_on_cpu(state.ema), part / EMA_FILE)
         torch.save(state.optimizer, part / OPTIMIZER_FILE)
         (part / STATE_FILE).write_text(json.dumps(state.state, indent=2) + "\n")
-        write_json(part / PROOF_FILE, {"files": {path.name: _facts(path) for path in part.iterdir()}})
+        write_json(part / PROOF_FILE, {"files": proof_of(part.iterdir())})
     try:
-        fault = disagreement(target)
+        fault = fault_of(target)
     except OSError as error:
         fault = f"cannot be read again ({error.strerror})"
     if fault is not None:
@@ -78,31 +77,18 @@ def save(folder: Path, state: State) -> Path:
     return target
 
 
-def _facts(path: Path) -> dict[str, int | str]:
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-
-
-def disagreement(path: Path) -> str | None:
+def fault_of(path: Path) -> str | None:
     """What a checkpoint's files differ in from its proof, as the predicate of a sentence; None if all agree.
 
     Raises:
         OSError: a file exists but cannot be read.
     """
-    try:
-        files = json.loads((path / PROOF_FILE).read_text())["files"]
-        if not {NETWORKS_FILE, OPTIMIZER_FILE, STATE_FILE} <= files.keys():
-            raise KeyError(PROOF_FILE)
-        for name, facts in files.items():
-            size = (path / name).stat().st_size
-            if size != facts["bytes"]:
-                return f"is damaged ({name} has {size} bytes instead of {facts['bytes']})"
-            if file_sha256(path / name) != facts["sha256"]:
-                return f"is damaged ({name} has another SHA-256 than was written)"
-    except FileNotFoundError as error:
-        return f"is damaged ({Path(error.filename).name} is missing)"
-    except (ValueError, TypeError, KeyError, AttributeError):
+    files = proof_in(find_json(path / PROOF_FILE) or {})
+    has_hashes = all("sha256" in facts for facts in files.values())
+    if not has_hashes or not {NETWORKS_FILE, OPTIMIZER_FILE, STATE_FILE} <= files.keys():
         return f"is damaged ({PROOF_FILE} is no list of its files)"
-    return None
+    fault = disagreement(path, files, is_deep=True)
+    return None if fault is None else f"is damaged ({fault})"
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -146,7 +132,7 @@ def load_last(folder: Path) -> State | None:
     paths = checkpoints(folder)
     for path in reversed(paths):
         try:
-            fault = disagreement(path)
+            fault = fault_of(path)
         except OSError as error:
             raise WeightsError(
                 f"{path} cannot be read ({error.strerror}), so it is not known whether it is whole; "

@@ -1,5 +1,6 @@
 """Disturbs each job in each way, and counts what is found afterwards."""
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from latentsync.errors import LatentSyncError
 from latentsync.files import remove_abandoned
 from latentsync.lab.records.claims import CLAIM_PREFIX
 
+FAULT, FILES, NOTE = "fault", "files", "note"  # properties of a test, which conftest prints: name and counts, or a line
 OUTCOMES = ("survived", "lost", "doubled", "half")
 
 
@@ -40,18 +42,28 @@ class Row:
 
 
 def failing_calls(
-    name: str, folder: Path, for_good: bool, exchanges: bool = True, errors: tuple[str, ...] = tuple(ERRORS)
+    name: str,
+    folder: Path,
+    for_good: bool,
+    exchanges: bool = True,
+    errors: tuple[str, ...] = tuple(ERRORS),
+    is_short: bool = False,
 ) -> Row:
-    """The n-th call at the door fails, n = 1, 2, ... until the job passes; then the job is done again undisturbed."""
+    """The n-th call at the door fails, n = 1, 2, ... until the job passes; then the job is done again undisturbed.
+
+    Args:
+        is_short: whether n grows by the job's `stride`.
+    """
     kind = "from the n-th call on" if for_good else "the n-th call"
     row = Row(f"{name}: {kind} fails")
-    job = JOBS[name]
+    job, before = JOBS[name], folder / "before"
+    before.mkdir()
+    with installed(System(exchanges)):
+        job.begin(before)
     for error in errors:
-        for number in count(1):
+        for number in count(1, job.stride if is_short else 1):
             place, case = folder / f"{error}-{number}", f"{error} at call {number}, exchange {exchanges}"
-            place.mkdir()
-            with installed(System(exchanges)):
-                job.begin(place)
+            shutil.copytree(before, place)
             has_passed = False
             with (
                 installed(FailingSystem(number, ERRORS[error], for_good, exchanges)) as system,

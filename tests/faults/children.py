@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+OUTCOMES = ("read", "refused", "bare", "died", "hung")
 READING = Path(__file__).with_name("reading.py")
 
 
@@ -17,17 +18,19 @@ class Tally:
     """How the reading of files ended.
 
     Attributes:
-        counts: of "read", "refused", "bare", "died" (by a signal) and "hung".
+        counts: of each of `OUTCOMES`; "died" is by a signal.
         faults: (file, what happened) of the last three.
     """
 
     counts: Counter = field(default_factory=Counter)
     faults: list[tuple[Path, str]] = field(default_factory=list)
 
-    def row(self, kind: str) -> str:
-        """A row of the campaign's table."""
-        counts = (self.counts[name] for name in ("read", "refused", "bare", "died", "hung"))
-        return f"| {' | '.join(map(str, (kind, sum(self.counts.values()), *counts)))} |"
+
+def table(counts: dict[str, Counter]) -> str:
+    """How the reading of files of each kind ended, as Markdown."""
+    lines = [["files", "number", "read", "refused", "other error", "died by a signal", "hung"], ["---", *["---:"] * 6]]
+    lines += [[kind, each.total(), *(each[name] for name in OUTCOMES)] for kind, each in counts.items()]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def read_in_children(kind: str, paths: list[Path], limit_s: float = 30.0) -> Tally:

@@ -9,10 +9,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 from record_content import content
 
+from faults.offline import finished_runs, offline
 from latentsync.errors import DamagedFileError, LatentSyncError
 from latentsync.files import (
     find_json,
@@ -23,10 +25,18 @@ from latentsync.files import (
     whole_files,
     whole_folder,
     write_json,
+    write_text,
 )
 from latentsync.lab.jobs.folder import Outputs
-from latentsync.lab.records.proof import proof_of
+from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.pages import REPORT_FILE, contents
+from latentsync.lab.pages.write import write_report
 from latentsync.lab.records.store import PROVEN, RECORD_FILE, SET_ASIDE_DIR, RecordStore
+from latentsync.lab.records.sweeps import sweep_records
+from latentsync.lab.tracking.publish import PUBLISHED_FILE, publish
+from latentsync.lab.tracking.publish import _digest as digest
+from latentsync.lab.tracking.trackers import run_id
+from latentsync.proof import proof_of
 from latentsync.training import checkpoint
 
 WHOLE = ("old", "new")
@@ -34,11 +44,16 @@ WHOLE = ("old", "new")
 
 @dataclass(frozen=True)
 class Job:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        stride: of the job's calls at the door, every which one fails in the short form.
+    """
 
     begin: Callable[[Path], None]
     work: Callable[[Path], None]
     look: Callable[[Path], str]
+    stride: int = 1
 
 
 # --- one JSON file ---
@@ -241,6 +256,69 @@ def look_at_outputs(folder: Path) -> str:
     return "lost" if find_json(files.sidecar) is None else "half"
 
 
+# --- publications and reports of a sweep that has got another record ---
+
+SWEEP, TABLE = "s", "table.csv"
+
+
+def add_record(name: str) -> Callable[[Path], None]:
+    def work(runs: Path) -> None:
+        make_record(name)(runs)
+        store, folder = RecordStore(runs), sweep_folder(runs, SWEEP)
+        store.merge_measured(store.find(name), {f"of {name}": ENTRY}, {})
+        outcome = {"record": name, "status": "done"}
+        write_json(folder / "cells" / f"{name}.json", {"overrides": [], "noted": 0.0, "outcomes": [outcome]})
+        write_text(folder / TABLE, name)
+
+    return work
+
+
+def publish_all(runs: Path) -> None:
+    with offline():
+        _, stopped = publish(sweep_records(runs, SWEEP), SWEEP, TrackerConfig(), runs)
+    if stopped is not None:
+        raise OSError(stopped)
+
+
+def look_at_published(runs: Path) -> str:
+    """What is noted as published is in a finished run; when all is noted, there is one run of each id."""
+    noted = next(iter((read_json(runs / "wandb" / PUBLISHED_FILE) or {}).values()), {})
+    found = {name: finished_runs(runs, run_id(SWEEP, name)) for name in "ab"}
+    found[run_id(SWEEP)] = finished_runs(runs, run_id(SWEEP))
+    if not noted.keys() >= {"a", run_id(SWEEP)} or not all(found[name] for name in noted):
+        return "lost"
+    if noted.keys() != found.keys() or noted[run_id(SWEEP)] != digest([sweep_folder(runs, SWEEP) / TABLE]):
+        return "old"
+    wanted = {name: {f"of {name}": ENTRY} for name in "ab"} | {run_id(SWEEP): {TABLE: "b"}}
+    if not all(values in found[name] for name, values in wanted.items()):
+        return "half"
+    return "new" if len(list((runs / "wandb").glob("offline-run-*"))) == len(wanted) else "doubled"
+
+
+def write_page(runs: Path) -> None:
+    with mock.patch.object(contents, "figures_of", lambda *_: {}):  # they take the time, and write nothing
+        write_report(runs, SWEEP, detector=mock.Mock())
+
+
+def look_at_page(runs: Path) -> str:
+    path = sweep_folder(runs, SWEEP) / REPORT_FILE
+    if not path.is_file():
+        return "lost"
+    html = path.read_text()
+    names = {name for name in "ab" if f">of {name}<" in html}
+    if not html.endswith("</html>") or "a" not in names:
+        return "half"
+    return "new" if "b" in names else "old"
+
+
+def in_turn(*steps: Callable[[Path], None]) -> Callable[[Path], None]:
+    def work(folder: Path) -> None:
+        for step in steps:
+            step(folder)
+
+    return work
+
+
 JOBS = {
     "a JSON file": Job(write_number(1), write_number(2), look_at_number),
     "exported weights": Job(export("old"), export("new"), look_at_weights),
@@ -250,4 +328,6 @@ JOBS = {
     "tables of a sweep": Job(summarise("old"), summarise("new"), look_at_summary),
     "a checkpoint": Job(begin_checkpoints, save_step(3), look_at_checkpoints),
     "a folder pair": Job(make_outputs("old"), make_outputs("new"), look_at_outputs),
+    "publications": Job(in_turn(add_record("a"), publish_all, add_record("b")), publish_all, look_at_published, 5),
+    "a report": Job(in_turn(add_record("a"), write_page, add_record("b")), write_page, look_at_page, 3),
 }

@@ -19,11 +19,11 @@ from record_content import content
 from latentsync.files import write_json
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import complaints
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import METRICS_FILE, PROVEN, RECORD_FILE, RESULT_FILE, SET_ASIDE_DIR, RecordStore
 from latentsync.lab.records.sweeps import PLAN_FILE, sweep_records
 from latentsync.lab.sweeps.notes import note_of, note_path, write_note
 from latentsync.lab.sweeps.request import PlannedCell
+from latentsync.proof import proof_of
 
 CELLS = ("c0", "c1", "c2")
 WRITERS = (0, 1)

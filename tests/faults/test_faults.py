@@ -6,8 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from faults.campaign import failing_calls, power_cuts, sum_of
+from faults.campaign import FAULT, failing_calls, power_cuts, sum_of
 from faults.jobs import ENTRY, JOBS, make_record
+from faults.kills import content, difference
 from latentsync.files import set_durable
 from latentsync.lab.records.store import RecordStore
 
@@ -15,7 +16,7 @@ from latentsync.lab.records.store import RecordStore
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_survives_one_failing_call_and_a_power_cut(name, tmp_path):
     for exchanges, folder in systems(tmp_path):
-        assert failing_calls(name, folder, False, exchanges, ("ENOSPC",)).bad == []
+        assert failing_calls(name, folder, False, exchanges, ("ENOSPC",), is_short=True).bad == []
         assert power_cuts(name, folder, 1, exchanges).bad == []
 
 
@@ -54,6 +55,21 @@ def test_a_copy_of_a_runs_folder_that_is_written_opens(tmp_path, capsys):
     assert counts == sorted(counts) and counts[-1] == len(names) and len(set(counts)) > 1
 
 
+def test_the_comparison_after_a_kill_counts_files_and_compares_what_lasts(tmp_path):
+    def written(**texts):
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        for name, text in texts.items():
+            (folder / f"{name}.json").write_text(text)
+        return content(folder)
+
+    whole = written(a='{"x": 1, "seconds": 2}', b="{}")
+    assert difference(written(b="{}", a='{"seconds": 3, "x": 1}'), whole) is None
+    assert difference(written(b="{}"), whole) == "lost (/a.json)"
+    assert difference(written(a='{"x": 1}', b="{}", c="{}"), whole) == "doubled (/c.json)"
+    assert difference(written(a='{"x": 2}', b="{}"), whole) == "half (/a.json)"
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("name", JOBS)
@@ -79,5 +95,5 @@ def systems(root):
 def note(rows, record_property):
     """Adds the sum of rows to the table that conftest prints, and refuses anything that did not survive."""
     row = sum_of(rows)
-    record_property("fault", [row.fault, dict(row.counts)])
+    record_property(FAULT, [row.fault, dict(row.counts)])
     assert row.bad == []

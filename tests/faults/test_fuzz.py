@@ -4,12 +4,14 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from faults import seeds
+from faults.campaign import FILES
 from faults.children import Tally, read_in_children
 from faults.mutation import built_media, media_seeds, mutated, write_all
 
@@ -28,22 +30,22 @@ def changed_files(whole: dict[str, bytes], number: int) -> dict[str, bytes]:
     return files
 
 
-def require_none(kind: str, tally: Tally) -> None:
-    """Prints the row of the table, and fails if anything was neither read nor refused."""
-    print(f"\n| files | number | read | refused | other error | died | hung |\n{tally.row(kind)}")
+def require_none(kind: str, tally: Tally, record_property: Callable[[str, object], None]) -> None:
+    """Adds to the table, and fails if anything was neither read nor refused."""
+    record_property(FILES, [kind, dict(tally.counts)])
     assert not tally.faults, "\n".join(f"{path}: {what}" for path, what in tally.faults)
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_two_thousand_changed_media_files(tmp_path, part):
+def test_two_thousand_changed_media_files(tmp_path, part, record_property):
     files = dict(list(changed_files(media_seeds(), 2000).items())[part::4])
-    require_none("changed media files", read_in_children("media", write_all(files, tmp_path)))
+    require_none("changed media files", read_in_children("media", write_all(files, tmp_path)), record_property)
 
 
-def test_a_hundred_built_media_files(tmp_path):
+def test_a_hundred_built_media_files(tmp_path, record_property):
     files = built_media()
     assert len(files) >= 100
-    require_none("built media files", read_in_children("media", write_all(files, tmp_path)))
+    require_none("built media files", read_in_children("media", write_all(files, tmp_path)), record_property)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,6 @@ def test_a_hundred_built_media_files(tmp_path):
         ("record", seeds.records, 125),
     ],
 )
-def test_five_hundred_changed_files_of_other_kinds(tmp_path, kind, whole, number):
+def test_five_hundred_changed_files_of_other_kinds(tmp_path, kind, whole, number, record_property):
     files = changed_files(whole(), number)
-    require_none(f"changed {kind}s", read_in_children(kind, write_all(files, tmp_path)))
+    require_none(f"changed {kind}s", read_in_children(kind, write_all(files, tmp_path)), record_property)

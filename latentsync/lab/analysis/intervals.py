@@ -13,6 +13,7 @@ LEVEL = 0.95
 ALPHA = 0.05
 DRAWS = 10_000  # of a bootstrap and of a test
 FEW = 20  # with fewer clips a bootstrap interval is only approximate
+LEAST_DRAWN = 5  # with fewer clips a figure shows the clips as dots: an interval would be wider than all of them
 POWER = 0.8  # the usual power: the probability that a test detects an existing effect
 BLOCK = 12_000_000  # most drawn values in memory: 96 MB
 
@@ -38,6 +39,11 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
         return None
     reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return float(values.mean()) - reach, float(values.mean()) + reach
+
+
+def drawn_interval(values: Sequence[float]) -> Interval | None:
+    """The interval of a mean as pages and figures show it; None for fewer than `LEAST_DRAWN` values."""
+    return mean_interval(values) if len(values) >= LEAST_DRAWN else None
 
 
 def share_interval(share: float, number: int) -> Interval:

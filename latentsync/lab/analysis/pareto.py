@@ -7,10 +7,12 @@ import pandas as pd
 
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import per_clip
-from latentsync.lab.analysis.intervals import BLOCK, DRAWS, FEW
+from latentsync.lab.analysis.intervals import BLOCK, DRAWS, FEW, drawn_interval
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import direction_of
 
+TIME_RATIO = "time_ratio"  # a column of `with_time_ratio`
+TIMES = ("seconds", TIME_RATIO)
 COSTS = {"higher": np.negative, "lower": np.positive, "zero": np.abs, "one": lambda value: np.abs(value - 1)}
 
 
@@ -36,7 +38,7 @@ def pareto_front(
             machines cannot be compared.
         columns: the columns that make a setting, e.g. guidance_scale and num_inference_steps.
         objectives: columns, or columns with their better direction: higher, lower, zero or one. By default a metric
-            has its own direction, and `seconds` is lower.
+            has its own direction, and times are lower.
 
     Returns:
         One row per setting: the columns, the mean of each objective, `on_front`, `share` (the share of bootstrap
@@ -47,7 +49,7 @@ def pareto_front(
         OptionError: a column is missing, an objective has no direction, or no clip has every setting and objective.
     """
     if not isinstance(objectives, Mapping):
-        objectives = {name: "lower" if name == "seconds" else direction_of(name) for name in objectives}
+        objectives = {name: "lower" if name in TIMES else direction_of(name) for name in objectives}
     if wrong := [f"{name} ({way})" for name, way in objectives.items() if way not in COSTS]:
         raise OptionError(f"{', '.join(wrong)} is not a direction; give one of {', '.join(COSTS)}")
     names = list(objectives)
@@ -71,6 +73,37 @@ def pareto_front(
         without=len(clips) - len(whole),
         approximate=len(whole) < FEW,
     )
+
+
+def with_time_ratio(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame | None:
+    """The table with each setting's time as a measured ratio, in a column `time_ratio`; None if times do not differ.
+
+    Seconds of single records also depend on what else the machine does. So a setting's ratio is that of its time to
+    the time of the first setting on the same clip, voice and seed: the geometric mean over clips, to the nearest tenth.
+    It is 1 where its 95 % interval holds 1, so a difference that could be noise gives no setting an advantage.
+
+    Args:
+        table: one row per record with `clip`, `voice`, `seed`, `seconds` and the columns.
+        columns: the columns that make a setting.
+    """
+    keys, names = ["clip", "voice", "seed"], list(columns)
+    logs = np.log(table["seconds"].where(table["seconds"] > 0))
+    rows = table[[*keys, *names]].assign(log=logs)
+    settings = rows[names].drop_duplicates().sort_values(names)
+    first = rows.merge(settings.head(1), on=names)[[*keys, "log"]].groupby(keys)["log"].mean().to_frame("first")
+    rows = rows.join(first, on=keys).dropna(subset=["log", "first"])
+    clips = per_clip(rows.assign(ratio=rows["log"] - rows["first"]), ["ratio"], names)["ratio"]
+    ratios = {}
+    for setting, values in clips.groupby(level=names):
+        interval = drawn_interval(values.to_numpy())
+        is_measured = interval is not None and not interval[0] <= 0 <= interval[1]
+        ratios[setting if isinstance(setting, tuple) else (setting,)] = (
+            round(float(np.exp(values.mean())), 1) if is_measured else 1.0
+        )
+    if len(set(ratios.values())) < 2:
+        return None
+    own = [ratios.get(setting, np.nan) for setting in table[names].itertuples(index=False, name=None)]
+    return table.assign(**{TIME_RATIO: own})
 
 
 def _costs(means: np.ndarray, objectives: Mapping[str, str]) -> np.ndarray:

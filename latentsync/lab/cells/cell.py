@@ -36,7 +36,6 @@ from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.content import content, labels_of
 from latentsync.lab.records.identity import identity, record_id
-from latentsync.lab.records.proof import proof_of
 from latentsync.lab.records.store import (
     CURVES_FILE,
     MASK_FILE,
@@ -44,12 +43,20 @@ from latentsync.lab.records.store import (
     PROVEN,
     RECORD_FILE,
     RESULT_FILE,
+    Record,
     RecordStore,
 )
 from latentsync.media.departures import reading_notes
 from latentsync.metrics.evaluate import Evaluation
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.presets import Preset, resolve_guidance
+from latentsync.proof import proof_of
+
+OnMade = Callable[[Record, LipsyncOutput], None]  # called with each record that is made, and what it was made from
+
+
+def ignore(record: Record, output: LipsyncOutput) -> None:
+    """Does nothing with a new record."""
 
 
 def options_for(pair: Pair, config: RunConfig) -> Options:
@@ -118,6 +125,7 @@ def run_cell(
     earlier: Iterable[Outcome] = (),
     wait: bool = True,
     others: Sequence[RunConfig] = (),
+    on_made: OnMade = ignore,
 ) -> list[Outcome]:
     """Makes the missing records of one cell, and calls `report` with each outcome.
 
@@ -127,6 +135,7 @@ def run_cell(
             their status is "taken".
         others: other cells of the same sweep. Up to `runtime.batch_cells` - 1 of those that differ from this cell only
             in seed and guidance are made together with it, if they are missing and no other process is making them.
+        on_made: called with each record that is made, when it is in its place.
     """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
     known = {failure.record: failure for failure in earlier if failure.runtime == _beside_the_id(config.options)}
@@ -141,7 +150,7 @@ def run_cell(
             wait_now = wait and is_last
 
             def make(bar: PairBar, pair: Pair = pair, wait_now: bool = wait_now) -> Outcome:
-                return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin)
+                return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin, on_made)
 
             outcome = attempt(pair, config, make)
             if outcome.status != "taken" or is_last:
@@ -185,6 +194,7 @@ def _make_record(
     wait: bool,
     bar: PairBar,
     kin: Sequence[RunConfig],
+    on_made: OnMade,
 ) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
@@ -215,7 +225,8 @@ def _make_record(
             folders = [claims.enter_context(store.new(name)) for name in cells]
             targets = [Target(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
             contents: list[dict] = []
-            for folder, (record_content, evaluation) in zip(
+            outputs: list[LipsyncOutput] = []
+            for folder, (record_content, evaluation, output) in zip(
                 folders, produce_together(pair, list(cells.values()), pipeline, targets, bar), strict=True
             ):
                 bar.say("store")
@@ -224,7 +235,10 @@ def _make_record(
                 proof = proof_of(folder / name for name in PROVEN)
                 write_json(folder / RECORD_FILE, {**record_content, "files": proof})
                 contents.append(record_content)
+                outputs.append(output)
     seconds = time.perf_counter() - start
+    for name, output in zip(cells, outputs, strict=True):
+        on_made(Record(store.root / name), output)
     return replace(outcome, status="done", seconds=seconds, notes=notes_of(contents[0]))
 
 
@@ -242,7 +256,8 @@ def produce(
     Returns:
         The content of a record or sidecar, and the metrics with their curves.
     """
-    return next(produce_together(pair, [(config, parts)], pipeline, [Target(video_path, mask_path)], bar))
+    made = next(produce_together(pair, [(config, parts)], pipeline, [Target(video_path, mask_path)], bar))
+    return made[:2]
 
 
 def produce_together(
@@ -251,7 +266,7 @@ def produce_together(
     pipeline: LipsyncPipeline,
     targets: Sequence[Target],
     bar: PairBar,
-) -> Iterator[tuple[dict, Evaluation]]:
+) -> Iterator[tuple[dict, Evaluation, LipsyncOutput]]:
     """Generates a pair for several cells in one batch, then measures one result after the other.
 
     Args:
@@ -259,7 +274,7 @@ def produce_together(
         targets: for each cell, the files of the result and of the painted frames.
 
     Yields:
-        For each cell, what `produce` returns.
+        For each cell, what `produce` returns, and the pipeline's output.
 
     Raises:
         ChangedInputError: the clip or the voice changed meanwhile.
@@ -272,7 +287,7 @@ def produce_together(
             evaluation = _measured(pair, config, pipeline, output)
             record = content(pair, config, pipeline, output, parts) | ({"together": len(cells)} if cells[1:] else {})
             require_steady()
-            yield record, evaluation
+            yield record, evaluation, output
 
 
 def _measured(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: LipsyncOutput) -> Evaluation:

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from latentsync.device import dtype_name
-from latentsync.files import set_durable
 from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.cells.devices import own_device
 from latentsync.lab.options.pairs import Pairing
 from latentsync.lab.options.schema import ModelConfig, RunConfig
-from latentsync.media.isolation import set_isolated
 from latentsync.media.kinds import summary_lines
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.presets import resolve_guidance
+from latentsync.runtime import apply_runtime
 
 CACHE_DIR = "cache"  # below runs_dir
 
@@ -31,12 +30,10 @@ def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, att
 def pipeline_of(config: RunConfig) -> LipsyncPipeline:
     """The model of a configuration. It caches the intermediate results that cells share, below `runs_dir`.
 
-    From then on this process writes as `runtime.durable` says, and reads as `runtime.isolate_decoding` says; each
-    worker calls this before it does.
+    The runtime options hold for this process from then on; each worker calls this before it works.
     """
     runtime, max_bytes = config.options.runtime, int(config.cache.max_gb * 1e9)
-    set_durable(runtime.durable)
-    set_isolated(runtime.isolate_decoding)
+    apply_runtime(runtime)
     pipeline = load_pipeline(config.model, runtime.device or own_device(), runtime.dtype, runtime.attention)
     folder = config.runs_dir / CACHE_DIR
     if max_bytes == 0:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import ChangedInputError
+from latentsync.files import Stamp, stamp_of
 from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.options.pairs import Pair
 from latentsync.weights import file_sha256
-
-Stamp = tuple[int, int, int]
 
 
 @contextmanager
@@ -59,12 +58,11 @@ def steady_inputs(pair: Pair, parts: Mapping[str, Any], cache: StageCache | None
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """Size, time of change and inode of a file; None if there is none now."""
+    """The stamp of a file's content; None if there is no file now. New rights or links of a file change no content."""
     try:
-        status = os.stat(path)
+        return stamp_of(os.stat(path))._replace(change_ns=0)
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _sha256(path: Path) -> str | None:

@@ -1,11 +1,13 @@
 """Write one HTML page that shows a sweep.
 
     latentsync report RUNS [--sweep NAME] [--output report.html] [--videos embed|link] [--baseline VALUE]
+                           [--pairs NAME,...]
 
 The page opens from disk and needs no network. It shows the settings, means over clips with intervals, comparisons with
-a baseline, the Pareto front, figures, mouths and videos side by side, failures, versions and hashes. With
-`--videos embed` (the default) the page contains videos, pair by pair, until it reaches 30 MB, and links to the others.
-With `--videos link` it links to all of them.
+a baseline, the Pareto front, figures, mouths and videos side by side, failures, versions and hashes. Of a large sweep
+it shows the worst, the median and the best pair of each setting with videos, or the pairs of `--pairs`, and links the
+other records. With `--videos embed` (the default) the page contains videos, pair by pair, until it reaches 30 MB, and
+links to the others. With `--videos link` it links to all of them.
 """
 
 from pathlib import Path
@@ -22,7 +24,15 @@ def parser() -> ArgumentParser:
     parser.add_argument("--output", type=Path, help=f"default: {REPORT_FILE} in the sweep's folder")
     parser.add_argument("--videos", choices=VIDEO_CHOICES, default="embed", help="default: %(default)s, up to 30 MB")
     parser.add_argument("--baseline", help="the setting that the others are compared with")
+    parser.add_argument(
+        "--pairs", type=_names, default=(), metavar="NAME,...",
+        help="the pairs to show with videos; default: the worst, median and best of each setting",
+    )  # fmt: skip
     return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @command()
@@ -31,5 +41,5 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     from latentsync.lab.pages.write import report
 
-    path = report(args.runs, args.sweep, args.output, args.videos, args.baseline)
+    path = report(args.runs, args.sweep, args.output, args.videos, args.baseline, args.pairs)
     show(f"{path} has {path.stat().st_size / 1e6:.1f} MB")

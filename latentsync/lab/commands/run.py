@@ -14,7 +14,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.files import set_durable
 from latentsync.lab.console import CONTINUES, asks_help, command, complaints, show
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
@@ -43,12 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         show(run_help(arguments))
         return 0
     from latentsync.lab.sweeps import plan, request
-    from latentsync.media.isolation import set_isolated
+    from latentsync.runtime import apply_runtime
 
     sweep_request = request.read(arguments)
     if sweep_request is not None:
-        set_durable(all(run.options.runtime.durable for run in sweep_request.runs))
-        set_isolated(any(run.options.runtime.isolate_decoding for run in sweep_request.runs))
+        apply_runtime(*(run.options.runtime for run in sweep_request.runs))
         if sweep_request.general.preview:
             from latentsync.lab.sweeps.preview import preview
 

@@ -4,7 +4,7 @@
 
 Each record of a sweep is done, failed, running (a process is making it) or missing (planned, but none of these). If a
 record was edited by hand, is broken, or cannot be read now, a line says what is wrong with it; `latentsync check RUNS`
-looks deeper. The command loads no model and changes nothing. The exit status is 1 if anything failed or is broken.
+looks deeper. The command loads no model and changes no record. The exit status is 1 if anything failed or is broken.
 """
 
 from pathlib import Path
@@ -25,11 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
     from latentsync.lab.records.faults import faults
+    from latentsync.lab.records.index import RecordIndex
     from latentsync.lab.records.store import RecordStore
-    from latentsync.lab.sweeps.request import RETRY_HINT
+    from latentsync.lab.records.sweeps import RETRY_HINT
     from latentsync.lab.sweeps.status import status_table, statuses
 
-    sweeps = statuses(args.runs, args.sweep)
+    store = RecordStore(args.runs)
+    index, there = RecordIndex(store), store.ids() if args.sweep is None else ()
+    index.look(there)
+    sweeps = statuses(args.runs, args.sweep, index)
     show(status_table(sweeps))
     for sweep in sweeps:
         for line in sweep.lines:
@@ -37,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     failed = sum(sweep.count("failed") for sweep in sweeps)
     if failed:
         show(f"{failed} failed; correct the cause and start the sweep again, or {RETRY_HINT}")
-    broken = list(faults(RecordStore(args.runs), None if args.sweep is None else sweeps[0].records))
+    records = there if args.sweep is None else sweeps[0].records
+    broken = list(faults(store, [record for record in records if not index.holds(record)]))
     for line in broken:
         show(f"BROKEN  {line}")
     return FAILED if failed or broken else 0

@@ -1,7 +1,7 @@
 """Figures of sweeps. The functions take a tidy (`latentsync.lab.collect`) or wide table and return a matplotlib Figure.
 
 Intervals are 95 % intervals of the mean over clips (Student's t); seeds of a voice and voices of a clip are averaged
-first. Faint marks are single clips or records.
+first. Faint marks are single clips or records. With fewer than 5 clips these are dots, and there are no intervals.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import compare_all, per_clip
-from latentsync.lab.analysis.intervals import ALPHA, mean_interval
-from latentsync.lab.analysis.pareto import pareto_front
-from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, ShownFigure, mark_untrained, plain_axis
+from latentsync.lab.analysis.comparisons import clip_differences, compare_all, per_clip
+from latentsync.lab.analysis.intervals import ALPHA, LEAST_DRAWN, drawn_interval
+from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front
+from latentsync.lab.figures.shown import ShownFigure
+from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, mark_untrained, plain_axis
 from latentsync.lab.records.labels import departures, pair_label, varied, word_of
 from latentsync.lab.tables.tidy import require_columns, widen
 from latentsync.metrics.definitions import DEFINITIONS, base_name, definition_of, direction_of
 
 REAL = "real clips"
 HEADLINES = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
+TIMES = {"seconds": "time of generation (s)", TIME_RATIO: "time (ratio to the first setting)"}
 DODGE = 0.012  # shift between lines, as a share of the axis, so that their intervals do not hide each other
-MAX_COLUMNS = 8  # most pairs in a figure; the table has all
+MAX_COLUMNS = 4  # most pairs in a figure; the table has all
+MAX_ROWS, ROW_IN = 60, 0.22  # most clips in a figure, and the height of each in inches
+LABEL_PLACES = tuple((dx, dy) for reach in (1, 2, 3) for dx, dy in (
+    (6 * reach, 9 * reach), (6 * reach, -9 * reach), (-6 * reach, 9 * reach), (-6 * reach, -9 * reach),
+    (0, 12 * reach), (0, -12 * reach), (9 * reach, 0), (-9 * reach, 0),
+))  # of a text beside its point, in points, the best first  # fmt: skip
 LARGEST_EFFECT = 8.0  # where the colours of a sensitivity figure end
 
 
 def label_of(name: str) -> str:
     """The axis label of a column; a metric's label has its unit and its better direction."""
     if base_name(name) not in DEFINITIONS:
-        return "time of generation (s)" if name == "seconds" else word_of(name).replace("_", " ")
+        return TIMES.get(name) or word_of(name).replace("_", " ")
     known, way = definition_of(name), direction_of(name)
     unit = known.unit if known.unit not in ("", "distance", "correlation") else ""
     better = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best", "one": "1 is best"}.get(
@@ -64,8 +71,10 @@ def curves(
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             here = {at: x + apart * (number - (len(parts) - 1) / 2) for at, x in positions.items()}
             clips = per_clip(part, [metric], [x])[metric]
+            few = clips.index.get_level_values("clip").nunique() < LEAST_DRAWN
+            faint = {"marker": ".", "markersize": 5, "alpha": 0.4} if few else {"alpha": 0.16}
             for _, line in clips.groupby(level="clip"):
-                axis.plot([here[i] for i in line.index.get_level_values(x)], line, color=colour, alpha=0.16, lw=0.8)
+                axis.plot([here[i] for i in line.index.get_level_values(x)], line, color=colour, lw=0.8, **faint)
             _draw_means(axis, clips.groupby(level=x), here, colour, marker, value)
         axis.set_xlabel(label_of(x), fontsize=9)
         axis.set_ylabel(label_of(metric), fontsize=9)
@@ -103,8 +112,8 @@ def _draw_means(axis: Axes, groups, positions: dict, colour: str, marker: str, l
 
 
 def _reach(values: Sequence[float]) -> float:
-    """Half of the interval of a mean; NaN for a single value, so that nothing is drawn."""
-    interval = mean_interval(values)
+    """Half of the interval of a mean; NaN for few values, so that nothing is drawn."""
+    interval = drawn_interval(values)
     return float("nan") if interval is None else (interval[1] - interval[0]) / 2
 
 
@@ -113,7 +122,7 @@ def _draw_real(axis: Axes, wide: pd.DataFrame, metric: str) -> None:
         return
     real = per_clip(wide, [f"{metric}_real"])[f"{metric}_real"].dropna()
     axis.axhline(real.mean(), color=GREY, linestyle="--", linewidth=1.2, label=REAL, zorder=1)
-    if interval := mean_interval(real):
+    if interval := drawn_interval(real):
         axis.axhspan(*interval, color=GREY, alpha=0.13, linewidth=0)
 
 
@@ -141,7 +150,7 @@ def differences(
     table: pd.DataFrame, column: str, baseline: float | str, metrics: Sequence[str] = HEADLINES,
     within: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
-    """Paired differences of each setting from the baseline with BCa intervals; one axis per metric.
+    """Paired differences of each setting from the baseline with BCa intervals; one axis per metric. Few clips are dots.
 
     Full marks are significant after Holm's correction over all of them, hollow marks are not. Arguments and errors as
     for `analysis.comparisons.compare_all`, whose rows are drawn.
@@ -155,7 +164,10 @@ def differences(
         axis.axvline(0, color=GREY, linewidth=1)
         for row in comparisons[comparisons["metric"] == metric].itertuples():
             y = settings.index(row.setting)
-            if not np.isnan(row.low):
+            if row.clips < LEAST_DRAWN:
+                values, _ = clip_differences(wide, metric, column, row.setting, baseline, within)
+                axis.plot(values, [y] * len(values), ".", color=COLOURS[0], markersize=5, alpha=0.4)
+            elif not np.isnan(row.low):
                 axis.plot([row.low, row.high], [y, y], color=COLOURS[0], linewidth=1.8, solid_capstyle="butt")
             is_shown = row.p_holm <= ALPHA
             axis.plot(
@@ -192,30 +204,70 @@ def pareto(
     wide = widen(table)
     front = pareto_front(wide, columns, [x, y, *also])
     clips = per_clip(wide, [x, y], columns).dropna()
-    figure = ShownFigure(figsize=(5.6, 4.2), layout="constrained")
+    figure = ShownFigure(figsize=(6.4, 4.6), layout="constrained")
     axis = figure.subplots()
-    for number, row in enumerate(front.to_dict("records")):
+    labels = []
+    for row in front.to_dict("records"):
         key = tuple(row[name] for name in columns)
         own = clips.xs(key if len(columns) > 1 else key[0], level=list(columns) if len(columns) > 1 else columns[0])
         colour = COLOURS[0] if row["on_front"] else GREY
-        axis.errorbar(row[x], row[y], xerr=_reach(own[x]), yerr=_reach(own[y]), color=colour, alpha=0.35, linewidth=1)
+        if len(own) < LEAST_DRAWN:
+            axis.plot(own[x], own[y], ".", color=colour, markersize=4, alpha=0.35)
+        else:
+            reach = {"xerr": _reach(own[x]), "yerr": _reach(own[y])}
+            axis.errorbar(row[x], row[y], **reach, color=colour, alpha=0.35, linewidth=1)
         axis.plot(
             row[x], row[y], "o", color=colour, markersize=7, markerfacecolor=colour if row["on_front"] else "white"
         )
-        text = ", ".join(_short(row[name]) for name in columns)
         share = "" if np.isnan(row["share"]) else f" ({row['share']:.0%})"
-        beside, side = ((-6, 6), "right") if number % 2 else ((7, -12), "left")
-        axis.annotate(text + share, (row[x], row[y]), xytext=beside, textcoords="offset points", ha=side, fontsize=8,
-                      color=colour)  # fmt: skip
+        labels.append((row[x], row[y], ", ".join(_short(row[name]) for name in columns) + share, colour))
     line = front[front["on_front"]].sort_values(x)
     if not also:
         axis.plot(line[x], line[y], color=COLOURS[0], linewidth=1, alpha=0.5, zorder=1)
     axis.set_xlabel(label_of(x), fontsize=9)
     axis.set_ylabel(label_of(y), fontsize=9)
-    over = ", ".join(map(word_of, (x, y, *also)))
-    axis.set_title(f"full: on the Pareto front of {over}\n(number: its share of bootstrap samples)", fontsize=8)
+    over = ", ".join(word_of(name) if name not in TIMES else TIMES[name] for name in (x, y, *also))
+    axis.set_title(f"full: on the Pareto front of {over}\n(number: its share of bootstrap samples)", fontsize=9)
     plain_axis(axis)
+    axis.margins(0.16)
+    _label_apart(axis, labels)
     return _marked(figure, wide)
+
+
+def _label_apart(axis: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
+    """Writes a text beside each point where it covers no other text and no point; a text without such a place is left
+    out.
+
+    Args:
+        labels: x, y, text and colour; earlier ones choose first, those in colour before grey ones.
+    """
+    figure = axis.figure
+    figure.draw_without_rendering()  # so that the places of points are known
+    px = figure.dpi / 72
+    points = axis.transData.transform([(x, y) for x, y, *_ in labels])
+    taken = [(at[0] - 5 * px, at[1] - 5 * px, at[0] + 5 * px, at[1] + 5 * px) for at in points]
+    for line in (line for bars in axis.containers for line in bars.lines[2]):  # the intervals
+        taken += [(*box.min, *box.max) for box in (path.get_extents(axis.transData) for path in line.get_paths())]
+    own_px = 8 * px  # of the font
+    for number in sorted(range(len(labels)), key=lambda i: labels[i][3] == GREY):
+        x, y, text, colour = labels[number]
+        width, height = 0.56 * own_px * len(text), 1.15 * own_px
+        for dx, dy in LABEL_PLACES:
+            left = points[number][0] + dx * px - (width if dx < 0 else width / 2 if dx == 0 else 0)
+            low = points[number][1] + dy * px - height / 2
+            box = left, low, left + width, low + height
+            frame = axis.bbox
+            fits = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1
+            if fits and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                side = "right" if dx < 0 else "center" if dx == 0 else "left"
+                axis.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=side, va="center",
+                              fontsize=8, color=colour)  # fmt: skip
+                break
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def against_seconds(
@@ -264,8 +316,10 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
     require_columns(wide, "clip", "seed", *metrics)
     if wide.groupby("clip")["seed"].nunique().max() < 2:
         raise OptionError("no clip has two seeds; give a sweep over several seeds, such as experiment=seed_variance")
+    left_out = list(dict.fromkeys(wide["clip"]))[MAX_ROWS:]
+    wide = wide[~wide["clip"].isin(left_out)]
     names = wide["clip"].nunique()
-    figure = ShownFigure(figsize=(3.5 * len(metrics) + 0.4, 0.2 * names + 1.5), layout="constrained")
+    figure = ShownFigure(figsize=(3.5 * len(metrics) + 0.4, ROW_IN * names + 1.5), layout="constrained")
     for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         means = wide.groupby("clip")[metric].mean().sort_values()
         for colour, marker, (seed, part) in zip(cycle(COLOURS), cycle(MARKERS), wide.groupby("seed"), strict=False):
@@ -277,13 +331,15 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
         axis.set_xlabel(label_of(metric), fontsize=9)
         axis.locator_params(axis="x", nbins=5)
         plain_axis(axis)
-        axis.tick_params(axis="y", labelsize=6)
+        axis.tick_params(axis="y", labelsize=8)
     _legend(figure)
+    if left_out:
+        figure.suptitle(f"the first {names} of {names + len(left_out)} clips", fontsize=9)
     return _marked(figure, wide)
 
 
 def sweep_figure(table: pd.DataFrame) -> Figure:
-    """Each metric against the swept parameter, one column per pair (the first 8); lines are means of seeds."""
+    """Each metric against the swept parameter, one column per pair (the first 4); lines are means of seeds."""
     wide = widen(table)
     metrics = [name for name in HEADLINES if name in wide and wide[name].notna().any()] or ["seconds"]
     x = next((name for name in ("guidance_scale", "num_inference_steps") if wide[name].nunique() > 1), "guidance_scale")
@@ -308,7 +364,8 @@ def _draw_records(axis: Axes, table: pd.DataFrame, x: str, metric: str, lines: l
         means = group.groupby(x)[metric].mean()
         setting = f"{value:g} steps" if lines[0] == "num_inference_steps" else f"guidance {value:g}"
         label = ", ".join([setting, *departures(group.iloc[0], lines)])
-        axis.plot(means.index, means.to_numpy(), color=colour, linewidth=1.6, label=f"{label} (mean of seeds)")
+        words = f"{label} (line: mean of seeds, marks: records)"
+        axis.plot(means.index, means.to_numpy(), marker, ls="-", color=colour, lw=1.6, ms=4, markevery=[], label=words)
         axis.plot(group[x], group[metric], marker, color=colour, markersize=4, alpha=0.6)
     plain_axis(axis)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, ShownFigure, plain_axis
+from latentsync.lab.figures.shown import ShownFigure
+from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, plain_axis
 
 LIMITS = (-0.2, 2.6)  # of the axis; values beyond are drawn at its end
 

@@ -14,7 +14,8 @@ from latentsync.faces.crops import aligned_pictures
 from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.faces.track import align
 from latentsync.generation.results import LipsyncOutput
-from latentsync.lab.figures.style import ShownFigure, mark_untrained
+from latentsync.lab.figures.shown import ShownFigure
+from latentsync.lab.figures.style import mark_untrained
 from latentsync.lab.records.inputs import clip_of
 from latentsync.lab.records.store import Record
 from latentsync.shapes import Affine, Frame

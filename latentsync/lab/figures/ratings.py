@@ -3,7 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from latentsync.lab.figures.style import COLOURS, ShownFigure
+from latentsync.lab.figures.shown import ShownFigure
+from latentsync.lab.figures.style import COLOURS
 
 
 def rating_figure(fitted: pd.DataFrame) -> Figure:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from latentsync import media
 from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS, mouth_of
-from latentsync.lab.figures.style import ShownFigure, mark_untrained
+from latentsync.lab.figures.shown import ShownFigure
+from latentsync.lab.figures.style import mark_untrained
 from latentsync.lab.records.labels import pair_label, run_name
 from latentsync.lab.records.store import Record
 

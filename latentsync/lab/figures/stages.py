@@ -13,7 +13,8 @@ from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.faces.geometry import apply_affine, crop_box_size, inverse_affine
 from latentsync.faces.masks import pixels_to_crops
 from latentsync.faces.track import AlignedFaces, alignment_points
-from latentsync.lab.figures.style import COLOURS, ShownFigure
+from latentsync.lab.figures.shown import ShownFigure
+from latentsync.lab.figures.style import COLOURS
 from latentsync.shapes import Frame, Waveform, Windows
 
 TILE_INCHES = 1.35

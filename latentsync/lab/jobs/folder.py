@@ -20,10 +20,10 @@ from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed, lock_notice
 from latentsync.lab.records.columns import notes_of
-from latentsync.lab.records.proof import disagreement, proof_in, proof_of
-from latentsync.media.isolation import set_isolated
 from latentsync.names import name_max_bytes, shortened
 from latentsync.pipeline import LipsyncPipeline
+from latentsync.proof import disagreement, proof_in, proof_of
+from latentsync.runtime import apply_runtime
 
 LOG_FILE = "log.jsonl"  # in the output folder, see `latentsync.journal`
 
@@ -114,7 +114,7 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
         MediaError: the folder has no pair, or output_dir cannot be created.
         OptionError: output_dir is the input folder.
     """
-    set_isolated(config.options.runtime.isolate_decoding)
+    apply_runtime(config.options.runtime)
     pairing = pairs_of(config.data)
     _check_output_dir(output_dir, Path(config.data.input_dir))
     pipeline = pipeline_of(config)

@@ -7,8 +7,8 @@ from pathlib import Path
 from latentsync.errors import sentence_of
 from latentsync.files import entries, find_json
 from latentsync.lab.records.faults import faults
-from latentsync.lab.records.proof import disagreement, proof_in
 from latentsync.lab.records.store import RecordStore
+from latentsync.proof import disagreement, proof_in
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from latentsync.config import DEFAULT_SIZE_PX, VideoOptions
 from latentsync.constants import MESH_POINTS, SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.crops import FramesOnDemand, aligned_crops
+from latentsync.faces.following import NO_FACE
 from latentsync.faces.geometry import Warping, apply_affine, crop_box_size
 from latentsync.faces.landmarks import LandmarkDetector
-from latentsync.faces.track import NO_FACE, AlignedFaces, align
+from latentsync.faces.track import AlignedFaces, align
 from latentsync.generation.references import answer_shift, frames_needed, places_of
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key

@@ -13,7 +13,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -179,7 +178,7 @@ def parsed(overrides: Iterable[str]) -> list[Override]:
 
 def _parsed(line: str) -> Override:
     try:
-        return OverridesParser.create(loader()).parse_override(line)
+        return loader().parser.parse_override(line)
     except HydraException as error:
         key, is_assigned, value = line.partition("=")
         if not is_assigned:

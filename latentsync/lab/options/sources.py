@@ -18,6 +18,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
@@ -130,6 +131,11 @@ class SourcesLoader(ConfigLoaderImpl):
     def groups(self) -> list[str]:
         """The groups, without groups inside other groups."""
         return [group for group in self._folders.get_group_options("", ObjectType.GROUP) if group not in self.hidden]
+
+    @cached_property
+    def parser(self) -> OverridesParser:
+        """Reads overrides."""
+        return OverridesParser.create(self)
 
     @cached_property
     def _folders(self) -> CachingConfigRepository:

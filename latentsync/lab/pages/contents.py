@@ -1,37 +1,44 @@
 """The contents of a sweep's report: tables, figures, labels and facts."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from latentsync.errors import OptionError
-from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.lab.analysis.comparisons import compare_all, per_clip
 from latentsync.lab.analysis.conclusions import METRICS, has_direction, setting_of, swept_beside
-from latentsync.lab.analysis.intervals import mean_interval
-from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.analysis.intervals import LEAST_DRAWN, drawn_interval
+from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front, with_time_ratio
 from latentsync.lab.console import complaints
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.pages.chosen import Choice, chosen
 from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
-from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.labels import departures, settings_beside, varied, word_of
-from latentsync.lab.records.store import Record
-from latentsync.lab.records.sweeps import sweep_in, sweep_records
-from latentsync.lab.sweeps.request import cell_key
+from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.records.sweeps import cell_key, sweep_in, sweep_records
 from latentsync.lab.sweeps.status import COLUMNS, SweepStatus, status_of
-from latentsync.lab.tables.tidy import collect, read_source, sweep_failures
+from latentsync.lab.tables.tidy import read_source, sweep_failures
 from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, PREFIXES, SUFFIXES, base_name, direction_of
 
+if TYPE_CHECKING:
+    from latentsync.faces.landmarks import LandmarkDetector
+
 SHOWN_WITH_A_VIDEO = ("lse_c", "sync_mini_confidence", "lpips_alex_mouth")
-FRONT_AXES = ("lpips_alex_mouth", "sync_mini_confidence")
+MAX_COMPARED = 60  # settings, beyond which there is no comparison and no figure of settings
+MAX_MEANS = 3000  # rows of means
+TABLE_ROWS = 50  # of the records' table that are in the page without scripts, if there are more than MAX_TABLE_ROWS
+MAX_TABLE_ROWS = 200
 DEFAULT_BASELINES = {"guidance_scale": 1.5, "preset": "by_gender"}
+PROTOCOL = ("unit", "direction", "network", "weights", "version", "protocol")
 BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
 
 
@@ -42,9 +49,10 @@ def is_headline(metric: str) -> bool:
 
 @dataclass(frozen=True)
 class MeanRow:
-    """A metric at one setting: mean and 95 % interval over `clips`; a single clip has no interval.
+    """A metric at one setting: mean and 95 % interval over `clips`. With fewer than `LEAST_DRAWN` clips there is none.
 
-    `bar` has the positions of low, mean and high, in % of the range of all settings of the metric.
+    `bar` has the positions of low, mean and high, in % of the range of all settings of the metric. `dots` has those of
+    the clips where there is no interval.
     """
 
     metric: str
@@ -57,6 +65,7 @@ class MeanRow:
     better: str
     is_headline: bool
     bar: tuple[float, float, float] | None = None
+    dots: tuple[float, ...] = ()
 
 
 @dataclass
@@ -75,17 +84,31 @@ class Page:
     comparisons: list[dict] = field(default_factory=list)
     not_compared: str = ""
     front: list[dict] = field(default_factory=list)
-    objectives: list[str] = field(default_factory=list)
+    objectives: dict[str, str] = field(default_factory=dict)
     front_note: str = ""
+    time_note: str = ""
+    front_figure: str = ""
     figures: dict[str, str] = field(default_factory=dict)
     pairs: list[PairMedia] = field(default_factory=list)
+    choice: Choice = field(default_factory=Choice)
+    choices: list[dict] = field(default_factory=list)
+    left_out_means: str = ""
+    runs: str = ""
+    records_folder: str = ""
     failures: list[dict] = field(default_factory=list)
     record_metrics: list[str] = field(default_factory=list)
     records: list[dict] = field(default_factory=list)
+    num_records: int = 0
+    all_records: dict | None = None
     protocols: list[dict] = field(default_factory=list)
     versions: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, list[str]] = field(default_factory=dict)
     videos_note: str = ""
+
+    @property
+    def has_few_clips(self) -> bool:
+        """Whether some mean has too few clips for an interval."""
+        return any(row.clips < LEAST_DRAWN for row in self.means)
 
     def setting_values(self, place: int) -> list[str]:
         """The values of one of `columns`, as text."""
@@ -104,22 +127,30 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
     there = [name for name in curves.HEADLINES if name in table and table[name].notna().any()]
     first, figures = page.column, {}
     within = [name for name in swept_beside(table, first) if name in columns]
-    if there and table[first].nunique() > 1:
-        caption = "Means over clips with 95 % intervals; faint lines: single clips; dashed: the real clips' score"
+    is_drawn = 1 < table[[first, *within]].drop_duplicates().shape[0] <= MAX_COMPARED
+    few = page.has_few_clips
+    if there and table[first].nunique() > 1 and is_drawn:
+        marks = "dots are single clips" if few else "with 95 % intervals; faint lines: single clips"
+        caption = f"Means over clips, {marks}; dashed: the real clips' score"
         figures[caption] = curves.curves(table, first, there, by=within[0] if within else None)
     if page.comparisons:
         baseline = setting_of(table, first, page.baseline)
-        caption = "Differences within each clip with BCa intervals; full marks: significant differences"
+        marks = "faint dots: single clips" if few else "with BCa intervals"
+        caption = f"Differences within each clip, {marks}; full marks: significant differences"
         compared_metrics = list(dict.fromkeys(row["metric"] for row in page.comparisons))  # one family of tests
         figures[caption] = curves.differences(table, first, baseline, compared_metrics, within)
-    if page.front and set(FRONT_AXES) <= set(there):
-        figures["Settings by two objectives, and how often each is on the Pareto front"] = curves.pareto(
-            table, [first, *within], *FRONT_AXES
-        )
     if there and table.groupby("clip")["seed"].nunique().max() > 1:
         figures["Seeds of each clip"] = curves.seed_spread(table, there)
-    figures["Records of each pair; lines are means of seeds"] = curves.sweep_figure(table)
+    if is_drawn or table[first].nunique() == 1:
+        figures["Records of each pair; lines are means of seeds"] = curves.sweep_figure(table)
     return figures
+
+
+def front_figure(table: pd.DataFrame, columns: Sequence[str], page: Page) -> Figure | None:
+    """The settings of the page's front by its first two objectives; full marks are on the front of all of them."""
+    names = list(page.objectives)
+    table = with_time_ratio(table, columns) if TIME_RATIO in names else table
+    return curves.pareto(table, columns, names[1], names[0], names[2:]) if len(page.front) > 1 else None
 
 
 def settings_of(table: pd.DataFrame) -> list[str]:
@@ -145,6 +176,7 @@ def _plain(metric: str) -> str:
 
 def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> list[MeanRow]:
     """Each metric at each setting: the mean over clips with Student's interval. Seeds and voices are averaged first."""
+    table = table[["clip", "voice", *dict.fromkeys(columns), *metrics]]
     clips = per_clip(table, metrics, columns)
     rows = []
     for metric in metrics:
@@ -154,16 +186,17 @@ def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Seque
         for setting, part in clips[metric].groupby(list(columns)):
             values = part.dropna().to_numpy()
             if len(values):
-                low, high = mean_interval(values) or (None, None)
+                low, high = drawn_interval(values) or (None, None)
                 numbers = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
-                of_metric.append(MeanRow(metric, setting, *numbers))
+                dots = tuple(values.tolist()) if low is None else ()
+                of_metric.append(MeanRow(metric, setting, *numbers, dots=dots))
         rows += _with_bars(of_metric)
     return rows
 
 
 def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
     """The rows of one metric with the positions of low, mean and high, in % of the range of all rows."""
-    edges = [value for row in rows for value in (row.low, row.mean, row.high) if value is not None]
+    edges = [value for row in rows for value in (row.low, row.mean, row.high, *row.dots) if value is not None]
     start, span = min(edges, default=0.0), max(edges, default=0.0) - min(edges, default=0.0)
     if not span:
         return rows
@@ -173,7 +206,7 @@ def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
 
     lows_and_highs = [(row.mean, row.mean) if row.low is None else (row.low, row.high) for row in rows]
     return [
-        replace(row, bar=(place(low), place(row.mean), place(high)))
+        replace(row, bar=(place(low), place(row.mean), place(high)), dots=tuple(map(place, row.dots)))
         for row, (low, high) in zip(rows, lows_and_highs, strict=True)
     ]
 
@@ -190,24 +223,45 @@ def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, 
     column = next((name for name in columns if table[name].nunique() > 1), columns[0])
     within = [name for name in swept_beside(table, column) if name in columns]
     try:
-        chosen = _baseline(table, column) if baseline is None else setting_of(table, column, baseline)
-        page.column, page.baseline = column, f"{chosen}"
+        first = _baseline(table, column) if baseline is None else setting_of(table, column, baseline)
+        page.column, page.baseline = column, f"{first}"
         if not metrics:
             raise OptionError(f"no record has a value of {' or '.join(METRICS)}")
-        page.comparisons = compare_all(table, metrics, column, chosen, within).to_dict("records")
+        if table[column].nunique() <= MAX_COMPARED:
+            page.comparisons = compare_all(table, metrics, column, first, within).to_dict("records")
     except OptionError as error:
         if baseline is not None:
             raise
         page.not_compared = str(error)
-    page.objectives = [*filter(has_direction, metrics), "seconds"]
+    setting = [column, *within]
+    if (number := table[setting].drop_duplicates().shape[0]) > MAX_COMPARED:
+        page.comparisons = []
+        page.not_compared = page.front_note = (
+            f"the sweep has {number} settings, and a page compares at most {MAX_COMPARED}; `latentsync compare` takes "
+            "those of a filter"
+        )
+        return
+    timed = with_time_ratio(table, setting)
+    page.objectives = {name: word_of(name) for name in metrics if has_direction(name)}
+    if timed is None:
+        page.time_note = "Time does not count: no setting differs measurably in it, clip by clip."
+    else:
+        first = _setting_words(setting, table[setting].sort_values(setting).iloc[0])
+        page.objectives[TIME_RATIO] = "time"
+        page.time_note = (
+            f"Time is a measured ratio: each setting's time to that of {first}, on the same clips, voices and seeds, "
+            "to the nearest tenth; it is 1 where its interval holds 1."
+        )
+    if len(page.objectives) < 2:
+        page.front_note = f"a front needs two objectives, and the records have {len(page.objectives)}"
+        return
     try:
-        front = pareto_front(table, [column, *within], page.objectives)
+        front = pareto_front(table if timed is None else timed, setting, list(page.objectives))
     except OptionError as error:
         page.front_note = str(error)
         return
     page.front = [
-        {**row, "setting": _setting_words([column, *within], [row[name] for name in (column, *within)])}
-        for row in front.to_dict("records")
+        {**row, "setting": _setting_words(setting, [row[name] for name in setting])} for row in front.to_dict("records")
     ]
 
 
@@ -231,7 +285,8 @@ def value_text(value: Any) -> str:
 def video_labels(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
     """Record -> the label of a result among those of its pair: its setting, and the seed if it varies."""
     columns = [*columns, *(["seed"] if table["seed"].nunique() > 1 else [])]
-    return {row["record"]: _setting_words(columns, [row[name] for name in columns]) for row in table.to_dict("records")}
+    settings = table[columns].itertuples(index=False, name=None)
+    return {record: _setting_words(columns, own) for record, own in zip(table["record"], settings, strict=True)}
 
 
 def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
@@ -243,82 +298,174 @@ def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
     ]
 
 
-def protocols_of(tidy: pd.DataFrame) -> list[dict]:
-    """The network and protocol of each metric, one row for each combination and version."""
-    columns = ["metric", "unit", "direction", "network", "weights", "version", "protocol"]
-    if tidy.empty:
-        return []
-    counted = tidy.groupby(columns, dropna=False).agg(records=("value", "size"), without=("value", _missing))
-    return counted.reset_index().to_dict("records")
+@dataclass
+class Provenance:
+    """What all records of a sweep say of how they were made.
+
+    Attributes:
+        made: the first and the last day.
+        versions, weights: name -> its values.
+        protocols: the network and protocol of each metric, one row for each combination and version.
+    """
+
+    made: tuple[str, ...] = ()
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    weights: dict[str, list[str]] = field(default_factory=dict)
+    protocols: list[dict] = field(default_factory=list)
 
 
-def _missing(values: pd.Series) -> int:
-    return int(values.isna().sum())
-
-
-def values_by_name(records: Sequence[Record], *keys: str) -> dict[str, list[str]]:
-    """The entries under the given keys of the records' contents, each with all its values over the records."""
-    values: dict[str, list[str]] = {}
+def provenance_of(records: Iterable[Record]) -> Provenance:
+    """Reads each record once and keeps only what differs."""
+    days: set[str] = set()
+    versions: dict[str, dict[str, None]] = {}
+    weights: dict[str, dict[str, None]] = {}
+    protocols: dict[tuple, list[int]] = {}
     for record in records:
-        entries = record.content
-        for key in keys:
-            entries = entries.get(key) or {}
-        for name, value in entries.items():
-            if str(value) not in values.setdefault(name, []):
-                values[name].append(str(value))
-    return values
+        content = record.content
+        days |= {content["made"][:10]} if "made" in content else set()
+        for known, entries in ((versions, content.get("versions")), (weights, content["model"].get("weights_sha256"))):
+            for name, value in (entries or {}).items():
+                known.setdefault(name, {})[str(value)] = None
+        for metric, entry in record.metrics.items():
+            counts = protocols.setdefault((metric, *(entry.get(name) for name in PROTOCOL)), [0, 0])
+            counts[0] += 1
+            counts[1] += entry["value"] is None
+    rows = [
+        {**dict(zip(("metric", *PROTOCOL), key, strict=True)), "records": number, "without": without}
+        for key, (number, without) in sorted(protocols.items(), key=lambda item: str(item[0]))
+    ]
+    edges = dict.fromkeys((min(days), max(days))) if days else ()
+    lists = ({name: list(values) for name, values in known.items()} for known in (versions, weights))
+    return Provenance(tuple(edges), *lists, rows)
 
 
-def gather(runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseline: str | None = None) -> Page:
+def gather(
+    runs_dir: Path, sweep: str, detector: "LandmarkDetector | None", baseline: str | None = None,
+    pairs: Sequence[str] = (), folder: Path | None = None,
+) -> Page:  # fmt: skip
     """Everything that the page of a sweep shows, except its videos, which are embedded or linked later.
 
     Args:
         detector: the landmark detector for the mouths; None takes the project's own.
+        pairs: names of the pairs that are shown with videos; by default some of each setting, see `chosen`.
+        folder: where the page will lie; by default the sweep's folder.
 
     Raises:
-        OptionError: there is no such sweep, it has neither records nor failures, or the baseline is not one of its
-            settings.
+        OptionError: there is no such sweep, it has neither records nor failures, the baseline is not one of its
+            settings, or a pair is unknown.
     """
     sweep_in(runs_dir, sweep)
     with complaints() as left_out:
-        return _gathered(runs_dir, sweep, detector, baseline, left_out)
+        return _gathered(runs_dir, sweep, detector, baseline, pairs, folder or sweep_folder(runs_dir, sweep), left_out)
 
 
 def _gathered(
-    runs_dir: Path, sweep: str, detector: LandmarkDetector | None, baseline: str | None, left_out: list[str]
-) -> Page:
-    """The page of `gather`, which collects what it leaves out."""
-    status, records = status_of(runs_dir, sweep), sweep_records(runs_dir, sweep)
+    runs_dir: Path, sweep: str, detector: "LandmarkDetector | None", baseline: str | None, pairs: Sequence[str],
+    folder: Path, left_out: list[str],
+) -> Page:  # fmt: skip
+    """The page of `gather`."""
+    status = status_of(runs_dir, sweep)
     failures = failures_of_sweep(runs_dir, status)
+    records = {record.id: record for record in sweep_records(runs_dir, sweep)}
     if not records and not failures:
         raise OptionError(f"sweep {sweep} in {runs_dir} has neither records nor failures; run it first")
-    is_trained = all(record.content["model"]["trained"] for record in records)
-    page = Page(sweep, status, {}, {}, is_trained, failures=failures)
+    page = Page(sweep, status, {}, {}, True, failures=failures, runs=str(runs_dir))
     if not records:
         page.facts = {"records": _counts(status), **_left_out(left_out)}
         return page
-    table, tidy = read_source(runs_dir, sweep), collect(runs_dir, sweep)
+    table = read_source(runs_dir, sweep)
+    page.is_trained = bool(table["trained"].all())
     columns, metrics = settings_of(table), metrics_of(table)
-    page.facts, page.swept = facts_of(table, records, status) | _left_out(left_out), swept_of(table, columns)
-    page.columns = [word_of(name) for name in columns]
-    page.means = means_over_clips(table, columns, metrics)
-    compared(table, columns, baseline, page)
-    page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
     page.record_metrics = [name for name in metrics if is_headline(name)]
+    page.choice = chosen(table, columns, page.record_metrics, pairs)
+    known = provenance_of(Record(record.folder, record.labels) for record in records.values())
+    page.versions, page.weights, page.protocols = known.versions, known.weights, known.protocols
+    page.facts, page.swept = facts_of(table, known, status) | _left_out(left_out), swept_of(table, columns)
+    page.columns = [word_of(name) for name in columns]
+    _add_means(page, table, columns, metrics)
+    compared(table, columns, baseline, page)
+    if page.front and (figure := front_figure(table, [page.column, *_within(table, columns, page)], page)) is not None:
+        page.front_figure = figure_source(figure)
+    page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
     labels = video_labels(table, columns)
-    page.records = [{**row, "label": labels[row["record"]]} for row in table.to_dict("records")]
-    page.protocols = protocols_of(tidy)
-    page.versions, page.weights = (
-        values_by_name(records, "versions"),
-        values_by_name(records, "model", "weights_sha256"),
-    )
+    _add_records(page, table, labels, RecordStore(runs_dir).root, folder)
+    rows = {row["record"]: row for row in table[table["record"].isin(page.choice.reasons)].to_dict("records")}
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
-    details = {row["record"]: {word_of(name): value_text(row[name]) for name in values} for row in page.records}
-    for record in records:
-        details[record.id] |= {"note": note} if (note := "; ".join(notes_of(record.content))) else {}
-    detector = detector or MediaPipeLandmarks()
-    page.pairs = pair_media(records, labels, details, detector)
+    details = {}
+    for record, row in rows.items():
+        details[record] = {word_of(name): value_text(row[name]) for name in values}
+        details[record] |= {"note": row["notes"]} if isinstance(row["notes"], str) and row["notes"] else {}
+    shown = [records[record] for record in page.choice.reasons if record in records and record in rows]
+    page.pairs = pair_media(runs_dir, shown, labels, details, page.choice.reasons, detector)
+    page.choices = _choices(page, table, columns)
     return page
+
+
+def _within(table: pd.DataFrame, columns: Sequence[str], page: Page) -> list[str]:
+    """The columns that make a setting beside the compared one."""
+    return [name for name in swept_beside(table, page.column) if name in columns]
+
+
+def _add_means(page: Page, table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> None:
+    """Adds the means; only those of the headline metrics, or of the first settings, if there are too many."""
+    settings = table[list(columns)].drop_duplicates().sort_values(list(columns))
+    if len(settings) * len(metrics) > MAX_MEANS:
+        metrics = [name for name in metrics if is_headline(name)] or metrics[:1]
+        page.left_out_means = "Only headline metrics are listed, because there are many settings."
+    if len(settings) * len(metrics) > MAX_MEANS:
+        first = settings.head(max(1, MAX_MEANS // len(metrics)))
+        page.left_out_means = f"Only {len(first)} of {len(settings)} settings and headline metrics are listed."
+        table = table.merge(first, on=list(columns))
+    if page.left_out_means:
+        page.left_out_means += f" latentsync collect {page.runs} --sweep {page.sweep} writes all values."
+    page.means = means_over_clips(table, columns, metrics)
+
+
+def _add_records(page: Page, table: pd.DataFrame, labels: Mapping[str, str], root: Path, folder: Path) -> None:
+    """Adds the table of records: all of them, or the first ones and all as compact columns for the page's script."""
+    page.num_records = len(table)
+    page.records_folder = quote(Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix())
+    reasons = [f"{name}_reason" for name in page.record_metrics if f"{name}_reason" in table]
+    facts = ["record", "pair", "gender", "seed", "video_frames"]
+    rows = table[[*facts, *page.record_metrics, *reasons]].assign(label=table["record"].map(labels))
+    first = rows if len(rows) <= MAX_TABLE_ROWS else rows.head(TABLE_ROWS)
+    page.records = first.to_dict("records")
+    if len(first) == len(rows):
+        return
+    columns: list[dict] = []
+    for name in ("pair", "gender", "label", "seed", "video_frames", *page.record_metrics, "record"):
+        is_number = name in ("seed", "video_frames", *page.record_metrics)
+        columns.append(_packed(rows[name], is_number, rows.get(f"{name}_reason")))
+    page.all_records = {"columns": columns, "folder": page.records_folder}
+
+
+def _packed(values: pd.Series, is_number: bool, reasons: pd.Series | None) -> dict:
+    """A column for the page's script: numbers as they are, words by their place in a list of different ones."""
+    if is_number:
+        numbers = [None if pd.isna(value) else float(f"{value:.6g}") for value in values]
+        missing = {} if reasons is None else {
+            place: reason for place, reason in enumerate(reasons) if isinstance(reason, str) and reason
+        }  # fmt: skip
+        return {"numbers": numbers, "reasons": missing}
+    codes, words = pd.factorize(values)
+    return {"words": [str(word) for word in words], "places": codes.tolist()}
+
+
+def _choices(page: Page, table: pd.DataFrame, columns: Sequence[str]) -> list[dict]:
+    """The pairs that are shown of each setting, by rank, each with the place of its pair in the page and its value."""
+    if not page.choice.metric or not any(page.choice.reasons.values()):
+        return []
+    places = {video.record: place for place, pair in enumerate(page.pairs) for video in pair.videos if video.record}
+    rows = table[table["record"].isin(places)].sort_values(list(columns))
+    choices: dict[str, dict] = {}
+    for row in rows.to_dict("records"):
+        setting = _setting_words(columns, [row[name] for name in columns])
+        own = choices.setdefault(setting, {"setting": setting})
+        for rank in page.choice.reasons[row["record"]]:
+            own[rank] = {
+                "place": places[row["record"]], "pair": row["pair"], "value": value_text(row[page.choice.metric])
+            }  # fmt: skip
+    return list(choices.values())
 
 
 def _left_out(lines: Sequence[str]) -> dict[str, str]:
@@ -326,10 +473,8 @@ def _left_out(lines: Sequence[str]) -> dict[str, str]:
     return {"left out": "; ".join(line.removeprefix("left out: ") for line in lines)} if lines else {}
 
 
-def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus) -> dict[str, str]:
+def facts_of(table: pd.DataFrame, known: Provenance, status: SweepStatus) -> dict[str, str]:
     """The facts of a sweep in a few words each: model, clips, options, time."""
-    dates = sorted(record.content["made"][:10] for record in records if "made" in record.content)
-    days = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
     genders = ", ".join(f"{number} {name}" for name, number in table.groupby("gender")["clip"].nunique().items())
     models = sorted(set(table["model"] + np.where(table["trained"], "", f" ({UNTRAINED})")))
     facts = {
@@ -343,20 +488,25 @@ def facts_of(table: pd.DataFrame, records: Sequence[Record], status: SweepStatus
         "unusual options": _common_departures(table),
         "size (px)": ", ".join(map(str, sorted(table["size_px"].unique()))),
         "generation": f"{table['seconds'].mean():.3g} s a record, {table['seconds'].sum() / 60:.3g} min in all",
-        "made": days,
-        "notes": _notes(records),
+        "made": " to ".join(known.made),
+        "notes": _notes(table),
     }
     swept = swept_of(table, settings_of(table))
     return {name: value for name, value in facts.items() if value and name not in [word_of(key) for key in swept]}
 
 
-def _notes(records: Sequence[Record]) -> str:
+def _notes(table: pd.DataFrame) -> str:
     """What a reader must know of the pairs' clips and results, each note once, with the pairs that it is about."""
     pairs: dict[str, set[str]] = {}
-    for record in records:
-        for note in notes_of(record.content):
-            pairs.setdefault(note, set()).add(record.content["pair"]["name"])
-    return "; ".join(f"{', '.join(sorted(names))}: {note}" for note, names in pairs.items())
+    noted = table[table["notes"].notna()]
+    for name, notes in zip(noted["pair"], noted["notes"], strict=True):
+        for note in notes.split("; "):
+            pairs.setdefault(note, set()).add(name)
+    return "; ".join(f"{_first_names(sorted(names))}: {note}" for note, names in pairs.items())
+
+
+def _first_names(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _common_departures(table: pd.DataFrame) -> str:

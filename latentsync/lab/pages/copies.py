@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from latentsync import media
+from latentsync.arrays import Frame
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError
 from latentsync.files import kept_per_file
 from latentsync.lab.pages.player import Track
 from latentsync.media.sound import write_wav
-from latentsync.shapes import Frame
 
 PAGE_BYTES = 30_000_000  # that a page, or the output of a notebook's cell, may have
 SMALL_BYTES = 200_000  # a video of at most this size stays whole

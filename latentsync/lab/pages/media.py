@@ -4,27 +4,26 @@ import mimetypes
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
+from latentsync import media
 from latentsync.errors import LatentSyncError
-from latentsync.faces.landmarks import LandmarkDetector
-from latentsync.lab.figures.mouths import mouth_rows
+from latentsync.lab.figures.previews import preview_of, preview_of_its_clip
 from latentsync.lab.figures.style import png_bytes
 from latentsync.lab.pages.copies import Shown, embedded_bytes, file_showing, fitting
 from latentsync.lab.pages.player import MP4, Track, data_uri, markup
 from latentsync.lab.records.inputs import clip_of
 from latentsync.lab.records.store import Record
 
+if TYPE_CHECKING:
+    from latentsync.faces.landmarks import LandmarkDetector
+
 MOUTHS_BYTES = 6_000_000  # of a page, for mouths
-MOUTH_FACE_PX = 192
-WEBP_QUALITY = 82
 FIGURE_DPI = 110
 VIDEO_WIDTH_PX = 256
 
@@ -56,13 +55,17 @@ class PageVideo:
 
 @dataclass
 class PairMedia:
-    """The videos of a pair, the clip first if it exists; `note` says what is missing, and why."""
+    """The videos of a pair, the clip first if it exists.
+
+    `reasons` says why the pair is shown, and `notes` what is missing, and why.
+    """
 
     name: str
     gender: str
     videos: list[PageVideo]
     times_s: list[float] = field(default_factory=list)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     @property
     def is_embedded(self) -> bool:
@@ -81,21 +84,16 @@ def figure_source(figure: Figure) -> str:
     return data_uri(png_bytes(figure, FIGURE_DPI), "image/png")
 
 
-def webp_source(image: np.ndarray) -> str:
-    """A uint8 (h, w, 3) picture as a WebP in a data URI."""
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "webp", quality=WEBP_QUALITY, method=4)
-    return data_uri(buffer.getvalue(), "image/webp")
-
-
 def pair_media(
-    records: Sequence[Record], labels: Mapping[str, str], details: Mapping[str, dict[str, str]],
-    detector: LandmarkDetector, mouths_bytes: int = MOUTHS_BYTES,
+    runs_dir: Path, records: Sequence[Record], labels: Mapping[str, str], details: Mapping[str, dict[str, str]],
+    reasons: Mapping[str, Sequence[str]], detector: "LandmarkDetector | None" = None, mouths_bytes: int = MOUTHS_BYTES,
 ) -> list[PairMedia]:  # fmt: skip
     """The clip, the results and the mouths of each pair, one of each gender in turn.
 
     Args:
         labels, details: record -> what its result is called, and the values below it.
+        reasons: record -> why it is shown, see `chosen`.
+        detector: finds the face of mouths that no preview has yet; None takes the project's own.
         mouths_bytes: pairs whose mouths would exceed it have none, and say so.
     """
     of_pair: dict[str, list[Record]] = {}
@@ -104,10 +102,11 @@ def pair_media(
     pairs = []
     for name in _in_turns(of_pair):
         pair = _pair(name, of_pair[name], labels, details)
+        pair.reasons = [f"{rank} of {labels[r.id]}" for r in of_pair[name] for rank in reasons.get(r.id, ())]
         if mouths_bytes > 0:
-            mouths_bytes -= _add_mouths(pair, of_pair[name], detector)
+            mouths_bytes -= _add_mouths(runs_dir, pair, of_pair[name], detector)
         else:
-            pair.note += " Its mouths are left out to keep the page small."
+            pair.notes.append("Its mouths are left out to keep the page small.")
         pairs.append(pair)
     return pairs
 
@@ -124,22 +123,36 @@ def _pair(name: str, records: Sequence[Record], labels: Mapping, details: Mappin
     clip = clip_of(records[0])
     videos = [] if clip is None else [PageVideo("source clip", clip)]
     videos += [PageVideo(labels[r.id], r.video_path, r.id, details[r.id]) for r in records if r.video_path.is_file()]
-    note = "The clip is not where it was, or has been changed; its results are shown alone." if clip is None else ""
-    return PairMedia(name, records[0].content["pair"]["gender"], videos, note=note)
+    notes = ["The clip is not where it was, or has been changed; its results are shown alone."] if clip is None else []
+    return PairMedia(name, records[0].content["pair"]["gender"], videos, notes=notes)
 
 
-def _add_mouths(pair: PairMedia, records: Sequence[Record], detector: LandmarkDetector) -> int:
+def _add_mouths(runs_dir: Path, pair: PairMedia, records: Sequence[Record], detector: "LandmarkDetector | None") -> int:
     """Puts mouths beside the videos of a pair; returns how many bytes they take."""
-    try:
-        strips = mouth_rows(records, detector, face_px=MOUTH_FACE_PX)
-    except LatentSyncError as error:
-        pair.note += f" No mouths: {error}"
-        return 0
-    pair.times_s = strips.times_s
-    rows = strips.results if strips.clip is None else [strips.clip, *strips.results]
-    for video, mouths in zip(pair.videos, rows, strict=True):
-        video.mouths = webp_source(np.hstack(mouths))
+    own, lacks = {record.id: record for record in records}, set()
+    for video in pair.videos:
+        try:
+            preview = (
+                preview_of(runs_dir, own[video.record], detector)
+                if video.record is not None
+                else preview_of_its_clip(runs_dir, records[0], _num_frames(pair), detector)
+            )
+        except (LatentSyncError, OSError) as error:
+            lacks.add(str(error))
+            continue
+        if preview is None or preview.strip is None:
+            lacks |= {preview.reason} if preview is not None and preview.reason else set()
+            continue
+        pair.times_s = pair.times_s or list(preview.times_s)
+        video.mouths = data_uri(preview.strip.read_bytes(), "image/webp")
+    pair.notes += [f"Mouths are missing: {reason}" for reason in sorted(lacks)]
     return sum(len(video.mouths) for video in pair.videos)
+
+
+def _num_frames(pair: PairMedia) -> int:
+    """The frames of a pair's first result at 25 frames/s."""
+    result = next(video for video in pair.videos if video.record is not None)
+    return media.probe(result.path, media.VIDEO_RATE_HZ).num_frames
 
 
 def link_videos(pairs: Sequence[PairMedia], folder: Path) -> None:

@@ -16,16 +16,15 @@ import numpy as np
 from IPython.display import HTML
 
 from latentsync import media
+from latentsync.arrays import Affine
+from latentsync.lab.figures.previews import MOUTH_SIZE_PX, MOUTH_STEP
 from latentsync.lab.figures.style import COLOURS
 from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.timeline import num_frames, timeline
-from latentsync.shapes import Affine
 
 STYLES = ("theme.css", "player.css")
 MP4 = "video/mp4"
 SOURCE_COLOUR = "var(--muted)"
-MOUTH_STEP = 5  # frames between the affines of a mouth's path; the page interpolates
-MOUTH_SIZE_PX = (320, 240)  # of the canvas
 
 
 @dataclass(frozen=True)

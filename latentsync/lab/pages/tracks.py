@@ -3,29 +3,27 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from latentsync import media
+from latentsync.arrays import Affine
 from latentsync.config import DEFAULT_FACE, recorded_options
 from latentsync.errors import FaceNotFoundError
-from latentsync.faces.geometry import crop_box_size
-from latentsync.faces.landmarks import MediaPipeLandmarks
-from latentsync.faces.track import align
+from latentsync.lab.figures.previews import MOUTH_STEP, steady_path
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.copies import Shown, copy_of
-from latentsync.lab.pages.player import MOUTH_SIZE_PX, MOUTH_STEP, Track
+from latentsync.lab.pages.player import Track
 from latentsync.lab.records.labels import cell_label, pair_label, word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import WORDS
-from latentsync.shapes import Affine
+
+if TYPE_CHECKING:
+    from latentsync.faces.landmarks import LandmarkDetector
 
 SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
 LIP_GAP = "lip gap (eye distances)"
 SYNC_BY_WINDOW = f"{WORDS['sync_mini_distance']} by window (lower is better)"
 AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
-FACE_PX = 256
-MOUTH_CENTRE, MOUTH_WIDTH = np.array([0.5, 0.63]), 0.7  # of the crop box: where lips lie, and how much is shown
 
 
 def num_frames_of(record: Record) -> int:
@@ -120,7 +118,9 @@ def source_video(clip: Path, clip_sha256: str, num_frames: int, width_px: int, l
 
 
 @lru_cache(maxsize=1)
-def _detector() -> MediaPipeLandmarks:
+def _detector() -> "LandmarkDetector":
+    from latentsync.faces.landmarks import MediaPipeLandmarks
+
     return MediaPipeLandmarks()
 
 
@@ -140,11 +140,10 @@ def mouth_path(
     there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
     looked_at = media.arranged(num_frames, there, loop)[::MOUTH_STEP]
     frames = media.read_frames_in_order(video, looked_at, media.VIDEO_RATE_HZ)
+    from latentsync.faces.following import follow_face
+
     try:
-        matrices = align(frames, _detector(), FACE_PX, face=face).matrices
+        seen = follow_face(frames, _detector(), face)
     except FaceNotFoundError:
         return None
-    box, canvas = np.array(crop_box_size(FACE_PX)), np.array(MOUTH_SIZE_PX)
-    scale = canvas[0] / (MOUTH_WIDTH * box[0])
-    corner = MOUTH_CENTRE * box - canvas / scale / 2
-    return tuple(scale * (matrix - np.column_stack([np.zeros((2, 2)), corner])) for matrix in matrices)
+    return steady_path(seen.landmarks, seen.tracks, MOUTH_STEP)

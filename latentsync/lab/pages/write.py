@@ -2,13 +2,16 @@
 
 import base64
 import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import pandas as pd
 
 from latentsync.errors import OptionError
-from latentsync.faces.landmarks import LandmarkDetector
 from latentsync.files import write_text
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.schema import sweep_folder
@@ -21,6 +24,9 @@ from latentsync.lab.pages.player import STYLES
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.sweeps import sweep_in
 
+if TYPE_CHECKING:
+    from latentsync.faces.landmarks import LandmarkDetector
+
 
 def report(
     runs_dir: str | Path = "runs",
@@ -28,28 +34,34 @@ def report(
     output: str | Path | None = None,
     videos: str = "embed",
     baseline: str | None = None,
+    pairs: Sequence[str] = (),
 ) -> Path:
     """Writes the HTML page of a sweep, which opens from disk.
+
+    It shows a few pairs of each setting with videos and mouths, links the others, and stays below 30 MB.
 
     Args:
         sweep: its name; None takes the only one of the runs folder.
         output: the file; None: report.html in the sweep's folder.
         videos: "embed" embeds videos until the page reaches 30 MB, and links the others; "link" links all.
         baseline: the setting that the others are compared with, as text; None takes the default one.
+        pairs: names of the pairs that are shown with videos; by default the worst, the median and the best one of each
+            setting by the first headline metric, and all of a small sweep.
 
     Returns:
         The file.
 
     Raises:
         OptionError: there is no such sweep, or several and none was named; it has neither records nor failures; the
-            baseline is not one of its settings; or `videos` is unknown.
+            baseline is not one of its settings; a pair or `videos` is unknown.
     """
-    runs_dir = Path(runs_dir)
-    return write_report(runs_dir, sweep_in(runs_dir, sweep), None if output is None else Path(output), videos, baseline)
+    runs_dir, output = Path(runs_dir), None if output is None else Path(output)
+    return write_report(runs_dir, sweep_in(runs_dir, sweep), output, videos, baseline, pairs=pairs)
 
 
-def rendered(page: Page) -> str:
-    """The page as HTML; every name in it is escaped."""
+@cache
+def _template() -> jinja2.Template:
+    """The page's template, which escapes every name."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -59,36 +71,47 @@ def rendered(page: Page) -> str:
         "word": word_of,
         "signed": lambda value: value_text(value) if pd.isna(value) else f"{value:+.4g}",
     }
+    return environment.get_template("report.html.j2")
+
+
+def rendered(page: Page) -> str:
+    """The page as HTML; every name in it is escaped."""
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
     js = script("report.js")
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         page=page,
         word_of=word_of,
         untrained=UNTRAINED,
         css=css,
         js=js,
+        data="" if page.all_records is None else _as_script(page.all_records),
         js_sha256=base64.b64encode(hashlib.sha256(js.encode()).digest()).decode(),
     )
 
 
+def _as_script(content: dict) -> str:
+    """JSON that no text in it can end."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
 def write_report(
     runs_dir: Path, sweep: str, output: Path | None = None, videos: str = "embed", baseline: str | None = None,
-    detector: LandmarkDetector | None = None, max_bytes: int = PAGE_BYTES,
+    detector: "LandmarkDetector | None" = None, max_bytes: int = PAGE_BYTES, pairs: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Writes the page of a sweep.
 
     Args:
         output: the file; by default report.html in the sweep's folder.
         videos: "embed" embeds videos until the page reaches `max_bytes`, and links the others; "link" links all.
-        baseline, detector: as for `gather`.
+        baseline, detector, pairs: as for `gather`.
 
     Raises:
         OptionError: as for `gather`; or `videos` is unknown.
     """
     if videos not in VIDEO_CHOICES:
         raise OptionError(f"videos is {videos!r}; choose one of {', '.join(VIDEO_CHOICES)}")
-    page = gather(runs_dir, sweep, detector, baseline)
     path = sweep_folder(runs_dir, sweep) / REPORT_FILE if output is None else output
+    page = gather(runs_dir, sweep, detector, baseline, pairs, path.parent)
     link_videos(page.pairs, path.parent)
     if videos == "embed":
         page.videos_note = embed_videos(page.pairs, max_bytes - len(rendered(page).encode()))

@@ -1,13 +1,14 @@
 """What is wrong with records on disk: damaged, edited or missing files, and files that cannot be read now."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from latentsync.errors import DamagedFileError, sentence_of
 from latentsync.files import read_json
 from latentsync.lab.records.identity import record_id
-from latentsync.lab.records.proof import disagreement
 from latentsync.lab.records.shape import metrics_fault
 from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
+from latentsync.proof import disagreement
 
 MADE_ANEW = "the sweep's next run makes it anew"
 
@@ -22,8 +23,8 @@ def faults(store: RecordStore, ids: Iterable[str] | None = None, is_deep: bool =
     Raises:
         OSError: the folder of the records cannot be read now.
     """
-    there = store.ids()
-    for name in there if ids is None else sorted(set(ids) & set(there)):
+    ids = None if ids is None else set(ids)
+    for name in store.ids() if ids is None else sorted(ids.intersection(store.ids() if ids else ())):
         try:
             yield from (f"{name}: {fault}" for fault in _faults_of(Record(store.root / name), is_deep))
         except OSError as error:
@@ -34,9 +35,20 @@ def _faults_of(record: Record, is_deep: bool) -> Iterator[str]:
     if (fault := record.fault(is_deep)) is not None:
         yield f"{fault}; {MADE_ANEW}"
     try:
-        content = record.own_content
+        yield from faults_of_content(record)
     except DamagedFileError:
         return
+    yield from _fault_of_metrics(record)
+
+
+def faults_of_content(record: Record) -> Iterator[str]:
+    """What was edited in record.json by hand, and which files a record lacks that has no proof.
+
+    Raises:
+        DamagedFileError: record.json is missing, cut or no whole record.
+        OSError: a file cannot be read now.
+    """
+    content = record.own_content
     if content.get("id") != record.id:
         yield f"{RECORD_FILE} belongs to {content.get('id')}; remove the folder"
     elif record_id(content.get("identity", {})) != record.id:
@@ -46,7 +58,6 @@ def _faults_of(record: Record, is_deep: bool) -> Iterator[str]:
     older = {} if "files" in content else {RESULT_FILE: {}, MASK_FILE: {}}
     if (fault := disagreement(record.folder, older)) is not None:
         yield f"{fault}; remove the folder to make it again"
-    yield from _fault_of_metrics(record)
 
 
 def _fault_of_metrics(record: Record) -> Iterator[str]:
@@ -59,7 +70,7 @@ def _fault_of_metrics(record: Record) -> Iterator[str]:
         yield f"{METRICS_FILE}: {fault}; `latentsync measure` writes it"
 
 
-def _edited(content: dict) -> list[str]:
+def _edited(content: Mapping[str, Any]) -> list[str]:
     """Options whose value in record.json differs from the id's."""
     options, values = content["identity"].get("options", {}), content.get("options", {})
     return [f"options.{name}" for name, value in options.items() if values.get(name) != value]

@@ -10,11 +10,9 @@ import json
 from typing import TYPE_CHECKING
 
 from latentsync.config import Options, recorded_infos
-from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
-from latentsync.lab.options.pairs import Pair
-from latentsync.media.departures import departures
 
 if TYPE_CHECKING:
+    from latentsync.lab.options.pairs import Pair
     from latentsync.pipeline import LipsyncPipeline
 
 ID_LENGTH = 16  # hex digits: 64 bits
@@ -26,9 +24,11 @@ def record_id(parts: dict) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
 
-def identity(pair: Pair, pipeline: "LipsyncPipeline", options: Options) -> dict:
+def identity(pair: "Pair", pipeline: "LipsyncPipeline", options: Options) -> dict:
     """Everything that the id of a record covers, in readable form."""
-    from latentsync.generation.stage_cache import STAGE_VERSIONS, input_sha256  # with torch, which ids do without
+    from latentsync.faces.landmarks import LANDMARK_REFINEMENTS  # with OpenCV and torch, which ids do without
+    from latentsync.generation.stage_cache import STAGE_VERSIONS, input_sha256
+    from latentsync.media.departures import departures
 
     infos = recorded_infos()
     device_draws = {"rng_device": pipeline.device.type} if options.sampler.rng == "reference" else {}

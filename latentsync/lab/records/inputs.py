@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from latentsync.errors import MediaError
-from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import Record
 from latentsync.names import composed, printable
@@ -18,6 +17,8 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
     Raises:
         MediaError: it is in none of these places, or it was changed.
     """
+    from latentsync.generation.stage_cache import input_sha256  # imports torch
+
     facts = record.content["pair"][kind]
     places = [Path(facts["path"])] if "path" in facts else []
     places += [path for path in sorted(inputs.rglob("*")) if _is_called(path, facts["name"])] if inputs else []

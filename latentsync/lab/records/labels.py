@@ -6,13 +6,14 @@ The words come from the metadata of the options, and from the definitions of the
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from latentsync.config import recorded_infos
 from latentsync.metrics.definitions import WORDS, base_name, word_of_metric
 from latentsync.option import NOT_USED, OptionInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SETTINGS = ("guidance_scale", "num_inference_steps", "seed")  # every label has these
 
@@ -74,7 +75,7 @@ def cell_label(options: Mapping[str, Any], also: Iterable[str] = (), model: Mapp
     return ", ".join([*(infos[name].text(options[name]) for name in SETTINGS), *departures(options, also, model)])
 
 
-def varied(table: pd.DataFrame) -> list[str]:
+def varied(table: "pd.DataFrame") -> list[str]:
     """The columns, besides guidance, steps and seed, that vary in a table. No mean may mix their values.
 
     An option whose default depends on the pair counts only if it varies within one pair. Pairs of one clip and voice

@@ -5,6 +5,7 @@ from typing import Any
 
 from latentsync.config import recorded_infos
 from latentsync.option import OptionInfo, is_number, is_whole
+from latentsync.proof import is_file_name
 
 Shape = Mapping[str, Any]
 _INPUT = {"name": str, "sha256": str}
@@ -75,7 +76,7 @@ def are_texts(value: Any) -> bool:
 def _fault_of_files(files: Any) -> str | None:
     if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
         return "files is no object of files"
-    outside = [name for name in files if "/" in name or name in ("", ".", "..")]
+    outside = [name for name in files if not is_file_name(name)]
     return f"files names {outside[0]!r}" if outside else None
 
 

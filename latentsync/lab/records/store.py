@@ -23,7 +23,6 @@ from typing import Any
 
 from latentsync.errors import DamagedFileError, MediaError, OptionError, sentence_of
 from latentsync.files import (
-    entries,
     find_json,
     leads_out,
     link_out,
@@ -35,9 +34,9 @@ from latentsync.files import (
 )
 from latentsync.lab.console import complain, say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
-from latentsync.lab.records.proof import disagreement
 from latentsync.lab.records.shape import curves_fault, metrics_fault, shape_fault
 from latentsync.names import is_plain
+from latentsync.proof import disagreement
 
 RESULT_FILE = "result.mp4"
 MASK_FILE = "mask.mp4"
@@ -90,7 +89,7 @@ class Record:
 
     @property
     def files(self) -> Mapping[str, Mapping[str, Any]]:
-        """The proof of its files, see `records.proof`; empty for an older record."""
+        """The proof of its files, see `latentsync.proof`; empty for an older record."""
         return self.own_content.get("files", {})
 
     def fault(self, is_deep: bool = False) -> str | None:
@@ -228,7 +227,11 @@ class RecordStore:
         Raises:
             OSError: the folder cannot be read now.
         """
-        return [path.name for path in entries(self.root) if not path.is_file()]
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(entry.name for entry in entries if entry.name[0] != "." and not entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def all(self) -> list[Record]:
         """Every finished record, sorted by id. What is damaged, or cannot be read now, is named by `complain`.

@@ -1,19 +1,23 @@
 """The notes of a sweep on disk: its cells, their outcomes, records and failures."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from latentsync.errors import DamagedFileError, OptionError, sentence_of
-from latentsync.files import entries, read_json
+from latentsync.files import entries, read_json, recover
 from latentsync.lab.console import complain
 from latentsync.lab.options.schema import sweep_folder
-from latentsync.lab.records.labels import SETTINGS
+from latentsync.lab.records.index import Labels, rows_found
 from latentsync.lab.records.shape import are_texts
 from latentsync.lab.records.store import Record, RecordStore
 
 CELLS_DIR = "cells"
 PLAN_FILE = "plan.json"
+RETRY_HINT = "add retry=failed to try them again"
 FAILED = ("failed", "skipped")  # skipped: failed in an earlier run and not tried again
 MADE = ("done", "cached")
 
@@ -101,6 +105,11 @@ def plan_fault(plan: Mapping[str, Any]) -> str | None:
     return None
 
 
+def cell_key(overrides: list[str]) -> str:
+    """The key of a cell, which names its note's file."""
+    return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
+
+
 def _are_labels(value: Any) -> bool:
     """Whether labels have the form of `labels_of`, which a record's content then shows."""
     if value is None:
@@ -110,42 +119,74 @@ def _are_labels(value: Any) -> bool:
     pair, preset = value.get("pair", {}), value.get("preset", {})
     if not isinstance(pair, dict) or not isinstance(preset, dict):
         return False
-    files = [pair.get(name, {"name": ""}) for name in ("clip", "voice")]
-    if not all(isinstance(file, dict) and set(file) == {"name"} and isinstance(file["name"], str) for file in files):
-        return False
+    for name in ("clip", "voice"):
+        file = pair.get(name, {"name": ""})
+        if not isinstance(file, dict) or file.keys() != {"name"} or not isinstance(file["name"], str):
+            return False
     texts = [pair.get("name", ""), pair.get("gender", ""), *preset.values()]
-    rest = [pair.get(name) for name in ("group", "split", "face")]
-    return are_texts(texts) and all(isinstance(each, str | None) for each in rest)
+    return are_texts(texts) and all(isinstance(pair.get(name), str | None) for name in ("group", "split", "face"))
+
+
+def rows_in(runs_dir: Path, sweep: str | None = None, with_metrics: bool = True) -> pa.Table:
+    """The rows of the finished records of a runs folder, or of one of its sweeps with the sweep's labels.
+
+    Those of a sweep are in its notes and its latest plan, so that a lost note costs no row. A record that is damaged,
+    cannot be read now, or was made and is gone, is named by `complain`.
+
+    Args:
+        with_metrics: as for `records.index.rows_found`.
+
+    Raises:
+        OSError: the folder of the records cannot be read now.
+    """
+    return _rows_and_labels(runs_dir, sweep, with_metrics)[0]
+
+
+def _rows_and_labels(runs_dir: Path, sweep: str | None, with_metrics: bool) -> tuple[pa.Table, dict[str, Labels]]:
+    store = RecordStore(runs_dir)
+    if sweep is None:
+        recover(store.root)
+        labels: dict[str, Labels] = {record_id: {} for record_id in store.ids()}
+        return rows_found(store, labels, with_metrics), labels
+    labels, made = _labels(sweep_folder(runs_dir, sweep))
+    rows = rows_found(store, labels, with_metrics)
+    for record_id in sorted(made - set(rows["record"].to_pylist())):
+        if store.lacks(record_id) and not (store.root / record_id).exists():
+            complain(f"left out: record {record_id} was made and is gone; run the sweep {sweep} again to make it anew")
+    return rows, labels
+
+
+def _labels(sweep_dir: Path) -> tuple[dict[str, Labels], set[str]]:
+    """The labels of a sweep's records by their ids, and the ids of those that were made."""
+    labels: dict[str, Labels] = {}
+    made = set()
+    for outcome in (outcome for cell in sweep_cells(sweep_dir) for outcome in cell["outcomes"]):
+        if (record_id := outcome["record"]) is not None:
+            labels[record_id] = labels.get(record_id) or outcome.get("labels") or {}
+            made |= {record_id} if outcome["status"] in MADE else set()
+    for cell in planned_cells(sweep_dir):
+        for pair, record_id in cell["records"].items():
+            labels[record_id] = cell.get("labels", {}).get(pair) or labels.get(record_id) or {}
+    return labels, made
 
 
 def all_records(runs_dir: Path) -> list[Record]:
     """The finished records of a runs folder, in the order of the table."""
-    return sorted(RecordStore(runs_dir).all(), key=_order)
+    return _records(runs_dir, None)
 
 
 def sweep_records(runs_dir: Path, name: str) -> list[Record]:
-    """The finished records of a sweep, each once and with the sweep's labels, in the order of the table.
+    """The finished records of a sweep, each once and with the sweep's labels, in the order of the table; see `rows_in`.
 
-    They are those of its notes and of its latest plan, so that a lost note costs no row. A record that is damaged,
-    cannot be read now, or was made and is gone, is named by `complain`.
+    Their files are read when they are asked for their content.
     """
-    store, folder = RecordStore(runs_dir), sweep_folder(runs_dir, name)
-    labels: dict[str, Mapping[str, Any]] = {}
-    made = set()
-    for outcome in (outcome for cell in sweep_cells(folder) for outcome in cell["outcomes"]):
-        if (record_id := outcome["record"]) is not None:
-            labels[record_id] = labels.get(record_id) or outcome.get("labels") or {}
-            made |= {record_id} if outcome["status"] in MADE else set()
-    for cell in planned_cells(folder):
-        for pair, record_id in cell["records"].items():
-            labels[record_id] = cell.get("labels", {}).get(pair) or labels.get(record_id) or {}
-    records = []
-    for record_id, own in labels.items():
-        if (record := store.look_or_complain(record_id, own)) is not None:
-            records.append(record)
-        elif record_id in made and store.lacks(record_id) and not (store.root / record_id).exists():
-            complain(f"left out: record {record_id} was made and is gone; run the sweep {name} again to make it anew")
-    return sorted(records, key=_order)
+    return _records(runs_dir, name)
+
+
+def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
+    rows, labels = _rows_and_labels(runs_dir, sweep, with_metrics=False)
+    root = RecordStore(runs_dir).root
+    return [Record(root / record_id, labels[record_id]) for record_id in rows["record"].to_pylist()]
 
 
 def records_in(runs_dir: Path, sweep: str | None = None) -> list[Record]:
@@ -158,16 +199,6 @@ def records_in(runs_dir: Path, sweep: str | None = None) -> list[Record]:
     if not records:
         raise OptionError(f"{runs_dir} has no record{f' of sweep {sweep}' if sweep else ''}")
     return records
-
-
-def _order(record: Record) -> tuple:
-    content = record.content
-    return (
-        content["pair"]["gender"],
-        content["pair"]["name"],
-        *(content["options"][name] for name in SETTINGS),
-        record.id,
-    )
 
 
 def failures_of(cells: list[dict]) -> list[dict]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from latentsync.config import recorded_infos, recorded_options
 from latentsync.lab.records.store import RecordStore
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from latentsync.pipeline import LipsyncPipeline
 
 
@@ -27,7 +27,7 @@ class Pace:
     once: float
     step: float
 
-    def seconds(self, table: pd.DataFrame) -> pd.Series:
+    def seconds(self, table: "pd.DataFrame") -> "pd.Series":
         """The estimated seconds of the records in a wide table that use guidance, or use none, as the measured ones."""
         return table["video_frames"] * (self.once + self.step * table["num_inference_steps"])
 

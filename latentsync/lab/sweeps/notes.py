@@ -12,9 +12,7 @@ from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.console import say
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
 from latentsync.lab.records.store import aside
-from latentsync.lab.records.sweeps import CELLS_DIR, FAILED, MADE, note_fault
-from latentsync.lab.sweeps.request import cell_key
-from latentsync.lab.tables.tidy import sweep_failures
+from latentsync.lab.records.sweeps import CELLS_DIR, FAILED, MADE, cell_key, failures_of, note_fault, sweep_cells
 
 
 def note_of(overrides: list[str], outcomes: Iterable[Outcome], run: str) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def earlier_failures(sweep_dir: Path) -> list[Outcome]:
     before anything was computed, because weights were missing or an option was wrong.
     """
     known = {field.name for field in fields(Outcome)}
-    failures = [failure for failure in sweep_failures(sweep_dir) if sticks(failure)]
+    failures = [failure for failure in failures_of(sweep_cells(sweep_dir)) if sticks(failure)]
     return [Outcome(**{key: value for key, value in failure.items() if key in known}) for failure in failures]
 
 

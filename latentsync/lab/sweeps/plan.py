@@ -7,6 +7,7 @@ network.
 runs/sweeps/<name>/plan.json
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
@@ -16,12 +17,13 @@ from latentsync.files import find_json, write_json
 from latentsync.lab.console import complaints, show
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.index import RecordIndex
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
-from latentsync.lab.records.sweeps import PLAN_FILE, failures_of, plan_fault, sweep_cells
+from latentsync.lab.records.sweeps import PLAN_FILE, RETRY_HINT, failures_of, plan_fault, sweep_cells
 from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
 from latentsync.lab.sweeps.notes import note_path, sticks
-from latentsync.lab.sweeps.request import RETRY_HINT, PlannedCell, SweepRequest, cell_overrides
+from latentsync.lab.sweeps.request import PlannedCell, SweepRequest, cell_overrides
 
 HERE = ("basic", "joblib", "submitit_local")  # launchers whose cells run on this machine
 
@@ -120,13 +122,17 @@ def _known_plan(request: SweepRequest) -> dict:
 
 def _are_noted(request: SweepRequest, cells: list[PlannedCell]) -> bool:
     """Whether each cell has its note, with the plan's records and labels."""
-    return all(cell.is_noted(find_json(note_path(request.sweep_dir, cell.overrides))) for cell in cells)
+    sweep_dir = request.sweep_dir
+    return all(cell.is_noted(find_json(note_path(sweep_dir, cell.overrides))) for cell in cells)
 
 
 def _missing(cells: list[PlannedCell], store: RecordStore) -> list[tuple[PlannedCell, str | None]]:
     """(cell, id) for each record that does not exist yet; (cell, None) for each cell with a pair without a plan."""
     missing = [(cell, None) for cell in cells if not cell.records or cell.reason is not None]
-    return missing + [(cell, i) for cell in cells for i in cell.records.values() if not _is_whole(store, i)]
+    planned = [(cell, i) for cell in cells for i in cell.records.values()]
+    index = RecordIndex(store)
+    index.look(i for _, i in planned)
+    return missing + [(cell, i) for cell, i in planned if not index.holds(i) and not _is_whole(store, i)]
 
 
 def _is_whole(store: RecordStore, record_id: str) -> bool:
@@ -142,9 +148,10 @@ def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
     tracker, table = request.config.tracker, request.sweep_dir / "table.csv"
     if tracker.kind != "none" and tracker.mode == "online":
         return False
-    metrics = [request.store.root / i / METRICS_FILE for cell in cells for i in cell.records.values()]
+    root = str(request.store.root)
+    metrics = [os.path.join(root, i, METRICS_FILE) for cell in cells for i in cell.records.values()]
     try:
-        return table.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in metrics)
+        return table.stat().st_mtime_ns >= max(os.stat(path).st_mtime_ns for path in metrics)
     except OSError:
         return False
 

@@ -1,6 +1,5 @@
 """The request of a command line: the cells of a sweep, their keys and the files that they depend on."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,6 @@ from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, note_fault
 from latentsync.option import section_infos
 
-RETRY_HINT = "add retry=failed to try them again"
 OF_THE_IDS = ("data", "preset", "model", "sampler", "video", "runtime")
 ONCE = tuple(info.name for info in section_infos(GeneralOptions))  # options of the whole sweep
 NEEDED = (*OF_THE_IDS, "metrics", "tracker", "cache", "runs_dir", "name", "retry", "plan", "preview")
@@ -45,11 +43,6 @@ NOT_THE_CELLS = (
 def cell_overrides(overrides: Iterable[str]) -> list[str]:
     """The overrides that define a cell, sorted."""
     return sorted(o for o in overrides if not _is_beside_the_cell(o))
-
-
-def cell_key(overrides: list[str]) -> str:
-    """The key of a cell, which names its file."""
-    return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
 
 
 def _is_beside_the_cell(override: str) -> bool:
@@ -179,7 +172,8 @@ def _request(config: DictConfig, general: GeneralOptions, is_sweep: bool, overri
                 raise OptionError(f"{override.input_line} has several values, but a sweep has one; give one")
         _check_sweeper(config, general, bases, overrides)
     runs = [configs.run(cell) for cell in cells]
-    names = sorted({str(run.sweep_dir) for run in runs} | {str(general.sweep_dir)})
+    one_each = {(run.runs_dir, run.name): run for run in runs}.values()
+    names = sorted({str(run.sweep_dir) for run in one_each} | {str(general.sweep_dir)})
     if len(names) > 1:
         raise OptionError(
             f"the cells would be written to several sweeps ({', '.join(names)}); a sweep has one name and one "

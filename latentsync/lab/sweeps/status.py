@@ -1,14 +1,16 @@
 """The progress of a sweep, and a check that its records are complete."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from latentsync.errors import OptionError, sentence_of
 from latentsync.lab.console import table_text
 from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.records.index import RecordIndex
 from latentsync.lab.records.store import RecordStore
-from latentsync.lab.records.sweeps import FAILED, planned_cells, sweep_cells, sweep_names
-from latentsync.lab.sweeps.request import cell_key
+from latentsync.lab.records.sweeps import FAILED, cell_key, planned_cells, sweep_cells, sweep_names
 
 COLUMNS = ("done", "failed", "missing", "running")
 UNPLANNED = "(every pair)"
@@ -33,9 +35,35 @@ class SweepStatus:
         return sum(value == state for value in self.states.values())
 
 
-def status_of(runs: Path, name: str) -> SweepStatus:
-    """Compares a sweep's plan and notes with the existing records."""
-    store, folder, status = RecordStore(runs), sweep_folder(runs, name), SweepStatus(name)
+def status_of(runs: Path, name: str, index: RecordIndex | None = None) -> SweepStatus:
+    """Compares a sweep's plan and notes with the existing records.
+
+    Args:
+        index: of the runs folder's records; None: a new one.
+    """
+    store, status = RecordStore(runs), SweepStatus(name)
+    index, pairs = index or RecordIndex(store), list(_wanted_pairs(sweep_folder(runs, name)))
+    status.records = {pair.record for pair in pairs} - {None}
+    index.look(status.records)
+    for pair in pairs:
+        state, line = ("done", None) if pair.record is not None and index.holds(pair.record) else _state(store, pair)
+        status.states[pair.cell, pair.name] = state
+        if line is not None:
+            status.lines.append(f"{state:<8} {pair.name} ({pair.label}){line}")
+    return status
+
+
+class _WantedPair(NamedTuple):
+    """A pair of a cell that a sweep has planned or noted: its record's id, if it has one, and its noted outcome."""
+
+    cell: str
+    name: str
+    record: str | None
+    outcome: dict | None
+    label: str
+
+
+def _wanted_pairs(folder: Path) -> Iterator[_WantedPair]:
     noted = {cell_key(cell["overrides"]): cell for cell in sweep_cells(folder)}
     planned = {cell_key(cell["overrides"]): cell for cell in planned_cells(folder)}
     for key in {**planned, **noted}:
@@ -46,17 +74,12 @@ def status_of(runs: Path, name: str) -> SweepStatus:
             if (whole := outcomes.get(UNPLANNED)) is not None:
                 outcomes |= dict.fromkeys(records, whole)
         label = ", ".join((planned.get(key) or noted[key])["overrides"])
-        for pair, i in records.items():
-            state, line = _state(store, i, outcomes.get(pair))
-            status.states[key, pair] = state
-            status.records |= {i} - {None}
-            if line is not None:
-                status.lines.append(f"{state:<8} {pair} ({label}){line}")
-    return status
+        for pair, record in records.items():
+            yield _WantedPair(key, pair, record, outcomes.get(pair), label)
 
 
-def statuses(runs: Path, name: str | None = None) -> list[SweepStatus]:
-    """The states of all sweeps of a runs folder, or of the named one.
+def statuses(runs: Path, name: str | None = None, index: RecordIndex | None = None) -> list[SweepStatus]:
+    """The states of all sweeps of a runs folder, or of the named one; arguments as for `status_of`.
 
     Raises:
         OptionError: there is no such runs folder or sweep.
@@ -66,7 +89,7 @@ def statuses(runs: Path, name: str | None = None) -> list[SweepStatus]:
         raise OptionError(f"{runs} has no sweep {name}; it has {', '.join(names) or 'none'}")
     if not names and not (runs / "records").is_dir():
         raise OptionError(f"{runs} is not a runs folder; give the folder of runs_dir (by default runs)")
-    return [status_of(runs, each) for each in names if name in (None, each)]
+    return [status_of(runs, each, index) for each in names if name in (None, each)]
 
 
 def status_table(sweeps: list[SweepStatus]) -> str:
@@ -75,8 +98,9 @@ def status_table(sweeps: list[SweepStatus]) -> str:
     return table_text({"sweep": [sweep.name for sweep in sweeps], **counts})
 
 
-def _state(store: RecordStore, record: str | None, outcome: dict | None) -> tuple[str, str | None]:
-    """The state of a record, and a note about it; the note is None if the record is done or missing."""
+def _state(store: RecordStore, pair: _WantedPair) -> tuple[str, str | None]:
+    """The state of a pair's record, and a note about it; the note is None if the record is done or missing."""
+    record, outcome = pair.record, pair.outcome
     try:
         if record is not None and store.find(record) is not None:
             return "done", None

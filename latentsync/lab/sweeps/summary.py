@@ -17,8 +17,7 @@ from latentsync.lab.figures.style import save
 from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.labels import cell_label, departures, run_name, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
-from latentsync.lab.records.sweeps import failures_of, sweep_records
-from latentsync.lab.sweeps.request import RETRY_HINT
+from latentsync.lab.records.sweeps import RETRY_HINT, failures_of, sweep_records
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
 from latentsync.lab.tracking.publish import publish_in_time
 from latentsync.names import name_max_bytes, shortened, visible

@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,10 +18,11 @@ from omegaconf import DictConfig
 from latentsync import journal
 from latentsync.errors import LatentSyncError, sentence_of
 from latentsync.files import find_json
-from latentsync.lab.cells.cell import run_cell
+from latentsync.lab.cells.cell import ignore, run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, note_outcome, outcome_line
 from latentsync.lab.console import complain, say, show
+from latentsync.lab.figures.previews import keep_previews
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.claims import lock_notice
@@ -109,7 +111,8 @@ class SweepRun:
             note_outcome(outcome)
             say(outcome_line(outcome, run))
 
-        return run_cell(run, pairing.pairs, report, self._earlier[folder], wait, self.siblings)
+        keep = partial(keep_previews, Path(run.runs_dir)) if run.cache.max_gb else ignore
+        return run_cell(run, pairing.pairs, report, self._earlier[folder], wait, self.siblings, keep)
 
     def finish(self, config: DictConfig) -> int:
         """Runs the postponed cells, then writes and prints the sweep's results.

@@ -4,19 +4,21 @@
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from latentsync.config import recorded_infos
-from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
+from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.files import whole_file
-from latentsync.lab.console import complain
-from latentsync.lab.records.columns import facts_of_record
-from latentsync.lab.records.store import Record
-from latentsync.lab.records.sweeps import all_records, failures_of, sweep_cells, sweep_in, sweep_records
+from latentsync.lab.records.columns import kind_of_fact
+from latentsync.lab.records.rows import Metrics, fact_names
+from latentsync.lab.records.sweeps import failures_of, rows_in, sweep_cells, sweep_in
 from latentsync.metrics.definitions import DEFINITIONS, base_name
 
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -83,7 +85,7 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
         raise OptionError(f"there is no folder {runs_dir.resolve()}; give the folder of runs_dir (by default runs)")
     if sweep is not None:
         sweep_in(runs_dir, sweep)
-    return _typed(pd.DataFrame(_rows(_records(runs_dir, sweep), _tidy_rows)))
+    return _tidy(rows_in(runs_dir, sweep))
 
 
 def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
@@ -92,7 +94,7 @@ def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.
     Returns:
         One row per record, with a column per metric (NaN if missing) and `<metric>_reason` for missing values.
     """
-    return _typed(pd.DataFrame(_rows(_records(Path(runs_dir), sweep), lambda record: [_wide_row(record)])))
+    return _wide(rows_in(Path(runs_dir), sweep))
 
 
 def widen(table: pd.DataFrame) -> pd.DataFrame:
@@ -116,39 +118,71 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
     return records.join(values, on="record").reset_index(drop=True)
 
 
-def _records(runs_dir: Path, sweep: str | None) -> list[Record]:
-    return all_records(runs_dir) if sweep is None else sweep_records(runs_dir, sweep)
+def _tidy(rows: pa.Table) -> pd.DataFrame:
+    """The tidy table of rows of records, see `records.rows`."""
+    metrics = Metrics.of(rows)
+    row, metric = np.nonzero(metrics.codes >= 0)
+    entry, place = metrics.codes[row, metric], pa.array(row)
+    columns = {name: _values(name, rows[name].combine_chunks().take(place)) for name in fact_names()}
+    columns["metric"] = _texts(pa.array(metrics.names, pa.string()).take(pa.array(metric)))
+    for name in ENTRY_COLUMNS:
+        columns[name] = metrics.values[row, metric] if name == "value" else _part_of_entries(name, metrics, entry)
+    return pd.DataFrame(columns, copy=False)
 
 
-def _rows(records: Iterable[Record], rows_of: Callable[[Record], list[dict]]) -> list[dict]:
-    """The rows of records. A record whose metrics cannot be read now is named and left out."""
-    rows = []
-    for record in records:
-        try:
-            rows += rows_of(record)
-        except OSError as error:
-            complain(f"left out: record {record.id} cannot be read now: {sentence_of(error)}")
-    return rows
+def _part_of_entries(name: str, metrics: Metrics, entry: np.ndarray) -> Any:
+    parts = [each.get(name) for each in metrics.entries]
+    if name in COUNT_COLUMNS:
+        return pd.array(parts, "Int64").take(entry)
+    texts = [None if part is None else str(part) for part in parts]
+    return _texts(pa.array(texts, pa.string()).take(pa.array(entry)))
 
 
-def _tidy_rows(record: Record) -> list[dict]:
-    return [
-        {**_facts(record), "metric": name, **{column: entry.get(column) for column in ENTRY_COLUMNS}}
-        for name, entry in sorted(record.metrics.items())
-    ]
+def _wide(rows: pa.Table) -> pd.DataFrame:
+    """The wide table of rows of records, see `records.rows`."""
+    metrics = Metrics.of(rows)
+    columns = {name: _values(name, rows[name].combine_chunks()) for name in fact_names()}
+    for number, is_reason in _columns_met(metrics):
+        name, codes = metrics.names[number], metrics.codes[:, number]
+        if is_reason:
+            reasons = [each.get("reason") if _lacks_value(each) else None for each in metrics.entries] + [None]
+            columns[f"{name}_reason"] = _texts(pa.array(reasons, pa.string()).take(pa.array(codes % len(reasons))))
+        elif _type_of(name) == "float64":
+            columns[name] = metrics.values[:, number]
+        else:
+            columns[name] = pd.Series(metrics.raw(number))
+    return pd.DataFrame(columns, copy=False)
 
 
-def _facts(record: Record) -> dict:
-    return {**facts_of_record(record.content), "record": record.id, "seconds": record.content["timings_s"]["total"]}
+def _columns_met(metrics: Metrics) -> list[tuple[int, bool]]:
+    """The columns of metrics, and of the reasons for missing values, in the order in which the rows have them first."""
+    lacks = np.array([*map(_lacks_value, metrics.entries), False])
+    met: dict[tuple[int, bool], None] = {}
+    states = np.where(metrics.codes < 0, 0, 1 + lacks[metrics.codes])  # 0: no such metric, 2: a reason
+    _, first = np.unique(states, axis=0, return_index=True)
+    for row in sorted(first):
+        for number in np.flatnonzero(states[row]):
+            met |= {(int(number), False): None} | ({(int(number), True): None} if states[row, number] == 2 else {})
+    return list(met)
 
 
-def _wide_row(record: Record) -> dict:
-    row = _facts(record)
-    for name, entry in record.metrics.items():
-        row[name] = float("nan") if entry["value"] is None else entry["value"]
-        if entry["value"] is None:
-            row[f"{name}_reason"] = entry["reason"]
-    return row
+def _lacks_value(entry: Mapping[str, Any]) -> bool:
+    return "value" in entry and entry["value"] is None
+
+
+def _values(name: str, column: pa.Array) -> Any:
+    """A column of facts with its type in tables."""
+    kind = kind_of_fact(name)
+    if kind == "text":
+        return _texts(column)
+    if name in COUNT_COLUMNS or (kind == "whole" and column.null_count):
+        return pd.array(column.to_pylist(), "Int64")
+    return column.to_numpy(zero_copy_only=False, writable=True)
+
+
+def _texts(column: pa.Array) -> Any:
+    """Texts for a table. An empty one counts as missing."""
+    return TEXT.__from_arrow__(pc.if_else(pc.equal(column, ""), None, column))
 
 
 def _type_of(column: str) -> str | pd.StringDtype | None:

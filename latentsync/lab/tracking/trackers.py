@@ -4,7 +4,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from latentsync.disk import sync_content, sync_folder
 from latentsync.files import remove
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.columns import facts_of_record
@@ -105,7 +106,8 @@ class WandbTracker:
     @contextmanager
     def _run(self, identifier: str, sweep: str, **facts: Any) -> Iterator["wandb.Run"]:
         own_folder = self.folder / "wandb"
-        earlier = [path for path in own_folder.glob(f"offline-run-*-{glob.escape(identifier)}") if path.is_dir()]
+        # the second run of an id in one second gets `-1` at the end of its name
+        earlier = [path for path in own_folder.glob(f"offline-run-*-{glob.escape(identifier)}*") if path.is_dir()]
         resume = "allow" if self.config.mode == "online" else None
         run = begin_run(self.config, self.folder, id=identifier, group=sweep, resume=resume, **facts)
         try:
@@ -113,10 +115,12 @@ class WandbTracker:
         finally:
             run.finish()
         if self.config.mode == "offline":  # the new run has everything that the earlier run of this id had
+            new = Path(run.dir).parent
+            sync_content(new)
+            sync_folder(own_folder)
             for path in earlier:
-                if path != Path(run.dir).parent:
-                    with suppress(OSError):
-                        remove(path)
+                if path != new:
+                    remove(path)
 
     @cached_property
     def _detector(self) -> "LandmarkDetector":

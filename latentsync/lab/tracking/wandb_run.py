@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentsync.disk import make_folder
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.names import shortened
 
@@ -29,7 +30,6 @@ def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run"
     """
     own_folder = folder / "wandb"
     os.environ.setdefault("WANDB_SILENT", "true")
-    # the artifacts of an offline run wait there, beside the run, for `wandb sync`
     os.environ["WANDB_DATA_DIR"] = str(own_folder.resolve())
     import wandb
 
@@ -38,12 +38,12 @@ def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run"
             facts[key] = shortened(facts[key], NAME_LENGTH, in_bytes=False)
     if "tags" in facts:
         facts["tags"] = [shortened(tag, TAG_LENGTH, in_bytes=False) for tag in facts["tags"]]
-    own_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(own_folder)
     settings = wandb.Settings(
         console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True,
         init_timeout=min(INIT_TIMEOUT_S, tracker.timeout_s / 2),
     )  # fmt: skip
-    return wandb.init(
+    run = wandb.init(
         mode=tracker.mode,
         project=tracker.project,
         entity=tracker.entity,
@@ -51,6 +51,9 @@ def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run"
         settings=settings,
         **facts,
     )
+    # the artifacts of an offline run wait in its own folder for `wandb sync`, and go with it
+    os.environ["WANDB_DATA_DIR"] = str(Path(run.dir).parent.resolve())
+    return run
 
 
 def end_service() -> None:

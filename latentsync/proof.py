@@ -1,11 +1,11 @@
-"""How a record, or the sidecar of a folder job, proves its files: their sizes and hashes, in its own JSON file.
+"""How a record, the sidecar of a folder job, or a checkpoint proves its files: their sizes and hashes in a JSON file.
 
     "files": {"result.mp4": {"bytes": 81234, "sha256": "...", "sample_sha256": "..."}, "mask.mp4": {...}}
 
-Sizes and samples are compared whenever a record is found, hashes by `latentsync check`. A sample is the whole file up
-to 64 KiB, else four stretches of 16 KiB from its start to its end: a power cut leaves files that are cut or hold zeros.
-metrics.json and curves.json are not among the files, because they grow after the record was made. They are written
-whole, and a cut one is no JSON.
+Sizes and samples are compared whenever a record is found; whole hashes by `latentsync check`, and whenever a checkpoint
+is loaded. A sample is the whole file up to 64 KiB, else four stretches of 16 KiB from its start to its end: a power cut
+leaves files that are cut or hold zeros. metrics.json and curves.json are not among the files, because they grow after
+the record was made. They are written whole, and a cut one is no JSON.
 """
 
 import hashlib
@@ -47,10 +47,17 @@ def _sample_sha256(path: Path) -> str:
 
 
 def proof_in(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The proof in a record's or sidecar's content; empty if it has none, as those of older versions."""
+    """The proof in such a JSON file's content; empty if it has none, as those of older versions."""
     files = content.get("files")
-    is_proof = isinstance(files, dict) and all(isinstance(facts, dict) and "/" not in n for n, facts in files.items())
+    if not isinstance(files, dict):
+        return {}
+    is_proof = all(isinstance(facts, dict) and is_file_name(name) for name, facts in files.items())
     return files if is_proof else {}
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name in a proof can be that of a file in its folder."""
+    return name not in ("", ".", "..") and not {"/", "\0"} & set(name)
 
 
 def disagreement(folder: Path, files: Mapping[str, Mapping[str, Any]], is_deep: bool = False) -> str | None:

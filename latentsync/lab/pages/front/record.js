@@ -1,0 +1,226 @@
+// The page of one record: its videos in step with the source, mouths, curves, metrics, every option, how to make it again.
+import { Player } from "./player.js";
+import { AIM_WORDS, asked, node, numberText, problem } from "./parts.js";
+
+const MOST_BESIDE = 4; // other records beside it
+const BESIDE_THE_VIDEOS = 2; // records: with more there is no room for metrics beside them
+const LISTED = 12; // other records of the pair that are offered
+
+/** The page. `app` gives the table, the metric and the order of records. */
+export class RecordPage {
+  constructor(state, app) {
+    Object.assign(this, { state, app });
+    this.root = node("article", { class: "record", "aria-label": "Record", tabindex: "-1" });
+    this.title = node("h1");
+    this.subtitle = node("p", { class: "subtitle" });
+    this.around = node("div", { class: "around" });
+    this.stage = node("div", { class: "stage-place" });
+    this.beside = node("div", { class: "beside" });
+    this.details = node("div", { class: "record-details" });
+    this.facts = node("div");
+    this.side = node("aside", { class: "record-side", "aria-label": "Metrics" });
+    this.root.append(node("header", { class: "record-head" }, node("div", {}, this.title, this.subtitle), this.around),
+      this.stage, this.details);
+    this.side.append(this.facts, this.beside);
+    document.addEventListener("keydown", (event) => { if (this.root.isConnected) this.onKey(event); });
+  }
+
+  get ids() {
+    const beside = this.state.get("beside").split(",").filter((id) => id && id !== this.state.record);
+    return [this.state.record, ...beside.slice(0, MOST_BESIDE)];
+  }
+
+  async update() {
+    const id = this.state.record, asking = this.ids.join();
+    const hasRoom = this.ids.length <= BESIDE_THE_VIDEOS;
+    this.root.classList.toggle("has-room", hasRoom);
+    if (hasRoom) this.stage.before(this.side);
+    else this.stage.after(this.side);
+    this.root.style.setProperty("--videos", this.ids.length + 1);
+    this.drawAround();
+    this.drawBeside();
+    if (asking === this.asked) return;
+    if (id !== this.id) {
+      this.id = id;
+      this.drawTitle();
+      this.facts.replaceChildren(node("p", { class: "loading", text: "Reading the record …" }));
+      this.details.replaceChildren();
+      this.askDetails(id);
+    }
+    this.asked = asking;
+    this.askPlayer();
+  }
+
+  /** Stops what plays; called when the page is left. */
+  close() {
+    if (this.player) this.player.pause();
+    if (this.stopAsking) this.stopAsking.abort();
+    this.stage.replaceChildren();
+    this.player = null;
+    this.asked = this.id = null;
+  }
+
+  drawTitle() {
+    const { table } = this.app, row = table.places.get(this.id);
+    this.title.textContent = row === undefined ? `Record ${this.id}` : table.pairText(row);
+    this.subtitle.textContent = row === undefined ? "" : table.label(row);
+    document.title = `${this.title.textContent} – LatentSync`;
+  }
+
+  /** Links to the records before and after it, the worst first. */
+  drawAround() {
+    const order = this.app.order, place = order.indexOf(this.app.table.places.get(this.state.record));
+    const link = (by, text, key) => {
+      const row = order[place + by];
+      return node("button", {
+        type: "button", text, disabled: place < 0 || row === undefined, title: `${key} (${this.app.orderText})`,
+        onclick: () => this.app.open(this.app.table.recordId(row)),
+      });
+    };
+    this.around.replaceChildren(
+      node("button", { type: "button", text: "← Back", title: "Escape", onclick: () => this.app.closeRecord() }),
+      link(-1, "‹ Worse", "P"), node("span", { class: "note", text: place < 0 ? "" : `${place + 1} of ${order.length}` }), link(1, "Better ›", "N"),
+      this.app.copyButton(),
+    );
+    if (!this.app.hasDirection) ["‹ Before", "Next ›"].forEach((text, i) => { this.around.querySelectorAll("button")[i + 1].textContent = text; });
+  }
+
+  /** Other records of the pair, to see beside it. */
+  drawBeside() {
+    const { table, metric } = this.app, row = table.places.get(this.state.record), pair = table.column("pair");
+    if (row === undefined) return this.beside.replaceChildren();
+    const others = this.app.order.filter((other) => other !== row && pair.values[other] === pair.values[row]);
+    const chosen = this.ids.slice(1);
+    const listed = [...new Set([...chosen.map((id) => table.places.get(id)).filter((other) => other !== undefined), ...spread(others, LISTED)])];
+    if (!listed.length) return this.beside.replaceChildren();
+    const boxes = listed.map((other) => {
+      const id = table.recordId(other), isChosen = chosen.includes(id);
+      const box = node("input", {
+        type: "checkbox", checked: isChosen, disabled: !isChosen && chosen.length >= MOST_BESIDE,
+        onchange: () => this.state.set({ beside: (isChosen ? chosen.filter((one) => one !== id) : [...chosen, id]).join(",") }),
+      });
+      return node("label", { class: "check" }, box, table.label(other), metric ? node("span", { class: "note", text: metric.text(other) }) : null);
+    });
+    const more = others.filter((other) => !listed.includes(other)).length;
+    return this.beside.replaceChildren(node("fieldset", {}, node("legend", { text: "Beside it, of the same pair" }), boxes,
+      more > 0 ? node("span", { class: "note", text: `${more} more: filter them first` }) : null));
+  }
+
+  async askDetails(id) {
+    try {
+      const details = await (await asked(`data/record/${encodeURIComponent(id)}`)).json();
+      if (id === this.id) this.drawDetails(details);
+    } catch (error) {
+      if (id === this.id) this.facts.replaceChildren(problem(error.message));
+    }
+  }
+
+  /** First the videos and curves, which come at once; then the mouths, which are looked for in the frames. */
+  async askPlayer() {
+    if (this.stopAsking) this.stopAsking.abort();
+    const stop = this.stopAsking = new AbortController();
+    const metrics = this.app.metric && this.app.metric.role === "metric" ? [this.app.metric.name] : [];
+    const query = new URLSearchParams({ records: this.ids.join(), metrics: metrics.join() });
+    if (this.player) this.player.pause();
+    const wait = node("p", { class: "loading", text: "Preparing the videos …" });
+    if (this.stage.firstChild) this.stage.append(wait);
+    else this.stage.replaceChildren(wait);
+    try {
+      this.show(await (await asked(`data/player?${query}`, stop.signal)).text());
+      const note = node("p", { class: "loading note", role: "status", text: "Looking for the mouths …" });
+      this.stage.append(note);
+      try {
+        this.show(await (await asked(`data/player?${query}&mouths`, stop.signal)).text());
+      } finally { note.remove(); }
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      wait.remove();
+      this.stage.append(problem(error.message));
+    }
+  }
+
+  show(markup) {
+    const place = this.player && this.player.root.isConnected ? this.player : null;
+    const choices = place && place.choices, frame = place ? place.frame : 0, plays = place && place.isPlaying, hadFocus = place && place.root.contains(document.activeElement);
+    if (place) place.pause();
+    const made = new DOMParser().parseFromString(markup, "text/html").querySelector(".player");
+    this.stage.replaceChildren(document.adoptNode(made));
+    this.player = new Player(made);
+    if (choices) this.player.choices = choices;
+    if (frame) this.player.seek(frame);
+    if (plays) this.player.play();
+    if (hadFocus || !place) made.focus({ preventScroll: true });
+  }
+
+  onKey(event) {
+    if (event.target.closest("select, textarea, input:not([type=checkbox], .seek)") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const order = this.app.order, place = order.indexOf(this.app.table.places.get(this.id));
+    const by = { n: 1, p: -1 }[event.key.toLowerCase()];
+    if (event.key === "Escape") this.app.closeRecord();
+    else if (by && place >= 0 && order[place + by] !== undefined) this.app.open(this.app.table.recordId(order[place + by]));
+    else return;
+    event.preventDefault();
+  }
+
+  drawDetails(details) {
+    const failures = this.app.failures.filter((failure) => failure.pair === this.app.pairOf(details.record));
+    const unusual = details.options.filter((option) => !option.is_usual);
+    const command = node("code", { text: details.command });
+    this.facts.replaceChildren(
+      ...(details.is_trained ? [] : [problem("The model is untrained: the result only shows that the program works.")]),
+      ...details.notes.map((text) => node("p", { class: "notice", text })),
+      ...failures.map((failure) => node("p", { class: "notice", text: `Another setting of this pair failed: ${failure.stage || "before the first stage"}: ${failure.reason} (${failure.overrides.join(", ")})` })),
+      this.metricTable(details.metrics.filter((metric) => metric.is_headline)),
+    );
+    this.details.replaceChildren(
+      section("Metrics", fold(`All ${details.metrics.length} metrics`, this.metricTable(details.metrics))),
+      section("Options", unusual.length ? pairsTable(unusual.map((option) => [option.word, option.value, option.help])) : node("p", { class: "note", text: "All options have their usual values." }),
+        fold(`All ${details.options.length} options`, pairsTable(details.options.map((option) => [option.word, option.value, option.help])))),
+      section("Make it again", node("p", { class: "command" }, command, copyText(details.command, command))),
+      section("How it was made", fold("Inputs, times, versions and weights", pairsTable(Object.entries(details.facts).map(([name, value]) => [name, value, ""])))),
+    );
+  }
+
+  /** Where the record stands among those that are shown. */
+  rank(metric) {
+    const { table } = this.app, column = table.column(metric.name), row = table.places.get(this.id);
+    return column && row !== undefined && metric.value !== null ? table.rankText(column, row) : "";
+  }
+
+  metricTable(metrics) {
+    if (!metrics.length) return node("p", { class: "note", text: "None of the headline metrics was measured." });
+    const rows = metrics.map((metric) => node("tr", { class: metric.name === (this.app.metric || {}).name ? "is-chosen" : "" },
+      node("th", { scope: "row", text: metric.word, title: metric.protocol }),
+      metric.value === null ? node("td", { colspan: "2", class: "reason", text: `none: ${metric.reason}` })
+        : [node("td", { class: "number", text: numberText(metric.value) }), node("td", { class: "unit", text: metric.unit })],
+      node("td", { class: "note", text: AIM_WORDS[metric.direction] || "" }),
+      node("td", { class: "rank", text: this.rank(metric) })));
+    return node("div", { class: "box" }, node("table", {}, node("tbody", {}, rows)));
+  }
+}
+
+/** At most so many of a list, from all over it. */
+const spread = (list, most) => (list.length <= most ? list : Array.from({ length: most }, (_, i) => list[Math.round(i * (list.length - 1) / (most - 1))]));
+
+const section = (title, ...parts) => node("section", {}, node("h2", { text: title }), parts);
+const fold = (title, ...parts) => node("details", {}, node("summary", { text: title }), parts);
+
+function pairsTable(rows) {
+  return node("div", { class: "box" }, node("table", {}, node("tbody", {}, rows.map(([name, value, help]) => node("tr", {},
+    node("th", { scope: "row", text: name, title: help }), node("td", { text: typeof value === "number" ? numberText(value) : String(value) }))))));
+}
+
+/** A button that copies a text; where that is not allowed, the text is selected. */
+export function copyText(text, shown, label = "Copy") {
+  const button = node("button", { type: "button", text: label, onclick: async () => {
+    try {
+      await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
+      button.textContent = "Copied";
+    } catch {
+      if (shown) getSelection().selectAllChildren(shown);
+      button.textContent = shown ? "Selected: press Ctrl+C" : "Copy the address above";
+    }
+    setTimeout(() => { button.textContent = label; }, 2000);
+  } });
+  return button;
+}
