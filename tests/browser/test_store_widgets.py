@@ -1,4 +1,4 @@
-"""The explorer and the blind rating in a real JupyterLab: sliders, picks, keys, votes, and what stays without a kernel."""
+"""The explorer and the rating in a real JupyterLab: sliders, picks, keys, votes, and what stays without a kernel."""
 
 import json
 
