@@ -24,7 +24,7 @@ def wandb_file(runs: Path, identifier: str) -> dict:
     """What the file of the only offline run of that id holds, read with wandb's own messages; its folder, too."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = (runs / "wandb").glob(f"offline-run-*-{identifier}/*.wandb")
+    (path,) = (runs / "wandb").glob(f"offline-run-*-{identifier}*/*.wandb")
     content = {
         "folder": path.parent / "files",
         "config": {},

@@ -103,8 +103,8 @@ def test_only_what_changed_is_published_again_and_under_the_same_id(runs, capsys
     (record,) = RecordStore(runs).all()
     more = {**METRICS, "seam_colour": METRICS["sync_mini_offset"] | {"value": 0.5}}
     write_json(record.metrics_path, more)
-    for path in before:  # the folders of runs are named by seconds, and both publications may fall into one
-        path.rename(path.with_name(path.name.replace(path.name.split("-")[2], "20200101_000000")))
+    for path in before:  # the folders of runs are named by seconds, two of one second get -1
+        path.rename(path.with_name(path.name.replace(path.name.split("-")[2], "20200101_000000") + "-1"))
     assert main(offline) == 0 and "test: published 1 of 1 records" in capsys.readouterr().out
     assert wandb_file(runs, run_id("test", "a1"))["summary"]["seam_colour"] == 0.5
     assert len(list((runs / "wandb").glob("offline-run-*"))) == 2

@@ -56,7 +56,7 @@ def content(folder: Path) -> Counter[tuple[str, str]]:
 
 def name_of(path: Path, folder: Path) -> str:
     """A file's name without what W&B draws anew in each run."""
-    name = re.sub(r"/offline-run-\d+_\d+", "/offline-run", f"/{path.relative_to(folder)}")
+    name = re.sub(r"/offline-run-\d+_\d+-(\w+-\w+)(-\d+)?", r"/\1", f"/{path.relative_to(folder)}")
     return re.sub("/staging/.*", "/staging", name)
 
 

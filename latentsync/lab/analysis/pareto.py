@@ -90,7 +90,7 @@ def with_time_ratio(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame
     logs = np.log(table["seconds"].where(table["seconds"] > 0))
     rows = table[[*keys, *names]].assign(log=logs)
     settings = rows[names].drop_duplicates().sort_values(names)
-    first = rows.merge(settings.head(1), on=names)[[*keys, "log"]].groupby(keys)["log"].mean().rename("first")
+    first = rows.merge(settings.head(1), on=names)[[*keys, "log"]].groupby(keys)["log"].mean().to_frame("first")
     rows = rows.join(first, on=keys).dropna(subset=["log", "first"])
     clips = per_clip(rows.assign(ratio=rows["log"] - rows["first"]), ["ratio"], names)["ratio"]
     ratios = {}

@@ -106,7 +106,8 @@ class WandbTracker:
     @contextmanager
     def _run(self, identifier: str, sweep: str, **facts: Any) -> Iterator["wandb.Run"]:
         own_folder = self.folder / "wandb"
-        earlier = [path for path in own_folder.glob(f"offline-run-*-{glob.escape(identifier)}") if path.is_dir()]
+        # the second run of an id in one second gets `-1` at the end of its name
+        earlier = [path for path in own_folder.glob(f"offline-run-*-{glob.escape(identifier)}*") if path.is_dir()]
         resume = "allow" if self.config.mode == "online" else None
         run = begin_run(self.config, self.folder, id=identifier, group=sweep, resume=resume, **facts)
         try:
