@@ -140,6 +140,7 @@ def make_folder(path: Path) -> None:
         with suppress(FileExistsError):
             system.make_folder(folder)
         if not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+            number = errno.ENOTDIR if os.path.lexists(folder) else errno.ENOENT  # ENOENT: removed by another process
+            raise OSError(number, os.strerror(number), str(folder))
         if not is_unfinished(folder):
             sync_folder(folder.parent)

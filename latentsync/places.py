@@ -108,9 +108,9 @@ def _stands(part: Path, path: Path, asides: list[Path]) -> bool:
     else:
         return True  # the old folder has the name of the part now
     aside = path.with_name(f"{BEFORE_PREFIX}{time.time_ns()}-{uuid4().hex[:8]}")
-    make_folder(aside)
     asides.append(aside)
-    with suppress(FileNotFoundError):  # moved by another process
+    with suppress(FileNotFoundError):  # another process moved the folder, or removed the empty one
+        make_folder(aside)
         _rename(path, aside / path.name)
         sync_folder(aside)
     return False

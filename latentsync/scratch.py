@@ -123,14 +123,17 @@ def discard(folder: Path) -> None:
     What cannot be removed stays as a private folder without a process, which the next `clean` removes.
     """
     hidden = folder.with_name(_part_name())
+    _in_use.add(hidden.name)  # no `clean` of this process removes it at the same time
     try:
         disk.system.rename(folder, hidden)
+        if not is_unfinished(folder):
+            sync_folder(folder.parent)  # else a power cut might bring back the name with half of the content
+        with suppress(OSError):
+            disk.system.remove_tree(hidden)
     except FileNotFoundError:
         return
-    if not is_unfinished(folder):
-        sync_folder(folder.parent)  # else a power cut might bring back the name with half of the content
-    with suppress(OSError):
-        disk.system.remove_tree(hidden)
+    finally:
+        _in_use.discard(hidden.name)
 
 
 def _locked(number: int) -> bool | None:

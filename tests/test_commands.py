@@ -146,6 +146,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "train": (["train=gan"], "train=gan is unknown"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
     "view": (["{folder}/none", "--no-browser"], "there is no folder {folder}/none"),
+    "rate": (["{folder}/none"], "there is no folder {folder}/none"),
     "pictures": (["studies", "--studies", "{folder}"], "{folder}"),
 }
 
