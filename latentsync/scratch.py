@@ -49,9 +49,10 @@ def _locked_part(root: Path) -> tuple[Path, int | None]:
     for _ in range(ATTEMPTS):
         part = root / _part_name()
         _in_use.add(part.name)
-        lock = None
+        lock, is_made = None, False
         try:
-            _make_part(part)
+            disk.system.make_folder(part)
+            is_made = True
             lock = os.open(part / LOCK_FILE, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
             is_locked = _locked(lock)
             if is_locked is not False and os.path.samestat(os.fstat(lock), os.stat(part / LOCK_FILE)):
@@ -63,16 +64,9 @@ def _locked_part(root: Path) -> tuple[Path, int | None]:
             _give_up(part, lock)
             raise
         _give_up(part, lock)
+    if not is_made:  # for example in /proc
+        raise PermissionError(errno.EPERM, "its file system takes no new files", str(root))
     raise OSError(errno.EBUSY, "other processes remove private folders before they can be locked", str(root))
-
-
-def _make_part(part: Path) -> None:
-    try:
-        disk.system.make_folder(part)
-    except FileNotFoundError as error:
-        if part.parent.is_dir():  # for example /proc
-            raise PermissionError(errno.EPERM, "its file system takes no new files", str(part.parent)) from error
-        raise
 
 
 def _give_up(part: Path, lock: int | None) -> None:

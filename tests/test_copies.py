@@ -47,7 +47,7 @@ def test_what_is_too_large_together_is_shown_smaller_and_then_left_out(large, tm
     assert probe_of(single.content, tmp_path).width == 128 and single.embedded_bytes < double
     assert fitting([showing, showing], [128, 128], single.embedded_bytes) == [single, None]
     first, second = embedded([Track("a", ""), Track("b", "")], [showing] * 2, [128] * 2, single.embedded_bytes)
-    assert first.address.startswith("data:video/mp4") and first.warning is None
+    assert first.source.startswith("data:video/mp4") and first.warning is None
     assert second.address == "" and "not shown: all together would take more than 30 MB" in second.warning
 
 

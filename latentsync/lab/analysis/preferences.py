@@ -18,6 +18,8 @@ from latentsync.lab.tables.tidy import require_columns
 
 LEFT, RIGHT, NEITHER = "left", "right", "neither"
 VOTES = (LEFT, RIGHT, NEITHER)
+TURNED = {LEFT: RIGHT, RIGHT: LEFT, NEITHER: NEITHER}  # the vote if the sides were the other way round
+PAIR = "pair"  # the kind of a vote that is no attention check
 NEEDS = ("rater", "clip", "by", "left", "right", "vote")
 DRAWS = 2000
 LEAST_CLIPS, LEAST_RATERS = 10, 5  # fewest that a bootstrap resamples
@@ -34,8 +36,9 @@ def fit(votes: pd.DataFrame, baseline: float | str | None = None, prior: float =
     names the method.
 
     Args:
-        votes: a table of `widgets.rating.read_votes`, with `rater`, `clip`, `by`, `left`, `right` (settings) and `vote`
-            (left, right or neither). If a rater voted twice on the same records, the later vote counts.
+        votes: a table of `votes.read_votes`, with `rater`, `clip`, `by`, `left`, `right` (settings) and `vote`
+            (left, right or neither). If a rater voted twice on the same records, the later vote counts. Attention
+            checks (another `kind` than "pair") do not count.
         baseline: the setting against which the others' probabilities of being preferred are given; None takes the
             smallest.
         prior: the number of votes for neither to add to each compared pair of settings; 0 is maximum likelihood.
@@ -88,6 +91,10 @@ def _checked(votes: pd.DataFrame) -> tuple[pd.DataFrame, list]:
     if votes.empty:
         raise OptionError("there are no votes; collect some with latentsync.lab.BlindRating")
     require_columns(votes, *NEEDS)
+    if "kind" in votes:
+        votes = votes[votes["kind"] == PAIR]
+        if votes.empty:
+            raise OptionError("all votes are on attention checks; collect some on pairs")
     if (swept := votes["by"].unique()).size > 1:
         raise OptionError(f"the votes compare {' and '.join(map(str, swept))}; fit one of them at a time")
     if unknown := sorted(set(votes["vote"]) - set(VOTES)):

@@ -429,7 +429,7 @@ def _row_label(row: pd.Series, metric: str | None, settings: Sequence[str], also
     """A line of the list: the metric, the pair, and the settings in which the records differ."""
     infos = recorded_infos()
     value = "" if metric is None else ("  none  " if pd.isna(row[metric]) else f"{row[metric]:8.3f}")
-    words = [*(infos[name].text(row[name]) for name in settings), *departures(row, also)]
+    words = [*(infos[name].text(row[name]) for name in settings), *departures({name: row[name] for name in also}, also)]
     return f"{value}  {_plain(row['pair'])}: {', '.join(words)}".strip().removesuffix(":")
 
 

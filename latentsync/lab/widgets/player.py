@@ -19,6 +19,7 @@ from latentsync.lab.pages.player import STYLES, Track, markup
 from latentsync.lab.widgets.comparison import PairView
 
 STILL_WIDTH_PX = 220
+ROOM = ".player { margin: 6px; }"  # for the outline of what has the focus
 # Below the picture, JupyterLab would say "Error displaying widget: model not found".
 HIDES_ERROR = (
     ".jp-OutputArea-child:has([data-still]) + .jp-OutputArea-child .jupyter-widgets:not(:has(*)) { display: none; }"
@@ -34,7 +35,7 @@ class PlayerWidget(anywidget.AnyWidget):
     """
 
     _esm = script("player_widget.js")
-    styles = traitlets.Unicode("\n".join(map(page_file, STYLES))).tag(sync=True)
+    styles = traitlets.Unicode("\n".join([*map(page_file, STYLES), ROOM])).tag(sync=True)
     players = traitlets.List().tag(sync=True)
     still = traitlets.Unicode().tag(sync=True)
 

@@ -48,6 +48,15 @@ function blobOf(address) {
   return URL.createObjectURL(new Blob([bytes], { type: head.slice(5).split(";")[0] }));
 }
 
+// Frees the contents of videos that are not needed any more; none may still be loading from an address that is gone.
+export function release(videos, addresses) {
+  videos.forEach((video) => {
+    video.removeAttribute("src");
+    video.load();
+  });
+  addresses.forEach((address) => URL.revokeObjectURL(address));
+}
+
 // A muted video has its own clock, which runs late on a busy machine. A video that plays too softly to be heard uses
 // the clock of the sound output, as the heard video does. A page that may not set the volume mutes the video.
 function setHeard(video, isHeard) {

@@ -1,5 +1,5 @@
 // Players in a notebook's output that change with what Python shows: each is markup and the content of its videos.
-import { Player } from "./player.js";
+import { Player, release } from "./player.js";
 import { shadowIn } from "./shadow.js";
 
 function render({ model, el }) {
@@ -7,8 +7,8 @@ function render({ model, el }) {
   let players = [], addresses = [];
   const clear = () => {
     players.forEach((player) => player.pause());
+    release(root.querySelectorAll("video"), addresses);
     root.replaceChildren();
-    addresses.forEach((address) => URL.revokeObjectURL(address));
     addresses = [];
   };
   const build = () => {
