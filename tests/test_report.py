@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_linked_and_said(tmp_path):
 @pytest.mark.slow
 def test_an_untrained_model_is_marked(tmp_path):
     write_sweep(tmp_path, "untrained", trained=False)
-    assert "<strong>Untrained model" in rendered(gather(tmp_path, "untrained", None))
+    assert "<strong>Untrained model" in rendered(gather(tmp_path, "untrained", None)).decode()
 
 
 def test_a_sweep_of_failures_alone_has_a_page(tmp_path):
@@ -209,7 +209,7 @@ def test_a_table_of_very_many_records_is_data_that_no_name_can_end(big, monkeypa
     labels = dict.fromkeys(table["record"], "guidance")
     contents._add_records(page, table, labels, path.parents[2] / "records", path.parent)
     assert len(page.records) == 50 and len(page.all_records["columns"][-1]["places"]) == 72
-    html = rendered(page)
+    html = rendered(page).decode()
     assert "\\u003c/script>" in html and html.count("<script") == html.count("</script>") == 2
 
 

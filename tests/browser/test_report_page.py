@@ -174,5 +174,5 @@ def test_a_pair_of_the_overview_opens_its_videos(page, large, shot):
     assert page.locator(".choices tbody tr").count() == 10 and page.locator(".pair:visible").count() == 1
     page.locator(".choices tbody tr", has_text="guidance 1.3").locator("a").nth(2).click()
     until(page, "document.querySelector('.pair:not([hidden]) h3').textContent.startsWith('c-0__c-0')")
-    assert "Best of guidance" in page.locator(".pair:visible .note").nth(1).inner_text()
+    assert "Best of 10 settings" in page.locator(".pair:visible .note").nth(1).inner_text()
     shot(page, "report_large", full_page=True)

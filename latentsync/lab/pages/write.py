@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import jinja2
 import pandas as pd
 
 from latentsync.errors import OptionError
-from latentsync.files import write_text
+from latentsync.files import write_bytes
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
@@ -23,6 +23,7 @@ from latentsync.lab.pages.media import embed_videos, link_videos
 from latentsync.lab.pages.player import STYLES
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.sweeps import sweep_in
+from latentsync.names import printable
 
 if TYPE_CHECKING:
     from latentsync.faces.landmarks import LandmarkDetector
@@ -74,11 +75,18 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def rendered(page: Page) -> str:
-    """The page as HTML; every name in it is escaped."""
+def rendered(page: Page) -> bytes:
+    """The page as HTML in UTF-8; every name in it is escaped. Undecodable bytes of names become `%C0`.
+
+    It is put together from encoded pieces: as text, a page with its videos would take several times its size.
+    """
+    return b"".join(printable(piece).encode() for piece in _pieces(page))
+
+
+def _pieces(page: Page) -> Iterator[str]:
     css = "\n".join(page_file(name) for name in (*STYLES, "report.css"))
     js = script("report.js")
-    return _template().render(
+    return _template().generate(
         page=page,
         word_of=word_of,
         untrained=UNTRAINED,
@@ -114,8 +122,8 @@ def write_report(
     page = gather(runs_dir, sweep, detector, baseline, pairs, path.parent)
     link_videos(page.pairs, path.parent)
     if videos == "embed":
-        page.videos_note = embed_videos(page.pairs, max_bytes - len(rendered(page).encode()))
+        page.videos_note = embed_videos(page.pairs, max_bytes - len(rendered(page)))
     else:
         page.videos_note = "The page links to its videos. Keep it in its place, beside them."
-    write_text(path, rendered(page))
+    write_bytes(path, rendered(page))
     return path
