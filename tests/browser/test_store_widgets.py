@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from notebook_pages import cell_with, run_all_cells
 
@@ -29,15 +30,16 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     player = explorer.locator(".player")
     player.locator(".play").click()
     videos = player.locator("video")
-    page.wait_for_timeout(1000)
-    times = videos.evaluate_all(TIMES)
-    assert len(times) == 2 and min(times) > 0 and max(times) - min(times) < IN_STEP_S
+    page.wait_for_timeout(300)
+    looks = [videos.evaluate_all(TIMES) for _ in range(20)]
+    assert all(len(times) == 2 and min(times) > 0 for times in looks)
+    assert np.median([max(times) - min(times) for times in looks]) < IN_STEP_S
     cells = page.locator(".jp-Cell").count()
     for key in ("k", "Home", "b", "a"):  # the player's or nobody's, and not JupyterLab's
         page.keyboard.press(key)
     assert player.locator(".play").inner_text().strip() == "Play" and page.locator(".jp-Cell").count() == cells
     assert player.locator(".time").inner_text().endswith("frame 0")
-    explorer.locator(".widget-slider .noUi-handle").first.press("ArrowRight")
+    explorer.locator(".noUi-handle:visible").first.press("ArrowRight")
     player.get_by_text("guidance 2,").first.wait_for()
 
     options = explorer.locator("select[multiple] option")
