@@ -52,7 +52,8 @@ class Filters:
         )  # fmt: skip
         self.error, self._panel = widgets.HTML(), widgets.VBox()
         self.where.observe(lambda _: on_change(), "value")
-        self.clear_button = widgets.Button(description="Clear", layout=widgets.Layout(width="72px"))
+        shown = widgets.Layout(width="72px", display="block")  # JupyterLab hides buttons in an accordion otherwise
+        self.clear_button = widgets.Button(description="Clear", layout=shown)
         self.clear_button.on_click(lambda _: self.clear())
         between = widgets.Layout(justify_content="space-between")
         title = widgets.HBox([widgets.HTML("or by an expression"), self.clear_button], layout=between)
