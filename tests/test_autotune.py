@@ -67,7 +67,7 @@ def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, ca
     ids = {record.id for record in RecordStore(runs).all()}
     assert len(ids) == 2  # of guidance 1 and 3
     assert main(["--target", "-1", *given]) == 0
-    assert "guidance 1 reaches sync_mini_confidence -1" in capsys.readouterr().out
+    assert "guidance 1 reaches mini SyncNet confidence -1" in capsys.readouterr().out
     assert {record.id for record in RecordStore(runs).all()} == ids
     assert main(["--target", "1", "--pair", "m-x__m-y", *given]) == 2
     assert "there are g-clara__g-voice (female)" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pandas.errors import ParserError
+from source_trees import tree_of
 
 from latentsync.__main__ import main
 from latentsync.errors import MediaError, OptionError
@@ -170,7 +171,7 @@ def test_hydras_commands_show_their_options_and_keys_in_their_help(capsys):
 
 def imports_of(path):
     """The names that a module imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

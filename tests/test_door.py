@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from source_trees import tree_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DOOR = "latentsync/disk.py"
@@ -158,7 +159,7 @@ def changes_a_name(call: ast.Call) -> bool:
 def wrong_calls(file: str, source: str) -> list[str]:
     """The calls of a module that only the door may make."""
     wrong = []
-    for function, node in functions(ast.parse(source)):
+    for function, node in functions(tree_of(source)):
         private = private_names(node)
         for call in own_nodes(node):
             if not isinstance(call, ast.Call):
@@ -183,7 +184,7 @@ def test_only_the_door_changes_names_and_writes():
 
 def test_each_exception_is_needed():
     for file, function in WRITERS:
-        found = dict(functions(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+        found = dict(functions(tree_of((ROOT / file).read_text(encoding="utf-8"))))
         assert any(isinstance(call, ast.Call) and written_path(call) is not None for call in own_nodes(found[function]))
 
 

@@ -75,6 +75,41 @@ def test_the_pareto_figure_marks_the_front(table):
     assert full == front["on_front"].tolist() and 0 < sum(full) < len(full)
 
 
+def test_few_clips_are_dots_and_have_no_intervals(table):
+    few = table[table["clip"].isin(sorted(table["clip"].unique())[:4])]
+    (axis,) = curves.curves(few, metrics=[SYNC]).axes
+    (segments,) = axis.containers[0].lines[2]
+    assert not segments.get_paths() or np.isnan(np.concatenate([p.vertices for p in segments.get_paths()])).any()
+    assert sum(line.get_marker() == "." for line in axis.lines) == 4
+    (axis,) = curves.differences(few, "guidance_scale", 1.5, [SYNC]).axes
+    dots = [line for line in axis.lines if line.get_marker() == "."]
+    assert [len(line.get_xdata()) for line in dots] == [4, 4]
+    assert not [line for line in axis.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2][1:]
+    assert not curves.pareto(few, ["guidance_scale"]).axes[0].containers
+    assert len(curves.pareto(table, ["guidance_scale"]).axes[0].containers) == 3  # with 12 clips
+
+
+def test_labels_of_the_front_cover_neither_each_other_nor_points(table):
+    settings = [table.assign(guidance_scale=table["guidance_scale"] + step / 50) for step in range(6)]
+    figure = curves.pareto(pd.concat(settings), ["guidance_scale"])
+    figure.draw_without_rendering()
+    axis = figure.axes[0]
+    texts = [text.get_window_extent() for text in axis.texts]
+    points = [axis.transData.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in axis.lines
+              if line.get_marker() == "o"]  # fmt: skip
+    assert len(texts) >= 9 and len(points) == 18
+    assert not any(one.overlaps(other) for i, one in enumerate(texts) for other in texts[:i])
+    assert not any(text.contains(*point) for text in texts for point in points)
+
+
+def test_seeds_of_several_settings_are_compared_within_each(table):
+    """Guidance moves the values, not seeds: what lies between seeds is that of one setting."""
+    axis = curves.seed_spread(table, [SYNC]).axes[0]
+    within = np.sqrt(table.groupby(["clip", "guidance_scale"])[SYNC].var().mean())
+    assert f"{within:.2g} between seeds" in axis.get_title() and "less the mean" in axis.get_xlabel()
+    assert within < np.sqrt(table.groupby("clip")[SYNC].var().mean())
+
+
 def test_time_and_seeds(table):
     (axis,) = curves.against_seconds(table, SYNC, along="guidance_scale").axes
     np.testing.assert_allclose(axis.containers[0][0].get_xdata(), [4 / 50, 6 / 50, 8 / 50])

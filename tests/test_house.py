@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fidelity import TABLE_BEGINS, TABLE_ENDS
+from source_trees import tree_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CONDA_EXTRAS = ("dev", "train", "cluster", "browser")  # in environment.yml; `gpu` has a file of its own
@@ -78,7 +79,7 @@ def test_notebooks_are_committed_clean_and_end_with_a_lesson_and_a_link(path):
     assert "parameters" in code[0]["metadata"].get("tags", [])
     assert cells[-1]["cell_type"] == "markdown" and re.search(r"\]\([^)]+\)", "".join(cells[-1]["source"]))
     for cell in code:
-        for node in ast.walk(ast.parse("".join(cell["source"]))):
+        for node in ast.walk(tree_of("".join(cell["source"]))):
             assert not isinstance(node, ast.Assert), "what an assert guards belongs into tests"
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 5, f"{node.name} belongs into the library"
@@ -95,7 +96,7 @@ def test_every_module_says_what_it_is_for():
         str(path.relative_to(ROOT))
         for room in ("latentsync", "experiments")
         for path in (ROOT / room).rglob("*.py")
-        if not ast.get_docstring(ast.parse(path.read_text()))
+        if not ast.get_docstring(tree_of(path.read_text()))
     ]
     assert silent == []
 
@@ -106,7 +107,7 @@ def test_the_table_of_agreement_is_whole(request):
         pytest.skip("the table is being written anew")
     table = (ROOT / "docs" / "fidelity.md").read_text().split(TABLE_BEGINS)[1].split(TABLE_ENDS)[0]
     for path in (ROOT / "tests").glob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "agree":
                 parts = node.args[0].values if isinstance(node.args[0], ast.JoinedStr) else [node.args[0]]
                 for part in parts:

@@ -52,6 +52,8 @@ def test_a_killed_sweep_finishes_with_every_record_once(finished):
     assert all(os.stat(RecordStore(runs).find(i).video_path).st_mtime_ns == t for i, t in survived.items())
     assert not list((runs / "records").glob(".part-*"))
     assert "cached, nothing to do" in output and "4 records, 0 failures" in output
+    assert output.count(f"first video: {runs}/records/") == 1
+    assert f"contact sheet of the videos: {runs}/sweeps/test/contact_sheet.png\n" in output
 
 
 def test_started_again_it_computes_nothing_and_writes_the_same_table(finished, clips, untrained):

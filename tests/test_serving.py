@@ -305,6 +305,7 @@ def test_the_state_of_a_sweep_has_stage_and_time_left(runs, tmp_path):
     events = [{"event": "stage", "stage": stage, "record": record} for stage, record in stages]
     events.insert(3, {"event": "pair", "record": "0001", "status": "done", "seconds": 40.0})
     lines = [json.dumps({"time": "2999-01-01T00:00:00Z", "process": 1, "pair": "a", **event}) for event in events]
+    lines += ['{"event": "stage"}', '{"time": "soon", "event": "pair"}', '{"time": "2999-01-01T00:00:00Z"}', "{"]
     (sweep_folder(folder, "now") / LOG_FILE).write_text("\n".join(lines) + "\n")
     with RecordStore(folder).claim("0002", wait=False) as is_ours:
         assert is_ours
@@ -312,10 +313,21 @@ def test_the_state_of_a_sweep_has_stage_and_time_left(runs, tmp_path):
     assert [state[name] for name in ("done", "failed", "missing", "running")] == [1, 1, 1, 1]
     (run,) = state["runs"]
     assert (run["record"], run["pair"], run["stage"]) == ("0002", "b", "denoise")
-    assert state["left_s"] == 80.0  # two records at 40 s in one process
+    assert state["is_active"] and state["left_s"] == 80.0  # two records at 40 s in one process
     assert [(each["pair"], each["stage"], each["settings"]) for each in state["failures"]] == [
         ("b", "align", {"seed": "8"})
     ]
+
+
+@pytest.mark.parametrize(("event", "age_s", "is_active"), [("cell", 5, True), ("cell", 500, False), ("end", 5, False)])
+def test_a_run_is_active_between_records_until_its_log_ends(tmp_path, event, age_s, is_active):
+    write_record(tmp_path, "0001")
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age_s))
+    folder = sweep_folder(tmp_path, "now")
+    folder.mkdir(parents=True)
+    (folder / LOG_FILE).write_text(json.dumps({"time": moment, "event": event, "process": 1}) + "\n")
+    (state,) = states(tmp_path)
+    assert state["is_active"] == is_active and state["runs"] == [] and state["left_s"] is None
 
 
 def test_states_are_sent_once_as_long_as_nothing_changes(opened, runs):

@@ -21,7 +21,7 @@ from latentsync.lab.evaluation.damage import DAMAGES
 from latentsync.lab.evaluation.rows import Bar, Row
 from latentsync.lab.figures.curves import label_of
 from latentsync.lab.measuring.records import metrics_text
-from latentsync.lab.records.labels import word_of
+from latentsync.lab.records.labels import missing_lines, word_of
 from latentsync.lab.sweeps.summary import calibration_texts, summary_text
 from latentsync.lab.tables.tidy import read_table, write_table
 from latentsync.metrics.definitions import DEFINITIONS
@@ -84,6 +84,18 @@ def test_the_width_is_that_of_columns_or_of_the_terminal_and_80_in_a_pipe(monkey
     monkeypatch.setenv("COLUMNS", "50")
     assert terminal_width() == 50 and widest(table_text({"note": [LONG * 3]})) <= 50
     assert widest(paragraph("word " * 200, indent="  ")) <= 50
+
+
+def test_missing_values_are_counted_in_one_line_each():
+    silent = "the voice is silent in {} frames with a face; 10 are needed"
+    missing = [("lse_c", "no weights"), *(("silent_lip_motion", silent.format(number)) for number in (1, 2, 1))]
+    assert missing_lines(missing) == [
+        "- LSE-C is missing in 1 record: no weights",
+        f"- lip motion in silence is missing in 3 records: {silent.format(1)} (the numbers differ)",
+    ]
+    table = pd.DataFrame({"record": range(100), "pair": "a__b", "trained": True, "guidance_scale": 1.0, "seed": 1})
+    text = summary_text(table.assign(num_inference_steps=20, clip="a", voice="b"))
+    assert len(text.splitlines()) < 70 and "of 100 records" in text
 
 
 @pytest.mark.parametrize("columns", WIDTHS[1:])

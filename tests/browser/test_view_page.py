@@ -12,6 +12,7 @@ import pytest
 from written_sweep import HOSTILE, write_sweep
 
 from latentsync.files import write_json
+from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RecordStore
 from latentsync.lab.serving import server, start
@@ -135,7 +136,9 @@ def test_a_cell_of_several_seeds_steps_through_them(opened):
 def test_rows_columns_and_order_are_chosen(opened):
     opened.get_by_label("Rows").select_option("gender")
     opened.get_by_label("Columns", exact=True).select_option("seed")
+    opened.get_by_label("Order").focus()
     opened.get_by_label("Order").select_option("worst")
+    assert opened.evaluate("document.activeElement.getAttribute('aria-label')") == "Order"
     until(opened, "document.querySelector('.side .name').textContent === 'male'")
     assert opened.locator(".head").all_inner_texts() == ["seed 7", "seed 42"]
     opened.get_by_role("button", name="Faces").click()
@@ -479,3 +482,20 @@ def test_dark_mode_is_dark(opened, shot):
         back, text = ([float(part) for part in colour[4:-1].split(",")] for colour in colours)
         assert max(back) < 60 and min(text) > 200
     shot(opened, "view_dark")
+
+
+def test_intervals_are_those_of_the_laboratory(opened):
+    values = np.random.default_rng(1).normal(3, 0.5, 12)
+    for number in (4, 5, 6, 9, 12):
+        rows = f"[{', '.join(map(str, range(number)))}]"
+        found = opened.evaluate(
+            f"""async values => {{
+                const {{ meanOver }} = await import(new URL('front/means.js', location.origin).href);
+                const clips = {{ values: [...values.keys()] }}, column = {{ values, isMissing: () => false }};
+                return meanOver({{ column: () => clips }}, {rows}, column);
+            }}""",
+            values.tolist(),
+        )
+        assert found["mean"] == pytest.approx(values[:number].mean()) and found["clips"] == number
+        wanted = mean_interval(values[:number]) if number >= 5 else None
+        assert found["interval"] == (None if wanted is None else pytest.approx(wanted, rel=1e-3))

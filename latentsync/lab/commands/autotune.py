@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_intermixed_args(arguments)
     from latentsync.lab.jobs.search import Scorer, Search, chosen_pairs, search_config
+    from latentsync.lab.records.labels import word_of
 
     config = search_config(args.overrides, args.metric)
     scorer = Scorer(config, chosen_pairs(config, args.gender, args.pair), args.seeds, args.metric)
@@ -57,6 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
         show(f"not reached up to guidance {args.high:g}: the best score is {search.seen[best]:.4f} at {best:g}")
         return FAILED
     score = search.seen[guidance]
-    show(f"guidance {guidance:g} reaches {args.metric} {args.target:g} ({score:.4f}; step {args.tolerance:g})")
+    show(f"guidance {guidance:g} reaches {word_of(args.metric)} {args.target:g} ({score:.4f}; step {args.tolerance:g})")
     show(f"the records are in {Path(config.runs_dir) / 'records'}")
     return 0

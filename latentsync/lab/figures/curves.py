@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import clip_differences, compare_all, per_clip
+from latentsync.lab.analysis.conclusions import SETTINGS
 from latentsync.lab.analysis.intervals import ALPHA, LEAST_DRAWN, drawn_interval
 from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front
 from latentsync.lab.figures.shown import ShownFigure
@@ -32,6 +33,8 @@ LABEL_PLACES = tuple((dx, dy) for reach in (1, 2, 3) for dx, dy in (
     (6 * reach, 9 * reach), (6 * reach, -9 * reach), (-6 * reach, 9 * reach), (-6 * reach, -9 * reach),
     (0, 12 * reach), (0, -12 * reach), (9 * reach, 0), (-9 * reach, 0),
 ))  # of a text beside its point, in points, the best first  # fmt: skip
+LEGEND_LETTER_IN, LEGEND_MARK_IN = 0.078, 0.6  # width of a letter and of a mark with its gaps
+LABEL_POINTS = 8  # font size
 LARGEST_EFFECT = 8.0  # where the colours of a sensitivity figure end
 
 
@@ -126,8 +129,8 @@ def _draw_real(axis: Axes, wide: pd.DataFrame, metric: str) -> None:
         axis.axhspan(*interval, color=GREY, alpha=0.13, linewidth=0)
 
 
-def _legend(figure: Figure) -> None:
-    """One legend below all axes with each label once; none if there is only one label."""
+def _legend(figure: Figure, title: str | None = None) -> None:
+    """One legend below all axes with each label once, as many in a row as fit; none if nothing has a label."""
     handles = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -135,9 +138,10 @@ def _legend(figure: Figure) -> None:
     if REAL in handles:
         handles[REAL] = handles.pop(REAL)  # last
     if handles:
-        figure.legend(
-            handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False, fontsize=9
-        )
+        entry_in = LEGEND_LETTER_IN * max(map(len, handles)) + LEGEND_MARK_IN
+        columns = max(1, min(len(handles), 5, int(figure.get_figwidth() / entry_in)))
+        options = {"frameon": False, "fontsize": 9, "title": title, "title_fontsize": 9}
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, **options)
 
 
 def _marked(figure: Figure, wide: pd.DataFrame) -> Figure:
@@ -227,7 +231,10 @@ def pareto(
     axis.set_xlabel(label_of(x), fontsize=9)
     axis.set_ylabel(label_of(y), fontsize=9)
     over = ", ".join(word_of(name) if name not in TIMES else TIMES[name] for name in (x, y, *also))
-    axis.set_title(f"full: on the Pareto front of {over}\n(number: its share of bootstrap samples)", fontsize=9)
+    label = ", ".join(map(word_of, columns))
+    axis.set_title(
+        f"full: on the Pareto front of {over}\n({label}; in brackets: share of bootstrap samples)", fontsize=9
+    )
     plain_axis(axis)
     axis.margins(0.16)
     _label_apart(axis, labels)
@@ -235,8 +242,9 @@ def pareto(
 
 
 def _label_apart(axis: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
-    """Writes a text beside each point where it covers no other text and no point; a text without such a place is left
-    out.
+    """Writes a text beside each point where it covers no other text, no point and, if there is room, no interval.
+
+    A text without a place is left out.
 
     Args:
         labels: x, y, text and colour; earlier ones choose first, those in colour before grey ones.
@@ -246,24 +254,27 @@ def _label_apart(axis: Axes, labels: Sequence[tuple[float, float, str, str]]) ->
     px = figure.dpi / 72
     points = axis.transData.transform([(x, y) for x, y, *_ in labels])
     taken = [(at[0] - 5 * px, at[1] - 5 * px, at[0] + 5 * px, at[1] + 5 * px) for at in points]
-    for line in (line for bars in axis.containers for line in bars.lines[2]):  # the intervals
-        taken += [(*box.min, *box.max) for box in (path.get_extents(axis.transData) for path in line.get_paths())]
-    own_px = 8 * px  # of the font
+    paths = [path for bars in axis.containers for line in bars.lines[2] for path in line.get_paths()]
+    intervals = [(*box.min, *box.max) for box in (path.get_extents(axis.transData) for path in paths)]
+    frame = axis.bbox
     for number in sorted(range(len(labels)), key=lambda i: labels[i][3] == GREY):
         x, y, text, colour = labels[number]
-        width, height = 0.56 * own_px * len(text), 1.15 * own_px
+        width, height = 0.56 * LABEL_POINTS * px * len(text), 1.15 * LABEL_POINTS * px
+        places = {}
         for dx, dy in LABEL_PLACES:
             left = points[number][0] + dx * px - (width if dx < 0 else width / 2 if dx == 0 else 0)
             low = points[number][1] + dy * px - height / 2
             box = left, low, left + width, low + height
-            frame = axis.bbox
-            fits = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1
-            if fits and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                side = "right" if dx < 0 else "center" if dx == 0 else "left"
-                axis.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=side, va="center",
-                              fontsize=8, color=colour)  # fmt: skip
-                break
+            if frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1:
+                places[dx, dy] = box
+        free = [at for at, box in places.items() if not any(_overlap(box, other) for other in taken)]
+        clear = [at for at in free if not any(_overlap(places[at], other) for other in intervals)]
+        if free:
+            dx, dy = (clear or free)[0]
+            taken.append(places[dx, dy])
+            side = "right" if dx < 0 else "center" if dx == 0 else "left"
+            axis.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=side, va="center",
+                          fontsize=LABEL_POINTS, color=colour)  # fmt: skip
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -309,6 +320,8 @@ def against_seconds(
 def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figure:
     """The records of each clip with several seeds, one row per clip, sorted by mean; the title compares both spreads.
 
+    With several settings a record is shown less the mean of its setting, so that only seeds and clips differ.
+
     Raises:
         OptionError: a column is missing, or no clip has two seeds.
     """
@@ -316,6 +329,10 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
     require_columns(wide, "clip", "seed", *metrics)
     if wide.groupby("clip")["seed"].nunique().max() < 2:
         raise OptionError("no clip has two seeds; give a sweep over several seeds, such as experiment=seed_variance")
+    settings = [name for name in (*SETTINGS, *varied(wide)) if wide.groupby("clip")[name].nunique().max() > 1]
+    if settings:
+        by_setting = wide.groupby(settings)[list(metrics)]
+        wide = wide.assign(**(wide[list(metrics)] - by_setting.transform("mean")))
     left_out = list(dict.fromkeys(wide["clip"]))[MAX_ROWS:]
     wide = wide[~wide["clip"].isin(left_out)]
     names = wide["clip"].nunique()
@@ -325,10 +342,10 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
         for colour, marker, (seed, part) in zip(cycle(COLOURS), cycle(MARKERS), wide.groupby("seed"), strict=False):
             rows = means.index.get_indexer(part["clip"])
             axis.plot(part[metric], rows, marker, color=colour, markersize=4, alpha=0.8, label=f"seed {seed}")
-        within = np.sqrt(wide.groupby("clip")[metric].var().mean())
+        within = np.sqrt(wide.groupby(["clip", *settings])[metric].var().mean())
         axis.set_title(f"standard deviation: {within:.2g} between seeds,\n{means.std():.2g} between clips", fontsize=8)
         axis.set_yticks(range(names), [name.rsplit(".", 1)[0] for name in means.index])
-        axis.set_xlabel(label_of(metric), fontsize=9)
+        axis.set_xlabel(label_of(metric) + ("\nless the mean of the setting" if settings else ""), fontsize=9)
         axis.locator_params(axis="x", nbins=5)
         plain_axis(axis)
         axis.tick_params(axis="y", labelsize=8)
@@ -354,7 +371,7 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
     for pair, first, last in zip(pairs, axes[0], axes[-1], strict=True):
         first.set_title(pair_label(pair), fontsize=9)
         last.set_xlabel(label_of(x), fontsize=9)
-    _legend(figure)
+    _legend(figure, "lines: means of seeds; marks: records")
     return _marked(figure, wide)
 
 
@@ -364,8 +381,7 @@ def _draw_records(axis: Axes, table: pd.DataFrame, x: str, metric: str, lines: l
         means = group.groupby(x)[metric].mean()
         setting = f"{value:g} steps" if lines[0] == "num_inference_steps" else f"guidance {value:g}"
         label = ", ".join([setting, *departures(group.iloc[0], lines)])
-        words = f"{label} (line: mean of seeds, marks: records)"
-        axis.plot(means.index, means.to_numpy(), marker, ls="-", color=colour, lw=1.6, ms=4, markevery=[], label=words)
+        axis.plot(means.index, means.to_numpy(), marker, ls="-", color=colour, lw=1.6, ms=4, markevery=[], label=label)
         axis.plot(group[x], group[metric], marker, color=colour, markersize=4, alpha=0.6)
     plain_axis(axis)
 
@@ -412,22 +428,22 @@ def _damage_grid(table: pd.DataFrame, label: str, limit: float, cell_in: float) 
     steps = list(dict.fromkeys(zip(table["damage"], table["strength"], strict=True)))
     grid = table.pivot(index="metric", columns=["damage", "strength"], values=["colour", "text"]).reindex(metrics)
     colours, texts = grid["colour"][steps].to_numpy(float), grid["text"][steps].to_numpy()
-    figure = ShownFigure(figsize=(cell_in * len(steps) + 3.2, 0.31 * len(metrics) + 1.6), layout="constrained")
+    figure = ShownFigure(figsize=(cell_in * len(steps) + 3.6, 0.31 * len(metrics) + 1.6), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(limit * np.clip(colours, -1, 1), cmap="PuOr_r", aspect="auto", vmin=-limit, vmax=limit)
     for (row, column), colour in np.ndenumerate(colours):
         text, dark = "-" if np.isnan(colour) else texts[row, column], abs(colour) > 0.7
-        axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
-    axis.set_yticks(range(len(metrics)), map(word_of, metrics), fontsize=7)
-    axis.set_xticks(range(len(steps)), [f"{strength:g}" for _, strength in steps], fontsize=6)
+        axis.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    axis.set_yticks(range(len(metrics)), map(word_of, metrics), fontsize=8)
+    axis.set_xticks(range(len(steps)), [f"{strength:g}" for _, strength in steps], fontsize=8)
     damages = [damage for damage, _ in steps]
     for damage in dict.fromkeys(damages):
         first, number = damages.index(damage), damages.count(damage)
         if first:
             axis.axvline(first - 0.5, color="black", linewidth=0.8)
-        axis.text(first + (number - 1) / 2, -0.8, damage, ha="center", va="bottom", fontsize=8)
+        axis.text(first + (number - 1) / 2, -0.8, damage, ha="center", va="bottom", fontsize=9)
     axis.tick_params(length=0)
     bar = figure.colorbar(image, ax=axis, shrink=0.6, extend="both" if (np.abs(colours) > 1).any() else "neither")
-    bar.set_label(label, fontsize=7)
-    bar.ax.tick_params(labelsize=7)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     return figure

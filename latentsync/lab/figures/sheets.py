@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from latentsync import media
+from latentsync.arrays import Frame
 from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS, mouth_of
+from latentsync.lab.figures.previews import preview_of
 from latentsync.lab.figures.shown import ShownFigure
 from latentsync.lab.figures.style import mark_untrained
 from latentsync.lab.records.labels import pair_label, run_name
@@ -18,6 +21,7 @@ from latentsync.lab.records.store import Record
 FRAMES_A_ROW = 6
 THUMB_PX = 150
 MAX_ROWS = 24
+ROW_IN = 0.95  # height of a row of the contact sheet
 PLACE_IN = 2.2  # height of the frame with the chosen face
 
 
@@ -36,36 +40,58 @@ class PreviewWindow:
 
 
 def contact_sheet(records: list[Record]) -> Figure:
-    """Frames at equal times, one row per record; at most 24 rows, evenly chosen."""
+    """A frame and the mouths at equal times, one row per record; at most 24 rows, evenly chosen.
+
+    The mouths are those of the record's preview. A record without a face has frames instead.
+
+    Raises:
+        MediaError: a video cannot be read.
+    """
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, min(len(records), MAX_ROWS)).astype(int))]
-    height = 0.98 * len(chosen) + 0.35
-    figure = ShownFigure(figsize=(0.9 * FRAMES_A_ROW + 1.2, height), layout="constrained")
+    rows = [_sheet_row(record) for record in chosen]
+    width_in = max(row.shape[1] for row in rows) / THUMB_PX * ROW_IN
+    figure = ShownFigure(figsize=(width_in + 0.2, (ROW_IN + 0.24) * len(chosen) + 0.35), layout="constrained")
     axes = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
-    for axis, record in zip(axes, chosen, strict=True):
-        axis.imshow(frame_strip(record.video_path))
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        axis.set_ylabel(_row_label(record), rotation=0, ha="right", va="center", fontsize=7)
+    for axis, record, row in zip(axes, chosen, rows, strict=True):
+        axis.imshow(row, interpolation="lanczos")
+        axis.set_anchor("W")
+        axis.set_axis_off()
+        axis.set_title(_row_label(record), loc="left", fontsize=9, pad=2)
     if not all(record.content["model"]["trained"] for record in chosen):
         mark_untrained(figure)
     return figure
 
 
+def _sheet_row(record: Record) -> np.ndarray:
+    """The record's middle frame and its mouths side by side, uint8 (THUMB_PX, w, 3)."""
+    import cv2
+
+    strip = preview_of(record.folder.parents[1], record).strip
+    if strip is None:
+        return frame_strip(record.video_path)
+    mouths = np.asarray(Image.open(strip).convert("RGB"))
+    width = round(mouths.shape[1] * THUMB_PX / mouths.shape[0])
+    mouths = cv2.resize(mouths, (width, THUMB_PX), interpolation=cv2.INTER_CUBIC)
+    middle = media.probe(record.video_path).num_frames // 2
+    return np.hstack([_thumb(next(media.read_frames_in_order(record.video_path, [middle])), THUMB_PX), mouths])
+
+
 def _row_label(record: Record) -> str:
     pair, settings = run_name(record.content).split(" ", 1)
-    return f"{pair_label(pair)}\n{settings}"
+    return f"{pair_label(pair)}  ·  {settings}".replace("\n", ", voice ")
 
 
 def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = THUMB_PX) -> np.ndarray:
     """Frames at equal times side by side, uint8 (height_px, w, 3)."""
+    wanted = np.linspace(0, media.probe(video_path).num_frames - 1, count).astype(int)
+    return np.hstack([_thumb(frame, height_px) for frame in media.read_frames_in_order(video_path, wanted)])
+
+
+def _thumb(frame: Frame, height_px: int) -> Frame:
     import cv2
 
-    wanted = np.linspace(0, media.probe(video_path).num_frames - 1, count).astype(int)
-    thumbs = []
-    for frame in media.read_frames_in_order(video_path, wanted):
-        width = round(frame.shape[1] * height_px / frame.shape[0])
-        thumbs.append(cv2.resize(frame, (width, height_px), interpolation=cv2.INTER_AREA))
-    return np.hstack(thumbs)
+    width = round(frame.shape[1] * height_px / frame.shape[0])
+    return cv2.resize(frame, (width, height_px), interpolation=cv2.INTER_AREA)
 
 
 def strips(videos: dict[str, Path], count: int = FRAMES_A_ROW) -> Figure:
@@ -135,4 +161,4 @@ def _draw_mouths(axes: Sequence[Axes], label: str, strips: Sequence[np.ndarray |
         axis.spines[:].set_visible(False)
         if faces is not None:
             axis.imshow(np.hstack([mouth_of(face) for face in faces]))
-    axes[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=6)
+    axes[0].set_ylabel(label.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=8)

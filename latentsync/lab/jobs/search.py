@@ -15,6 +15,7 @@ from latentsync.lab.measuring.records import lacking, measure_record
 from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import MetricsConfig, RunConfig, read_config
+from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.store import RecordStore
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
@@ -108,7 +109,7 @@ class Scorer:
             OptionError: a pair failed or has no value; the message gives the reason.
         """
         values = [mean(seeds) for seeds in zip(*(self._values(guidance, seed) for seed in self.seeds), strict=True)]
-        self.report(f"guidance {guidance:g}: {self.metric} {mean(values):.4f} ({len(values)} pairs)")
+        self.report(f"guidance {guidance:g}: {word_of(self.metric)} {mean(values):.4f} ({len(values)} pairs)")
         return mean(values)
 
     def _values(self, guidance: float, seed: int) -> list[float]:

@@ -1,7 +1,6 @@
 """Metrics of finished records: finds the missing ones, measures them, and shows them as a table."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import pandas as pd
 from latentsync.config import recorded_options
 from latentsync.errors import LatentSyncError, OptionError, sentence_of
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
-from latentsync.lab.console import say, show, table_text
+from latentsync.lab.console import paragraph, say, show, table_text
 from latentsync.lab.measuring.result import Result, labelled, measured
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.lab.records.claims import lock_notice
 from latentsync.lab.records.inputs import input_file
-from latentsync.lab.records.labels import word_of
+from latentsync.lab.records.labels import missing_lines, word_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import records_in
 from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, base_name
@@ -87,26 +86,26 @@ def measure_records(
         How many could not be measured.
     """
     failed = 0
-    reasons: Counter[str] = Counter()
+    missing: list[tuple[str, str]] = []
     if records and (notice := lock_notice(records[0].folder.parent)) is not None:
         say(notice)
     for number, record in enumerate(records, start=1):
         start, label = time.perf_counter(), f"[{number}/{len(records)}] {record.id} {record.content['pair']['name']}"
         try:
-            missing = wanted if again else lacking(record, wanted)
-            if not missing.families:
+            lacked = wanted if again else lacking(record, wanted)
+            if not lacked.families:
                 say(f"{label}: has all metrics")
                 continue
-            entries = measure_record(record, missing, detector, inputs)
+            entries = measure_record(record, lacked, detector, inputs)
         except (LatentSyncError, OSError) as error:
             failed += 1
             show(f"{label}: FAILED  {sentence_of(error)}")
             continue
-        reasons.update(f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None)
+        missing += [(name, entry["reason"]) for name, entry in entries.items() if entry["value"] is None]
         values = sum(entry["value"] is not None for entry in entries.values())
         say(f"{label}: {values} values, {len(entries) - values} missing, {time.perf_counter() - start:.1f} s")
-    for line, count in sorted(reasons.items()):
-        show(f"- missing in {count}: {line}")
+    for line in missing_lines(missing):
+        show(paragraph(line, indent="  "))
     show(f"{len(records) - failed} of {len(records)} records have all metrics")
     return failed
 

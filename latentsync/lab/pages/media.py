@@ -102,13 +102,24 @@ def pair_media(
     pairs = []
     for name in _in_turns(of_pair):
         pair = _pair(name, of_pair[name], labels, details)
-        pair.reasons = [f"{rank} of {labels[r.id]}" for r in of_pair[name] for rank in reasons.get(r.id, ())]
+        pair.reasons = _reasons(of_pair[name], labels, reasons)
         if mouths_bytes > 0:
             mouths_bytes -= _add_mouths(runs_dir, pair, of_pair[name], detector)
         else:
             pair.notes.append("Its mouths are left out to keep the page small.")
         pairs.append(pair)
     return pairs
+
+
+def _reasons(records: Sequence[Record], labels: Mapping, reasons: Mapping[str, Sequence[str]]) -> list[str]:
+    """Why a pair is shown: by rank, the settings in which it has it."""
+    settings: dict[str, list[str]] = {}
+    for record in records:
+        for rank in reasons.get(record.id, ()):
+            settings.setdefault(rank, []).append(labels[record.id])
+    return [
+        f"{rank} of {' and '.join(own) if len(own) < 3 else f'{len(own)} settings'}" for rank, own in settings.items()
+    ]
 
 
 def _in_turns(of_pair: Mapping[str, list[Record]]) -> list[str]:

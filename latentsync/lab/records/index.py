@@ -159,9 +159,11 @@ def _folder_stamp(folder: str) -> tuple[str, float] | None:
     """
     files = []
     try:
-        if os.path.islink(folder):
-            return None
-        with os.scandir(folder) as entries:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        with os.scandir(opened) as entries:
             for entry in entries:
                 if entry.is_symlink():
                     return None
@@ -169,6 +171,8 @@ def _folder_stamp(folder: str) -> tuple[str, float] | None:
                     files.append((entry.name, *stamp_of(entry.stat(follow_symlinks=False))))
     except OSError:
         return None
+    finally:
+        os.close(opened)
     digest = hashlib.sha256(repr(sorted(files)).encode(errors="surrogateescape")).hexdigest()
     return digest[:32], max((change_ns for *_, change_ns, _ in files), default=0) / 1e9
 

@@ -4,6 +4,8 @@ The words come from the metadata of the options, and from the definitions of the
 `latentsync.option.OptionInfo` and `latentsync.metrics.definitions`.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,26 @@ def word_of(column: str) -> str:
         return word_of_metric(column)
     infos = recorded_infos()
     return infos[column].word if column in infos else column
+
+
+def missing_lines(missing: Iterable[tuple[str, str]]) -> list[str]:
+    """One line for each metric and reason, with the number of records that lack the metric for it.
+
+    Reasons that differ only in their numbers count as one, and the most frequent is shown.
+
+    Args:
+        missing: (metric, reason) of each missing value.
+    """
+    alike: dict[tuple[str, str], Counter[str]] = {}
+    for metric, reason in missing:
+        alike.setdefault((word_of(metric), re.sub(r"\d+", "0", reason)), Counter())[reason] += 1
+    lines = []
+    for (word, _), reasons in sorted(alike.items()):
+        number, (reason, _) = reasons.total(), reasons.most_common(1)[0]
+        records = f"{number} records" if number > 1 else "1 record"
+        others = " (the numbers differ)" if len(reasons) > 1 else ""
+        lines.append(f"- {word} is missing in {records}: {reason}{others}")
+    return lines
 
 
 def pair_label(pair: str) -> str:

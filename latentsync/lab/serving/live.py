@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,8 @@ from latentsync.lab.records.sweeps import FAILED, PLAN_FILE, failures_of, planne
 
 LOG_FILE = "log.jsonl"
 RECENT = 32  # pairs whose times tell the pace
-FIRST_STAGE = "read"
+STAGES = ("read", "align", "denoise", "measure", "store")  # the usual ones, until a log has a whole pair
+QUIET_S = 120.0  # a run whose log is silent for longer, and that makes no record, is taken for ended
 
 
 def stamp_of(runs: Path, sweep: str | None = None) -> str:
@@ -40,8 +42,9 @@ def states(runs: Path) -> list[dict[str, Any]]:
 
     Returns:
         name; counts `done`, `failed`, `missing` and `running`; `runs`, the records in progress, each with its pair,
-        stage and seconds since the stage began; `left_s`, an estimate by the pace of the last pairs, None where
-        nothing runs or no pair has ended; `failures`, with pair, stage, reason, settings and the time of the note.
+        stage and seconds since the stage began; `is_active`, also between two records; `left_s`, an estimate by the
+        pace of the last pairs, None where nothing runs or no pair has ended; `failures`, with pair, stage, reason,
+        settings and the time of the note.
     """
     made = {path.name for path in _entries(runs / "records")}
     return [_state(runs, name, made) for name in sweep_names(runs)]
@@ -68,12 +71,13 @@ def _state(runs: Path, name: str, made: set[str]) -> dict[str, Any]:
     counts = Counter(_state_of(record, made, running, failed) for record in wanted)
     counts["failed"] += sum(each["record"] is None for each in failures)
     events = _events(folder / LOG_FILE)
-    left = counts["missing"] + counts["running"]
+    left, is_active = counts["missing"] + counts["running"], bool(running) or _is_active(events)
     return {
         "name": name,
         **{state: counts[state] for state in ("done", "failed", "missing", "running")},
+        "is_active": is_active,
         "runs": [_in_progress(record, wanted[record], claim, events) for record, claim in running.items()],
-        "left_s": _left_s(events, left, len(running)),
+        "left_s": _left_s(events, left, max(len(running), is_active)),
         "failures": [_failure(each) for each in failures],
     }
 
@@ -94,17 +98,22 @@ def settings_of(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
-    try:
-        return journal.read(path)
-    except OSError:
-        return []
+    """The events of a log, with the time of each in seconds; those that somebody edited are left out."""
+    events = []
+    with suppress(OSError):
+        for event in journal.read(path):
+            with suppress(KeyError, TypeError, ValueError):
+                moment = datetime.fromisoformat(event["time"]).timestamp()
+                known = {"event": str(event["event"]), "stage": str(event.get("stage")), "moment": moment}
+                events.append({**event, **known, "process": str(event.get("process"))})
+    return events
 
 
 def _in_progress(record: str, pair: str, claim: Mapping, events: Sequence[Mapping]) -> dict[str, Any]:
     """A record that is being made. The log names ended stages; the next one is that of earlier pairs."""
     ended = [each for each in events if each["event"] == "stage" and each.get("record") == record]
-    stage, since = FIRST_STAGE, claim.get("since", time.time())
-    if ended and (begun := _seconds(ended[-1]["time"])) >= since:
+    stage, since = STAGES[0], claim.get("since", time.time())
+    if ended and (begun := ended[-1]["moment"]) >= since:
         stage, since = _stage_after(ended[-1]["stage"], events), begun
     place = {"host": claim.get("host", ""), "process": claim.get("pid")}
     return {"record": record, "pair": pair, "stage": stage, "since_s": max(0.0, time.time() - since), **place}
@@ -121,14 +130,22 @@ def _stage_after(stage: str, events: Sequence[Mapping]) -> str:
             before[event["process"]] = event["stage"]
         elif event["event"] == "pair":
             before.pop(event["process"], None)
-    return following.most_common(1)[0][0] if following else f"after {stage}"
+    if following:
+        return following.most_common(1)[0][0]
+    return STAGES[STAGES.index(stage) + 1] if stage in STAGES[:-1] else f"after {stage}"
+
+
+def _is_active(events: Sequence[Mapping]) -> bool:
+    """Whether a run has not ended: it may load a model, or be between two records."""
+    return bool(events) and events[-1]["event"] != "end" and time.time() - events[-1]["moment"] < QUIET_S
+
+
+def _is_made(event: Mapping) -> bool:
+    is_timed = isinstance(event.get("seconds"), int | float)
+    return event["event"] == "pair" and event.get("status") not in FAILED and is_timed
 
 
 def _left_s(events: Sequence[Mapping], left: int, processes: int) -> float | None:
     """How long the remaining records take, by the median of the last pairs."""
-    seconds = [each["seconds"] for each in events if each["event"] == "pair" and each.get("status") not in FAILED]
+    seconds = [each["seconds"] for each in events if _is_made(each)]
     return median(seconds[-RECENT:]) * left / processes if seconds and left and processes else None
-
-
-def _seconds(time_text: str) -> float:
-    return datetime.fromisoformat(time_text).timestamp()

@@ -14,7 +14,7 @@ from latentsync.lab.records.store import RESULT_FILE, Record, RecordStore
 
 WIDEST_PX = 1280  # of a copy of a clip
 WIDTH_PX = 256  # of each video of a player
-NO_CLIP = "the clip of record {} is not where it was, or was changed; its result is there"
+NO_CLIP = "the clip is not where it was, or was changed"
 
 
 def record_in(runs: Path, record_id: str) -> Record:
@@ -72,7 +72,7 @@ def mouths_video(runs: Path, record_id: str, is_of_clip: bool) -> Path:
     record = record_in(runs, record_id)
     preview = preview_of_its_clip(runs, record, num_frames_of(record)) if is_of_clip else preview_of(runs, record)
     if preview is None:
-        raise MediaError(NO_CLIP.format(record_id))
+        raise MediaError(NO_CLIP)
     if preview.video is None:
         raise MediaError(f"no mouth: {preview.reason}")
     return preview.video
@@ -91,7 +91,7 @@ def source_copy(runs: Path, record_id: str, folder: Path) -> Path:
     clip = clip_of(record)
     sha256, loop = record.content["pair"]["clip"]["sha256"], recorded_options(record.content["options"])["loop"]
     if clip is None:
-        raise MediaError(NO_CLIP.format(record_id))
+        raise MediaError(NO_CLIP)
     path = folder / f"{sha256[:16]}-{num_frames_of(record)}-{loop}.mp4"
     if not path.exists():
         shown = source_video(clip, sha256, num_frames_of(record), WIDEST_PX, loop)

@@ -8,7 +8,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,7 +101,11 @@ class View:
         """After the first table was read, so that nothing delays that."""
         if not first.cancelled():
             first.exception()  # a request reports it
-            self._beginning = asyncio.create_task(self.helper.call(LATER, ready))
+            self._beginning = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        with suppress(MediaError):  # the server ends already; or the first task that is needed says so
+            await self.helper.call(LATER, ready)
 
     # --- the table ---
 
@@ -159,7 +163,7 @@ class View:
         stamp = live.stamp_of(self.runs)
         if self._states is None or self._states[0] != stamp:
             states = await asyncio.to_thread(live.states, self.runs)
-            running = any(state["runs"] for state in states)
+            running = any(state["is_active"] for state in states)
             self._states = (stamp, states) if not running else None
         else:
             states = self._states[1]
@@ -188,7 +192,7 @@ class View:
         path = await FILES[name](self, record, request)
         if not path.is_file():
             raise MediaError(f"{path.name} of record {record.id} is missing; run its sweep again to make it anew")
-        return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
+        return FileResponse(path, headers={"Cache-Control": "private, max-age=300"})
 
     async def result(self, record: Record, request: Request) -> Path:
         """The video of a record."""

@@ -1,7 +1,7 @@
 """The end of a sweep: it writes tables and figures, links the videos and publishes the records."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +15,7 @@ from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
 from latentsync.lab.figures.style import save
 from latentsync.lab.options.schema import RunConfig
-from latentsync.lab.records.labels import cell_label, departures, run_name, varied, word_of
+from latentsync.lab.records.labels import cell_label, departures, missing_lines, run_name, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import RETRY_HINT, failures_of, sweep_records
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
@@ -30,8 +30,10 @@ SHOWN = {
     "landmark_sync_lag": "{:+.0f}",
     "seconds": "{:.1f}",
 }  # the columns that a run prints at its end
+MOST_ROWS = 60  # of that table
 CALIBRATED = ("sync_mini_confidence",)  # whose differences from the real clips it prints, too
-FILES = ("contact_sheet.png", "figure.png", "table.csv", "calibration.csv")  # of one state of the sweep
+SHEET = "contact_sheet.png"
+FILES = (SHEET, "figure.png", "table.csv", "calibration.csv")  # of one state of the sweep
 NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
@@ -63,7 +65,9 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
             if not against_real.empty:
                 write_table(against_real, part / "calibration.csv")
             save(sweep_figure(table), part / "figure.png")
-            _save_contact_sheet(shown, part / "contact_sheet.png")
+            _save_contact_sheet(shown, part / SHEET)
+        if (sheet := run.sweep_dir / SHEET).is_file():
+            show(f"contact sheet of the videos: {sheet}")
         count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
         if run.tracker.kind != "none":
             show(
@@ -80,6 +84,8 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     if not table.empty:
         show("files: videos/, contact_sheet.png, figure.png, table.csv, calibration.csv")
         show(f"the records are in {run.runs_dir / 'records'}")
+        for line in missing_lines(_missing(table)):
+            show(paragraph(line, indent="  "))
     return len(now)
 
 
@@ -124,22 +130,26 @@ def calibration_texts(against_real: pd.DataFrame) -> list[str]:
 
 
 def summary_text(table: pd.DataFrame) -> str:
-    """The table printed at the end of a run: cell, pair, a few metrics, seconds; and why values are missing."""
-    also = varied(table)
+    """The table printed at the end of a run: cell, pair, a few metrics, seconds. Of a large sweep, its first rows."""
+    also, number = varied(table), len(table)
+    is_trained, table = table["trained"].all(), table.head(MOST_ROWS)
     columns = {"cell": [cell_label(row, also) for _, row in table.iterrows()], "pair": table["pair"]}
     for name, form in SHOWN.items():
         if name in table:
             columns[word_of(name)] = ["-" if pd.isna(value) else form.format(value) for value in table[name]]
     parts = [table_text(columns)]
-    if not table["trained"].all():
+    if not is_trained:
         parts.insert(0, paragraph(f"UNTRAINED MODEL: {NOT_QUALITY}"))
-    reasons = {
-        f"- {word_of(column.removesuffix('_reason'))}: {reason}"
-        for column in table.columns
-        if column.endswith("_reason")
-        for reason in table[column].dropna()
-    }
-    return "\n".join([*parts, *(paragraph(reason, indent="  ") for reason in sorted(reasons))])
+    if number > MOST_ROWS:
+        parts.append(f"the first {MOST_ROWS} of {number} records; table.csv has all")
+    return "\n".join(parts)
+
+
+def _missing(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """The metric and the reason of each missing value of a wide table."""
+    for column in table:
+        if column.endswith("_reason"):
+            yield from ((column.removesuffix("_reason"), reason) for reason in table[column].dropna())
 
 
 def link_videos(records: list[Record], folder: Path) -> None:

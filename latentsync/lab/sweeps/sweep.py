@@ -27,8 +27,8 @@ from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
 from latentsync.lab.records.claims import lock_notice
 from latentsync.lab.records.columns import notes_of
-from latentsync.lab.records.store import RecordStore
-from latentsync.lab.records.sweeps import note_fault
+from latentsync.lab.records.store import RESULT_FILE, RecordStore
+from latentsync.lab.records.sweeps import MADE, note_fault
 from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, read_note, write_note
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
@@ -59,6 +59,7 @@ class SweepRun:
     process: int = field(default_factory=os.getpid)
     unnoted: list[dict[str, Any]] = field(default_factory=list)
     cells: list[tuple[list[str], str | None]] = field(default_factory=list)
+    _has_shown_video: bool = False
     _announced: set[tuple[str, ...]] = field(default_factory=set)
     _put_off: list[tuple[DictConfig, list[str]]] = field(default_factory=list)
     _earlier: dict[Path, list[Outcome]] = field(default_factory=dict)
@@ -110,9 +111,16 @@ class SweepRun:
         def report(outcome: Outcome) -> None:
             note_outcome(outcome)
             say(outcome_line(outcome, run))
+            self._show_first_video(outcome, run)
 
         keep = partial(keep_previews, Path(run.runs_dir)) if run.cache.max_gb else ignore
         return run_cell(run, pairing.pairs, report, self._earlier[folder], wait, self.siblings, keep)
+
+    def _show_first_video(self, outcome: Outcome, run: RunConfig) -> None:
+        """Prints where the first video of this process is, so that one can look at it while the others are made."""
+        if outcome.status in MADE and not self._has_shown_video:
+            self._has_shown_video = True
+            say(f"first video: {RecordStore(run.runs_dir).root / outcome.record / RESULT_FILE}")
 
     def finish(self, config: DictConfig) -> int:
         """Runs the postponed cells, then writes and prints the sweep's results.

@@ -123,8 +123,8 @@ def _tidy(rows: pa.Table) -> pd.DataFrame:
     metrics = Metrics.of(rows)
     row, metric = np.nonzero(metrics.codes >= 0)
     entry, place = metrics.codes[row, metric], pa.array(row)
-    columns = {name: _values(name, rows[name].combine_chunks().take(place)) for name in fact_names()}
-    columns["metric"] = _texts(pa.array(metrics.names, pa.string()).take(pa.array(metric)))
+    columns = {name: _values(name, rows[name].combine_chunks(), place) for name in fact_names()}
+    columns["metric"] = _texts(pa.array(metrics.names, pa.string()), pa.array(metric))
     for name in ENTRY_COLUMNS:
         columns[name] = metrics.values[row, metric] if name == "value" else _part_of_entries(name, metrics, entry)
     return pd.DataFrame(columns, copy=False)
@@ -135,18 +135,18 @@ def _part_of_entries(name: str, metrics: Metrics, entry: np.ndarray) -> Any:
     if name in COUNT_COLUMNS:
         return pd.array(parts, "Int64").take(entry)
     texts = [None if part is None else str(part) for part in parts]
-    return _texts(pa.array(texts, pa.string()).take(pa.array(entry)))
+    return _texts(pa.array(texts, pa.string()), pa.array(entry))
 
 
 def _wide(rows: pa.Table) -> pd.DataFrame:
     """The wide table of rows of records, see `records.rows`."""
-    metrics = Metrics.of(rows)
-    columns = {name: _values(name, rows[name].combine_chunks()) for name in fact_names()}
+    metrics, all_rows = Metrics.of(rows), pa.array(range(len(rows)), pa.int64())
+    columns = {name: _values(name, rows[name].combine_chunks(), all_rows) for name in fact_names()}
     for number, is_reason in _columns_met(metrics):
         name, codes = metrics.names[number], metrics.codes[:, number]
         if is_reason:
             reasons = [each.get("reason") if _lacks_value(each) else None for each in metrics.entries] + [None]
-            columns[f"{name}_reason"] = _texts(pa.array(reasons, pa.string()).take(pa.array(codes % len(reasons))))
+            columns[f"{name}_reason"] = _texts(pa.array(reasons, pa.string()), pa.array(codes % len(reasons)))
         elif _type_of(name) == "float64":
             columns[name] = metrics.values[:, number]
         else:
@@ -170,19 +170,24 @@ def _lacks_value(entry: Mapping[str, Any]) -> bool:
     return "value" in entry and entry["value"] is None
 
 
-def _values(name: str, column: pa.Array) -> Any:
-    """A column of facts with its type in tables."""
+def _values(name: str, column: pa.Array, places: pa.Array) -> Any:
+    """The values of a column of facts at these places, with the type that they have in tables."""
     kind = kind_of_fact(name)
     if kind == "text":
-        return _texts(column)
+        return _texts(column, places)
+    column = column.take(places)
     if name in COUNT_COLUMNS or (kind == "whole" and column.null_count):
         return pd.array(column.to_pylist(), "Int64")
     return column.to_numpy(zero_copy_only=False, writable=True)
 
 
-def _texts(column: pa.Array) -> Any:
-    """Texts for a table. An empty one counts as missing."""
-    return TEXT.__from_arrow__(pc.if_else(pc.equal(column, ""), None, column))
+def _texts(column: pa.Array, places: pa.Array) -> Any:
+    """The texts of a column at these places. An empty one counts as missing.
+
+    They are converted before they are repeated: for millions of rows, each step after that costs its memory.
+    """
+    texts = pc.if_else(pc.equal(column, ""), None, column).cast(pa.large_string())  # as pandas holds them
+    return TEXT.__from_arrow__(texts.take(places))
 
 
 def _type_of(column: str) -> str | pd.StringDtype | None:

@@ -1,5 +1,5 @@
 // The page of `latentsync view`: it reads the table once, filters it, and shows one of its tabs or one record.
-import { AIM_ARROWS, asked, choice, counted, node, problem } from "./parts.js";
+import { AIM_ARROWS, asked, choice, counted, node, problem, refilled } from "./parts.js";
 import { RecordTable } from "./table_data.js";
 import { ALL_SWEEPS, TABS, ViewState } from "./state.js";
 import { FilterPanel } from "./filters.js";
@@ -159,8 +159,11 @@ class App {
   drawHead() {
     const { about } = this.table, { tab } = this.state, running = this.live.isRunning, failed = this.failures.length;
     const marks = { sweeps: running ? "running" : failed ? `${failed} failed` : "" };
-    const folder = about.runs.split("/").slice(-2).join("/");
-    this.head.replaceChildren(
+    const folder = about.runs.split("/").slice(-2).join("/"), showsFilters = this.root.classList.contains("shows-filters");
+    const drawn = JSON.stringify([about.sweeps, about.sweep, tab, this.state.record, marks, this.panel.number, showsFilters]);
+    if (drawn === this.headDrawn) return; // else an open choice would close whenever a running sweep is asked for
+    this.headDrawn = drawn;
+    refilled(this.head,
       node("div", { class: "where" }, node("b", { text: "LatentSync" }), node("span", { class: "folder", title: about.runs, text: folder })),
       ...(about.sweeps.length ? [choice("Sweep", [[ALL_SWEEPS, "all records"], ...about.sweeps.map((name) => [name, name])], about.sweep ?? ALL_SWEEPS, (value) => {
         this.arrived = [];
@@ -171,7 +174,7 @@ class App {
         onclick: () => this.state.set({ tab: name, record: "", beside: "" }, true),
       }, TAB_WORDS[name], marks[name] ? node("span", { class: `badge ${running ? "is-running" : "is-failed"}`, text: marks[name] }) : null))),
       node("span", { class: "space" }),
-      node("button", { type: "button", class: "open-filters", "aria-expanded": String(this.root.classList.contains("shows-filters")), text: `Filters${this.panel.number ? ` (${this.panel.number})` : ""}`, onclick: () => {
+      node("button", { type: "button", class: "open-filters", "aria-expanded": String(showsFilters), text: `Filters${this.panel.number ? ` (${this.panel.number})` : ""}`, onclick: () => {
         this.root.classList.toggle("shows-filters");
         this.drawHead();
       } }),
@@ -185,7 +188,7 @@ class App {
     const link = (word, row) => node("button", { type: "button", class: "plain extreme", onclick: () => this.open(table.recordId(row)) },
       node("b", { text: `${word} ${metric.text(row)}` }), ` ${table.pairText(row)}, ${table.label(row)}`);
     const metricChoice = table.metrics.length ? [choice("Metric", groupsOfMetrics(table), metric.name, (value) => state.set({ metric: value }))] : [];
-    this.summary.replaceChildren(
+    refilled(this.summary,
       node("output", { id: "shown", "data-filter-ms": this.filterMs.toFixed(1), text: table.shown.length === table.rows ? counted(table.rows, "record") : `${table.shown.length.toLocaleString("en")} of ${counted(table.rows, "record")}` }),
       ...metricChoice,
       ...(ends ? [node("span", { class: "extremes" }, link("worst", ends.worst), ends.best === ends.worst ? null : link("best", ends.best))] : []),

@@ -1,5 +1,5 @@
 // Figures of the shown records: two metrics against each other, and a metric over a setting. A click opens the videos.
-import { AIM_ARROWS, SERIES_COLOURS, choice, node, numberText } from "./parts.js";
+import { AIM_ARROWS, SERIES_COLOURS, choice, node, numberText, refilled } from "./parts.js";
 import { LEAST_CLIPS, meanOver } from "./means.js";
 
 const SYNC = ["sync_mini_confidence", "lse_c", "stable_syncnet_cosine", "landmark_sync_peak"]; // preferred as synchrony
@@ -78,9 +78,9 @@ export class Figures {
     const { table } = this.app, metrics = table.metrics, { state } = this;
     const y = this.pick("y", SYNC, metrics), x = this.pick("x", LIKENESS, metrics.filter((one) => one !== y).length ? metrics : [y]);
     const colourings = this.colourings;
-    const by = this.pick("colour", ["guidance_scale"], colourings.length ? colourings : [null]);
+    const by = this.pick("colour", ["guidance_scale", "num_inference_steps", "gender", "model"], colourings.length ? colourings : [null]);
     const names = metrics.map((column) => [column.name, column.word]);
-    this.bars[0].replaceChildren(
+    refilled(this.bars[0],
       choice("Up", names, y.name, (value) => state.set({ y: value })), choice("Across", names, x.name, (value) => state.set({ x: value })),
       ...(by ? [choice("Colour", colourings.map((column) => [column.name, column.word]), by.name, (value) => state.set({ colour: value }))] : []));
     const rows = [...table.shown].filter((row) => !x.isMissing(row) && !y.isMissing(row));
@@ -112,7 +112,7 @@ export class Figures {
     }
     const others = this.colourings.filter((column) => column !== across && column.name !== "clip");
     const by = state.get("series") === "none" ? null : this.pick("series", ["num_inference_steps", "gender"].filter((name) => name !== across.name), others.length ? others : [null]);
-    this.bars[1].replaceChildren(
+    refilled(this.bars[1],
       choice("Up", table.metrics.map((column) => [column.name, column.word]), metric.name, (value) => state.set({ metric: value })),
       choice("Across", settings.map((column) => [column.name, column.word]), across.name, (value) => state.set({ setting: value })),
       choice("Lines", [...others.map((column) => [column.name, column.word]), ["none", "one for all"]], by ? by.name : "none", (value) => state.set({ series: value })));

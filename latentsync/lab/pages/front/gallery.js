@@ -1,5 +1,5 @@
 // The gallery: a grid of videos over any two columns, of which only what is on the screen exists in the page.
-import { afterBurst, asked, choice, node, toggleButton } from "./parts.js";
+import { afterBurst, asked, choice, node, refilled, toggleButton } from "./parts.js";
 
 const SIZES_PX = { small: 104, medium: 160, large: 240 };
 const GAP_PX = 8, UNDER_PX = 40, HEAD_PX = 34, MARGIN_CELLS = 1;
@@ -194,7 +194,7 @@ export class Gallery {
     const nameOf = (column) => (column ? column.name : NO_GROUP);
     const direction = this.app.metric ? this.app.metric.direction : "none";
     this.playButton = toggleButton("", this.playsAll, () => this.playAll(), { class: "play-all", title: "Space" });
-    this.bar.replaceChildren(
+    refilled(this.bar,
       this.playButton,
       choice("Rows", grouping, nameOf(this.rowColumn), (value) => state.set({ rows: value })),
       choice("Columns", grouping, nameOf(this.columnColumn), (value) => state.set({ columns: value })),

@@ -1,5 +1,5 @@
 // Sweeps as they run: what is done, failed, missing and running, the time left, and videos as they arrive.
-import { asked, counted, durationText, node } from "./parts.js";
+import { asked, counted, durationText, node, refilled } from "./parts.js";
 
 const [RUNNING_MS, RESTING_MS] = [2000, 10000]; // between two questions
 const MOST_ARRIVED = 12, MOST_FAILURES = 100;
@@ -14,7 +14,7 @@ export class LiveStates extends EventTarget {
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.ask(); });
   }
 
-  get isRunning() { return this.sweeps.some((sweep) => sweep.runs.length > 0); }
+  get isRunning() { return this.sweeps.some((sweep) => sweep.is_active); }
   get failures() { return this.sweeps.flatMap((sweep) => sweep.failures.map((failure) => ({ ...failure, sweep: sweep.name }))); }
   get done() { return this.sweeps.reduce((sum, sweep) => sum + sweep.done, 0); }
 
@@ -51,7 +51,7 @@ export class SweepsTab {
     const { sweeps, problem } = this.app.live, arrived = this.app.arrived.slice(-MOST_ARRIVED).reverse();
     const scrolled = this.root.scrollTop;
     const strip = arrived.length ? [this.strip && this.stripOf === arrived.join() ? this.strip : this.arrivedStrip(arrived)] : [];
-    this.root.replaceChildren(
+    refilled(this.root,
       ...(problem ? [node("p", { class: "problem", role: "alert", text: problem })] : []),
       ...strip,
       ...(sweeps.length ? sweeps.map((sweep) => this.sweep(sweep)) : [node("p", { class: "empty", text: "This folder has no sweep yet; latentsync run makes one." })]),
@@ -73,7 +73,7 @@ export class SweepsTab {
   }
 
   sweep(sweep) {
-    const all = STATES.reduce((sum, state) => sum + sweep[state], 0), isRunning = sweep.runs.length > 0;
+    const all = STATES.reduce((sum, state) => sum + sweep[state], 0), isRunning = sweep.is_active;
     const bar = node("div", { class: "progress", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": all, "aria-valuenow": sweep.done, "aria-label": `${sweep.done} of ${all} records` },
       STATES.filter((state) => sweep[state]).map((state) => {
         const part = node("span", { class: state });
@@ -84,7 +84,8 @@ export class SweepsTab {
       sweep.left_s === null ? null : node("span", { class: "left", text: `about ${durationText(sweep.left_s)} left` }));
     return node("section", { class: "sweep", "data-sweep": sweep.name },
       node("h2", {}, sweep.name, isRunning ? node("span", { class: "badge", text: "running" }) : null), bar, counts,
-      isRunning ? node("ul", { class: "runs" }, sweep.runs.map((run) => node("li", {}, node("b", { text: run.pair }), ` ${run.stage}, ${durationText(run.since_s)}`,
+      isRunning && !sweep.runs.length ? node("p", { class: "note", text: "A model is being loaded, or the next record is about to begin." }) : null,
+      sweep.runs.length ? node("ul", { class: "runs" }, sweep.runs.map((run) => node("li", {}, node("b", { text: run.pair }), ` ${run.stage}, ${durationText(run.since_s)}`,
         node("span", { class: "note", text: ` process ${run.process} on ${run.host}` })))) : null,
       sweep.missing && !isRunning ? node("p", { class: "note", text: `Nothing runs. Start the same latentsync run again to make the ${counted(sweep.missing, "missing record")}.` }) : null,
       sweep.failures.length ? this.failures(sweep) : null);

@@ -42,6 +42,16 @@ export function toggleButton(text, isPressed, onPress, facts = {}) {
   return node("button", { type: "button", "aria-pressed": String(isPressed), text, onclick: onPress, ...facts });
 }
 
+/** Puts children into a place; what had the focus there has it again, if there is something of the same name. */
+export function refilled(place, ...children) {
+  const nameOf = (one) => one.dataset.record || one.getAttribute("aria-label") || one.textContent;
+  const active = place.contains(document.activeElement) ? document.activeElement : null;
+  place.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  if (!active) return;
+  const again = [...place.querySelectorAll(active.tagName)].find((one) => nameOf(one) === nameOf(active));
+  if (again) again.focus({ preventScroll: true });
+}
+
 /** A number in at most four significant digits, without zeros at its end. */
 export function numberText(value) {
   if (!Number.isFinite(value)) return value === Infinity ? "∞" : value === -Infinity ? "−∞" : "–";

@@ -1,6 +1,6 @@
 // The page of one record: its videos in step with the source, mouths, curves, metrics, every option, how to make it again.
 import { Player } from "./player.js";
-import { AIM_WORDS, asked, node, numberText, problem } from "./parts.js";
+import { AIM_WORDS, asked, node, numberText, problem, refilled } from "./parts.js";
 
 const MOST_BESIDE = 4; // other records beside it
 const BESIDE_THE_VIDEOS = 2; // records: with more there is no room for metrics beside them
@@ -77,7 +77,7 @@ export class RecordPage {
         onclick: () => this.app.open(this.app.table.recordId(row)),
       });
     };
-    this.around.replaceChildren(
+    refilled(this.around,
       node("button", { type: "button", text: "← Back", title: "Escape", onclick: () => this.app.closeRecord() }),
       link(-1, "‹ Worse", "P"), node("span", { class: "note", text: place < 0 ? "" : `${place + 1} of ${order.length}` }), link(1, "Better ›", "N"),
       this.app.copyButton(),
@@ -88,21 +88,24 @@ export class RecordPage {
   /** Other records of the pair, to see beside it. */
   drawBeside() {
     const { table, metric } = this.app, row = table.places.get(this.state.record), pair = table.column("pair");
-    if (row === undefined) return this.beside.replaceChildren();
+    this.beside.hidden = row === undefined;
+    if (row === undefined) return;
     const others = this.app.order.filter((other) => other !== row && pair.values[other] === pair.values[row]);
     const chosen = this.ids.slice(1);
-    const listed = [...new Set([...chosen.map((id) => table.places.get(id)).filter((other) => other !== undefined), ...spread(others, LISTED)])];
-    if (!listed.length) return this.beside.replaceChildren();
+    const rows = chosen.map((id) => table.places.get(id)).filter((other) => other !== undefined);
+    const known = new Set([...spread(others, LISTED), ...rows]); // in an order that stays as boxes are checked
+    const listed = [...others.filter((other) => known.has(other)), ...rows.filter((other) => !others.includes(other))];
+    this.beside.hidden = !listed.length;
     const boxes = listed.map((other) => {
       const id = table.recordId(other), isChosen = chosen.includes(id);
       const box = node("input", {
-        type: "checkbox", checked: isChosen, disabled: !isChosen && chosen.length >= MOST_BESIDE,
+        type: "checkbox", checked: isChosen, "data-record": id, disabled: !isChosen && chosen.length >= MOST_BESIDE,
         onchange: () => this.state.set({ beside: (isChosen ? chosen.filter((one) => one !== id) : [...chosen, id]).join(",") }),
       });
       return node("label", { class: "check" }, box, table.label(other), metric ? node("span", { class: "note", text: metric.text(other) }) : null);
     });
-    const more = others.filter((other) => !listed.includes(other)).length;
-    return this.beside.replaceChildren(node("fieldset", {}, node("legend", { text: "Beside it, of the same pair" }), boxes,
+    const more = others.length - others.filter((other) => known.has(other)).length;
+    refilled(this.beside, node("fieldset", {}, node("legend", { text: "Beside it, of the same pair" }), boxes,
       more > 0 ? node("span", { class: "note", text: `${more} more: filter them first` }) : null));
   }
 

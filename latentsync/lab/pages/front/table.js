@@ -1,5 +1,5 @@
 // The table: a row for each record, or the means of each setting with their intervals; only rows on the screen exist.
-import { AIM_ARROWS, AIM_WORDS, choice, node, numberText } from "./parts.js";
+import { AIM_ARROWS, AIM_WORDS, choice, node, numberText, refilled } from "./parts.js";
 import { LEAST_CLIPS, meanOver } from "./means.js";
 
 const SHOWN_METRICS = 8; // at first
@@ -46,14 +46,14 @@ export class RecordsTable {
   drawBar() {
     const { state } = this, chosen = new Set(this.metrics.map((column) => column.name));
     const boxes = this.app.table.metrics.map((column) => {
-      const box = node("input", { type: "checkbox", checked: chosen.has(column.name), onchange: () => {
+      const box = node("input", { type: "checkbox", "aria-label": column.word, checked: chosen.has(column.name), onchange: () => {
         if (box.checked) chosen.add(column.name); else chosen.delete(column.name);
         state.set({ metrics: [...chosen].join(",") });
       } });
       return node("label", { class: "check", title: column.help }, box, column.word);
     });
     const wasOpen = this.bar.querySelector("details")?.open;
-    this.bar.replaceChildren(
+    refilled(this.bar,
       choice("Rows", [["", "records"], ["setting", "means of each setting"]], state.get("by"), (value) => state.set({ by: value })),
       node("details", { class: "menu", open: Boolean(wasOpen) }, node("summary", { text: `Metrics (${chosen.size})` }), node("div", { class: "menu-list" }, boxes)),
       node("button", { type: "button", text: "Save as CSV", onclick: () => this.save() }),
