@@ -93,8 +93,9 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     saved = json.dumps(json.loads((lab.folder / "06_report.ipynb").read_text()))
     assert "data:image/jpeg" in saved
     end_kernels(page, lab)
-    page.goto(lab.address("06_report.ipynb"))
-    explorer = cell_with(page, "Explorer(runs_dir, sweep)")
+    reopened = page.context.new_page()  # its console tells that the widgets' models are gone
+    reopened.goto(lab.address("06_report.ipynb"))
+    explorer = cell_with(reopened, "Explorer(runs_dir, sweep)")
     explorer.get_by_text("Run this cell to start the explorer").wait_for()
-    page.wait_for_timeout(2000)
+    reopened.wait_for_timeout(2000)
     assert explorer.locator("img").count() == 2 and not explorer.get_by_text("model not found").is_visible()
