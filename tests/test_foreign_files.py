@@ -11,7 +11,7 @@ from written_sweep import write_sweep
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import leads_out, link_out, write_json
 from latentsync.lab.commands import publish, report, status
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.records.store import RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.lab.records.sweeps import records_in
 from latentsync.lab.tables.tidy import collect_wide

@@ -13,8 +13,8 @@ from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_json, write_text
 from latentsync.lab.console import ArgumentParser, command, paragraph, say, table_text
 from latentsync.lab.jobs.folder import Outputs
+from latentsync.lab.options.folders import plain_name
 from latentsync.lab.options.pairs import Pair
-from latentsync.lab.options.schema import plain_name
 from latentsync.lab.records.labels import pair_label
 from latentsync.lab.tracking import wandb_run
 from latentsync.lab.training.prepare import find_sources

@@ -18,8 +18,9 @@ from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.commands.publish import main
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.style import save
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
 from latentsync.lab.tables.tidy import collect_wide, write_table
 from latentsync.lab.tracking import publish as publishing

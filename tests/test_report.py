@@ -15,8 +15,8 @@ from latentsync.files import write_json
 from latentsync.lab.analysis.comparisons import compare_all, per_clip
 from latentsync.lab.analysis.pareto import TIME_RATIO, with_time_ratio
 from latentsync.lab.commands.report import main, parser
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.pages import contents, write
 from latentsync.lab.pages.chosen import chosen
 from latentsync.lab.pages.contents import gather, means_over_clips, value_text

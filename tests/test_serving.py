@@ -19,7 +19,7 @@ from latentsync.__main__ import main
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_json
 from latentsync.lab.console import MISUSED
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.bundle import FRONT_DIR
 from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.lab.serving import start

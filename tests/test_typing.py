@@ -52,7 +52,7 @@ def test_public_names_are_there_and_cost_nothing_until_they_are_used(module):
             "torch diffusers transformers matplotlib scipy mediapipe wandb",
         ),
         ("from latentsync.lab import collect", "torch diffusers transformers matplotlib scipy cv2 av hydra"),
-        ("import latentsync.lab.sweeps.status", "torch pandas matplotlib scipy cv2 av hydra"),
+        ("import latentsync.lab.sweeps.status", "torch pandas matplotlib scipy cv2 av hydra omegaconf"),
     ],
 )
 def test_what_is_heavy_is_imported_where_it_is_used(statement, heavy):

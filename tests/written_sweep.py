@@ -6,8 +6,8 @@ from record_content import content
 
 from latentsync.files import write_json
 from latentsync.generation.stage_cache import input_sha256
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.options.schema import sweep_folder
 from latentsync.lab.records.identity import record_id
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, PROVEN, RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.metrics.definitions import entry

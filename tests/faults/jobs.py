@@ -28,7 +28,8 @@ from latentsync.files import (
     write_text,
 )
 from latentsync.lab.jobs.folder import Outputs
-from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.options.folders import sweep_folder
+from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.pages import REPORT_FILE, contents
 from latentsync.lab.pages.write import write_report
 from latentsync.lab.records.store import PROVEN, RECORD_FILE, SET_ASIDE_DIR, RecordStore

@@ -1,6 +1,5 @@
 """The typed configuration of a run: Hydra's composition becomes frozen dataclasses that check themselves."""
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
@@ -13,11 +12,11 @@ from omegaconf import DictConfig
 from latentsync.config import SECTIONS as OPTION_SECTIONS
 from latentsync.config import Options, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
 from latentsync.errors import OptionError
-from latentsync.files import require_inside
 from latentsync.lab.options import CONF_DIR
+from latentsync.lab.options.folders import plain_name, sweep_folder
 from latentsync.lab.options.typed import GENERAL, section_of, values_of
 from latentsync.metrics.definitions import FAMILIES, FAMILY_TEXTS
-from latentsync.names import NAME_MAX_BYTES, is_plain, named_text
+from latentsync.names import named_text
 from latentsync.option import option, section_infos
 from latentsync.presets import Preset
 from latentsync.weights import CATALOGUE
@@ -339,28 +338,3 @@ def sweep_dir(config: DictConfig) -> Path:
         OptionError: `runs_dir` or `name` is not given, or the name would lead out of the folder.
     """
     return general_options(config).sweep_dir
-
-
-def sweep_folder(runs_dir: Path, name: str) -> Path:
-    """The folder of a sweep's cells, table and pictures.
-
-    Raises:
-        OptionError: the name is not a plain folder name.
-        MediaError: the folder, or something in it, is a link that leads out of the runs folder.
-    """
-    folder = runs_dir / "sweeps" / plain_name(name)
-    require_inside(folder, runs_dir)
-    return folder
-
-
-def plain_name(name: str) -> str:
-    """A sweep's name, checked. It names a folder, so it must not lead out of the runs folder.
-
-    Raises:
-        OptionError: it is not a plain folder name.
-    """
-    if not is_plain(name):
-        raise OptionError(f"name is {name!r}; give a plain folder name, without slashes and leading dots")
-    if (length := len(os.fsencode(name))) > NAME_MAX_BYTES:
-        raise OptionError(f"name has {length} bytes; a folder's name may have {NAME_MAX_BYTES}, so give a shorter one")
-    return name

@@ -19,7 +19,7 @@ from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front, with_time_r
 from latentsync.lab.console import complaints
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import UNTRAINED
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.chosen import Choice, chosen
 from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
 from latentsync.lab.records.labels import departures, settings_beside, varied, word_of

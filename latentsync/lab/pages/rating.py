@@ -31,7 +31,7 @@ from latentsync.lab.analysis.votes import (
     read_votes,
     trials_of,
 )
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.copies import PAGE_BYTES, Showing, Shown, copy_of, file_showing, fitting
 from latentsync.lab.pages.player import STYLES, Track, markup

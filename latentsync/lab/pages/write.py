@@ -14,7 +14,7 @@ import pandas as pd
 from latentsync.errors import OptionError
 from latentsync.files import write_text
 from latentsync.lab.figures.style import UNTRAINED
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
 from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.contents import Page, gather, value_text

@@ -10,7 +10,7 @@ import pyarrow as pa
 from latentsync.errors import DamagedFileError, OptionError, sentence_of
 from latentsync.files import entries, read_json, recover
 from latentsync.lab.console import complain
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.records.index import Labels, rows_found
 from latentsync.lab.records.shape import are_texts
 from latentsync.lab.records.store import Record, RecordStore

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from latentsync import journal
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.records.claims import CLAIM_PREFIX
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, PLAN_FILE, failures_of, planned_cells, sweep_cells, sweep_names

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from latentsync.errors import OptionError, sentence_of
 from latentsync.lab.console import table_text
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.records.index import RecordIndex
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, cell_key, planned_cells, sweep_cells, sweep_names

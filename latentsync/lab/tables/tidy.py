@@ -186,8 +186,9 @@ def _texts(column: pa.Array, places: pa.Array) -> Any:
 
     They are converted before they are repeated: for millions of rows, each step after that costs its memory.
     """
-    texts = pc.if_else(pc.equal(column, ""), None, column).cast(pa.large_string())  # as pandas holds them
-    return TEXT.__from_arrow__(texts.take(places))
+    is_empty = pc.call_function("equal", [column, pa.scalar("")])
+    texts = pc.call_function("if_else", [is_empty, pa.scalar(None, pa.string()), column])
+    return TEXT.__from_arrow__(texts.cast(pa.large_string()).take(places))  # large, as pandas holds them
 
 
 def _type_of(column: str) -> str | pd.StringDtype | None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from latentsync.files import find_json, require_inside, write_json
 from latentsync.lab.console import say
-from latentsync.lab.options.schema import TrackerConfig, sweep_folder
+from latentsync.lab.options.folders import sweep_folder
+from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.claims import claimed
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
 from latentsync.lab.tables.tidy import collect_wide

@@ -21,9 +21,10 @@ from latentsync.lab.options.compose import (
     composing,
     refuse_several_values,
 )
+from latentsync.lab.options.folders import plain_name
 from latentsync.lab.options.literal import literal, text_keys
 from latentsync.lab.options.presence import require_folder_to_write, require_model_folder
-from latentsync.lab.options.schema import TrackerConfig, plain_name
+from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.options.sources import read_command_line
 from latentsync.training.options import LoopOptions
 

@@ -17,7 +17,7 @@ from latentsync.config import recorded_infos
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.lab.console import complaints
 from latentsync.lab.jobs.maker import Answer, job_like
-from latentsync.lab.options.schema import sweep_folder
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.player import Track
 from latentsync.lab.pages.tracks import SHOWN_METRICS
 from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_label, varied, word_of

@@ -26,7 +26,7 @@ from latentsync.lab.analysis.votes import (
     require_votes_on,
     trials_of,
 )
-from latentsync.lab.options.schema import plain_name, sweep_folder
+from latentsync.lab.options.folders import plain_name, sweep_folder
 from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.copies import PAGE_BYTES, fitting
 from latentsync.lab.pages.rating import RATING_STYLES, WIDTH_PX, showings_of, study_facts
