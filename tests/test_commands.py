@@ -135,6 +135,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "pairs": (["{folder}", "--output", "{folder}/pairs.csv"], "have no clip"),
     "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "has no video"),
     "publish": (["{folder}"], "no finished records"),
+    "rate": (["{folder}"], "has no sweep"),
     "report": (["{folder}"], "has no sweep"),
     "rerun": (["{folder}/none"], "there is no record at"),
     "resync": (["{folder}/none.mp4"], "none.mp4 does not exist"),
@@ -146,7 +147,6 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "train": (["train=gan"], "train=gan is unknown"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
     "view": (["{folder}/none", "--no-browser"], "there is no folder {folder}/none"),
-    "rate": (["{folder}/none"], "there is no folder {folder}/none"),
     "pictures": (["studies", "--studies", "{folder}"], "{folder}"),
 }
 

@@ -1,7 +1,9 @@
 """The explorer and the rating in a real JupyterLab: sliders, picks, keys, votes, and what stays without a kernel."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 from notebook_pages import cell_with, run_all_cells
 
@@ -29,22 +31,23 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     player = explorer.locator(".player")
     player.locator(".play").click()
     videos = player.locator("video")
-    page.wait_for_timeout(1000)
-    times = videos.evaluate_all(TIMES)
-    assert len(times) == 2 and min(times) > 0 and max(times) - min(times) < IN_STEP_S
+    page.wait_for_timeout(300)
+    looks = [videos.evaluate_all(TIMES) for _ in range(20)]
+    assert all(len(times) == 2 and min(times) > 0 for times in looks)
+    assert np.median([max(times) - min(times) for times in looks]) < IN_STEP_S
     cells = page.locator(".jp-Cell").count()
     for key in ("k", "Home", "b", "a"):  # the player's or nobody's, and not JupyterLab's
         page.keyboard.press(key)
     assert player.locator(".play").inner_text().strip() == "Play" and page.locator(".jp-Cell").count() == cells
     assert player.locator(".time").inner_text().endswith("frame 0")
-    explorer.locator(".widget-slider .noUi-handle").first.press("ArrowRight")
+    explorer.locator(".noUi-handle:visible").first.press("ArrowRight")
     player.get_by_text("guidance 2,").first.wait_for()
 
     options = explorer.locator("select[multiple] option")
-    options.filter(has_text="guidance 1,").first.click()  # one pick, one video beside its source
+    options.filter(has_text=re.compile("guidance 1(,|$)")).first.click()  # one pick, one video beside its source
     player.get_by_text("guidance 1,").first.wait_for()
     assert player.locator("video").count() == 2
-    options.filter(has_text="guidance 2,").first.click(modifiers=["Control"])
+    options.filter(has_text=re.compile("guidance 2(,|$)")).first.click(modifiers=["Control"])
     player.get_by_text("guidance 2,").first.wait_for()
     assert player.locator("video").count() == 3
     options.first.click()
@@ -91,8 +94,9 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     saved = json.dumps(json.loads((lab.folder / "06_report.ipynb").read_text()))
     assert "data:image/jpeg" in saved
     end_kernels(page, lab)
-    page.goto(lab.address("06_report.ipynb"))
-    explorer = cell_with(page, "Explorer(runs_dir, sweep)")
+    reopened = page.context.new_page()  # its console tells that the widgets' models are gone
+    reopened.goto(lab.address("06_report.ipynb"))
+    explorer = cell_with(reopened, "Explorer(runs_dir, sweep)")
     explorer.get_by_text("Run this cell to start the explorer").wait_for()
-    page.wait_for_timeout(2000)
+    reopened.wait_for_timeout(2000)
     assert explorer.locator("img").count() == 2 and not explorer.get_by_text("model not found").is_visible()

@@ -1,4 +1,4 @@
-"""Write a blind rating of a sweep as one HTML file, or read the votes of raters.
+"""Write a blind rating of a sweep as one HTML file, and read its votes.
 
     latentsync rate runs --sweep guidance                                (runs/sweeps/guidance/rating.html)
     latentsync rate runs --sweep guidance --votes votes-*.csv            (adds them, and prints what they say)

@@ -52,10 +52,12 @@ class Filters:
         )  # fmt: skip
         self.error, self._panel = widgets.HTML(), widgets.VBox()
         self.where.observe(lambda _: on_change(), "value")
-        self.clear_button = widgets.Button(description="Clear", layout=widgets.Layout(width="72px"))
+        shown = widgets.Layout(width="72px", display="block")  # JupyterLab hides buttons in an accordion otherwise
+        self.clear_button = widgets.Button(description="Clear", layout=shown)
         self.clear_button.on_click(lambda _: self.clear())
-        expression = widgets.VBox([widgets.HTML("or by an expression"), self.where, self.error])
-        self._inside = widgets.VBox([self._panel, expression, self.clear_button])
+        between = widgets.Layout(justify_content="space-between")
+        title = widgets.HBox([widgets.HTML("or by an expression"), self.clear_button], layout=between)
+        self._inside = widgets.VBox([self._panel, title, self.where, self.error])
         self.widget = widgets.Accordion([self._inside], titles=("Filter",))
 
     def offer(self, table: pd.DataFrame) -> None:
@@ -118,7 +120,7 @@ class Filters:
         for box in boxes:
             box.observe(lambda _: self._changed(), "value")
         line = widgets.Layout(flex_flow="row wrap")
-        return widgets.HBox([widgets.HTML(escape(word_of(name)), layout=_label()), widgets.HBox(boxes, layout=line)])
+        return widgets.HBox([_label(name), widgets.HBox(boxes, layout=line)])
 
     def _range(self, name: str, table: pd.DataFrame, chosen: tuple | None) -> widgets.Widget:
         layout = widgets.Layout(width="auto", flex="1 1 0", min_width="0")
@@ -136,12 +138,12 @@ class Filters:
             low, high = float(table[name].min()), float(table[name].max())
             step = (high - low) / STEPS
             slider = widgets.FloatRangeSlider(
-                min=low, max=high, step=step, readout_format=".3g", continuous_update=False, layout=layout,
+                min=low, max=high, step=step, readout_format=".2g", continuous_update=False, layout=layout,
                 value=(low, high) if chosen is None else tuple(min(max(one, low), high) for one in chosen),
             )  # fmt: skip
         self.ranges[name] = slider
         slider.observe(lambda _: self._changed(), "value")
-        return widgets.HBox([widgets.HTML(escape(word_of(name)), layout=_label()), slider])
+        return widgets.HBox([_label(name), slider])
 
     def _short(self, error: OptionError) -> str:
         """What an expression lacks, in a line, and some columns instead of all."""
@@ -173,5 +175,7 @@ def _is_full(slider: widgets.SelectionRangeSlider | widgets.FloatRangeSlider) ->
     return tuple(slider.value) == _span(slider)
 
 
-def _label() -> widgets.Layout:
-    return widgets.Layout(width="104px", flex="0 0 auto")
+def _label(name: str) -> widgets.HTML:
+    """The word of a column, in as many lines as it needs."""
+    text = f'<div style="line-height:1.2;padding-top:6px">{escape(word_of(name))}</div>'
+    return widgets.HTML(text, layout=widgets.Layout(width="104px", flex="0 0 auto"))
