@@ -44,10 +44,10 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     player.get_by_text("guidance 2,").first.wait_for()
 
     options = explorer.locator("select[multiple] option")
-    options.filter(has_text=re.compile("guidance 1(,|$)")).first.click()  # one pick, one video beside its source
+    options.filter(has_text=re.compile(r"guidance\s1(,|$)")).first.click()  # one pick, one video beside its source
     player.get_by_text("guidance 1,").first.wait_for()
     assert player.locator("video").count() == 2
-    options.filter(has_text=re.compile("guidance 2(,|$)")).first.click(modifiers=["Control"])
+    options.filter(has_text=re.compile(r"guidance\s2(,|$)")).first.click(modifiers=["Control"])
     player.get_by_text("guidance 2,").first.wait_for()
     assert player.locator("video").count() == 3
     options.first.click()
