@@ -26,7 +26,8 @@ ANSWERS = """
 import json, sys
 from pathlib import Path
 from latentsync.lab.figures.curves import sweep_figure
-from latentsync.lab.pages.contents import gather, settings_of
+from latentsync.lab.pages.contents import gather
+from latentsync.lab.pages.means import settings_of
 from latentsync.lab.records.labels import cell_label, varied
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.tables.tidy import collect_wide, read_table, write_table

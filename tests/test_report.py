@@ -19,7 +19,8 @@ from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.pages import contents, write
 from latentsync.lab.pages.chosen import chosen
-from latentsync.lab.pages.contents import gather, means_over_clips, value_text
+from latentsync.lab.pages.contents import gather
+from latentsync.lab.pages.means import means_over_clips, value_text
 from latentsync.lab.pages.media import PageVideo, PairMedia, embed_videos
 from latentsync.lab.pages.write import rendered, write_report
 from latentsync.lab.records import index, store

@@ -1,8 +1,8 @@
 """The contents of a sweep's report: tables, figures, labels and facts."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,22 +12,32 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import compare_all, per_clip
+from latentsync.lab.analysis.comparisons import compare_all
 from latentsync.lab.analysis.conclusions import METRICS, has_direction, setting_of, swept_beside
-from latentsync.lab.analysis.intervals import LEAST_DRAWN, drawn_interval
+from latentsync.lab.analysis.intervals import LEAST_DRAWN
 from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front, with_time_ratio
 from latentsync.lab.console import complaints
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.chosen import Choice, chosen
+from latentsync.lab.pages.means import (
+    MeanRow,
+    is_headline,
+    means_over_clips,
+    metrics_of,
+    setting_words,
+    settings_of,
+    value_text,
+)
 from latentsync.lab.pages.media import PairMedia, figure_source, pair_media
+from latentsync.lab.pages.provenance import Provenance, provenance_of
 from latentsync.lab.records.labels import departures, settings_beside, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import cell_key, sweep_in, sweep_records
 from latentsync.lab.sweeps.status import COLUMNS, SweepStatus, status_of
 from latentsync.lab.tables.tidy import read_source, sweep_failures
-from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, PREFIXES, SUFFIXES, base_name, direction_of
+from latentsync.metrics.definitions import SUFFIXES, base_name
 
 if TYPE_CHECKING:
     from latentsync.faces.landmarks import LandmarkDetector
@@ -38,34 +48,6 @@ MAX_MEANS = 3000  # rows of means
 TABLE_ROWS = 50  # of the records' table that are in the page without scripts, if there are more than MAX_TABLE_ROWS
 MAX_TABLE_ROWS = 200
 DEFAULT_BASELINES = {"guidance_scale": 1.5, "preset": "by_gender"}
-PROTOCOL = ("unit", "direction", "network", "weights", "version", "protocol")
-BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
-
-
-def is_headline(metric: str) -> bool:
-    """Whether a metric, or the metric whose change (`change_`) or leak (`leaky_`) it measures, is shown first."""
-    return _plain(metric) in HEADLINES
-
-
-@dataclass(frozen=True)
-class MeanRow:
-    """A metric at one setting: mean and 95 % interval over `clips`. With fewer than `LEAST_DRAWN` clips there is none.
-
-    `bar` has the positions of low, mean and high, in % of the range of all settings of the metric. `dots` has those of
-    the clips where there is no interval.
-    """
-
-    metric: str
-    setting: tuple
-    mean: float
-    low: float | None
-    high: float | None
-    clips: int
-    unit: str
-    better: str
-    is_headline: bool
-    bar: tuple[float, float, float] | None = None
-    dots: tuple[float, ...] = ()
 
 
 @dataclass
@@ -153,64 +135,6 @@ def front_figure(table: pd.DataFrame, columns: Sequence[str], page: Page) -> Fig
     return curves.pareto(table, columns, names[1], names[0], names[2:]) if len(page.front) > 1 else None
 
 
-def settings_of(table: pd.DataFrame) -> list[str]:
-    """The columns that distinguish a sweep's settings: guidance, or the preset that chose it, and others."""
-    first = "preset" if (table["guidance_from"] == "preset").all() else "guidance_scale"
-    steps = ["num_inference_steps"] if table["num_inference_steps"].nunique() > 1 else []
-    return [first, *steps, *varied(table)]
-
-
-def metrics_of(table: pd.DataFrame) -> list[str]:
-    """The metrics of results that have a value, headline metrics first, without those of controls and real clips."""
-    known = [name for name in table.columns if base_name(name) in DEFINITIONS or name == "seconds"]
-    known = [name for name in known if table[name].notna().any()]
-    known = [name for name in known if name.endswith("_minus_real") or not name.endswith(SUFFIXES)]
-    return sorted(known, key=lambda name: HEADLINES.index(_plain(name)) if is_headline(name) else len(HEADLINES))
-
-
-def _plain(metric: str) -> str:
-    for prefix in PREFIXES:
-        metric = metric.removeprefix(prefix)
-    return metric
-
-
-def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> list[MeanRow]:
-    """Each metric at each setting: the mean over clips with Student's interval. Seeds and voices are averaged first."""
-    table = table[["clip", "voice", *dict.fromkeys(columns), *metrics]]
-    clips = per_clip(table, metrics, columns)
-    rows = []
-    for metric in metrics:
-        unit = "s" if metric == "seconds" else DEFINITIONS[base_name(metric)].unit
-        better = BETTER["lower" if metric == "seconds" else direction_of(metric)]
-        of_metric = []
-        for setting, part in clips[metric].groupby(list(columns)):
-            values = part.dropna().to_numpy()
-            if len(values):
-                low, high = drawn_interval(values) or (None, None)
-                numbers = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
-                dots = tuple(values.tolist()) if low is None else ()
-                of_metric.append(MeanRow(metric, setting, *numbers, dots=dots))
-        rows += _with_bars(of_metric)
-    return rows
-
-
-def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
-    """The rows of one metric with the positions of low, mean and high, in % of the range of all rows."""
-    edges = [value for row in rows for value in (row.low, row.mean, row.high, *row.dots) if value is not None]
-    start, span = min(edges, default=0.0), max(edges, default=0.0) - min(edges, default=0.0)
-    if not span:
-        return rows
-
-    def place(value: float) -> float:
-        return round(100 * (value - start) / span, 2)
-
-    lows_and_highs = [(row.mean, row.mean) if row.low is None else (row.low, row.high) for row in rows]
-    return [
-        replace(row, bar=(place(low), place(row.mean), place(high)), dots=tuple(map(place, row.dots)))
-        for row, (low, high) in zip(rows, lows_and_highs, strict=True)
-    ]
-
-
 def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, page: Page) -> None:
     """Adds the comparisons with a baseline and the Pareto front to the page, or the reason why there are none.
 
@@ -246,7 +170,7 @@ def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, 
     if timed is None:
         page.time_note = "Time does not count: no setting differs measurably in it, clip by clip."
     else:
-        first = _setting_words(setting, table[setting].sort_values(setting).iloc[0])
+        first = setting_words(setting, table[setting].sort_values(setting).iloc[0])
         page.objectives[TIME_RATIO] = "time"
         page.time_note = (
             f"Time is a measured ratio: each setting's time to that of {first}, on the same clips, voices and seeds, "
@@ -261,7 +185,7 @@ def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, 
         page.front_note = str(error)
         return
     page.front = [
-        {**row, "setting": _setting_words(setting, [row[name] for name in setting])} for row in front.to_dict("records")
+        {**row, "setting": setting_words(setting, [row[name] for name in setting])} for row in front.to_dict("records")
     ]
 
 
@@ -271,22 +195,11 @@ def _baseline(table: pd.DataFrame, column: str) -> Any:
     return wanted if wanted in there else there[0]
 
 
-def _setting_words(columns: Sequence[str], values: Iterable[Any]) -> str:
-    return ", ".join(f"{word_of(name)} {value_text(value)}" for name, value in zip(columns, values, strict=True))
-
-
-def value_text(value: Any) -> str:
-    """A value as text: four significant digits, or a dash if there is none."""
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
-
-
 def video_labels(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
     """Record -> the label of a result among those of its pair: its setting, and the seed if it varies."""
     columns = [*columns, *(["seed"] if table["seed"].nunique() > 1 else [])]
     settings = table[columns].itertuples(index=False, name=None)
-    return {record: _setting_words(columns, own) for record, own in zip(table["record"], settings, strict=True)}
+    return {record: setting_words(columns, own) for record, own in zip(table["record"], settings, strict=True)}
 
 
 def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
@@ -296,47 +209,6 @@ def failures_of_sweep(runs_dir: Path, status: SweepStatus) -> list[dict]:
         for failure in sweep_failures(sweep_folder(runs_dir, status.name))
         if status.states.get((cell_key(failure["overrides"]), failure["pair"]), "failed") == "failed"
     ]
-
-
-@dataclass
-class Provenance:
-    """What all records of a sweep say of how they were made.
-
-    Attributes:
-        made: the first and the last day.
-        versions, weights: name -> its values.
-        protocols: the network and protocol of each metric, one row for each combination and version.
-    """
-
-    made: tuple[str, ...] = ()
-    versions: dict[str, list[str]] = field(default_factory=dict)
-    weights: dict[str, list[str]] = field(default_factory=dict)
-    protocols: list[dict] = field(default_factory=list)
-
-
-def provenance_of(records: Iterable[Record]) -> Provenance:
-    """Reads each record once and keeps only what differs."""
-    days: set[str] = set()
-    versions: dict[str, dict[str, None]] = {}
-    weights: dict[str, dict[str, None]] = {}
-    protocols: dict[tuple, list[int]] = {}
-    for record in records:
-        content = record.content
-        days |= {content["made"][:10]} if "made" in content else set()
-        for known, entries in ((versions, content.get("versions")), (weights, content["model"].get("weights_sha256"))):
-            for name, value in (entries or {}).items():
-                known.setdefault(name, {})[str(value)] = None
-        for metric, entry in record.metrics.items():
-            counts = protocols.setdefault((metric, *(entry.get(name) for name in PROTOCOL)), [0, 0])
-            counts[0] += 1
-            counts[1] += entry["value"] is None
-    rows = [
-        {**dict(zip(("metric", *PROTOCOL), key, strict=True)), "records": number, "without": without}
-        for key, (number, without) in sorted(protocols.items(), key=lambda item: str(item[0]))
-    ]
-    edges = dict.fromkeys((min(days), max(days))) if days else ()
-    lists = ({name: list(values) for name, values in known.items()} for known in (versions, weights))
-    return Provenance(tuple(edges), *lists, rows)
 
 
 def gather(
@@ -459,7 +331,7 @@ def _choices(page: Page, table: pd.DataFrame, columns: Sequence[str]) -> list[di
     rows = table[table["record"].isin(places)].sort_values(list(columns))
     choices: dict[str, dict] = {}
     for row in rows.to_dict("records"):
-        setting = _setting_words(columns, [row[name] for name in columns])
+        setting = setting_words(columns, [row[name] for name in columns])
         own = choices.setdefault(setting, {"setting": setting})
         for rank in page.choice.reasons[row["record"]]:
             own[rank] = {

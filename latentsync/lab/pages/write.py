@@ -17,8 +17,9 @@ from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages import REPORT_FILE, VIDEO_CHOICES
 from latentsync.lab.pages.bundle import page_file, script
-from latentsync.lab.pages.contents import Page, gather, value_text
+from latentsync.lab.pages.contents import Page, gather
 from latentsync.lab.pages.copies import PAGE_BYTES
+from latentsync.lab.pages.means import value_text
 from latentsync.lab.pages.media import embed_videos, link_videos
 from latentsync.lab.pages.player import STYLES
 from latentsync.lab.records.labels import word_of
