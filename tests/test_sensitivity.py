@@ -23,7 +23,7 @@ from latentsync.lab.evaluation.sensitivity import (
     speak_clip,
     verdicts,
 )
-from latentsync.lab.figures.curves import changes_figure, sensitivity_figure
+from latentsync.lab.figures.sensitivity import changes_figure, sensitivity_figure
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.media import VideoWriter
 from latentsync.metrics.definitions import DEFINITIONS, definition_of

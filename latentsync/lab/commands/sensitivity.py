@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the workers share the cores
     from latentsync.lab.evaluation.sensitivity import strongest_effects, study
-    from latentsync.lab.figures.curves import sensitivity_figure
+    from latentsync.lab.figures.sensitivity import sensitivity_figure
     from latentsync.lab.figures.style import save
     from latentsync.lab.records.labels import word_of
 

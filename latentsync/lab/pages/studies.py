@@ -24,6 +24,7 @@ from latentsync.lab.analysis.intervals import (
 )
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.evaluation import evaluation_figure
+from latentsync.lab.figures.sensitivity import sensitivity_figure
 from latentsync.lab.records.labels import word_of
 from latentsync.presets import Preset
 
@@ -105,7 +106,7 @@ def measures(effects: pd.DataFrame) -> Results:
             by_damage = of_metric.set_index("damage")
             cells = {f"{d} {s:g}": _effect(by_damage.loc[d]) if d in by_damage.index else "-" for d, s in damages}
             rows.append({"measure": word_of(metric), **cells})
-    return Results({"sensitivity": curves.sensitivity_figure(effects)}, markdown(rows))
+    return Results({"sensitivity": sensitivity_figure(effects)}, markdown(rows))
 
 
 def embedded_model(rows: pd.DataFrame) -> Results:
