@@ -96,7 +96,7 @@ def test_a_list_is_checked_row_by_row(tmp_path, capsys):
 
 
 def test_the_table_names_each_file_with_its_verdict(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
     shutil.copy(OSKAR, tmp_path / "m-oskar.mp4")
     cut(tmp_path / "m-v.wav", SHIPPED_DIR / "m-oskar.wav", 1.0, 0.5)
     assert main(["check", str(tmp_path)]) == 0

@@ -33,7 +33,8 @@ def table() -> pd.DataFrame:
     return both.assign(num_inference_steps=20, scheduler="ddim", change_lpips_alex=0.1, seconds=seconds)
 
 
-def test_the_command_says_and_writes_what_the_comparison_finds(table, tmp_path, capsys):
+def test_the_command_says_and_writes_what_the_comparison_finds(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     write_table(table.astype({"num_inference_steps": int}), tmp_path / "table.csv")
     arguments = [str(tmp_path / "table.csv"), "--baseline", "1", "--metrics", SYNC, "change_lpips_alex"]
     assert main([*arguments, "--output", str(tmp_path)]) == 0

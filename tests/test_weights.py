@@ -360,7 +360,8 @@ def test_what_is_known_comes_as_a_table_too(here):
     assert table.loc["latentsync-1.6/latentsync_unet.pt", ["size", "where"]].tolist() == ["5.1 GB", "not here"]
 
 
-def test_list_is_a_table_of_all_that_is_known(here, capsys):
+def test_list_is_a_table_of_all_that_is_known(here, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     put(here / "cache" / "whisper" / "tiny.pt", b"damaged")
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
