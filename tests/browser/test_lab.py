@@ -38,7 +38,7 @@ def test_the_quickstart_runs_to_its_end_and_shows_its_pictures_and_videos(lab, p
     run_all_cells(page, lab, notebook.name)
     cells = nbformat.reads(written, 4).cells
     assert page.locator(".jp-CodeCell").count() == sum(cell.cell_type == "code" for cell in cells)
-    for source, name in {"strips({": "pictures", "mouths({": "mouths"}.items():
+    for source, name in {'strips({"source"': "pictures", "mouths({": "mouths"}.items():
         picture = cell_with(page, source).locator(".jp-OutputArea-output img")
         assert picture.evaluate("image => image.naturalWidth") > 400
         picture.scroll_into_view_if_needed()
