@@ -162,6 +162,7 @@ def clip_differences(
     """
     key = ["clip", "voice", *within, "seed"]
     require_columns(table, *key, column, metric)
+    table = table[list(dict.fromkeys([*key, column, metric]))]  # a wide table is slow to take apart
     for value in (setting, baseline):
         if not (table[column] == value).any():
             there = ", ".join(str(v) for v in sorted(table[column].dropna().unique()))
@@ -295,6 +296,7 @@ def gender_interaction(
         OptionError: as for `clip_differences`; or a group has no clip with both settings, or a clip is in both groups.
     """
     require_columns(table, "gender")
+    table = table.filter(items=dict.fromkeys(["clip", "voice", "seed", "gender", *within, column, metric]))
     parts = [table[table["gender"] == group] for group in groups]
     if shared := set(parts[0]["clip"]) & set(parts[1]["clip"]):
         raise OptionError(f"{', '.join(sorted(shared))} has records of both genders; give each clip one gender")
