@@ -27,6 +27,7 @@ from typing import Any
 from latentsync import __version__
 from latentsync.names import printable
 
+LOG_FILE = "log.jsonl"  # of a sweep, in its folder, and of a folder job, in its output folder
 PACKAGES = ("torch", "diffusers", "transformers", "av", "numpy")  # whose versions may change a result
 _journals: dict[tuple[Path, str], "Journal"] = {}  # of this process, by file and run
 _current: list["Journal"] = []  # the innermost last

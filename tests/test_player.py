@@ -10,11 +10,12 @@ import pytest
 
 from latentsync import media
 from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.lab.figures.previews import mouth_path
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.pages import bundle
 from latentsync.lab.pages.player import MOUTH_SIZE_PX, Track, data_uri, markup, player
 from latentsync.lab.pages.timeline import LANE_HEIGHT, num_frames, timeline
-from latentsync.lab.pages.tracks import by_frame, mouth_path, source_video
+from latentsync.lab.pages.tracks import by_frame, source_video
 from latentsync.lab.widgets.comparison import videos_side_by_side
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"

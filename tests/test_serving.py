@@ -18,6 +18,7 @@ from written_sweep import HOSTILE, write_sweep
 from latentsync.__main__ import main
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_json
+from latentsync.journal import LOG_FILE
 from latentsync.lab.console import MISUSED
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.bundle import FRONT_DIR
@@ -25,7 +26,7 @@ from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RESULT_FILE,
 from latentsync.lab.serving import start
 from latentsync.lab.serving.columns import DIGITS
 from latentsync.lab.serving.helper import LATER, NOW, Helper
-from latentsync.lab.serving.live import LOG_FILE, states
+from latentsync.lab.serving.live import states
 from latentsync.lab.serving.server import FRONT_FILES, View
 from latentsync.lab.tables.tidy import collect_wide
 

@@ -17,12 +17,11 @@ from latentsync.files import write_json
 from latentsync.lab.cells.outcome import Outcome, outcome_line
 from latentsync.lab.commands.batch import main
 from latentsync.lab.figures.mouths import mouth_rows
-from latentsync.lab.figures.previews import MOUTH_SIZE_PX
+from latentsync.lab.figures.previews import MOUTH_SIZE_PX, mouth_path
 from latentsync.lab.figures.sheets import PreviewWindow, preview_sheet
 from latentsync.lab.options.compose import configured
 from latentsync.lab.options.pairs import SHIPPED_DIR, read_pairs
 from latentsync.lab.options.schema import read_config
-from latentsync.lab.pages.tracks import mouth_path
 from latentsync.lab.records.labels import varied
 from latentsync.lab.records.store import RECORD_FILE, RESULT_FILE, Record
 

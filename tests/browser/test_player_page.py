@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pytest
 from test_report import write_sweep
+from waiting import wait_for
 
 from latentsync import media
+from latentsync.lab.figures.previews import mouth_path
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.pages.player import Track, data_uri, player
-from latentsync.lab.pages.tracks import mouth_path, source_video
+from latentsync.lab.pages.tracks import source_video
 from latentsync.lab.pages.write import write_report
 
 pytestmark = pytest.mark.browser
@@ -91,15 +93,6 @@ def player_frame(request, page, addresses):
     frame.locator(".player .play").first.wait_for()
     wait_for(frame, READY)
     return frame
-
-
-def wait_for(frame, condition: str, seconds: float = 30) -> None:
-    """Until a function is true; Playwright's own way is an eval, which the report's policy refuses."""
-    for _ in range(round(seconds / 0.05)):
-        if frame.evaluate(condition):
-            return
-        frame.page.wait_for_timeout(50)
-    raise TimeoutError(f"not true within {seconds:g} s: {condition}")
 
 
 def wait_for_frame(frame, number: int) -> None:

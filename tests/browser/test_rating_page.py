@@ -1,8 +1,10 @@
 """The blind rating as one file in a real browser: played, clicked, double-clicked, typed, gone back, saved."""
 
 import csv
+from functools import partial
 
 import pytest
+import waiting
 from written_sweep import CLIPS, write_sweep
 
 from latentsync.lab.analysis.votes import attention, read_votes
@@ -17,6 +19,7 @@ PLAY = """() => document.querySelectorAll('video').forEach(video => {
     Object.defineProperty(video, 'played', { value: { length: 1, start: () => 0, end: () => video.duration } });
     video.dispatchEvent(new Event('timeupdate'));
 })"""
+wait_for = partial(waiting.wait_for, seconds=20)
 READY = (
     """() => (all => all.length === 2 && all.every(video => video.duration))([...document.querySelectorAll('video')])"""
 )
@@ -38,15 +41,6 @@ def opened(page, sent):
     button(page, "Start").click()
     wait_for(page, READY)
     return page
-
-
-def wait_for(page, condition: str, seconds: float = 20) -> None:
-    """Until a function is true; Playwright's own way is an eval, which the page's policy refuses."""
-    for _ in range(round(seconds / 0.05)):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(50)
-    raise TimeoutError(f"not true within {seconds:g} s: {condition}")
 
 
 def button(page, name: str):

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError
 from latentsync.files import find_json, whole_folder, write_bytes, write_json
 from latentsync.lab.records.inputs import clip_of
 from latentsync.lab.records.store import RESULT_FILE, Record
+from latentsync.weights import file_sha256
 
 if TYPE_CHECKING:
     from latentsync.faces.landmarks import LandmarkDetector
@@ -170,8 +171,7 @@ def clip_preview_of(
     """
 
     def make(folder: Path) -> None:
-        there = media.probe(clip, media.VIDEO_RATE_HZ).num_frames
-        source = _Source(clip, media.arranged(num_frames, there, loop), face)
+        source = _source_in(clip, num_frames, loop, face)
         _make(folder, stamp, source, _followed(source, detector))
 
     stamp = {"sha256": sha256}
@@ -313,7 +313,7 @@ def _find(folder: Path, stamp: Mapping[str, Any]) -> Preview | None:
         return None
     try:
         for name, sha256 in facts["files"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
+            if file_sha256(folder / name) != sha256:
                 return None
     except OSError:
         return None
@@ -363,14 +363,36 @@ def _make(folder: Path, stamp: Mapping[str, Any], source: _Source, path: tuple[A
         facts |= {
             "times_s": [float(number / media.VIDEO_RATE_HZ) for number in wanted],
             "path": [matrix.round(6).tolist() for matrix in path],
-            "files": {
-                name: hashlib.sha256((part / name).read_bytes()).hexdigest() for name in (STRIP_FILE, VIDEO_FILE)
-            },
+            "files": {name: file_sha256(part / name) for name in (STRIP_FILE, VIDEO_FILE)},
         }
         write_json(part / FACTS_FILE, facts)
 
 
 # --- mouths ---
+
+
+@lru_cache(maxsize=128)
+def mouth_path(
+    video: Path, key: str, num_frames: int, loop: str = "pingpong", face: str = DEFAULT_FACE
+) -> tuple[Affine, ...] | None:
+    """The path of the mouth in a video, as `Preview.path`, where no preview is to be kept.
+
+    Args:
+        key: tells files of one name apart.
+        loop: how a shorter video goes on, see `media.arranged`.
+        face: whose mouth, see `config.VideoOptions`.
+
+    Raises:
+        MediaError: the video cannot be read.
+    """
+    path = _followed(_source_in(video, num_frames, loop, face), None)
+    return None if isinstance(path, str) else path
+
+
+def _source_in(video: Path, num_frames: int, loop: str, face: str) -> _Source:
+    """The first frames of a video as a result uses them."""
+    there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
+    return _Source(video, media.arranged(num_frames, there, loop), face)
 
 
 @cache

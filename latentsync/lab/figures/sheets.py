@@ -15,7 +15,7 @@ from latentsync.lab.figures.mouths import MOUTH_COLUMNS, MOUTH_ROWS, mouth_of
 from latentsync.lab.figures.previews import preview_of
 from latentsync.lab.figures.shown import ShownFigure
 from latentsync.lab.figures.style import mark_untrained
-from latentsync.lab.records.labels import pair_label, run_name
+from latentsync.lab.records.labels import pair_label, pair_words, run_name
 from latentsync.lab.records.store import Record
 
 FRAMES_A_ROW = 6
@@ -78,7 +78,7 @@ def _sheet_row(record: Record) -> np.ndarray:
 
 def _row_label(record: Record) -> str:
     pair, settings = run_name(record.content).split(" ", 1)
-    return f"{pair_label(pair)}  ·  {settings}".replace("\n", ", voice ")
+    return f"{pair_words(pair)}  ·  {settings}"
 
 
 def frame_strip(video_path: Path, count: int = FRAMES_A_ROW, height_px: int = THUMB_PX) -> np.ndarray:

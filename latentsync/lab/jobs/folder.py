@@ -25,8 +25,6 @@ from latentsync.pipeline import LipsyncPipeline
 from latentsync.proof import disagreement, proof_in, proof_of
 from latentsync.runtime import apply_runtime
 
-LOG_FILE = "log.jsonl"  # in the output folder, see `latentsync.journal`
-
 
 @dataclass(frozen=True)
 class Outputs:
@@ -123,13 +121,13 @@ def run_folder(config: RunConfig, output_dir: Path) -> Iterator[Outcome]:
         say(line)
     run, failures = uuid4().hex, 0
     for number, pair in enumerate(unusable_first(pairing.pairs, config.options.video.voice_track), start=1):
-        with journal.writing(output_dir / LOG_FILE, run):
+        with journal.writing(output_dir / journal.LOG_FILE, run):
             outcome = attempt(pair, config, lambda bar, pair=pair: _make(pair, config, pipeline, output_dir, bar))
             note_outcome(outcome)
         failures += outcome.status == "failed"
         say(f"[{number}/{len(pairing.pairs)}] {outcome_line(outcome, config)}")
         yield outcome
-    journal.finish(output_dir / LOG_FILE, run, failures=failures)
+    journal.finish(output_dir / journal.LOG_FILE, run, failures=failures)
 
 
 def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: Path, bar: PairBar) -> Outcome:

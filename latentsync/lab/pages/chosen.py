@@ -9,7 +9,7 @@ import pandas as pd
 from latentsync.errors import OptionError, closest_name
 from latentsync.metrics.definitions import direction_of
 
-SHOWN_WHOLE = 24  # a sweep of at most so many records is shown with all of them
+SHOWN_WHOLE = 24  # records; a sweep with at most this many is shown whole
 MAX_SETTINGS = 40  # most settings whose pairs are shown
 RANKS = ("worst", "median", "best")
 

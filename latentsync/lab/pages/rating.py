@@ -9,7 +9,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,18 +71,36 @@ def late_showing(path: Path) -> Showing:
     return showing
 
 
-def showings_of(trial: Trial, videos: dict[str, Path]) -> tuple[Showing, Showing]:
-    """The videos of a trial, left and right.
+Side = tuple[str, bool]  # the id of a record, and whether its pictures are late
+
+
+def sides_of(trial: Trial) -> tuple[Side, Side]:
+    """What a trial shows, left and right."""
+    return (trial.left_record, trial.kind == DAMAGED_LEFT), (trial.right_record, trial.kind == DAMAGED_RIGHT)
+
+
+def showing_of(side: Side, videos: Mapping[str, Path]) -> Showing:
+    """The video of a side.
 
     Args:
         videos: the file of each record.
     """
-    late = {DAMAGED_LEFT: (True, False), DAMAGED_RIGHT: (False, True)}.get(trial.kind, (False, False))
-    sides = zip((trial.left_record, trial.right_record), late, strict=True)
-    left, right = (
-        late_showing(videos[record]) if is_late else file_showing(videos[record]) for record, is_late in sides
-    )
-    return left, right
+    record, is_late = side
+    return (late_showing if is_late else file_showing)(videos[record])
+
+
+def videos_of(store: RecordStore, trials: Iterable[Trial]) -> dict[str, Path]:
+    """The file of each record that trials show.
+
+    Raises:
+        MediaError: a record is gone.
+    """
+    videos = {}
+    for record_id in {record for trial in trials for record in (trial.left_record, trial.right_record)}:
+        if (record := store.look(record_id)) is None:
+            raise MediaError(f"record {record_id} is gone; run its sweep again, or rate another one")
+        videos[record_id] = record.video_path
+    return videos
 
 
 def write_rating(
@@ -122,15 +140,9 @@ def write_rating(
         raise OptionError(f"{runs_dir} has no finished record of sweep {sweep}")
     trials = trials_of(table, by, seed, number, checks)
     study = _study_id(sweep, by, seed, trials)
-    names = [f"{_digest(study, i)}" for i in range(len(trials))]
-    videos = _videos(runs_dir, trials)
-    showings: dict[tuple[str, bool], Showing] = {}
-    sides: list[tuple[tuple[str, bool], tuple[str, bool]]] = []
-    for trial in trials:
-        late = trial.kind == DAMAGED_LEFT, trial.kind == DAMAGED_RIGHT
-        both = (trial.left_record, late[0]), (trial.right_record, late[1])
-        showings |= dict(zip(both, showings_of(trial, videos), strict=True))
-        sides.append(both)
+    names = [_digest(study, i) for i in range(len(trials))]
+    videos, sides = videos_of(RecordStore(runs_dir), trials), [*map(sides_of, trials)]
+    showings = {side: showing_of(side, videos) for both in sides for side in both}
     shown = fitting([*showings.values()], [WIDTH_PX] * len(showings), max_bytes)
     if None in shown:
         fits = shown.count(None)
@@ -156,15 +168,6 @@ def write_rating(
     path = folder / RATING_FILE if output is None else Path(output)
     write_text(path, _rendered(page))
     return path
-
-
-def _videos(runs_dir: Path, trials: Iterable[Trial]) -> dict[str, Path]:
-    store, videos = RecordStore(runs_dir), {}
-    for record_id in {record for trial in trials for record in (trial.left_record, trial.right_record)}:
-        if (record := store.look(record_id)) is None:
-            raise MediaError(f"record {record_id} is gone; run its sweep again, or rate another one")
-        videos[record_id] = record.video_path
-    return videos
 
 
 def _rendered(page: dict[str, Any]) -> str:

@@ -3,22 +3,15 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from latentsync import media
 from latentsync.arrays import Affine
-from latentsync.config import DEFAULT_FACE, recorded_options
-from latentsync.errors import FaceNotFoundError
-from latentsync.lab.figures.previews import MOUTH_STEP, steady_path
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.copies import Shown, copy_of
 from latentsync.lab.pages.player import Track
-from latentsync.lab.records.labels import cell_label, pair_label, word_of
+from latentsync.lab.records.labels import cell_label, pair_words, word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import WORDS
-
-if TYPE_CHECKING:
-    from latentsync.faces.landmarks import LandmarkDetector
 
 SHOWN_METRICS = ("sync_mini_confidence", "lpips_alex", "landmark_jitter_ratio")
 LIP_GAP = "lip gap (eye distances)"
@@ -32,51 +25,38 @@ def num_frames_of(record: Record) -> int:
     return round(video["num_frames"] * media.VIDEO_RATE_HZ / video.get("fps", media.VIDEO_RATE_HZ))
 
 
-def source_track(record: Record, address: str = "", mouth: bool = False, clip: Path | None = None) -> Track:
+def source_track(record: Record, address: str = "", mouth: Sequence[Affine] | None = None) -> Track:
     """The track of the clip's frames that a result was made from, see `source_video`.
 
     Args:
-        mouth: whether to hold the mouth still; it needs the clip.
-        clip: the file of the clip.
-
-    Raises:
-        MediaError: the clip cannot be read.
+        mouth: the path of the mouth in them, see `Track`.
     """
-    pair, options = record.content["pair"], recorded_options(record.content["options"])
     curves = present({LIP_GAP: record.curves.get("lip_gap_source")})
-    path = None
-    if mouth and clip is not None:
-        path = mouth_path(clip, pair["clip"]["sha256"], num_frames_of(record), options["loop"], options["face"])
-    notes = (pair_label(pair["name"]).replace("\n", ", voice "),)
-    return Track("source", address, notes, curves=curves, mouth=path, is_source=True, is_silent=True)
+    notes = (pair_words(record.content["pair"]["name"]),)
+    return Track("source", address, notes, curves=curves, mouth=mouth, is_source=True, is_silent=True)
 
 
 def result_track(
-    record: Record, metrics: Sequence[str] = SHOWN_METRICS, address: str = "", mouth: bool = False
+    record: Record, metrics: Sequence[str] = SHOWN_METRICS, address: str = "", mouth: Sequence[Affine] | None = None
 ) -> Track:
     """The track of a record's result, with its metrics below it and the curves behind them.
 
     Args:
         metrics: names of the metrics below it.
-        mouth: whether to hold the mouth still.
-
-    Raises:
-        MediaError: the video cannot be read.
+        mouth: the path of the mouth in the result, see `Track`.
     """
-    content, num_frames = record.content, num_frames_of(record)
-    options, entries, curves = content["options"], record.metrics, record.curves
-    face = recorded_options(options)["face"]
+    content, entries, curves = record.content, record.metrics, record.curves
     lanes = {
         LIP_GAP: curves.get("lip_gap"),
-        SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames),
+        SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames_of(record)),
     }
     return Track(
-        label=cell_label(options, model=content["model"]),
+        label=cell_label(content["options"], model=content["model"]),
         address=address,
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,
         curves=present(lanes),
-        mouth=mouth_path(record.video_path, record.id, num_frames, face=face) if mouth else None,
+        mouth=mouth,
     )
 
 
@@ -115,35 +95,3 @@ def source_video(clip: Path, clip_sha256: str, num_frames: int, width_px: int, l
     info = media.probe(clip, media.VIDEO_RATE_HZ)
     order = media.arranged(num_frames, info.num_frames, loop)
     return copy_of(media.read_frames_in_order(clip, order, media.VIDEO_RATE_HZ), info, width_px)
-
-
-@lru_cache(maxsize=1)
-def _detector() -> "LandmarkDetector":
-    from latentsync.faces.landmarks import MediaPipeLandmarks
-
-    return MediaPipeLandmarks()
-
-
-@lru_cache(maxsize=128)
-def mouth_path(
-    video: Path, key: str, num_frames: int, loop: str = "pingpong", face: str = DEFAULT_FACE
-) -> tuple[Affine, ...] | None:
-    """Affines (frame px -> canvas px) that hold the mouth still, for every `MOUTH_STEP`-th frame; None without a face.
-
-    They are similarities: the mouth keeps its proportions, unlike in the square face that the model sees.
-
-    Args:
-        key: tells files of one name apart.
-        loop: how a shorter video goes on, see `media.arranged`.
-        face: whose mouth, see `config.VideoOptions`.
-    """
-    there = media.probe(video, media.VIDEO_RATE_HZ).num_frames
-    looked_at = media.arranged(num_frames, there, loop)[::MOUTH_STEP]
-    frames = media.read_frames_in_order(video, looked_at, media.VIDEO_RATE_HZ)
-    from latentsync.faces.following import follow_face
-
-    try:
-        seen = follow_face(frames, _detector(), face)
-    except FaceNotFoundError:
-        return None
-    return steady_path(seen.landmarks, seen.tracks, MOUTH_STEP)

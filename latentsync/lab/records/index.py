@@ -48,8 +48,8 @@ INDEX_FILE = "index.parquet"
 FORM = 1  # raise it when the same record gives another row
 FORM_KEY = b"latentsync"
 STAMP = "stamp"
-SETTLED_S = 60.0  # a record is kept if it has not changed for so long
-WORTH = 50  # the index is written when one of so many rows is new
+SETTLED_S = 60.0  # a record is kept if it has not changed for this time
+WORTH = 50  # the index is written when at least one row of this many is new
 Labels = Mapping[str, Mapping[str, Any]]  # of one record, see `records.content.labels_of`
 
 

@@ -69,6 +69,11 @@ def pair_label(pair: str) -> str:
     return f"{clip}, own voice" if clip == voice else f"{clip}\n{voice}"
 
 
+def pair_words(pair: str) -> str:
+    """`pair_label` in one line: "g-clara, own voice", or "g-clara, voice g-weather"."""
+    return pair_label(pair).replace("\n", ", voice ")
+
+
 def departures(
     options: Mapping[str, Any], also: Iterable[str] = (), model: Mapping[str, Any] | None = None
 ) -> list[str]:

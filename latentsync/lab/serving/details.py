@@ -6,7 +6,7 @@ from typing import Any
 
 from latentsync.config import recorded_infos, recorded_options
 from latentsync.lab.records.columns import notes_of
-from latentsync.lab.records.labels import cell_label, pair_label, word_of
+from latentsync.lab.records.labels import cell_label, pair_words, word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, base_name
 
@@ -39,7 +39,7 @@ def details_of(record: Record, runs: Path) -> dict[str, Any]:
     }
     return {
         "record": record.id,
-        "pair": pair_label(pair["name"]).replace("\n", ", voice "),
+        "pair": pair_words(pair["name"]),
         "label": cell_label(options, model=model),
         "is_trained": model["trained"],
         "notes": list(notes_of(content)),

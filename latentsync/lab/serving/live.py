@@ -15,7 +15,6 @@ from latentsync.lab.records.claims import CLAIM_PREFIX
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, PLAN_FILE, failures_of, planned_cells, sweep_cells, sweep_names
 
-LOG_FILE = "log.jsonl"
 RECENT = 32  # pairs whose times tell the pace
 STAGES = ("read", "align", "denoise", "measure", "store")  # the usual ones, until a log has a whole pair
 QUIET_S = 120.0  # a run whose log is silent for longer, and that makes no record, is taken for ended
@@ -26,7 +25,7 @@ def stamp_of(runs: Path, sweep: str | None = None) -> str:
     places = [runs / "records"]
     for name in sweep_names(runs) if sweep is None else [sweep]:
         folder = sweep_folder(runs, name)
-        places += [folder / "cells", folder / PLAN_FILE, folder / LOG_FILE]
+        places += [folder / "cells", folder / PLAN_FILE, folder / journal.LOG_FILE]
     return "-".join(f"{_changed(place):x}" for place in places)
 
 
@@ -70,7 +69,7 @@ def _state(runs: Path, name: str, made: set[str]) -> dict[str, Any]:
     running = {record: claim for record in claimed if (claim := store.claimant(record)) is not None}
     counts = Counter(_state_of(record, made, running, failed) for record in wanted)
     counts["failed"] += sum(each["record"] is None for each in failures)
-    events = _events(folder / LOG_FILE)
+    events = _events(folder / journal.LOG_FILE)
     left, is_active = counts["missing"] + counts["running"], bool(running) or _is_active(events)
     return {
         "name": name,

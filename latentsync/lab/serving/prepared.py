@@ -4,7 +4,6 @@ The server imports this module, too, so what is large is imported where it is us
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from latentsync.config import recorded_options
@@ -48,14 +47,17 @@ def player_of(runs: Path, ids: Sequence[str], metrics: Sequence[str], has_mouths
 
     records = [record_in(runs, each) for each in ids]
     first, clip = records[0], clip_of(records[0])
-    tracks = [result_track(each, metrics or SHOWN_METRICS, f"/media/{each.id}/{RESULT_FILE}") for each in records]
-    if has_mouths:
-        paths = [preview_of(runs, each).path for each in records]
-        tracks = [replace(track, mouth=path) for track, path in zip(tracks, paths, strict=True)]
+    tracks = [
+        result_track(
+            each, metrics or SHOWN_METRICS, f"/media/{each.id}/{RESULT_FILE}",
+            preview_of(runs, each).path if has_mouths else None,
+        )
+        for each in records
+    ]  # fmt: skip
     if clip is not None:
-        source = source_track(first, f"/media/{first.id}/source.mp4")
         shown = preview_of_its_clip(runs, first, num_frames_of(first)) if has_mouths else None
-        tracks.insert(0, replace(source, mouth=None if shown is None else shown.path))
+        path = None if shown is None else shown.path
+        tracks.insert(0, source_track(first, f"/media/{first.id}/source.mp4", path))
     sound = media.read_sound(first.video_path, SOUND_RATE_HZ)
     return markup(tracks, sound, 0 if clip is None else 1, WIDTH_PX, f"Videos of {first.content['pair']['name']}")
 

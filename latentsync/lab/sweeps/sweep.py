@@ -34,7 +34,6 @@ from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
 from latentsync.processes import begin_worker
 
-LOG_FILE = "log.jsonl"  # in the sweep's folder, see `latentsync.journal`
 LOCAL_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"  # its workers are children
 _running: "SweepRun | None" = None  # of this process, because Hydra calls the cells without our objects
 
@@ -80,7 +79,7 @@ class SweepRun:
             raise SystemExit(f"error: {error}") from error
         own_overrides = cell_overrides(overrides)
         try:
-            with journal.writing(folder / LOG_FILE, self.run):
+            with journal.writing(folder / journal.LOG_FILE, self.run):
                 journal.note("cell", overrides=own_overrides)
                 outcomes = self._outcomes(config, folder, wait)
         except LatentSyncError as error:
@@ -144,7 +143,7 @@ class SweepRun:
                 f"the cell {', '.join(overrides) or '(as configured)'} has no note of this run; its records are "
                 f"complete, run the sweep again to note them"
             )
-        journal.finish(run.sweep_dir / LOG_FILE, self.run, failures=failed + len(unnoted))
+        journal.finish(run.sweep_dir / journal.LOG_FILE, self.run, failures=failed + len(unnoted))
         return failed + len(unnoted)
 
 

@@ -14,6 +14,7 @@ from latentsync import media
 from latentsync.config import recorded_options
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
+from latentsync.lab.figures.previews import mouth_path
 from latentsync.lab.pages.copies import PAGE_BYTES, Showing, embedded, file_showing
 from latentsync.lab.pages.player import Track, player
 from latentsync.lab.pages.tracks import SHOWN_METRICS, num_frames_of, result_track, source_track, source_video
@@ -101,7 +102,7 @@ def players_of(
 def _pair_view(
     records: list[Record], mouth: bool, metrics: Sequence[str], inputs: Path | None, width_px: int, max_bytes: int
 ) -> PairView:
-    videos = [(result_track(record, metrics, mouth=mouth), file_showing(record.video_path)) for record in records]
+    videos = [_result_video(record, mouth, metrics) for record in records]
     source = _source_video(records[0], mouth, inputs)
     sound = media.read_sound(records[0].video_path, SOUND_RATE_HZ)
     heard = 0 if source is None else 1  # the voice sounds in the results
@@ -119,16 +120,22 @@ def _px_of_mouth(track: Track, full_width_px: int) -> int:
     return int(np.ceil(full_width_px * min(1.0, canvas_px) / 2))
 
 
+def _result_video(record: Record, mouth: bool, metrics: Sequence[str]) -> tuple[Track, Showing]:
+    face = recorded_options(record.content["options"])["face"]
+    path = mouth_path(record.video_path, record.id, num_frames_of(record), face=face) if mouth else None
+    return result_track(record, metrics, mouth=path), file_showing(record.video_path)
+
+
 def _source_video(record: Record, mouth: bool, inputs: Path | None) -> tuple[Track, Showing] | None:
     """The clip's frames that the result was made from, one by one; None if the clip is missing."""
     try:
         clip = input_file(record, "clip", inputs)
     except MediaError:
         return None
-    loop = recorded_options(record.content["options"])["loop"]
-    sha256 = record.content["pair"]["clip"]["sha256"]
-    showing = partial(source_video, clip, sha256, num_frames_of(record), loop=loop)
-    return source_track(record, mouth=mouth, clip=clip), showing
+    options = recorded_options(record.content["options"])
+    sha256, num_frames = record.content["pair"]["clip"]["sha256"], num_frames_of(record)
+    path = mouth_path(clip, sha256, num_frames, options["loop"], options["face"]) if mouth else None
+    return source_track(record, mouth=path), partial(source_video, clip, sha256, num_frames, loop=options["loop"])
 
 
 def render(

@@ -20,7 +20,7 @@ from latentsync.lab.jobs.maker import Answer, job_like
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.player import Track
 from latentsync.lab.pages.tracks import SHOWN_METRICS
-from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_label, varied, word_of
+from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_words, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import sweep_records
 from latentsync.lab.tables.filter import SAME_INPUTS, VARIANT, filtered, find_records
@@ -120,7 +120,7 @@ class Explorer:
         return others if ours.empty else pd.concat([ours, others], ignore_index=True)
 
     def _added(self) -> list[str]:
-        """The records that were made here for the sweep; a list of them that cannot be read is told."""
+        """The records that were made here for the sweep; a list of them that cannot be read is named."""
         try:
             return added_records(sweep_folder(self.runs_dir, self.sweep))
         except (LatentSyncError, OSError) as error:
@@ -171,7 +171,7 @@ class Explorer:
         self.count = widgets.HTML(layout=_wide(LEFT_PX))
         self.picked = widgets.SelectMultiple(rows=ROWS, layout=_wide(LEFT_PX))
         pairs = list(dict.fromkeys(self.table["pair"]))
-        options = [(_plain(pair), pair) for pair in pairs]
+        options = [(pair_words(pair), pair) for pair in pairs]
         self.pair = widgets.Dropdown(
             options=options, value=pairs[0], description="pair", style=style, layout=_wide(LEFT_PX)
         )
@@ -374,7 +374,7 @@ class Explorer:
     @property
     def _label(self) -> str:
         """Of the cell at the sliders."""
-        return f"{_plain(self.pair.value)}, {cell_label(self.settings)}"
+        return f"{pair_words(self.pair.value)}, {cell_label(self.settings)}"
 
     def _show(self) -> None:
         """Shows the picked records, or the record at the sliders."""
@@ -421,16 +421,12 @@ def _wide(width_px: int) -> widgets.Layout:
     return widgets.Layout(width=f"{width_px}px")
 
 
-def _plain(pair: str) -> str:
-    return pair_label(pair).replace("\n", ", voice ")
-
-
 def _row_label(row: pd.Series, metric: str | None, settings: Sequence[str], also: Sequence[str]) -> str:
     """A line of the list: the metric, the pair, and the settings in which the records differ."""
     infos = recorded_infos()
     value = "" if metric is None else ("  none  " if pd.isna(row[metric]) else f"{row[metric]:8.3f}")
     words = [*(infos[name].text(row[name]) for name in settings), *departures({name: row[name] for name in also}, also)]
-    return f"{value}  {_plain(row['pair'])}: {', '.join(words)}".strip().removesuffix(":")
+    return f"{value}  {pair_words(row['pair'])}: {', '.join(words)}".strip().removesuffix(":")
 
 
 def _number(name: str, text: float | str) -> float | int:

@@ -80,7 +80,7 @@ class Filters:
         self._tell()
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows that pass, in the table's order. An expression that cannot be read is told, and lets all pass."""
+        """The rows that pass, in the table's order. An expression that cannot be read lets all pass."""
         for name, boxes in self.boxes.items():
             if words := [word for word, box in boxes.items() if box.value]:
                 table = table[table[name].astype(str).isin(words)]

@@ -29,7 +29,7 @@ from latentsync.lab.analysis.votes import (
 from latentsync.lab.options.folders import plain_name, sweep_folder
 from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.copies import PAGE_BYTES, fitting
-from latentsync.lab.pages.rating import RATING_STYLES, WIDTH_PX, showings_of, study_facts
+from latentsync.lab.pages.rating import RATING_STYLES, WIDTH_PX, showing_of, sides_of, study_facts, videos_of
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.widgets.player import still_picture
@@ -156,7 +156,7 @@ class BlindRating(anywidget.AnyWidget):
             self.votes[place] = vote
 
     def _answer(self, message: dict[str, Any]) -> None:
-        """Answers the front end; what cannot be done is told as a sentence."""
+        """Answers the front end; what cannot be done is said in a sentence."""
         answer, buffers = {"number": message.get("number")}, []
         try:
             if message["do"] == "begin":
@@ -173,12 +173,8 @@ class BlindRating(anywidget.AnyWidget):
 
     def _contents(self, trial: Trial) -> list[bytes]:
         """The videos of a pair, left and right."""
-        videos = {}
-        for record_id in (trial.left_record, trial.right_record):
-            if (record := self._store.look(record_id)) is None:
-                raise MediaError(f"record {record_id} is gone; run its sweep again, or rate another one")
-            videos[record_id] = record.video_path
-        shown = fitting(showings_of(trial, videos), [WIDTH_PX] * 2, PAGE_BYTES)
+        videos = videos_of(self._store, [trial])
+        shown = fitting([showing_of(side, videos) for side in sides_of(trial)], [WIDTH_PX] * 2, PAGE_BYTES)
         if None in shown:
             raise MediaError("the two videos are too large to be shown; make them shorter")
         return [one.content for one in shown]

@@ -6,6 +6,7 @@ from typing import Any
 
 from latentsync.errors import MediaError
 from latentsync.files import read_json, write_json
+from latentsync.lab.records.shape import are_texts
 
 ADDED_FILE = "explorer.json"  # in the sweep's folder
 
@@ -43,5 +44,4 @@ def add_record(sweep_dir: Path, record_id: str) -> None:
 
 
 def _fault(content: dict[str, Any]) -> str | None:
-    ids = content.get("records")
-    return None if isinstance(ids, list) and all(isinstance(one, str) for one in ids) else "it has no list of records"
+    return None if are_texts(content.get("records")) else "it has no list of records"

@@ -202,7 +202,7 @@ export class RecordPage {
   }
 }
 
-/** At most so many of a list, from all over it. */
+/** Elements spread over a list, at most the given number. */
 const spread = (list, most) => (list.length <= most ? list : Array.from({ length: most }, (_, i) => list[Math.round(i * (list.length - 1) / (most - 1))]));
 
 const section = (title, ...parts) => node("section", {}, node("h2", { text: title }), parts);
