@@ -64,22 +64,12 @@ def player(
     sound: np.ndarray | None = None,
     heard: int | None = 0,
     width_px: int = 256,
-    keys: Mapping[str, str] | None = None,
-    takes_focus: bool = False,
 ) -> HTML:
-    """The player as the output of a notebook's cell.
-
-    Args:
-        tracks, sound, heard, width_px: as `markup`.
-        keys: key -> CSS class of the button around the player that it presses.
-        takes_focus: whether keys are heard before the player is clicked on.
-    """
-    around = {"keys": dict(keys or {}), "takes_focus": takes_focus}
+    """The player as the output of a notebook's cell; the arguments are those of `markup`."""
     filled = {
         "style": "\n".join(page_file(name) for name in STYLES),
         "player": markup(tracks, sound, heard, width_px),
         "script": script("framed.js"),
-        "around": escape(json.dumps(around)),
     }
     page = page_file("player.html")
     page = re.sub(r"{{(\w+)}}", lambda slot: filled[slot[1]], page)
