@@ -247,7 +247,7 @@ def test_the_table_sorts_and_opens_a_record(opened, shot):
     opened.locator('[data-column="gender"]').get_by_role("checkbox").first.check()
     until(opened, "document.querySelectorAll('.tabulator-row').length === 4")
     opened.locator(".tabulator-row").first.click()
-    until(opened, "location.hash.includes('record=01542')")
+    until(opened, f"location.hash.includes('record={BEST}')")
 
 
 def test_means_of_few_clips_have_no_interval(opened):
