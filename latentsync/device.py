@@ -38,6 +38,14 @@ def resolve_device(name: str | int | torch.device | None = None) -> torch.device
     return device
 
 
+def has_native(dtype: str | torch.dtype, device: torch.device) -> bool:
+    """Whether the device computes in a precision itself. Where it does not, emulation takes many times as long."""
+    wanted = named_dtype(dtype)
+    if device.type != "cpu":
+        return True
+    return wanted == torch.float32 or (wanted == torch.bfloat16 and _cpu_has_native_bfloat16())
+
+
 def _cpu_has_native_bfloat16() -> bool:
     """Whether the processor has bfloat16, and both torch's own kernels and oneDNN's may use it."""
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):  # chosen by ATEN_CPU_CAPABILITY, or no better
@@ -62,7 +70,7 @@ def resolve_dtype(name: str | torch.dtype | None, device: torch.device) -> torch
     if name is None:
         if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= MIN_FLOAT16_CAPABILITY:
             return torch.float16
-        return torch.bfloat16 if device.type == "cpu" and _cpu_has_native_bfloat16() else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and has_native(torch.bfloat16, device) else torch.float32
     dtype = named_dtype(name)
     if dtype == torch.float16 and device.type == "cpu":
         raise OptionError("dtype float16 does not run well on a CPU; use bfloat16 or float32")

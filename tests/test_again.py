@@ -44,6 +44,14 @@ def test_a_row_made_again_is_the_same_record_with_the_same_values(clips, runs, t
     assert agreement(changed, records)["agrees"].sum() == len(both) - 2
 
 
+@pytest.mark.slow
+def test_a_precision_that_is_only_emulated_here_is_replaced(clips, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    row = shipped_rows(collect(runs), clips).assign(dtype="bfloat16").iloc[0]
+    record = run_again(row, tmp_path, clips, ["lpips"])
+    assert collect_wide(tmp_path).set_index("record")["dtype"].to_dict() == {record.id: "float32"}
+
+
 def test_a_row_whose_files_are_elsewhere_is_refused(clips, runs, tmp_path):
     assert shipped_rows(collect_wide(runs)).empty  # the voice is not a shipped one
     other = tmp_path / "other"

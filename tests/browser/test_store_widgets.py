@@ -10,6 +10,7 @@ from notebook_pages import cell_with, run_all_cells
 pytestmark = pytest.mark.browser
 
 TIMES = "all => all.map(video => video.currentTime)"
+HAS_FOCUS = "node => node.contains(node.getRootNode().activeElement)"
 IN_STEP_S = 0.02  # half a frame
 SCREEN = {"width": 1280, "height": 800}  # px
 NARROW = {"width": 1000, "height": 1600}  # px
@@ -27,6 +28,9 @@ def end_kernels(page, lab) -> None:
 def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     run_all_cells(page, lab, "06_report.ipynb")
     page.set_viewport_size(SCREEN)
+    rating = cell_with(page, "BlindRating(runs_dir")
+    rating.locator("video").nth(1).wait_for()
+    assert not rating.locator(".rating").evaluate(HAS_FOCUS)  # what only appears takes the keys from nobody
     explorer = cell_with(page, "Explorer(runs_dir, sweep)")
     player = explorer.locator(".player")
     player.locator(".play").click()
@@ -71,7 +75,6 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     shot(explorer, "explorer_filter")
     explorer.get_by_role("button", name="Clear").click()
 
-    rating = cell_with(page, "BlindRating(runs_dir")
     rating.get_by_text("0 of 4 done").wait_for()
     assert "guidance" not in rating.locator(".rating").inner_text()
     vote = rating.locator(".votes button").first
@@ -82,6 +85,8 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     page.wait_for_timeout(450)
     vote.dblclick()
     rating.get_by_text("pair 2 · 1 of 4 done").wait_for()
+    rating.locator(".player").wait_for()
+    assert rating.locator(".rating").evaluate(HAS_FOCUS)  # the keys go on
     rating.get_by_role("button", name="Undo the last vote").click()
     rating.get_by_text("pair 1 · 0 of 4 done").wait_for()
     page.set_viewport_size(NARROW)

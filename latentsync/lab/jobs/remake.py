@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from latentsync.config import RuntimeOptions
+from latentsync.device import has_native, resolve_device
 from latentsync.errors import MediaError, OptionError
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.lab.cells.cell import run_cell
@@ -43,6 +44,9 @@ def run_again(
 ) -> Record:
     """Makes and measures the record of a wide table's row in another runs folder.
 
+    Where this machine has the row's precision only by emulation, float32 takes its place. The record then has another
+    id, and its metrics differ by the rounding.
+
     Args:
         input_dir: a folder with the row's clip and voice, which are recognised by their hashes.
         families: families of metrics, see `latentsync.metrics.definitions`.
@@ -57,6 +61,8 @@ def run_again(
         raise MediaError(f"the clip {row['clip']} and voice {row['voice']} of record {row['record']} are not in "
                          f"{input_dir}; give their folder as input_dir")  # fmt: skip
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    if not has_native(values["dtype"], resolve_device()):
+        values["dtype"] = "float32"
     run = RunConfig(
         name="again",
         runs_dir=Path(runs_dir),

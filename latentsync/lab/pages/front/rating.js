@@ -68,9 +68,11 @@ export class Rating {
     this.videos = [];
     this.addresses = [];
     this.number = 0;
+    this.wasUsed = false; // by the viewer, who then wants the keys to stay here
     root.classList.add("rating");
     root.tabIndex = -1;
     root.addEventListener("keydown", (event) => this.onKey(event));
+    root.addEventListener("focusin", () => { this.wasUsed = true; });
     this.bottom = made("div", "bottom");
   }
 
@@ -159,7 +161,7 @@ export class Rating {
     this.player = new Player(this.stage.firstElementChild);
     this.isOpen = true;
     this.shownAt = performance.now();
-    this.stage.firstElementChild.focus({ preventScroll: true });
+    this.takeKeys(this.stage.firstElementChild);
     this.refresh();
   }
 
@@ -234,7 +236,14 @@ export class Rating {
     this.buttons = {};
     this.root.replaceChildren(title, this.hint, this.foot(), this.bottom);
     this.refresh();
-    this.root.focus({ preventScroll: true });
+    this.takeKeys(this.root);
+  }
+
+  // Keys go on to an element in place of one that is gone. A rating that only appears takes them from nobody.
+  takeKeys(target) {
+    const active = document.activeElement, { host } = this.root.getRootNode();
+    const isFree = !active || active === document.body || active === host || this.root.contains(active);
+    if (this.wasUsed && isFree) target.focus({ preventScroll: true });
   }
 
   foot() {
