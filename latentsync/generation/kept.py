@@ -198,9 +198,12 @@ class PairCache:
             part = slice(start - first, stop - first)
 
             def compute(part: slice = part) -> dict[str, Tensor]:
-                of_masked = posterior(networks.vae, masked_images(pixels[part], mask))
-                of_reference = posterior(networks.vae, crops_to_pixels(references.read()[part]))
-                named = {"masked": of_masked, "reference": of_reference}
+                images = masked_images(pixels[part], mask), crops_to_pixels(references.read()[part])
+                if networks.savings.crops_together:
+                    of_both = posterior(networks.vae, torch.cat(images)).halves()
+                else:
+                    of_both = (posterior(networks.vae, one) for one in images)
+                named = dict(zip(("masked", "reference"), of_both, strict=True))
                 return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
 
             parts.append(compute() if key is None else self.disk.get(key, compute))

@@ -1,6 +1,7 @@
 """Measures of sync by networks that compare lips with speech."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import numpy as np
 from torch import Tensor
@@ -33,7 +34,7 @@ class WindowedSync(Family):
         self.source_lips = None if network is None else sync_mini.LipEmbedder(network, self._kept)
         self.has_face: list[np.ndarray] = []
         self.natural = 0
-        self._heard: tuple[Waveform | None, Tensor | None] = (None, None)
+        self._heard: list[tuple[Waveform, Tensor]] = []
 
     @property
     def network(self) -> StableSyncNet | None:
@@ -77,15 +78,17 @@ class WindowedSync(Family):
         return {}
 
     def embedded(self, embedder: sync_mini.LipEmbedder, voice: Waveform) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Lips, speech (the last one is remembered), and which windows of lips count.
+        """Lips, speech (each is embedded once), and which windows of lips count.
 
         Raises:
             MediaError: there are fewer frames or less sound than a window.
         """
-        if self._heard[0] is not voice:
-            self._heard = voice, sync_mini.embed_speech(self.network, voice, self._kept)
+        speech = next((known for heard, known in self._heard if heard is voice), None)
+        if speech is None:
+            speech = sync_mini.embed_speech(self.network, voice, self._kept)
+            self._heard.append((voice, speech))
         lips = embedder.result()
-        return lips, self._heard[1], self.seen_windows(lips)
+        return lips, speech, self.seen_windows(lips)
 
     def seen_windows(self, lips: Tensor) -> np.ndarray:
         """Which of the windows show a face in every frame."""
@@ -136,10 +139,21 @@ class SyncMini(WindowedSync):
             by_shift = sync_mini.shift_distances(lips, speech, seen=seen)
         except MediaError:
             return {}
-        count = min(len(lips), len(speech))
-        in_place = 1 - (lips[:count] * speech[:count]).sum(dim=1).numpy()
-        in_place[~seen[:count]] = np.nan
-        return {"sync_mini_by_shift": rounded(by_shift.numpy()), "sync_mini_by_window": rounded(in_place)}
+        curves = {"sync_mini_by_shift": rounded(by_shift.numpy()), "sync_mini_by_window": _in_place(lips, speech, seen)}
+        if self.subject.clip_sound is not None:
+            with suppress(MediaError):
+                curves["sync_mini_real_by_window"] = _in_place(
+                    *self.embedded(self.source_lips, self.subject.clip_sound)
+                )
+        return curves
+
+
+def _in_place(lips: Tensor, speech: Tensor, seen: np.ndarray) -> list[float | None]:
+    """The distance of each window of lips from the speech of the same frames; None where it does not count."""
+    count = min(len(lips), len(speech))
+    distances = 1 - (lips[:count] * speech[:count]).sum(dim=1).numpy()
+    distances[~seen[:count]] = np.nan
+    return rounded(distances)
 
 
 class StableSync(WindowedSync):
