@@ -24,6 +24,7 @@ from latentsync.generation.results import PreparedPair, ProgressCallback
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.media.container import check_file
 from latentsync.media.departures import clip_departures, read_with, voice_departures
+from latentsync.media.prefetch import ahead
 from latentsync.shapes import Frame, Mask, Pixels
 
 ALIGNMENTS_KEPT = 16  # clips
@@ -121,7 +122,7 @@ class PairCache:
         file = clip.resolve(), stamp_of(clip.stat())
         version = (*file, num_frames, size_px, video.geometry, video.face, video.fps)
         if version not in self._faces:
-            frames = media.read_frames(clip, options.video.rate_hz, stop=num_frames)
+            frames = ahead(media.read_frames(clip, options.video.rate_hz, stop=num_frames))
             frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:
