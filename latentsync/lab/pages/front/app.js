@@ -1,5 +1,5 @@
 // The page of `latentsync view`: it reads the table once, filters it, and shows one of its tabs or one record.
-import { AIM_ARROWS, asked, choice, counted, node, problem, refilled } from "./parts.js";
+import { AIM_WORDS, asked, choice, counted, node, problem, refilled } from "./parts.js";
 import { RecordTable } from "./table_data.js";
 import { ALL_SWEEPS, TABS, ViewState } from "./state.js";
 import { FilterPanel } from "./filters.js";
@@ -155,7 +155,9 @@ class App {
   async onMade() {
     const { like, made } = this.making.work;
     await this.load(true);
-    if (this.state.record === like) this.open(made);
+    if (this.state.record !== like) return;
+    this.open(made);
+    this.making.close();
   }
 
   onLive() {
@@ -222,7 +224,7 @@ class App {
     refilled(this.summary,
       node("output", { id: "shown", "data-filter-ms": this.filterMs.toFixed(1), text: table.shown.length === table.rows ? counted(table.rows, "record") : `${table.shown.length.toLocaleString("en")} of ${counted(table.rows, "record")}` }),
       ...metricChoice,
-      ...(metric ? [node("span", { class: "note", text: [metric.unit, AIM_ARROWS[metric.direction]].filter(Boolean).join(" "), title: metric.help })] : []),
+      ...(metric ? [node("span", { class: "note", text: [metric.unit && `unit: ${metric.unit}`, AIM_WORDS[metric.direction]].filter(Boolean).join(", "), title: metric.help })] : []),
       ...(ends ? [node("span", { class: "extremes" }, node("span", { class: "of-metric", text: `${metric.word}:` }), link("worst", ends.worst), ends.best === ends.worst ? null : link("best", ends.best))] : []),
       ...(ends ? [node("p", { class: "note meaning", text: meaningOf(table, metric) })] : []),
       ...this.notices(),

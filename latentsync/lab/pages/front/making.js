@@ -45,11 +45,17 @@ export class Making extends EventTarget {
     this.ask();
   }
 
+  /** Puts away how the last one ended. */
+  close() {
+    this.closed = this.work.number;
+    this.dispatchEvent(new Event("change"));
+  }
+
   /** A line with the record that is being made, or how the last one ended; nothing where that was put away. */
   line(open) {
     const { work } = this;
     if (!work || (this.closed === work.number && !work.is_running)) return null;
-    const close = node("button", { type: "button", text: "Close", onclick: () => { this.closed = work.number; this.dispatchEvent(new Event("change")); } });
+    const close = node("button", { type: "button", text: "Close", onclick: () => this.close() });
     if (work.is_running) {
       const counted = work.total ? `${work.stage}, ${work.done} of ${work.total}` : work.stage;
       const bar = node("progress", { "aria-label": "progress", ...(work.total ? { max: work.total, value: work.done } : {}) });
@@ -88,7 +94,8 @@ export class MakingForm {
       this.key = key;
       const values = Object.fromEntries(wanted.split(",").filter(Boolean).map((part) => part.split(":")));
       SAMPLER.forEach((name, i) => { this.inputs[name].value = values[name] ?? columns[i].values[row]; });
-      this.title.textContent = wanted ? "This record is missing: make it" : "Make one with other settings";
+      const words = SAMPLER.map((name, i) => name in values && columns[i].keyLabel(Number(values[name]))).filter(Boolean);
+      this.title.textContent = wanted ? `A record with ${words.join(", ")} is missing: make it like this one` : "Make one with other settings";
       this.root.open = Boolean(wanted);
       this.refusal.replaceChildren();
     }
@@ -112,7 +119,7 @@ export class MakingForm {
       : node("button", { type: "button", text: "Open it", onclick: () => this.app.open(table.recordId(known)) });
     if (!this.place.firstChild) this.place.append(...SAMPLER.map((name) => node("label", { class: "choice" }, node("span", { text: table.column(name).word }), this.inputs[name])), node("span"));
     refilled(this.place.lastChild, button);
-    this.word.textContent = making.isRunning ? "Another record is being made; see above." : known === undefined
+    this.word.textContent = this.isSending ? "Checking the settings …" : making.isRunning ? "Another record is being made; see above." : known === undefined
       ? `The same clip and voice (${pair}), and all other options as here. It takes this machine about as long as its other records.` : "There is a record with these settings.";
   }
 
