@@ -20,6 +20,7 @@ from latentsync.unet.blocks import MOTION_NORM_GROUPS, DownBlock, FrameConv, Mid
 
 DOWN_BLOCK_TYPES = ("CrossAttnDownBlock3D", "DownBlock3D")
 UP_BLOCK_TYPES = ("CrossAttnUpBlock3D", "UpBlock3D")
+GUIDANCE_UNIT = 100.0  # the sinusoids of guidance see 1 more guidance as 100 timesteps
 
 MOTION_MODULE_KWARGS = {
     "num_attention_heads": 8,
@@ -149,6 +150,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         cross_attention_dim: width of the audio states: 384 Whisper tiny, 768 small.
         motion_module_resolutions: downscaling factors of the levels that have motion modules.
         motion_module_decoder_only: motion modules on the way up only (`stage2_efficient`).
+        guidance_limit: the greatest guidance scale of a student, which takes guidance as an input (arXiv 2210.03142);
+            None: the network has no such input, as in all published configurations.
     """
 
     _supports_gradient_checkpointing = True
@@ -173,6 +176,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         motion_module_mid_block: bool = False,
         motion_module_decoder_only: bool = False,
         motion_module_kwargs: dict | None = None,
+        guidance_limit: float | None = None,
     ) -> None:
         super().__init__()
         channels = list(block_out_channels)
@@ -192,6 +196,10 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         self.conv_in = FrameConv(in_channels, channels[0], 3, padding=1)
         self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(channels[0], 4 * channels[0])
+        if guidance_limit is not None:
+            self.guidance_embedding = TimestepEmbedding(channels[0], 4 * channels[0])
+            nn.init.zeros_(self.guidance_embedding.linear_2.weight)
+            nn.init.zeros_(self.guidance_embedding.linear_2.bias)
 
         self.down_blocks = nn.ModuleList(
             DownBlock(
@@ -247,6 +255,11 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
                 raise OptionError(f"{name} is {list(types)}; {levels} of {', '.join(allowed)} are needed")
 
     @property
+    def guidance_limit(self) -> float | None:
+        """The greatest guidance scale that the network takes as an input; None if it takes none."""
+        return self.config.guidance_limit
+
+    @property
     def max_num_frames(self) -> int | None:
         """The longest window the motion modules' positions allow; None without motion modules."""
         if not self.config.use_motion_module:
@@ -260,6 +273,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         timestep: Tensor | float,
         encoder_hidden_states: Tensor | None,
         deep_features: Tensor | None = None,
+        guidance: Tensor | None = None,
     ) -> UNet3DOutput:
         """Predicts the noise (or v) of a window.
 
@@ -268,6 +282,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
             timestep: one for all, or (b,).
             encoder_hidden_states: audio windows, (b*f, t, d) or (b, f, t, d); None leaves cross-attention out.
             deep_features: those of an earlier step. With them only the first and the last layer are computed.
+            guidance: the guidance scale of each window, (b,), for a network with a `guidance_limit`; None is 1. Other
+                networks ignore it.
 
         Raises:
             OptionError: channels, frames or audio width do not fit the network.
@@ -276,6 +292,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         if encoder_hidden_states is not None and encoder_hidden_states.ndim == 4:
             encoder_hidden_states = rearrange(encoder_hidden_states, "b f t d -> (b f) t d")
         temb = self._embed_time(timestep, sample)
+        if self.guidance_limit is not None:
+            temb = temb + self._embed_guidance(guidance, sample)
 
         first = self.conv_in(sample)
         if deep_features is None:
@@ -299,6 +317,11 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
     def _embed_time(self, timestep: Tensor | float, sample: Tensor) -> Tensor:
         timesteps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])
         return self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
+
+    def _embed_guidance(self, guidance: Tensor | None, sample: Tensor) -> Tensor:
+        scales = sample.new_ones(sample.shape[0], dtype=torch.float32) if guidance is None else guidance
+        places = self.time_proj((scales.float().clamp(min=1) - 1) * GUIDANCE_UNIT)
+        return self.guidance_embedding(places.to(sample.dtype))
 
     def _check_input(self, sample: Tensor, audio: Tensor | None) -> None:
         if sample.ndim != 5 or sample.shape[1] != self.config.in_channels:
