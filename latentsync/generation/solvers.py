@@ -34,7 +34,7 @@ def solver_of(scheduler: SchedulerMixin, name: str | None) -> SchedulerMixin:
     at 20 steps.
 
     "student" is DDIM for a network that was distilled to few steps (`latentsync.training.distill`). With any model it
-    begins at the last timestep, makes equal steps, and ends without noise.
+    begins at the last timestep and makes equal steps.
 
     Args:
         scheduler: has the noise of the training in its configuration.
@@ -50,7 +50,7 @@ def solver_of(scheduler: SchedulerMixin, name: str | None) -> SchedulerMixin:
     if name == "ddim":
         return DDIMScheduler.from_config(config)
     if name == STUDENT:
-        return DDIMScheduler.from_config(config, timestep_spacing="trailing", set_alpha_to_one=True)
+        return DDIMScheduler.from_config(config, timestep_spacing="trailing")
     if name not in SECOND_ORDER:
         return _installed(scheduler, name)
     kind, own = SECOND_ORDER[name]

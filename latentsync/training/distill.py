@@ -146,7 +146,10 @@ class DistillTask(UNetTask):
         return total, parts
 
     def estimates(self, noise: Latents, condition: Condition, scales: Tensor) -> list[Latents]:
-        """The clean latents that the student estimates in each of its steps. No gradient flows from step to step."""
+        """The clean latents that the student estimates in each step but the last, and its result.
+
+        No gradient flows from step to step.
+        """
         solver = solver_of(self.scheduler, STUDENT)
         solver.set_timesteps(self.settings.student_steps, device=noise.device)
         latents, estimates = noise, []
@@ -154,8 +157,9 @@ class DistillTask(UNetTask):
             sample = torch.cat([latents, condition.mask, condition.masked, condition.reference], dim=1)
             prediction = self.unet(sample, timestep, condition.audio, guidance=scales).sample.float()
             estimates.append(clean_latents(solver, latents, prediction, timestep.expand(len(latents))))
-            latents = solver.step(prediction.detach(), timestep, latents).prev_sample
-        return estimates
+            stepped = solver.step(prediction, timestep, latents).prev_sample
+            latents = stepped.detach()
+        return [*estimates[:-1], stepped]
 
     def sampled(self, noise: Latents, condition: Condition) -> Latents:
         """The latents that the student makes of noise, at guidance 1.5 or its limit."""
