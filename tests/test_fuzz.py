@@ -15,6 +15,7 @@ from latentsync.media.limits import MAX_CHANNELS, MAX_HOURS, MAX_PIXELS, check_p
 FINDS = Path(__file__).parent / "faults/finds"
 
 
+@pytest.mark.slow
 def test_what_was_found_and_a_few_dozen_changed_files_are_read_or_refused(tmp_path):
     random, seeds = np.random.default_rng(11), media_seeds()
     files = {f"{n}{Path(name).suffix}": mutated(data, random) for n, (name, data) in enumerate(seeds.items())}

@@ -129,6 +129,7 @@ def test_so_does_a_sweep_of_which_one_cell_is_wrong(line, words, refused):
     assert all(word in error for word in words), error
 
 
+@pytest.mark.slow
 def test_what_only_the_loaded_model_knows_is_refused_too(refused, untrained, clips):
     model = f"model.pretrained={untrained}", "data=folder", f"data.input_dir={clips}"
     assert "windows of at most" in refused(*model, "sampler.num_frames=99")
@@ -293,6 +294,7 @@ try "latentsync run sampler=un"; try "latentsync run sampler.guidance_m"
 """
 
 
+@pytest.mark.slow
 def test_a_shell_completes(tmp_path):
     program = tmp_path / "latentsync"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m latentsync "$@"\n')

@@ -438,6 +438,7 @@ def test_a_long_voice_gives_the_same_features_block_by_block(monkeypatch, block)
     np.testing.assert_allclose(log_mel(NOISE.astype(np.float32) / 32768), whole, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_long_voice_is_in_memory_once(tmp_path):
     """Numbers of bytes that numpy and Python hold at most while 10 minutes are read: the samples as int16 and float32,
     which is 6 bytes a sample, and some for the growing buffer."""

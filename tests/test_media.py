@@ -365,6 +365,7 @@ def test_what_is_no_clip_is_told_in_a_sentence(folder):
         assert path.name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(folder):
     statm = Path("/proc/self/statm")
     if not statm.exists():

@@ -23,6 +23,7 @@ from latentsync.lab.records.store import Record
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_figures_are_written_small(tmp_path):
     for name, figure in study_results(ROOT / "experiments", "guidance").figures.items():
         write_figure(figure, tmp_path / f"{name}.png")
@@ -35,6 +36,7 @@ def test_what_is_not_known_is_refused(capsys):
     assert "study" in (error := capsys.readouterr().err) and "studies" in error
 
 
+@pytest.mark.slow
 def test_videos_move_side_by_side(tmp_path):
     clips = [SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "m-oskar.mp4"]
     write_gif(clips, tmp_path / "two.gif")
@@ -92,6 +94,7 @@ def test_an_executed_notebook_becomes_a_page_with_small_pictures(tmp_path):
         assert image.width == MAX_PX and picture.stat().st_size < 100_000
 
 
+@pytest.mark.slow
 def test_a_notebook_is_run_where_it_lies_and_its_error_is_told(tmp_path):
     (tmp_path / "told.txt").write_text("read")
     path = tmp_path / "00.ipynb"

@@ -55,6 +55,7 @@ def media(content: dict, name: str) -> Path:
     return content["folder"] / content["history"][f"{name}.path"]
 
 
+@pytest.mark.slow
 def test_a_record_is_a_run_with_flat_config_metrics_video_mouths_and_curves(runs):
     (record,) = RecordStore(runs).all()
     assert publish([record], "test", TrackerConfig(), runs) == (1, None)

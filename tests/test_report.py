@@ -183,6 +183,7 @@ def big(tmp_path_factory):
     return path, pages[0], decoded, [path for path in opened if path.name == store.RECORD_FILE]
 
 
+@pytest.mark.slow
 def test_a_page_of_many_records_decodes_and_opens_few(big):
     _, page, decoded, opened = big
     shown, total = len(page.choice.reasons), MANY["clips"] * MANY["settings"] * MANY["seeds"]

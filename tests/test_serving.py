@@ -22,13 +22,15 @@ from latentsync.journal import LOG_FILE
 from latentsync.lab.console import MISUSED
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.bundle import FRONT_DIR
-from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
+from latentsync.lab.pages.reasons import reasons_of
+from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
 from latentsync.lab.serving import start
 from latentsync.lab.serving.columns import DIGITS
 from latentsync.lab.serving.helper import LATER, NOW, Helper
 from latentsync.lab.serving.live import states
 from latentsync.lab.serving.server import FRONT_FILES, View
 from latentsync.lab.tables.tidy import collect_wide
+from latentsync.metrics.definitions import entry
 
 TOKEN, PORT = "the-token", 8765
 OWN = f"http://127.0.0.1:{PORT}"
@@ -288,6 +290,35 @@ def test_one_record_says_all_of_it(opened, runs):
     assert metrics["psnr"]["unit"] == "dB" and metrics["psnr"]["word"] == "PSNR"
     assert {each["word"] for each in details["options"]} >= {"guidance", "steps", "seed"}
     assert details["facts"]["weights of unet"] == "ead3d2ca"
+
+
+def test_the_reasons_are_read_from_frames_curves_and_metrics(tmp_path):
+    curves = {
+        "sync_mini_by_window": [0.5, None, 0.1],
+        "sync_mini_real_by_window": [0.2, 0.2, 0.2],
+        "lip_gap": [0.1] * 5,
+        "lip_gap_source": [0.3] * 5,
+        "lpips_alex": [None, 0.25, 0.5, 0.25, 0.0],
+    }
+    values = {"sync_mini_offset": -2, "lip_gap_correlation": 0.5, "lpips_alex": 0.25, "lse_d": 9.0, "lse_d_real": 7.0}
+    write_record(tmp_path, "0001", {name: entry(name, value) for name, value in values.items()})
+    record = RecordStore(tmp_path).look("0001")
+    write_json(record.folder / CURVES_FILE, curves)
+    write_json(record.folder / RECORD_FILE, content("0001") | {"video": {"num_frames": 5, "frames_without_face": 1}})
+    found = {reason.text: reason.frame for reason in reasons_of(RecordStore(tmp_path).look("0001"))}
+    assert found == {
+        "No face was found in 1 of 5 frames (20%).": None,
+        "The lips come 2 frames (80 ms) earlier than the voice (mini SyncNet offset).": None,
+        "Lips and voice fit worst from 0.00 to 0.12 s: distance 0.50 there, 0.30 on average; the real clip has 0.20 "
+        "there (less is better).": 1,
+        "The mouth opens 0.200 eye distances less than in the clip from 0.00 to 0.20 s (0.100, the clip 0.300).": 2,
+        "The face looks least like the clip's at 0.08 s: LPIPS 0.500, 0.250 on average (less is better).": 2,
+        "LSE-D is 9, that of the real clip 7 (lower is better).": None,
+    }
+    write_json(record.folder / CURVES_FILE, {})
+    write_json(record.folder / METRICS_FILE, {"psnr": entry("psnr", 30.0)})
+    write_json(record.folder / RECORD_FILE, content("0001"))
+    assert reasons_of(RecordStore(tmp_path).look("0001")) == []
 
 
 # --- a sweep that runs ---

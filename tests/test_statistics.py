@@ -61,6 +61,7 @@ def test_bca_intervals_cover_what_they_promise(kind):
     assert coverage(kind, 20) >= 0.9
 
 
+@pytest.mark.slow
 def test_bca_intervals_of_long_tailed_differences_fall_short():
     """Differences of two widely spread lognormal metrics: the case for `of_logs`; docs/statistics.md tells it."""
     assert 0.9 <= coverage("lognormal pairs", 40) < 0.93

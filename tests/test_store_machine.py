@@ -14,5 +14,6 @@ SHORT = settings(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_writers_lose_nothing_whatever_happens_between_their_steps():
     run_state_machine_as_test(StoreMachine, settings=SHORT)

@@ -119,6 +119,7 @@ def test_results_of_many_metrics_and_options_fit(columns, monkeypatch):
         assert metric not in text
 
 
+@pytest.mark.slow
 def test_tables_of_status_memory_and_weights_fit(runs, at_80, capsys):
     assert status.main([str(runs)]) == 1  # this sweep has a failure
     table, _, _ = capsys.readouterr().out.partition("a_sweep_with_a_name_that_takes_half_of_the_line: failed")

@@ -89,6 +89,7 @@ def command(tmp_path, monkeypatch, capfd):
     return call
 
 
+@pytest.mark.slow
 def test_the_command_trains_stops_and_goes_on(command, tmp_path):
     status, out, _ = command("loop.max_minutes=1e-9")
     assert status == 0 and "trains     vae, weights: net 161, scale 2" in out
@@ -164,6 +165,7 @@ def test_a_tracker_that_fails_stops_nothing(command, monkeypatch):
     assert status == 0 and "finished 6 steps" in out and errors.count("the tracker stopped, CommError: no route") == 1
 
 
+@pytest.mark.slow
 def test_the_tracker_writes_offline(command, tmp_path):
     status, _, errors = command(tracker="wandb_offline")
     assert status == 0 and "tracker stopped" not in errors

@@ -14,7 +14,7 @@ from written_sweep import HOSTILE, write_sweep
 from latentsync.files import write_json
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.records.store import METRICS_FILE, RECORD_FILE, RecordStore
+from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RecordStore
 from latentsync.lab.serving import server, start
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.metrics.definitions import entry
@@ -124,12 +124,12 @@ def test_space_plays_all_and_arrows_move(opened):
 
 def test_a_cell_of_several_seeds_steps_through_them(opened):
     cell = opened.locator(".cell").first
-    assert "1 of 2" in cell.inner_text() and cell.get_attribute("data-record") == "01042"  # the worse one first
+    assert "worst of 2" in cell.inner_text() and cell.get_attribute("data-record") == "01042"
     cell.get_by_label("Next record of this cell").click()
-    assert "2 of 2" in cell.inner_text() and cell.get_attribute("data-record") == BEST
+    assert "best of 2" in cell.inner_text() and cell.get_attribute("data-record") == BEST
     cell.focus()
     opened.keyboard.press("]")
-    assert "1 of 2" in cell.inner_text()
+    assert "worst of 2" in cell.inner_text()
     assert "record" not in opened.url.partition("#")[2]
 
 
@@ -236,10 +236,18 @@ def test_the_table_sorts_and_opens_a_record(opened, shot):
     values = [float(text) for text in cells.all_inner_texts()]
     assert values == sorted(values, reverse=True) and "sort=-lpips_alex_mouth" in opened.url
     shot(opened, "view_table")
+    opened.get_by_label("Metric", exact=True).select_option("psnr")
+    until(opened, "document.querySelector('.of-metric').textContent === 'PSNR:'")
+    heading = opened.locator(".tabulator-col", has_text="PSNR")
+    heading.hover()
+    until(opened, "document.querySelector('.table-tab .one-line').textContent.includes('higher is better')")
+    assert opened.locator(".tabulator-tooltip").count() == 0
+    opened.locator(".tabulator-col", has_text="mouth LPIPS").click()
+    until(opened, "document.querySelector('.of-metric').textContent === 'mouth LPIPS:'")
     opened.locator('[data-column="gender"]').get_by_role("checkbox").first.check()
     until(opened, "document.querySelectorAll('.tabulator-row').length === 4")
     opened.locator(".tabulator-row").first.click()
-    until(opened, "location.hash.includes('record=01542')")
+    until(opened, f"location.hash.includes('record={BEST}')")
 
 
 def test_means_of_few_clips_have_no_interval(opened):
@@ -265,7 +273,8 @@ def test_a_record_shows_its_videos_mouths_metrics_and_command_and_its_link_opens
     text = opened.inner_text(".record")
     assert "mouth LPIPS" in text and "lower is better" in text and f"latentsync rerun {WORST}" in text
     opened.get_by_text("All 29 options").click()
-    assert opened.get_by_role("row", name="guidance 1.5").is_visible()
+    assert opened.get_by_role("row", name="guidance 1.5").last.is_visible()
+    assert opened.get_by_role("row", name="seed 42").first.is_visible()
     shot(opened, "view_record")
     other = opened.context.new_page()
     other.goto(opened.url)
@@ -280,13 +289,91 @@ def test_a_record_shows_its_videos_mouths_metrics_and_command_and_its_link_opens
 
 def test_another_record_of_the_pair_stands_beside_it(opened):
     opened.locator(".extreme", has_text="best").click()
-    opened.locator(".beside").get_by_role("checkbox").last.check()
+    box = opened.locator(".beside").get_by_role("checkbox").last
+    before = box.bounding_box()
+    box.check()
     until(opened, "document.querySelectorAll('.player figure').length === 3")
+    assert box.bounding_box() == before
+    table = opened.locator(".record-side table")
+    assert table.locator("thead .number").count() == 2
+    row = table.get_by_role("row", name="mouth LPIPS")
+    assert [float(text) for text in row.locator("td.number").all_inner_texts()] == [0.017, 0.022]
+    narrow = "[...document.querySelectorAll('.record-side td')].some(cell => cell.clientWidth < 40)"
+    assert not opened.evaluate(narrow)
     opened.keyboard.press("Escape")
     opened.locator(".extreme", has_text="best").click()
     until(opened, "document.querySelectorAll('.player figure').length === 2")
     opened.locator(".around").get_by_role("button", name="Worse").click()
     until(opened, f"document.querySelector('.record') !== null && !location.hash.includes('record={BEST}')")
+
+
+# --- why it is low ---
+
+
+WINDOW = 40  # the worst one; a window is 9 of 95 frames
+FRAME = WINDOW + 4
+
+
+@pytest.fixture(scope="module")
+def reasoned(tmp_path_factory) -> Iterator[str]:
+    """The link to a sweep with scores of sync, in which the worst record has a worst window and frames without face."""
+    runs = tmp_path_factory.mktemp("reasons") / "runs"
+    write_sweep(runs, "guidance")
+    for folder in (runs / "records").iterdir():
+        record = RecordStore(runs).look(folder.name)
+        psnr = record.metrics["psnr"]["value"] - 30
+        values = {"": 0.5 + psnr, "_real": 0.25, "_minus_real": 0.25 + psnr}
+        sync = {f"sync_mini_confidence{end}": entry(f"sync_mini_confidence{end}", one) for end, one in values.items()}
+        sync |= {"sync_mini_distance_real": entry("sync_mini_distance_real", 0.3)}
+        sync |= {"silent_lip_motion": entry("silent_lip_motion", None, "the voice is never silent")}
+        write_json(folder / METRICS_FILE, record.metrics | sync)
+        windows = [0.2] * 87
+        windows[WINDOW] = 0.9
+        write_json(folder / CURVES_FILE, {"sync_mini_by_window": windows})
+        lost = {"num_frames": 95, "frames_without_face": 19 if folder.name == "0107" else 0}
+        write_json(folder / RECORD_FILE, record.own_content | {"video": lost})
+    with served(runs) as address:
+        yield address
+
+
+def test_the_worst_pair_and_its_reasons_are_said_and_a_copied_link_leads_there(page, browser, reasoned, shot):
+    page.goto(reasoned)
+    page.locator("#shown").wait_for()
+    summary = page.inner_text(".summary")
+    assert "mini SyncNet confidence:" in summary and "(real clip 0.250) g-clara" in summary
+    assert "All results score better than their real clips." in summary
+    assert "no face in 19 frames" in page.locator('.cell[data-record="0107"] .why-short').inner_text()
+    page.locator(".extreme", has_text="worst").click()
+    page.get_by_role("heading", name="Why it is low").wait_for()
+    why = page.inner_text(".why")
+    assert "worst of 8" in why and "No face was found in 19 of 95 frames (20%)." in why
+    assert "from 1.60 to 1.96 s: distance 0.90 there, 0.21 on average; the real clip has 0.30 on average" in why
+    assert "lip motion in silence has no value: the voice is never silent." in page.inner_text(".why")
+    assert "source, mean 0.30" in page.inner_text(".plot")
+    until(page, "document.querySelectorAll('.player canvas').length === 2")
+    page.locator(".show-place").click()
+    at_frame = f"document.querySelector('.player .time').textContent.endsWith('frame {FRAME}')"
+    until(page, at_frame)
+    page.locator(".player").press("Home")
+    until(page, "document.querySelector('.player .time').textContent.endsWith('frame 0')")
+    page.locator(".mark").click()
+    until(page, f"location.hash.includes('at={FRAME}') && {at_frame}")
+    shot(page, "view_why")
+    assert page.get_by_role("button", name="Copy link").count() == 1
+    other = browser.new_page()  # one that has never seen the token
+    other.goto(page.url)
+    other.locator("input").fill(reasoned.partition("?token=")[2])
+    other.get_by_role("button").click()
+    other.locator(".player").wait_for()
+    until(other, at_frame)
+    other.close()
+
+
+def test_the_order_by_the_difference_from_the_real_clip_is_explained(page, reasoned):
+    page.goto(reasoned)
+    page.get_by_label("Metric", exact=True).select_option("sync_mini_confidence_minus_real")
+    until(page, "document.querySelector('.meaning').textContent.includes('is best at 0')")
+    assert "(real clip 0.250) m-oskar" in page.locator(".extreme", has_text="worst").inner_text()
 
 
 # --- figures ---
@@ -321,6 +408,12 @@ def test_a_click_on_a_point_opens_its_videos(opened, shot):
     opened.mouse.click(point["x"], point["y"])
     until(opened, "document.querySelector('.gallery') !== null")
     assert "in.guidance_scale=1.5..1.5" in opened.url.replace("%2E", ".")
+    opened.get_by_role("button", name="Clear all").click()
+    opened.get_by_role("button", name="Figures").click()
+    until(opened, "document.querySelector('.chart')?.dataset.points === '8'")
+    point = point_of(opened, 1, 1, 0)  # of one clip: the mean of its two seeds
+    opened.mouse.click(point["x"], point["y"])
+    until(opened, "document.querySelector('#shown').textContent === '2 of 8 records'")
 
 
 # --- sweeps ---

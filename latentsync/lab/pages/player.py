@@ -8,9 +8,10 @@ JupyterLab, in an ipywidgets view and in exported HTML, needs no network, and sh
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 from IPython.display import HTML
@@ -37,6 +38,8 @@ class Track:
         notes: lines below the label.
         warning: a line that must not be overlooked.
         curves: title of a lane -> a value for each frame (None where there is none).
+        levels: title of a lane -> a value that is drawn as a dashed line, the video's mean.
+        marks: title of a lane -> a frame and what is to be seen there; a button that leads to it.
         mouth: affines frame px -> canvas px of every `MOUTH_STEP`-th frame; None shows no mouth.
         is_source: drawn in grey.
         is_silent: has no sound to be heard.
@@ -48,6 +51,8 @@ class Track:
     notes: tuple[str, ...] = ()
     warning: str | None = None
     curves: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
+    marks: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     mouth: Sequence[Affine] | None = None
     is_source: bool = False
     is_silent: bool = False
@@ -99,15 +104,17 @@ def markup(
     """
     colours = _colours(tracks)
     titles = dict.fromkeys(title for track in tracks for title in track.curves)
-    lanes = {
-        title: [
-            (colour, track.curves[title])
-            for track, colour in zip(tracks, colours, strict=True)
-            if title in track.curves
-        ]
-        for title in titles
-    }
-    plot, frames = timeline(lanes, sound), num_frames(lanes, sound)
+    coloured = list(zip(tracks, colours, strict=True))
+
+    def of_tracks(by_title: Callable[[Track], Mapping[str, Any]]) -> dict[str, list[tuple[str, Any]]]:
+        return {
+            title: [(colour, by_title(track)[title]) for track, colour in coloured if title in by_title(track)]
+            for title in titles
+        }
+
+    lanes = of_tracks(lambda track: track.curves)
+    plot = timeline(lanes, sound, of_tracks(lambda track: track.levels), of_tracks(lambda track: track.marks))
+    frames = num_frames(lanes, sound)
     facts = {
         "fps": media.VIDEO_RATE_HZ,
         "heard": heard,

@@ -4,8 +4,9 @@ Each lane is an SVG that is stretched to the width of the page; its texts are HT
 their size. The horizontal unit is the frame.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,7 +21,12 @@ MAX_TICKS = 12
 Curve = Sequence[float | None]
 
 
-def timeline(lanes: dict[str, list[tuple[str, Curve]]], sound: np.ndarray | None = None) -> str:
+def timeline(
+    lanes: dict[str, list[tuple[str, Curve]]],
+    sound: np.ndarray | None = None,
+    levels: Mapping[str, Sequence[tuple[str, float]]] = MappingProxyType({}),
+    marks: Mapping[str, Sequence[tuple[str, tuple[int, str]]]] = MappingProxyType({}),
+) -> str:
     """The plot as HTML; without a lane and sound "".
 
     `player.js` moves its cursor and writes the value at the cursor beside each curve, by the curve's number in the
@@ -29,6 +35,8 @@ def timeline(lanes: dict[str, list[tuple[str, Curve]]], sound: np.ndarray | None
     Args:
         lanes: title -> curves, each as its CSS colour and a value for each frame (None where there is none).
         sound: mono samples of 16 kHz in -1..1.
+        levels: title -> dashed lines, each as its CSS colour and value: means of the source.
+        marks: title -> buttons that lead to a frame, each as its CSS colour, frame and what is to be seen there.
     """
     frames = num_frames(lanes, sound)
     if not frames:
@@ -36,7 +44,7 @@ def timeline(lanes: dict[str, list[tuple[str, Curve]]], sound: np.ndarray | None
     parts = [] if sound is None else [_wave_lane(sound, frames)]
     number = 0
     for title, curves in lanes.items():
-        parts.append(_curve_lane(title, curves, frames, number))
+        parts.append(_curve_lane(title, curves, frames, number, levels.get(title, ()), marks.get(title, ())))
         number += len(curves)
     return (
         f'<div class="plot">{"".join(parts)}{_axis(frames)}'
@@ -72,9 +80,12 @@ def _wave_lane(sound: np.ndarray, frames: int) -> str:
     return f'<div class="lane sound-wave"><div class="chart">{label}{_svg(frames, shape)}</div></div>'
 
 
-def _curve_lane(title: str, curves: Sequence[tuple[str, Curve]], frames: int, first: int) -> str:
+def _curve_lane(
+    title: str, curves: Sequence[tuple[str, Curve]], frames: int, first: int,
+    levels: Sequence[tuple[str, float]], marks: Sequence[tuple[str, tuple[int, str]]],
+) -> str:  # fmt: skip
     """A title above a box with the curves, three ticks on its left and the values at the cursor on its right."""
-    known = [value for _, curve in curves for value in curve if value is not None]
+    known = [value for _, curve in curves for value in curve if value is not None] + [value for _, value in levels]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     margin = MARGIN * (high - low) or 0.5
 
@@ -90,12 +101,22 @@ def _curve_lane(title: str, curves: Sequence[tuple[str, Curve]], frames: int, fi
         for colour, curve in curves
         for points in _stretches(curve, y)
     )
+    lines += "".join(
+        f'<line class="level" x1="0" x2="{frames}" y1="{y(value):.2f}" y2="{y(value):.2f}" style="stroke:{colour}"/>'
+        for colour, value in levels
+    )
+    means = "".join(f' <span style="color:{colour}">- - source, mean {value:.2f}</span>' for colour, value in levels)
+    buttons = "".join(
+        f'<button type="button" class="mark" data-frame="{frame}" style="left:{100 * (frame + 0.5) / frames:.2f}%;'
+        f'--colour:{colour}" title="Go to {escape(text)}" aria-label="Go to {escape(text)}">worst</button>'
+        for colour, (frame, text) in marks
+    )
     values = "".join(
         f'<span data-curve="{first + i}" style="color:{colour}"></span>' for i, (colour, _) in enumerate(curves)
     )
     return (
-        f'<div class="lane"><p class="title">{escape(title)}</p><div class="chart">{ticks}{_svg(frames, lines)}'
-        f'<div class="values">{values}</div></div></div>'
+        f'<div class="lane"><p class="title">{escape(title)}{means}</p><div class="chart">{ticks}{_svg(frames, lines)}'
+        f'{buttons}<div class="values">{values}</div></div></div>'
     )
 
 

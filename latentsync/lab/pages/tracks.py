@@ -9,6 +9,7 @@ from latentsync.arrays import Affine
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.copies import Shown, copy_of
 from latentsync.lab.pages.player import Track
+from latentsync.lab.pages.reasons import frames_of, worst_of
 from latentsync.lab.records.labels import cell_label, pair_words, word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import WORDS
@@ -21,8 +22,7 @@ AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
 
 def num_frames_of(record: Record) -> int:
     """The frames of a record's video at 25 frames/s, the rate of the player and of the curves."""
-    video = record.content["video"]
-    return round(video["num_frames"] * media.VIDEO_RATE_HZ / video.get("fps", media.VIDEO_RATE_HZ))
+    return frames_of(record.content)
 
 
 def source_track(record: Record, address: str = "", mouth: Sequence[Affine] | None = None) -> Track:
@@ -31,9 +31,12 @@ def source_track(record: Record, address: str = "", mouth: Sequence[Affine] | No
     Args:
         mouth: the path of the mouth in them, see `Track`.
     """
-    curves = present({LIP_GAP: record.curves.get("lip_gap_source")})
+    by_window = by_frame(record.curves.get("sync_mini_real_by_window"), num_frames_of(record))
+    curves = present({LIP_GAP: record.curves.get("lip_gap_source"), SYNC_BY_WINDOW: by_window})
     notes = (pair_words(record.content["pair"]["name"]),)
-    return Track("source", address, notes, curves=curves, mouth=mouth, is_source=True, is_silent=True)
+    mean = record.metrics.get("sync_mini_distance_real", {}).get("value")
+    levels = {} if mean is None or SYNC_BY_WINDOW in curves else {SYNC_BY_WINDOW: mean}
+    return Track("source", address, notes, curves=curves, levels=levels, mouth=mouth, is_source=True, is_silent=True)
 
 
 def result_track(
@@ -50,12 +53,14 @@ def result_track(
         LIP_GAP: curves.get("lip_gap"),
         SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames_of(record)),
     }
+    worst = worst_of(curves.get("sync_mini_by_window"), num_frames_of(record))
     return Track(
         label=cell_label(content["options"], model=content["model"]),
         address=address,
         notes=(*(metric_note(name, entries[name]) for name in metrics if name in entries), f"record {record.id}"),
         warning=None if content["model"]["trained"] else UNTRAINED,
         curves=present(lanes),
+        marks={} if worst is None else {SYNC_BY_WINDOW: (worst.frame, f"the worst window, {worst.time_text}")},
         mouth=mouth,
     )
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.config import recorded_infos, recorded_options
+from latentsync.lab.pages.reasons import reasons_of
 from latentsync.lab.records.columns import notes_of
-from latentsync.lab.records.labels import cell_label, pair_words, word_of
+from latentsync.lab.records.labels import SETTINGS, cell_label, pair_words, word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, base_name
 
@@ -43,8 +44,9 @@ def details_of(record: Record, runs: Path) -> dict[str, Any]:
         "label": cell_label(options, model=model),
         "is_trained": model["trained"],
         "notes": list(notes_of(content)),
+        "reasons": [vars(reason) for reason in reasons_of(record)],
         "metrics": [_metric(name, entry) for name, entry in sorted(record.metrics.items(), key=_place)],
-        "options": [_option(infos[name], value) for name, value in options.items()],
+        "options": [_option(name, infos[name], value) for name, value in options.items()],
         "facts": {name: value for name, value in facts.items() if value is not None},
         "command": f"latentsync rerun {record.id} --runs {shlex.quote(str(runs))}",
     }
@@ -66,5 +68,6 @@ def _metric(name: str, entry: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "word": word_of(name), "is_headline": name in HEADLINES, **fields}
 
 
-def _option(info: Any, value: Any) -> dict[str, Any]:
-    return {"word": info.word, "value": info.cell(value), "help": info.help, "is_usual": not info.departs(value)}
+def _option(name: str, info: Any, value: Any) -> dict[str, Any]:
+    is_shown = name in SETTINGS or info.departs(value)
+    return {"word": info.word, "value": info.cell(value), "help": info.help, "is_shown": is_shown}

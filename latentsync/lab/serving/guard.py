@@ -27,9 +27,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# Without an action it is sent to its own address, whose part after # stays: the view that a copied link leads to.
 ENTRY_FORM = (
-    '<form action="/"><p><label>Token: <input name="token" autocomplete="off" required></label> '
-    "<button>Open</button></p></form>"
+    '<form><p><label>Token: <input name="token" autocomplete="off" required></label> <button>Open</button></p></form>'
 )
 
 

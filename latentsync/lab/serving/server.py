@@ -40,7 +40,7 @@ PAGE = "view.html"
 ALL_SWEEPS = "*"  # in place of a sweep's name, as in state.js
 FRONT_FILES = (
     "theme.css", "player.css", "view.css", "player.js", "app.js", "table_data.js", "state.js", "parts.js", "means.js",
-    "filters.js", "gallery.js", "table.js", "figures.js", "record.js", "live.js", "vendor/echarts.js",
+    "reasons.js", "filters.js", "gallery.js", "table.js", "figures.js", "record.js", "live.js", "vendor/echarts.js",
     "vendor/tabulator.js", "vendor/tabulator.css",
 )  # fmt: skip
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}

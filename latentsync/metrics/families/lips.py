@@ -124,7 +124,8 @@ class Silence(Landmarks):
         if voice is None or not len(faces):
             return {name: entry(name, None, NO_VOICE if voice is None else "there is no frame")}
         value, used = articulation.silent_motion(sync.lip_gap(faces), sync.log_energy(voice, SOUND_RATE_HZ, len(faces)))
-        reason = f"the voice is silent in {used} frames with a face; {articulation.LEAST_SILENT} are needed"
+        frames = "1 frame" if used == 1 else f"{used} frames"
+        reason = f"the voice is silent in {frames} with a face; {articulation.LEAST_SILENT} are needed"
         return {name: entry(name, value, reason, used=used, left_out=len(faces) - used)}
 
 

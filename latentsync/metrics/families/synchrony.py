@@ -1,6 +1,7 @@
 """Measures of sync by networks that compare lips with speech."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import numpy as np
 from torch import Tensor
@@ -136,10 +137,21 @@ class SyncMini(WindowedSync):
             by_shift = sync_mini.shift_distances(lips, speech, seen=seen)
         except MediaError:
             return {}
-        count = min(len(lips), len(speech))
-        in_place = 1 - (lips[:count] * speech[:count]).sum(dim=1).numpy()
-        in_place[~seen[:count]] = np.nan
-        return {"sync_mini_by_shift": rounded(by_shift.numpy()), "sync_mini_by_window": rounded(in_place)}
+        curves = {"sync_mini_by_shift": rounded(by_shift.numpy()), "sync_mini_by_window": _in_place(lips, speech, seen)}
+        if self.subject.clip_sound is not None:
+            with suppress(MediaError):
+                curves["sync_mini_real_by_window"] = _in_place(
+                    *self.embedded(self.source_lips, self.subject.clip_sound)
+                )
+        return curves
+
+
+def _in_place(lips: Tensor, speech: Tensor, seen: np.ndarray) -> list[float | None]:
+    """The distance of each window of lips from the speech of the same frames; None where it does not count."""
+    count = min(len(lips), len(speech))
+    distances = 1 - (lips[:count] * speech[:count]).sum(dim=1).numpy()
+    distances[~seen[:count]] = np.nan
+    return rounded(distances)
 
 
 class StableSync(WindowedSync):

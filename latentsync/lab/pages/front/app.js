@@ -7,6 +7,7 @@ import { Gallery } from "./gallery.js";
 import { RecordsTable } from "./table.js";
 import { Figures } from "./figures.js";
 import { RecordPage, copyText } from "./record.js";
+import { Standings, meaningOf, realText } from "./reasons.js";
 import { LiveStates, SweepsTab } from "./live.js";
 
 const TAB_WORDS = { gallery: "Gallery", table: "Table", figures: "Figures", sweeps: "Sweeps" };
@@ -56,6 +57,7 @@ class App {
     if (isSame && before.about.stamp === table.about.stamp && before.rows === table.rows && before.about.left_out.length === table.about.left_out.length) return;
     if (isSame) this.arrived.push(...[...table.places.keys()].filter((id) => !before.places.has(id)));
     this.table = table;
+    this.standings = new Standings(table);
     this.generation += 1;
     if (!before) this.build();
     this.panel.fill(table);
@@ -109,8 +111,8 @@ class App {
 
   // --- actions ---
 
-  open(id) { this.state.set({ record: id, beside: "" }, true); }
-  closeRecord() { this.state.set({ record: "", beside: "" }, true); }
+  open(id) { this.state.set({ record: id, beside: "", at: "" }, true); }
+  closeRecord() { this.state.set({ record: "", beside: "", at: "" }, true); }
 
   /** Shows the gallery with only those records that agree with a row in some columns. */
   showOnly(columns, row) { this.showWhere(columns.map((column) => [column, column.values[row]])); }
@@ -123,7 +125,10 @@ class App {
   }
 
   copyButton() {
-    const button = copyText(() => location.href, null, "Copy link");
+    const button = copyText(() => {
+      if (this.state.record) this.page.noteFrame();
+      return location.href;
+    }, null, "Copy link");
     button.classList.add("copy-link");
     return button;
   }
@@ -171,7 +176,7 @@ class App {
       })] : []),
       node("nav", { "aria-label": "Views" }, TABS.map((name) => node("button", {
         type: "button", class: "tab", "aria-current": name === tab && !this.state.record ? "page" : null,
-        onclick: () => this.state.set({ tab: name, record: "", beside: "" }, true),
+        onclick: () => this.state.set({ tab: name, record: "", beside: "", at: "" }, true),
       }, TAB_WORDS[name], marks[name] ? node("span", { class: `badge ${running ? "is-running" : "is-failed"}`, text: marks[name] }) : null))),
       node("span", { class: "space" }),
       node("button", { type: "button", class: "open-filters", "aria-expanded": String(showsFilters), text: `Filters${this.panel.number ? ` (${this.panel.number})` : ""}`, onclick: () => {
@@ -186,13 +191,14 @@ class App {
   drawSummary() {
     const { table, metric, state } = this, ends = metric && table.extremes(metric);
     const link = (word, row) => node("button", { type: "button", class: "plain extreme", onclick: () => this.open(table.recordId(row)) },
-      node("b", { text: `${word} ${metric.text(row)}` }), ` ${table.pairText(row)}, ${table.label(row)}`);
-    const metricChoice = table.metrics.length ? [choice("Metric", groupsOfMetrics(table), metric.name, (value) => state.set({ metric: value }))] : [];
+      node("b", { text: `${word} ${metric.text(row)}` }), ` ${[realText(table, metric, row) && `(${realText(table, metric, row)})`, table.pairText(row)].filter(Boolean).join(" ")}, ${table.label(row)}`);
+    const metricChoice = table.metrics.length ? [choice("Metric", groupsOfMetrics(table), metric.name, (value) => state.set({ metric: value, sort: "" }))] : [];
     refilled(this.summary,
       node("output", { id: "shown", "data-filter-ms": this.filterMs.toFixed(1), text: table.shown.length === table.rows ? counted(table.rows, "record") : `${table.shown.length.toLocaleString("en")} of ${counted(table.rows, "record")}` }),
       ...metricChoice,
-      ...(ends ? [node("span", { class: "extremes" }, link("worst", ends.worst), ends.best === ends.worst ? null : link("best", ends.best))] : []),
       ...(metric ? [node("span", { class: "note", text: [metric.unit, AIM_ARROWS[metric.direction]].filter(Boolean).join(" "), title: metric.help })] : []),
+      ...(ends ? [node("span", { class: "extremes" }, node("span", { class: "of-metric", text: `${metric.word}:` }), link("worst", ends.worst), ends.best === ends.worst ? null : link("best", ends.best))] : []),
+      ...(ends ? [node("p", { class: "note meaning", text: meaningOf(table, metric) })] : []),
       ...this.notices(),
     );
   }
@@ -201,7 +207,7 @@ class App {
     const { left_out: leftOut } = this.table.about, failed = this.failures;
     return [
       this.notice ? problem(this.notice) : null,
-      failed.length && this.state.tab !== "sweeps" ? node("button", { type: "button", class: "notice as-link", onclick: () => this.state.set({ tab: "sweeps", record: "" }, true),
+      failed.length && this.state.tab !== "sweeps" ? node("button", { type: "button", class: "notice as-link", onclick: () => this.state.set({ tab: "sweeps", record: "", beside: "", at: "" }, true),
         text: `${counted(failed.length, "pair")} failed, ${failed[0].pair}${failed.length > 1 ? " and others" : ""}: ${failed[0].stage || "before the first stage"}: ${failed[0].reason}` }) : null,
       leftOut.length ? node("details", { class: "notice" }, node("summary", { text: `${counted(leftOut.length, "line")} of what is left out` }), node("ul", {}, leftOut.map((line) => node("li", { text: line })))) : null,
     ].filter(Boolean);

@@ -1,11 +1,12 @@
 // Figures of the shown records: two metrics against each other, and a metric over a setting. A click opens the videos.
-import { AIM_ARROWS, SERIES_COLOURS, choice, node, numberText, refilled } from "./parts.js";
+import { AIM_ARROWS, SERIES_COLOURS, choice, counted, node, numberText, refilled } from "./parts.js";
 import { LEAST_CLIPS, meanOver } from "./means.js";
 
 const SYNC = ["sync_mini_confidence", "lse_c", "stable_syncnet_cosine", "landmark_sync_peak"]; // preferred as synchrony
 const LIKENESS = ["lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "lpips_alex", "identity_cosine", "psnr"];
 const SYMBOLS = ["circle", "rect", "triangle", "diamond", "arrow", "roundRect"]; // so that series differ not only in colour
 const MOST_SERIES = SERIES_COLOURS.length;
+const STILL = { emphasis: { disabled: true } }; // a pointed dot keeps its size: after a click it would stay large
 
 /** The tab with the figures. */
 export class Figures {
@@ -87,7 +88,7 @@ export class Figures {
     const groups = by ? by.groups : [null];
     const series = groups.map((key, i) => ({
       type: "scatter", name: by ? by.keyLabel(key) : "records", ...this.style(i), itemStyle: { color: this.style(i).color, opacity: rows.length > 2000 ? 0.5 : 0.85 },
-      symbolSize: rows.length > 2000 ? 6 : 10, cursor: "pointer",
+      symbolSize: rows.length > 2000 ? 6 : 10, cursor: "pointer", ...STILL,
       data: rows.filter((row) => !by || by.values[row] === key).map((row) => ({
         value: [x.values[row], y.values[row]], open: () => this.app.open(table.recordId(row)), record: table.recordId(row),
         tip: `${table.pairText(row)}\n${table.label(row)}\n${y.word} ${y.text(row)}\n${x.word} ${x.text(row)}`,
@@ -129,32 +130,38 @@ export class Figures {
       const hasIntervals = points.every((point) => point.mean.interval);
       const where = (value) => [[across, value], ...(by ? [[by, key]] : [])];
       series.push({
-        type: "line", name, symbol, symbolSize: hasIntervals ? 9 : 11, showSymbol: true, color, lineStyle: { color, width: 2 }, cursor: "pointer", z: 3,
+        type: "line", name, symbol, symbolSize: hasIntervals ? 9 : 11, showSymbol: true, color, lineStyle: { color, width: 2 }, cursor: "pointer", z: 3, ...STILL,
         data: points.map((point) => ({
           value: [point.value, point.mean.mean], open: () => this.app.showWhere(where(point.value)), tip: this.pointText(across, point, name),
         })),
       });
       if (hasIntervals) series.push({ ...intervals(points, color), name });
       else series.push({
-        type: "scatter", name, symbol, symbolSize: 7, cursor: "pointer", itemStyle: { color, opacity: 0.55 },
-        data: points.flatMap((point) => [...point.mean.ofClips].map(([clip, value]) => ({
-          value: [point.value, value], tip: `${table.column("clip").keyText(clip)}\n${across.keyLabel(point.value)}\n${metric.word} ${numberText(value)}`,
-          open: () => this.openClip(point.rows.filter((row) => table.column("clip").values[row] === clip)),
-        }))),
+        type: "scatter", name, symbol, symbolSize: 7, cursor: "pointer", itemStyle: { color, opacity: 0.55 }, ...STILL,
+        data: points.flatMap((point) => [...point.mean.ofClips].map(([clip, value]) => this.clipPoint(clip, value, point, across, where(point.value)))),
       });
     });
     this.charts[1].setOption({ ...this.frame, xAxis: this.axis(across), yAxis: { ...this.axis(metric), nameGap: 46 }, series }, true);
     this.notes[1].textContent = fewest < LEAST_CLIPS
-      ? `Lines are means over clips, dots single clips: with fewer than ${LEAST_CLIPS} clips an interval would say little. A click opens the videos.`
+      ? `Lines are means over clips, dots single clips, each the mean of its records: with fewer than ${LEAST_CLIPS} clips an interval would say little. A click opens the videos.`
       : "Means over clips with 95 % intervals (Student's t). A click opens the videos of a point.";
   }
 
   pointText(across, point, name) {
     const { mean, interval, clips } = point.mean;
-    return `${name}\n${across.keyLabel(point.value)}\nmean ${numberText(mean)} of ${clips} clips${interval ? `\n${numberText(interval[0])} .. ${numberText(interval[1])}` : ""}`;
+    return `${name}\n${across.keyLabel(point.value)}\nmean ${numberText(mean)} of ${counted(clips, "clip")}, ${counted(point.rows.length, "record")}${interval ? `\n${numberText(interval[0])} .. ${numberText(interval[1])}` : ""}`;
   }
 
-  openClip(rows) { this.app.open(this.app.table.recordId(rows[0])); }
+  /** The dot of one clip: the value of its record, or the mean over its records, which a click shows together. */
+  clipPoint(clip, value, point, across, where) {
+    const { table, metric } = this.app, clips = table.column("clip");
+    const rows = point.rows.filter((row) => clips.values[row] === clip && !metric.isMissing(row));
+    const word = rows.length > 1 ? `mean of ${rows.length} records` : "1 record";
+    return {
+      value: [point.value, value], tip: `${clips.keyText(clip)}\n${across.keyLabel(point.value)}\n${metric.word} ${metric.valueText(value)}, ${word}`,
+      open: () => (rows.length > 1 ? this.app.showWhere([...where, [clips, clip]]) : this.app.open(table.recordId(rows[0]))),
+    };
+  }
 }
 
 /** Bars from the lower to the upper end of intervals. */

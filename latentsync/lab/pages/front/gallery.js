@@ -2,7 +2,7 @@
 import { afterBurst, asked, choice, node, refilled, toggleButton } from "./parts.js";
 
 const SIZES_PX = { small: 104, medium: 160, large: 240 };
-const GAP_PX = 8, UNDER_PX = 40, HEAD_PX = 34, MARGIN_CELLS = 1;
+const GAP_PX = 8, VALUE_PX = 30, STEPS_PX = 22, REASON_PX = 32, HEAD_PX = 34, MARGIN_CELLS = 1;
 const QUIET_MS = 120; // videos are loaded once scrolling has stopped for as long
 const SHAPES = { faces: 1, mouths: 0.75 }; // height of a picture for its width
 const MOST_LOADING = 4; // videos at once: a browser has six connections to a server, and clicks need some
@@ -131,7 +131,8 @@ export class Gallery {
     return SIZES_PX[this.state.get("size", usual)] || SIZES_PX.medium;
   }
   get width() { return this.size + GAP_PX; }
-  get height() { return Math.round(this.size * SHAPES[this.shape]) + UNDER_PX + GAP_PX; }
+  get under() { return VALUE_PX + (this.hasSeveral ? STEPS_PX : 0) + REASON_PX; }
+  get height() { return Math.round(this.size * SHAPES[this.shape]) + this.under + GAP_PX; }
 
   /** Lays the shown records out anew. */
   update() {
@@ -151,6 +152,7 @@ export class Gallery {
     const badness = (row) => (metric ? metric.badness(row) : NaN);
     const worstFirst = (a, b) => (Number.isNaN(badness(a)) - Number.isNaN(badness(b))) || badness(b) - badness(a) || a - b;
     this.layout.forEach((line) => line.forEach((list) => list.sort(worstFirst)));
+    this.hasSeveral = [...this.layout.values()].some((line) => [...line.values()].some((list) => list.length > 1));
     this.columnKeys = [...columnKeys].sort((a, b) => a - b);
     this.rowKeys = this.ordered([...this.layout.keys()], badness);
     this.extremes = metric ? table.extremes(metric) : null;
@@ -212,7 +214,7 @@ export class Gallery {
   }
 
   drawPlayButton() {
-    this.playButton.textContent = this.playsAll ? "❚❚ Stop" : "▶ Play all";
+    this.playButton.textContent = this.playsAll ? "■ Stop" : "▶ Play all";
     this.playButton.setAttribute("aria-pressed", String(Boolean(this.playsAll)));
   }
 
@@ -227,11 +229,12 @@ export class Gallery {
   draw() {
     if (!this.rowKeys || !this.rowKeys.length) return;
     const { width, height, scroller } = this;
-    this.canvas.style.width = `${width * (this.columnKeys.length + 1) + GAP_PX}px`;
+    this.canvas.style.width = `${width * (this.columnKeys.length + 1) + 2 * GAP_PX}px`;
     this.canvas.style.height = `${HEAD_PX + height * this.rowKeys.length}px`;
     this.root.style.setProperty("--cell", `${this.size}px`);
     this.root.style.setProperty("--picture", `${Math.round(this.size * SHAPES[this.shape])}px`);
     this.root.style.setProperty("--side", `${width + GAP_PX}px`);
+    this.root.style.setProperty("--under", `${this.under}px`);
     const range = (offset, extent, unit, number) => [
       Math.max(0, Math.floor(offset / unit) - MARGIN_CELLS), Math.min(number, Math.ceil((offset + extent) / unit) + MARGIN_CELLS),
     ];
@@ -267,7 +270,7 @@ export class Gallery {
     const column = this.columnColumn;
     const text = column ? column.keyLabel(this.columnKeys[c]) : "all records";
     const made = node("div", { class: "head", role: "columnheader", "aria-colindex": c + 2, text, title: text });
-    made.style.left = `${this.width * (c + 1) + GAP_PX}px`;
+    made.style.left = `${this.width * (c + 1) + 2 * GAP_PX}px`;
     return made;
   }
 
@@ -313,7 +316,7 @@ export class Gallery {
     made.classList.toggle("is-worst", Boolean(isWorst));
     made.setAttribute("aria-label", [table.pairText(row), table.label(row), metric && `${metric.word} ${metric.text(row) || "none"}`].filter(Boolean).join(", "));
     const value = node("span", { class: "value", title: metric ? metric.reason(row) || metric.title : "" },
-      metric ? metric.text(row) || "none" : "", isWorst || isBest ? node("em", { text: isWorst ? "worst" : "best" }) : null);
+      metric ? metric.text(row) || "none" : "", isWorst || isBest ? node("em", { text: `${isWorst ? "worst" : "best"}${this.size < SIZES_PX.medium ? "" : " of all"}` }) : null);
     const bar = node("span", { class: "goodness", "aria-hidden": "true" });
     const [low, high] = this.reach, badness = metric ? metric.badness(row) : NaN;
     if (!Number.isNaN(badness)) bar.style.setProperty("--good", high > low ? (high - badness) / (high - low) : 1);
@@ -322,10 +325,17 @@ export class Gallery {
       onclick: () => this.step(r, c, by),
     });
     const steps = rows.length > 1
-      ? node("span", { class: "steps" }, step(-1, "‹"), node("span", { text: this.size < SIZES_PX.medium ? `${index + 1}/${rows.length}` : `${index + 1} of ${rows.length}`, title: table.label(row) }), step(1, "›")) : null;
+      ? node("div", { class: "steps" }, step(-1, "‹"), node("span", { text: this.placeText(index, rows.length), title: table.label(row) }), step(1, "›")) : null;
+    const reason = this.app.standings.inShort(row, metric);
     release(made, false);
     made.replaceChildren(this.picture(table.recordId(row), false, made.getAttribute("aria-label")), node("div", { class: "under" },
-      node("div", { class: "line" }, value, steps), bar));
+      node("div", { class: "line" }, value), bar, steps, reason ? node("p", { class: "why-short", text: reason, title: reason }) : null));
+  }
+
+  /** Which of several records of a cell is shown: they are ordered by the metric. */
+  placeText(index, number) {
+    if (!this.app.hasDirection) return `${index + 1} of ${number}`;
+    return `${index === 0 ? "worst" : index === number - 1 ? "best" : index + 1} of ${number}`;
   }
 
   picture(record, isClip, label) {

@@ -79,7 +79,7 @@ function mouthAt(path, frame, step) {
 /**
  * One row of videos under one play button.
  *
- * After what is shown has changed, its element gets a "shown" event.
+ * After what is shown has changed, its element gets a "shown" event; after it was put to a frame, a "moved" event.
  *
  * @param root the element that player.py writes.
  * @param keysOn what listens to keys: the element itself, or the document where the player is alone.
@@ -189,11 +189,15 @@ export class Player {
     this.frame = clamp(frame, 0, this.lastFrame);
     this.place();
     this.draw();
+    this.root.dispatchEvent(new Event("moved"));
   }
 
-  step(frames) {
+  step(frames) { this.goTo(this.frame + frames); }
+
+  // Stands at a frame.
+  goTo(frame) {
     this.pause();
-    this.seek(this.frame + frames);
+    this.seek(frame);
   }
 
   hear(index) {
@@ -389,6 +393,7 @@ export class Player {
   addPlot(plot) {
     this.plot = { cursor: plot.querySelector(".cursor"), values: [...plot.querySelectorAll("[data-curve]")] };
     plot.before(this.controls.seek);
+    plot.querySelectorAll(".mark").forEach((mark) => mark.addEventListener("click", () => this.goTo(Number(mark.dataset.frame))));
     plot.querySelectorAll("svg").forEach((svg) => {
       svg.addEventListener("pointerdown", (event) => svg.setPointerCapture(event.pointerId));
       this.addDrag(svg, ["pointerdown", "pointermove"], (event) => {

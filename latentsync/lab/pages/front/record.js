@@ -1,9 +1,13 @@
 // The page of one record: its videos in step with the source, mouths, curves, metrics, every option, how to make it again.
 import { Player } from "./player.js";
-import { AIM_WORDS, asked, node, numberText, problem, refilled } from "./parts.js";
+import { AIM_WORDS, afterBurst, asked, counted, node, numberText, problem, refilled } from "./parts.js";
+import { meaningOf, realText } from "./reasons.js";
 
 const MOST_BESIDE = 4; // other records beside it
-const BESIDE_THE_VIDEOS = 2; // records: with more there is no room for metrics beside them
+const [VIDEO_PX, SIDE_PX] = [268, 560]; // of a video with its gap, and what metrics need to stand beside the videos
+const MOST_WEAK = 3; // metrics that are worse than the median, with a sentence each
+const [SHOWN_REASONS, FIRST_REASONS] = [5, 1]; // at first; of these before the weakest metric
+const NOTED_MS = 300; // after the last step the frame stands in the address
 const LISTED = 12; // other records of the pair that are offered
 
 /** The page. `app` gives the table, the metric and the order of records. */
@@ -18,10 +22,12 @@ export class RecordPage {
     this.beside = node("div", { class: "beside" });
     this.details = node("div", { class: "record-details" });
     this.facts = node("div");
+    this.why = node("section", { class: "why", "aria-label": "Why" });
     this.side = node("aside", { class: "record-side", "aria-label": "Metrics" });
     this.root.append(node("header", { class: "record-head" }, node("div", {}, this.title, this.subtitle), this.around),
-      this.stage, this.details);
-    this.side.append(this.facts, this.beside);
+      this.beside, this.stage, this.details);
+    this.noteSoon = afterBurst(() => this.noteFrame(), NOTED_MS);
+    new ResizeObserver(() => { if (this.root.isConnected) this.arrange(); }).observe(this.root);
     document.addEventListener("keydown", (event) => { if (this.root.isConnected) this.onKey(event); });
   }
 
@@ -32,23 +38,47 @@ export class RecordPage {
 
   async update() {
     const id = this.state.record, asking = this.ids.join();
-    const hasRoom = this.ids.length <= BESIDE_THE_VIDEOS;
-    this.root.classList.toggle("has-room", hasRoom);
-    if (hasRoom) this.stage.before(this.side);
-    else this.stage.after(this.side);
-    this.root.style.setProperty("--videos", this.ids.length + 1);
+    this.arrange();
     this.drawAround();
     this.drawBeside();
     if (asking === this.asked) return;
     if (id !== this.id) {
       this.id = id;
       this.drawTitle();
+      this.given = null;
+      this.why.replaceChildren();
       this.facts.replaceChildren(node("p", { class: "loading", text: "Reading the record …" }));
       this.details.replaceChildren();
       this.askDetails(id);
-    }
+    } else if (this.given) this.drawFacts();
     this.asked = asking;
     this.askPlayer();
+  }
+
+  /** The reasons and metrics stand beside the videos where there is room; else the reasons above and the metrics below them. */
+  arrange() {
+    const videos = this.ids.length + 1, hasRoom = this.root.clientWidth - videos * VIDEO_PX >= SIDE_PX;
+    this.root.style.setProperty("--videos", videos);
+    if (this.side.isConnected && this.root.classList.contains("has-room") === hasRoom) return;
+    this.root.classList.toggle("has-room", hasRoom);
+    if (hasRoom) this.stage.before(this.side);
+    else this.stage.after(this.side);
+    if (hasRoom) this.side.prepend(this.why);
+    else this.stage.before(this.why);
+    this.side.append(this.facts);
+  }
+
+  /** Writes the frame of the player into the address, so that a copied link leads to it. */
+  noteFrame() {
+    if (!this.player || this.state.record !== this.id) return;
+    this.state.note("at", this.player.frame ? String(this.player.frame) : "");
+  }
+
+  /** Stands the videos at a frame, where they are seen. */
+  goTo(frame) {
+    if (!this.player) return;
+    this.player.goTo(frame);
+    this.stage.scrollIntoView({ block: "nearest" });
   }
 
   /** Stops what plays; called when the page is left. */
@@ -80,7 +110,6 @@ export class RecordPage {
     refilled(this.around,
       node("button", { type: "button", text: "← Back", title: "Escape", onclick: () => this.app.closeRecord() }),
       link(-1, "‹ Worse", "P"), node("span", { class: "note", text: place < 0 ? "" : `${place + 1} of ${order.length}` }), link(1, "Better ›", "N"),
-      this.app.copyButton(),
     );
     if (!this.app.hasDirection) ["‹ Before", "Next ›"].forEach((text, i) => { this.around.querySelectorAll("button")[i + 1].textContent = text; });
   }
@@ -144,15 +173,23 @@ export class RecordPage {
 
   show(markup) {
     const place = this.player && this.player.root.isConnected ? this.player : null;
-    const choices = place && place.choices, frame = place ? place.frame : 0, plays = place && place.isPlaying, hadFocus = place && place.root.contains(document.activeElement);
+    const choices = place && place.choices, frame = place ? place.frame : Number(this.state.get("at", "0")) || 0, plays = place && place.isPlaying, hadFocus = place && place.root.contains(document.activeElement);
     if (place) place.pause();
     const made = new DOMParser().parseFromString(markup, "text/html").querySelector(".player");
     this.stage.replaceChildren(document.adoptNode(made));
     this.player = new Player(made);
     if (choices) this.player.choices = choices;
-    if (frame) this.player.seek(frame);
+    if (frame) this.standAt(frame);
+    made.addEventListener("moved", () => this.noteSoon());
     if (plays) this.player.play();
     if (hadFocus || !place) made.focus({ preventScroll: true });
+  }
+
+  /** Goes to a frame, also in a player that knows its length only once its videos do. */
+  standAt(frame) {
+    const { player } = this, [video] = player.videos;
+    player.seek(frame);
+    if (player.frame !== frame && video.readyState === 0) video.addEventListener("loadedmetadata", () => player.seek(frame), { once: true });
   }
 
   onKey(event) {
@@ -166,22 +203,58 @@ export class RecordPage {
   }
 
   drawDetails(details) {
+    const command = node("code", { text: details.command }), hasHeadlines = details.metrics.some((metric) => metric.is_headline);
+    this.given = details;
+    this.drawFacts();
+    this.allMetrics = node("div");
+    this.drawAllMetrics();
+    this.details.replaceChildren(
+      section("Metrics", fold(`All ${counted(details.metrics.length, "metric")}`, this.allMetrics, !hasHeadlines)),
+      section("Options", pairsTable(details.options.filter((option) => option.is_shown).map((option) => [option.word, option.value, option.help])),
+        fold(`All ${counted(details.options.length, "option")}`, pairsTable(details.options.map((option) => [option.word, option.value, option.help])))),
+      section("Make it again", node("p", { class: "command" }, command, copyText(details.command, command))),
+      section("How it was made", fold("Inputs, times, versions and weights", pairsTable(Object.entries(details.facts).map(([name, value]) => [name, value, ""])))),
+    );
+  }
+
+  drawAllMetrics() { this.allMetrics.replaceChildren(this.metricTable(this.given.metrics)); }
+
+  /** What stands beside the videos: the reasons, what a reader must know, and the headline metrics. */
+  drawFacts() {
+    const details = this.given;
     const failures = this.app.failures.filter((failure) => failure.pair === this.app.pairOf(details.record));
-    const unusual = details.options.filter((option) => !option.is_usual);
-    const command = node("code", { text: details.command });
+    const headlines = details.metrics.filter((metric) => metric.is_headline);
+    if (this.allMetrics && this.allMetrics.isConnected) this.drawAllMetrics();
+    this.drawWhy();
     this.facts.replaceChildren(
       ...(details.is_trained ? [] : [problem("The model is untrained: the result only shows that the program works.")]),
       ...details.notes.map((text) => node("p", { class: "notice", text })),
       ...failures.map((failure) => node("p", { class: "notice", text: `Another setting of this pair failed: ${failure.stage || "before the first stage"}: ${failure.reason} (${failure.overrides.join(", ")})` })),
-      this.metricTable(details.metrics.filter((metric) => metric.is_headline)),
+      ...(headlines.length ? [this.metricTable(headlines)] : []),
     );
-    this.details.replaceChildren(
-      section("Metrics", fold(`All ${details.metrics.length} metrics`, this.metricTable(details.metrics))),
-      section("Options", unusual.length ? pairsTable(unusual.map((option) => [option.word, option.value, option.help])) : node("p", { class: "note", text: "All options have their usual values." }),
-        fold(`All ${details.options.length} options`, pairsTable(details.options.map((option) => [option.word, option.value, option.help])))),
-      section("Make it again", node("p", { class: "command" }, command, copyText(details.command, command))),
-      section("How it was made", fold("Inputs, times, versions and weights", pairsTable(Object.entries(details.facts).map(([name, value]) => [name, value, ""])))),
-    );
+  }
+
+  /** Why it is low, in sentences, the gravest first; those with a place lead to it. */
+  drawWhy() {
+    const { table, metric, standings } = this.app, row = table.places.get(this.id), parts = [];
+    const score = metric && row !== undefined ? standings.score(metric, row) : NaN;
+    if (metric && row !== undefined && !metric.isMissing(row)) {
+      const real = realText(table, metric, row), rank = table.rankText(metric, row), standing = standings.of(metric);
+      const clauses = [rank, standing && `the median of all ${table.rows} records is ${metric.valueText(standing.median)}`, real && real.replace("real clip", "its real clip has")];
+      parts.push(node("li", {}, node("b", { text: `${metric.word} ${metric.text(row)}` }), clauses.filter(Boolean).map((text, i) => `${i ? "; " : ": "}${text}`).join(""), ". ",
+        node("span", { class: "note", text: meaningOf(table, metric) })));
+    }
+    const reasons = this.given.reasons.map(({ text, frame }) => node("li", {}, text, " ",
+      frame === null ? null : node("button", { type: "button", class: "plain show-place", text: "Show", "aria-label": `Show: ${text}`, onclick: () => this.goTo(frame) })));
+    const weak = row === undefined ? [] : standings.weakest(row, standings.all.filter((column) => column !== metric));
+    const worse = weak.slice(0, MOST_WEAK).map((column) => node("li", { text: standings.sentence(column, row) }));
+    if (weak.length > MOST_WEAK) worse.push(node("li", { text: `Also worse than the median: ${weak.slice(MOST_WEAK).map((column) => column.word).join(", ")}.` }));
+    const missing = this.given.metrics.filter((one) => one.value === null).map((one) => node("li", { text: `${one.word} has no value: ${one.reason}.` }));
+    parts.push(...reasons.splice(0, FIRST_REASONS), ...worse.splice(0, 1), ...reasons, ...worse, ...missing);
+    const more = parts.splice(SHOWN_REASONS);
+    refilled(this.why, node("h2", { text: score > 0 || Number.isNaN(score) ? "Why it is low" : "Where it is weakest" }),
+      parts.length ? node("ul", {}, parts) : node("p", { class: "note", text: "Its record holds neither metrics nor curves." }),
+      more.length ? fold(`${more.length} more`, node("ul", {}, more)) : null);
   }
 
   /** Where the record stands among those that are shown. */
@@ -190,15 +263,24 @@ export class RecordPage {
     return column && row !== undefined && metric.value !== null ? table.rankText(column, row) : "";
   }
 
+  /** Metrics of the record, and of those beside it in columns of their own. */
   metricTable(metrics) {
-    if (!metrics.length) return node("p", { class: "note", text: "None of the headline metrics was measured." });
+    const { table } = this.app, others = this.ids.slice(1).map((id) => table.places.get(id)).filter((row) => row !== undefined);
+    const head = others.length ? [node("thead", {}, node("tr", {}, node("td"), node("th", { scope: "col", class: "number", text: table.label(table.places.get(this.id)) || "this record" }),
+      others.map((row) => node("th", { scope: "col", class: "number", text: table.label(row) })), ["unit", "better", "place of the first"].map((text) => node("th", { scope: "col", text }))))] : [];
+    const valueOf = (name, row) => {
+      const column = table.column(name), text = column ? column.text(row) : "";
+      return node("td", text ? { class: "number", text: numberText(column.values[row]) } : { class: "reason", text: (column && column.reason(row)) || "none" });
+    };
     const rows = metrics.map((metric) => node("tr", { class: metric.name === (this.app.metric || {}).name ? "is-chosen" : "" },
       node("th", { scope: "row", text: metric.word, title: metric.protocol }),
-      metric.value === null ? node("td", { colspan: "2", class: "reason", text: `none: ${metric.reason}` })
-        : [node("td", { class: "number", text: numberText(metric.value) }), node("td", { class: "unit", text: metric.unit })],
+      metric.value === null ? node("td", { colspan: others.length ? null : "2", class: "reason", text: `none: ${metric.reason}` })
+        : node("td", { class: "number", text: numberText(metric.value) }),
+      others.map((row) => valueOf(metric.name, row)),
+      metric.value === null && !others.length ? null : node("td", { class: "unit", text: metric.unit }),
       node("td", { class: "note", text: AIM_WORDS[metric.direction] || "" }),
       node("td", { class: "rank", text: this.rank(metric) })));
-    return node("div", { class: "box" }, node("table", {}, node("tbody", {}, rows)));
+    return node("div", { class: "box" }, node("table", {}, head, node("tbody", {}, rows)));
   }
 }
 
@@ -206,7 +288,7 @@ export class RecordPage {
 const spread = (list, most) => (list.length <= most ? list : Array.from({ length: most }, (_, i) => list[Math.round(i * (list.length - 1) / (most - 1))]));
 
 const section = (title, ...parts) => node("section", {}, node("h2", { text: title }), parts);
-const fold = (title, ...parts) => node("details", {}, node("summary", { text: title }), parts);
+const fold = (title, content, isOpen = false) => node("details", { open: isOpen }, node("summary", { text: title }), content);
 
 function pairsTable(rows) {
   return node("div", { class: "box" }, node("table", {}, node("tbody", {}, rows.map(([name, value, help]) => node("tr", {},

@@ -53,6 +53,14 @@ export class ViewState extends EventTarget {
     this.tell(changed);
   }
 
+  /** Keeps a value in the address that changes nothing of what is shown. */
+  note(name, value) {
+    if (this.get(name) === value) return;
+    if (value === "") delete this.values[name];
+    else this.values[name] = value;
+    this.write(false);
+  }
+
   /** Sets the filter of a column: a Set, a range, or null for none. */
   setFilter(column, filter) {
     if (filter === null) this.filters.delete(column);

@@ -11,6 +11,7 @@ export class RecordsTable {
     Object.assign(this, { state, app });
     this.bar = node("div", { class: "tools" });
     this.place = node("div", { class: "table-place" });
+    this.added = new Set(); // metrics beside the usual ones that were chosen at the top
     this.root = node("section", { class: "table-tab", "aria-label": "Table" }, this.bar, this.place);
   }
 
@@ -21,7 +22,8 @@ export class RecordsTable {
     if (chosen.length) return all.filter((column) => chosen.includes(column.name));
     const first = all.filter((column) => column.headline !== null);
     const shown = first.length ? first.slice(0, SHOWN_METRICS) : all.slice(0, SHOWN_METRICS);
-    return this.app.metric && !shown.includes(this.app.metric) ? [this.app.metric, ...shown] : shown;
+    if (this.app.metric && !shown.includes(this.app.metric)) this.added.add(this.app.metric.name);
+    return [...all.filter((column) => this.added.has(column.name) && !shown.includes(column)), ...shown];
   }
 
   /** The columns that say what a row is. */
@@ -37,17 +39,32 @@ export class RecordsTable {
     if (!this.root.isConnected) return;
     this.drawBar();
     const shape = JSON.stringify([this.isGrouped, this.names.map((one) => one.name), this.metrics.map((one) => one.name), this.app.generation]);
-    if (shape !== this.shape || this.isGrouped) {
+    const { shown } = this.app.table, isFiltered = shown !== this.filtered;
+    this.filtered = shown;
+    if (shape !== this.shape || (this.isGrouped && isFiltered)) {
       this.shape = shape;
       this.build(TabulatorFull);
-    } else this.filter();
+    } else {
+      if (isFiltered) this.filter(); // else the table would scroll back to its first column
+      this.sortByMetric();
+    }
+  }
+
+  /** After another metric was chosen at the top: its worst first. */
+  sortByMetric() {
+    const { metric } = this.app;
+    if (!metric || metric.name === this.sortedFor || !this.tabulator.initialized) return;
+    this.sortedFor = metric.name;
+    const [sorter] = this.tabulator.getSorters();
+    if (!sorter || sorter.field !== metric.name) this.tabulator.setSort(metric.name, metric.direction === "higher" ? "asc" : "desc");
   }
 
   drawBar() {
     const { state } = this, chosen = new Set(this.metrics.map((column) => column.name));
     const boxes = this.app.table.metrics.map((column) => {
       const box = node("input", { type: "checkbox", "aria-label": column.word, checked: chosen.has(column.name), onchange: () => {
-        if (box.checked) chosen.add(column.name); else chosen.delete(column.name);
+        if (box.checked) chosen.add(column.name);
+        else [chosen, this.added].forEach((names) => names.delete(column.name));
         state.set({ metrics: [...chosen].join(",") });
       } });
       return node("label", { class: "check", title: column.help }, box, column.word);
@@ -57,10 +74,20 @@ export class RecordsTable {
       choice("Rows", [["", "records"], ["setting", "means of each setting"]], state.get("by"), (value) => state.set({ by: value })),
       node("details", { class: "menu", open: Boolean(wasOpen) }, node("summary", { text: `Metrics (${chosen.size})` }), node("div", { class: "menu-list" }, boxes)),
       node("button", { type: "button", text: "Save as CSV", onclick: () => this.save() }),
-      node("span", { class: "note", text: this.isGrouped
-        ? `Mean over clips with 95 % interval (Student's t); fewer than ${LEAST_CLIPS} clips have none. Seeds and voices are averaged first.`
-        : "Click a heading to sort, a row to open its record." }),
+      this.note = node("p", { class: "note one-line", text: this.usualNote }), // always one line: else headings would move below the mouse
     );
+  }
+
+  get usualNote() {
+    return this.isGrouped
+      ? `Mean over clips with 95 % interval (Student's t); fewer than ${LEAST_CLIPS} clips have none. Seeds and voices are averaged first.`
+      : "Click a heading to sort, a row to open its record.";
+  }
+
+  /** What a column means stands above the table while its heading is pointed at, so that it covers no value. */
+  explained(column) {
+    const text = [column.word, column.help, AIM_WORDS[column.direction]].filter(Boolean).join("; ");
+    return { headerMouseEnter: () => { this.note.textContent = text; }, headerMouseLeave: () => { this.note.textContent = this.usualNote; } };
   }
 
   build(Tabulator) {
@@ -80,10 +107,19 @@ export class RecordsTable {
     this.tabulator.on("tableBuilt", () => { if (!this.isGrouped) this.filter(); });
     this.tabulator.on("rowClick", (_, row) => this.open(row.getData()));
     this.tabulator.on("dataSorted", (sorters) => {
-      if (sorters.length && this.isBuilt) this.state.set({ sort: (sorters[0].dir === "desc" ? "-" : "") + sorters[0].field });
-      this.isBuilt = true;
+      const sorted = sorters.length ? `${sorters[0].dir} ${sorters[0].field}` : "";
+      if (sorted && this.sorted !== null && sorted !== this.sorted) this.onSort(sorters[0]); // not again after a filter
+      this.sorted = sorted;
     });
-    this.isBuilt = false;
+    this.sorted = null; // as the table was sorted last
+    this.sortedFor = this.app.metric && this.app.metric.name;
+  }
+
+  /** A table that is sorted by a metric is about this metric: so are the worst and best above it. */
+  onSort({ dir, field }) {
+    const metric = this.metrics.find((column) => column.name === field);
+    if (metric) this.sortedFor = field;
+    this.state.set({ sort: (dir === "desc" ? "-" : "") + field, ...(metric ? { metric: field } : {}) });
   }
 
   filter() {
@@ -114,7 +150,7 @@ export class RecordsTable {
   nameColumn(column, place) {
     return {
       title: column.title, field: column.name, width: column.isNumber ? undefined : WORD_WIDTH, frozen: place === 0 && window.innerWidth > 640,
-      headerTooltip: column.help, sorter: column.isNumber ? "number" : "string", hozAlign: column.isNumber ? "right" : "left",
+      ...this.explained(column), sorter: column.isNumber ? "number" : "string", hozAlign: column.isNumber ? "right" : "left",
       formatter: (cell) => (cell.getValue() === null ? "" : column.isNumber ? numberText(cell.getValue()) : textOf(cell.getValue())),
     };
   }
@@ -122,7 +158,7 @@ export class RecordsTable {
   metricColumn(column) {
     return {
       field: column.name, title: column.word, width: this.isGrouped ? INTERVAL_WIDTH : NUMBER_WIDTH, hozAlign: "right", sorter: "number",
-      sorterParams: { alignEmptyValues: "bottom" }, headerTooltip: [column.help, AIM_WORDS[column.direction]].filter(Boolean).join("; "),
+      sorterParams: { alignEmptyValues: "bottom" }, ...this.explained(column),
       titleFormatter: () => node("span", { class: "metric-head" }, node("span", { text: column.word }),
         node("span", { class: "note", text: [column.unit, AIM_ARROWS[column.direction]].filter(Boolean).join(" ") })),
       formatter: (cell) => (this.isGrouped ? this.meanCell(column, cell.getData()[`${column.name}:mean`]) : this.valueCell(column, cell.getData().row)),
@@ -150,7 +186,7 @@ export class RecordsTable {
   save() { this.tabulator.download("csv", "records.csv"); }
 }
 
-const CLIPS_COLUMN = { title: "clips", field: "clips", hozAlign: "right", sorter: "number", headerTooltip: "How many clips the means are over" };
+const CLIPS_COLUMN = { title: "clips", field: "clips", hozAlign: "right", sorter: "number" };
 
 // Tabulator takes a formatter's text as HTML; a node it takes as it is.
 const textOf = (text) => document.createTextNode(text);
