@@ -26,7 +26,7 @@ def sampler_for(model: str, guidance_limit: float | None, sampler: SamplerOption
         if sampler.scheduler == STUDENT:
             raise OptionError(
                 f"scheduler is student, but {model} is no student (its network has no guidance input); take another "
-                f"solver such as ddim, or a student such as mini-student"
+                f"solver such as ddim, or a model of train=unet_distill"
             )
         return sampler
     if sampler.scheduler not in (None, STUDENT):
