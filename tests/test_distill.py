@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from rounding import rounding
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, load_folder, load_network
 from latentsync.config import SamplerOptions
@@ -76,8 +77,10 @@ def test_a_new_student_predicts_what_its_teacher_does_without_guidance(parts, ba
     sample = torch.cat([condition.masked, condition.mask, condition.masked, condition.reference], dim=1)
     with torch.no_grad():
         wanted = task.teacher(sample, 500, condition.audio).sample
+        bound = wanted.abs().max().item() * rounding(task.teacher)  # the teacher in eval() saves, its student does not
         for scale in (1.0, 2.5):
-            assert torch.equal(task.unet(sample, 500, condition.audio, guidance=torch.full((2,), scale)).sample, wanted)
+            made = task.unet(sample, 500, condition.audio, guidance=torch.full((2,), scale)).sample
+            torch.testing.assert_close(made, wanted, atol=bound, rtol=0)
 
 
 def test_guidance_acts_through_the_input_alone(parts, batch):

@@ -5,6 +5,7 @@ from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,6 +53,10 @@ def counted(monkeypatch):
 def test_values_are_the_same_to_the_bit_and_nothing_shared_is_computed_twice(generated, detector, counted, tmp_path):
     without = measured(generated, WANTED, detector)
     assert without.entries["sync_mini_confidence_real"]["value"] is not None
+    assert counted == {"clip": 1, "lips": 4 + 4, "speech": 2 + 2}  # each sound once, for values and curves
+    in_place = without.curves["sync_mini_real_by_window"]
+    assert without.entries["sync_mini_offset_real"]["value"] == 0
+    assert np.mean(in_place) == pytest.approx(without.entries["sync_mini_distance_real"]["value"], abs=1e-3)
     calls = {}
     for run in ("first", "second"):
         counted.clear()

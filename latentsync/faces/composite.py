@@ -4,13 +4,14 @@ Outside the soft mask the result equals the source frame exactly, and only the f
 knows frames, crops and affines, but no models, videos or files.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, UInt8
 from torch import Tensor
 
 from latentsync.faces.geometry import (
@@ -27,7 +28,7 @@ from latentsync.faces.geometry import (
 )
 from latentsync.shapes import Affine, Frame, Mask, Pixels
 
-Levels = Num[np.ndarray, "h w 3"]  # 0..255: uint8, or float before rounding
+Levels = Num[np.ndarray, "h w"]  # of one channel, 0..255: uint8, or float before rounding
 
 # The original's AlignRestore (1.6): the face's edge is eroded and blurred over a share of the face's size
 EDGE_DIVISOR = 20  # the soft edge's width is the square root of the face's area in px, divided by this
@@ -80,16 +81,23 @@ def face_region(
         resolution: side of the crop, px.
         frame_size: height and width of the frame, px.
     """
-    matrix = warping.affine(matrix)
     width, height = crop_box_size(resolution)
-    shift = round(HALF_SHIFT * max(frame_size)) if warping.geometry == "float16" else 0
-    rows, columns = _box_slices(matrix, (width, height), frame_size, FIRST_EROSION_PX + shift)
+    rows, columns = face_slices(matrix, resolution, frame_size, warping)
+    matrix = warping.affine(matrix)
     at = places(matrix, (rows, columns), frame_size, (height, width), warping.geometry)
     if not at.size:
         empty = np.zeros(at.shape[1:], warping.dtype)
         return FaceRegion(rows, columns, at, empty, empty, warping)
     coverage, soft_mask = _soft_mask(_coverage(at, (width, height), warping.dtype))
     return FaceRegion(rows, columns, at, coverage, soft_mask, warping)
+
+
+def face_slices(
+    matrix: Affine, resolution: int, frame_size: tuple[int, int], warping: Warping = DEFAULT_WARPING
+) -> tuple[slice, slice]:
+    """Rows and columns of a frame that a pasted face or a painted hole may change; empty where there are none."""
+    shift = round(HALF_SHIFT * max(frame_size)) if warping.geometry == "float16" else 0
+    return _box_slices(warping.affine(matrix), crop_box_size(resolution), frame_size, FIRST_EROSION_PX + shift)
 
 
 def _box_slices(
@@ -139,24 +147,33 @@ def paste_face(frame: Frame, crop: Float[Tensor, "3 r r"], region: FaceRegion) -
     result = frame.copy()
     if not region.at.size:
         return result
-    face, source = _face_levels(crop, region), frame[region.rows, region.columns]
-    coverage, soft_mask, frame_weight = (w[..., None] for w in (region.coverage, region.soft_mask, region.frame_weight))
-    blend = coverage * face
-    blend *= soft_mask
-    blend += frame_weight * source
-    whole = region.warping.whole_levels(blend)
-    result[region.rows, region.columns] = np.where(frame_weight == 1, source, whole)
+    part = np.ascontiguousarray(frame[region.rows, region.columns])
+    weight = region.frame_weight
+    stays = weight == 1
+    blends = []
+    for face, source in zip(_face_planes(crop, region), cv2.split(part), strict=True):
+        blend = region.coverage * face
+        blend *= region.soft_mask
+        blend += weight * source
+        whole = region.warping.whole_levels(blend)
+        np.copyto(whole, source, where=stays)
+        blends.append(whole)
+    result[region.rows, region.columns] = cv2.merge(blends)
     return result
 
 
-def _face_levels(crop: Float[Tensor, "3 r r"], region: FaceRegion) -> Levels:
-    """The generated face at the region's pixels, levels 0..255, height x width x 3."""
+def _face_planes(crop: Float[Tensor, "3 r r"], region: FaceRegion) -> Iterable[Levels]:
+    """The generated face at the region's pixels, levels 0..255: red, green and blue, each height x width."""
     warping, size = region.warping, crop_box_size(crop.shape[-1])[::-1]
     if warping.geometry == "lanczos":
-        return _whole_face_levels(crop, size, region)
+        return cv2.split(_whole_face_levels(crop, size, region))
     box = F.interpolate(_rounded(crop, warping)[None], size, mode="bicubic", antialias=True)[0]
-    face = sample(_rounded(box, warping), region.at, fill=EDGE_FILL).cpu().numpy().astype(warping.dtype)
-    return rearrange((face / 2 + 0.5).clip(0, 1) * 255, "c h w -> h w c")
+    face = sample(_rounded(box, warping), region.at, fill=EDGE_FILL).cpu().numpy().astype(warping.dtype, copy=False)
+    face /= 2
+    face += 0.5
+    np.clip(face, 0, 1, out=face)
+    face *= 255
+    return face
 
 
 def _rounded(values: Float[Tensor, "..."], warping: Warping) -> Float[Tensor, "..."]:
@@ -164,7 +181,9 @@ def _rounded(values: Float[Tensor, "..."], warping: Warping) -> Float[Tensor, ".
     return values.half().float() if warping.geometry == "float16" else values.float()
 
 
-def _whole_face_levels(crop: Float[Tensor, "3 r r"], size: tuple[int, int], region: FaceRegion) -> Levels:
+def _whole_face_levels(
+    crop: Float[Tensor, "3 r r"], size: tuple[int, int], region: FaceRegion
+) -> UInt8[np.ndarray, "h w 3"]:
     """The generated face as the original's 1.0 reads it: in whole levels, black around it."""
     box = F.interpolate(crop[None].float(), size, mode="bilinear", antialias=True)[0]
     levels = region.warping.whole_levels((box.cpu().numpy() / 2 + 0.5) * 255)
@@ -192,7 +211,13 @@ def paint_hole(frame: Frame, mask: Mask, matrix: Affine, grey: int = HOLE_LEVEL)
     if not at.size:
         return result
     in_crop = (at + 0.5) * resolution / np.array(box_size).reshape(2, 1, 1) - 0.5  # the crop shows the box as a square
-    hole = sample((1 - mask).float(), in_crop, fill=0).clamp(0, 1).cpu().numpy()[0, ..., None]
-    source = frame[rows, columns]
-    result[rows, columns] = np.rint(source * (1 - hole) + grey * hole)
+    hole = sample((1 - mask).float(), in_crop, fill=0).clamp(0, 1).cpu().numpy()[0]
+    part = np.ascontiguousarray(frame[rows, columns])
+    rest, paint = 1 - hole, grey * hole
+    painted = []
+    for source in cv2.split(part):
+        levels = source * rest
+        levels += paint
+        painted.append(np.rint(levels, out=levels).astype(np.uint8))
+    result[rows, columns] = cv2.merge(painted)
     return result

@@ -94,7 +94,10 @@ def apply_affine(
     matrix: Affine, x: Float[np.ndarray, "..."], y: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "2 ..."]:
     """The points (x, y) mapped by the affine; x and y broadcast."""
-    return np.stack([row[0] * x + row[1] * y + row[2] for row in matrix])
+    mapped = [row[0] * x + row[1] * y for row in matrix]
+    for values, row in zip(mapped, matrix, strict=True):
+        values += row[2]
+    return np.stack(mapped)
 
 
 def covering_slices(points: Float[np.ndarray, "2 n"], size: tuple[int, int], margin_px: int) -> tuple[slice, slice]:
@@ -186,10 +189,16 @@ def _half(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 def sample(image: Float[Tensor, "c h w"], at: Places, fill: float) -> Float[Tensor, "c p q"]:
     """The image read bilinearly at (x, y) px, with fill beyond its edge."""
-    size = np.array([image.shape[2], image.shape[1]]).reshape(2, 1, 1)
-    grid = torch.from_numpy(((at + 0.5) / size * 2 - 1).astype(np.float32)).to(image.device)
-    grid = rearrange(grid, "xy p q -> 1 p q xy")
-    return F.grid_sample(image[None] - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0] + fill
+    unit = at + 0.5
+    unit /= np.array([image.shape[2], image.shape[1]]).reshape(2, 1, 1)
+    unit *= 2
+    unit -= 1
+    grid = rearrange(torch.from_numpy(unit.astype(np.float32)).to(image.device), "xy p q -> 1 p q xy")
+    read = F.grid_sample(image[None] - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+    if read.device.type == "cpu":
+        np.add(read.numpy(), fill, out=read.numpy())  # torch's threads cost more than they gain here
+        return read
+    return read + fill
 
 
 def sample_lanczos(image: UInt8[np.ndarray, "h w 3"], at: Places, fill: int) -> UInt8[np.ndarray, "p q 3"]:
@@ -242,5 +251,6 @@ def _read_levels(image: Frame, at: Places, warping: Warping) -> Frame:
     """The image at these places in whole levels, FILL_LEVEL beyond its edge."""
     if warping.geometry == "lanczos":
         return sample_lanczos(image, at, fill=FILL_LEVEL)
-    levels = sample(rearrange(torch.from_numpy(image), "h w c -> c h w").float(), at, fill=FILL_LEVEL)
-    return warping.whole_levels(rearrange(levels, "c h w -> h w c").contiguous().numpy().astype(warping.dtype))
+    planes = torch.from_numpy(np.stack(cv2.split(image))).float()
+    levels = sample(planes, at, fill=FILL_LEVEL).numpy().astype(warping.dtype, copy=False)
+    return cv2.merge(list(warping.whole_levels(levels)))

@@ -15,6 +15,7 @@ from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.overlap import Span, new_spans
 from latentsync.generation.references import References, references_of
 from latentsync.generation.results import PreparedPair
+from latentsync.media.prefetch import ahead
 from latentsync.shapes import Affine, Crops, Frame, Windows
 
 
@@ -68,7 +69,7 @@ def read_batches(
         OptionError: the clip is too short for references from elsewhere.
     """
     size_px, warping = options.video.size_px, warping_of(options)
-    stream = media.read_frames_in_order(pair.video_path, pair.order, pair.rate_hz)
+    stream = ahead(media.read_frames_in_order(pair.video_path, pair.order, pair.rate_hz))
     order = references_of(pair, options)
     references = References(pair, order, options)
     start, shares = 0, silence_of(pair, options)

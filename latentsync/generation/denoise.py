@@ -13,6 +13,7 @@ from latentsync.config import GUIDANCE_INTERVAL
 from latentsync.errors import OptionError
 from latentsync.generation.solvers import STUDENT, solver_of
 from latentsync.shapes import Latents
+from latentsync.unet.audio import AudioStates
 from latentsync.unet.model import UNet3DConditionModel
 
 # Called after each step as (index of the step, timestep, latents (b, c, f, h, w)). It may return other latents.
@@ -37,12 +38,10 @@ class Condition:
     reference: Latents
     audio: Float[Tensor, "b f t d"]
 
-    def repeated(self, silent: Tensor) -> "Condition":
-        """The batch twice: first with the audio `silent`, from which guidance leads away, then with its own."""
-        return Condition(
-            *(torch.cat([part, part]) for part in (self.mask, self.masked, self.reference)),
-            audio=torch.cat([silent, self.audio]),
-        )
+    @property
+    def channels(self) -> Tensor:
+        """The UNet's input beside the noisy latents, (b, 9, f, h, w)."""
+        return torch.cat([self.mask, self.masked, self.reference], dim=1)
 
 
 def is_guided(guidance_scale: float) -> bool:
@@ -183,21 +182,20 @@ def denoise(
     of_each = [guidance_scale] * len(noise) if isinstance(guidance_scale, float | int) else list(guidance_scale)
     by_scale = {g: guidance_scales(g, guidance_schedule, shares, guidance_interval) for g in set(of_each)}
     steps = [[float(by_scale[g][index]) for g in of_each] for index in range(len(shares))]
-    doubled, is_student = None, getattr(unet, "guidance_limit", None) is not None
-    if not is_student and any(is_guided(scale) for scales in steps for scale in scales):
-        doubled = condition.repeated(torch.zeros_like(condition.audio))  # zero states, not those of silence
+    is_student = getattr(unet, "guidance_limit", None) is not None
+    channels, states = condition.channels, condition.audio.flatten(0, 1)
+    keeps = unet.savings.audio_once
+    audio_of = {guided: AudioStates(states, guided, keeps) for guided in (False, True)}
     kept = condition.mask if guidance_mask == "mouth" else None
     without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
     latents, deep_features = noise * schedule.init_noise_sigma, None
     for index, (timestep, scales) in enumerate(zip(schedule.timesteps, steps, strict=True)):
         guided = not is_student and any(map(is_guided, scales))
-        seen = doubled if guided else condition
-        noisy = schedule.scale_model_input(latents, timestep)
-        noisy = torch.cat([noisy, noisy]) if guided else noisy
-        sample = torch.cat([noisy, seen.mask, seen.masked, seen.reference], dim=1)
+        sample = torch.cat([schedule.scale_model_input(latents, timestep), channels], dim=1)
+        sample = torch.cat([sample, sample]) if guided else sample
         cached = _fitting(deep_features, len(sample)) if index % deepcache_interval else None
         guidance = {"guidance": torch.tensor(scales, device=noise.device)} if is_student else {}
-        output = unet(sample, timestep, seen.audio, cached, **guidance)
+        output = unet(sample, timestep, audio_of[guided], cached, **guidance)
         prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
         del output
         if guided:

@@ -24,6 +24,7 @@ from latentsync.generation.results import PreparedPair, ProgressCallback
 from latentsync.generation.stage_cache import StageCache, input_sha256, stage_key
 from latentsync.media.container import check_file
 from latentsync.media.departures import clip_departures, read_with, voice_departures
+from latentsync.media.prefetch import ahead
 from latentsync.shapes import Frame, Mask, Pixels
 
 ALIGNMENTS_KEPT = 16  # clips
@@ -121,7 +122,7 @@ class PairCache:
         file = clip.resolve(), stamp_of(clip.stat())
         version = (*file, num_frames, size_px, video.geometry, video.face, video.fps)
         if version not in self._faces:
-            frames = media.read_frames(clip, options.video.rate_hz, stop=num_frames)
+            frames = ahead(media.read_frames(clip, options.video.rate_hz, stop=num_frames))
             frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:
@@ -197,9 +198,12 @@ class PairCache:
             part = slice(start - first, stop - first)
 
             def compute(part: slice = part) -> dict[str, Tensor]:
-                of_masked = posterior(networks.vae, masked_images(pixels[part], mask))
-                of_reference = posterior(networks.vae, crops_to_pixels(references.read()[part]))
-                named = {"masked": of_masked, "reference": of_reference}
+                images = masked_images(pixels[part], mask), crops_to_pixels(references.read()[part])
+                if networks.savings.crops_together:
+                    of_both = posterior(networks.vae, torch.cat(images)).halves()
+                else:
+                    of_both = (posterior(networks.vae, one) for one in images)
+                named = dict(zip(("masked", "reference"), of_both, strict=True))
                 return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
 
             parts.append(compute() if key is None else self.disk.get(key, compute))

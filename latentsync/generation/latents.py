@@ -122,6 +122,10 @@ class Posterior:
     mean: FrameLatents
     std: FrameLatents
 
+    def halves(self) -> tuple["Posterior", "Posterior"]:
+        """Those of the first and of the second half of the faces."""
+        return tuple(Posterior(*parts) for parts in zip(self.mean.chunk(2), self.std.chunk(2), strict=True))
+
 
 def posterior(vae: AutoencoderKL, pixels: Pixels) -> Posterior:
     """The VAE's posterior of aligned faces, (f, 3, r, r) in -1..1, in its dtype."""

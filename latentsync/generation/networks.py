@@ -20,6 +20,7 @@ from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.generation.solvers import require_usable
 from latentsync.unet.attention import backend_of, check_backend, set_backend
 from latentsync.unet.model import UNet3DConditionModel
+from latentsync.unet.savings import Savings, keep_freed_memory, set_savings
 from latentsync.weights import state_dict_sha256
 from latentsync.weights.tensors import Place
 
@@ -46,6 +47,7 @@ class LipsyncNetworks:
 
     Attributes:
         has_own_detector: whether a detector was given.
+        savings: what the networks save against the original's algorithm.
 
     Raises:
         OptionError: the width of Whisper's states does not fit the UNet, or the scheduler cannot be used.
@@ -73,6 +75,7 @@ class LipsyncNetworks:
             )
         require_usable(scheduler, None)
         self.vae, self.unet, self.audio = vae, unet, audio
+        self.savings = Savings()
         self._scheduler = scheduler
         self.settings = settings
         self.has_own_detector = detector is not None
@@ -171,7 +174,18 @@ class LipsyncNetworks:
         self.__dict__.pop("weight_hashes", None)  # the hashes depend on the precision
         if attention is not None:
             set_backend(self.unet, attention, target.device)
+        self.use(self.savings)
         return self
+
+    def use(self, savings: Savings) -> None:
+        """Chooses what the networks save against the original's algorithm; by default everything."""
+        self.savings = savings
+        set_savings(self.unet, savings)
+        on_cpu = self.device.type == "cpu"
+        last = savings.channels_last and on_cpu
+        self.vae.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+        if savings.memory_kept and on_cpu:
+            keep_freed_memory()
 
     def enable_xformers_memory_efficient_attention(self) -> None:
         """The same as `to(attention="xformers")`, under the name that diffusers has for it."""

@@ -3,10 +3,12 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -79,7 +81,8 @@ class GeneratedFrame:
     """One frame of the result, and the frame and crops that it was made from.
 
     Attributes:
-        source, frame: the clip's frame and the composited result.
+        source: the clip's frame.
+        composited: the result, or a future of it.
         crop: the aligned face of the clip's frame, uint8; None after the voice (`length="clip"`).
         reference: the aligned face that shows the model what the person looks like, uint8; see `references`. None if it
             was not read, because the cache has the VAE's posterior of it.
@@ -89,11 +92,16 @@ class GeneratedFrame:
     """
 
     source: Frame
-    frame: Frame
+    composited: Frame | Future[Frame]
     crop: Crop | None
     reference: Crop | None
     generated: Float[Tensor, "3 r r"] | None
     matrix: Affine | None
+
+    @property
+    def frame(self) -> Frame:
+        """The composited result; waits for it."""
+        return self.composited.result() if isinstance(self.composited, Future) else self.composited
 
 
 @dataclass(kw_only=True)
@@ -166,7 +174,7 @@ def batch_of_frames(frames: Sequence[Frame], output_type: str) -> FrameBatch | N
 
 
 class Stopwatch:
-    """Measures the seconds of each stage.
+    """Measures the seconds of each stage. Stages may run in threads side by side, so their sum may exceed the total.
 
     Attributes:
         seconds: of each stage, by name.
@@ -174,6 +182,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._lock = Lock()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -182,7 +191,8 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - start
+            with self._lock:
+                self.seconds[name] += time.perf_counter() - start
 
     def timed(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """The items; the time until each is ready is added to a stage."""

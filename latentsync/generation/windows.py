@@ -5,6 +5,7 @@ Windows of one length are denoised side by side, in a batch, for each of several
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
@@ -17,6 +18,7 @@ from latentsync.device import memory_shortage_explained
 from latentsync.errors import OptionError
 from latentsync.faces.composite import restore
 from latentsync.faces.crops import warping_of
+from latentsync.faces.geometry import Warping
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.generation.batches import WindowBatch, read_batches, silence_of
 from latentsync.generation.kept import PairCache
@@ -27,6 +29,8 @@ from latentsync.generation.results import GeneratedFrame, PreparedPair, Progress
 from latentsync.generation.silence import RestingMouth
 from latentsync.generation.solvers import num_steps
 from latentsync.shapes import Affine, Crop, Frame, Latents, Pixels
+
+COMPOSITING_THREADS = 2
 
 # Called after each step as (index of the step, timestep, {"latents": (b, c, f, h, w), "frames": (start, stop)}). It may
 # return {"latents": ...}; these latents then replace the given ones.
@@ -79,13 +83,14 @@ def generate_together(
 
     mouths = MouthGenerator(networks, cache, settings, watch, generator, resting)
     waiting: deque[_FrameParts] = deque()
-    for batch in watch.timed("read and crop", read_batches(networks, cache, pair, options, batches)):
-        num_frames = len(settings) * len(batch.frames)
-        with memory_shortage_explained(f"{num_frames} frames of {options.video.size_px} px in {options.runtime.dtype}"):
-            faces = mouths(batch, on_step)
-        waiting.extend(_parts_of(batch, pair, options))
-        ready = [waiting.popleft() for _ in faces[0]]
-        yield from watch.timed("composite", composited(ready, faces, options))
+    with ThreadPoolExecutor(COMPOSITING_THREADS) as threads:
+        for batch in watch.timed("read and crop", read_batches(networks, cache, pair, options, batches)):
+            num_frames, size_px = len(settings) * len(batch.frames), options.video.size_px
+            with memory_shortage_explained(f"{num_frames} frames of {size_px} px in {options.runtime.dtype}"):
+                faces = mouths(batch, on_step)
+            waiting.extend(_parts_of(batch, pair, options))
+            ready = [waiting.popleft() for _ in faces[0]]
+            yield from composited(ready, faces, options, threads, watch)
     for frame in watch.timed("read and crop", media.read_frames_in_order(pair.video_path, pair.rest, pair.rate_hz)):
         yield (GeneratedFrame(frame, frame, None, None, None, None),) * len(settings)
 
@@ -128,17 +133,31 @@ def _parts_of(batch: WindowBatch, pair: PreparedPair, options: Options) -> Itera
 
 
 def composited(
-    parts: Sequence[_FrameParts], faces: Sequence[Pixels], options: Options
+    parts: Sequence[_FrameParts],
+    faces: Sequence[Pixels],
+    options: Options,
+    threads: ThreadPoolExecutor,
+    watch: Stopwatch,
 ) -> Iterator[tuple[GeneratedFrame, ...]]:
-    """Frames with the generated faces of each setting. A frame without a face or with its own mouth stays as it is."""
+    """Frames with the generated faces of each setting. A frame without a face or with its own mouth stays as it is.
+
+    A frame is composited in a thread from when it is given; whoever takes its `frame` waits for it.
+    """
     warping = warping_of(options)
     for i, part in enumerate(parts):
         results = []
         for crops in faces:
             face = crops[i] if part.has_face and part.own_share < 1 else None
-            result = part.source if face is None else restore(part.source, face, part.matrix, warping)
+            result = part.source if face is None else threads.submit(_composited, part, face, warping, watch)
             if face is not None and part.own_share:
-                result = cv2.addWeighted(part.source, part.own_share, result, 1 - part.own_share, 0)
                 face = torch.lerp(face, crops_to_pixels(part.crop), part.own_share)
             results.append(GeneratedFrame(part.source, result, part.crop, part.reference, face, part.matrix))
         yield tuple(results)
+
+
+def _composited(part: _FrameParts, face: Pixels, warping: Warping, watch: Stopwatch) -> Frame:
+    with watch.stage("composite"):
+        result = restore(part.source, face, part.matrix, warping)
+        if part.own_share:
+            result = cv2.addWeighted(part.source, part.own_share, result, 1 - part.own_share, 0)
+        return result

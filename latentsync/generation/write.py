@@ -8,13 +8,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
+
 from latentsync.config import Options
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.faces.composite import paint_hole
+from latentsync.faces.composite import face_slices, paint_hole
+from latentsync.faces.crops import warping_of
 from latentsync.faces.masks import mouth_mask
 from latentsync.generation.results import GeneratedFrame, PreparedPair, Stopwatch
 from latentsync.media import VideoInfo, VideoWriter
+from latentsync.media.prefetch import behind
+from latentsync.media.yuv import YuvConverter
 from latentsync.shapes import Frame, Mask
+
+WAITING_FRAMES = 16  # that wait to be written while the networks make the next ones: 200 MB at 1080x1920 px
 
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
 UNTRAINED_NOTICE = "The model is UNTRAINED: the video shows only that the program runs, not lip sync."
@@ -112,17 +119,35 @@ def write_results(
             for target in targets
             if target.mask is not None
         ]
-        for results in frames:
+        to_yuv = YuvConverter(pair.info.width, pair.info.height)
+        size = pair.info.height, pair.info.width
+
+        def changed(result: GeneratedFrame) -> tuple[slice, slice]:
+            if result.generated is None:
+                return slice(0, 0), slice(0, 0)
+            return face_slices(result.matrix, options.video.size_px, size, warping_of(options))
+
+        def write(results: tuple[GeneratedFrame, ...]) -> None:
+            pictures = [result.frame for result in results]
             with watch.stage("write"):
-                for target, writer, result in zip(targets, writers, results, strict=True):
+                yuv: list[av.VideoFrame] = []  # all are the clip's frame but for the face
+                for writer, result, picture in zip(writers, results, pictures, strict=True):
                     if writer is not None:
-                        writer.write(result.frame)
-                    if target.frames is not None:
-                        target.frames.append(result.frame)
+                        yuv.append(to_yuv.changed(yuv[0], picture, *changed(result)) if yuv else to_yuv(picture))
+                        writer.write_converted(yuv[-1])
                 if mask_writers:
                     painted = _painted(results[0], mouth)  # the same for all results
+                    parts = changed(results[0])
+                    in_yuv = to_yuv.changed(yuv[0], painted, *parts) if yuv else to_yuv(painted)
                 for writer in mask_writers:
-                    writer.write(painted)
+                    writer.write_converted(in_yuv)
+            for target, picture in zip(targets, pictures, strict=True):
+                if target.frames is not None:
+                    target.frames.append(picture)
+
+        with behind(write, WAITING_FRAMES) as write_later:
+            for results in frames:
+                write_later(results)
         with watch.stage("write"):
             files.close()  # writes the encoders' last frames, and the sound
 

@@ -20,11 +20,9 @@ from latentsync.files import whole_file
 from latentsync.media.container import exact_rate
 from latentsync.media.encoder import steady_options
 from latentsync.media.sound_track import SoundTrack
+from latentsync.media.yuv import YuvConverter
 
 FINEST_CLOCK_HZ = 2_000_000  # of pictures; MP4 counts in 32 bits
-
-# By default swscale centres the chroma samples, but in H.264 they lie left: coloured edges would appear.
-_TO_YUV = "out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:flags=area+full_chroma_inp+accurate_rnd+bitexact"
 
 _COLORSPACE_BT709 = 1  # AVCOL_SPC_BT709, and likewise for primaries and transfer
 
@@ -92,6 +90,7 @@ class VideoWriter:
         self.sound, self.sound_coding, self.sound_track = sound, sound_coding, sound_track
         self.metadata = {name: text for name, text in (("title", title), ("comment", comment)) if text}
         self.num_frames = self._num_stored = 0
+        self._converter = YuvConverter(width, height)
         self._output, self._track = None, None
         self._whole = whole_file(self.path)
         if width < 2 or height < 2:
@@ -117,7 +116,6 @@ class VideoWriter:
             self._output = av.open(str(self._whole.__enter__()), "w", format="mp4", options={"movflags": "+faststart"})
             self._output.metadata.update(self.metadata)
             self._video = self._add_video()
-            self._to_yuv = _yuv_graph(self._video)
             if self.sound is not None:
                 settings = self.sound_coding, self.pads_sound, self.sound_track
                 self._track = SoundTrack(self._output, Path(self.sound), *settings)
@@ -153,13 +151,16 @@ class VideoWriter:
             raise ValueError(
                 f"the frame is {frame.dtype} {frame.shape}; the video takes uint8 {(self.height, self.width, 3)}"
             )
-        even = np.ascontiguousarray(frame[: self._video.height, : self._video.width])
-        source = av.VideoFrame.from_numpy_buffer(even, format="rgb24")
-        source.time_base = self._video.codec_context.time_base
-        source.pts = round(self._time_s(self.num_frames) / source.time_base)
         with self._removed_on_error():
-            self._to_yuv.vpush(source)
-            self._mux(self._video.encode(self._to_yuv.vpull()))
+            converted = self._converter(frame)
+        self.write_converted(converted)
+
+    def write_converted(self, yuv: av.VideoFrame) -> None:
+        """Appends one frame that a `YuvConverter` of this size has converted. Several writers may take the same one."""
+        yuv.time_base = self._video.codec_context.time_base
+        yuv.pts = round(self._time_s(self.num_frames) / yuv.time_base)
+        with self._removed_on_error():
+            self._mux(self._video.encode(yuv))
             self.num_frames += 1
             if self._track is not None:
                 self._track.advance(self._time_s(self.num_frames))
@@ -228,20 +229,6 @@ def _time_base(times_s: Sequence[Fraction]) -> Fraction:
     """A unit in which all times are whole numbers, or one of 1/90000 s if that were too fine for the file."""
     units = math.lcm(*{time_s.denominator for time_s in times_s})
     return Fraction(1, units if units <= FINEST_CLOCK_HZ else 90_000)
-
-
-def _yuv_graph(stream: av.VideoStream) -> av.filter.Graph:
-    """The filter graph from RGB frames to 4:2:0 frames in BT.709 limited range."""
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=stream.width,
-        height=stream.height,
-        format=av.VideoFormat("rgb24"),
-        time_base=stream.codec_context.time_base,
-    )
-    steps = graph.add("scale", _TO_YUV), graph.add("format", "pix_fmts=yuv420p"), graph.add("buffersink")
-    graph.link_nodes(source, *steps).configure()
-    return graph
 
 
 class _RehearsalOverError(Exception):

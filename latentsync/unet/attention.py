@@ -13,10 +13,11 @@ from functools import cache
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from latentsync.config import ATTENTION_BACKENDS
 from latentsync.errors import OptionError
+from latentsync.unet.savings import Saving, joined
 
 SHORT_PRODUCT = 128 * 128  # queries times keys of a head; up to this number a CPU trains faster with the plain formula
 
@@ -73,7 +74,7 @@ def _is_short_training_on_cpu(query: Tensor, key: Tensor) -> bool:
     return is_trained and query.device.type == "cpu" and query.shape[-2] * key.shape[-2] <= SHORT_PRODUCT
 
 
-class Attention(nn.Module):
+class Attention(nn.Module, Saving):
     """Multi-head attention with Stable Diffusion's parameter names.
 
     `to_q`, `to_k`, `to_v` have no bias, `to_out.0` has one.
@@ -97,11 +98,29 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
         """tokens (batch, n, dim), context (batch, m, context_dim) -> (batch, n, dim)."""
-        context = tokens if context is None else context
-        query, key, value = (
-            rearrange(project(x), "b n (h d) -> b h n d", h=self.heads)
-            for project, x in ((self.to_q, tokens), (self.to_k, context), (self.to_v, context))
-        )
+        if context is not None:
+            return self.attend_to(tokens, self.keys_and_values(context))
+        query, key, value = self._projections(tokens, [self.to_q, self.to_k, self.to_v])
+        return self._output(query, key, value)
+
+    def keys_and_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """What queries attend to, (batch, heads, m, head width) each."""
+        return tuple(self._projections(context, [self.to_k, self.to_v]))
+
+    def attend_to(self, tokens: Tensor, keys_and_values: tuple[Tensor, Tensor]) -> Tensor:
+        """The same as `forward`, with `keys_and_values` of the context."""
+        return self._output(*self._projections(tokens, [self.to_q]), *keys_and_values)
+
+    def _projections(self, tokens: Tensor, layers: list[nn.Linear]) -> list[Tensor]:
+        """The tokens after each of the layers, (batch, heads, n, head width)."""
+        can_join = len(layers) > 1 and all(layer.bias is None for layer in layers)
+        if can_join and self.saves("joint_projections", tokens):
+            projected = linear(tokens, joined([layer.weight for layer in layers])).chunk(len(layers), dim=-1)
+        else:
+            projected = [layer(tokens) for layer in layers]
+        return [rearrange(x, "b n (h d) -> b h n d", h=self.heads) for x in projected]
+
+    def _output(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return self.to_out[0](rearrange(attend(query, key, value, self.backend), "b h n d -> b n (h d)"))
 
 

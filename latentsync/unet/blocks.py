@@ -2,7 +2,8 @@
 
 Hidden states are `b c f h w`. Convolutions are 2-D, with the frames folded into the batch. In residual blocks GroupNorm
 takes its statistics over all frames of a window; in spatial transformers and motion modules it takes them per frame.
-Parameter names are those of the published checkpoints.
+Parameter names are those of the published checkpoints. In inference on a CPU hidden states lie in memory with their
+channels last, so that `b c f h w` folds into frames `(b f) c h w` and tokens `(b f) (h w) c` without a copy.
 """
 
 import math
@@ -11,21 +12,50 @@ import torch
 from diffusers.models.attention import FeedForward
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch.nn.functional import gelu, interpolate, linear, pad, silu
 
 from latentsync.unet.attention import Attention
+from latentsync.unet.audio import AudioStates
+from latentsync.unet.savings import MAX_POSITIONS, ROWS_AT_ONCE, Saving, channels_last
 
 SPATIAL_NORM_EPS = 1e-6
 MOTION_NORM_GROUPS = 32  # fixed in the original, independent of norm_num_groups
 
 
-class FrameConv(nn.Conv2d):
+class FrameConv(nn.Conv2d, Saving):
     """A 2-D convolution of every frame of `b c f h w`."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         frames = hidden_states.shape[2]
-        folded = super().forward(rearrange(hidden_states, "b c f h w -> (b f) c h w"))
+        folded = rearrange(hidden_states, "b c f h w -> (b f) c h w")
+        if self.saves("channels_last", folded):
+            channels_last(self.weight)
+        if self._is_small(folded) and self.saves("matrix_convolutions", folded):
+            folded = self._as_matrix_product(folded)
+        else:
+            folded = super().forward(folded)
         return rearrange(folded, "(b f) c h w -> b c f h w", f=frames)
+
+    def _is_small(self, images: Tensor) -> bool:
+        is_plain = self.kernel_size == (3, 3) and self.stride == self.padding == (1, 1)
+        return is_plain and images.shape[-2] * images.shape[-1] <= MAX_POSITIONS
+
+    def _as_matrix_product(self, images: Tensor) -> Tensor:
+        """The convolution as the product of all 3x3 patches with the weight; the result has its channels last."""
+        height, width = images.shape[-2:]
+        padded = pad(images.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        patches = torch.cat([padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], dim=-1)
+        rows = linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
+        return rows.permute(0, 3, 1, 2)
+
+
+def _sum(saving: Saving, hidden_states: Tensor, change: Tensor) -> Tensor:
+    """hidden_states + change; in place of the change, which nothing else refers to, where that is allowed."""
+    return change.add_(hidden_states) if saving.saves("in_place", change) else hidden_states + change
+
+
+def _normed_silu(saving: Saving, norm: nn.GroupNorm, hidden_states: Tensor) -> Tensor:
+    return silu(norm(hidden_states), inplace=saving.saves("in_place", hidden_states))
 
 
 class Downsample3D(nn.Module):
@@ -48,11 +78,12 @@ class Upsample3D(nn.Module):
 
     def forward(self, hidden_states: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         frames, height, width = hidden_states.shape[2:]
-        target = (frames, *(size or (2 * height, 2 * width)))
-        return self.conv(interpolate(hidden_states, size=target, mode="nearest"))
+        folded = rearrange(hidden_states, "b c f h w -> (b f) c h w")
+        larger = interpolate(folded, size=size or (2 * height, 2 * width), mode="nearest")
+        return self.conv(rearrange(larger, "(b f) c h w -> b c f h w", f=frames))
 
 
-class ResnetBlock3D(nn.Module):
+class ResnetBlock3D(nn.Module, Saving):
     """Two convolutions with the timestep embedding added between them, and a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, temb_channels: int, groups: int, eps: float) -> None:
@@ -66,12 +97,35 @@ class ResnetBlock3D(nn.Module):
 
     def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
         residual = hidden_states if self.conv_shortcut is None else self.conv_shortcut(hidden_states)
-        hidden_states = self.conv1(silu(self.norm1(hidden_states)))
-        hidden_states = hidden_states + self.time_emb_proj(silu(temb))[:, :, None, None, None]
-        return residual + self.conv2(silu(self.norm2(hidden_states)))
+        hidden_states = self.conv1(_normed_silu(self, self.norm1, hidden_states))
+        time = self.time_emb_proj(silu(temb))[: len(hidden_states), :, None, None, None]  # fewer before guidance parts
+        hidden_states = _sum(self, time, hidden_states)
+        return _sum(self, residual, self.conv2(_normed_silu(self, self.norm2, hidden_states)))
 
 
-class BasicTransformerBlock(nn.Module):
+class GatedFeedForward(FeedForward, Saving):
+    """A feed-forward with a GELU gate (GEGLU, arXiv 2002.05202)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, activation_fn="geglu")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if not self.saves("row_blocks", tokens):
+            return super().forward(tokens)
+        rows = tokens.flatten(0, -2)
+        out = torch.empty_like(rows)
+        for some, target in zip(rows.split(ROWS_AT_ONCE), out.split(ROWS_AT_ONCE), strict=True):
+            target.copy_(self._of_rows(some))
+        return out.view_as(tokens)
+
+    def _of_rows(self, rows: Tensor) -> Tensor:
+        widen, narrow = self.net[0].proj, self.net[2]
+        parts = zip(widen.weight.chunk(2), widen.bias.chunk(2), strict=True)
+        values, gates = (linear(rows, weight, bias) for weight, bias in parts)
+        return narrow(values.mul_(gelu(gates)))
+
+
+class BasicTransformerBlock(nn.Module, Saving):
     """Self-attention within a frame, cross-attention to the frame's audio window, feed-forward."""
 
     def __init__(self, dim: int, heads: int, audio_dim: int | None) -> None:
@@ -83,17 +137,26 @@ class BasicTransformerBlock(nn.Module):
             self.attn2 = Attention(dim, heads, audio_dim)
         else:
             self.norm2 = self.attn2 = None
-        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff = GatedFeedForward(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, audio: Tensor | None) -> Tensor:
-        tokens = tokens + self.attn1(self.norm1(tokens))
+    def forward(self, tokens: Tensor, audio: AudioStates | None) -> Tensor:
+        tokens = _sum(self, tokens, self.attn1(self.norm1(tokens)))
         if self.attn2 is not None and audio is not None:
-            tokens = tokens + self.attn2(self.norm2(tokens), audio)
-        return tokens + self.ff(self.norm3(tokens))
+            tokens = self._heard(audio.in_full(tokens), audio)
+        return _sum(self, tokens, self.ff(self.norm3(tokens)))
+
+    def _heard(self, tokens: Tensor, audio: AudioStates) -> Tensor:
+        """The tokens after cross-attention. It has no bias before its output, so that of zero audio is that bias."""
+        silent = audio.num_silent
+        if not silent or not self.saves("silent_audio", tokens):
+            return _sum(self, tokens, self.attn2.attend_to(self.norm2(tokens), audio.keys_and_values(self.attn2)))
+        heard = tokens[silent:]
+        change = self.attn2.attend_to(self.norm2(heard), audio.keys_and_values(self.attn2, voiced_only=True))
+        return torch.cat([tokens[:silent] + self.attn2.to_out[0].bias, change.add_(heard)])
 
 
-class Transformer3DModel(nn.Module):
+class Transformer3DModel(nn.Module, Saving):
     """A spatial transformer over the positions of each frame."""
 
     def __init__(self, channels: int, heads: int, audio_dim: int | None, groups: int) -> None:
@@ -103,14 +166,19 @@ class Transformer3DModel(nn.Module):
         self.transformer_blocks = nn.ModuleList([BasicTransformerBlock(channels, heads, audio_dim)])
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, hidden_states: Tensor, audio: Tensor | None) -> Tensor:
-        """hidden_states (b, c, f, h, w), audio (b*f, t, d) -> (b, c, f, h, w)."""
+    def forward(self, hidden_states: Tensor, audio: AudioStates | None) -> Tensor:
+        """(b, c, f, h, w) -> (b, c, f, h, w); of a shared start both parts of guidance, (2 b, c, f, h, w)."""
         frames, height = hidden_states.shape[2:4]
         folded = rearrange(hidden_states, "b c f h w -> (b f) c h w")
-        tokens = rearrange(self.proj_in(self.norm(folded)), "n c h w -> n (h w) c")
+        normed = self.norm(folded)
+        if self.saves("channels_last", normed):
+            channels_last(self.proj_in.weight), channels_last(self.proj_out.weight)
+        tokens = rearrange(self.proj_in(normed), "n c h w -> n (h w) c")
         for block in self.transformer_blocks:
             tokens = block(tokens, audio)
-        out = folded + self.proj_out(rearrange(tokens, "n (h w) c -> n c h w", h=height))
+        if len(tokens) > len(folded):
+            folded = audio.in_full(folded)
+        out = _sum(self, folded, self.proj_out(rearrange(tokens, "n (h w) c -> n c h w", h=height)))
         return rearrange(out, "(b f) c h w -> b c f h w", f=frames)
 
 
@@ -141,20 +209,20 @@ class TemporalAttention(Attention):
         return super().forward(self.pos_encoder(tokens))
 
 
-class TemporalTransformerBlock(nn.Module):
+class TemporalTransformerBlock(nn.Module, Saving):
     """Several temporal self-attentions in sequence, then feed-forward; tokens are (b*h*w, f, c)."""
 
     def __init__(self, dim: int, heads: int, attentions: int, max_len: int) -> None:
         super().__init__()
         self.attention_blocks = nn.ModuleList(TemporalAttention(dim, heads, max_len) for _ in range(attentions))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(attentions))
-        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff = GatedFeedForward(dim)
         self.ff_norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
-            tokens = tokens + attention(norm(tokens))
-        return tokens + self.ff(self.ff_norm(tokens))
+            tokens = _sum(self, tokens, attention(norm(tokens)))
+        return _sum(self, tokens, self.ff(self.ff_norm(tokens)))
 
 
 class TemporalTransformer3DModel(nn.Module):
@@ -176,7 +244,7 @@ class TemporalTransformer3DModel(nn.Module):
         for block in self.transformer_blocks:
             tokens = block(tokens)
         out = rearrange(self.proj_out(tokens), "(b h w) f c -> b c f h w", h=height, w=width)
-        return hidden_states + out
+        return hidden_states + out  # takes the layout of the first
 
 
 class MotionModule(nn.Module):
@@ -252,7 +320,7 @@ class DownBlock(_LayeredBlock):
         super().__init__([(in_channels if i == 0 else out_channels, out_channels) for i in range(layers)], **kwargs)
         self.downsamplers = nn.ModuleList([Downsample3D(out_channels, padding)]) if downsample else []
 
-    def forward(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, hidden_states: Tensor, temb: Tensor, audio: AudioStates | None) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for resnet, attention, motion in self.layers():
             hidden_states = self._layer(resnet, attention, motion, hidden_states, temb, audio)
@@ -273,7 +341,7 @@ class UpBlock(_LayeredBlock):
         super().__init__(channels, **kwargs)
         self.upsamplers = nn.ModuleList([Upsample3D(out_channels)]) if upsample else []
 
-    def forward(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio: Tensor | None) -> Tensor:
+    def forward(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio: AudioStates | None) -> Tensor:
         hidden_states = self.all_but_last_layer(hidden_states, skips, temb, audio)
         hidden_states = self.last_layer(hidden_states, skips.pop(), temb, audio)
         for upsampler in self.upsamplers:
@@ -282,11 +350,18 @@ class UpBlock(_LayeredBlock):
 
     def all_but_last_layer(self, hidden_states: Tensor, skips: list[Tensor], temb: Tensor, audio) -> Tensor:
         for layer in self.layers()[:-1]:
-            hidden_states = self._layer(*layer, torch.cat([hidden_states, skips.pop()], dim=1), temb, audio)
+            hidden_states = self._layer(*layer, _beside(hidden_states, skips.pop(), audio), temb, audio)
         return hidden_states
 
-    def last_layer(self, hidden_states: Tensor, skip: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
-        return self._layer(*self.layers()[-1], torch.cat([hidden_states, skip], dim=1), temb, audio)
+    def last_layer(self, hidden_states: Tensor, skip: Tensor, temb: Tensor, audio: AudioStates | None) -> Tensor:
+        return self._layer(*self.layers()[-1], _beside(hidden_states, skip, audio), temb, audio)
+
+
+def _beside(hidden_states: Tensor, skip: Tensor, audio: AudioStates | None) -> Tensor:
+    """The hidden states with the skip connection, which may come from before guidance parted them."""
+    if len(skip) < len(hidden_states):
+        skip = audio.in_full(skip)
+    return torch.cat([hidden_states, skip], dim=1)
 
 
 class MidBlock(_Level):
@@ -298,7 +373,7 @@ class MidBlock(_Level):
         self.attentions = nn.ModuleList([Transformer3DModel(channels, heads, audio_dim, groups)])
         self.motion_modules = nn.ModuleList([MotionModule(channels, motion_kwargs)]) if motion_kwargs else [None]
 
-    def forward(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
+    def forward(self, hidden_states: Tensor, temb: Tensor, audio: AudioStates | None) -> Tensor:
         first, second = self.resnets
         hidden_states = self._layer(first, self.attentions[0], self.motion_modules[0], hidden_states, temb, audio)
         return self._run(second, hidden_states, temb)

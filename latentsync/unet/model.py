@@ -16,7 +16,9 @@ from torch.nn.functional import silu
 
 from latentsync.errors import OptionError
 from latentsync.option import is_whole
+from latentsync.unet.audio import AudioStates
 from latentsync.unet.blocks import MOTION_NORM_GROUPS, DownBlock, FrameConv, MidBlock, UpBlock
+from latentsync.unet.savings import Saving, lay_out_plainly
 
 DOWN_BLOCK_TYPES = ("CrossAttnDownBlock3D", "DownBlock3D")
 UP_BLOCK_TYPES = ("CrossAttnUpBlock3D", "UpBlock3D")
@@ -140,7 +142,7 @@ def published_config(config: dict) -> dict:
     return known_keys
 
 
-class UNet3DConditionModel(ModelMixin, ConfigMixin):
+class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
     """Denoises the latents of a window of frames, conditioned on one audio window per frame.
 
     Args:
@@ -271,7 +273,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         self,
         sample: Tensor,
         timestep: Tensor | float,
-        encoder_hidden_states: Tensor | None,
+        encoder_hidden_states: Tensor | AudioStates | None,
         deep_features: Tensor | None = None,
         guidance: Tensor | None = None,
     ) -> UNet3DOutput:
@@ -280,7 +282,9 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         Args:
             sample: (b, in_channels, f, h, w).
             timestep: one for all, or (b,).
-            encoder_hidden_states: audio windows, (b*f, t, d) or (b, f, t, d); None leaves cross-attention out.
+            encoder_hidden_states: audio windows, (b*f, t, d) or (b, f, t, d); None leaves cross-attention out. As
+                `AudioStates` they serve all steps of a window, and both parts of guidance; the batch's second half
+                then repeats its first.
             deep_features: those of an earlier step. With them only the first and the last layer are computed.
             guidance: the guidance scale of each window, (b,), for a network with a `guidance_limit`; None is 1. Other
                 networks ignore it.
@@ -288,21 +292,39 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         Raises:
             OptionError: channels, frames or audio width do not fit the network.
         """
-        self._check_input(sample, encoder_hidden_states)
-        if encoder_hidden_states is not None and encoder_hidden_states.ndim == 4:
-            encoder_hidden_states = rearrange(encoder_hidden_states, "b f t d -> (b f) t d")
+        audio = self._audio_states(encoder_hidden_states)
+        self._check_input(sample, None if audio is None else audio.states)
         temb = self._embed_time(timestep, sample)
         if self.guidance_limit is not None:
             temb = temb + self._embed_guidance(guidance, sample)
+        batch, is_shared = len(sample), audio is not None and audio.is_guided and self.saves("shared_start", sample)
+        if is_shared:
+            sample = sample[: batch // 2]
+        if self.saves("channels_last", sample):
+            sample = sample.contiguous(memory_format=torch.channels_last_3d)
 
         first = self.conv_in(sample)
         if deep_features is None:
-            deep_features = self._deep_features(first, temb, encoder_hidden_states)
-        hidden_states = self.up_blocks[-1].last_layer(deep_features, first, temb, encoder_hidden_states)
+            deep_features = self._deep_features(first, temb, audio)
+        hidden_states = self.up_blocks[-1].last_layer(deep_features, first, temb, audio)
         sample = self.conv_out(silu(self.conv_norm_out(hidden_states)))
+        if len(sample) < batch:
+            sample, deep_features = (torch.cat([part, part]) for part in (sample, deep_features))
         return UNet3DOutput(sample=sample, deep_features=deep_features)
 
-    def _deep_features(self, hidden_states: Tensor, temb: Tensor, audio: Tensor | None) -> Tensor:
+    @staticmethod
+    def _audio_states(audio: Tensor | AudioStates | None) -> AudioStates | None:
+        if not isinstance(audio, Tensor):
+            return audio
+        return AudioStates(rearrange(audio, "b f t d -> (b f) t d") if audio.ndim == 4 else audio)
+
+    def train(self, mode: bool = True) -> "UNet3DConditionModel":
+        """As in torch. For training, weights get their plain layout back."""
+        if mode:
+            lay_out_plainly(self)
+        return super().train(mode)
+
+    def _deep_features(self, hidden_states: Tensor, temb: Tensor, audio: AudioStates | None) -> Tensor:
         """The way down and up, except for the last layer."""
         skips = [hidden_states]
         for block in self.down_blocks:

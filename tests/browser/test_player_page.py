@@ -42,12 +42,11 @@ DIFFERENCES = """async seconds => {
 SHOWN_VIDEOS = "[...document.querySelectorAll('.player video')].filter(video => video.offsetParent)"
 TIMES = """() => [...document.querySelectorAll('.player video')]
     .filter(video => video.offsetParent && !video.seeking).map(video => video.currentTime)"""
-PLAY_TOGETHER = """() => {{
-    const times = [...document.querySelectorAll('.player video')]
-        .filter(video => video.offsetParent && !video.paused && !video.seeking).map(video => video.currentTime);
-    return times.length > 1 && Math.min(...times) > {after_s} && Math.max(...times) < {before_s}
-        && Math.max(...times) - Math.min(...times) < {within_s};
-}}"""
+PLAY_TOGETHER = f"""() => {{{{
+    const times = {SHOWN_VIDEOS}.filter(video => !video.paused && !video.seeking).map(video => video.currentTime);
+    return times.length > 1 && Math.min(...times) > {{after_s}} && Math.max(...times) < {{before_s}}
+        && Math.max(...times) - Math.min(...times) < {{within_s}};
+}}}}"""
 READY = """() => [...document.querySelectorAll('.player video')]
     .every(video => !video.offsetParent || video.readyState > 2)"""
 # A browser tells of an end's pause in a later task, when the player may have gone back to the start.

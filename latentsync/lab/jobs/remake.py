@@ -1,6 +1,7 @@
 """Makes the record of a table's row again, to check that the pipeline reproduces the table on this machine."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,16 @@ def run_again(
         raise MediaError(f"the clip {row['clip']} and voice {row['voice']} of record {row['record']} are not in "
                          f"{input_dir}; give their folder as input_dir")  # fmt: skip
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
-    if not has_native(values["dtype"], resolve_device()):
-        values["dtype"] = "float32"
+    options = options_like(values, RuntimeOptions())
+    if options.runtime.dtype is not None and not has_native(options.runtime.dtype, resolve_device()):
+        options = replace(options, runtime=replace(options.runtime, dtype="float32"))
     run = RunConfig(
         name="again",
         runs_dir=Path(runs_dir),
         data=DataConfig(),
         preset=Preset(),
         model=model or ModelConfig(pretrained=row["model"]),
-        options=options_like(values, RuntimeOptions()),
+        options=options,
         metrics=MetricsConfig.of(families),
         tracker=TrackerConfig(kind="none"),
     )

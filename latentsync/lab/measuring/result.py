@@ -4,13 +4,12 @@ They are decoded once and cropped in the same way, while a thread finds the land
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from latentsync.generation.stage_cache import StageCache, input_sha256, stage_ke
 from latentsync.generation.timing import at_rate, timing_of
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.media.departures import clip_departures, read_with
+from latentsync.media.prefetch import ahead
 from latentsync.metrics.definitions import Entry
 from latentsync.metrics.evaluate import Evaluation, evaluate, needed_parts
 from latentsync.metrics.families import Batch, Networks, Subject
@@ -52,7 +52,6 @@ HASH_DIGITS = 12
 # The clip shows the right lips of a result, frame by frame, if so much of the voice is its own sound, at most so far
 # apart in time.
 WHOLE_SHARE, IN_STEP_S = 0.8, 0.1
-Item = TypeVar("Item")
 
 
 def labelled(entries: dict[str, Entry], trained: bool) -> dict[str, Entry]:
@@ -235,7 +234,7 @@ def measured(
         source_again=lambda: media.read_frames(result.clip, VIDEO_RATE_HZ),
         keep=None if stage_cache is None else partial(_from, stage_cache),
     )
-    batches = ahead(_batches(result, needed_parts(wanted.families), detector, stage_cache))
+    batches = ahead(_batches(result, needed_parts(wanted.families), detector, stage_cache), count=1)
     return evaluate(subject, batches, wanted.families)
 
 
@@ -243,16 +242,6 @@ def _from(
     stage_cache: StageCache, stage: str, depends_on: Mapping[str, object], compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
     return stage_cache.get(stage_key(stage, depends_on), compute)
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items of an iterator. A thread computes the next item while the current one is in use."""
-    end = object()
-    with ThreadPoolExecutor(max_workers=1) as beside:  # landmarks use one core, networks the others
-        coming = beside.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = beside.submit(next, items, end)
-            yield item
 
 
 def _batches(

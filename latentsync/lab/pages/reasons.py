@@ -48,12 +48,6 @@ class Worst:
         return f"at {first:.2f} s" if self.first == self.last else f"from {first:.2f} to {end:.2f} s"
 
 
-def frames_of(content: dict) -> int:
-    """The frames of a record's video at 25 frames/s, from its `content`."""
-    video = content["video"]
-    return round(video["num_frames"] * VIDEO_RATE_HZ / video.get("fps", VIDEO_RATE_HZ))
-
-
 def worst_of(curve: Curve | None, num_frames: int) -> Worst | None:
     """The largest value of a curve that has one for each frame, or for each window that begins at frames 0, 1, 2 ...
 
@@ -73,7 +67,7 @@ def reasons_of(record: Record) -> list[Reason]:
         DamagedFileError, OSError: as for `Record.content` and `Record.metrics`.
     """
     content, metrics, curves = record.content, record.metrics, record.curves
-    frames = frames_of(content)
+    frames = record.num_frames
     parts = [
         _faces(content),
         _offset(metrics),

@@ -9,7 +9,7 @@ from latentsync.arrays import Affine
 from latentsync.lab.figures.style import UNTRAINED
 from latentsync.lab.pages.copies import Shown, copy_of
 from latentsync.lab.pages.player import Track
-from latentsync.lab.pages.reasons import frames_of, worst_of
+from latentsync.lab.pages.reasons import worst_of
 from latentsync.lab.records.labels import cell_label, pair_words, word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import WORDS
@@ -20,18 +20,13 @@ SYNC_BY_WINDOW = f"{WORDS['sync_mini_distance']} by window (lower is better)"
 AIMS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "one": " → 1"}
 
 
-def num_frames_of(record: Record) -> int:
-    """The frames of a record's video at 25 frames/s, the rate of the player and of the curves."""
-    return frames_of(record.content)
-
-
 def source_track(record: Record, address: str = "", mouth: Sequence[Affine] | None = None) -> Track:
     """The track of the clip's frames that a result was made from, see `source_video`.
 
     Args:
         mouth: the path of the mouth in them, see `Track`.
     """
-    by_window = by_frame(record.curves.get("sync_mini_real_by_window"), num_frames_of(record))
+    by_window = by_frame(record.curves.get("sync_mini_real_by_window"), record.num_frames)
     curves = present({LIP_GAP: record.curves.get("lip_gap_source"), SYNC_BY_WINDOW: by_window})
     notes = (pair_words(record.content["pair"]["name"]),)
     mean = record.metrics.get("sync_mini_distance_real", {}).get("value")
@@ -51,9 +46,9 @@ def result_track(
     content, entries, curves = record.content, record.metrics, record.curves
     lanes = {
         LIP_GAP: curves.get("lip_gap"),
-        SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), num_frames_of(record)),
+        SYNC_BY_WINDOW: by_frame(curves.get("sync_mini_by_window"), record.num_frames),
     }
-    worst = worst_of(curves.get("sync_mini_by_window"), num_frames_of(record))
+    worst = worst_of(curves.get("sync_mini_by_window"), record.num_frames)
     return Track(
         label=cell_label(content["options"], model=content["model"]),
         address=address,

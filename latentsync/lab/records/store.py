@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import DamagedFileError, MediaError, OptionError, sentence_of
 from latentsync.files import (
     find_json,
@@ -86,6 +87,12 @@ class Record:
     def content(self) -> dict:
         """The content of record.json, with the sweep's labels; errors as for `own_content`."""
         return _merged(self.own_content, self.labels)
+
+    @property
+    def num_frames(self) -> int:
+        """The frames of its video at 25 frames/s, the rate of the player and of the curves."""
+        video = self.content["video"]
+        return round(video["num_frames"] * VIDEO_RATE_HZ / video.get("fps", VIDEO_RATE_HZ))
 
     @property
     def files(self) -> Mapping[str, Mapping[str, Any]]:

@@ -42,7 +42,7 @@ def player_of(runs: Path, ids: Sequence[str], metrics: Sequence[str], has_mouths
     from latentsync.constants import SOUND_RATE_HZ
     from latentsync.lab.figures.previews import preview_of, preview_of_its_clip
     from latentsync.lab.pages.player import markup
-    from latentsync.lab.pages.tracks import SHOWN_METRICS, num_frames_of, result_track, source_track
+    from latentsync.lab.pages.tracks import SHOWN_METRICS, result_track, source_track
     from latentsync.lab.records.inputs import clip_of
 
     records = [record_in(runs, each) for each in ids]
@@ -55,7 +55,7 @@ def player_of(runs: Path, ids: Sequence[str], metrics: Sequence[str], has_mouths
         for each in records
     ]  # fmt: skip
     if clip is not None:
-        shown = preview_of_its_clip(runs, first, num_frames_of(first)) if has_mouths else None
+        shown = preview_of_its_clip(runs, first, first.num_frames) if has_mouths else None
         path = None if shown is None else shown.path
         tracks.insert(0, source_track(first, f"/media/{first.id}/source.mp4", path))
     sound = media.read_sound(first.video_path, SOUND_RATE_HZ)
@@ -69,10 +69,9 @@ def mouths_video(runs: Path, record_id: str, is_of_clip: bool) -> Path:
         MediaError: the record or its clip is missing or damaged, or shows no face.
     """
     from latentsync.lab.figures.previews import preview_of, preview_of_its_clip
-    from latentsync.lab.pages.tracks import num_frames_of
 
     record = record_in(runs, record_id)
-    preview = preview_of_its_clip(runs, record, num_frames_of(record)) if is_of_clip else preview_of(runs, record)
+    preview = preview_of_its_clip(runs, record, record.num_frames) if is_of_clip else preview_of(runs, record)
     if preview is None:
         raise MediaError(NO_CLIP)
     if preview.video is None:
@@ -86,7 +85,7 @@ def source_copy(runs: Path, record_id: str, folder: Path) -> Path:
     Raises:
         MediaError: the record or its clip is missing, changed or damaged.
     """
-    from latentsync.lab.pages.tracks import num_frames_of, source_video
+    from latentsync.lab.pages.tracks import source_video
     from latentsync.lab.records.inputs import clip_of
 
     record = record_in(runs, record_id)
@@ -94,9 +93,9 @@ def source_copy(runs: Path, record_id: str, folder: Path) -> Path:
     sha256, loop = record.content["pair"]["clip"]["sha256"], recorded_options(record.content["options"])["loop"]
     if clip is None:
         raise MediaError(NO_CLIP)
-    path = folder / f"{sha256[:16]}-{num_frames_of(record)}-{loop}.mp4"
+    path = folder / f"{sha256[:16]}-{record.num_frames}-{loop}.mp4"
     if not path.exists():
-        shown = source_video(clip, sha256, num_frames_of(record), WIDEST_PX, loop)
+        shown = source_video(clip, sha256, record.num_frames, WIDEST_PX, loop)
         with whole_file(path) as part:
             part.write_bytes(shown.content)
     return path

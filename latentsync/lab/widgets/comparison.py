@@ -17,7 +17,7 @@ from latentsync.errors import MediaError, OptionError
 from latentsync.lab.figures.previews import mouth_path
 from latentsync.lab.pages.copies import PAGE_BYTES, Showing, embedded, file_showing
 from latentsync.lab.pages.player import Track, player
-from latentsync.lab.pages.tracks import SHOWN_METRICS, num_frames_of, result_track, source_track, source_video
+from latentsync.lab.pages.tracks import SHOWN_METRICS, result_track, source_track, source_video
 from latentsync.lab.records.inputs import input_file
 from latentsync.lab.records.labels import SETTINGS, cell_label, word_of
 from latentsync.lab.records.store import Record
@@ -122,7 +122,7 @@ def _px_of_mouth(track: Track, full_width_px: int) -> int:
 
 def _result_video(record: Record, mouth: bool, metrics: Sequence[str]) -> tuple[Track, Showing]:
     face = recorded_options(record.content["options"])["face"]
-    path = mouth_path(record.video_path, record.id, num_frames_of(record), face=face) if mouth else None
+    path = mouth_path(record.video_path, record.id, record.num_frames, face=face) if mouth else None
     return result_track(record, metrics, mouth=path), file_showing(record.video_path)
 
 
@@ -133,7 +133,7 @@ def _source_video(record: Record, mouth: bool, inputs: Path | None) -> tuple[Tra
     except MediaError:
         return None
     options = recorded_options(record.content["options"])
-    sha256, num_frames = record.content["pair"]["clip"]["sha256"], num_frames_of(record)
+    sha256, num_frames = record.content["pair"]["clip"]["sha256"], record.num_frames
     path = mouth_path(clip, sha256, num_frames, options["loop"], options["face"]) if mouth else None
     return source_track(record, mouth=path), partial(source_video, clip, sha256, num_frames, loop=options["loop"])
 

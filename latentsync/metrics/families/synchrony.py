@@ -34,7 +34,7 @@ class WindowedSync(Family):
         self.source_lips = None if network is None else sync_mini.LipEmbedder(network, self._kept)
         self.has_face: list[np.ndarray] = []
         self.natural = 0
-        self._heard: tuple[Waveform | None, Tensor | None] = (None, None)
+        self._heard: list[tuple[Waveform, Tensor]] = []
 
     @property
     def network(self) -> StableSyncNet | None:
@@ -78,15 +78,17 @@ class WindowedSync(Family):
         return {}
 
     def embedded(self, embedder: sync_mini.LipEmbedder, voice: Waveform) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Lips, speech (the last one is remembered), and which windows of lips count.
+        """Lips, speech (each is embedded once), and which windows of lips count.
 
         Raises:
             MediaError: there are fewer frames or less sound than a window.
         """
-        if self._heard[0] is not voice:
-            self._heard = voice, sync_mini.embed_speech(self.network, voice, self._kept)
+        speech = next((known for heard, known in self._heard if heard is voice), None)
+        if speech is None:
+            speech = sync_mini.embed_speech(self.network, voice, self._kept)
+            self._heard.append((voice, speech))
         lips = embedder.result()
-        return lips, self._heard[1], self.seen_windows(lips)
+        return lips, speech, self.seen_windows(lips)
 
     def seen_windows(self, lips: Tensor) -> np.ndarray:
         """Which of the windows show a face in every frame."""

@@ -190,8 +190,11 @@ class App {
 
   drawSummary() {
     const { table, metric, state } = this, ends = metric && table.extremes(metric);
-    const link = (word, row) => node("button", { type: "button", class: "plain extreme", onclick: () => this.open(table.recordId(row)) },
-      node("b", { text: `${word} ${metric.text(row)}` }), ` ${[realText(table, metric, row) && `(${realText(table, metric, row)})`, table.pairText(row)].filter(Boolean).join(" ")}, ${table.label(row)}`);
+    const link = (word, row) => {
+      const real = realText(table, metric, row);
+      return node("button", { type: "button", class: "plain extreme", onclick: () => this.open(table.recordId(row)) },
+        node("b", { text: `${word} ${metric.text(row)}` }), ` ${real && `(real clip ${real}) `}${table.pairText(row)}, ${table.label(row)}`);
+    };
     const metricChoice = table.metrics.length ? [choice("Metric", groupsOfMetrics(table), metric.name, (value) => state.set({ metric: value, sort: "" }))] : [];
     refilled(this.summary,
       node("output", { id: "shown", "data-filter-ms": this.filterMs.toFixed(1), text: table.shown.length === table.rows ? counted(table.rows, "record") : `${table.shown.length.toLocaleString("en")} of ${counted(table.rows, "record")}` }),

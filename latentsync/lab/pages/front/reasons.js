@@ -81,10 +81,10 @@ function betterThanReal(table, metric) {
   return `${better === rows.length ? "All" : `${better} of ${rows.length}`} results score better than their real clips. That is no better sync: "minus real clip" is best at 0, and orders them otherwise.`;
 }
 
-/** `real clip 0.259`, of the clip of a row; "" where it was not measured. */
+/** The value of the real clip of a row, `0.259`; "" where it was not measured. */
 export function realText(table, metric, row) {
   const real = table.column(`${metric.name.replace(/_minus_real$/, "")}_real`);
-  return real && real.isNumber && !real.isMissing(row) ? `real clip ${metric.valueText(real.values[row])}` : "";
+  return real && real.isNumber && !real.isMissing(row) ? metric.valueText(real.values[row]) : "";
 }
 
 const sorted = (values) => values.sort();

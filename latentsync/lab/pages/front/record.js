@@ -240,7 +240,7 @@ export class RecordPage {
     const score = metric && row !== undefined ? standings.score(metric, row) : NaN;
     if (metric && row !== undefined && !metric.isMissing(row)) {
       const real = realText(table, metric, row), rank = table.rankText(metric, row), standing = standings.of(metric);
-      const clauses = [rank, standing && `the median of all ${table.rows} records is ${metric.valueText(standing.median)}`, real && real.replace("real clip", "its real clip has")];
+      const clauses = [rank, standing && `the median of all ${table.rows} records is ${metric.valueText(standing.median)}`, real && `its real clip has ${real}`];
       parts.push(node("li", {}, node("b", { text: `${metric.word} ${metric.text(row)}` }), clauses.filter(Boolean).map((text, i) => `${i ? "; " : ": "}${text}`).join(""), ". ",
         node("span", { class: "note", text: meaningOf(table, metric) })));
     }

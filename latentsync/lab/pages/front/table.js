@@ -101,7 +101,7 @@ export class RecordsTable {
     this.tabulator = new Tabulator(this.place, {
       data, index: "row", height: "100%", layout: "fitDataFill", placeholder: "No record passes the filters.",
       columnDefaults: { headerHozAlign: "left", vertAlign: "middle" },
-      columns: [...this.names.map((column, i) => this.nameColumn(column, i)), ...(this.isGrouped ? [CLIPS_COLUMN] : []), ...this.metrics.map((column) => this.metricColumn(column))],
+      columns: [...this.names.map((column, i) => this.nameColumn(column, i)), ...(this.isGrouped ? [{ ...CLIPS_COLUMN, ...this.explained({ word: "clips", help: "how many clips the means are over" }) }] : []), ...this.metrics.map((column) => this.metricColumn(column))],
       initialSort: sort.filter((one) => [...this.names, ...this.metrics].some((column) => column.name === one.column)),
     });
     this.tabulator.on("tableBuilt", () => { if (!this.isGrouped) this.filter(); });
