@@ -47,7 +47,7 @@ class Counted(torch.nn.Module):
 
     def __init__(self, unet):
         super().__init__()
-        self.unet, self.guidance_limit, self.sizes = unet, unet.guidance_limit, []
+        self.unet, self.guidance_limit, self.savings, self.sizes = unet, unet.guidance_limit, unet.savings, []
 
     def forward(self, sample, *inputs, **named):
         self.sizes.append(len(sample))
