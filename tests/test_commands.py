@@ -127,6 +127,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "check": (["{folder}/none"], "there is nothing at"),
     "collect": (["{folder}", "--output", "{folder}/table.csv"], "no finished records"),
     "compare": (["{folder}", "--baseline", "1"], "no finished record"),
+    "diff": (["{folder}/none", "{folder}/none"], "there is no record at"),
     "doctor": (["--jsn"], "did you mean --json"),
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
     "measure": (["{folder}"], "has no record"),
