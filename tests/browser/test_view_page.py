@@ -626,7 +626,8 @@ def test_the_best_setting_is_told_with_its_lead_on_the_same_clips(opened, number
             const { bestSetting } = await import(new URL('front/means.js', location.origin).href);
             const [settings, clips, values] = [0, 1, 2].map(place => rows.map(row => row[place]));
             const columns = { clip: { values: clips } }, all = [...rows.keys()];
-            const table = { all, shown: all, column: name => columns[name], varied: [{ name: 'steps', values: settings }] };
+            const varied = [{ name: 'steps', values: settings }];
+            const table = { all, shown: all, varied, column: name => columns[name] };
             return bestSetting(table, { badness: row => values[row] });
         }""",
         rows,
