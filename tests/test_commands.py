@@ -130,6 +130,8 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "diff": (["{folder}/none", "{folder}/none"], "there is no record at"),
     "doctor": (["--jsn"], "did you mean --json"),
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
+    "export": (["{folder}", "{folder}/sweep.tar"], "has no sweep"),
+    "import": (["{folder}/none.tar", "{folder}/runs"], "none.tar"),
     "measure": (["{folder}"], "has no record"),
     "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "has no video"),
     "memory": (["--unet_config_path", "{folder}/none.yaml"], "none.yaml"),
