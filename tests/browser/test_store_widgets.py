@@ -14,6 +14,7 @@ HAS_FOCUS = "node => node.contains(node.getRootNode().activeElement)"
 IN_STEP_S = 0.02  # half a frame
 SCREEN = {"width": 1280, "height": 800}  # px
 NARROW = {"width": 1000, "height": 1600}  # px
+PHONE = {"width": 400, "height": 3000}  # px
 PLAY = """all => all.forEach(video => {
     Object.defineProperty(video, 'played', { value: { length: 1, start: () => 0, end: () => video.duration } });
     video.dispatchEvent(new Event('timeupdate'));
@@ -92,6 +93,14 @@ def test_the_explorer_and_the_rating_work_and_leave_a_picture(lab, page, shot):
     page.set_viewport_size(NARROW)
     page.wait_for_timeout(300)
     shot(explorer, "explorer_narrow")
+    page.keyboard.press("Control+b")  # hides the list of files
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(300)
+    output = explorer.locator(".jp-OutputArea-output:has(select)").bounding_box()
+    for part in (explorer.locator("select[multiple]"), explorer.get_by_role("button", name="Refresh"), player):
+        box = part.bounding_box()
+        assert box["x"] + box["width"] <= output["x"] + output["width"], box
+    shot(explorer, "explorer_400")
 
     page.keyboard.press("Control+s")
     page.locator(".jp-NotebookPanel:not(.jp-mod-dirty)").first.wait_for()

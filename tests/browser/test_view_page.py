@@ -614,6 +614,30 @@ def test_dark_mode_is_dark(opened, shot):
     shot(opened, "view_dark")
 
 
+@pytest.mark.parametrize("number", [4, 6])
+def test_the_best_setting_is_told_with_its_lead_on_the_same_clips(opened, number):
+    """Lower is better; the better setting has a clip more, an easy one, which counts for neither."""
+    rng = np.random.default_rng(2)
+    values = np.stack([rng.normal(3, 0.5, number), rng.normal(2, 0.5, number)])
+    rows = [(setting, clip, value) for setting, own in enumerate(values) for clip, value in enumerate(own)]
+    rows.append((1, number, 0.0))
+    found = opened.evaluate(
+        """async rows => {
+            const { bestSetting } = await import(new URL('front/means.js', location.origin).href);
+            const [settings, clips, values] = [0, 1, 2].map(place => rows.map(row => row[place]));
+            const columns = { clip: { values: clips } }, all = [...rows.keys()];
+            const varied = [{ name: 'steps', values: settings }];
+            const table = { all, shown: all, varied, column: name => columns[name] };
+            return bestSetting(table, { badness: row => values[row] });
+        }""",
+        rows,
+    )
+    gain = values[0] - values[1]
+    assert found["best"][0] == number and found["clips"] == number and found["settings"] == 2
+    assert found["level"] == pytest.approx(values[1].mean()) and found["gain"] == pytest.approx(gain.mean())
+    assert found["interval"] == (None if number < 5 else pytest.approx(mean_interval(gain), rel=1e-3))
+
+
 def test_intervals_are_those_of_the_laboratory(opened):
     values = np.random.default_rng(1).normal(3, 0.5, 12)
     for number in (4, 5, 6, 9, 12):

@@ -36,6 +36,7 @@ from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 MAX_SHOWN = 5  # results side by side
 ROWS = 8
 LEFT_PX = 400  # width of the list and the controls; the videos stand beside them
+MOST_WIDE = "calc(100% - 4px)"  # a widget has margins of 2 px
 NOT_RUNNING = "This is a still picture. Run this cell to start the explorer."
 
 
@@ -161,13 +162,16 @@ class Explorer:
         ]
         first = next((name for name in self._metrics if name in numbers), None)
         self.filters = Filters([name for name in self._metrics if name in numbers], self._fill_list)
-        self.filters.widget.layout.width = f"{LEFT_PX}px"
+        self.filters.widget.layout = _wide(LEFT_PX)
         self.sorting = widgets.Dropdown(
             options=[("pair and settings", None), *((word_of(name), name) for name in numbers)], value=first,
             description="sort by", style=style, layout=_wide(LEFT_PX - 108),
         )  # fmt: skip
         self.again = widgets.Button(
-            description="Refresh", icon="refresh", layout=_wide(100), tooltip="read the store again"
+            description="Refresh",
+            icon="refresh",
+            tooltip="read the store again",
+            layout=widgets.Layout(width="100px", flex="0 0 auto"),
         )
         self.count = widgets.HTML(layout=_wide(LEFT_PX))
         self.picked = widgets.SelectMultiple(rows=ROWS, layout=_wide(LEFT_PX))
@@ -189,14 +193,14 @@ class Explorer:
         self.mouth = widgets.Checkbox(value=False, description="mouths", indent=False, layout=_wide(90))
         self.make_button = widgets.Button(description="Make this record", icon="play", button_style="primary")
         self.status, self.view = widgets.HTML(), PlayerWidget()
-        self.making.widget.layout.width = f"{LEFT_PX}px"
+        self.making.widget.layout = _wide(LEFT_PX)
         rows = [widgets.HBox([self.sliders[name], self.entries[name]]) for name in SETTINGS]
         left = widgets.VBox(
             [
                 self.filters.widget, widgets.HBox([self.sorting, self.again]), self.picked, self.count, self.pair,
                 self.variant, *rows, widgets.HBox([self.make_button, self.mouth]), self.making.widget,
             ],
-            layout=widgets.Layout(flex="0 0 auto"),
+            layout=widgets.Layout(flex="0 1 auto", min_width="0", max_width="100%"),
         )  # fmt: skip
         right = widgets.VBox([self.status, self.view], layout=widgets.Layout(flex="1 1 340px", min_width="0"))
         self.widget = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap", grid_gap="8px 20px"))
@@ -249,7 +253,9 @@ class Explorer:
         self.picked.options = options
         self.picked.value = tuple(record for record in before if record in there)
         self._is_filling = False
-        left_out = "".join(f"<br>{warning_html(line)}" for line in self.left_out)
+        left_out = "".join(
+            f"<div style='line-height:1.3;margin-top:4px'>{warning_html(line)}</div>" for line in self.left_out
+        )
         self.count.value = f"{len(rows)} of {len(self.table)} records. Ctrl or Shift picks several.{left_out}"
         self._show()
 
@@ -418,8 +424,8 @@ class Explorer:
 
 
 def _wide(width_px: int) -> widgets.Layout:
-    """A layout for one widget. Widgets that shared a layout would be hidden together."""
-    return widgets.Layout(width=f"{width_px}px")
+    """A layout for one widget, narrower where there is less room. Widgets that shared one would be hidden together."""
+    return widgets.Layout(width=f"{width_px}px", max_width=MOST_WIDE, min_width="0", flex="0 1 auto")
 
 
 def _row_label(row: pd.Series, metric: str | None, settings: Sequence[str], also: Sequence[str]) -> str:

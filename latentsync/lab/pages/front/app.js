@@ -7,7 +7,7 @@ import { Gallery } from "./gallery.js";
 import { RecordsTable } from "./table.js";
 import { Figures } from "./figures.js";
 import { RecordPage, copyText } from "./record.js";
-import { Standings, meaningOf, realText } from "./reasons.js";
+import { Standings, bestSettingText, meaningOf, realText } from "./reasons.js";
 import { LiveStates, SweepsTab } from "./live.js";
 import { Making } from "./making.js";
 
@@ -139,6 +139,7 @@ class App {
       return location.href;
     }, null, "Copy link");
     button.classList.add("copy-link");
+    button.title = "To this view, for any browser of this machine. For others, send what latentsync report writes.";
     return button;
   }
 
@@ -226,9 +227,17 @@ class App {
       ...metricChoice,
       ...(metric ? [node("span", { class: "note", text: [metric.unit && `unit: ${metric.unit}`, AIM_WORDS[metric.direction]].filter(Boolean).join(", "), title: metric.help })] : []),
       ...(ends ? [node("span", { class: "extremes" }, node("span", { class: "of-metric", text: `${metric.word}:` }), link("worst", ends.worst), ends.best === ends.worst ? null : link("best", ends.best))] : []),
+      ...(ends ? [this.bestSetting()] : []),
       ...(ends ? [node("p", { class: "note meaning", text: meaningOf(table, metric) })] : []),
       ...this.notices(),
     );
+  }
+
+  /** The best setting in a sentence, and the way to the means of all settings. */
+  bestSetting() {
+    const text = bestSettingText(this.table, this.metric), { name, direction } = this.metric;
+    return text ? node("p", { class: "best-setting" }, node("b", { text: "best setting" }), ` ${text} `, node("button", { type: "button", class: "plain", text: "All settings",
+      onclick: () => this.state.set({ tab: "table", by: "setting", sort: direction === "higher" ? `-${name}` : name }, true) })) : null;
   }
 
   notices() {

@@ -2,7 +2,7 @@
 import { afterBurst, asked, choice, node, refilled, toggleButton } from "./parts.js";
 
 const SIZES_PX = { small: 104, medium: 160, large: 240 };
-const GAP_PX = 8, VALUE_PX = 30, STEPS_PX = 22, REASON_PX = 32, HEAD_PX = 34, MARGIN_CELLS = 1;
+const GAP_PX = 8, VALUE_PX = 30, STEPS_PX = 39, REASON_PX = 32, HEAD_PX = 34, MARGIN_CELLS = 1;
 const QUIET_MS = 120; // videos are loaded once scrolling has stopped for as long
 const SHAPES = { faces: 1, mouths: 0.75 }; // height of a picture for its width
 const MOST_LOADING = 4; // videos at once: a browser has six connections to a server, and clicks need some
@@ -338,10 +338,17 @@ export class Gallery {
     });
     const steps = rows.length > 1
       ? node("div", { class: "steps" }, step(-1, "‹"), node("span", { text: this.placeText(index, rows.length), title: table.label(row) }), step(1, "›")) : null;
+    const which = rows.length > 1 ? node("div", { class: "which", text: this.whichText(rows, row), title: table.label(row) }) : null;
     const reason = this.app.standings.inShort(row, metric);
     release(made, false);
     made.replaceChildren(this.picture(table.recordId(row), false, made.getAttribute("aria-label")), node("div", { class: "under" },
-      node("div", { class: "line" }, value), bar, steps, reason ? node("p", { class: "why-short", text: reason, title: reason }) : null));
+      node("div", { class: "line" }, value), bar, steps, which, reason ? node("p", { class: "why-short", text: reason, title: reason }) : null));
+  }
+
+  /** In what the shown one of a cell's records differs from the others. */
+  whichText(rows, row) {
+    const differing = this.app.table.varied.filter((column) => rows.some((other) => column.values[other] !== column.values[rows[0]]));
+    return differing.map((column) => column.keyLabel(column.values[row])).join(", ");
   }
 
   /** Which of several records of a cell is shown: they are ordered by the metric. */

@@ -1,4 +1,5 @@
 // Why a record is weak by its place among all records: which metrics are worse than the median, and by how much.
+import { LEAST_CLIPS, bestSetting, groupingColumns } from "./means.js";
 import { numberText } from "./parts.js";
 
 const MUCH = 0.5; // of the spread of a metric, below which a difference says nothing
@@ -79,6 +80,19 @@ function betterThanReal(table, metric) {
   const better = rows.filter((row) => sign * (metric.values[row] - real.values[row]) > 0).length;
   if (!better) return "";
   return `${better === rows.length ? "All" : `${better} of ${rows.length}`} results score better than their real clips. That is no better sync: "minus real clip" is best at 0, and orders them otherwise.`;
+}
+
+/** Which setting is best by a metric and by how much, in a sentence; "" where that cannot be said. */
+export function bestSettingText(table, metric) {
+  const found = bestSetting(table, metric), aim = AIM_PLACES[metric.direction];
+  if (!found) return "";
+  const columns = groupingColumns(table), label = (rows) => columns.map((column) => column.keyLabel(column.values[rows[0]])).join(", ");
+  const level = metric.direction === "higher" ? -found.level : found.level, number = (value) => metric.valueText(value);
+  const start = `${label(found.best)}: mean ${number(level)}${aim ? ` from ${aim}` : ""} over ${found.clips} ${found.clips === 1 ? "clip" : "clips"}, ${number(found.gain)} better than the next, ${label(found.next)}`;
+  if (!found.interval) return `${start}. Fewer than ${LEAST_CLIPS} clips do not tell whether that is chance.`;
+  const [low, high] = found.interval;
+  const verdict = low > 0 ? "" : "; no difference is shown";
+  return `${start} (95 % interval ${number(low)} to ${number(high)})${verdict}. The best of ${found.settings} settings looks better than it is; test it with latentsync compare.`;
 }
 
 /** The value of the real clip of a row, `0.259`; "" where it was not measured. */

@@ -58,16 +58,21 @@ export class RecordPage {
     this.askPlayer();
   }
 
-  /** The reasons and metrics stand beside the videos where there is room; else the reasons above and the metrics below them. */
+  /**
+   * The reasons and metrics stand beside the videos where there is room; else the metrics below them, and the reasons
+   * above. Where records are compared, the videos come first.
+   */
   arrange() {
     const videos = this.ids.length + 1, hasRoom = this.root.clientWidth - videos * VIDEO_PX >= SIDE_PX;
     this.root.style.setProperty("--videos", videos);
-    if (this.side.isConnected && this.root.classList.contains("has-room") === hasRoom) return;
+    const isWhyFirst = !hasRoom && videos === 2, kind = `${hasRoom} ${isWhyFirst}`;
+    if (this.side.isConnected && this.arranged === kind) return;
+    this.arranged = kind;
     this.root.classList.toggle("has-room", hasRoom);
     if (hasRoom) this.stage.before(this.side);
     else this.stage.after(this.side);
-    if (hasRoom) this.side.prepend(this.why);
-    else this.stage.before(this.why);
+    if (isWhyFirst) this.stage.before(this.why);
+    else this.side.prepend(this.why);
     this.side.append(this.facts);
   }
 

@@ -1,6 +1,6 @@
 // The table: a row for each record, or the means of each setting with their intervals; only rows on the screen exist.
 import { AIM_ARROWS, AIM_WORDS, choice, node, numberText, refilled } from "./parts.js";
-import { LEAST_CLIPS, meanOver } from "./means.js";
+import { LEAST_CLIPS, groupingColumns, groupsOf, meanOver } from "./means.js";
 
 const SHOWN_METRICS = 8; // at first
 const [NUMBER_WIDTH, WORD_WIDTH, INTERVAL_WIDTH] = [140, 130, 200]; // px
@@ -190,20 +190,3 @@ const CLIPS_COLUMN = { title: "clips", field: "clips", hozAlign: "right", sorter
 
 // Tabulator takes a formatter's text as HTML; a node it takes as it is.
 const textOf = (text) => document.createTextNode(text);
-
-/** The settings that differ, but for the seed, over which means are taken. */
-export function groupingColumns(table) {
-  return table.varied.filter((column) => column.name !== "seed");
-}
-
-/** The shown rows of each different setting, in the order of the settings. */
-export function groupsOf(table, columns) {
-  const groups = new Map();
-  for (const row of table.shown) {
-    const key = columns.map((column) => column.values[row]).join("|");
-    if (!groups.has(key)) groups.set(key, []);
-    groups.get(key).push(row);
-  }
-  const compare = (a, b) => columns.reduce((order, column) => order || column.values[a[0]] - column.values[b[0]], 0);
-  return [...groups.values()].sort(compare);
-}
