@@ -160,6 +160,13 @@ class SamplerOptions:
         "with audio is used without guidance.",
         "guidance in the {}", "guided", choices=GUIDANCE_MASKS,
     )  # fmt: skip
+    guidance_every: int = option(
+        1,
+        "1 computes the prediction without audio at every guided step; k computes it at every k-th one only, and the "
+        "guided steps between take the last difference between the predictions with and without audio.",
+        "without audio every {} steps", "guidance every", whole=True, least=1, most=MAX_STEPS, hint="1 is off",
+        unit="guided steps", source="arXiv 2410.19355",
+    )  # fmt: skip
     window_overlap: int = option(
         0,
         "frames that neighbouring windows share, at most half a window. They are blended after each step, with a "

@@ -26,6 +26,7 @@ from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
 from latentsync.generation import windows
+from latentsync.generation.denoise import is_guided
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
 from latentsync.generation.networks import LipsyncNetworks
@@ -106,6 +107,11 @@ class LipsyncPipeline(LipsyncNetworks):
                 f"window_overlap is {sampler.window_overlap}; windows of {num_frames} frames share at most "
                 f"{num_frames // 2} (half of them)"
             )
+        if sampler.guidance_every > sampler.num_inference_steps:
+            raise OptionError(
+                f"guidance_every is {sampler.guidance_every}, but there are {sampler.num_inference_steps} steps; give "
+                f"at most {sampler.num_inference_steps}, or 1 to compute the prediction without audio at every step"
+            )
         interval = sampler.guidance_interval or GUIDANCE_INTERVAL
         size_px = video.size_px or self.settings.size_px
         return Options(
@@ -115,6 +121,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 num_frames=num_frames,
                 scheduler=sampler.scheduler or ("ddim" if isinstance(self.scheduler, DDIMScheduler) else None),
                 guidance_interval=interval if sampler.guidance_schedule == "interval" else None,
+                guidance_every=sampler.guidance_every if is_guided(sampler.guidance_scale) else 1,
             ),
             replace(
                 video,
