@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from latentsync.pipeline import LipsyncPipeline
 
 ID_LENGTH = 16  # hex digits: 64 bits
+LATER_SETTINGS = ("guidance_limit",)  # of networks, younger than records: covered where they are set
 
 
 def record_id(parts: dict) -> str:
@@ -37,7 +38,11 @@ def identity(pair: "Pair", pipeline: "LipsyncPipeline", options: Options) -> dic
         "voice_sha256": input_sha256(pair.voice),
         "weights_sha256": pipeline.weight_hashes,
         "networks": {
-            name: {key: value for key, value in sorted(network.config.items()) if not key.startswith("_")}
+            name: {
+                key: value
+                for key, value in sorted(network.config.items())
+                if not key.startswith("_") and not (key in LATER_SETTINGS and value is None)
+            }
             for name, network in (("unet", pipeline.unet), ("vae", pipeline.vae), ("scheduler", pipeline.scheduler))
         },
         "whisper_heads": pipeline.audio.whisper.heads,
