@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-MAX_POSITIONS = 64  # of a frame: up to here a matrix product beats oneDNN's convolution on a CPU
+CHANNELS_A_POSITION = 16  # with fewer for each position of a frame, a convolution beats a matrix product on a CPU
 ROWS_AT_ONCE = 2048  # of tokens in the feed-forward: their hidden states stay in the processor's cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
@@ -25,7 +25,7 @@ class Savings:
 
     Attributes:
         channels_last: on a CPU convolutions read and write channels last, so that positions are tokens without a copy.
-        matrix_convolutions: on a CPU convolutions of small frames are one matrix product.
+        matrix_convolutions: on a CPU convolutions of small frames with many channels are one matrix product.
         joint_projections: queries, keys and values are made by one matrix product.
         row_blocks: on a CPU the feed-forward runs over blocks of rows that fit the cache.
         audio_once: the audio's keys and values are made once for all steps of a window.
