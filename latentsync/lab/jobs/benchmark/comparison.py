@@ -83,13 +83,13 @@ def _columns(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
         "seconds": [f"{row['median_s']:.3g}" for row in rows],
         "times faster": [f"{row['times_faster']:.2f}" for row in rows],
         "by CPU time": [f"{row['times_faster_cpu']:.2f}" for row in rows],
-        "frames/s": [f"{row['frames_per_s']:.3g}" for row in rows],
         "GFLOP/s": [_number(row["gflop_per_s"], "{:,.0f}") for row in rows],
         "of peak": [_number(row["share_of_peak"], "{:.0%}") for row in rows],
         "peak GiB": [_number(row["peak_gib"], "{:.2f}") for row in rows],
         "difference": [_number(row["difference"], "{:.1g}") for row in rows],
     }
     if any(row["busy_share"] is not None for row in rows):
+        columns["frames/s"] = [f"{row['frames_per_s']:.3g}" for row in rows]
         columns["GPU busy"] = [_number(row["busy_share"], "{:.0%}") for row in rows]
     return columns
 
