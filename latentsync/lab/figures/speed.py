@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from latentsync.lab.figures.shown import ShownFigure
 from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, plain_axis
@@ -65,7 +66,7 @@ def _roofline(axis: Axes, rows: Sequence[Mapping[str, Any]], peaks: Mapping[str,
     if bandwidth:  # the widest roof is to be seen
         right = max(right, top / bandwidth * ROOM**2)
     axis.set_xlim(left, right)
-    axis.set_ylim(min(speeds, default=1.0) / ROOM, top * ROOM)
+    axis.set_ylim(min(speeds, default=1.0) / ROOM**2, top * ROOM)  # the legend stands below the marks
     xs = np.geomspace(left, right, 200)
     for dtype, kinds in roofs.items():
         colour = COLOUR_OF.get(dtype, GREY)
@@ -95,7 +96,11 @@ def _roofline(axis: Axes, rows: Sequence[Mapping[str, Any]], peaks: Mapping[str,
         Line2D([], [], marker="o", linestyle="none", color=GREY, markerfacecolor=face, label=word)
         for word, face in (("plain", "white"), ("saved", GREY))
     ]
-    axis.legend(handles=marks, fontsize=7, loc="lower right", framealpha=0.8, edgecolor="none")
+    axis.legend(handles=marks, fontsize=7, loc="lower center", ncols=3, framealpha=0.8, edgecolor="none")
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_formatter("{x:g}")
+        each.set_minor_formatter(NullFormatter())
+        each.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_xlabel("operations per byte read and written (FLOP/byte)", fontsize=9)
     axis.set_ylabel("GFLOP/s", fontsize=9)
 
