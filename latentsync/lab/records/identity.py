@@ -7,7 +7,8 @@ does not cover paths, names, tracker, launcher, metrics, batching, device, threa
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from latentsync.config import Options, recorded_infos
 
@@ -53,3 +54,20 @@ def identity(pair: "Pair", pipeline: "LipsyncPipeline", options: Options) -> dic
         **device_draws,  # the original draws its noise on the device, so another device gives other noise
         "stage_versions": STAGE_VERSIONS,
     }
+
+
+def changes(first: Any, second: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """What differs between two identities, or other nested values: (dotted name, first, second) of each single value.
+
+    A value that only one of them has is None in the other.
+    """
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in sorted({*first, *second}):
+            yield from changes(first.get(key), second.get(key), f"{name}.{key}" if name else str(key))
+    elif first != second:
+        yield name, first, second
+
+
+def short_text(value: Any) -> str:
+    """A value in a line of differences; of a hash, the first digits."""
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
