@@ -162,6 +162,13 @@ class SamplerOptions:
         "with audio is used without guidance.",
         "guidance in the {}", "guided", choices=GUIDANCE_MASKS,
     )  # fmt: skip
+    guidance_every: int = option(
+        1,
+        "1 computes the prediction without audio at every guided step; k computes it at every k-th one only, and the "
+        "guided steps between take the last difference between the predictions with and without audio.",
+        "without audio every {} steps", "guidance every", whole=True, least=1, most=MAX_STEPS, hint="1 is off",
+        unit="guided steps", source="arXiv 2410.19355",
+    )  # fmt: skip
     window_overlap: int = option(
         0,
         "frames that neighbouring windows share, at most half a window. They are blended after each step, with a "
@@ -175,6 +182,11 @@ class SamplerOptions:
             raise OptionError(
                 f"num_inference_steps is {self.num_inference_steps}; the scheduler student makes 1 to {STUDENT_STEPS} "
                 f"steps; set num_inference_steps={STUDENT_STEPS}"
+            )
+        if self.guidance_every > self.num_inference_steps:
+            raise OptionError(
+                f"guidance_every is {self.guidance_every}, but there are {self.num_inference_steps} steps; give "
+                f"at most {self.num_inference_steps}, or 1 to compute the prediction without audio at every step"
             )
         if self.guidance_interval is None:
             return

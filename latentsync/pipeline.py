@@ -26,6 +26,7 @@ from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
 from latentsync.generation import windows
+from latentsync.generation.denoise import is_guided
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
 from latentsync.generation.networks import LipsyncNetworks
@@ -117,6 +118,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 num_frames=num_frames,
                 scheduler=sampler.scheduler or ("ddim" if isinstance(self.scheduler, DDIMScheduler) else None),
                 guidance_interval=interval if sampler.guidance_schedule == "interval" else None,
+                guidance_every=sampler.guidance_every if is_guided(sampler.guidance_scale) else 1,
             ),
             replace(
                 video,

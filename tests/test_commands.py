@@ -124,6 +124,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "assemble": (["--model_dir", "{folder}", "--output_dir", "{folder}/new"], "there is no model at"),
     "autotune": (["--target", "1", "sampler.sed=1"], "did you mean sampler.seed"),
     "batch": (["--input_dir", "{folder}/none", "--output_dir", "{folder}/new"], "there is no folder at"),
+    "benchmark": (["stages=[unit]"], "did you mean unet"),
     "check": (["{folder}/none"], "there is nothing at"),
     "collect": (["{folder}", "--output", "{folder}/table.csv"], "no finished records"),
     "compare": (["{folder}", "--baseline", "1"], "no finished record"),

@@ -38,6 +38,7 @@ def composed(*overrides):
             lambda: SamplerOptions(guidance_interval=(0.8, 0.2)),
             r"guidance_interval is \[0.8, 0.2\]; .* low < high <= 1",
         ),
+        (lambda: SamplerOptions(guidance_every=21), "guidance_every is 21, but there are 20 steps; give at most 20"),
         (lambda: SamplerOptions(guidance_interval=(0.5,)), r"guidance_interval is \[0.5\]; .* two shares"),
         (lambda: VideoOptions(length="all"), "length 'all' .* sound, clip, shortest, reference"),
         (lambda: VideoOptions(geometry="float64"), "geometry 'float64' .* float32, float16"),
@@ -116,7 +117,7 @@ def test_every_experiment_composes(path):
     [
         f"{path.parent.name}={path.stem}"
         for path in sorted(CONF_DIR.glob("*/*.yaml"))
-        if path.parent.name not in ("experiment", "train", "unet")
+        if path.parent.name not in ("benchmark", "experiment", "train", "unet")
     ],
 )
 def test_every_choice_of_every_group_composes(choice):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, MODELS_DIR
 from latentsync.generation.denoise import Condition, denoise, guidance_scales, num_passes, solver_of
 from latentsync.generation.overlap import SharedFrames, new_spans, window_batches, windows_of
-from latentsync.unet.model import UNet3DConditionModel, published_config
+from latentsync.unet.model import UNet3DConditionModel, UNet3DOutput, published_config
 
 TOLERANCE = 2e-4
 SMALL = {
@@ -130,12 +130,36 @@ def test_a_step_without_guidance_runs_the_network_with_audio_only(small):
         (2.0, {"guidance_schedule": "linear"}),
         (2.0, {"guidance_schedule": "interval", "guidance_interval": (0.3, 0.7)}),
         (2.0, {"guidance_schedule": "interval", "guidance_interval": (0.3, 0.7), "solver": "unipc"}),
+        (1.0, {"guidance_every": 3}),
+        (2.0, {"guidance_every": 3}),
+        (2.0, {"guidance_every": 2, "guidance_schedule": "linear"}),
     ],
 )
 def test_passes_are_counted_as_they_are_made(small, guidance_scale, options):
     _, calls = small(guidance_scale, 8, **options)
     passes = num_passes(DDIMScheduler.from_config(LATENTSYNC_SCHEDULER), 8, guidance_scale, **options)
     assert 2 * passes == sum(batch for batch, _ in calls)  # of two windows
+
+
+def test_the_branch_without_audio_runs_at_every_kth_guided_step(small):
+    _, calls = small(1.8, 5, guidance_every=2)
+    assert calls == [(4, True), (2, True), (4, True), (2, True), (4, True)]
+    _, calls = small(1.8, 5, guidance_every=2, guidance_schedule="linear")  # the first step is not guided
+    assert calls == [(2, True), (4, True), (2, True), (4, True), (2, True)]
+    exact, every, unguided = (small(g, 6, guidance_every=k)[0] for g, k in ((1.8, 1), (1.8, 2), (1.0, 1)))
+    assert 0 < (every - exact).abs().mean() < (unguided - exact).abs().mean() / 2
+    assert torch.equal(small(1.0, 6, guidance_every=2)[0], unguided)
+
+
+def test_a_step_with_a_reused_difference_is_the_prediction_with_audio_and_that_difference(small, monkeypatch):
+    """With a constant network all steps have one difference, so that reusing it changes nothing."""
+    outputs = torch.cat([torch.full((2, 4, 2, 8, 8), 0.1), torch.full((2, 4, 2, 8, 8), 0.3)])
+    monkeypatch.setattr(
+        UNet3DConditionModel, "forward", lambda self, sample, *_: UNet3DOutput(outputs[-len(sample) :], sample)
+    )
+    exact, every = small(1.8, 6)[0], small(1.8, 6, guidance_every=3)[0]
+    torch.testing.assert_close(every, exact)
+    assert (exact - small(1.0, 6)[0]).abs().max() > 0.1
 
 
 def test_deep_features_serve_an_unguided_step_and_a_guided_one_without_them_runs_whole(small):

@@ -150,6 +150,7 @@ def test_options_that_do_not_suit_are_refused():
         (2.5, {"num_inference_steps": 20}, "num_inference_steps is 20, but m is a student of 1 to 4 .*=4"),
         (2.5, {"scheduler": "unipc"}, "scheduler is unipc, but m is a student.*scheduler=student"),
         (2.5, {"guidance_mask": "mouth"}, "guidance_mask is mouth, but m .*guidance_mask=uniform"),
+        (2.5, {"guidance_every": 2}, "guidance_every is 2, but m .*guidance_every=1"),
         (2.5, {"guidance_scale": 3}, r"guidance_scale is 3, but m .*up to 2\.5; set a lower"),
         (2.5, {"guidance_scale": 2, "guidance_schedule": "cosine"}, r"is 2, up to 3 in single steps, .*up to 2\.5"),
     ):

@@ -261,6 +261,7 @@ def test_every_configuration_says_what_it_is():
         ("latentsync weights fe", ["fetch"]),
         ("latentsync weights convert --f", ["--force"]),
         ("latentsync autotune --target 0.4 sampler.se", ["sampler.seed="]),
+        ("latentsync benchmark benchmark=", ["benchmark=full", "benchmark=quick"]),
         ("latentsync nothing x", []),
     ],
 )

@@ -369,6 +369,7 @@ def test_the_steps_without_guidance_cost_half():
     assert (passes(guidance_scale=1.0), passes(guidance_scale=1.5)) == (20, 40)
     of_an_interval = {"guidance_schedule": "interval", "guidance_interval": [0.5, 0.8]}  # as a record holds it
     assert passes(guidance_scale=1.5, **of_an_interval) == 20 + 6
+    assert passes(guidance_scale=1.5, guidance_every=3) == 20 + 7
 
 
 def test_status_tells_what_is_missing_and_which_records_are_broken(sweep_overrides, finished, tmp_path, capsys):

@@ -9,6 +9,7 @@ from rounding import rounding
 from safetensors.torch import load_file
 
 from latentsync.checkpoints.model import save_network
+from latentsync.unet import blocks
 from latentsync.unet.audio import AudioStates
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.unet.savings import Savings, set_savings
@@ -19,6 +20,12 @@ SMALL = {
     "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"), "layers_per_block": 1, "norm_num_groups": 8,
 }  # fmt: skip
 OF_THE_UNET = sorted({field.name for field in fields(Savings)} - {"crops_together", "memory_kept"})
+
+
+@pytest.fixture(autouse=True)
+def matrix_products_in_small_networks(monkeypatch):
+    """The small network has too few channels to gain by them."""
+    monkeypatch.setattr(blocks, "CHANNELS_A_POSITION", 1)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +63,20 @@ def test_a_saving_equals_the_plain_algorithm(inputs, name):
     for part in ("sample", "deep_features"):
         bound = min(1e-4, plain[part].abs().max().item() * rounding(unet))
         torch.testing.assert_close(saved[part], plain[part], atol=bound, rtol=0)
+
+
+def test_only_convolutions_with_many_channels_for_each_position_are_matrix_products(monkeypatch):
+    monkeypatch.undo()
+    products = []
+    monkeypatch.setattr(blocks.FrameConv, "_as_matrix_product", lambda self, images: products.append(self) or images)
+    sizes = [(1280, 8), (1280, 16), (640, 8), (320, 4), (96, 4)]
+    with torch.no_grad():
+        for channels, side in sizes:
+            with torch.device("meta"):
+                conv = blocks.FrameConv(channels, channels, 3, padding=1).eval()
+            monkeypatch.setattr(conv, "saves", lambda name, like: name == "matrix_convolutions")
+            conv(torch.empty(1, channels, 1, side, side, device="meta"))
+    assert [conv.out_channels for conv in products] == [1280, 320]
 
 
 def test_both_parts_of_guidance_equal_zero_audio_and_audio(inputs):

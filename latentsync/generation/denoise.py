@@ -83,14 +83,15 @@ def num_passes(
     solver: str | None = "ddim",
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
+    guidance_every: int = 1,
 ) -> int:
-    """How often `denoise` runs the network over each frame: once a step, and twice where the step is guided."""
+    """How often `denoise` runs the network over each frame: once a step, and once more at every k-th guided step."""
     schedule = solver_of(scheduler, solver)
     schedule.set_timesteps(num_inference_steps)
     if solver == STUDENT:  # guidance is an input of its network
         return len(schedule.timesteps)
     scales = guidance_scales(guidance_scale, guidance_schedule, _noise_shares(schedule), guidance_interval)
-    return len(scales) + sum(map(is_guided, scales))
+    return len(scales) + math.ceil(sum(map(is_guided, scales)) / guidance_every)
 
 
 def _noise_shares(schedule: SchedulerMixin) -> list[float]:
@@ -104,19 +105,18 @@ def _fitting(deep_features: Tensor | None, batch: int) -> Tensor | None:
     return deep_features[-batch:]  # the part with audio comes last
 
 
-def _guided(prediction: Tensor, scales: Sequence[float], kept: Tensor | None) -> Tensor:
+def _guided(without: Tensor, with_audio: Tensor, scales: Sequence[float], kept: Tensor | None) -> Tensor:
     """The guided prediction of each window.
 
     Args:
-        prediction: without audio and with audio, one after the other on the batch axis.
+        without, with_audio: the predictions without audio and with audio.
         scales: of each window; a window with at most 1 follows the prediction with audio.
         kept: (b, 1, f, h, w): 1 follows the prediction with audio, 0 is guided; None guides everywhere.
     """
-    without, with_audio = prediction.chunk(2)
     if len(set(scales)) == 1:
         scale = scales[0]
     else:
-        scale = torch.tensor(scales, dtype=prediction.dtype, device=prediction.device).view(-1, 1, 1, 1, 1)
+        scale = torch.tensor(scales, dtype=with_audio.dtype, device=with_audio.device).view(-1, 1, 1, 1, 1)
     if kept is None:
         guided = without + scale * (with_audio - without)
     else:
@@ -151,6 +151,7 @@ def denoise(
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
     guidance_mask: str = "uniform",
+    guidance_every: int = 1,
     blend: Blend | None = None,
 ) -> Latents:
     """Denoises windows with a deterministic solver and classifier-free guidance.
@@ -171,6 +172,8 @@ def denoise(
         solver: see `solver_of`.
         guidance_schedule, guidance_interval: see `guidance_scales`.
         guidance_mask: "uniform" guides everywhere, "mouth" only where the condition's mask is 0.
+        guidance_every: the network runs without audio at every k-th guided step only. The guided steps between take
+            c - u from the last of those. (arXiv 2410.19355 reuses that difference, too.)
         blend: joins windows after each step, before `on_step`; see `overlap.SharedFrames`.
 
     Returns:
@@ -189,17 +192,22 @@ def denoise(
     kept = condition.mask if guidance_mask == "mouth" else None
     without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
     latents, deep_features = noise * schedule.init_noise_sigma, None
+    num_guided, difference = 0, None
     for index, (timestep, scales) in enumerate(zip(schedule.timesteps, steps, strict=True)):
         guided = not is_student and any(map(is_guided, scales))
         sample = torch.cat([schedule.scale_model_input(latents, timestep), channels], dim=1)
-        sample = torch.cat([sample, sample]) if guided else sample
+        both = guided and num_guided % guidance_every == 0
+        sample = torch.cat([sample, sample]) if both else sample
         cached = _fitting(deep_features, len(sample)) if index % deepcache_interval else None
         guidance = {"guidance": torch.tensor(scales, device=noise.device)} if is_student else {}
-        output = unet(sample, timestep, audio_of[guided], cached, **guidance)
+        output = unet(sample, timestep, audio_of[both], cached, **guidance)
         prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
         del output
         if guided:
-            prediction = _guided(prediction, scales, kept)
+            without, prediction = prediction.chunk(2) if both else (prediction - difference, prediction)
+            difference = prediction - without if guidance_every > 1 else None
+            prediction = _guided(without, prediction, scales, kept)
+            num_guided += 1
         latents = schedule.step(prediction, timestep, latents, **without_noise).prev_sample
         if blend is not None:
             latents = blend(index, latents)

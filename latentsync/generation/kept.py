@@ -17,7 +17,7 @@ from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
 from latentsync.faces.masks import crops_to_pixels, masked_images
 from latentsync.faces.track import AlignedFaces, align
 from latentsync.files import stamp_of
-from latentsync.generation.latents import Posterior, posterior
+from latentsync.generation.latents import Posterior
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.references import References
 from latentsync.generation.results import PreparedPair, ProgressCallback
@@ -199,10 +199,7 @@ class PairCache:
 
             def compute(part: slice = part) -> dict[str, Tensor]:
                 images = masked_images(pixels[part], mask), crops_to_pixels(references.read()[part])
-                if networks.savings.crops_together:
-                    of_both = posterior(networks.vae, torch.cat(images)).halves()
-                else:
-                    of_both = (posterior(networks.vae, one) for one in images)
+                of_both = networks.posteriors(*images)
                 named = dict(zip(("masked", "reference"), of_both, strict=True))
                 return {f"{name}_{key}": value for name, of in named.items() for key, value in vars(of).items()}
 

@@ -214,6 +214,7 @@ class MouthGenerator:
             guidance_schedule=sampler.guidance_schedule,
             guidance_interval=sampler.guidance_interval,
             guidance_mask=sampler.guidance_mask,
+            guidance_every=sampler.guidance_every,
             blend=shared,
         )
 

@@ -17,7 +17,9 @@ from latentsync.config import DTYPES
 from latentsync.device import dtype_name, memory_shortage_explained, one_dtype, resolve_device, resolve_dtype
 from latentsync.errors import OptionError, WeightsError
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
+from latentsync.generation.latents import Posterior, posterior
 from latentsync.generation.solvers import require_usable
+from latentsync.shapes import Pixels
 from latentsync.unet.attention import backend_of, check_backend, set_backend
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.unet.savings import Savings, keep_freed_memory, set_savings
@@ -184,8 +186,14 @@ class LipsyncNetworks:
         on_cpu = self.device.type == "cpu"
         last = savings.channels_last and on_cpu
         self.vae.to(memory_format=torch.channels_last if last else torch.contiguous_format)
-        if savings.memory_kept and on_cpu:
-            keep_freed_memory()
+        if on_cpu:
+            keep_freed_memory(savings.memory_kept)
+
+    def posteriors(self, masked: Pixels, reference: Pixels) -> tuple[Posterior, Posterior]:
+        """The VAE's posteriors of masked and of reference images, (f, 3, r, r) in -1..1 each."""
+        if self.savings.crops_together:
+            return posterior(self.vae, torch.cat([masked, reference])).halves()
+        return posterior(self.vae, masked), posterior(self.vae, reference)
 
     def enable_xformers_memory_efficient_attention(self) -> None:
         """The same as `to(attention="xformers")`, under the name that diffusers has for it."""

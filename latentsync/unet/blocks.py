@@ -16,7 +16,7 @@ from torch.nn.functional import gelu, interpolate, linear, pad, silu
 
 from latentsync.unet.attention import Attention
 from latentsync.unet.audio import AudioStates
-from latentsync.unet.savings import MAX_POSITIONS, ROWS_AT_ONCE, Saving, channels_last
+from latentsync.unet.savings import CHANNELS_A_POSITION, ROWS_AT_ONCE, Saving, channels_last
 
 SPATIAL_NORM_EPS = 1e-6
 MOTION_NORM_GROUPS = 32  # fixed in the original, independent of norm_num_groups
@@ -38,7 +38,7 @@ class FrameConv(nn.Conv2d, Saving):
 
     def _is_small(self, images: Tensor) -> bool:
         is_plain = self.kernel_size == (3, 3) and self.stride == self.padding == (1, 1)
-        return is_plain and images.shape[-2] * images.shape[-1] <= MAX_POSITIONS
+        return is_plain and images.shape[-2] * images.shape[-1] * CHANNELS_A_POSITION <= self.out_channels
 
     def _as_matrix_product(self, images: Tensor) -> Tensor:
         """The convolution as the product of all 3x3 patches with the weight; the result has its channels last."""

@@ -7,16 +7,16 @@ their names, shapes and values; only their layout in memory changes.
 import ctypes
 import platform
 from dataclasses import dataclass, fields
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-MAX_POSITIONS = 64  # of a frame: up to here a matrix product beats oneDNN's convolution on a CPU
+CHANNELS_A_POSITION = 16  # with fewer for each position of a frame, a convolution beats a matrix product on a CPU
 ROWS_AT_ONCE = 2048  # of tokens in the feed-forward: their hidden states stay in the processor's cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
 KEPT_BYTES = 2**30  # freed blocks up to this size stay with the process
+USUALLY_KEPT_BYTES = 2**25  # the same without `memory_kept`: where glibc's own threshold ends up
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Savings:
 
     Attributes:
         channels_last: on a CPU convolutions read and write channels last, so that positions are tokens without a copy.
-        matrix_convolutions: on a CPU convolutions of small frames are one matrix product.
+        matrix_convolutions: on a CPU convolutions of small frames with many channels are one matrix product.
         joint_projections: queries, keys and values are made by one matrix product.
         row_blocks: on a CPU the feed-forward runs over blocks of rows that fit the cache.
         audio_once: the audio's keys and values are made once for all steps of a window.
@@ -125,13 +125,18 @@ def lay_out_plainly(network: nn.Module) -> None:
 # Memory
 
 
-@cache
-def keep_freed_memory() -> None:
+def keep_freed_memory(kept: bool = True) -> None:
     """Lets the process keep large blocks that it frees, in place of getting fresh pages from the system each time.
 
     Without it, writing a large new tensor takes 2 to 3 times as long on a CPU. Acts where the C library is glibc.
+
+    Args:
+        kept: False returns to glibc's habit, and gives free blocks back to the system now.
     """
-    if platform.libc_ver()[0] == "glibc":
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
-        library.mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BYTES - 1)
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library, size = ctypes.CDLL(None), KEPT_BYTES if kept else USUALLY_KEPT_BYTES
+    library.mallopt(M_MMAP_THRESHOLD, size)
+    library.mallopt(M_TRIM_THRESHOLD, 2 * size - 1)
+    if not kept:
+        library.malloc_trim(0)

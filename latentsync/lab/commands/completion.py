@@ -44,6 +44,7 @@ complete -c latentsync -f -a '(latentsync completion fish --line (commandline -c
 """,
 }
 HYDRAS = ("run", "train")  # commands whose arguments Hydra reads
+OWN_OPTIONS = ("benchmark",)  # commands whose overrides are others than those of `run`
 
 
 def parser() -> ArgumentParser:
@@ -91,7 +92,7 @@ def _of_command(name: str, words: Sequence[str]) -> list[str]:
     parser = commands.module(name).parser()
     candidates = parser.completions(words)
     if not candidates and parser.takes("overrides") and not words[-1].startswith("-"):
-        return _of_hydra("run", words[-1:])
+        return _of_hydra(name if name in OWN_OPTIONS else "run", words[-1:])
     return candidates
 
 
@@ -101,6 +102,10 @@ def _of_hydra(name: str, words: Sequence[str]) -> list[str]:
 
     if name == "run":
         return completion.completions(words, RUN)
+    if name == "benchmark":
+        from latentsync.lab.jobs.benchmark.options import BENCHMARK
+
+        return completion.completions(words, BENCHMARK)
     from latentsync.lab.training.options import TRAIN
 
     return completion.completions(words, TRAIN)

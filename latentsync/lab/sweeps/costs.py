@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from latentsync.pipeline import LipsyncPipeline
 
+OF_GUIDANCE = ("guidance_schedule", "guidance_interval", "guidance_every")  # decide how many steps are guided
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -87,7 +89,7 @@ class Work:
 
 
 def _num_passes(scheduler: dict, options: dict) -> int:
-    names = ("num_inference_steps", "guidance_scale", "scheduler", "guidance_schedule", "guidance_interval")
+    names = ("num_inference_steps", "guidance_scale", "scheduler", *OF_GUIDANCE)
     known = recorded_options(options)
     chosen = json.dumps({name: known[name] for name in names}, sort_keys=True)
     return _counted_passes(json.dumps(scheduler, sort_keys=True), chosen)
@@ -105,8 +107,7 @@ def _counted_passes(scheduler: str, options: str) -> int:
         chosen["num_inference_steps"],
         chosen["guidance_scale"],
         solver=chosen["scheduler"],
-        guidance_schedule=chosen["guidance_schedule"],
-        guidance_interval=chosen["guidance_interval"],
+        **{name: chosen[name] for name in OF_GUIDANCE},
     )
 
 
