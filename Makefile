@@ -9,11 +9,11 @@ JOBS ?= 2
 LOWEST := .venv-lowest
 RUN := $(VENV)/bin/python
 PIP_INSTALL := $(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt
-ELSEWHERE := not browser and not cluster and not faults and not full_size
+ELSEWHERE := not browser and not cluster and not faults and not full_size and not statistics
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick test-lowest test-browser test-cluster test-faults test-full-size \
-	lint pictures clean
+	test-statistics lint pictures clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,9 @@ test-cluster: setup  ## run a sweep on a real SLURM of one node, as root, with D
 
 test-faults: setup  ## make rare faults on purpose and count what they cost: minutes
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m faults -s tests/faults
+
+test-statistics: setup  ## simulate intervals and tests with a known truth, and write the table of docs/statistics.md: minutes
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m statistics -s tests/test_simulations.py
 
 test-full-size: setup  ## run the published shapes in full: 5 GB in the temporary folder, 8 GB of memory, minutes
 	$(RUN) -m pytest -m full_size -s tests/test_full_size.py

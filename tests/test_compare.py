@@ -5,14 +5,12 @@ import pytest
 from sweep_tables import sweep_table
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import as_presets, compare_all
+from latentsync.lab.analysis.comparisons import as_presets, compare_all, interactions, swept_beside
 from latentsync.lab.analysis.conclusions import (
     comparison_frame,
     conclusion,
     interaction_frame,
-    interactions,
     setting_of,
-    swept_beside,
 )
 from latentsync.lab.commands.compare import main
 from latentsync.lab.records.labels import word_of
@@ -44,7 +42,7 @@ def test_the_command_says_and_writes_what_the_comparison_finds(table, tmp_path, 
     assert all(verdict in said for verdict in comparisons["verdict"]) and "more in female than in male" in said
     front = pd.read_csv(tmp_path / "front.csv")
     assert front["on_front"].tolist() == [True, True]  # 2 is nearer to the real clips, 1 is faster
-    assert f"Pareto front of {word_of(SYNC)}, seconds:" in said  # a change has no better
+    assert f"Pareto front of {word_of(SYNC)} (distance from the best), seconds:" in said  # a change has no better
 
 
 def test_records_are_compared_where_all_else_that_was_swept_agrees(table):

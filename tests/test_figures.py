@@ -7,9 +7,10 @@ from matplotlib.colors import to_hex
 from sweep_tables import sweep_table
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import compare_all, per_clip
+from latentsync.lab.analysis.comparisons import compare_all
 from latentsync.lab.analysis.intervals import mean_interval
 from latentsync.lab.analysis.pareto import pareto_front
+from latentsync.lab.analysis.units import per_unit
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.style import COLOURS, UNTRAINED
 
@@ -38,7 +39,7 @@ def test_curves_draw_means_over_clips_and_their_intervals(table):
     (axis,) = curves.curves(table, metrics=[SYNC]).axes
     (bars,) = axis.containers
     line, _, (segments,) = bars
-    clips = per_clip(table, [SYNC], ["guidance_scale"])[SYNC].groupby(level="guidance_scale")
+    clips = per_unit(table, [SYNC], ["guidance_scale"])[SYNC].groupby(level="guidance_scale")
     assert list(line.get_xdata()) == [1.0, 1.5, 2.0]
     np.testing.assert_allclose(line.get_ydata(), clips.mean())
     drawn = [segment[:, 1] for segment in segments.get_segments()]
@@ -105,7 +106,7 @@ def test_labels_of_the_front_cover_neither_each_other_nor_points(table):
 def test_seeds_of_several_settings_are_compared_within_each(table):
     """Guidance moves the values, not seeds: what lies between seeds is that of one setting."""
     axis = curves.seed_spread(table, [SYNC]).axes[0]
-    within = np.sqrt(table.groupby(["clip", "guidance_scale"])[SYNC].var().mean())
+    within = np.sqrt(table.groupby(["clip", "voice", "guidance_scale"])[SYNC].var().mean())
     assert f"{within:.2g} between seeds" in axis.get_title() and "less the mean" in axis.get_xlabel()
     assert within < np.sqrt(table.groupby("clip")[SYNC].var().mean())
 
@@ -116,7 +117,7 @@ def test_time_and_seeds(table):
     assert [text.get_text() for text in axis.texts] == ["1", "1.5", "2"]
     some = table[table["guidance_scale"] == 1.0]
     (axis,) = curves.seed_spread(some, [SYNC]).axes
-    within = np.sqrt(some.groupby("clip")[SYNC].var().mean())
+    within = np.sqrt(some.groupby(["clip", "voice"])[SYNC].var().mean())
     assert f"{within:.2g} between seeds" in axis.get_title()
     with pytest.raises(OptionError, match="no clip has two seeds"):
         curves.seed_spread(some.drop_duplicates("clip"), [SYNC])

@@ -138,18 +138,22 @@ def test_identity_does_not_cover_names_places_and_speed(pipe, tmp_path):
 
 def test_results_are_held_against_the_real_clips_of_their_gender():
     setting = {"guidance_scale": 1.5, "num_inference_steps": 20}
-    values = [("a", "female", 0.3, 0.4), ("a", "female", 0.4, 0.4), ("b", "female", 0.2, 0.6), ("c", "male", 0.5, 0.4),
-             ("d", "male", 0.5, None)]  # fmt: skip
+    values = [("a", "female", 0.3, 0.4), ("a", "female", 0.4, 0.4), ("b", "female", 0.2, 0.6),
+             ("e", "female", 0.3, 0.5), ("c", "male", 0.5, 0.4), ("d", "male", 0.5, None)]  # fmt: skip
     rows = [
-        {"pair": pair, "gender": gender, **setting, "score": value, "score_real": real,
+        {"clip": pair, "voice": pair, "gender": gender, **setting, "score": value, "score_real": real,
          "score_minus_real": None if real is None else value - real} for pair, gender, value, real in values
     ]  # fmt: skip
     table = calibrated(pd.DataFrame(rows).astype({"score_real": float, "score_minus_real": float}))
     women, men = (row for _, row in table.set_index("gender").iterrows())
-    assert women["minus_real"] == pytest.approx((-0.05 - 0.4) / 2) and women["pairs"] == 2  # seeds count as one pair
+    assert women["minus_real"] == pytest.approx((-0.05 - 0.4 - 0.2) / 3) and women["clips"] == 3  # seeds count as one
     assert women["low"] < women["minus_real"] < women["high"] and women["real"] == pytest.approx(0.5)
-    assert men["minus_real"] == pytest.approx(0.1) and (men["pairs"], men["without"]) == (1, 1)
+    assert men["minus_real"] == pytest.approx(0.1) and (men["clips"], men["without"]) == (1, 1)
     assert pd.isna(men["low"])
-    assert calibrated(pd.DataFrame(rows)[["pair", "gender", *setting]]).empty
+    assert calibrated(pd.DataFrame(rows)[["clip", "gender", *setting]]).empty
     two = pd.concat([table_of := pd.DataFrame(rows[:1]).assign(scheduler="ddim"), table_of.assign(scheduler="unipc")])
     assert calibrated(two)["scheduler"].tolist() == ["ddim", "unipc"]  # settings are not averaged over
+    sisters = pd.DataFrame(rows).assign(group=["x", "x", "x", "y", "z", "z"])
+    women = calibrated(sisters.astype({"score_real": float, "score_minus_real": float})).iloc[0]
+    assert (women["unit"], women["units"], women["clips"]) == ("speaker", 2, 3) and pd.isna(women["low"])
+    assert women["minus_real"] == pytest.approx(((-0.05 - 0.4) / 2 - 0.2) / 2)  # the clips of a speaker count as one

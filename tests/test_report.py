@@ -12,8 +12,9 @@ from written_sweep import CLIPS, GUIDANCE, HOSTILE, SEEDS, write_many, write_swe
 from latentsync import media
 from latentsync.errors import OptionError
 from latentsync.files import write_json
-from latentsync.lab.analysis.comparisons import compare_all, per_clip
+from latentsync.lab.analysis.comparisons import compare_all
 from latentsync.lab.analysis.pareto import TIME_RATIO, with_time_ratio
+from latentsync.lab.analysis.units import per_unit
 from latentsync.lab.commands.report import main, parser
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.pairs import SHIPPED_DIR
@@ -72,7 +73,7 @@ def test_metrics_have_their_names_and_keys_only_as_titles(html):
 
 def test_numbers_are_those_of_the_comparisons(runs, html):
     table = collect_wide(runs, "guidance")
-    clips = per_clip(table, ["lpips_alex_mouth"], ["guidance_scale"])["lpips_alex_mouth"]
+    clips = per_unit(table, ["lpips_alex_mouth"], ["guidance_scale"])["lpips_alex_mouth"]
     rows = {row.setting: row for row in means_over_clips(table, ["guidance_scale"], ["lpips_alex_mouth"])}
     for scale in GUIDANCE:
         row, values = rows[(scale,)], clips.loc[scale].to_numpy()

@@ -147,7 +147,8 @@ def test_effects_are_in_deviations_of_the_undamaged_and_positive_where_it_is_wor
     rows = [
         ("a", UNDAMAGED, 0, "psnr", 30), ("b", UNDAMAGED, 0, "psnr", 34),
         ("a", "blur", 1, "psnr", 20), ("b", "blur", 1, "psnr", 24),
-        ("a", "blur", 2, "psnr", 20), ("b", "blur", 2, "psnr", 22),
+        ("a", "blur", 2, "psnr", 20), ("b", "blur", 2, "psnr", 22), ("c", "blur", 2, "psnr", 21),
+        ("c", UNDAMAGED, 0, "psnr", 32), ("c", "blur", 1, "psnr", 22),
         ("a", UNDAMAGED, 0, offset, 0), ("b", UNDAMAGED, 0, offset, 0),
         ("a", "blur", 1, offset, -3), ("b", "blur", 1, offset, -3),
         ("a", UNDAMAGED, 0, sharp, 1.1), ("b", UNDAMAGED, 0, sharp, 0.9),
@@ -156,11 +157,11 @@ def test_effects_are_in_deviations_of_the_undamaged_and_positive_where_it_is_wor
     values = pd.DataFrame(rows, columns=["clip", "damage", "strength", "metric", "value"]).astype({"value": float})
     by_metric = effects(values).set_index("metric")
     stronger = by_metric[by_metric["strength"] == 2].loc["psnr"]
-    known = stats.ttest_1samp(np.array([10, 12]) / np.std([30, 34], ddof=1), 0).confidence_interval(0.95)
+    known = stats.ttest_1samp(np.array([10, 12, 11]) / 2, 0).confidence_interval(0.95)
     assert (stronger["low"], stronger["high"]) == pytest.approx(tuple(known))
     assert stronger["effect"] > by_metric.iloc[0]["effect"]
     by_metric = by_metric[by_metric["strength"] == 1]
-    assert by_metric.loc["psnr", "effect"] == pytest.approx(10 / np.std([30, 34], ddof=1))
+    assert by_metric.loc["psnr", "effect"] == pytest.approx(10 / 2)
     assert by_metric.loc[offset, "effect"] == pytest.approx(3 * 12**0.5)
     assert np.isnan(by_metric.loc[sharp, "effect"]) and by_metric.loc[sharp, "lost"] == 1
     assert badness(sharp, pd.Series([0.5, 1.5, 1])).tolist() == [0.5, 0.5, 0]

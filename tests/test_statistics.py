@@ -169,10 +169,13 @@ def test_a_pair_is_of_one_clip_voice_and_seed_and_a_clip_is_one_value():
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns)
     result = paired_difference(table, "sync", "guidance_scale", 2.0, 1.0)
-    assert (result.clips, result.unpaired, result.difference) == (2, 4, 2.0)  # of 1 and 3
-    assert result.student == pytest.approx(stats.t.interval(0.95, 1, 2, stats.sem([1, 3])))
+    assert (result.clips, result.units, result.unpaired, result.difference) == (2, 2, 4, 2.0)  # of 1 and 3
+    assert result.interval is None  # of two clips it would say nothing
+    third = pd.DataFrame([("three", "a", 0, 1.0, 1.0), ("three", "a", 0, 2.0, 3.5)], columns=columns)
+    more = paired_difference(pd.concat([table, third]), "sync", "guidance_scale", 2.0, 1.0)
+    assert more.interval == pytest.approx(stats.t.interval(0.95, 2, 6.5 / 3, stats.sem([1, 3, 2.5])))
     ratio = paired_difference(table.iloc[6:8], "sync", "guidance_scale", 2.0, 1.0, of_logs=True)
-    assert ratio.difference == pytest.approx(math.log(4)) and ratio.interval is None and ratio.student is None
+    assert ratio.difference == pytest.approx(math.log(4)) and ratio.interval is None and ratio.estimate.bca is None
     none = compare_all(table.iloc[8:10], "sync", "guidance_scale", 1.0).iloc[0]
     assert none.clips == 0 and math.isnan(none.p_holm) and none.verdict.startswith("no comparison")
     twice = pd.concat([table.assign(steps=20), table.assign(steps=40)])
@@ -194,14 +197,14 @@ def test_all_comparisons_tell_an_effect_and_show_none_where_none_is():
     assert comparisons.loc[2.0, "verdict"].startswith("higher") and comparisons.loc[2.5, "verdict"].startswith("lower")
     assert comparisons.loc[1.5, "verdict"].startswith("no significant difference") and comparisons.loc[1.5, "p"] > 0.05
     np.testing.assert_allclose(comparisons["p_holm"], holm(comparisons["p"].to_numpy()))
-    assert not comparisons["approximate"].any() and comparisons["student_low"].isna().all()
+    assert (comparisons["bca_low"] < comparisons["difference"]).all()
     assert (comparisons["clips"] == 24).all() and (comparisons["needed_clips"] == 7).all()
 
 
 def test_few_clips_are_never_called_significant():
     table = sweep_table(6, {1.0: 0.0, 2.0: 50.0})
     alone = compare_all(table, "sync", "guidance_scale", 1.0).iloc[0]
-    assert alone.verdict.startswith("higher (p 0.031") and alone.approximate and alone.student_low > 0
+    assert alone.verdict.startswith("higher (p 0.031") and alone.low > 0 and math.isnan(alone.bca_low)
     more = pd.concat([table, sweep_table(6, {3.0: 0.0})])  # the same clips, one more setting
     comparisons = compare_all(more, "sync", "guidance_scale", 1.0).set_index("setting")
     assert comparisons.loc[2.0, "verdict"] == "too few clips: 6 of 6 clips differ, and 2 comparisons need at least 7"
@@ -214,8 +217,8 @@ def test_the_interaction_is_told_only_where_genders_differ():
     for effect, word in [(0.5, "more in female than in male"), (1.5, "no significant difference")]:
         table = pd.concat([women, sweep_table(10, {1.0: 0.0, 2.0: effect}, "male", seed=1)])
         result = gender_interaction(table, "sync", "guidance_scale", 2.0, 1.0)
-        assert result.clips == (14, 10) and result.is_approximate and result.verdict.startswith(word)
-        for low, high in (result.interval, result.student):
+        assert result.clips == (14, 10) and result.verdict.startswith(word)
+        for low, high in (result.interval, result.estimate.bca):
             assert low < 1.5 - effect < high
     few = pd.concat([sweep_table(3, {1.0: 0.0, 2.0: 50.0}), sweep_table(3, {1.0: 0.0, 2.0: 0.0}, "male")])
     verdict = gender_interaction(few, "sync", "guidance_scale", 2.0, 1.0).verdict

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from latentsync.errors import MediaError, OptionError
+from latentsync.lab.analysis.seeds import seed_deviation
 from latentsync.lab.commands.pictures import OF_RECORDS, study_results
 from latentsync.lab.evaluation.damage import DAMAGES
-from latentsync.lab.pages.studies import BEGIN, END, STUDIES, TABLE_FILE, markdown, results_of, write_results
-from latentsync.lab.tables.tidy import read_table
+from latentsync.lab.pages.studies import BEGIN, END, MARGINS, STUDIES, TABLE_FILE, markdown, results_of, write_results
+from latentsync.lab.tables.tidy import read_table, widen
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
@@ -71,15 +72,22 @@ def test_the_measures_were_tried_on_every_clip_with_every_damage():
 
 
 def test_presets_are_reported_with_what_could_have_been_found(results):
-    """The page's conclusion is a lack of power: each effect on sync is smaller than what its clips can show."""
+    """The page's conclusions: presets move sync by less than a seed does, and whether genders differ is not known."""
     rows = [
         line.split(" | ") for line in results["gender_presets"].text.splitlines() if line.startswith("| mini SyncNet")
     ]
     assert len(rows) == 4
     for row in rows[:2]:
-        assert abs(float(row[3].strip("*"))) < float(row[-1].strip(" |"))
+        assert abs(float(row[3].strip("*"))) < float(row[-2]) and row[-1].startswith("0.0067 (p ")
     for row in rows[2:]:
-        assert abs(float(row[4].strip("*"))) < float(row[-1].strip(" |"))
+        assert abs(float(row[4].strip("*"))) < float(row[-2])
+    assert rows[3][-1].startswith("not shown")
+
+
+def test_the_margins_are_the_deviations_between_seeds():
+    table = read_table(EXPERIMENTS / "steps" / TABLE_FILE)
+    for metric, margin in MARGINS.items():
+        assert f"{seed_deviation(widen(table), metric):.4f}" == f"{margin:.4f}"
 
 
 def test_results_are_written_between_the_marks(tmp_path):

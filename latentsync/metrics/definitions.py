@@ -12,6 +12,7 @@ no direction is. A prefix or suffix changes the meaning of a number, not the com
     NAME_shuffled, NAME_delayed: controls: the result with a voice in a wrong order, or 10 frames late.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,6 +207,11 @@ FAMILY_TEXTS = {
     "residual": "changes outside of the crop.",
     "identity": "similarity of face embeddings of result and clip, if dlib and its weights are here.",
 }
+_AT_LEAST_0, _UP_TO_1 = (0.0, math.inf), (-1.0, 1.0)
+_BOUNDS = {  # of the measures by their units
+    "distance": _AT_LEAST_0, "eye distances": _AT_LEAST_0, "ratio": _AT_LEAST_0, "index": _UP_TO_1, "cosine": _UP_TO_1,
+    "correlation": _UP_TO_1,
+}  # fmt: skip
 FAMILIES = tuple(dict.fromkeys(definition.family for definition in DEFINITIONS.values()))
 
 
@@ -246,6 +252,15 @@ def direction_of(name: str) -> str:
     if name.startswith("change_") or (name.endswith(("_real", "_shuffled", "_delayed")) and "_minus_" not in name):
         return "none"
     return "zero" if name.endswith("_minus_real") else definition_of(name).direction
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """The least and the greatest possible value of a measure; infinite where there is none, or for an unknown name."""
+    if name.endswith("_minus_real"):
+        low, high = bounds_of(name.removesuffix("_minus_real"))
+        return low - high, high - low
+    known = DEFINITIONS.get(base_name(name))
+    return (-math.inf, math.inf) if known is None else _BOUNDS.get(known.unit, (-math.inf, math.inf))
 
 
 def entry(

@@ -2,34 +2,51 @@
 
 import pandas as pd
 
-from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.analysis.comparisons import estimate_of
+from latentsync.lab.analysis.intervals import Interval
+from latentsync.lab.analysis.units import over_units, per_clip_and_voice, unit_kind
 from latentsync.lab.records.labels import varied
+from latentsync.lab.tables.tidy import require_columns
+from latentsync.metrics.definitions import DEFINITIONS, base_name, bounds_of
+
+NO_INTERVAL: Interval = (float("nan"), float("nan"))
 
 
 def calibrated(table: pd.DataFrame) -> pd.DataFrame:
     """Measures of sync on results and on the real clips, by gender and setting.
 
     A measure may give one gender's voices higher values. The difference to the real clips of the same gender removes
-    this bias. Seeds are averaged within a pair, and intervals are over pairs.
+    this bias; 0 is as good as the real clip, and nearer to 0 is better. Means and intervals are over units (speakers or
+    clips, see `units`), as everywhere.
 
     Args:
         table: a table of `collect_wide`.
 
     Returns:
         One row per gender, guidance_scale, num_inference_steps, any other varied option, and metric: `generated`,
-        `real` and `minus_real` (means over the pairs that have all three), `low` and `high` (95 % interval of
-        minus_real; NaN for a single pair), `pairs`, and `without` (pairs that lack one of the three).
+        `real` and `minus_real` (means over the clips that have all three), `low` and `high` (Student's t interval of
+        minus_real, 95 %; NaN below 3 units), `unit` (speaker or clip), `units`, `clips`, and `without` (clips that lack
+        one of the three).
+
+    Raises:
+        OptionError: a column is missing.
     """
     cell = ["gender", "guidance_scale", "num_inference_steps", *varied(table)]
     names = [column.removesuffix("_minus_real") for column in table.columns if column.endswith("_minus_real")]
-    rows = []
+    columns = [*cell, "metric", "generated", "real", "minus_real", "low", "high", "unit", "units", "clips", "without"]
+    if not names:
+        return pd.DataFrame(columns=columns)
+    require_columns(table, "clip", "voice", *cell)
+    rows, kind = [], unit_kind(table)
     for key, part in table.groupby(cell):
         for name in names:
             parts = [name, f"{name}_real", f"{name}_minus_real"]
-            pairs = part.groupby("pair")[parts].mean()
-            whole = pairs.dropna()
-            low, high = mean_interval(whole[parts[2]]) or (float("nan"), float("nan"))
-            counts = len(whole), len(pairs) - len(whole)
-            rows.append((*key, name, *whole.mean(), low, high, *counts))
-    columns = [*cell, "metric", "generated", "real", "minus_real", "low", "high", "pairs", "without"]
+            cells = per_clip_and_voice(part, parts)
+            whole = cells.dropna()
+            means = over_units(whole)
+            bounds = bounds_of(parts[2]) if base_name(name) in DEFINITIONS else None
+            low, high = estimate_of(whole[parts[2]], bounds=bounds).interval or NO_INTERVAL
+            clips = whole.index.unique("clip").size
+            counts = kind, len(means), clips, cells.index.unique("clip").size - clips
+            rows.append((*key, name, *means.mean(), low, high, *counts))
     return pd.DataFrame(rows, columns=columns)

@@ -1,90 +1,163 @@
-"""Compares two settings of a sweep's table: paired differences over clips, their tests, and verdicts in words.
+"""Compares two settings of a sweep's table: paired differences over speakers or clips, tests, and verdicts in words.
 
-The unit is the clip. Two records are compared if clip, voice and seed agree. Their differences are averaged over the
-seeds of a voice, then over the voices of a clip, so that intervals and tests get one value per clip.
+Two records are compared if clip, voice and seed agree. Their differences are averaged over the seeds of a voice, the
+voices of a clip and the clips of a speaker, so that intervals and tests get one value per unit (`units`). Where units
+share voices, errors are clustered by unit and by voice.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.intervals import (
     ALPHA,
-    FEW,
-    LEVEL,
+    DUST,
+    LEAST_BCA,
+    LEAST_UNITS,
     Interval,
     bca_interval_of_two,
     bca_intervals,
+    detectable,
     draws_for,
+    equivalence_p,
     holm,
+    label_least,
     label_p,
-    mean_interval,
     needed_clips,
     needed_clips_of_two,
+    sign_flip_least,
     sign_flip_p,
+    t_interval,
+    t_p,
+    welch_error,
 )
+from latentsync.lab.analysis.seeds import SETTINGS, margins
+from latentsync.lab.analysis.units import (
+    clustered_error,
+    finite,
+    over_units,
+    shared_voices,
+    unit_kind,
+    units_of,
+    weights_of,
+    without_gaps,
+)
+from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
+from latentsync.metrics.definitions import bounds_of
 from latentsync.presets import Preset
+
+MOST = 1e100  # a larger value was not measured, and its square is no number
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of differences over units with its error, and what follows from it.
+
+    Attributes:
+        values: one difference per unit, (n,); those that come from rounding are 0.
+        mean: None without units.
+        error, freedom: of Student's t. The error is NaN if no interval is possible.
+        voices: the number of voices that units share; 0 if they share none. From 3 on errors are clustered by unit and
+            voice.
+        interval: by Student's t; None below 3 units, or if all units have the same difference.
+        bca: the BCa interval, from 8 units on where errors are not clustered.
+        p, least_p: of the test, and the smallest that these units could give; None and NaN without a test.
+    """
+
+    values: np.ndarray
+    mean: float | None
+    error: float
+    freedom: float
+    voices: int
+    interval: Interval | None
+    bca: Interval | None
+    p: float | None
+    least_p: float
+
+    def equivalence_p(self, margin: float | None) -> float:
+        """p of equivalence within the margin; NaN without an interval or a margin. Equal units are equivalent."""
+        if margin is None or self.mean is None:
+            return math.nan
+        if not np.any(self.values) and len(self.values) >= LEAST_UNITS:
+            return 0.0
+        return math.nan if self.interval is None else equivalence_p(self.mean, self.error, self.freedom, margin)
+
+    def detectable(self, comparisons: int) -> float:
+        """The true difference that is found in 80 % of studies of this size; NaN without an interval."""
+        return math.nan if self.interval is None else detectable(self.error, self.freedom, comparisons)
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A metric at one setting minus the same metric at the baseline, over clips.
+    """A metric at one setting minus the same metric at the baseline, over units.
 
-    `differing` is the number of clips whose difference is not 0; a sign-flip test uses only these. `unpaired` is the
-    number of records without a partner or a value. `interval` is the BCa interval; `student` is Student's, given for
-    fewer than 20 clips. Each is None if it cannot be computed.
+    `unit` is "speaker" or "clip". `differing` is the number of units whose difference is not 0; a sign-flip test uses
+    only these. `unpaired` is the number of records without a partner or a value.
     """
 
     metric: str
     column: str
     setting: Any
     baseline: Any
+    unit: str
     clips: int
-    differing: int
     unpaired: int
-    difference: float | None
-    interval: Interval | None
-    student: Interval | None
-    p: float | None
+    estimate: Estimate
 
     @property
-    def is_approximate(self) -> bool:
-        """Whether there are too few clips for an exact bootstrap interval."""
-        return self.clips < FEW
+    def units(self) -> int:
+        """The number of units."""
+        return len(self.estimate.values)
 
-    def can_be_significant(self, comparisons: int) -> bool:
-        """Whether any result of this many clips could reach significance after correcting for this many comparisons."""
-        return self.differing > 0 and comparisons * 2.0 ** (1 - self.differing) <= ALPHA
+    @property
+    def differing(self) -> int:
+        """The number of units whose difference is not 0."""
+        return int(np.count_nonzero(self.estimate.values))
 
-    def verdict(self, p_holm: float | None, comparisons: int) -> str:
-        """The conclusion in words, given p after Holm's correction for this many comparisons."""
-        if not self.clips:
+    @property
+    def difference(self) -> float | None:
+        """The mean over units."""
+        return self.estimate.mean
+
+    @property
+    def interval(self) -> Interval | None:
+        """Student's t interval."""
+        return self.estimate.interval
+
+    @property
+    def p(self) -> float | None:
+        """p of the test, not corrected."""
+        return self.estimate.p
+
+    def verdict(self, judged: "Judged") -> str:
+        """The conclusion in words."""
+        units = _counted(self.units, self.unit)
+        if not self.units:
             return "no comparison: no clip has both settings"
         if not self.differing:
-            return f"equal in {_clips(self.clips)}"
-        if not self.can_be_significant(comparisons):
+            return f"equal in {units}"
+        if not (judged.is_significant or judged.is_possible):
             return (
-                f"too few clips: {self.differing} of {_clips(self.clips)} differ, and {_compared(comparisons)} "
-                f"{'needs' if comparisons == 1 else 'need'} at least {needed_clips(comparisons)}"
+                f"too few {self.unit}s: {self.differing} of {units} differ, and {_compared(judged.comparisons)} "
+                f"{'needs' if judged.comparisons == 1 else 'need'} at least {needed_clips(judged.comparisons)}"
             )
-        return _said(self.difference, self.interval, p_holm, _clips(self.clips), "higher", "lower")
+        return _verdict(self.estimate, judged, units, "higher", "lower")
 
 
 @dataclass(frozen=True)
 class Interaction:
     """How much more a setting changes a metric in the first group of clips than in the second.
 
-    `clips` and `differences` have a value for each group; `difference` is the first minus the second. `interval` is
-    the BCa interval; `student` is Welch's, given if a group has fewer than 20 clips. Each is None if it cannot be
-    computed.
+    `units`, `clips` and `differences` have a value for each group; `estimate.mean` is the first minus the second, and
+    `estimate` has Welch's interval. The test exchanges the groups of units. `judged` is None until `judge` has
+    corrected p for the family of tests; before, the verdict is that of a single test.
     """
 
     metric: str
@@ -92,123 +165,311 @@ class Interaction:
     setting: Any
     baseline: Any
     groups: tuple[str, str]
+    unit: str
+    units: tuple[int, int]
     clips: tuple[int, int]
     differences: tuple[float, float]
-    difference: float
-    interval: Interval | None
-    student: Interval | None
-    p: float | None
-    comparisons: int
+    estimate: Estimate
+    judged: "Judged | None" = None
 
     @property
-    def is_approximate(self) -> bool:
-        """Whether a group has too few clips for an exact bootstrap interval."""
-        return min(self.clips) < FEW
+    def difference(self) -> float | None:
+        """The first group's mean minus the second's; None if a group has no unit."""
+        return self.estimate.mean
+
+    @property
+    def interval(self) -> Interval | None:
+        """Welch's t interval."""
+        return self.estimate.interval
+
+    @property
+    def p(self) -> float | None:
+        """p of the test, not corrected."""
+        return self.estimate.p
 
     @property
     def can_be_significant(self) -> bool:
-        """Whether any result of this many clips could reach significance after correcting for this many comparisons."""
-        return self.p is not None and 2 * self.comparisons / math.comb(sum(self.clips), self.clips[0]) <= ALPHA
+        """Whether any result of this many units could be significant."""
+        if self.judged is not None:
+            return self.judged.is_possible
+        return self.estimate.least_p <= ALPHA
 
     @property
     def verdict(self) -> str:
-        """The conclusion in words; p is multiplied by the number of comparisons."""
+        """The conclusion in words."""
         first, second = self.groups
-        counts = f"{self.clips[0]} and {self.clips[1]} clips"
-        if not self.can_be_significant:
-            needed = needed_clips_of_two(self.comparisons)
-            verb = "needs" if self.comparisons == 1 else "need"
-            return f"too few clips ({counts}): {_compared(self.comparisons)} {verb} about {needed} in each group"
-        words = f"more in {first} than in {second}", f"less in {first} than in {second}"
-        return _said(self.difference, self.interval, min(1.0, self.p * self.comparisons), counts, *words)
+        counts = f"{self.units[0]} and {_counted(self.units[1], self.unit)}"
+        if not all(self.units):
+            lacking = " and ".join(group for group, n in zip(self.groups, self.units, strict=True) if not n)
+            return f"no comparison: no {lacking} clip has both settings"
+        judged = self.judged or judge_one(self.estimate)
+        if self.p is not None and not np.any(self.estimate.values):
+            return f"equal in {counts}"
+        if not (judged.is_significant or judged.is_possible):
+            needed = needed_clips_of_two(judged.comparisons)
+            verb = "needs" if judged.comparisons == 1 else "need"
+            return (
+                f"too few {self.unit}s ({counts}): {_compared(judged.comparisons)} {verb} about {needed} in each group"
+            )
+        return _verdict(
+            self.estimate, judged, counts, f"more in {first} than in {second}", f"less in {first} than in {second}"
+        )
 
 
-def _clips(number: int) -> str:
-    return f"{number} clip{'s' if number != 1 else ''}"
+@dataclass(frozen=True)
+class Judged:
+    """A difference within its family of tests.
+
+    Attributes:
+        comparisons: the number of tests in the family.
+        p_holm: p after Holm's correction; NaN without a test.
+        is_possible: whether any data of these units could be significant, for some order of Holm's steps.
+        margin, p_equivalent, p_equivalent_holm: of equivalence, plain and after Holm's correction over the equivalence
+            tests of the family; NaN without.
+        detectable: the true difference that is found in 80 % of studies of this size; NaN without an interval.
+    """
+
+    comparisons: int
+    p_holm: float
+    is_possible: bool
+    margin: float = math.nan
+    p_equivalent: float = math.nan
+    p_equivalent_holm: float = math.nan
+    detectable: float = math.nan
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the difference is shown."""
+        return self.p_holm <= ALPHA
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether it is shown that the difference lies within the margin."""
+        return self.p_equivalent_holm <= ALPHA
+
+
+def judge_one(estimate: Estimate) -> Judged:
+    """A difference that is the only one of its family."""
+    p = math.nan if estimate.p is None else estimate.p
+    return Judged(1, p, estimate.least_p <= ALPHA, detectable=estimate.detectable(1))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def _compared(number: int) -> str:
-    return f"{number} comparison{'s' if number != 1 else ''}"
+    return _counted(number, "comparison")
 
 
-def _said(difference: float, interval: Interval | None, p: float, counts: str, higher: str, lower: str) -> str:
+def _verdict(estimate: Estimate, judged: Judged, counts: str, higher: str, lower: str) -> str:
     """The words for a tested difference. They give its direction only if it is significant."""
-    if p > ALPHA:
-        return f"no significant difference (p {p:.2g}, {counts})"
-    reaches = interval is not None and interval[0] <= 0 <= interval[1]
-    return f"{higher if difference > 0 else lower} (p {p:.2g}, {counts})" + ("; the interval contains 0" * reaches)
+    within = f"equivalent within {judged.margin:.2g} (p {judged.p_equivalent_holm:.2g}, {counts})"
+    if judged.is_significant:
+        reaches = estimate.interval is not None and estimate.interval[0] <= 0 <= estimate.interval[1]
+        way = higher if estimate.mean > 0 else lower
+        notes = (
+            "; the interval contains 0" * reaches + f"; within the margin of {judged.margin:.2g}" * judged.is_equivalent
+        )
+        return f"{way} (p {judged.p_holm:.2g}, {counts}){notes}"
+    if judged.is_equivalent:
+        return within
+    text = f"no significant difference (p {judged.p_holm:.2g}, {counts})"
+    if math.isnan(judged.detectable):
+        return text
+    return f"{text}; 80 % of such studies would find one of {judged.detectable:.2g}"
 
 
-def per_clip(table: pd.DataFrame, columns: Sequence[str], within: Sequence[str] = ()) -> pd.DataFrame:
-    """Means of columns by clip and `within`: first over the seeds of a voice, then over voices."""
-    return table.groupby([*within, "clip", "voice"])[list(columns)].mean().groupby([*within, "clip"]).mean()
+# --- differences ---
 
 
-def clip_differences(
+def swept_beside(table: pd.DataFrame, column: str) -> list[str]:
+    """The other swept parameters; compared records must agree in these."""
+    swept = [name for name in SETTINGS if name in table and table[name].nunique() > 1]
+    if column == "preset":  # a preset is a guidance_scale for each gender
+        swept = [name for name in swept if name != "guidance_scale"]
+    names = [name for name in (*swept, *varied(table)) if name != column]
+    if column == "model":  # a model has its own values of some options
+        names = [name for name in names if table.groupby("model")[name].nunique(dropna=False).max() > 1]
+    return names
+
+
+def paired(
     table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
     within: Sequence[str] = (), of_logs: bool = False,
-) -> tuple[pd.Series, int]:  # fmt: skip
-    """A metric at one setting minus that at another: one value per clip, and the number of records without a partner.
+) -> tuple[pd.Series, float, int]:  # fmt: skip
+    """A metric at one setting minus that at another, averaged over the seeds of a voice.
 
     Args:
-        table: one row per record with `clip`, `voice`, `seed`, the metric and the column.
+        table: one row per record with `clip`, `voice`, `seed`, the metric and the column, and `group` where speakers
+            are known.
         within: other swept columns in which compared records must agree; differences are averaged over them too.
         of_logs: whether to take differences of natural logarithms, whose exp is a ratio. Use it for skewed metrics
             above 0.
 
+    Returns:
+        The differences by `unit`, `clip` and `voice`; the difference below which a value comes from rounding; and the
+        number of records without a partner.
+
     Raises:
-        OptionError: a column is missing, no record has a setting, two records have the same clip, voice, seed and
-            setting, or `of_logs` is set and a value is not above 0.
+        OptionError: a column is missing or has no numbers, no record has a setting, two records have the same clip,
+            voice, seed and setting, compared records differ in another option, or `of_logs` is set and a value is not
+            above 0.
     """
     key = ["clip", "voice", *within, "seed"]
     require_columns(table, *key, column, metric)
-    table = table[list(dict.fromkeys([*key, column, metric]))]  # a wide table is slow to take apart
+    _require_numbers(table, metric)
     for value in (setting, baseline):
         if not (table[column] == value).any():
             there = ", ".join(str(v) for v in sorted(table[column].dropna().unique()))
             raise OptionError(f"no record has {column}={value}; choose two of {there}")
     if setting == baseline:
         raise OptionError(f"{column}={setting} is compared with itself; choose two settings")
+    table = table.reset_index(drop=True).assign(
+        unit=units_of(table).to_numpy(), value=finite(table[[metric]]).to_numpy()
+    )
     part = table[table[column].isin([setting, baseline])]
+    beside = [name for name in (*SETTINGS, *varied(part)) if name in part and name not in (*within, column)]
+    part = without_gaps(part[list(dict.fromkeys([*key, *beside, column, "unit", "value"]))], [*key, "unit"])
     if number := int(part.duplicated([*key, column]).sum()):
         raise OptionError(
             f"{number} records have the same {', '.join(key)} and {column} as another; keep one setting of the other "
             "swept parameters, or name these in `within`"
         )
-    wide = part.pivot(index=key, columns=column, values=metric).astype(float)
-    wide = wide[np.isfinite(wide).all(axis=1)]
+    both = part[part[column] == setting].merge(part[part[column] == baseline], on=key, suffixes=("", "_before"))
+    if column not in ("preset", "model"):
+        _require_alike(both, beside, column)
+    both = both.dropna(subset=["value", "value_before"])
+    after, before = both["value"], both["value_before"]
     if of_logs:
-        if not (wide > 0).all(axis=None):
-            raise OptionError(f"{metric} is {wide.min(axis=None):g} in a record; logarithms need values above 0")
-        wide = np.log(wide)
-    differences = (wide[setting] - wide[baseline]).rename(metric).reset_index()
-    return per_clip(differences, [metric])[metric], len(part) - 2 * len(wide)
+        least = np.min([after, before], initial=1.0)
+        if not least > 0:
+            raise OptionError(f"{metric} is {least:g} in a record; logarithms need values above 0")
+        after, before = np.log(after), np.log(before)
+    dust = DUST * float(np.max(np.abs([after, before]), initial=0.0))
+    differences = both[["unit", "clip", "voice"]].assign(difference=after - before)
+    cells = differences.groupby(["unit", "clip", "voice"])["difference"].mean()
+    return cells, dust, len(part) - 2 * len(both)
+
+
+def _require_numbers(table: pd.DataFrame, metric: str) -> None:
+    if not pd.api.types.is_numeric_dtype(table[metric]) or pd.api.types.is_bool_dtype(table[metric]):
+        example = next((f", such as {value!r}" for value in table[metric].dropna()), "")
+        raise OptionError(f"{metric} has no numbers{example}; name a metric of the table")
+    values = table[metric].to_numpy(float, na_value=np.nan)
+    if (large := values[np.isfinite(values) & (np.abs(values) > MOST)]).size:
+        raise OptionError(f"{metric} is {large[0]:g} in a record, which cannot be measured; correct the table")
+
+
+def _require_alike(both: pd.DataFrame, beside: Iterable[str], column: str) -> None:
+    """Refuses partners that differ in another option than the compared one."""
+    for name in beside:
+        one, other = both[name], both[f"{name}_before"]
+        if (differ := (one != other) & ~(one.isna() & other.isna())).any():
+            first = int(np.flatnonzero(differ)[0])
+            raise OptionError(
+                f"records that differ in {column} also differ in {name} ({other.iloc[first]} and {one.iloc[first]}), "
+                f"so the difference has two causes; keep one {name}, or name it in `within`"
+            )
+
+
+def unit_differences(
+    table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
+    within: Sequence[str] = (), of_logs: bool = False,
+) -> tuple[pd.Series, int]:  # fmt: skip
+    """A metric at one setting minus that at another: one value per unit, and the number of records without a partner.
+
+    Arguments and errors as for `paired`.
+    """
+    cells, dust, unpaired = paired(table, metric, column, setting, baseline, within, of_logs)
+    return _over_units(cells, dust), unpaired
+
+
+def _over_units(cells: pd.Series, dust: float) -> pd.Series:
+    values = over_units(cells.to_frame("difference"))["difference"]
+    return values.where(values.abs() > dust, 0.0)
+
+
+def estimate_of(cells: pd.Series, dust: float = 0.0, bounds: Interval | None = None, comparisons: int = 1) -> Estimate:
+    """The mean of differences over units with its interval and its test.
+
+    The test flips the signs of units, or is Student's with clustered errors if units share voices.
+
+    Args:
+        cells: differences by `unit`, `clip` and `voice`.
+        dust: differences that are not larger come from rounding.
+        bounds: the least and the greatest possible difference.
+        comparisons: in the family; sets the number of draws.
+    """
+    values = _over_units(cells, dust).to_numpy()
+    number, draws = len(values), draws_for(comparisons)
+    if not number:
+        return Estimate(values, None, math.nan, 0, 0, None, None, None, math.nan)
+    mean, bounds = float(values.mean()), bounds or (-math.inf, math.inf)
+    voices = shared_voices(cells)
+    if voices >= LEAST_UNITS and number >= LEAST_UNITS:
+        scores = weights_of(cells) * (cells.to_numpy() - mean)
+        labels = cells.index.get_level_values("unit"), cells.index.get_level_values("voice")
+        return _clustered(values, mean, scores, labels, dust, bounds)
+    error = float(values.std(ddof=1)) / math.sqrt(number) if number > 1 else math.nan
+    is_told = number >= LEAST_UNITS and np.ptp(values) > dust
+    low, high = bca_intervals(values[None])[0] if is_told and number >= LEAST_BCA else (math.nan, math.nan)
+    return Estimate(
+        values=values,
+        mean=mean,
+        error=error,
+        freedom=number - 1,
+        voices=voices,
+        interval=t_interval(mean, error, number - 1, bounds) if is_told else None,
+        bca=None if math.isnan(low) else _bounded(low, high, bounds),
+        p=float(sign_flip_p(values[None], draws)[0]),
+        least_p=sign_flip_least(int(np.count_nonzero(values)), draws),
+    )
+
+
+def _bounded(low: float, high: float, bounds: Interval) -> Interval:
+    return max(float(low), bounds[0]), min(float(high), bounds[1])
+
+
+def _clustered(
+    values: np.ndarray, mean: float, scores: np.ndarray, labels: Sequence[Sequence], dust: float, bounds: Interval
+) -> Estimate:
+    """The estimate of a mean whose errors are clustered by unit and by voice."""
+    error, freedom = clustered_error(scores, *labels)
+    is_told = error * len(values) > dust
+    is_flat = not np.any(values)
+    return Estimate(
+        values=values,
+        mean=mean,
+        error=error if is_told else math.nan,
+        freedom=freedom,
+        voices=len(set(labels[1])),
+        interval=t_interval(mean, error, freedom, bounds) if is_told else None,
+        bca=None,
+        p=1.0 if is_flat else t_p(mean, error, freedom),
+        least_p=0.0,
+    )
 
 
 def paired_difference(
     table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
     within: Sequence[str] = (), of_logs: bool = False, comparisons: int = 1,
 ) -> PairedDifference:  # fmt: skip
-    """The difference of a metric between two settings over clips, with its interval and its sign-flip p.
+    """The difference of a metric between two settings over units, with its interval and its p.
 
-    Arguments and errors as for `clip_differences`. p is not corrected; `comparisons` only sets the number of draws.
+    Arguments and errors as for `paired`. p is not corrected; `comparisons` only sets the number of draws.
     """
-    differences, unpaired = clip_differences(table, metric, column, setting, baseline, within, of_logs)
-    values = differences.to_numpy()
-    low, high = bca_intervals(values[None])[0]
-    return PairedDifference(
-        metric=metric,
-        column=column,
-        setting=setting,
-        baseline=baseline,
-        clips=len(values),
-        differing=int(np.count_nonzero(values)),
-        unpaired=unpaired,
-        difference=float(values.mean()) if len(values) else None,
-        interval=None if math.isnan(low) or math.isnan(high) else (float(low), float(high)),
-        student=mean_interval(values) if len(values) < FEW and np.count_nonzero(values) else None,
-        p=float(sign_flip_p(values[None], draws_for(comparisons))[0]) if len(values) else None,
-    )
+    cells, dust, unpaired = paired(table, metric, column, setting, baseline, within, of_logs)
+    bounds = None if of_logs else bounds_of_difference(metric)
+    estimate = estimate_of(cells, dust, bounds, comparisons)
+    clips = cells.index.get_level_values("clip").nunique()
+    return PairedDifference(metric, column, setting, baseline, unit_kind(table), clips, unpaired, estimate)
+
+
+def bounds_of_difference(metric: str) -> Interval:
+    """The least and the greatest possible difference of two values of a metric."""
+    low, high = bounds_of(metric)
+    return low - high, high - low
 
 
 def as_presets(table: pd.DataFrame, presets: Sequence[Preset]) -> pd.DataFrame:
@@ -235,100 +496,212 @@ def as_presets(table: pd.DataFrame, presets: Sequence[Preset]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+# --- families of tests ---
+
+
 def compare_all(
     table: pd.DataFrame, metric: str | Sequence[str], column: str, baseline: Any,
-    within: Sequence[str] = (), of_logs: bool = False,
+    within: Sequence[str] = (), of_logs: bool = False, margin: float | Mapping[str, float] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Compares every other setting of a column with the baseline, in one or several metrics, as one family of tests.
 
-    Arguments and errors as for `clip_differences`. Give all metrics that you look at, because Holm's correction counts
-    only these.
+    Women against men (`interactions`) belong to the same family, where a table has enough of both. Arguments and errors
+    as for `paired` and `seeds.margins`. Give all metrics that you look at, because Holm's correction counts only these.
 
     Returns:
-        One row per metric and setting: `metric`, `setting`, `baseline`, `difference`, `low`, `high` (BCa),
-        `student_low`, `student_high` (below 20 clips, else NaN), `p`, `p_holm`, `verdict`, `clips`, `needed_clips` (the
-        fewest clips with which this many comparisons can be significant at all; a small effect needs more),
-        `approximate`, `unpaired`.
+        One row per metric and setting: `metric`, `setting`, `baseline`, `difference`, `low`, `high` (Student's t),
+        `bca_low`, `bca_high` (from 8 units on, else NaN), `p`, `p_holm`, `verdict`, `detectable` (the true difference
+        that 80 % of such studies would find), `margin`, `p_equivalent` and `p_equivalent_holm` (of equivalence within
+        the margin: two one-sided t tests), `unit` (speaker or clip), `units`, `clips`, `voices` (that units share),
+        `needed_clips` (the fewest units with which this many comparisons can be significant at all; a small effect
+        needs more), `unpaired`.
     """
-    metrics = [metric] if isinstance(metric, str) else list(metric)
-    require_columns(table, column)
-    settings = [value for value in sorted(table[column].dropna().unique()) if value != baseline]
-    if not settings:
-        raise OptionError(f"{column} has only the value {baseline}; compare a sweep over at least two settings")
-    number = len(metrics) * len(settings)
-    comparisons = [
+    names = [metric] if isinstance(metric, str) else list(metric)
+    differences = differences_of(table, names, column, baseline, within, of_logs)
+    beside = interactions(table, names, column, baseline, within, of_logs)
+    return judge(differences, beside, margins(table, names, None if of_logs and margin is None else margin))[0]
+
+
+def differences_of(
+    table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: Any,
+    within: Sequence[str] = (), of_logs: bool = False,
+) -> list[PairedDifference]:  # fmt: skip
+    """The difference of each other setting of a column from the baseline, in each metric. Errors as for `paired`."""
+    settings = _other_settings(table, column, baseline)
+    number = 2 * len(metrics) * len(settings)
+    return [
         paired_difference(table, name, column, value, baseline, within, of_logs, number)
         for name in metrics
         for value in settings
     ]
-    adjusted = holm(np.array([math.nan if row.p is None else row.p for row in comparisons]))
-    rows = [
-        {
-            "metric": row.metric,
-            "setting": row.setting,
-            "baseline": baseline,
-            "difference": row.difference,
-            **dict(zip(("low", "high"), row.interval or (math.nan, math.nan), strict=True)),
-            **dict(zip(("student_low", "student_high"), row.student or (math.nan, math.nan), strict=True)),
-            "p": row.p,
-            "p_holm": p_holm,
-            "verdict": row.verdict(p_holm, number),
-            "clips": row.clips,
-            "needed_clips": needed_clips(number),
-            "approximate": row.is_approximate,
-            "unpaired": row.unpaired,
-        }
-        for row, p_holm in zip(comparisons, adjusted.tolist(), strict=True)
+
+
+def _other_settings(table: pd.DataFrame, column: str, baseline: Any) -> list:
+    require_columns(table, column)
+    settings = [value for value in sorted(table[column].dropna().unique()) if value != baseline]
+    if not settings:
+        raise OptionError(f"{column} has only the value {baseline}; compare a sweep over at least two settings")
+    return settings
+
+
+def judge(
+    differences: Sequence[PairedDifference], interactions: Sequence[Interaction],
+    margins: Mapping[str, float | None] | None = None,
+) -> tuple[pd.DataFrame, list[Interaction]]:  # fmt: skip
+    """Corrects p for all tests together, and gives each difference its verdict.
+
+    An interaction that no data of its units could show counts as no test (Tarone, Biometrics 46, 1990).
+
+    Args:
+        margins: by metric, within which settings count as equivalent.
+
+    Returns:
+        The rows of `compare_all`, and the interactions with their place in the family.
+    """
+    tested = [one for one in interactions if one.estimate.least_p <= ALPHA]
+    estimates = [one.estimate for one in (*differences, *tested)]
+    number = len(estimates)
+    adjusted = holm(np.array([math.nan if one.p is None else one.p for one in estimates]))
+    best = holm(np.array([one.least_p for one in estimates]))
+    of_metrics = [(margins or {}).get(one.metric) for one in (*differences, *tested)]
+    equivalence = np.array([one.equivalence_p(margin) for one, margin in zip(estimates, of_metrics, strict=True)])
+    equivalent = holm(equivalence)
+    judged = [
+        Judged(
+            number,
+            float(adjusted[i]),
+            bool(best[i] <= ALPHA),
+            math.nan if of_metrics[i] is None else of_metrics[i],
+            float(equivalence[i]),
+            float(equivalent[i]),
+            one.detectable(number),
+        )
+        for i, one in enumerate(estimates)
     ]
-    return pd.DataFrame(rows)
+    rows = [_row(one, own) for one, own in zip(differences, judged, strict=False)]
+    places = {id(one): own for one, own in zip(tested, judged[len(differences) :], strict=True)}
+    none = Judged(max(number, 1), math.nan, False)
+    return pd.DataFrame(rows), [replace(one, judged=places.get(id(one), none)) for one in interactions]
+
+
+def _row(one: PairedDifference, judged: Judged) -> dict[str, Any]:
+    nothing = math.nan, math.nan
+    return {
+        "metric": one.metric,
+        "setting": one.setting,
+        "baseline": one.baseline,
+        "difference": math.nan if one.difference is None else one.difference,
+        **dict(zip(("low", "high"), one.interval or nothing, strict=True)),
+        **dict(zip(("bca_low", "bca_high"), one.estimate.bca or nothing, strict=True)),
+        "p": math.nan if one.p is None else one.p,
+        "p_holm": judged.p_holm,
+        "verdict": one.verdict(judged),
+        "detectable": judged.detectable,
+        "margin": judged.margin,
+        "p_equivalent": judged.p_equivalent,
+        "p_equivalent_holm": judged.p_equivalent_holm,
+        "unit": one.unit,
+        "units": one.units,
+        "clips": one.clips,
+        "voices": one.estimate.voices,
+        "needed_clips": needed_clips(judged.comparisons),
+        "unpaired": one.unpaired,
+    }
+
+
+# --- women and men ---
+
+
+def interactions(
+    table: pd.DataFrame, metrics: str | Sequence[str], column: str, baseline: Any,
+    within: Sequence[str] = (), of_logs: bool = False,
+) -> list[Interaction]:  # fmt: skip
+    """Whether each other setting changes a metric more for one gender; none without clips of both genders.
+
+    A clip in both genders has no gender, so a table with such a clip has no interactions either. Errors as for
+    `paired`.
+    """
+    if column == "preset" or "gender" not in table:
+        return []
+    genders = [set(table.loc[table["gender"] == gender, "clip"]) for gender in SPEAKER_GENDERS]
+    if not all(genders) or genders[0] & genders[1]:
+        return []
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    settings = _other_settings(table, column, baseline)
+    options = {"within": within, "of_logs": of_logs, "comparisons": 2 * len(names) * len(settings)}
+    return [gender_interaction(table, name, column, value, baseline, **options) for name in names for value in settings]
 
 
 def gender_interaction(
     table: pd.DataFrame, metric: str, column: str, setting: Any, baseline: Any,
-    groups: tuple[str, str] = SPEAKER_GENDERS, within: Sequence[str] = (), comparisons: int = 1,
+    groups: tuple[str, str] = SPEAKER_GENDERS, within: Sequence[str] = (), of_logs: bool = False, comparisons: int = 1,
 ) -> Interaction:  # fmt: skip
-    """Whether a setting changes a metric more for one gender than for the other. The clips of both are independent.
+    """Whether a setting changes a metric more for one gender than for the other. The units of both are independent.
 
     For sync use NAME_minus_real, because a measure of sync may give one gender's voices higher values. p comes from
-    exchanging the labels, with Welch's t as the statistic.
+    exchanging the labels of units, with Welch's t as the statistic; or from Student's t with clustered errors, if units
+    share 3 voices or more. `comparisons` only sets the number of draws; `judge` corrects p.
 
     Raises:
-        OptionError: as for `clip_differences`; or a group has no clip with both settings, or a clip is in both groups.
+        OptionError: as for `paired`; or a clip is in both groups.
     """
-    require_columns(table, "gender")
-    table = table.filter(items=dict.fromkeys(["clip", "voice", "seed", "gender", *within, column, metric]))
+    require_columns(table, "gender", "clip")
     parts = [table[table["gender"] == group] for group in groups]
-    if shared := set(parts[0]["clip"]) & set(parts[1]["clip"]):
-        raise OptionError(f"{', '.join(sorted(shared))} has records of both genders; give each clip one gender")
-    samples = [clip_differences(part, metric, column, setting, baseline, within)[0].to_numpy() for part in parts]
-    first, second = samples
-    if not (len(first) and len(second)):
-        raise OptionError(f"{len(first)} and {len(second)} clips of {groups} have both settings; each group needs one")
-    is_tested = min(len(first), len(second)) > 1
-    student = None
-    if is_tested and min(len(first), len(second)) < FEW and (np.ptp(first) or np.ptp(second)):
-        welch = stats.ttest_ind(first, second, equal_var=False).confidence_interval(LEVEL)
-        student = float(welch.low), float(welch.high)
-    means = float(first.mean()), float(second.mean())
+    if both := set(parts[0]["clip"]) & set(parts[1]["clip"]):
+        raise OptionError(f"{', '.join(sorted(both))} has records of both genders; give each clip one gender")
+    cells, dust = [], 0.0
+    for part in parts:
+        own = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[]] * 3, names=["unit", "clip", "voice"]))
+        if all((part[column] == value).any() for value in (setting, baseline)):
+            own, rounding, _ = paired(part, metric, column, setting, baseline, within, of_logs)
+            dust = max(dust, rounding)
+        cells.append(own)
+    samples = [_over_units(own, dust).to_numpy() for own in cells]
+    means = [float(values.mean()) if len(values) else math.nan for values in samples]
+    low, high = (-math.inf, math.inf) if of_logs else bounds_of_difference(metric)
     return Interaction(
         metric=metric,
         column=column,
         setting=setting,
         baseline=baseline,
         groups=groups,
-        clips=(len(first), len(second)),
-        differences=means,
-        difference=means[0] - means[1],
-        interval=bca_interval_of_two(first, second),
-        student=student,
-        p=_p_of_two(first, second, comparisons) if is_tested else None,
-        comparisons=comparisons,
+        unit=unit_kind(table),
+        units=(len(samples[0]), len(samples[1])),
+        clips=tuple(own.index.get_level_values("clip").nunique() for own in cells),
+        differences=(means[0], means[1]),
+        estimate=_estimate_of_two(cells, samples, dust, (low - high, high - low), comparisons),
     )
 
 
-def _p_of_two(first: np.ndarray, second: np.ndarray, comparisons: int) -> float:
-    """p of exchanged labels; 1 if all values are equal up to rounding."""
-    both = np.concatenate([first, second])
-    if np.ptp(both) <= 1e-12 * np.abs(both).max():
-        return 1.0
-    return float(label_p(first, second, draws_for(comparisons)))
+def _estimate_of_two(
+    cells: Sequence[pd.Series], samples: Sequence[np.ndarray], dust: float, bounds: Interval, comparisons: int
+) -> Estimate:
+    first, second = samples
+    values = np.concatenate([first, -second])
+    if not (len(first) and len(second)):
+        return Estimate(values, None, math.nan, 0, 0, None, None, None, math.nan)
+    mean, least, draws = float(first.mean() - second.mean()), min(map(len, samples)), draws_for(comparisons)
+    both = pd.concat(cells)
+    voices = shared_voices(both)
+    if voices >= LEAST_UNITS and least >= LEAST_UNITS:
+        scores = [s * weights_of(own) * (own - own.mean()) for s, own in zip((1, -1), cells, strict=True)]
+        labels = both.index.get_level_values("unit"), both.index.get_level_values("voice")
+        return _clustered(values, mean, np.concatenate(scores), labels, dust, bounds)
+    if least < 2:
+        return Estimate(values, mean, math.nan, 0, 0, None, None, None, math.nan)
+    error, freedom = welch_error(first, second)
+    varies = max(np.ptp(first), np.ptp(second)) > dust
+    is_told = least >= LEAST_UNITS and varies
+    bca = bca_interval_of_two(first, second) if is_told and least >= LEAST_BCA else None
+    is_equal = not varies and abs(mean) <= dust
+    return Estimate(
+        values=np.zeros_like(values) if is_equal else values,
+        mean=mean,
+        error=error,
+        freedom=freedom,
+        voices=voices,
+        interval=t_interval(mean, error, freedom, bounds) if is_told else None,
+        bca=None if bca is None else _bounded(*bca, bounds),
+        p=1.0 if is_equal else float(label_p(first, second, draws)),
+        least_p=label_least(len(first), len(second), draws),
+    )

@@ -5,25 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import Interaction, clip_differences, gender_interaction
-from latentsync.lab.analysis.intervals import ALPHA, detectable_difference, interval_text
-from latentsync.lab.console import table_text
-from latentsync.lab.records.labels import varied, word_of
+from latentsync.lab.analysis.comparisons import Interaction, compare_all
+from latentsync.lab.analysis.intervals import ALPHA, LEAST_BCA, LEAST_UNITS, interval_text
+from latentsync.lab.console import paragraph, table_text
+from latentsync.lab.records.labels import word_of
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
 METRICS = ("sync_mini_confidence_minus_real", "lpips_alex_mouth")
-SETTINGS = ("guidance_scale", "num_inference_steps")
-
-
-def swept_beside(table: pd.DataFrame, column: str) -> list[str]:
-    """The other swept parameters; compared records must agree in these."""
-    swept = [name for name in SETTINGS if table[name].nunique() > 1]
-    if column == "preset":  # a preset is a guidance_scale for each gender
-        swept = [name for name in swept if name != "guidance_scale"]
-    return [name for name in (*swept, *varied(table)) if name != column]
 
 
 def setting_of(table: pd.DataFrame, column: str, text: str) -> float | str:
@@ -42,42 +32,51 @@ def setting_of(table: pd.DataFrame, column: str, text: str) -> float | str:
         raise OptionError(f"{column}={text} is not a number; choose one of {there}") from None
 
 
-def interactions(table: pd.DataFrame, metric: str, column: str, baseline, within: list[str]) -> list[Interaction]:
-    """Whether each other setting changes more for one gender; empty if only one gender has the baseline."""
-    if column == "preset" or any(table.loc[table["gender"] == gender].empty for gender in SPEAKER_GENDERS):
-        return []
-    others = [value for value in sorted(table[column].unique()) if value != baseline]
-    options = {"within": within, "comparisons": len(others)}
-    return [gender_interaction(table, metric, column, value, baseline, **options) for value in others]
-
-
 def has_direction(metric: str) -> bool:
     """Whether a metric has a better direction; measures of change have none."""
     return base_name(metric) in DEFINITIONS and direction_of(metric) != "none"
 
 
 def comparison_frame(comparisons: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The comparisons as a table of text; * marks approximate intervals."""
-    return pd.DataFrame(
-        {
-            "metric": comparisons["metric"].map(word_of),
-            word_of(column): [f"{row.setting} minus {row.baseline}" for row in comparisons.itertuples()],
-            "difference": comparisons["difference"].map("{:+.4f}".format),
-            "95 %": [
-                interval_text((row.low, row.high)) + "*" * (row.approximate and not pd.isna(row.low))
-                for row in comparisons.itertuples()
-            ],
-            "Student's t": [interval_text((row.student_low, row.student_high)) for row in comparisons.itertuples()],
-            "p (Holm)": comparisons["p_holm"].map("{:.3g}".format),
-            "verdict": comparisons["verdict"],
-        }
-    )
+    """The comparisons as a table of text. Intervals are Student's t; BCa stands beside them where there are any."""
+    frame = {
+        "metric": comparisons["metric"].map(word_of),
+        word_of(column): [f"{row.setting} minus {row.baseline}" for row in comparisons.itertuples()],
+        "difference": ["-" if pd.isna(value) else f"{value:+.4f}" for value in comparisons["difference"]],
+        "95 %": [interval_text((row.low, row.high)) for row in comparisons.itertuples()],
+    }
+    if comparisons["bca_low"].notna().any():
+        frame["95 %, BCa"] = [interval_text((row.bca_low, row.bca_high)) for row in comparisons.itertuples()]
+    frame["p (Holm)"] = ["-" if pd.isna(value) else f"{value:.3g}" for value in comparisons["p_holm"]]
+    return pd.DataFrame(frame | {"verdict": comparisons["verdict"]})
 
 
 def comparison_text(comparisons: pd.DataFrame, column: str) -> str:
-    """`comparison_frame` as text, with a note."""
-    note = "\n* approximate: fewer than 20 clips" if comparisons["approximate"].any() else ""
-    return table_text(dict(comparison_frame(comparisons, column))) + note
+    """`comparison_frame` as text, with notes on what the numbers are of."""
+    notes = "".join(f"\n{paragraph(note)}" for note in comparison_notes(comparisons))
+    return table_text(dict(comparison_frame(comparisons, column))) + notes
+
+
+def comparison_notes(comparisons: pd.DataFrame) -> list[str]:
+    """Sentences on the units of rows of `compare_all`, on intervals that are missing, and on margins."""
+    unit, fewest, most = comparisons["unit"].iloc[0], comparisons["units"].min(), comparisons["units"].max()
+    number = f"{most}" if fewest == most else f"{fewest} to {most}"
+    beside = f" ({comparisons['clips'].max()} clips)" if unit != "clip" else ""
+    notes = [f"Means over {number} {unit}s{beside}; intervals by Student's t."]
+    if 0 < fewest < LEAST_UNITS:
+        notes.append(f"Fewer than {LEAST_UNITS} {unit}s have no interval: it would say nothing.")
+    elif 0 < fewest < LEAST_BCA:
+        notes.append(f"A bootstrap (BCa) interval stands beside them from {LEAST_BCA} {unit}s on.")
+    if (voices := comparisons["voices"].max()) >= LEAST_UNITS:
+        notes.append(f"The {unit}s share {voices} voices, so errors are clustered by {unit} and by voice.")
+    elif voices:
+        what = "voices: the results are about these voices" if voices > 1 else "voice: the results are about this voice"
+        notes.append(f"The {unit}s share {voices} {what}, and say nothing of others.")
+    of_metrics = comparisons.dropna(subset=["margin"]).drop_duplicates("metric")
+    if len(of_metrics):
+        margins = ", ".join(f"{row.margin:.2g} in {word_of(row.metric)}" for row in of_metrics.itertuples())
+        notes.append(f"Settings are equivalent if they differ by less than {margins} (the margin).")
+    return notes
 
 
 def conclusion(row: Any) -> str:
@@ -87,7 +86,8 @@ def conclusion(row: Any) -> str:
     Args:
         row: a row of `DataFrame.itertuples`.
     """
-    what = f"{row.setting} minus {row.baseline}, {word_of(row.metric)}: {row.difference:+.4f}"
+    size = "-" if pd.isna(row.difference) else f"{row.difference:+.4f}"
+    what = f"{row.setting} minus {row.baseline}, {word_of(row.metric)}: {size}"
     if not row.p_holm <= ALPHA:
         return f"{what}; no conclusion ({row.verdict})"
     way = direction_of(row.metric) if base_name(row.metric) in DEFINITIONS else "none"
@@ -101,47 +101,48 @@ def power_frame(
 ) -> pd.DataFrame:
     """The difference of each setting from the baseline, and the smallest difference that the test could detect.
 
-    Arguments and errors as for `comparisons.clip_differences`.
+    Arguments and errors as for `comparisons.compare_all`.
 
     Returns:
-        One row per metric and setting: `metric`, the column ("a minus b"), `clips`, `difference`, and `detectable`: the
-        true difference that is detected in 80 % of samples (see `intervals.detectable_difference`; NaN if there are
-        too few clips or they do not differ). It is corrected for as many comparisons as there are rows.
+        One row per metric and setting: `metric`, the column ("a minus b"), `clips`, `units`, `difference`, and
+        `detectable`: the true difference that is detected in 80 % of samples (see `intervals.detectable_difference`;
+        NaN without an interval). It is corrected for all comparisons of the family.
     """
-    settings = [value for value in sorted(table[column].dropna().unique()) if value != baseline]
-    rows = []
-    for metric in metrics:
-        for setting in settings:
-            values, _ = clip_differences(table, metric, column, setting, baseline, within)
-            least = detectable_difference(values, len(metrics) * len(settings))
-            rows.append((metric, f"{setting} minus {baseline}", len(values), values.mean(), least))
-    frame = pd.DataFrame(rows, columns=["metric", column, "clips", "difference", "detectable"])
-    return frame.astype({"detectable": float})
+    comparisons = compare_all(table, metrics, column, baseline, within)
+    words = [f"{row.setting} minus {row.baseline}" for row in comparisons.itertuples()]
+    return comparisons[["metric", "clips", "units", "difference", "detectable"]].assign(**{column: words})[
+        ["metric", column, "clips", "units", "difference", "detectable"]
+    ]
 
 
 def interaction_text(comparisons: Sequence[Interaction]) -> str:
-    """`interaction_frame` as text, with a note."""
-    note = "\n* approximate: fewer than 20 clips of a gender" if any(one.is_approximate for one in comparisons) else ""
-    return table_text(dict(interaction_frame(comparisons))) + note
+    """`interaction_frame` as text."""
+    return table_text(dict(interaction_frame(comparisons)))
 
 
 def interaction_frame(comparisons: Sequence[Interaction]) -> pd.DataFrame:
-    """Interactions as a table of text."""
+    """Interactions as a table of text; intervals are Welch's t."""
     return pd.DataFrame(
         {
             "metric": word_of(one.metric),
             word_of(one.column): f"{one.setting} minus {one.baseline}",
-            **{group: f"{difference:+.4f}" for group, difference in zip(one.groups, one.differences, strict=True)},
-            "apart": f"{one.difference:+.4f}",
-            "95 %": interval_text(one.interval) + "*" * (one.interval is not None and one.is_approximate),
+            **{group: _signed(difference) for group, difference in zip(one.groups, one.differences, strict=True)},
+            "apart": _signed(one.difference),
+            "95 %": interval_text(one.interval),
             "verdict": one.verdict,
         }
         for one in comparisons
     )
 
 
+def _signed(value: float | None) -> str:
+    return "-" if value is None or pd.isna(value) else f"{value:+.4f}"
+
+
 def front_text(front: pd.DataFrame) -> str:
     """The settings with their means, whether each is on the Pareto front, and in which share of draws it is."""
-    table = front.drop(columns=["clips", "without", "approximate", "on_front", "share"]).rename(columns=word_of)
+    hidden = ["unit", "units", "clips", "without", "approximate", "on_front", "share"]
+    table = front.drop(columns=hidden).rename(columns=word_of)
     on_front = front["on_front"].map({True: "yes", False: "no"})
-    return table_text({**table, "on the front": on_front, "share of draws": front["share"].map("{:.2f}".format)})
+    shares = ["-" if pd.isna(share) else f"{share:.2f}" for share in front["share"]]
+    return table_text({**table, "on the front": on_front, "share of draws": shares})

@@ -7,17 +7,21 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import integrate, optimize, stats
 
 LEVEL = 0.95
 ALPHA = 0.05
 DRAWS = 10_000  # of a bootstrap and of a test
-FEW = 20  # with fewer clips a bootstrap interval is only approximate
+LEAST_UNITS = 3  # with fewer there is no interval: of two values it would be 13 times as wide as they are apart
+LEAST_BCA = 8  # with fewer a bootstrap interval covers too little
+FEW = 20  # with fewer units bootstrap samples are only approximate
 LEAST_DRAWN = 5  # with fewer clips a figure shows the clips as dots: an interval would be wider than all of them
+DUST = 1e-9  # a difference below this share of the compared values comes from rounding
 POWER = 0.8  # the usual power: the probability that a test detects an existing effect
 BLOCK = 12_000_000  # most drawn values in memory: 96 MB
 
 Interval = tuple[float, float]
+UNBOUNDED: Interval = (-math.inf, math.inf)
 
 
 def interval_text(interval: Interval | None, form: str = "+.4f", none: str = "-") -> str:
@@ -32,18 +36,42 @@ def interval_text(interval: Interval | None, form: str = "+.4f", none: str = "-"
     return f"{interval[0]:{form}} .. {interval[1]:{form}}"
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Student's t interval of the mean; None for fewer than two values."""
+def mean_interval(values: Sequence[float], bounds: Interval = UNBOUNDED) -> Interval | None:
+    """Student's t interval of the mean; None for fewer than `LEAST_UNITS` values, or if all are equal.
+
+    Args:
+        bounds: the least and the greatest value that is possible, such as -1 and 1 of SSIM. The interval keeps them.
+    """
     values = np.asarray(values, np.float64)
-    if len(values) < 2:
+    if len(values) < LEAST_UNITS or np.ptp(values) <= DUST * np.abs(values).max():
         return None
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-    return float(values.mean()) - reach, float(values.mean()) + reach
+    return t_interval(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1, bounds)
 
 
-def drawn_interval(values: Sequence[float]) -> Interval | None:
+def t_interval(mean: float, error: float, freedom: float, bounds: Interval = UNBOUNDED) -> Interval:
+    """Student's t interval of a mean with this standard error and these degrees of freedom, within bounds."""
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return max(mean - reach, min(mean, bounds[0])), min(mean + reach, max(mean, bounds[1]))
+
+
+def t_p(mean: float, error: float, freedom: float) -> float:
+    """Two-sided p of a mean of 0 by Student's t."""
+    return 1.0 if mean == 0 else float(2 * stats.t.sf(abs(mean) / max(error, 1e-300), freedom))
+
+
+def equivalence_p(mean: float, error: float, freedom: float, margin: float) -> float:
+    """p of two one-sided t tests: small if the true mean lies within -margin .. margin.
+
+    Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987.
+    """
+    if error == 0:
+        return 0.0 if abs(mean) < margin else 1.0
+    return float(stats.t.sf((margin - abs(mean)) / error, freedom))
+
+
+def drawn_interval(values: Sequence[float], bounds: Interval = UNBOUNDED) -> Interval | None:
     """The interval of a mean as pages and figures show it; None for fewer than `LEAST_DRAWN` values."""
-    return mean_interval(values) if len(values) >= LEAST_DRAWN else None
+    return mean_interval(values, bounds) if len(values) >= LEAST_DRAWN else None
 
 
 def share_interval(share: float, number: int) -> Interval:
@@ -73,7 +101,7 @@ def ratio_interval(upper: Sequence[float], lower: Sequence[float]) -> Interval |
 
 
 def difference_interval(after: Sequence[float], before: Sequence[float]) -> Interval | None:
-    """Student's t interval of the mean of paired differences; None for fewer than two pairs."""
+    """Student's t interval of the mean of paired differences; None as for `mean_interval`."""
     return mean_interval(np.asarray(after, np.float64) - np.asarray(before, np.float64))
 
 
@@ -93,11 +121,10 @@ def bca_intervals(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.n
     edges = np.full((len(values), 2), np.nan)
     if number < 2:
         return edges
-    varied = np.flatnonzero(np.ptp(values, axis=1) > 1e-12 * np.abs(values).max(axis=1))
-    size = max(1, BLOCK // (draws * number))
-    for start in range(0, len(varied), size):
-        rows = varied[start : start + size]
-        edges[rows] = _bca((values[rows],), lambda x, axis: x.mean(axis=axis), number, draws, seed)
+    varied = np.flatnonzero(np.ptp(values, axis=1) > DUST * np.abs(values).max(axis=1))
+    if len(varied):
+        rows = values[varied]
+        edges[varied] = _bca(_drawn_means(rows, draws, seed), rows.mean(axis=1), _skewness(rows), number)
     return edges
 
 
@@ -110,19 +137,51 @@ def bca_interval_of_two(first: Sequence[float], second: Sequence[float], draws: 
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
         return None
-    smaller = min(len(first), len(second))
-    low, high = _bca((first, second), lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis), smaller, draws, 0)
-    return None if math.isnan(low) or math.isnan(high) else (float(low), float(high))
+    drawn = _drawn_means(first[None], draws, 0) - _drawn_means(second[None], draws, 1)
+    moments = [one + sign * other for one, other, sign in zip(_moments(first), _moments(second), (1, -1), strict=True)]
+    skewness = moments[1] / (6 * moments[0] ** 1.5)
+    low, high = _bca(drawn, np.array([first.mean() - second.mean()]), skewness, min(len(first), len(second)))[0]
+    return float(low), float(high)
 
 
-def _bca(samples: tuple[np.ndarray, ...], statistic, number: int, draws: int, seed: int) -> np.ndarray:
-    reach = math.sqrt(number / (number - 1)) * stats.t.ppf((1 + LEVEL) / 2, number - 1)
-    level = min(1 - 2 * stats.norm.sf(reach), 1 - 2 / draws)  # there is no quantile beyond the last draw
-    result = stats.bootstrap(
-        samples, statistic, n_resamples=draws, vectorized=True, axis=-1, confidence_level=level, method="BCa",
-        random_state=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
-    return np.stack([result.low, result.high], axis=-1)
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of squares and of cubes of the influence of each value on the mean, over the last axis."""
+    influence = (values - values.mean(axis=-1, keepdims=True)) / values.shape[-1]
+    return (influence**2).sum(axis=-1), (influence**3).sum(axis=-1)
+
+
+def _skewness(values: np.ndarray) -> np.ndarray:
+    """The acceleration of a mean: a sixth of the skewness of its influences (Efron, JASA 82, 1987)."""
+    squares, cubes = _moments(values)
+    return cubes / (6 * squares**1.5)
+
+
+def _drawn_means(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """The means of each row of (rows, n) in bootstrap samples, (rows, draws), a block of memory at a time."""
+    generator, number = np.random.default_rng(seed), values.shape[1]
+    means = np.empty((len(values), draws))
+    size = max(1, BLOCK // number)
+    for start in range(0, draws, size):
+        drawn = generator.integers(number, size=(min(size, draws - start), number))
+        offsets = number * np.arange(len(drawn))[:, None]
+        counts = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
+        means[:, start : start + size] = values @ (counts / number).T
+    return means
+
+
+def _bca(drawn: np.ndarray, observed: np.ndarray, acceleration: np.ndarray, number: int) -> np.ndarray:
+    """Edges (rows, 2) from drawn statistics (rows, draws) of samples of `number` values."""
+    draws = drawn.shape[1]
+    reach = min(math.sqrt(number / (number - 1)) * stats.t.ppf((1 + LEVEL) / 2, number - 1), stats.norm.isf(1 / draws))
+    slack = 1e-12 * np.abs(observed)[:, None]  # ties up to rounding count half
+    below = (drawn < observed[:, None] - slack).mean(axis=1) + (drawn <= observed[:, None] + slack).mean(axis=1)
+    bias = stats.norm.ppf(np.clip(below / 2, 1 / draws, 1 - 1 / draws))
+    edges = np.empty((len(drawn), 2))
+    for side, z in enumerate((-reach, reach)):
+        shifted = bias + (bias + z) / (1 - acceleration * (bias + z))
+        shares = stats.norm.cdf(shifted)
+        edges[:, side] = [np.quantile(row, share) for row, share in zip(drawn, shares, strict=True)]
+    return edges
 
 
 def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -137,17 +196,34 @@ def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.nda
     if number == 0:
         return np.full(len(values), np.nan)
     is_exact = 2**number <= draws
-    if is_exact:
-        signs = (np.arange(2**number)[:, None] >> np.arange(number) & 1) * 2.0 - 1
-    else:
-        signs = np.random.default_rng(seed).integers(2, size=(draws, number)) * 2.0 - 1
-    sums = np.empty(len(values))
-    size = max(1, BLOCK // len(signs))
-    for start in range(0, len(values), size):
-        rows = values[start : start + size]
-        least = np.abs(rows.sum(axis=1)) - 1e-12 * np.abs(rows).sum(axis=1)  # ties up to rounding count
-        sums[start : start + size] = (np.abs(signs @ rows.T) >= least).sum(axis=0)
-    return sums / len(signs) if is_exact else (sums + 1) / (draws + 1)
+    total = 2**number if is_exact else draws
+    least = np.abs(values.sum(axis=1)) - 1e-12 * np.abs(values).sum(axis=1)  # ties up to rounding count
+    generator, counts = np.random.default_rng(seed), np.zeros(len(values))
+    size = max(1, BLOCK // max(number, len(values)))
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        if is_exact:
+            signs = (np.arange(start, stop)[:, None] >> np.arange(number) & 1) * 2.0 - 1
+        else:
+            signs = generator.integers(2, size=(stop - start, number)) * 2.0 - 1
+        counts += (np.abs(signs @ values.T) >= least).sum(axis=0)
+    return counts / total if is_exact else (counts + 1) / (draws + 1)
+
+
+def sign_flip_least(number: int, draws: int = DRAWS) -> float:
+    """The smallest p that the sign-flip test of so many differences can give; NaN without any."""
+    if number == 0:
+        return math.nan
+    return 2.0 ** (1 - number) if 2**number <= draws else 1 / (draws + 1)
+
+
+def label_least(first: int, second: int, draws: int = DRAWS) -> float:
+    """The smallest p that exchanged labels of two groups of these sizes can give.
+
+    With groups of one size, each labelling has a mirror image with the same difference.
+    """
+    labellings = math.comb(first + second, first)
+    return (1 + (first == second)) / labellings if labellings <= draws else 1 / (draws + 1)
 
 
 def label_p(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -205,7 +281,7 @@ def detectable_difference(values: Sequence[float], comparisons: int = 1) -> floa
     section 2.3.
 
     Args:
-        values: one difference per clip.
+        values: one difference per unit.
         comparisons: their number in the family; each is tested at 5 % divided by this number (Bonferroni).
 
     Returns:
@@ -214,7 +290,7 @@ def detectable_difference(values: Sequence[float], comparisons: int = 1) -> floa
     values = np.asarray(values, np.float64)
     if len(values) < 2 or not np.ptp(values):
         return None
-    return _detectable(float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1, comparisons)
+    return detectable(float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1, comparisons)
 
 
 def detectable_difference_of_two(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> float | None:
@@ -222,13 +298,41 @@ def detectable_difference_of_two(first: Sequence[float], second: Sequence[float]
     samples = [np.asarray(values, np.float64) for values in (first, second)]
     if min(map(len, samples)) < 2 or not any(map(np.ptp, samples)):
         return None
-    parts = [float(values.var(ddof=1)) / len(values) for values in samples]
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, samples, strict=True))
-    return _detectable(math.sqrt(sum(parts)), freedom, comparisons)
+    return detectable(*welch_error(*samples), comparisons)
 
 
-def _detectable(error: float, freedom: float, comparisons: int) -> float:
-    """The effect that a two-sided t test detects with probability `POWER`, given its standard error."""
+def welch_error(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """The standard error of mean(first) - mean(second), and Welch's degrees of freedom."""
+    parts = [float(values.var(ddof=1)) / len(values) for values in (first, second)]
+    if not sum(parts):
+        return 0.0, float(min(len(first), len(second)) - 1)
+    share = [part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)]
+    return math.sqrt(sum(parts)), sum(parts) ** 2 / sum(share)
+
+
+def units_to_detect(difference: float, deviation: float, comparisons: int = 1) -> int:
+    """The number of units with which a t test detects a true mean in 80 % of studies.
+
+    Args:
+        difference: the true mean, not 0.
+        deviation: the standard deviation of a unit's difference.
+        comparisons: as for `detectable_difference`.
+    """
+    if not difference or not math.isfinite(difference):
+        raise ValueError(f"difference is {difference}; give a difference other than 0")
+    number = LEAST_UNITS
+    while detectable(deviation / math.sqrt(number), number - 1, comparisons) > abs(difference):
+        number = max(number + 1, int(number * 1.02))
+    return number
+
+
+def luck_of_the_best(number: int) -> float:
+    """How many standard errors the best of so many equal settings seems better than their mean, by luck alone."""
+    return float(integrate.quad(lambda z: z * number * stats.norm.pdf(z) * stats.norm.cdf(z) ** (number - 1), -9, 9)[0])
+
+
+def detectable(error: float, freedom: float, comparisons: int) -> float:
+    """The effect that a two-sided t test detects with probability `POWER`, given its standard error and freedom."""
     edge = float(stats.t.ppf(1 - ALPHA / comparisons / 2, freedom))
 
     def lacking(effect: float) -> float:  # at this power the other tail adds nothing

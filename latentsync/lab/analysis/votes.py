@@ -148,7 +148,8 @@ def read_votes(path: str | Path) -> pd.DataFrame:
             warnings.warn(f"{path}, line {number} is not a complete vote and is skipped", stacklevel=2)
             continue
         fields = dict(zip(COLUMNS, row, strict=True))
-        last[fields["rater"], fields["by"], key_of(fields["kind"], fields["left_record"], fields["right_record"])] = row
+        who = fields["rater"].strip() or number  # votes without a name may be of several people
+        last[who, fields["by"], key_of(fields["kind"], fields["left_record"], fields["right_record"])] = row
     votes = pd.DataFrame([row for row in last.values() if row[-1] != UNDONE], columns=list(COLUMNS), dtype=object)
     numbers = votes[["left", "right"]].apply(pd.to_numeric, errors="coerce")
     return votes.assign(left=numbers["left"], right=numbers["right"]) if numbers.notna().all(axis=None) else votes

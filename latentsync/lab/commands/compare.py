@@ -3,8 +3,8 @@
     latentsync compare RUNS --sweep NAME [--column guidance_scale] --baseline 1.5 [--metrics NAME ...]
     latentsync compare TABLE.csv --column scheduler --baseline ddim --output DIR
 
-Compares each setting with a baseline and the genders with each other, and computes the Pareto front. docs/statistics.md
-explains the methods and their limits.
+Compares each setting with a baseline and the genders with each other, over speakers where they are known and clips
+elsewhere; and computes the Pareto front. docs/statistics.md explains the methods and their limits.
 """
 
 from pathlib import Path
@@ -22,6 +22,13 @@ def parser() -> ArgumentParser:
     parser.add_argument(
         "--metrics", nargs="+", default=(), help="default: the table's metrics of lip sync and likeness"
     )
+    parser.add_argument(
+        "--margin",
+        nargs="+",
+        metavar="[NAME=]VALUE",
+        help="settings that differ by less are equivalent; default: the deviation between seeds, if there are several",
+    )
+    parser.add_argument("--logs", action="store_true", help="compare logarithms, for skewed metrics above 0")
     parser.add_argument("--output", type=Path, help="a folder for comparisons.csv and front.csv")
     return parser
 
@@ -33,9 +40,37 @@ def main(arguments: list[str] | None = None) -> None:
     from latentsync.lab.analysis.answers import answers
     from latentsync.lab.tables.tidy import read_source, write_table
 
-    results = answers(read_source(args.source, args.sweep), args.baseline, args.column, args.metrics)
+    table, margin = read_source(args.source, args.sweep), margin_of(args.margin)
+    results = answers(table, args.baseline, args.column, args.metrics, margin, args.logs)
     show(results.text)
     if args.output is not None:
         write_table(results.comparisons, args.output / "comparisons.csv")
-        write_table(results.front, args.output / "front.csv")
-        show(f"\nwritten to {args.output}: comparisons.csv, front.csv")
+        names = ["comparisons.csv"]
+        if len(results.front):
+            write_table(results.front, args.output / "front.csv")
+            names.append("front.csv")
+        show(f"\nwritten to {args.output}: {', '.join(names)}")
+
+
+def margin_of(texts: list[str] | None) -> float | dict[str, float] | None:
+    """The margin of `--margin`: one number for all metrics, or NAME=VALUE for each of some metrics.
+
+    Raises:
+        OptionError: a value is not a number, or a number for all metrics has others beside it.
+    """
+    from latentsync.errors import OptionError
+
+    if not texts:
+        return None
+    margins = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        try:
+            margins[name] = float(value)
+        except ValueError:
+            raise OptionError(f"--margin {text} has no number; give VALUE or NAME=VALUE, such as 0.01") from None
+    if "" in margins and len(texts) > 1:
+        raise OptionError(
+            f"--margin {' '.join(texts)} mixes a number for all metrics with others; name a metric for each"
+        )
+    return margins.get("", margins)

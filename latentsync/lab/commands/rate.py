@@ -10,10 +10,14 @@ labels. Some pairs check attention: a pair of equals, and one with a damaged vid
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.lab.console import ArgumentParser, command, number, show
 
 DEFAULT_CHECKS = 2
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def parser() -> ArgumentParser:
@@ -71,3 +75,17 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         show(f"strengths of {fitted['by'].iloc[0]} (Bradley-Terry), 95 % intervals by {fitted['interval'].iloc[0]}:")
         show(table_text(fitted[columns].round(3).to_dict("list")))
+        for line in side_lines(fitted):
+            show(line)
+
+
+def side_lines(fitted: "pd.DataFrame") -> list[str]:
+    """What the votes say of a preference for one side, from a table of `preferences.fit`."""
+    from latentsync.lab.analysis.intervals import ALPHA
+
+    left, p = fitted["left"].iloc[0], fitted["left_p"].iloc[0]
+    if left != left:
+        return ["whether raters prefer one side cannot be told: comparisons were not shown both ways"]
+    if p > ALPHA:
+        return [f"no preference for one side is shown (left of two equal videos {left:.0%}, p {p:.2g})"]
+    return [f"raters prefer one side: the left of two equal videos in {left:.0%} (p {p:.2g}); strengths allow for it"]

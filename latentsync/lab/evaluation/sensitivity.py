@@ -20,7 +20,7 @@ from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
 from latentsync.files import find_json, write_json
-from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.analysis.intervals import DUST, mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
 from latentsync.lab.measuring.records import wanted_of
@@ -167,7 +167,12 @@ def effects(values: pd.DataFrame) -> pd.DataFrame:
             worse = badness(metric, both) - badness(metric, whole.reindex(both.index))
             has_effect = len(both) > 1 and deviation > 0
             effect = worse.mean() / deviation if has_effect else np.nan
-            low, high = mean_interval(worse / deviation) if has_effect else (np.nan, np.nan)
+            is_same = (
+                has_effect and np.ptp(worse) <= DUST * np.abs(worse).max()
+            )  # a shift of 10 frames is one of each clip
+            low, high = (effect, effect) if is_same else (np.nan, np.nan)
+            if has_effect and (interval := mean_interval(worse / deviation)):
+                low, high = interval
             rows.append((metric, damage, strength, effect, low, high, whole.mean(), both.mean(), deviation, len(both),
                          int(hurt.isna().sum())))  # fmt: skip
     names = ["metric", "damage", "strength", "effect", "low", "high", "undamaged", "damaged", "deviation", "clips",

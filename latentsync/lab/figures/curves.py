@@ -1,7 +1,8 @@
 """Figures of sweeps. The functions take a tidy (`latentsync.lab.collect`) or wide table and return a matplotlib Figure.
 
-Intervals are 95 % intervals of the mean over clips (Student's t); seeds of a voice and voices of a clip are averaged
-first. Faint marks are single clips or records. With fewer than 5 clips these are dots, and there are no intervals.
+Intervals are 95 % intervals of the mean over speakers, where they are known, else over clips (Student's t); seeds of a
+voice, voices of a clip and clips of a speaker are averaged first (`analysis.units`). Faint marks are single speakers or
+clips. With fewer than 5 these are dots, and there are no intervals.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import clip_differences, compare_all, per_clip
-from latentsync.lab.analysis.conclusions import SETTINGS
+from latentsync.lab.analysis.comparisons import compare_all, unit_differences
 from latentsync.lab.analysis.intervals import ALPHA, LEAST_DRAWN, drawn_interval
-from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front
+from latentsync.lab.analysis.pareto import TIME_RATIO, directions_of, pareto_front, with_distances
+from latentsync.lab.analysis.seeds import seed_deviation, settings_in
+from latentsync.lab.analysis.units import per_unit
 from latentsync.lab.figures.shown import ShownFigure
 from latentsync.lab.figures.style import COLOURS, GREY, MARKERS, mark_untrained, plain_axis
 from latentsync.lab.records.labels import departures, pair_label, varied, word_of
 from latentsync.lab.tables.tidy import require_columns, widen
-from latentsync.metrics.definitions import DEFINITIONS, base_name, definition_of, direction_of
+from latentsync.metrics.definitions import DEFINITIONS, base_name, bounds_of, definition_of, direction_of
 
 REAL = "real clips"
 HEADLINES = ("sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth")
@@ -55,7 +57,7 @@ def curves(
 ) -> Figure:
     """Each metric against a parameter: means over clips with intervals.
 
-    There is a line for each value of `by`, and a faint line for each clip. A dashed line with a band is the score of
+    There is a line for each value of `by`, and a faint line for each unit. A dashed line with a band is the score of
     the real clips, if the metric has one.
 
     Raises:
@@ -72,12 +74,12 @@ def curves(
         for number, (value, part) in enumerate(parts):
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             here = {at: x + apart * (number - (len(parts) - 1) / 2) for at, x in positions.items()}
-            clips = per_clip(part, [metric], [x])[metric]
-            few = clips.index.get_level_values("clip").nunique() < LEAST_DRAWN
+            clips = per_unit(part, [metric], [x])[metric]
+            few = clips.index.get_level_values("unit").nunique() < LEAST_DRAWN
             faint = {"marker": ".", "markersize": 5, "alpha": 0.4} if few else {"alpha": 0.16}
-            for _, line in clips.groupby(level="clip"):
+            for _, line in clips.groupby(level="unit"):
                 axis.plot([here[i] for i in line.index.get_level_values(x)], line, color=colour, lw=0.8, **faint)
-            _draw_means(axis, clips.groupby(level=x), here, colour, marker, value)
+            _draw_means(axis, clips.groupby(level=x), metric, here, colour, marker, value)
         axis.set_xlabel(label_of(x), fontsize=9)
         axis.set_ylabel(label_of(metric), fontsize=9)
         plain_axis(axis)
@@ -104,27 +106,29 @@ def _positions(axis: Axes, values: pd.Series) -> dict:
     return {value: position for position, value in enumerate(there)}
 
 
-def _draw_means(axis: Axes, groups, positions: dict, colour: str, marker: str, label: str | None) -> None:
+def _draw_means(axis: Axes, groups, metric: str, positions: dict, colour: str, marker: str, label: str | None) -> None:
     means = groups.mean().dropna()
-    reach = [_reach(groups.get_group(value).dropna()) for value in means.index]
+    if means.empty:
+        return
+    reach = np.transpose([_reach(groups.get_group(value).dropna(), metric) for value in means.index])
     axis.errorbar(
         [positions[value] for value in means.index], means.to_numpy(), yerr=reach, color=colour, marker=marker,
         markersize=5, linewidth=1.8, capsize=3, label=label,
     )  # fmt: skip
 
 
-def _reach(values: Sequence[float]) -> float:
-    """Half of the interval of a mean; NaN for few values, so that nothing is drawn."""
-    interval = drawn_interval(values)
-    return float("nan") if interval is None else (interval[1] - interval[0]) / 2
+def _reach(values: Sequence[float], metric: str) -> tuple[float, float]:
+    """How far the interval of a mean goes below and above it; NaN for few values, so that nothing is drawn."""
+    interval, mean = drawn_interval(values, bounds_of(metric)), float(np.mean(values))
+    return (np.nan, np.nan) if interval is None else (mean - interval[0], interval[1] - mean)
 
 
 def _draw_real(axis: Axes, wide: pd.DataFrame, metric: str) -> None:
     if f"{metric}_real" not in wide or wide[f"{metric}_real"].isna().all():
         return
-    real = per_clip(wide, [f"{metric}_real"])[f"{metric}_real"].dropna()
+    real = per_unit(wide, [f"{metric}_real"])[f"{metric}_real"].dropna()
     axis.axhline(real.mean(), color=GREY, linestyle="--", linewidth=1.2, label=REAL, zorder=1)
-    if interval := drawn_interval(real):
+    if interval := drawn_interval(real, bounds_of(metric)):
         axis.axhspan(*interval, color=GREY, alpha=0.13, linewidth=0)
 
 
@@ -153,7 +157,8 @@ def differences(
     table: pd.DataFrame, column: str, baseline: float | str, metrics: Sequence[str] = HEADLINES,
     within: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
-    """Paired differences of each setting from the baseline with BCa intervals; one axis per metric. Few clips are dots.
+    """Paired differences of each setting from the baseline with Student's t intervals; one axis per metric. Few clips
+    are dots.
 
     Full marks are significant after Holm's correction over all of them, hollow marks are not. Arguments and errors as
     for `analysis.comparisons.compare_all`, whose rows are drawn.
@@ -167,8 +172,8 @@ def differences(
         axis.axvline(0, color=GREY, linewidth=1)
         for row in comparisons[comparisons["metric"] == metric].itertuples():
             y = settings.index(row.setting)
-            if row.clips < LEAST_DRAWN:
-                values, _ = clip_differences(wide, metric, column, row.setting, baseline, within)
+            if row.units < LEAST_DRAWN:
+                values, _ = unit_differences(wide, metric, column, row.setting, baseline, within)
                 axis.plot(values, [y] * len(values), ".", color=COLOURS[0], markersize=5, alpha=0.4)
             elif not np.isnan(row.low):
                 axis.plot([row.low, row.high], [y, y], color=COLOURS[0], linewidth=1.8, solid_capstyle="butt")
@@ -206,7 +211,8 @@ def pareto(
     """
     wide = widen(table)
     front = pareto_front(wide, columns, [x, y, *also])
-    clips = per_clip(wide, [x, y], columns).dropna()
+    ways = directions_of([x, y])
+    clips = per_unit(with_distances(wide, ways), [x, y], columns).dropna()
     figure = ShownFigure(figsize=(6.4, 4.6), layout="constrained")
     axis = figure.subplots()
     labels = []
@@ -217,7 +223,7 @@ def pareto(
         if len(own) < LEAST_DRAWN:
             axis.plot(own[x], own[y], ".", color=colour, markersize=4, alpha=0.35)
         else:
-            reach = {"xerr": _reach(own[x]), "yerr": _reach(own[y])}
+            reach = {"xerr": [[far] for far in _reach(own[x], x)], "yerr": [[far] for far in _reach(own[y], y)]}
             axis.errorbar(row[x], row[y], **reach, color=colour, alpha=0.35, linewidth=1)
         axis.plot(
             row[x], row[y], "o", color=colour, markersize=7, markerfacecolor=colour if row["on_front"] else "white"
@@ -227,8 +233,9 @@ def pareto(
     line = front[front["on_front"]].sort_values(x)
     if not also:
         axis.plot(line[x], line[y], color=COLOURS[0], linewidth=1, alpha=0.5, zorder=1)
-    axis.set_xlabel(label_of(x), fontsize=9)
-    axis.set_ylabel(label_of(y), fontsize=9)
+    for name, set_label in ((x, axis.set_xlabel), (y, axis.set_ylabel)):
+        best = {"zero": "distance from 0: ", "one": "distance from 1: "}.get(ways[name], "")
+        set_label(best + label_of(name), fontsize=9)
     over = ", ".join(word_of(name) if name not in TIMES else TIMES[name] for name in (x, y, *also))
     label = ", ".join(map(word_of, columns))
     axis.set_title(
@@ -295,9 +302,9 @@ def against_seconds(
     axis = figure.subplots()
     groups = sorted(wide.groupby(by), key=lambda group: -group[1][along].nunique())  # most settings first
     for number, (value, part) in enumerate(groups):
-        clips = per_clip(part, ["pace", metric], [along]).groupby(level=along)
+        clips = per_unit(part, ["pace", metric], [along]).groupby(level=along)
         means, colour = clips.mean(), COLOURS[number % len(COLOURS)]
-        reach = [_reach(clips.get_group(step)[metric].dropna()) for step in means.index]
+        reach = np.transpose([_reach(clips.get_group(step)[metric].dropna(), metric) for step in means.index])
         pace = means["pace"].to_numpy() * (1 + 2 * DODGE * number)
         axis.errorbar(
             pace, means[metric].to_numpy(), yerr=reach, color=colour, label=str(value),
@@ -319,18 +326,21 @@ def against_seconds(
 def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figure:
     """The records of each clip with several seeds, one row per clip, sorted by mean; the title compares both spreads.
 
-    With several settings a record is shown less the mean of its setting, so that only seeds and clips differ.
+    With several settings or voices a record is shown less the mean of its setting and voice, so that only seeds and
+    clips differ. The deviation between seeds is that of `analysis.seeds.seed_deviation`.
 
     Raises:
         OptionError: a column is missing, or no clip has two seeds.
     """
     wide = widen(table)
-    require_columns(wide, "clip", "seed", *metrics)
+    require_columns(wide, "clip", "voice", "seed", *metrics)
     if wide.groupby("clip")["seed"].nunique().max() < 2:
         raise OptionError("no clip has two seeds; give a sweep over several seeds, such as experiment=seed_variance")
-    settings = [name for name in (*SETTINGS, *varied(wide)) if wide.groupby("clip")[name].nunique().max() > 1]
-    if settings:
-        by_setting = wide.groupby(settings)[list(metrics)]
+    deviations = {metric: seed_deviation(wide, metric) for metric in metrics}
+    settings = [name for name in settings_in(wide) if wide.groupby("clip")[name].nunique().max() > 1]
+    apart = [*settings, *(["voice"] if wide.groupby("clip")["voice"].nunique().max() > 1 else [])]
+    if apart:
+        by_setting = wide.groupby(apart)[list(metrics)]
         wide = wide.assign(**(wide[list(metrics)] - by_setting.transform("mean")))
     left_out = list(dict.fromkeys(wide["clip"]))[MAX_ROWS:]
     wide = wide[~wide["clip"].isin(left_out)]
@@ -341,10 +351,12 @@ def seed_spread(table: pd.DataFrame, metrics: Sequence[str] = HEADLINES) -> Figu
         for colour, marker, (seed, part) in zip(cycle(COLOURS), cycle(MARKERS), wide.groupby("seed"), strict=False):
             rows = means.index.get_indexer(part["clip"])
             axis.plot(part[metric], rows, marker, color=colour, markersize=4, alpha=0.8, label=f"seed {seed}")
-        within = np.sqrt(wide.groupby(["clip", *settings])[metric].var().mean())
-        axis.set_title(f"standard deviation: {within:.2g} between seeds,\n{means.std():.2g} between clips", fontsize=8)
+        axis.set_title(
+            f"standard deviation: {deviations[metric] or 0:.2g} between seeds,\n{means.std():.2g} between clips",
+            fontsize=8,
+        )
         axis.set_yticks(range(names), [name.rsplit(".", 1)[0] for name in means.index])
-        axis.set_xlabel(label_of(metric) + ("\nless the mean of the setting" if settings else ""), fontsize=9)
+        axis.set_xlabel(label_of(metric) + ("\nless the mean of the setting" if apart else ""), fontsize=9)
         axis.locator_params(axis="x", nbins=5)
         plain_axis(axis)
         axis.tick_params(axis="y", labelsize=8)

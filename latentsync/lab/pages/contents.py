@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import compare_all
-from latentsync.lab.analysis.conclusions import METRICS, has_direction, setting_of, swept_beside
+from latentsync.lab.analysis.attrition import attrition, attrition_lines, luck_line
+from latentsync.lab.analysis.comparisons import compare_all, swept_beside
+from latentsync.lab.analysis.conclusions import METRICS, comparison_notes, has_direction, setting_of
 from latentsync.lab.analysis.intervals import LEAST_DRAWN
 from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front, with_time_ratio
 from latentsync.lab.console import complaints
@@ -64,6 +65,7 @@ class Page:
     column: str = ""
     baseline: str = ""
     comparisons: list[dict] = field(default_factory=list)
+    comparison_notes: list[str] = field(default_factory=list)
     not_compared: str = ""
     front: list[dict] = field(default_factory=list)
     objectives: dict[str, str] = field(default_factory=dict)
@@ -117,7 +119,7 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
         figures[caption] = curves.curves(table, first, there, by=within[0] if within else None)
     if page.comparisons:
         baseline = setting_of(table, first, page.baseline)
-        marks = "faint dots: single clips" if few else "with BCa intervals"
+        marks = "faint dots: single clips" if few else "with 95 % intervals"
         caption = f"Differences within each clip, {marks}; full marks: significant differences"
         compared_metrics = list(dict.fromkeys(row["metric"] for row in page.comparisons))  # one family of tests
         figures[caption] = curves.differences(table, first, baseline, compared_metrics, within)
@@ -152,14 +154,20 @@ def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, 
         if not metrics:
             raise OptionError(f"no record has a value of {' or '.join(METRICS)}")
         if table[column].nunique() <= MAX_COMPARED:
-            page.comparisons = compare_all(table, metrics, column, first, within).to_dict("records")
+            comparisons = compare_all(table, metrics, column, first, within)
+            page.comparisons = comparisons.to_dict("records")
+            page.comparison_notes = [
+                *comparison_notes(comparisons),
+                *attrition_lines(attrition(table, metrics, column, within), column),
+                *filter(None, [luck_line(table, name, column, within) for name in metrics if has_direction(name)]),
+            ]
     except OptionError as error:
         if baseline is not None:
             raise
         page.not_compared = str(error)
     setting = [column, *within]
     if (number := table[setting].drop_duplicates().shape[0]) > MAX_COMPARED:
-        page.comparisons = []
+        page.comparisons, page.comparison_notes = [], []
         page.not_compared = page.front_note = (
             f"the sweep has {number} settings, and a page compares at most {MAX_COMPARED}; `latentsync compare` takes "
             "those of a filter"

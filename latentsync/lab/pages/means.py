@@ -7,17 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from latentsync.lab.analysis.comparisons import per_clip
 from latentsync.lab.analysis.intervals import drawn_interval
+from latentsync.lab.analysis.units import per_unit
 from latentsync.lab.records.labels import varied, word_of
-from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, PREFIXES, SUFFIXES, base_name, direction_of
+from latentsync.metrics.definitions import (
+    DEFINITIONS,
+    HEADLINES,
+    PREFIXES,
+    SUFFIXES,
+    base_name,
+    bounds_of,
+    direction_of,
+)
 
 BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
 
 
 @dataclass(frozen=True)
 class MeanRow:
-    """A metric at one setting: mean and 95 % interval over `clips`. With fewer than `LEAST_DRAWN` clips there is none.
+    """A metric at one setting: mean and 95 % interval over `clips`, which are speakers where they are known.
+    With fewer than `LEAST_DRAWN` of them there is no interval.
 
     `bar` has the positions of low, mean and high, in % of the range of all settings of the metric. `dots` has those of
     the clips where there is no interval.
@@ -63,9 +72,9 @@ def _plain(metric: str) -> str:
 
 
 def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> list[MeanRow]:
-    """Each metric at each setting: the mean over clips with Student's interval. Seeds and voices are averaged first."""
-    table = table[["clip", "voice", *dict.fromkeys(columns), *metrics]]
-    clips = per_clip(table, metrics, columns)
+    """Each metric at each setting: the mean over units with Student's interval (see `analysis.units`)."""
+    kept = ["clip", "voice", *(["group"] if "group" in table else []), *columns, *metrics]
+    clips = per_unit(table[list(dict.fromkeys(kept))], metrics, columns)
     rows = []
     for metric in metrics:
         unit = "s" if metric == "seconds" else DEFINITIONS[base_name(metric)].unit
@@ -74,7 +83,7 @@ def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Seque
         for setting, part in clips[metric].groupby(list(columns)):
             values = part.dropna().to_numpy()
             if len(values):
-                low, high = drawn_interval(values) or (None, None)
+                low, high = drawn_interval(values, bounds_of(metric)) or (None, None)
                 numbers = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
                 dots = tuple(values.tolist()) if low is None else ()
                 of_metric.append(MeanRow(metric, setting, *numbers, dots=dots))

@@ -10,18 +10,12 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import MediaError
 from latentsync.files import write_text
-from latentsync.lab.analysis.comparisons import as_presets, clip_differences, compare_all
-from latentsync.lab.analysis.conclusions import METRICS, interactions
-from latentsync.lab.analysis.intervals import (
-    ALPHA,
-    detectable_difference,
-    detectable_difference_of_two,
-    interval_text,
-    mean_interval,
-)
+from latentsync.lab.analysis.comparisons import Interaction, as_presets, differences_of, interactions, judge
+from latentsync.lab.analysis.conclusions import METRICS
+from latentsync.lab.analysis.intervals import ALPHA, interval_text
+from latentsync.lab.analysis.seeds import seed_deviation
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.evaluation import evaluation_figure
 from latentsync.lab.figures.sensitivity import sensitivity_figure
@@ -37,6 +31,7 @@ PRESETS = (
     Preset("neutral", female=NEUTRAL, male=NEUTRAL, neutral=NEUTRAL),
     Preset("swapped", female=1.3, male=1.8, neutral=NEUTRAL),
 )
+MARGINS = {f"{SYNC}_minus_real": 0.0067, LPIPS: 0.0027}  # the deviations between seeds of the study steps
 PLAIN_EFFECT = 2  # in standard deviations; such an effect is visible in a single clip
 
 
@@ -55,7 +50,9 @@ def guidance(table: pd.DataFrame) -> Results:
         "differences": curves.differences(table, "guidance_scale", NEUTRAL, (SYNC, PEAK, LPIPS)),
         "pareto": curves.pareto(table, ["guidance_scale"], x=LPIPS, y=SYNC),
     }
-    return Results(figures, differences_text(table, METRICS, "guidance_scale", NEUTRAL))
+    differences, genders = _family(table, "guidance_scale", NEUTRAL)
+    parts = [differences_text(differences), "The effect of a guidance scale on women minus its effect on men:"]
+    return Results(figures, "\n\n".join([*parts, interactions_text(genders)]))
 
 
 def steps(table: pd.DataFrame) -> Results:
@@ -71,9 +68,9 @@ def steps(table: pd.DataFrame) -> Results:
     }
     parts = [
         "Steps of DDIM:",
-        differences_text(of_ddim, METRICS, "num_inference_steps", STEPS),
+        differences_text(_family(of_ddim, "num_inference_steps", STEPS)[0]),
         "Solvers, at 5 and at 10 steps, averaged within a clip:",
-        differences_text(solvers, METRICS, "scheduler", "ddim", ["num_inference_steps"]),
+        differences_text(_family(solvers, "scheduler", "ddim", ["num_inference_steps"])[0]),
         f"Seeds, at {STEPS} steps of DDIM:",
         seeds_text(seeds, METRICS),
     ]
@@ -87,11 +84,13 @@ def gender_presets(table: pd.DataFrame) -> Results:
         "guidance": curves.curves(table, "guidance_scale", (f"{SYNC}_minus_real", LPIPS), by="gender"),
         "presets": curves.differences(by_preset, "preset", "neutral", METRICS),
     }
+    tests = differences_of(by_preset, METRICS, "preset", "neutral")
+    differences, genders = judge(tests, interactions(table, METRICS, "guidance_scale", NEUTRAL), MARGINS)
     parts = [
         f"Each clip with the preset of its gender, or of the other one, minus {NEUTRAL} for all:",
-        differences_text(by_preset, METRICS, "preset", "neutral"),
+        differences_text(differences),
         "The effect of a guidance scale on women minus its effect on men:",
-        interactions_text(table, METRICS, "guidance_scale", NEUTRAL),
+        interactions_text(genders),
     ]
     return Results(figures, "\n\n".join(parts))
 
@@ -139,59 +138,52 @@ STUDIES: dict[str, Callable[[pd.DataFrame], Results]] = {
 # --- tables as text ---
 
 
-def differences_text(
-    table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: float | str, within: Sequence[str] = ()
-) -> str:
-    """Each setting minus the baseline as a Markdown table. Differences that are significant after Holm's correction
-    over all of them are bold.
+def _family(
+    table: pd.DataFrame, column: str, baseline: float | str, within: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[Interaction]]:
+    """Each setting against the baseline, and women against men, as one family of tests; see `comparisons.judge`."""
+    tests = differences_of(table, METRICS, column, baseline, within)
+    return judge(tests, interactions(table, METRICS, column, baseline, within), MARGINS)
 
-    Arguments and errors as for `analysis.comparisons.compare_all`.
-    """
-    comparisons = compare_all(table, metrics, column, baseline, within)
-    rows = []
-    for row in comparisons.itertuples():
-        values, _ = clip_differences(table, row.metric, column, row.setting, baseline, within)
-        rows.append(
-            {
-                "measure": word_of(row.metric),
-                column: f"{_setting(row.setting)} minus {_setting(baseline)}",
-                "clips": len(values),
-                "difference": _number(values.mean(), row.p_holm <= ALPHA),
-                "95 %, Student's t": interval_text(mean_interval(values)),
-                "95 %, BCa": interval_text((row.low, row.high)),
-                "p (Holm)": f"{row.p_holm:.2g}",
-                "detectable": _size(detectable_difference(values, len(comparisons))),
-            }
-        )
+
+def differences_text(comparisons: pd.DataFrame) -> str:
+    """Rows of `comparisons.judge` as a Markdown table. Differences that are significant are bold."""
+    rows = [
+        {
+            "measure": word_of(row.metric),
+            "setting": f"{_setting(row.setting)} minus {_setting(row.baseline)}",
+            f"{row.unit}s": row.units,
+            "difference": _number(row.difference, row.p_holm <= ALPHA),
+            "95 %, Student's t": interval_text((row.low, row.high)),
+            "95 %, BCa": interval_text((row.bca_low, row.bca_high)),
+            "p (Holm)": f"{row.p_holm:.2g}",
+            "detectable": _size(row.detectable),
+            "equivalent within": _equivalence(row.margin, row.p_equivalent_holm),
+        }
+        for row in comparisons.itertuples()
+    ]
     return markdown(rows)
 
 
-def interactions_text(table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: float) -> str:
-    """How much more each setting changes for women than for men, as a Markdown table; significant values are bold.
-
-    Arguments and errors as for `analysis.conclusions.interactions`. All rows form one family of tests.
-    """
-    tests = [one for metric in metrics for one in interactions(table, metric, column, baseline, [])]
-    rows = []
-    for one in tests:
-        genders = [table[table["gender"] == gender] for gender in SPEAKER_GENDERS]
-        values = [clip_differences(part, one.metric, column, one.setting, baseline)[0] for part in genders]
-        p = min(1.0, one.p * len(tests))
-        rows.append(
-            {
-                "measure": word_of(one.metric),
-                column: f"{_setting(one.setting)} minus {_setting(baseline)}",
-                **{
-                    f"{name} ({n})": _number(d)
-                    for name, n, d in zip(SPEAKER_GENDERS, one.clips, one.differences, strict=True)
-                },
-                "apart": _number(one.difference, p <= ALPHA),
-                "95 %, Welch's t": interval_text(one.student),
-                "95 %, BCa": interval_text(one.interval),
-                "p (Bonferroni)": f"{p:.2g}",
-                "detectable": _size(detectable_difference_of_two(*values, len(tests))),
-            }
-        )
+def interactions_text(tests: Sequence[Interaction]) -> str:
+    """How much more each setting changes for women than for men, as a Markdown table; significant values are bold."""
+    rows = [
+        {
+            "measure": word_of(one.metric),
+            "setting": f"{_setting(one.setting)} minus {_setting(one.baseline)}",
+            **{
+                f"{name} ({number})": _number(difference)
+                for name, number, difference in zip(one.groups, one.units, one.differences, strict=True)
+            },
+            "apart": _number(one.difference, one.judged.is_significant),
+            "95 %, Welch's t": interval_text(one.interval),
+            "95 %, BCa": interval_text(one.estimate.bca),
+            "p (Holm)": f"{one.judged.p_holm:.2g}",
+            "detectable": _size(one.judged.detectable),
+            "equivalent within": _equivalence(one.judged.margin, one.judged.p_equivalent_holm),
+        }
+        for one in tests
+    ]
     return markdown(rows)
 
 
@@ -200,7 +192,7 @@ def seeds_text(table: pd.DataFrame, metrics: Sequence[str]) -> str:
     rows = []
     for metric in metrics:
         by_clip = table.groupby("clip")[metric]
-        between_seeds, between_clips = by_clip.var().mean() ** 0.5, by_clip.mean().std()
+        between_seeds, between_clips = seed_deviation(table, metric), by_clip.mean().std()
         rows.append(
             {
                 "measure": word_of(metric),
@@ -227,8 +219,12 @@ def _number(value: float, is_shown: bool = False) -> str:
     return f"**{value:+.4f}**" if is_shown else f"{value:+.4f}"
 
 
-def _size(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _equivalence(margin: float, p: float) -> str:
+    return f"{margin:g} (p {p:.2g})" if p <= ALPHA else f"not shown (p {p:.2g})"
+
+
+def _size(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.4f}"
 
 
 def _effect(row: pd.Series) -> str:

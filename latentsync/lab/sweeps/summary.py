@@ -9,7 +9,7 @@ import pandas as pd
 from latentsync.errors import MediaError
 from latentsync.files import place_link, whole_files
 from latentsync.lab.analysis.calibration import calibrated
-from latentsync.lab.analysis.intervals import interval_text
+from latentsync.lab.analysis.intervals import LEAST_UNITS, interval_text
 from latentsync.lab.console import complain, paragraph, show, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
@@ -113,19 +113,22 @@ def calibration_texts(against_real: pd.DataFrame) -> list[str]:
     """
     texts = []
     for metric in CALIBRATED:
-        columns = {name: [] for name in ("gender", "setting", "minus real clip", "95 %", "real clip", "pairs")}
+        columns = {name: [] for name in ("gender", "setting", "minus real clip", "95 %", "real clip", "over")}
         for row in against_real[against_real["metric"] == metric].itertuples():
             setting = row._asdict()
             steps = f"{row.num_inference_steps} steps"
             words = [f"guidance {row.guidance_scale:g}", steps, *departures(setting, setting)]
-            difference = f"{row.minus_real:+.3f}" if row.pairs else "-"
+            difference = f"{row.minus_real:+.3f}" if row.units else "-"
             interval = interval_text((row.low, row.high), "+.3f")
-            cells = (row.gender, ", ".join(words), difference, interval, row.real, row.pairs)
+            cells = (row.gender, ", ".join(words), difference, interval, row.real, f"{row.units} {row.unit}s")
             for column, cell in zip(columns.values(), cells, strict=True):
                 column.append(cell)
         if columns["gender"]:
-            title = f"{word_of(metric)} of the results minus that of the real clips, means over pairs:"
-            texts.append(f"{paragraph(title)}\n{table_text(columns)}")
+            title = f"{word_of(metric)} of the results minus that of the real clips (0 is as good as real):"
+            few = against_real[against_real["metric"] == metric]["units"].min() < LEAST_UNITS
+            unit = against_real["unit"].iloc[0]
+            note = f"\n{paragraph(f'Fewer than {LEAST_UNITS} {unit}s have no interval.')}" if few else ""
+            texts.append(f"{paragraph(title)}\n{table_text(columns)}{note}")
     return texts
 
 
