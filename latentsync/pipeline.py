@@ -98,6 +98,7 @@ class LipsyncPipeline(LipsyncNetworks):
         sampler, video, runtime = options.sampler, options.video, options.runtime
         if sampler.guidance_scale is None:
             raise OptionError("guidance_scale is open; give a value, or resolve it by preset with resolve_guidance()")
+        guidance_scale = float(sampler.guidance_scale)
         sampler = sampler_for(self.settings.name, self.unet.guidance_limit, sampler)
         num_frames, longest = sampler.num_frames or self.settings.num_frames, self.unet.max_num_frames
         if longest is not None and num_frames > longest:
@@ -114,11 +115,11 @@ class LipsyncPipeline(LipsyncNetworks):
         return Options(
             replace(
                 sampler,
-                guidance_scale=float(sampler.guidance_scale),
+                guidance_scale=guidance_scale,
                 num_frames=num_frames,
                 scheduler=sampler.scheduler or ("ddim" if isinstance(self.scheduler, DDIMScheduler) else None),
                 guidance_interval=interval if sampler.guidance_schedule == "interval" else None,
-                guidance_every=sampler.guidance_every if is_guided(sampler.guidance_scale) else 1,
+                guidance_every=sampler.guidance_every if is_guided(guidance_scale) else 1,
             ),
             replace(
                 video,
