@@ -333,7 +333,7 @@ class LipsyncPipeline(LipsyncNetworks):
             check_targets(targets, info, Path(audio_path), settings[0])
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
-            write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch)
+            write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch, self.cache)
         near_reference = frames_near_reference(pair, settings[0])  # all settings have the same references
         return [
             LipsyncOutput(
