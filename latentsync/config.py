@@ -36,7 +36,7 @@ FACES = ("largest", "left", "right", "centre")  # words of `face`; it may also b
 DEFAULT_FACE = "largest"
 ATTENTION_BACKENDS = ("sdpa", "xformers")
 DTYPES = ("float32", "bfloat16", "float16")
-SCHEDULERS = ("ddim", "dpmpp_2m", "unipc")
+SCHEDULERS = ("ddim", "dpmpp_2m", "unipc", "student")
 GUIDANCE_SCHEDULES = ("constant", "linear", "cosine", "interval")
 AUDIO_SEGMENTS = ("reference", "overlap")
 SILENCES = ("model", "rest", "source")
@@ -52,6 +52,7 @@ DEFAULT_NUM_FRAMES = 8  # frames denoised together, if the model does not say
 DEFAULT_SIZE_PX = 256  # side of the aligned crop, if the model does not say
 MIN_DURATION_S = 0.2  # the shortest sound that lips can follow
 MAX_SEED = 2**63 - 1
+STUDENT_STEPS = 4  # the most steps of a student
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
 
 
@@ -135,10 +136,11 @@ class SamplerOptions:
     scheduler: str | None = option(
         None,
         'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order) and "unipc" (second order) '
-        "come closer to the result of many steps, from 20 steps on. Installed packages may add others. "
-        'Open: "ddim", or the scheduler that was assigned to the pipeline.',
+        'come closer to the result of many steps, from 20 steps on. "student" is for models that were distilled to at '
+        'most 4 steps, and the only one for them. Installed packages may add others. Open: "student" for such a model, '
+        'else "ddim", or the scheduler that was assigned to the pipeline.',
         "{}", choices=SCHEDULERS, plugins=SCHEDULERS_GROUP, is_open=True, absent="ddim",
-        source="ddim arXiv 2010.02502, dpmpp_2m arXiv 2211.01095, unipc arXiv 2302.04867",
+        source="ddim arXiv 2010.02502, dpmpp_2m arXiv 2211.01095, unipc arXiv 2302.04867, student arXiv 2210.03142",
     )  # fmt: skip
     guidance_schedule: str = option(
         "constant",
@@ -169,6 +171,11 @@ class SamplerOptions:
 
     def __post_init__(self) -> None:
         _check(self)
+        if self.scheduler == "student" and self.num_inference_steps > STUDENT_STEPS:
+            raise OptionError(
+                f"num_inference_steps is {self.num_inference_steps}; the scheduler student makes 1 to {STUDENT_STEPS} "
+                f"steps; set num_inference_steps={STUDENT_STEPS}"
+            )
         if self.guidance_interval is None:
             return
         ends = self.guidance_interval

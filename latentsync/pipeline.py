@@ -49,6 +49,7 @@ from latentsync.generation.results import (
 )
 from latentsync.generation.silence import silent_shares
 from latentsync.generation.stage_cache import StageCache
+from latentsync.generation.students import sampler_for
 from latentsync.generation.timing import timing_of
 from latentsync.generation.write import Target, check_targets, notice, scratch_video, write_results
 from latentsync.presets import Preset, resolve_guidance
@@ -89,14 +90,15 @@ class LipsyncPipeline(LipsyncNetworks):
         """Fills in what the options leave open: an explicit value, else the model's own, else the general default.
 
         Raises:
-            OptionError: the guidance is open (it depends on the speaker's gender), a window is too long, or windows
-                share more than half of their frames.
+            OptionError: the guidance is open (it depends on the speaker's gender), a window is too long, windows share
+                more than half of their frames, or an option does not suit a student (see `students.sampler_for`).
 
         If the scheduler that was assigned to this pipeline is not DDIM, an open `scheduler` stays open: it is used.
         """
         sampler, video, runtime = options.sampler, options.video, options.runtime
         if sampler.guidance_scale is None:
             raise OptionError("guidance_scale is open; give a value, or resolve it by preset with resolve_guidance()")
+        sampler = sampler_for(self.settings.name, self.unet.guidance_limit, sampler)
         num_frames, longest = sampler.num_frames or self.settings.num_frames, self.unet.max_num_frames
         if longest is not None and num_frames > longest:
             raise OptionError(

@@ -17,9 +17,10 @@ from latentsync.checkpoints.model import (
     save_network,
     seeded,
 )
+from latentsync.errors import WeightsError
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.lab.commands import assemble as command
-from latentsync.metrics.own_syncnet import load_own_syncnet
+from latentsync.metrics.own_syncnet import has_trained_syncnet, load_own_syncnet
 from latentsync.training.clips import find_clips
 from latentsync.training.syncnet import SyncNetSettings, SyncNetTask
 from latentsync.unet.model import UNet3DConditionModel
@@ -162,3 +163,24 @@ def test_latents_are_brought_to_unit_and_decode_as_before(base, exported, tmp_pa
     torch.testing.assert_close(mean, torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(deviation, torch.ones(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(scale, factor[:, None, None].expand_as(scale), atol=0, rtol=1e-3)
+
+
+def test_a_variant_stores_its_own_networks_and_shares_the_rest(exported, tmp_path, capsys):
+    folder, networks = exported
+    variant, whole = tmp_path / "variant", tmp_path / "whole"
+    args = ("--model_dir", "mini", "--unet", folder, "--name", "variant", "--shares")
+    assert run(capsys, *args, "--output_dir", variant)[0] == 0
+    assert {str(path) for path in contents(variant)} == {INDEX_FILE, f"unet/{CONFIG_FILE}", f"unet/{WEIGHTS_FILE}"}
+    assert run(capsys, "--model_dir", variant, "--output_dir", whole)[0] == 0  # copies what the variant shares
+    assert "shares" not in index_of(whole) and (whole / "vae" / WEIGHTS_FILE).is_file()
+    mini = load_folder("mini")
+    for model in (variant, whole):
+        parts = load_folder(model)
+        assert same(parts["unet"], networks["unet"], torch.float32) and parts["settings"].name == "variant"
+        assert same(parts["vae"], mini["vae"], torch.float32) and parts["scheduler"].config == mini["scheduler"].config
+        assert has_trained_syncnet(model)
+    status, _, errors = run(capsys, *args[2:], "--model_dir", variant, "--output_dir", tmp_path / "third")
+    assert status == 2 and "--shares needs a whole shipped model such as mini" in errors
+    (variant / INDEX_FILE).write_text(json.dumps(index_of(variant) | {"shares": "maxi"}))
+    with pytest.raises(WeightsError, match="shares parts of 'maxi', which is no shipped model"):
+        load_folder(variant)

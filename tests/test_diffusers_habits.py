@@ -255,6 +255,8 @@ def test_an_installed_package_adds_a_solver(pipe, other, voice, monkeypatch):
         solver_of(pipe.scheduler, "broken")
     with pytest.raises(OptionError, match="scheduler random is EulerAncestralDiscreteScheduler, which draws random"):
         solver_of(pipe.scheduler, "random")
-    with pytest.raises(LatentSyncError, match="'eular' is unknown; choose one of ddim, dpmpp_2m, unipc, euler"):
+    with pytest.raises(
+        LatentSyncError, match="'eular' is unknown; choose one of ddim, dpmpp_2m, unipc, student, euler"
+    ):
         options.changed(scheduler="eular")
     assert replace(options.sampler, scheduler=None).scheduler is None

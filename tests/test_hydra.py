@@ -207,7 +207,7 @@ def test_help_explains_every_option_within_the_width(monkeypatch):
     assert "sampler.num_inference_steps=20" in words and "Unit: steps." in words and "arXiv 2404.07724" in words
     for group in RUN.hidden:
         assert f" {group}=" not in words
-    assert "sampler=ddim" in words and "or dpmpp_2m, unipc" in words
+    assert "sampler=ddim" in words and "or dpmpp_2m, student, unipc" in words
 
 
 def test_help_shows_the_values_of_the_other_arguments():
@@ -281,7 +281,7 @@ def test_a_folder_and_a_configuration_of_ones_own_are_completed(tmp_path):
     (tmp_path / "sampler" / "slow.yaml").write_text("defaults: [ddim]\n")
     word = f"data.input_dir={tmp_path}/cl"
     assert completions(f"latentsync run data=folder {word}") == [f"data.input_dir={tmp_path}/clips/"]
-    assert completions(f"latentsync run --config-dir {tmp_path} sampler=s") == ["sampler=slow"]
+    assert completions(f"latentsync run --config-dir {tmp_path} sampler=sl") == ["sampler=slow"]
 
 
 BASH = """

@@ -108,6 +108,21 @@ def test_options_that_came_later_leave_the_ids_of_earlier_records_as_they_were(p
     assert set(identity(PAIR, pipe, pipe.resolve(OPTIONS))["options"]) == {*parts["options"], "sound"}
 
 
+def test_settings_of_networks_that_came_later_leave_the_ids_of_earlier_records_as_they_were(pipe):
+    options = pipe.resolve(OPTIONS)
+    assert set(identity(PAIR, pipe, options)["networks"]["unet"]) == {
+        "attention_head_dim", "block_out_channels", "cross_attention_dim", "down_block_types",
+        "downsample_padding", "in_channels", "layers_per_block", "motion_module_decoder_only",
+        "motion_module_kwargs", "motion_module_mid_block", "motion_module_resolutions", "norm_eps",
+        "norm_num_groups", "out_channels", "sample_size", "up_block_types", "use_motion_module",
+    }  # fmt: skip
+    pipe.unet.register_to_config(guidance_limit=2.5)
+    try:
+        assert identity(PAIR, pipe, options)["networks"]["unet"]["guidance_limit"] == 2.5
+    finally:
+        pipe.unet.register_to_config(guidance_limit=None)
+
+
 def test_identity_does_not_cover_names_places_and_speed(pipe, tmp_path):
     renamed = Pair(tmp_path / "g-x.mp4", tmp_path / "g-y.wav", "female")
     renamed.clip.write_bytes(PAIR.clip.read_bytes())

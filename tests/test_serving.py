@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -19,8 +20,11 @@ from latentsync.__main__ import main
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_json
 from latentsync.journal import LOG_FILE
+from latentsync.lab.analysis.votes import read_votes
 from latentsync.lab.console import MISUSED
+from latentsync.lab.jobs.maker import Answer
 from latentsync.lab.options.folders import sweep_folder
+from latentsync.lab.pages.ballot import BallotBox
 from latentsync.lab.pages.bundle import FRONT_DIR
 from latentsync.lab.pages.reasons import reasons_of
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, RecordStore
@@ -28,6 +32,7 @@ from latentsync.lab.serving import start
 from latentsync.lab.serving.columns import DIGITS
 from latentsync.lab.serving.helper import LATER, NOW, Helper
 from latentsync.lab.serving.live import states
+from latentsync.lab.serving.rating import name_of, side_video
 from latentsync.lab.serving.server import FRONT_FILES, View
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.metrics.definitions import entry
@@ -48,8 +53,8 @@ def runs(tmp_path_factory):
 def opened(runs, tmp_path):
     """Opens a runs folder as a client that has the token; the helper process begins only if it is needed."""
 
-    def open_client(folder=runs, sweep=None, headers=BEARER):
-        view = View(folder, sweep, tmp_path)
+    def open_client(folder=runs, sweep=None, headers=BEARER, flags=()):
+        view = View(folder, sweep, tmp_path, flags)
         return TestClient(view.app(TOKEN, PORT), base_url=OWN, headers=headers, raise_server_exceptions=False)
 
     return open_client
@@ -86,6 +91,7 @@ def test_the_link_moves_its_token_to_a_cookie_and_opens_the_page(opened):
     assert f"latentsync-view-{PORT}={TOKEN}" in cookie and "HttpOnly" in cookie and "SameSite=lax" in cookie
     page = client.get("/")
     assert page.status_code == 200 and "front/app.js" in page.text and TOKEN not in page.text
+    assert client.get(f"/rating?token={TOKEN}", follow_redirects=False).headers["location"] == "/rating"
 
 
 @pytest.mark.parametrize("path", ["/", "/?token=wrong", "/data/table", "/front/app.js", "/media/0107/result.mp4"])
@@ -135,6 +141,36 @@ def test_a_link_in_a_page_of_another_site_may_open_the_first_page_only(opened):
 def test_nothing_is_written(opened, method):
     answer = opened().request(method, "/data/record/0107")
     assert answer.status_code == 403 and "only reads" in answer.text
+
+
+WRITES = [("/data/rating/vote", "--allow-rating"), ("/data/make", "--allow-make"), ("/data/make/stop", "--allow-make")]
+
+
+@pytest.mark.parametrize(("path", "flag"), WRITES)
+def test_an_address_that_writes_is_refused_without_its_flag_and_by_all_other_checks(opened, path, flag):
+    other = next(each for _, each in WRITES if each != flag)
+    for flags in ((), (other,)):
+        answer = opened(flags=flags).post(path, json={})
+        assert answer.status_code == 403 and f"start latentsync view with {flag}" in answer.text
+    allowed = opened(flags=(flag,))
+    cookie = {"Authorization": "", "Cookie": f"latentsync-view-{PORT}={TOKEN}"}
+    for headers, word in [
+        ({"Authorization": ""}, "Open the link"),
+        ({"Origin": "http://evil.example"}, "evil.example"),
+        ({"Origin": "http://127.0.0.1:9999", **cookie}, "9999"),
+        ({"Host": "evil.example"}, "evil.example"),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, "another site"),
+    ]:
+        answer = allowed.post(path, json={}, headers=headers)
+        assert answer.status_code == 403 and word in answer.text
+    without_origin = TestClient(allowed.app, base_url=OWN, headers={"Cookie": cookie["Cookie"]})
+    assert "no Origin" in without_origin.post(path, json={}).text
+    assert without_origin.post(path, content="{}", headers={"Origin": OWN}).status_code == 415
+    for body in ("{", "[]", '"x"'):
+        headers = {"Content-Type": "application/json"}
+        assert allowed.post(path, content=body, headers=headers).status_code == 400
+    assert allowed.post(path, json={"vote": "x" * 5000}).status_code == 413
+    assert allowed.get(path).status_code == 405 and allowed.delete(path).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -188,15 +224,14 @@ def test_pages_may_load_from_the_server_alone(opened):
 
 
 def test_the_list_of_files_is_what_the_page_needs(opened):
-    client, wanted = opened(), {"app.js", "theme.css"}
-    page = client.get("/").text
-    assert set(re.findall(r'"front/([^"]+)"', page)) <= set(FRONT_FILES)
+    client, wanted = opened(), set()
+    wanted |= {name for page in FRONT_DIR.glob("*.html") for name in re.findall(r'"front/([^"]+)"', page.read_text())}
     for name in FRONT_FILES:
         answer = client.get(f"/front/{name}")
         assert answer.status_code == 200 and answer.content == (FRONT_DIR / name).read_bytes()
         if name.endswith(".js") and "vendor" not in name:
             wanted |= set(re.findall(r'"\./([\w/]+\.js)"', answer.text))
-    assert wanted <= set(FRONT_FILES)
+    assert wanted == set(FRONT_FILES)
 
 
 # --- what it sends ---
@@ -319,6 +354,182 @@ def test_the_reasons_are_read_from_frames_curves_and_metrics(tmp_path):
     write_json(record.folder / METRICS_FILE, {"psnr": entry("psnr", 30.0)})
     write_json(record.folder / RECORD_FILE, content("0001"))
     assert reasons_of(RecordStore(tmp_path).look("0001")) == []
+
+
+# --- the blind rating ---
+
+STUDY = {"sweep": "guidance", "by": "guidance_scale", "rater": "Anna"}
+
+
+def test_without_its_flag_there_is_no_rating(opened):
+    for path in ("/rating", "/data/rating", "/data/rating/trials", "/data/rating/video"):
+        answer = opened().get(path)
+        assert (
+            answer.status_code == 403
+            and "start latentsync view with" in answer.text
+            and "--allow-rating" in answer.text
+        )
+
+
+def test_a_served_rating_has_the_order_and_the_votes_of_a_notebooks(runs, tmp_path, opened):
+    folder = shutil.copytree(runs, tmp_path / "runs")
+    client = opened(folder, flags=("--allow-rating",))
+    study = client.get("/data/rating").json()
+    assert study["sweep"] == "guidance" and study["sweeps"] == ["guidance"]
+    assert ["guidance_scale", "guidance"] in study["settings"]
+    answer = client.get("/data/rating/trials", params=STUDY)
+    trials = [each["id"] for each in answer.json()["trials"]]
+    ballot = BallotBox(folder, "guidance").ballot("Anna")
+    assert trials == [*map(name_of, ballot.trials)] and answer.json()["votes"] == {}
+    words = [word for trial in ballot.trials for word in (trial.left_record, trial.right_record, trial.pair)]
+    assert not [word for word in (*words, "guidance", "damaged", "equal") if word in answer.text]
+
+    for vote in ("left", "left", "right"):  # the second says nothing new
+        assert client.post("/data/rating/vote", json={**STUDY, "trial": trials[0], "vote": vote}).status_code == 200
+    anew = opened(folder, flags=("--allow-rating",))  # the server was started again: the page goes on
+    for vote in ("neither", None, "neither"):
+        assert anew.post("/data/rating/vote", json={**STUDY, "trial": trials[1], "vote": vote}).status_code == 200
+    assert anew.get("/data/rating/trials", params=STUDY).json()["votes"] == {trials[0]: "right", trials[1]: "neither"}
+    assert BallotBox(folder, "guidance").ballot("Anna").votes == {0: "right", 1: "neither"}
+    votes = read_votes(sweep_folder(folder, "guidance") / "votes.csv")
+    assert [*votes["rater"]] == ["Anna", "Anna"] and votes["left_record"][0] == ballot.trials[0].left_record
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "word"),
+    [
+        ({"trial": "000000000000"}, 404, "have changed"),
+        ({"vote": "both"}, 404, "give one of left, right, neither"),
+        ({"rater": "  "}, 400, "name or number"),
+        ({"rater": "x" * 61}, 400, "name or number"),
+        ({"by": 3}, 400, "names sweep, by and rater"),
+        ({"by": "psnrs"}, 404, "no column psnrs"),
+        ({"sweep": "../x"}, 404, "has no sweep"),
+    ],
+)
+def test_a_vote_that_cannot_be_is_refused_by_a_sentence_and_nothing_is_written(opened, runs, change, status, word):
+    client = opened(flags=("--allow-rating",))
+    first = client.get("/data/rating/trials", params=STUDY).json()["trials"][0]["id"]
+    answer = client.post("/data/rating/vote", json={**STUDY, "trial": first, "vote": "left", **change})
+    assert answer.status_code == status and word in answer.text
+    assert not (sweep_folder(runs, "guidance") / "votes.csv").exists()
+
+
+def test_the_video_of_a_side_is_that_of_its_record(runs):
+    for trial in BallotBox(runs, "guidance").ballot("Anna").trials:
+        for side in ("left", "right"):
+            content = (runs / "records" / getattr(trial, f"{side}_record") / RESULT_FILE).read_bytes()
+            assert (side_video(runs, trial, side) == content) == (trial.kind != f"damaged {side}")
+
+
+# --- records that the page makes ---
+
+SETTINGS = {"guidance_scale": "1.7", "num_inference_steps": "20", "seed": 7}
+
+
+class FakeMaker:
+    """Makes a record at once, or when it may; or fails, or is stopped."""
+
+    def __init__(self):
+        self.may_end, self.jobs, self.is_cancelled, self.answer = threading.Event(), [], False, None
+
+    def make(self, job, on_progress):
+        self.jobs.append(job)
+        on_progress("denoise", 3, 20)
+        self.may_end.wait(10)
+        return Answer(is_cancelled=True) if self.is_cancelled else self.answer
+
+    def cancel(self):
+        self.is_cancelled = True
+        self.may_end.set()
+
+    def close(self):
+        self.may_end.set()
+
+
+@pytest.fixture
+def maker(monkeypatch):
+    fake = FakeMaker()
+    monkeypatch.setattr("latentsync.lab.jobs.maker.Maker", lambda: fake)
+    monkeypatch.setattr("latentsync.lab.jobs.maker.shipped_model", lambda record: "mini")
+    monkeypatch.setattr("latentsync.lab.jobs.maker.job_like", lambda record, **given: (record.id, given))
+    return fake
+
+
+def ended(client):
+    """The work once it has ended."""
+    ends = time.monotonic() + 10
+    while (work := client.get("/data/making").json())["is_running"]:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    return work
+
+
+def test_one_record_is_made_at_a_time_and_its_stage_is_said(runs, tmp_path, opened, maker):
+    folder = shutil.copytree(runs, tmp_path / "runs")
+    with opened(folder, "guidance", flags=("--allow-make",)) as client:
+        assert table_of(client.get("/data/table"))[0]["allows"] == ["--allow-make"]
+        assert client.get("/data/making").json() == {}
+        wanted = {"like": "0107", "settings": SETTINGS, "sweep": "guidance"}
+        work = client.post("/data/make", json=wanted).json()
+        assert work["label"] == "g-clara, own voice, guidance 1.7, 20 steps, seed 7" and work["is_running"]
+        again = client.post("/data/make", json=wanted)  # a double click
+        assert again.status_code == 409 and "is being made; wait for it" in again.text
+        while (work := client.get("/data/making").json())["stage"] != "denoise":
+            time.sleep(0.01)
+        assert (work["done"], work["total"]) == (3, 20)
+        write_record(folder, "1234", seed=9)
+        maker.answer = Answer("1234")
+        maker.may_end.set()
+        assert ended(client)["made"] == "1234"
+        given = {"guidance_scale": 1.7, "num_inference_steps": 20, "seed": 7, "model": "mini", "inputs": None}
+        assert maker.jobs == [("0107", given)]
+        about, _ = table_of(client.get("/data/table"))
+        ids = next(each for each in about["columns"] if each["name"] == "record")["words"]
+        assert "1234" in ids and about["rows"] == 9
+    assert collect_wide(folder, "guidance")["record"].tolist().count("1234") == 0  # it is no cell of the sweep
+
+
+def test_a_job_that_fails_or_is_stopped_says_so(opened, maker):
+    with opened(flags=("--allow-make",)) as client:
+        wanted = {"like": "0107", "settings": SETTINGS, "sweep": None}
+        maker.answer = Answer(reason="align: no face")
+        maker.may_end.set()
+        client.post("/data/make", json=wanted)
+        assert ended(client)["reason"] == "align: no face"
+        maker.may_end.clear()
+        client.post("/data/make", json=wanted)
+        client.post("/data/make/stop", json={})
+        work = ended(client)
+        assert work["is_cancelled"] and work["number"] == 2 and work["made"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "word"),
+    [
+        ({"like": "nothere"}, 404, "there is no record nothere"),
+        ({"like": "../0107"}, 404, "there is no record"),
+        ({"settings": {"seed": 1}}, 400, "settings has to give"),
+        ({"settings": {**SETTINGS, "seed": "many"}}, 404, "seed is 'many'; give a whole number"),
+        ({"settings": {**SETTINGS, "seed": [1]}}, 404, "give a whole number"),
+        ({"settings": {**SETTINGS, "num_inference_steps": 0}}, 404, "from 1 to 999"),
+        ({"sweep": "nothere"}, 404, "has no sweep nothere"),
+    ],
+)
+def test_a_record_that_cannot_be_made_is_refused_by_a_sentence(opened, maker, change, status, word):
+    client = opened(flags=("--allow-make",))
+    answer = client.post("/data/make", json={"like": "0107", "settings": SETTINGS, "sweep": None, **change})
+    assert answer.status_code == status and word in answer.text and maker.jobs == []
+    assert client.get("/data/making").json() == {}
+
+
+def test_a_model_that_is_not_shipped_is_asked_for(opened, tmp_path):
+    write_record(tmp_path, "1234")
+    facts = content("1234")
+    write_json(tmp_path / "records/1234" / RECORD_FILE, facts | {"model": facts["model"] | {"name": "mine"}})
+    client = opened(tmp_path, flags=("--allow-make",))
+    answer = client.post("/data/make", json={"like": "1234", "settings": SETTINGS, "sweep": None})
+    assert answer.status_code == 404 and "start latentsync view with --model" in answer.text
 
 
 # --- a sweep that runs ---

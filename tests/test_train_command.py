@@ -24,6 +24,7 @@ SETTINGS = {
     "syncnet": ("SyncNetSettings", "syncnet"),
     "unet_stage1": ("UNetSettings", "unet"),
     "unet_stage2": ("UNetSettings", "unet"),
+    "unet_distill": ("DistillSettings", "distill"),
 }
 
 
@@ -63,7 +64,7 @@ def test_a_wrong_training_configuration_is_refused_by_key(overrides, message):
 def test_the_configuration_can_be_had_without_the_command_line():
     config = options_module.configure(["train=vae", "data_dir=d", "loop.steps=3"])
     assert (config.kind, config.data_dir, config.loop.steps) == ("vae", "d", 3)
-    with pytest.raises(OptionError, match="train=gan .* known are syncnet, unet_stage1"):
+    with pytest.raises(OptionError, match="train=gan .* known are syncnet, unet_distill"):
         options_module.configure(["train=gan", "data_dir=d"])
 
 

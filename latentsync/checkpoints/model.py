@@ -1,6 +1,8 @@
 """Loads a whole model from a folder in the diffusers layout or from the published files, and saves it as a folder.
 
 model_index.json  unet/  vae/  scheduler/  whisper/  (whisper/ only where the model does not use a named Whisper)
+
+A variant of a shipped model may store only the networks that differ. Its index names that model under "shares".
 """
 
 import json
@@ -92,6 +94,24 @@ def model_folder(model: str | Path) -> Path:
     return shipped if (shipped / INDEX_FILE).is_file() else Path(model)
 
 
+def part_folder(model: str | Path, part: str) -> Path:
+    """The folder of a part ("unet", "vae", "scheduler", "syncnet"): the model's own, or of the model that it shares.
+
+    Raises:
+        WeightsError: the model shares parts of a model that is not shipped.
+    """
+    folder = model_folder(model)
+    index = folder / INDEX_FILE
+    if (folder / part).is_dir() or not index.is_file():
+        return folder / part
+    shared = _config(index).get("shares")
+    if shared is None:
+        return folder / part
+    if not (MODELS_DIR / str(shared) / INDEX_FILE).is_file():
+        raise WeightsError(f"{index} shares parts of {shared!r}, which is no shipped model; save the model again")
+    return MODELS_DIR / shared / part
+
+
 def load_model(model: str | Path, place: Place | None = None, variant: str | None = None, **given: Any) -> dict:
     """The parts of a model as the pipeline's arguments: an embedded or a published one by name, or one in a folder.
 
@@ -141,9 +161,9 @@ def load_folder(model: str | Path, place: Place | None = None, variant: str | No
         ) from error
     whisper = folder / WHISPER_FILE if settings.whisper == "own" else settings.whisper
     loaders = {
-        "vae": lambda: _load_network(AutoencoderKL, folder / "vae", settings, place, variant),
-        "unet": lambda: _load_network(UNet3DConditionModel, folder / "unet", settings, place, variant),
-        "scheduler": lambda: _load_scheduler(folder / "scheduler" / "scheduler_config.json"),
+        "vae": lambda: _load_network(AutoencoderKL, part_folder(folder, "vae"), settings, place, variant),
+        "unet": lambda: _load_network(UNet3DConditionModel, part_folder(folder, "unet"), settings, place, variant),
+        "scheduler": lambda: _load_scheduler(part_folder(folder, "scheduler") / "scheduler_config.json"),
         "audio": lambda: Audio2Feature(load_whisper(whisper)),
         "settings": lambda: settings,
     }

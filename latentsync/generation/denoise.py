@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentsync.config import GUIDANCE_INTERVAL
 from latentsync.errors import OptionError
-from latentsync.generation.solvers import solver_of
+from latentsync.generation.solvers import STUDENT, solver_of
 from latentsync.shapes import Latents
 from latentsync.unet.audio import AudioStates
 from latentsync.unet.model import UNet3DConditionModel
@@ -87,6 +87,8 @@ def num_passes(
     """How often `denoise` runs the network over each frame: once a step, and twice where the step is guided."""
     schedule = solver_of(scheduler, solver)
     schedule.set_timesteps(num_inference_steps)
+    if solver == STUDENT:  # guidance is an input of its network
+        return len(schedule.timesteps)
     scales = guidance_scales(guidance_scale, guidance_schedule, _noise_shares(schedule), guidance_interval)
     return len(scales) + sum(map(is_guided, scales))
 
@@ -154,7 +156,8 @@ def denoise(
     """Denoises windows with a deterministic solver and classifier-free guidance.
 
     The prediction is u + guidance * (c - u), with u without audio and c with audio. A step whose guidance is at most 1
-    runs the network with audio only.
+    runs the network with audio only. The network of a student (`guidance_limit`) takes the guidance as an input and
+    runs once a step.
 
     Args:
         scheduler: the model's; only its class and configuration are used, and it is not changed.
@@ -179,6 +182,7 @@ def denoise(
     of_each = [guidance_scale] * len(noise) if isinstance(guidance_scale, float | int) else list(guidance_scale)
     by_scale = {g: guidance_scales(g, guidance_schedule, shares, guidance_interval) for g in set(of_each)}
     steps = [[float(by_scale[g][index]) for g in of_each] for index in range(len(shares))]
+    is_student = getattr(unet, "guidance_limit", None) is not None
     channels, states = condition.channels, condition.audio.flatten(0, 1)
     keeps = unet.savings.audio_once
     audio_of = {guided: AudioStates(states, guided, keeps) for guided in (False, True)}
@@ -186,11 +190,12 @@ def denoise(
     without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
     latents, deep_features = noise * schedule.init_noise_sigma, None
     for index, (timestep, scales) in enumerate(zip(schedule.timesteps, steps, strict=True)):
-        guided = any(map(is_guided, scales))
+        guided = not is_student and any(map(is_guided, scales))
         sample = torch.cat([schedule.scale_model_input(latents, timestep), channels], dim=1)
         sample = torch.cat([sample, sample]) if guided else sample
         cached = _fitting(deep_features, len(sample)) if index % deepcache_interval else None
-        output = unet(sample, timestep, audio_of[guided], cached)
+        guidance = {"guidance": torch.tensor(scales, device=noise.device)} if is_student else {}
+        output = unet(sample, timestep, audio_of[guided], cached, **guidance)
         prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
         del output
         if guided:

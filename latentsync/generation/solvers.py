@@ -15,6 +15,7 @@ SECOND_ORDER = {
     "dpmpp_2m": (DPMSolverMultistepScheduler, {"euler_at_final": True}),
     "unipc": (UniPCMultistepScheduler, {}),
 }
+STUDENT = "student"
 ZERO_SNR = "rescale_betas_zero_snr"
 KNOWN = "use DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler or EulerDiscreteScheduler"
 TRIAL_STEPS = 3  # enough for a scheduler to draw random numbers, if it ever does
@@ -32,10 +33,13 @@ def solver_of(scheduler: SchedulerMixin, name: str | None) -> SchedulerMixin:
     That step is by far its longest in the logarithm, and for normally distributed data second order doubles the error
     at 20 steps.
 
+    "student" is DDIM for a network that was distilled to few steps (`latentsync.training.distill`). With any model it
+    begins at the last timestep and makes equal steps.
+
     Args:
         scheduler: has the noise of the training in its configuration.
-        name: "ddim", "dpmpp_2m", "unipc" or the name of an installed solver (see `plugins`). None is a copy of
-            `scheduler` itself.
+        name: "ddim", "dpmpp_2m", "unipc", "student" or the name of an installed solver (see `plugins`). None is a copy
+            of `scheduler` itself.
 
     Raises:
         OptionError: an installed solver cannot be used; see `require_usable`.
@@ -45,6 +49,8 @@ def solver_of(scheduler: SchedulerMixin, name: str | None) -> SchedulerMixin:
         return type(scheduler).from_config(config)
     if name == "ddim":
         return DDIMScheduler.from_config(config)
+    if name == STUDENT:
+        return DDIMScheduler.from_config(config, timestep_spacing="trailing")
     if name not in SECOND_ORDER:
         return _installed(scheduler, name)
     kind, own = SECOND_ORDER[name]

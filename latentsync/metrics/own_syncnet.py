@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from latentsync.checkpoints.model import CONFIG_FILE, WEIGHTS_FILE, model_folder
+from latentsync.checkpoints.model import CONFIG_FILE, WEIGHTS_FILE, part_folder
 from latentsync.errors import OptionError, WeightsError
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.weights.tensors import load_exactly, read_state_dict
@@ -37,7 +37,7 @@ def load_trained_syncnet(model: str | Path) -> StableSyncNet:
 
 def load_own_syncnet(model: str | Path) -> tuple[StableSyncNet, dict]:
     """The SyncNet of a model, by name or folder, and its configuration; see `read_syncnet`."""
-    return read_syncnet(model_folder(model) / SYNCNET_FOLDER)
+    return read_syncnet(part_folder(model, SYNCNET_FOLDER))
 
 
 def read_syncnet(folder: Path) -> tuple[StableSyncNet, dict]:
@@ -57,4 +57,4 @@ def read_syncnet(folder: Path) -> tuple[StableSyncNet, dict]:
 
 
 def _weights(model: str | Path) -> Path:
-    return model_folder(model) / SYNCNET_FOLDER / WEIGHTS_FILE
+    return part_folder(model, SYNCNET_FOLDER) / WEIGHTS_FILE

@@ -272,20 +272,21 @@ class UNetTask:
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Pixels, Pixels, Pixels]:
-        """Generated windows (without guidance), the VAE's round trip of the true ones, and the true ones.
+        """Generated windows (see `sampled`), the VAE's round trip of the true ones, and the true ones.
 
         Each is (b, f, 3, r, r) in -1..1.
         """
         condition, device = self.condition(batch, generator), self.unet.device
         faces = crops_to_pixels(batch["frames"]).to(device)
         true = self.encode(faces, generator)
-        shape = (len(faces), true.shape[1], 1, *true.shape[3:])
-        noise = torch.randn(shape, generator=generator).to(device).expand_as(true)
-        steps = self.settings.validation_steps
-        latents = denoise(self.unet, self.scheduler, noise, condition, 1.0, steps)
+        latents = self.sampled(shared_noise(true, generator), condition)
         decoded = [decode(self.vae, rearrange(part.float(), "b c f h w -> (b f) c h w")) for part in (latents, true)]
         shaped = (rearrange(part.clamp(-1, 1), "(b f) c h w -> b f c h w", b=len(faces)) for part in decoded)
         return *(part.to(device) for part in shaped), faces
+
+    def sampled(self, noise: Latents, condition: Condition) -> Latents:
+        """The latents that the network makes of noise, without guidance."""
+        return denoise(self.unet, self.scheduler, noise, condition, 1.0, self.settings.validation_steps)
 
     def pictures(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, np.ndarray]:
         """True frames of the first window above the generated ones."""
@@ -306,6 +307,12 @@ class UNetTask:
     def export(self, folder: Path) -> None:
         """Writes `unet/` in the layout of a model folder."""
         save_network(self.unet, folder / "unet")
+
+
+def shared_noise(like: Latents, generator: torch.Generator) -> Latents:
+    """Unit noise that all frames of a window share, as at inference; of the shape and on the device of `like`."""
+    shape = (*like.shape[:2], 1, *like.shape[3:])
+    return torch.randn(shape, generator=generator).to(like).expand_as(like)
 
 
 def read_excerpt(clips: Sequence[AlignedClip], num_frames: int, whisper: WhisperStates) -> dict[str, Tensor]:
@@ -344,8 +351,26 @@ def make(
     options, parts = read_settings(UNetSettings, settings), load_folder(model_dir)
     judge = load_judge(model_dir, options.num_frames) if options.stage == 2 and options.sync_weight else None
     task = UNetTask(parts["unet"], parts["vae"], parts["scheduler"], options, judge)
+    sets = window_sets(
+        task, parts["audio"].whisper, data_dir, seed, has_pixels=options.stage == 2, has_mel=judge is not None
+    )
+    return task, *sets
+
+
+def window_sets(
+    task: UNetTask, whisper: WhisperStates, data_dir: Path, seed: int, has_pixels: bool, has_mel: bool = False
+) -> tuple[WindowSet, WindowSet]:
+    """The windows for training and for validation; the task gets its excerpt for sample videos.
+
+    Args:
+        has_pixels: whether losses need the frames themselves, beside stored latents.
+        has_mel: whether a loss needs the sound's mel spectrogram.
+
+    Raises:
+        MediaError: the folder has no clips that can be used.
+    """
+    options = task.settings
     train, held_out = split(find_clips(data_dir), options.held_out_share, seed)
-    whisper = parts["audio"].whisper
     common = {"num_frames": options.num_frames, "whisper": whisper, "seed": seed}
     augmented = {"flip": options.flip, "colour_jitter": options.colour_jitter}
     latents = None
@@ -353,9 +378,9 @@ def make(
         latents = LatentFiles(
             task.vae.to(resolve_device()), options.mask, options.latent_copies, seed=seed, **augmented
         )
-    needed = {"frames": latents is None or options.stage == 2, "reference": latents is None, "mel": judge is not None}
+    needed = {"frames": latents is None or has_pixels, "reference": latents is None, "mel": has_mel}
     wanted = tuple(name for name, is_needed in needed.items() if is_needed)
     train_set = WindowSet(train, wanted=wanted, latents=latents, **augmented, **common)
     validation_set = WindowSet(held_out, wanted=("frames", "reference"), **common)
     task.excerpt = read_excerpt(validation_set.clips, options.num_frames, whisper)
-    return task, train_set, validation_set
+    return train_set, validation_set

@@ -22,6 +22,7 @@ from latentsync.unet.savings import Saving, lay_out_plainly
 
 DOWN_BLOCK_TYPES = ("CrossAttnDownBlock3D", "DownBlock3D")
 UP_BLOCK_TYPES = ("CrossAttnUpBlock3D", "UpBlock3D")
+GUIDANCE_UNIT = 100.0  # the sinusoids of guidance see 1 more guidance as 100 timesteps
 
 MOTION_MODULE_KWARGS = {
     "num_attention_heads": 8,
@@ -151,6 +152,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
         cross_attention_dim: width of the audio states: 384 Whisper tiny, 768 small.
         motion_module_resolutions: downscaling factors of the levels that have motion modules.
         motion_module_decoder_only: motion modules on the way up only (`stage2_efficient`).
+        guidance_limit: the greatest guidance scale of a student, which takes guidance as an input (arXiv 2210.03142);
+            None: the network has no such input, as in all published configurations.
     """
 
     _supports_gradient_checkpointing = True
@@ -175,6 +178,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
         motion_module_mid_block: bool = False,
         motion_module_decoder_only: bool = False,
         motion_module_kwargs: dict | None = None,
+        guidance_limit: float | None = None,
     ) -> None:
         super().__init__()
         channels = list(block_out_channels)
@@ -194,6 +198,10 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
         self.conv_in = FrameConv(in_channels, channels[0], 3, padding=1)
         self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(channels[0], 4 * channels[0])
+        if guidance_limit is not None:
+            self.guidance_embedding = TimestepEmbedding(channels[0], 4 * channels[0])
+            nn.init.zeros_(self.guidance_embedding.linear_2.weight)
+            nn.init.zeros_(self.guidance_embedding.linear_2.bias)
 
         self.down_blocks = nn.ModuleList(
             DownBlock(
@@ -249,6 +257,11 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
                 raise OptionError(f"{name} is {list(types)}; {levels} of {', '.join(allowed)} are needed")
 
     @property
+    def guidance_limit(self) -> float | None:
+        """The greatest guidance scale that the network takes as an input; None if it takes none."""
+        return self.config.guidance_limit
+
+    @property
     def max_num_frames(self) -> int | None:
         """The longest window the motion modules' positions allow; None without motion modules."""
         if not self.config.use_motion_module:
@@ -262,6 +275,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
         timestep: Tensor | float,
         encoder_hidden_states: Tensor | AudioStates | None,
         deep_features: Tensor | None = None,
+        guidance: Tensor | None = None,
     ) -> UNet3DOutput:
         """Predicts the noise (or v) of a window.
 
@@ -272,6 +286,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
                 `AudioStates` they serve all steps of a window, and both parts of guidance; the batch's second half
                 then repeats its first.
             deep_features: those of an earlier step. With them only the first and the last layer are computed.
+            guidance: the guidance scale of each window, (b,), for a network with a `guidance_limit`; None is 1. Other
+                networks ignore it.
 
         Raises:
             OptionError: channels, frames or audio width do not fit the network.
@@ -279,6 +295,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
         audio = self._audio_states(encoder_hidden_states)
         self._check_input(sample, None if audio is None else audio.states)
         temb = self._embed_time(timestep, sample)
+        if self.guidance_limit is not None:
+            temb = temb + self._embed_guidance(guidance, sample)
         batch, is_shared = len(sample), audio is not None and audio.is_guided and self.saves("shared_start", sample)
         if is_shared:
             sample = sample[: batch // 2]
@@ -321,6 +339,11 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin, Saving):
     def _embed_time(self, timestep: Tensor | float, sample: Tensor) -> Tensor:
         timesteps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])
         return self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
+
+    def _embed_guidance(self, guidance: Tensor | None, sample: Tensor) -> Tensor:
+        scales = sample.new_ones(sample.shape[0], dtype=torch.float32) if guidance is None else guidance
+        places = self.time_proj((scales.float().clamp(min=1) - 1) * GUIDANCE_UNIT)
+        return self.guidance_embedding(places.to(sample.dtype))
 
     def _check_input(self, sample: Tensor, audio: Tensor | None) -> None:
         if sample.ndim != 5 or sample.shape[1] != self.config.in_channels:

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import waiting
+from serving_pages import served
 from written_sweep import CLIPS, write_sweep
 
 from latentsync.lab.analysis.votes import attention, read_votes
@@ -57,6 +58,11 @@ def play(page) -> None:
 
 def count(page) -> str:
     return page.locator(".count").inner_text()
+
+
+def until_count(page, text: str) -> None:
+    """Waits for the next pair, once a vote is stored."""
+    page.locator(".count").get_by_text(text, exact=True).wait_for()
 
 
 def test_a_vote_counts_only_after_both_videos_were_played(opened, shot):
@@ -154,3 +160,46 @@ def test_on_a_phone_everything_is_within_reach_and_nothing_is_fetched(page, sent
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert button(page, "Right").bounding_box()["y"] < PHONE["height"]
     assert [url for url in fetched if not url.startswith(("blob:", "data:"))] == [sent[1].as_uri()]
+
+
+def test_a_served_rating_stores_each_vote_at_once_and_goes_on_where_it_stopped(page, tmp_path, shot):
+    runs = tmp_path / "runs"
+    write_sweep(runs, SWEEP)
+    votes = runs / "sweeps" / SWEEP / "votes.csv"
+
+    def begin():
+        page.get_by_label("Your name or number").fill("Anna")
+        page.keyboard.press("Enter")
+        wait_for(page, READY)
+
+    with served(runs, "--allow-rating") as link:
+        page.goto(link)
+        page.get_by_role("link", name="Rating").click()
+        page.get_by_label("Setting that differs").select_option(label="guidance")
+        shot(page, "rating_served_start")
+        begin()
+        assert count(page) == "pair 1 · 0 of 6 done" and not page.get_by_label("Setting that differs").is_visible()
+        assert page.url.endswith(f"/rating#sweep={SWEEP}&by=guidance_scale")
+        assert button(page, "Left").is_disabled()
+        play(page)
+        button(page, "Left").dblclick()
+        until_count(page, "pair 2 · 1 of 6 done")
+        assert read_votes(votes)["vote"].tolist() == ["left"]
+        play(page)
+        page.keyboard.press("0")
+        until_count(page, "pair 3 · 2 of 6 done")
+        assert read_votes(votes)["vote"].tolist() == ["left", "neither"]
+        page.keyboard.press("u")
+        until_count(page, "pair 2 · 1 of 6 done")
+        page.reload()
+        begin()
+        assert count(page) == "pair 2 · 1 of 6 done"
+        shot(page, "rating_served", full_page=True)
+        for number in range(2, 7):
+            play(page)
+            page.keyboard.press("2")
+            if number < 6:
+                until_count(page, f"pair {number + 1} · {number} of 6 done")
+        page.get_by_text("All pairs are done").wait_for()
+    given = read_votes(votes)
+    assert len(given) == 6 and set(given["rater"]) == {"Anna"} and attention(given)["checks"].tolist() == [2]

@@ -1,21 +1,23 @@
 """`latentsync view` in a real browser: pointed at, clicked, brushed, typed, scrolled and sorted as a viewer does."""
 
-import socket
+import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
+from serving_pages import served
 from written_sweep import HOSTILE, write_sweep
 
 from latentsync.files import write_json
 from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.jobs.maker import Answer
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RecordStore
-from latentsync.lab.serving import server, start
+from latentsync.lab.serving import server
 from latentsync.lab.tables.tidy import collect_wide
 from latentsync.metrics.definitions import entry
 
@@ -42,31 +44,6 @@ def until(page, condition: str) -> None:
 
 def shown(page) -> str:
     return page.inner_text("#shown")
-
-
-@contextmanager
-def served(runs) -> Iterator[str]:
-    """The link to a server of a runs folder, which ends with the block."""
-    servers, links, build = [], [], start._Server.__init__
-
-    def built(self, *rest):
-        servers.append(self)
-        build(self, *rest)
-
-    start._Server.__init__ = built
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    serving = threading.Thread(target=start.view, args=(runs, None, port, links.append, False))
-    serving.start()
-    try:
-        ends = time.monotonic() + WAIT_S
-        while not links and time.monotonic() < ends:
-            time.sleep(0.02)
-        yield links[0]
-    finally:
-        start._Server.__init__ = build
-        servers[0].should_exit = True
-        serving.join(WAIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -450,6 +427,66 @@ def test_a_record_that_is_made_meanwhile_arrives_without_a_reload(page, tmp_path
 
 
 # --- what is missing ---
+
+
+class SlowMaker:
+    """Makes a record when it may, or is stopped."""
+
+    def __init__(self, runs):
+        self.runs, self.may_end, self.jobs = runs, threading.Event(), []
+
+    def make(self, job, on_progress):
+        self.jobs.append(job)
+        on_progress("denoise", 3, 20)
+        self.may_end.wait(WAIT_S)
+        with RecordStore(self.runs).new("made") as folder:
+            shutil.copytree(self.runs / "records" / "0107", folder, dirs_exist_ok=True)
+            facts = json.loads((folder / RECORD_FILE).read_text())
+            facts["options"]["guidance_scale"] = job["guidance_scale"]
+            write_json(folder / RECORD_FILE, facts | {"id": "made"})
+        return Answer("made")
+
+    def cancel(self):
+        self.may_end.set()
+
+    close = cancel
+
+
+def test_a_missing_record_is_made_from_its_place_in_the_gallery_with_its_stage(page, tmp_path, monkeypatch, shot):
+    runs = tmp_path / "runs"
+    write_sweep(runs, "guidance")
+    gone = collect_wide(runs)
+    gone = gone[(gone["clip"] == "g-clara.mp4") & (gone["guidance_scale"] == 1.5)]
+    for record in gone["record"]:
+        shutil.rmtree(runs / "records" / record)
+    making = SlowMaker(runs)
+    monkeypatch.setattr("latentsync.lab.jobs.maker.Maker", lambda: making)
+    monkeypatch.setattr("latentsync.lab.jobs.maker.job_like", lambda record, **given: {"like": record.id, **given})
+    with served(runs, "--allow-make") as address:
+        page.goto(address)
+        page.get_by_role("button", name="Make it").click()
+        form = page.locator(".make-another")
+        assert "A record with guidance 1.5 is missing" in form.locator("summary").inner_text()
+        assert form.get_by_label("guidance").input_value() == "1.5"
+        form.get_by_label("guidance").fill("1")  # is there
+        form.get_by_role("button", name="Open it").wait_for()
+        form.get_by_label("guidance").fill("1.25")
+        form.get_by_role("button", name="Make it").dblclick()
+        line = page.locator(".making")
+        line.get_by_text("denoise, 3 of 20").wait_for()
+        assert "g-clara, own voice, guidance 1.25" in line.inner_text() and form.get_by_role("button").is_disabled()
+        shot(page, "view_making")
+        page.reload()  # it goes on
+        line.get_by_text("denoise, 3 of 20").wait_for()
+        page.get_by_role("button", name="Gallery").click()
+        assert line.is_visible()
+        making.may_end.set()
+        line.get_by_role("button", name="Open it").click()
+        page.get_by_role("heading", name="g-clara").wait_for()
+        assert "guidance 1.25" in page.locator(".subtitle").inner_text() and len(making.jobs) == 1
+        line.get_by_role("button", name="Close").click()
+        assert line.count() == 0
+        page.goto("about:blank")  # else the page would ask a server that has ended
 
 
 def test_an_empty_folder_says_how_to_fill_it(page, tmp_path):

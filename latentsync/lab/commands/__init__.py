@@ -1,10 +1,12 @@
 """The commands, one module each. A command reads its arguments, calls the library and returns an exit status.
 
-Every file in this folder is a command; there is no other list of them.
+Every file in this folder is a command; there is no other list of them. A file whose name would be a word of Python's
+own ends with an underscore: `import_.py`.
 """
 
 import ast
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
 
@@ -13,17 +15,23 @@ USAGE = "usage: latentsync NAME ...   (latentsync NAME --help lists its options)
 
 def names() -> list[str]:
     """The names of the commands, sorted."""
-    return sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("[!_]*.py"))
+    return sorted(path.stem.rstrip("_").replace("_", "-") for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def _stem(name: str) -> str:
+    """The name of a command's file, without its ending."""
+    stem = name.replace("-", "_")
+    return f"{stem}_" if iskeyword(stem) else stem
 
 
 def module(name: str) -> ModuleType:
     """The module of a command, imported."""
-    return import_module(f"{__name__}.{name.replace('-', '_')}")
+    return import_module(f"{__name__}.{_stem(name)}")
 
 
 def summary(name: str) -> str:
     """The first line of a command's docstring. Its file is read, not imported, to keep `latentsync --help` fast."""
-    source = (Path(__file__).parent / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / f"{_stem(name)}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 
 

@@ -1,13 +1,14 @@
 """Put trained networks into a model folder.
 
     latentsync assemble --model_dir BASE --output_dir OUT [--vae DIR] [--unet DIR] [--syncnet DIR]
-        [--name NAME] [--dtype float16] [--trained true] [--unit_latents CLIPS]
+        [--name NAME] [--dtype float16] [--trained true] [--unit_latents CLIPS] [--shares]
 
 DIR holds config.json and the weights, for example runs/training/NAME/weights/vae; its parent folder is accepted too.
 OUT becomes a copy of BASE with these networks in place of its own. It is written as a whole or not at all. If OUT is
 BASE itself, each file is replaced in one step. The networks are checked before anything is written. --unit_latents
 scales the given VAE's latents to mean 0 and standard deviation 1 in each channel, measured on prepared clips. Do this
-before you train a UNet on them.
+before you train a UNet on them. With --shares, OUT holds only the given networks, and all else is read from BASE, a
+shipped model.
 """
 
 from pathlib import Path
@@ -42,6 +43,9 @@ def parser() -> ArgumentParser:
         metavar="CLIPS",
         help="prepared clips on which the given VAE's latents are scaled to unit variance",
     )
+    parser.add_argument(
+        "--shares", action="store_true", help="write only the given networks; all else stays in the shipped --model_dir"
+    )
     return parser
 
 
@@ -59,5 +63,6 @@ def main(arguments: list[str] | None = None) -> None:
         trained=None if args.trained is None else args.trained == "true",
         dtype=args.dtype,
         unit_latents=args.unit_latents,
+        shares=args.shares,
     )
     show("\n".join(listing(args.output_dir)))

@@ -1,7 +1,8 @@
 """Write a blind rating of a sweep as one HTML file, and read its votes.
 
     latentsync rate runs --sweep guidance                                (runs/sweeps/guidance/rating.html)
-    latentsync rate runs --sweep guidance --votes votes-*.csv            (adds them, and prints what they say)
+    latentsync rate runs --sweep guidance --votes votes-*.csv            (adds them, and prints what all votes say)
+    latentsync rate runs --sweep guidance --votes                        (prints what the votes so far say)
 
 Send the HTML file to raters. It opens from disk, holds its videos, fetches and sends nothing, and saves a rater's votes
 as a file to send back. Raters see two results of the same clip and voice at a time, in an order of their own, without
@@ -20,7 +21,9 @@ def parser() -> ArgumentParser:
     parser = ArgumentParser("latentsync rate", description=__doc__)
     parser.add_argument("runs", type=Path, help="a runs folder")
     parser.add_argument("--sweep", help="the sweep's name; needed only if there are several")
-    parser.add_argument("--votes", type=Path, nargs="+", help="files that raters sent back; nothing else is written")
+    parser.add_argument(
+        "--votes", type=Path, nargs="*", help="files that raters sent back, if any; nothing else is written"
+    )
     parser.add_argument("--output", type=Path, help="default: rating.html in the sweep's folder")
     parser.add_argument("--by", default="guidance_scale", help="the setting that is judged; default: %(default)s")
     parser.add_argument(

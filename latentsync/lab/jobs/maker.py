@@ -52,6 +52,36 @@ class Answer:
     is_cancelled: bool = False
 
 
+def setting_of(name: str, text: float | str) -> float | int:
+    """A setting of the sampler as a number of its option's type.
+
+    Raises:
+        OptionError: it is not a number, or it is not allowed.
+    """
+    from latentsync.config import SamplerOptions
+
+    kind = float if name == "guidance_scale" else int
+    try:
+        value = kind(text)
+    except (ValueError, TypeError, OverflowError):
+        raise OptionError(f"{name} is {text!r}; give a {'number' if kind is float else 'whole number'}") from None
+    return getattr(SamplerOptions(**{name: value}), name)
+
+
+def shipped_model(record: Record) -> str:
+    """The name of a record's model, if it is a shipped one.
+
+    Raises:
+        OptionError: it is not.
+    """
+    from latentsync.checkpoints.model import INDEX_FILE, model_folder
+
+    name = record.content["model"]["name"]
+    if not (model_folder(name) / INDEX_FILE).is_file():
+        raise OptionError(f"the model {name} of record {record.id} is none of the shipped ones; say where it is")
+    return name
+
+
 def job_like(
     record: Record,
     guidance_scale: float,
@@ -196,7 +226,7 @@ def _answer(job: Job, on_progress: Progress) -> Answer:
         if pipeline.weight_hashes != job.weights_sha256:
             raise OptionError(
                 f"model {pipeline.settings.name} has other weights than the model of the shown records; "
-                f"give their model to Explorer(model=...)"
+                f"give their model to Explorer(model=...) or to latentsync view --model"
             )
         with listening(on_progress):
             (outcome,) = run_cell(job.config, (job.pair,), lambda outcome: None)

@@ -1,7 +1,7 @@
 """Makes a record again from its own options and inputs, and compares the two results: to the bit, or within a bound."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -24,8 +24,9 @@ from latentsync.lab.options.schema import (
     TrackerConfig,
     options_like,
 )
+from latentsync.lab.records.identity import changes, short_text
 from latentsync.lab.records.inputs import input_file
-from latentsync.lab.records.store import MASK_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
+from latentsync.lab.records.store import MASK_FILE, RESULT_FILE, Record, RecordStore, record_at
 from latentsync.presets import Preset
 from latentsync.weights import file_sha256
 
@@ -136,7 +137,7 @@ def rerun(
         MediaError: an input is missing or was changed.
         DamagedFileError: the record is damaged.
     """
-    found = record if isinstance(record, Record) else _found(record, Path(runs))
+    found = record if isinstance(record, Record) else record_at(record, Path(runs))
     content = found.own_content
     if (fault := found.fault(is_deep=True)) is not None:
         raise MediaError(f"{found.folder} is damaged ({fault}); `latentsync run` makes it anew")
@@ -161,18 +162,12 @@ def rerun(
         if outcome.status == "failed":
             raise OptionError(f"record {found.id} could not be made again ({outcome.stage}): {outcome.reason}")
         again = RecordStore(run.runs_dir).find(outcome.record)
-        changed = tuple(_changes(content.get("identity", {}), again.own_content["identity"]))
+        changed = tuple(
+            f"{name}: {short_text(then)} then, {short_text(now)} now"
+            for name, then, now in changes(content.get("identity", {}), again.own_content["identity"])
+        )
         files = tuple(_difference(found.folder / name, again.folder / name) for name in (RESULT_FILE, MASK_FILE))
     return Rerun(found.id, changed, files, outcome.seconds)
-
-
-def _found(record: str | Path, runs: Path) -> Record:
-    for folder in (Path(record), runs / "records" / str(record)):
-        if (folder / RECORD_FILE).is_file():
-            return Record(folder)
-    raise OptionError(
-        f"there is no record at {record}, nor one of this id in {runs}; give the folder of a record, or --runs"
-    )
 
 
 def _model_of(content: Mapping[str, Any]) -> ModelConfig:
@@ -185,19 +180,6 @@ def _model_of(content: Mapping[str, Any]) -> ModelConfig:
             f"`latentsync run`: model.pretrained=FOLDER, or model.pretrained=null model.inference_ckpt_path=FILE"
         )
     return ModelConfig(pretrained=name)
-
-
-def _changes(then: Any, now: Any, name: str = "") -> Iterator[str]:
-    """The parts of an identity that differ, down to single values."""
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        for key in sorted({*then, *now}):
-            yield from _changes(then.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-    elif then != now:
-        yield f"{name}: {_short(then)} then, {_short(now)} now"
-
-
-def _short(value: Any) -> str:
-    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
 
 
 def _difference(before: Path, after: Path) -> FileDifference:

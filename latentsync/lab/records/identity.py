@@ -7,7 +7,8 @@ does not cover paths, names, tracker, launcher, metrics, batching, device, threa
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from latentsync.config import Options, recorded_infos
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from latentsync.pipeline import LipsyncPipeline
 
 ID_LENGTH = 16  # hex digits: 64 bits
+LATER_SETTINGS = ("guidance_limit",)  # of networks, younger than records: covered where they are set
 
 
 def record_id(parts: dict) -> str:
@@ -37,7 +39,11 @@ def identity(pair: "Pair", pipeline: "LipsyncPipeline", options: Options) -> dic
         "voice_sha256": input_sha256(pair.voice),
         "weights_sha256": pipeline.weight_hashes,
         "networks": {
-            name: {key: value for key, value in sorted(network.config.items()) if not key.startswith("_")}
+            name: {
+                key: value
+                for key, value in sorted(network.config.items())
+                if not key.startswith("_") and not (key in LATER_SETTINGS and value is None)
+            }
             for name, network in (("unet", pipeline.unet), ("vae", pipeline.vae), ("scheduler", pipeline.scheduler))
         },
         "whisper_heads": pipeline.audio.whisper.heads,
@@ -48,3 +54,20 @@ def identity(pair: "Pair", pipeline: "LipsyncPipeline", options: Options) -> dic
         **device_draws,  # the original draws its noise on the device, so another device gives other noise
         "stage_versions": STAGE_VERSIONS,
     }
+
+
+def changes(first: Any, second: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """What differs between two identities, or other nested values: (dotted name, first, second) of each single value.
+
+    A value that only one of them has is None in the other.
+    """
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in sorted({*first, *second}):
+            yield from changes(first.get(key), second.get(key), f"{name}.{key}" if name else str(key))
+    elif first != second:
+        yield name, first, second
+
+
+def short_text(value: Any) -> str:
+    """A value in a line of differences; of a hash, the first digits."""
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)

@@ -6,13 +6,16 @@ from pathlib import Path
 from latentsync.errors import MediaError
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import Record
-from latentsync.names import composed, printable
+from latentsync.names import composed, is_plain, printable
+
+INPUTS_DIR = "inputs"  # of a runs folder: inputs of imported records, each in a folder that its SHA-256 names
 
 
 def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
     """The file of a record's clip or voice, with the recorded hash.
 
-    It is looked for at its recorded path, in the given folder, and among the shipped samples.
+    It is looked for at its recorded path, in the given folder, among the inputs of imported records, and among the
+    shipped samples.
 
     Raises:
         MediaError: it is in none of these places, or it was changed.
@@ -22,6 +25,9 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
     facts = record.content["pair"][kind]
     places = [Path(facts["path"])] if "path" in facts else []
     places += [path for path in sorted(inputs.rglob("*")) if _is_called(path, facts["name"])] if inputs else []
+    imported = record.folder.parent.parent / INPUTS_DIR / facts["sha256"]
+    if imported.is_dir() and is_plain(facts["name"]):
+        places.append(imported / facts["name"])
     places.append(SHIPPED_DIR / facts["name"])
     for place in places:
         if os.path.isfile(place) and input_sha256(place) == facts["sha256"]:  # false too where a folder refuses

@@ -326,6 +326,20 @@ class RecordStore:
                 self.set_aside(record_id, str(error))
 
 
+def record_at(place: str | Path, runs: Path) -> Record:
+    """The record in a folder, or with an id in a runs folder.
+
+    Raises:
+        OptionError: there is none.
+    """
+    for folder in (Path(place), runs / "records" / str(place)):
+        if (folder / RECORD_FILE).is_file():
+            return Record(folder.resolve())
+    raise OptionError(
+        f"there is no record at {place}, nor one of this id in {runs}; give the folder of a record, or --runs"
+    )
+
+
 def aside(path: Path, runs_dir: Path, owner: str | None = None) -> Path:
     """Moves a damaged file or folder to runs/set_aside under a name with the time, and returns its new place.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from latentsync import journal
 from latentsync.lab.options.folders import sweep_folder
+from latentsync.lab.records.added import ADDED_FILE
 from latentsync.lab.records.claims import CLAIM_PREFIX
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, PLAN_FILE, failures_of, planned_cells, sweep_cells, sweep_names
@@ -25,7 +26,7 @@ def stamp_of(runs: Path, sweep: str | None = None) -> str:
     places = [runs / "records"]
     for name in sweep_names(runs) if sweep is None else [sweep]:
         folder = sweep_folder(runs, name)
-        places += [folder / "cells", folder / PLAN_FILE, folder / journal.LOG_FILE]
+        places += [folder / "cells", folder / PLAN_FILE, folder / journal.LOG_FILE, folder / ADDED_FILE]
     return "-".join(f"{_changed(place):x}" for place in places)
 
 

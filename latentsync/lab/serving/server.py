@@ -7,7 +7,7 @@ path.
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +24,9 @@ from starlette.types import ASGIApp
 
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.lab.console import complaints
+from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.bundle import FRONT_DIR
+from latentsync.lab.records.added import added_records
 from latentsync.lab.records.store import RESULT_FILE, Record
 from latentsync.lab.records.sweeps import sweep_in, sweep_names
 from latentsync.lab.serving import live
@@ -32,16 +34,20 @@ from latentsync.lab.serving.columns import message
 from latentsync.lab.serving.details import details_of
 from latentsync.lab.serving.guard import Guard, refusal_page
 from latentsync.lab.serving.helper import LATER, NOW, SOON, Helper
+from latentsync.lab.serving.making import Making
 from latentsync.lab.serving.prepared import mouths_video, player_of, ready, record_in, source_copy
+from latentsync.lab.serving.rating import ServedRating
 from latentsync.lab.tables.filter import filtered
 from latentsync.lab.tables.tidy import collect_wide, with_distinct_names
 
-PAGE = "view.html"
+PAGE, RATING_PAGE = "view.html", "rating_served.html"
+RATES, MAKES = "--allow-rating", "--allow-make"  # the flags of what writes
+WRITES = {"/data/rating/vote": RATES, "/data/make": MAKES, "/data/make/stop": MAKES}
 ALL_SWEEPS = "*"  # in place of a sweep's name, as in state.js
 FRONT_FILES = (
     "theme.css", "player.css", "view.css", "player.js", "app.js", "table_data.js", "state.js", "parts.js", "means.js",
-    "reasons.js", "filters.js", "gallery.js", "table.js", "figures.js", "record.js", "live.js", "vendor/echarts.js",
-    "vendor/tabulator.js", "vendor/tabulator.css",
+    "reasons.js", "filters.js", "gallery.js", "table.js", "figures.js", "record.js", "live.js", "making.js",
+    "rating.css", "rating.js", "rating_served.js", "vendor/echarts.js", "vendor/tabulator.js", "vendor/tabulator.css",
 )  # fmt: skip
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 MOST_SIDE_BY_SIDE = 6
@@ -64,11 +70,22 @@ class View:
         runs: the folder.
         sweep: the sweep that is shown at first; None shows all records.
         scratch: a folder for copies of clips, which are made once.
+        flags: what may be written: `RATES`, `MAKES`.
+        model, inputs: for records that are made, see `Making`.
     """
 
-    def __init__(self, runs: Path, sweep: str | None, scratch: Path) -> None:
-        self.runs, self.sweep, self.scratch = runs, sweep, scratch
+    def __init__(
+        self,
+        runs: Path,
+        sweep: str | None,
+        scratch: Path,
+        flags: Collection[str] = (),
+        model: str | None = None,
+        inputs: Path | None = None,
+    ) -> None:
+        self.runs, self.sweep, self.scratch, self.flags = runs, sweep, scratch, frozenset(flags)
         self.helper = Helper()
+        self.rating, self.making = ServedRating(runs, sweep, self.helper), Making(runs, model, inputs)
         self._loaded: dict[str | None, _Loaded] = {}
         self._loading: dict[str | None, asyncio.Task] = {}
         self._states: tuple[str, str] | None = None
@@ -76,25 +93,44 @@ class View:
     def app(self, token: str, port: int) -> ASGIApp:
         """The ASGI app, guarded by a token."""
         routes = [
-            Route("/", _page),
+            Route("/", _page(PAGE)),
+            Route("/rating", self._with(RATES, _page(RATING_PAGE))),
             Route("/front/{name:path}", _front),
             Route("/data/table", self._table),
             Route("/data/rows", self._rows),
             Route("/data/live", self._live),
             Route("/data/record/{record}", self._record),
             Route("/data/player", self._player),
+            Route("/data/rating", self._with(RATES, self.rating.study)),
+            Route("/data/rating/trials", self._with(RATES, self.rating.trials)),
+            Route("/data/rating/video", self._with(RATES, self.rating.video)),
+            Route("/data/rating/vote", self.rating.vote, methods=["POST"]),
+            Route("/data/making", self.making.show),
+            Route("/data/make", self.making.start, methods=["POST"]),
+            Route("/data/make/stop", self.making.stop, methods=["POST"]),
             Route("/media/{record}/{name}", self._media),
         ]
         app = Starlette(routes=routes, lifespan=self._life, exception_handlers={
             HTTPException: _http_error, LatentSyncError: _error, OSError: _error,
         })  # fmt: skip
-        return Guard(app, token, f"latentsync-view-{port}")
+        return Guard(app, token, f"latentsync-view-{port}", WRITES, self.flags)
+
+    def _with(self, flag: str, answer: Callable[[Request], Awaitable[Response]]) -> Callable:
+        """An answer that is given only where a flag allows it."""
+
+        async def answer_if_allowed(request: Request) -> Response:
+            if flag not in self.flags:
+                raise HTTPException(403, f"This needs {flag}: start latentsync view with it.")
+            return await answer(request)
+
+        return answer_if_allowed
 
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
         first = asyncio.create_task(self._table_of(self.sweep))
         first.add_done_callback(self._begin_helper)
         yield
+        await self.making.close()
         self.helper.close()
 
     def _begin_helper(self, first: asyncio.Task) -> None:
@@ -124,7 +160,7 @@ class View:
         if sweep is not None:
             sweep_in(self.runs, sweep)
         with complaints() as left_out:
-            table = collect_wide(self.runs, sweep)
+            table = self._rows_of(sweep)
             table = table if table.empty else with_distinct_names(table)
         about = {
             "runs": str(self.runs.resolve()),
@@ -132,10 +168,22 @@ class View:
             "first": self.sweep,
             "sweeps": sweep_names(self.runs),
             "stamp": stamp,
+            "allows": sorted(self.flags),
             "left_out": [line.removeprefix("left out: ") for line in left_out],
         }
         self._loaded[sweep] = _Loaded(stamp, table, message(table, about))
         return self._loaded[sweep]
+
+    def _rows_of(self, sweep: str | None) -> pd.DataFrame:
+        """The records of a sweep, and those that were made beside it."""
+        table = collect_wide(self.runs, sweep)
+        added = (
+            set() if sweep is None else {*added_records(sweep_folder(self.runs, sweep))} - {*table.get("record", ())}
+        )
+        if not added:
+            return table
+        rest = collect_wide(self.runs)
+        return pd.concat([table, rest[rest["record"].isin(added)]], ignore_index=True)
 
     def _sweep_of(self, request: Request) -> str | None:
         """The sweep that a request asks for; None for all records."""
@@ -224,8 +272,11 @@ FILES: dict[str, Callable[[View, Record, Request], Awaitable[Path]]] = {
 # --- answers ---
 
 
-async def _page(request: Request) -> Response:
-    return Response(_front_bytes(PAGE), media_type="text/html")
+def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return Response(_front_bytes(name), media_type="text/html")
+
+    return answer
 
 
 async def _front(request: Request) -> Response:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import uvicorn
@@ -24,7 +24,7 @@ ENDED_S = 1  # how long the server waits for open answers at its end
 
 def view(
     runs: Path, sweep: str | None = None, port: int | None = None, on_link: Callable[[str], None] = print,
-    opens_browser: bool = True,
+    opens_browser: bool = True, flags: Collection[str] = (), model: str | None = None, inputs: Path | None = None,
 ) -> None:  # fmt: skip
     """Shows a runs folder in a browser until the process is interrupted.
 
@@ -32,6 +32,9 @@ def view(
         sweep: shown at first; None shows all records.
         port: None takes the first free one from 8765 on.
         on_link: called with the link once the server answers.
+        flags: what the page may write, see `server.WRITES`; by default nothing.
+        model: for records that are made: a choice of `conf/model` or a folder; None: a record's own, if shipped.
+        inputs: for records that are made: a folder with clips and voices that were moved.
 
     Raises:
         OptionError: there is no such folder, sweep or free port.
@@ -44,7 +47,7 @@ def view(
         sweep_in(runs, sweep)
     with listening_socket(port) as listener, tempfile.TemporaryDirectory(prefix="latentsync-view-") as scratch:
         token, number = secrets.token_urlsafe(TOKEN_BYTES), listener.getsockname()[1]
-        shown = View(runs, sweep, Path(scratch))
+        shown = View(runs, sweep, Path(scratch), flags, model, inputs)
         link = f"http://{HOST}:{number}/?token={token}"
         config = uvicorn.Config(
             shown.app(token, number),

@@ -16,6 +16,7 @@ from latentsync.checkpoints.model import (
     WEIGHTS_FILE,
     load_network,
     model_folder,
+    part_folder,
     plain_tensors,
 )
 from latentsync.device import named_dtype
@@ -26,6 +27,7 @@ from latentsync.training.clips import AlignedClip, find_clips
 from latentsync.training.vae import bring_to_unit
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.weights import size_text
+from latentsync.weights.folders import MODELS_DIR
 from latentsync.weights.tensors import StateDict
 
 LOADERS = {
@@ -88,6 +90,7 @@ def assemble(
     trained: bool | None = None,
     dtype: str = "float32",
     unit_latents: Path | None = None,
+    shares: bool = False,
 ) -> None:
     """Writes a model folder with the given networks.
 
@@ -101,6 +104,7 @@ def assemble(
         name, trained: the model's name, and whether it is trained; None keeps the base model's value.
         dtype: the stored data type of the given networks' weights. They are loaded into float32 without further change.
         unit_latents: prepared clips on which the given VAE's latents are scaled to unit deviation; None: no scaling.
+        shares: whether only the given networks are written, and all else is read from the base model, a shipped one.
 
     Raises:
         LatentSyncError: a folder does not have the expected files, or `trained` is set for a model without weights.
@@ -113,6 +117,11 @@ def assemble(
     unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
     parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
     index = _index(base, parts, name, trained)
+    if shares and (base.parent != MODELS_DIR or "shares" in index or output_dir.resolve() == base.resolve()):
+        raise OptionError(
+            f"--shares needs a whole shipped model such as mini as the base, and another output folder; --model_dir is "
+            f"{model_dir}, --output_dir {output_dir}"
+        )
     if output_dir.resolve() == base.resolve():
         names = [f"{name}/{file}" for name in parts for file in (WEIGHTS_FILE, CONFIG_FILE)]
         with whole_files(output_dir, [*names, INDEX_FILE]) as part:
@@ -121,8 +130,20 @@ def assemble(
     if output_dir.exists() and not _may_be_replaced(output_dir):
         raise OptionError(f"{output_dir} exists and is not a model; give a new folder with --output_dir")
     with whole_folder(output_dir) as part:
-        shutil.copytree(base, part, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        if shares:
+            index["shares"] = base.name
+        else:
+            shutil.copytree(base, part, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+            _copy_shared(base, part)
+            index.pop("shares", None)
         _write(part, parts, index)
+
+
+def _copy_shared(base: Path, folder: Path) -> None:
+    """Copies the parts that the base model reads from a shipped model."""
+    for name in (*LOADERS, "scheduler"):
+        if (source := part_folder(base, name)).is_dir() and not (folder / name).is_dir():
+            shutil.copytree(source, folder / name)
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -136,7 +157,7 @@ def _index(base: Path, parts: dict[str, Part], name: str | None, trained: bool |
         OptionError: `trained` is set, but a network has no weights.
     """
     index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
-    without = [part for part in NEEDED if part not in parts and not (base / part / WEIGHTS_FILE).is_file()]
+    without = [part for part in NEEDED if part not in parts and not (part_folder(base, part) / WEIGHTS_FILE).is_file()]
     if trained and without:
         raise OptionError(
             f"the {' and the '.join(without)} would have no weights, so the model is not trained; give "
@@ -159,7 +180,7 @@ def _write(folder: Path, parts: dict[str, Part], index: dict) -> None:
 
 def listing(folder: Path) -> list[str]:
     """The contents of a model folder, one line each."""
-    sizes = {part: folder / part / WEIGHTS_FILE for part in LOADERS}
+    sizes = {part: part_folder(folder, part) / WEIGHTS_FILE for part in LOADERS}
     lines = [
         f"{part:<8} {size_text(path.stat().st_size) if path.is_file() else 'no weights'}"
         for part, path in sizes.items()

@@ -29,6 +29,8 @@ def make_task(config: TrainConfig) -> tuple[Task, Dataset, Dataset]:
             from latentsync.training.vae import make
         case "syncnet":
             from latentsync.training.syncnet import make
+        case "unet_distill":
+            from latentsync.training.distill import make
         case _:
             from latentsync.training.unet import make
     return make(dict(config.task), Path(config.data_dir), config.model_dir, config.loop.seed)

@@ -28,7 +28,7 @@ from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.options.sources import read_command_line
 from latentsync.training.options import LoopOptions
 
-KINDS = ("vae", "syncnet", "unet_stage1", "unet_stage2")
+KINDS = ("vae", "syncnet", "unet_stage1", "unet_stage2", "unet_distill")
 FIXED = ("kind", "model_dir", "task")  # options that must not change when a training continues
 
 

@@ -16,10 +16,11 @@ from IPython.display import HTML, DisplayHandle, display
 from latentsync.config import recorded_infos
 from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
 from latentsync.lab.console import complaints
-from latentsync.lab.jobs.maker import Answer, job_like
+from latentsync.lab.jobs.maker import Answer, job_like, setting_of
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.pages.player import Track
 from latentsync.lab.pages.tracks import SHOWN_METRICS
+from latentsync.lab.records.added import add_record, added_records
 from latentsync.lab.records.labels import SETTINGS, cell_label, departures, pair_words, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import sweep_records
@@ -29,7 +30,7 @@ from latentsync.lab.widgets.comparison import distinct, number_text, players_of,
 from latentsync.lab.widgets.filters import Filters, warning_html
 from latentsync.lab.widgets.making import Making
 from latentsync.lab.widgets.player import PlayerWidget, still_picture
-from latentsync.lab.widgets.runs import add_record, added_records, runs_folder
+from latentsync.lab.widgets.runs import runs_folder
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
 MAX_SHOWN = 5  # results side by side
@@ -299,7 +300,7 @@ class Explorer:
         """
         if unknown := set(settings) - set(SETTINGS):
             raise OptionError(f"{', '.join(unknown)} is not a slider; choose from {', '.join(SETTINGS)}")
-        checked = {name: _number(name, value) for name, value in settings.items()}
+        checked = {name: setting_of(name, value) for name, value in settings.items()}
         if pair is not None:
             if pair not in set(self.table["pair"]):
                 raise OptionError(
@@ -427,19 +428,3 @@ def _row_label(row: pd.Series, metric: str | None, settings: Sequence[str], also
     value = "" if metric is None else ("  none  " if pd.isna(row[metric]) else f"{row[metric]:8.3f}")
     words = [*(infos[name].text(row[name]) for name in settings), *departures({name: row[name] for name in also}, also)]
     return f"{value}  {pair_words(row['pair'])}: {', '.join(words)}".strip().removesuffix(":")
-
-
-def _number(name: str, text: float | str) -> float | int:
-    """A setting as a number of its option's type.
-
-    Raises:
-        OptionError: it is not a number, or it is not allowed.
-    """
-    from latentsync.config import SamplerOptions
-
-    kind = float if name == "guidance_scale" else int
-    try:
-        value = kind(text)
-    except (ValueError, OverflowError):
-        raise OptionError(f"{name} is {text!r}; give a {'number' if kind is float else 'whole number'}") from None
-    return getattr(SamplerOptions(**{name: value}), name)

@@ -4,7 +4,6 @@ It follows the rules of the rating that is one file (`latentsync rate`) and has 
 at once, and a rater can continue later. `preferences.fit` turns the votes into scores.
 """
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,13 @@ import anywidget
 import traitlets
 from IPython.display import HTML, display
 
-from latentsync.errors import LatentSyncError, MediaError, OptionError, sentence_of
-from latentsync.lab.analysis.preferences import TURNED, VOTES
-from latentsync.lab.analysis.votes import (
-    CHECKS,
-    QUESTION,
-    UNDONE,
-    VOTES_FILE,
-    Trial,
-    append_vote,
-    key_of,
-    read_votes,
-    require_votes_on,
-    trials_of,
-)
-from latentsync.lab.options.folders import plain_name, sweep_folder
+from latentsync.errors import LatentSyncError, MediaError, sentence_of
+from latentsync.lab.analysis.votes import CHECKS, QUESTION, VOTES_FILE, Trial
+from latentsync.lab.pages.ballot import BallotBox
 from latentsync.lab.pages.bundle import page_file, script
 from latentsync.lab.pages.copies import PAGE_BYTES, fitting
 from latentsync.lab.pages.rating import RATING_STYLES, WIDTH_PX, showing_of, sides_of, study_facts, videos_of
 from latentsync.lab.records.store import RecordStore
-from latentsync.lab.tables.tidy import collect_wide
 from latentsync.lab.widgets.player import still_picture
 from latentsync.lab.widgets.runs import runs_folder
 
@@ -45,9 +31,7 @@ class BlindRating(anywidget.AnyWidget):
 
     Attributes:
         path: the file of the votes.
-        trials: all pairs and attention checks, in this rater's order.
-        votes: the rater's vote on each, by its place in `trials`.
-        current: the first pair without a vote; None when all are done.
+        by: the setting that is judged.
     """
 
     _esm = script("rating_widget.js")
@@ -84,13 +68,8 @@ class BlindRating(anywidget.AnyWidget):
         """
         folder = runs_folder(runs_dir)
         self._store, self.by = RecordStore(folder), by
-        self.path = (folder if sweep is None else sweep_folder(folder, plain_name(sweep))) / plain_name(votes)
-        self._table = collect_wide(folder, sweep)
-        if self._table.empty:
-            raise OptionError(f"{folder.absolute()} has no finished record{f' of sweep {sweep}' if sweep else ''}")
-        self._where = f"sweep {sweep}" if sweep else f"{folder.absolute()}"
-        self._seed, self._number, self._checks = seed, number, checks
-        self.votes: dict[int, str] = {}
+        self._box = BallotBox(folder, sweep, by, votes, seed, number, checks)
+        self.path = self._box.path
         self.begin(rater)
         super().__init__(study=study_facts(question), rater=rater, still=f"rating-{id(self):x}")
         self.on_msg(lambda _, message, __: self._answer(message))
@@ -101,33 +80,27 @@ class BlindRating(anywidget.AnyWidget):
         display(data, metadata=metadata, raw=True)
 
     @property
+    def trials(self) -> list[Trial]:
+        """All pairs and attention checks, in this rater's order."""
+        return self._ballot.trials
+
+    @property
+    def votes(self) -> dict[int, str]:
+        """The rater's vote on each pair, by its place in `trials`."""
+        return self._ballot.votes
+
+    @property
     def current(self) -> Trial | None:
-        """The first pair without a vote."""
-        return next((trial for place, trial in enumerate(self.trials) if place not in self.votes), None)
+        """The first pair without a vote; None when all are done."""
+        return self._ballot.current
 
     def begin(self, rater: str) -> None:
         """Takes the order of a rater, and their votes so far.
 
         Raises:
-            OptionError: the votes are of another sweep.
+            OptionError: no two records can be compared, or the votes are of another sweep.
         """
-        order = zlib.crc32(rater.encode()) if self._seed is None else self._seed
-        self._rater = rater
-        self.trials = trials_of(self._table, self.by, order, self._number, self._checks)
-        self.votes = {}
-        if not self.path.is_file():
-            return
-        votes = read_votes(self.path)
-        require_votes_on(votes, self._table["record"], self.path, self._where)
-        ours = votes[(votes["rater"] == rater) & (votes["by"] == self.by)]
-        given = {}
-        for row in ours.itertuples():
-            given[key_of(row.kind, row.left_record, row.right_record)] = row.kind, row.left_record, row.vote
-        for place, trial in enumerate(self.trials):
-            if trial.key in given:
-                kind, left_record, vote = given[trial.key]
-                is_turned = (kind, left_record) != (trial.kind, trial.left_record)
-                self.votes[place] = TURNED[vote] if is_turned else vote
+        self._ballot = self._box.ballot(rater)
 
     def vote(self, vote: str | None, place: int | None = None) -> None:
         """Stores a vote (left, right or neither), which replaces an earlier one; None takes it back.
@@ -139,21 +112,7 @@ class BlindRating(anywidget.AnyWidget):
             OptionError: the vote is none of these, or there is no such pair.
             MediaError: the vote cannot be stored.
         """
-        if vote is not None and vote not in VOTES:
-            raise OptionError(f"vote is {vote!r}; give one of {', '.join(VOTES)}")
-        if place is None:
-            if self.current is None:
-                raise OptionError("all pairs are done; give the place of the pair whose vote is to change")
-            place = self.trials.index(self.current)
-        if not 0 <= place < len(self.trials):
-            raise OptionError(f"place is {place}; there are {len(self.trials)} pairs, from 0 on")
-        if self.votes.get(place) == vote:
-            return
-        append_vote(self.path, self.trials[place], self.by, self._rater, UNDONE if vote is None else vote)
-        if vote is None:
-            del self.votes[place]
-        else:
-            self.votes[place] = vote
+        self._ballot.vote(vote, place)
 
     def _answer(self, message: dict[str, Any]) -> None:
         """Answers the front end; what cannot be done is said in a sentence."""

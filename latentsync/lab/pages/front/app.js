@@ -1,5 +1,5 @@
 // The page of `latentsync view`: it reads the table once, filters it, and shows one of its tabs or one record.
-import { AIM_ARROWS, asked, choice, counted, node, problem, refilled } from "./parts.js";
+import { AIM_WORDS, asked, choice, counted, node, problem, refilled } from "./parts.js";
 import { RecordTable } from "./table_data.js";
 import { ALL_SWEEPS, TABS, ViewState } from "./state.js";
 import { FilterPanel } from "./filters.js";
@@ -9,6 +9,7 @@ import { Figures } from "./figures.js";
 import { RecordPage, copyText } from "./record.js";
 import { Standings, meaningOf, realText } from "./reasons.js";
 import { LiveStates, SweepsTab } from "./live.js";
+import { Making } from "./making.js";
 
 const TAB_WORDS = { gallery: "Gallery", table: "Table", figures: "Figures", sweeps: "Sweeps" };
 const OF_THE_FILTER = new Set(["filters", "where"]);
@@ -18,6 +19,7 @@ class App {
     this.root = root;
     this.state = new ViewState();
     this.live = new LiveStates();
+    this.making = new Making();
     this.arrived = [];
     this.generation = 0; // of the table
     this.panel = new FilterPanel(this.state);
@@ -26,6 +28,8 @@ class App {
     this.state.addEventListener("change", (event) => this.onState(event.detail));
     this.live.addEventListener("change", () => this.onLive());
     this.live.addEventListener("records", () => this.load());
+    this.making.addEventListener("change", () => this.drawMaking());
+    this.making.addEventListener("made", () => this.onMade());
   }
 
   // --- the table ---
@@ -33,6 +37,7 @@ class App {
   async begin() {
     await this.load();
     this.live.ask();
+    if (this.table && this.allows("--allow-make")) this.making.ask();
   }
 
   async load(isFresh = false) {
@@ -77,6 +82,7 @@ class App {
     return metrics.find((column) => ["higher", "lower"].includes(column.direction)) || metrics[0] || null;
   }
 
+  allows(flag) { return this.table.about.allows.includes(flag); }
   get hasDirection() { return this.metric !== null && this.metric.direction !== "none"; }
   get failures() { return this.live.failures.filter((failure) => !this.table.about.sweep || failure.sweep === this.table.about.sweep); }
 
@@ -111,8 +117,11 @@ class App {
 
   // --- actions ---
 
-  open(id) { this.state.set({ record: id, beside: "", at: "" }, true); }
-  closeRecord() { this.state.set({ record: "", beside: "", at: "" }, true); }
+  open(id) { this.state.set({ record: id, beside: "", at: "", make: "" }, true); }
+  closeRecord() { this.state.set({ record: "", beside: "", at: "", make: "" }, true); }
+
+  /** The page of a record that is not there: that of one like it, with the form that makes it. */
+  openMissing(like, make) { this.state.set({ record: like, beside: "", at: "", make }, true); }
 
   /** Shows the gallery with only those records that agree with a row in some columns. */
   showOnly(columns, row) { this.showWhere(columns.map((column) => [column, column.values[row]])); }
@@ -143,6 +152,14 @@ class App {
     else this.draw();
   }
 
+  async onMade() {
+    const { like, made } = this.making.work;
+    await this.load(true);
+    if (this.state.record !== like) return;
+    this.open(made);
+    this.making.close();
+  }
+
   onLive() {
     if (!this.table) return;
     this.drawHead();
@@ -155,10 +172,11 @@ class App {
   build() {
     this.head = node("header", { class: "top" });
     this.summary = node("div", { class: "summary" });
+    this.makingPlace = node("div", { class: "making-place" });
     this.main = node("main", { id: "main", tabindex: "-1" });
     this.root.removeAttribute("aria-busy");
     this.root.replaceChildren(node("a", { class: "skip", href: "#main", text: "To the records", onclick: (event) => { event.preventDefault(); this.main.focus(); } }),
-      this.head, node("div", { class: "columns" }, this.panel.root, node("div", { class: "content" }, this.summary, this.main)));
+      this.head, node("div", { class: "columns" }, this.panel.root, node("div", { class: "content" }, this.summary, this.makingPlace, this.main)));
   }
 
   drawHead() {
@@ -176,8 +194,9 @@ class App {
       })] : []),
       node("nav", { "aria-label": "Views" }, TABS.map((name) => node("button", {
         type: "button", class: "tab", "aria-current": name === tab && !this.state.record ? "page" : null,
-        onclick: () => this.state.set({ tab: name, record: "", beside: "", at: "" }, true),
-      }, TAB_WORDS[name], marks[name] ? node("span", { class: `badge ${running ? "is-running" : "is-failed"}`, text: marks[name] }) : null))),
+        onclick: () => this.state.set({ tab: name, record: "", beside: "", at: "", make: "" }, true),
+      }, TAB_WORDS[name], marks[name] ? node("span", { class: `badge ${running ? "is-running" : "is-failed"}`, text: marks[name] }) : null)),
+      this.allows("--allow-rating") && about.sweeps.length ? node("a", { class: "tab", href: `rating#${new URLSearchParams({ sweep: about.sweep || about.sweeps[0] })}`, text: "Rating", title: "A blind rating of this sweep" }) : null),
       node("span", { class: "space" }),
       node("button", { type: "button", class: "open-filters", "aria-expanded": String(showsFilters), text: `Filters${this.panel.number ? ` (${this.panel.number})` : ""}`, onclick: () => {
         this.root.classList.toggle("shows-filters");
@@ -186,6 +205,12 @@ class App {
       node("button", { type: "button", text: "Reload", title: "Read the folder anew, for example after latentsync measure", onclick: () => this.load(true) }),
       this.copyButton(),
     );
+  }
+
+  drawMaking() {
+    if (!this.table) return;
+    refilled(this.makingPlace, this.making.line((id) => this.open(id)));
+    if (this.state.record) this.page.form.fill();
   }
 
   drawSummary() {
@@ -199,7 +224,7 @@ class App {
     refilled(this.summary,
       node("output", { id: "shown", "data-filter-ms": this.filterMs.toFixed(1), text: table.shown.length === table.rows ? counted(table.rows, "record") : `${table.shown.length.toLocaleString("en")} of ${counted(table.rows, "record")}` }),
       ...metricChoice,
-      ...(metric ? [node("span", { class: "note", text: [metric.unit, AIM_ARROWS[metric.direction]].filter(Boolean).join(" "), title: metric.help })] : []),
+      ...(metric ? [node("span", { class: "note", text: [metric.unit && `unit: ${metric.unit}`, AIM_WORDS[metric.direction]].filter(Boolean).join(", "), title: metric.help })] : []),
       ...(ends ? [node("span", { class: "extremes" }, node("span", { class: "of-metric", text: `${metric.word}:` }), link("worst", ends.worst), ends.best === ends.worst ? null : link("best", ends.best))] : []),
       ...(ends ? [node("p", { class: "note meaning", text: meaningOf(table, metric) })] : []),
       ...this.notices(),
@@ -210,7 +235,7 @@ class App {
     const { left_out: leftOut } = this.table.about, failed = this.failures;
     return [
       this.notice ? problem(this.notice) : null,
-      failed.length && this.state.tab !== "sweeps" ? node("button", { type: "button", class: "notice as-link", onclick: () => this.state.set({ tab: "sweeps", record: "", beside: "", at: "" }, true),
+      failed.length && this.state.tab !== "sweeps" ? node("button", { type: "button", class: "notice as-link", onclick: () => this.state.set({ tab: "sweeps", record: "", beside: "", at: "", make: "" }, true),
         text: `${counted(failed.length, "pair")} failed, ${failed[0].pair}${failed.length > 1 ? " and others" : ""}: ${failed[0].stage || "before the first stage"}: ${failed[0].reason}` }) : null,
       leftOut.length ? node("details", { class: "notice" }, node("summary", { text: `${counted(leftOut.length, "line")} of what is left out` }), node("ul", {}, leftOut.map((line) => node("li", { text: line })))) : null,
     ].filter(Boolean);

@@ -8,6 +8,7 @@ const SHAPES = { faces: 1, mouths: 0.75 }; // height of a picture for its width
 const MOST_LOADING = 4; // videos at once: a browser has six connections to a server, and clicks need some
 const NO_GROUP = "none";
 const [STRAYS_S, JUMPS_S, TICK_MS] = [0.03, 0.4, 100]; // see Together
+const SAMPLED = ["guidance_scale", "num_inference_steps", "seed"]; // settings of records that the page may make
 const HOW_TO = "Point at a row to play it, or move with the arrow keys; Space plays all, Enter opens a record, [ and ] step through several in one cell.";
 
 /** Videos that play in step: silent but for one, from the beginning again when the longest has ended. */
@@ -288,6 +289,15 @@ export class Gallery {
     return made;
   }
 
+  /** A record that is like the missing one of a cell, and the settings that differ; null where none is to be made. */
+  missing(r, c) {
+    const isSetting = (column) => column && SAMPLED.includes(column.name), [rows, columns] = [this.rowColumn, this.columnColumn];
+    if (!this.app.allows("--allow-make") || !(isSetting(rows) || isSetting(columns))) return null;
+    const line = isSetting(columns) ? this.layout.get(this.rowKeys[r]) : new Map([...this.layout.values()].map((one, i) => [i, one.get(this.columnKeys[c]) || []]));
+    const [like] = [...line.values()].flat(), given = isSetting(columns) ? [columns, this.columnKeys[c]] : [rows, this.rowKeys[r]];
+    return like === undefined ? null : [this.app.table.recordId(like), `${given[0].name}:${given[1]}`];
+  }
+
   rowsAt(r, c) { return this.layout.get(this.rowKeys[r]).get(this.columnKeys[c]) || []; }
 
   cell(r, c) {
@@ -307,7 +317,9 @@ export class Gallery {
       made.classList.add("is-empty");
       if (failure) made.classList.add("is-failed");
       const text = failure ? `failed: ${failure.stage || "before the first stage"}: ${failure.reason}` : "no record";
-      made.replaceChildren(node("div", { class: "picture none" }, node("span", { text, title: text })));
+      const offer = failure ? null : this.missing(r, c);
+      made.replaceChildren(node("div", { class: "picture none" }, node("span", { text, title: text }),
+        offer && node("button", { type: "button", class: "plain", text: "Make it", tabindex: "-1", onclick: () => this.app.openMissing(...offer) })));
       return;
     }
     const index = Math.min(this.steps.get(place) || 0, rows.length - 1), row = rows[index], { metric, table } = this.app;
@@ -446,6 +458,7 @@ export class Gallery {
     const cell = this.cells.get(`${r}:${c}`);
     if (cell.dataset.record) this.app.open(cell.dataset.record);
     else if (cell.classList.contains("is-failed")) this.state.set({ tab: "sweeps" }, true);
+    else if (this.missing(r, c)) this.app.openMissing(...this.missing(r, c));
   }
 
   onFocus(event) {

@@ -72,10 +72,15 @@ export function durationText(seconds) {
 export const counted = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
 /** The answer to a request. An error's message is a sentence for the reader. */
-export async function asked(address, signal) {
+export const asked = (address, signal) => answerTo(address, { signal });
+
+/** The answer to a request that writes; as `asked`. */
+export const sent = (address, content) => answerTo(address, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) });
+
+async function answerTo(address, how) {
   let answer;
   try {
-    answer = await fetch(address, { signal });
+    answer = await fetch(address, how);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer; start latentsync view again, and open its new link.");

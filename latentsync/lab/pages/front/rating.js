@@ -52,9 +52,9 @@ export function orderFor(trials, text) {
 /**
  * @param root the element that holds it; it hears the keys.
  * @param study `question`, `markup` of a player for two videos, and a note for the rater.
- * @param keeper begin(rater) gives `trials` in order and `votes` by a trial's id; videosOf(trial) gives two contents;
- *   store(trial, vote) keeps a vote, null takes it back, and gives a sentence where it could not; end(rating) adds to
- *   the page what a rater does with the votes.
+ * @param keeper begin(rater) gives `trials` in order and `votes` by a trial's id, or a `refusal` in a sentence;
+ *   videosOf(trial) gives two contents; store(trial, vote) keeps a vote, null takes it back, and gives a sentence where
+ *   it could not; end(rating) adds to the page what a rater does with the votes.
  */
 export class Rating {
   constructor(root, study, keeper) {
@@ -98,8 +98,18 @@ export class Rating {
   }
 
   async begin(rater) {
+    if (this.isBeginning) return;
+    this.isBeginning = true;
     this.rater = rater;
-    const { trials, votes } = await this.keeper.begin(rater);
+    const { trials, votes, refusal } = await this.keeper.begin(rater);
+    this.isBeginning = false;
+    if (refusal) {
+      const line = made("p", "refusal", refusal);
+      line.setAttribute("role", "alert");
+      this.root.querySelectorAll(".refusal").forEach((one) => one.remove());
+      this.root.append(line);
+      return;
+    }
     this.trials = trials;
     this.votes = { ...votes };
     this.goToNext(0);
@@ -290,4 +300,17 @@ export class Rating {
       if (!this.isAtEnd) this.vote(answer[0]);
     } else actions[key]();
   }
+}
+
+/** For a page of its own: keys are heard wherever the focus is; those within the rating reach it by themselves. */
+export function hearEverywhere(root) {
+  document.addEventListener("keydown", (event) => {
+    const isElsewhere = event.target.matches?.("input, select, button, a") && !root.contains(event.target);
+    if (event.defaultPrevented || isElsewhere || root.contains(event.target)) return; // a key may have replaced what it was pressed on
+    const heard = (root.querySelector(".player") || root).dispatchEvent(new KeyboardEvent("keydown", {
+      key: event.key, shiftKey: event.shiftKey, ctrlKey: event.ctrlKey, metaKey: event.metaKey, altKey: event.altKey,
+      repeat: event.repeat, bubbles: true, cancelable: true,
+    }));
+    if (!heard) event.preventDefault();
+  });
 }

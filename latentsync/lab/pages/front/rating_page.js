@@ -1,5 +1,5 @@
 // A rating that is one file: it holds the videos, keeps votes in the browser, and hands them back as a file.
-import { Rating, orderFor } from "./rating.js";
+import { Rating, hearEverywhere, orderFor } from "./rating.js";
 
 const study = JSON.parse(document.getElementById("study").textContent);
 const root = document.getElementById("rating");
@@ -68,14 +68,5 @@ class FileKeeper {
   }
 }
 
-const rating = new Rating(root, study, new FileKeeper());
-// Keys are heard wherever the focus is; those within the rating reach it by themselves, and Space is the player's.
-document.addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || root.contains(event.target)) return; // a key may have replaced what it was pressed on
-  const heard = (root.querySelector(".player") || root).dispatchEvent(new KeyboardEvent("keydown", {
-    key: event.key, shiftKey: event.shiftKey, ctrlKey: event.ctrlKey, metaKey: event.metaKey, altKey: event.altKey,
-    repeat: event.repeat, bubbles: true, cancelable: true,
-  }));
-  if (!heard) event.preventDefault();
-});
-rating.start("");
+hearEverywhere(root);
+new Rating(root, study, new FileKeeper()).start("");

@@ -1,6 +1,7 @@
 // The page of one record: its videos in step with the source, mouths, curves, metrics, every option, how to make it again.
 import { Player } from "./player.js";
 import { AIM_WORDS, afterBurst, asked, counted, node, numberText, problem, refilled } from "./parts.js";
+import { MakingForm } from "./making.js";
 import { meaningOf, realText } from "./reasons.js";
 
 const MOST_BESIDE = 4; // other records beside it
@@ -20,12 +21,13 @@ export class RecordPage {
     this.around = node("div", { class: "around" });
     this.stage = node("div", { class: "stage-place" });
     this.beside = node("div", { class: "beside" });
+    this.form = new MakingForm(state, app);
     this.details = node("div", { class: "record-details" });
     this.facts = node("div");
     this.why = node("section", { class: "why", "aria-label": "Why" });
     this.side = node("aside", { class: "record-side", "aria-label": "Metrics" });
     this.root.append(node("header", { class: "record-head" }, node("div", {}, this.title, this.subtitle), this.around),
-      this.beside, this.stage, this.details);
+      this.form.root, this.beside, this.stage, this.details);
     this.noteSoon = afterBurst(() => this.noteFrame(), NOTED_MS);
     new ResizeObserver(() => { if (this.root.isConnected) this.arrange(); }).observe(this.root);
     document.addEventListener("keydown", (event) => { if (this.root.isConnected) this.onKey(event); });
@@ -41,6 +43,7 @@ export class RecordPage {
     this.arrange();
     this.drawAround();
     this.drawBeside();
+    this.form.fill();
     if (asking === this.asked) return;
     if (id !== this.id) {
       this.id = id;

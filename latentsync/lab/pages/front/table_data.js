@@ -4,6 +4,12 @@ import { numberText } from "./parts.js";
 const LENGTH_DIGITS = 16;
 const FEW_VALUES = 40; // a column of numbers with at most as many different values has groups
 
+/** `2nd`, `3rd`, `11th`. */
+function ordinal(number) {
+  const ending = number % 100 > 10 && number % 100 < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[number % 10] || "th";
+  return `${number.toLocaleString("en")}${ending}`;
+}
+
 /** One column: numbers in `values`, or words as places in `words` (-1: missing). */
 export class Column {
   constructor(facts, buffer, start, rows) {
@@ -144,7 +150,7 @@ export class RecordTable {
     if (!worse && !better) return "";
     if (!worse) return `worst of ${number}`;
     if (!better) return `best of ${number}`;
-    return worse < better ? `${worse + 1} from worst` : `${better + 1} from best`;
+    return worse < better ? `${ordinal(worse + 1)} worst of ${number}` : `${ordinal(better + 1)} best of ${number}`;
   }
 
   /** The clip and the voice of a record in words. */
