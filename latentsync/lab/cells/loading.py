@@ -6,7 +6,6 @@ from functools import lru_cache
 from latentsync.device import dtype_name, has_native
 from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.cells.devices import own_device
-from latentsync.lab.console import say
 from latentsync.lab.options.pairs import Pairing
 from latentsync.lab.options.schema import ModelConfig, RunConfig
 from latentsync.media.kinds import summary_lines
@@ -20,7 +19,6 @@ CACHE_DIR = "cache"  # below runs_dir
 @lru_cache(maxsize=1)
 def load_pipeline(model: ModelConfig, device: str | None, dtype: str | None, attention: str) -> LipsyncPipeline:
     """The configured model. It stays in memory for the next cell of the same process."""
-    say(f"loading the model {model.pretrained or model.inference_ckpt_path}")
     place = {"device": device, "dtype": dtype, "attention": attention}
     if model.pretrained is not None:
         return LipsyncPipeline.from_pretrained(model.pretrained, **place)

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             return preview(sweep_request)
         if not sweep_request.general.plan:
-            say("loading the libraries, which takes longer after a start of the machine")
+            say("loading libraries and the model, which takes longer after a start of the machine")
         if (status := plan.answer(sweep_request)) is not None:
             return status
         from latentsync.lab.sweeps.sweep import start
