@@ -20,8 +20,8 @@ help:  ## list these targets
 
 setup: $(VENV)/.ready  ## install everything into .venv
 
-demo: setup  ## run the quickstart sweep on the shipped clips
-	$(RUN) -m latentsync run experiment=quickstart
+demo: setup  ## run the quickstart sweep on the shipped clips, two cells at a time
+	$(RUN) -m latentsync run experiment=quickstart launch=local
 
 test: setup  ## run all tests that need nothing special, notebooks included
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --nbmake --nbmake-timeout=300 notebooks tests

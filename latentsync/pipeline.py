@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
+from torch import Tensor
 
 from latentsync import media
 from latentsync.audio.features import WindowReader
@@ -158,10 +159,19 @@ class LipsyncPipeline(LipsyncNetworks):
         cache, reference = self._pair_cache, options.video.reference
         assert reference is not None  # noqa: S101 - for type checkers; the options are resolved
         rate_hz = options.video.rate_hz
+        report = on_progress or (lambda *_: None)
+        report("read", 0, 0)
         info = media.probe(clip, rate_hz)
+
+        def states(start: int, compute: Callable[[], Tensor]) -> Tensor:
+            def announced() -> Tensor:
+                report("audio", 0, 0)
+                return compute()
+
+            return cache.states(self, voice, start, announced, options.video.voice_track)
+
         with watch.stage("audio"):
             waveform = media.read_sound(voice, SOUND_RATE_HZ, options.video.voice_track)
-            states = partial(cache.states, self, voice, track=options.video.voice_track)
             timing = timing_of(clip, len(waveform), options.video)
             times_s = timing.times_s if rate_hz is None else None
             segments = options.video.audio_segments
@@ -338,7 +348,7 @@ class LipsyncPipeline(LipsyncNetworks):
             check_targets(targets, info, Path(audio_path), settings[0])
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
-            write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch)
+            write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch, self.cache)
         near_reference = frames_near_reference(pair, settings[0])  # all settings have the same references
         return [
             LipsyncOutput(

@@ -340,3 +340,14 @@ def test_hydras_commands_take_quiet_and_verbose(monkeypatch):
     assert verbosity() == "quiet"
     monkeypatch.setattr(sys, "argv", [])
     assert begin("run", ["--verbose", "a=1"]) == ["a=1"] and verbosity() == "verbose"
+
+
+def test_without_a_bar_the_stages_of_the_first_pair_are_named(capsys, monkeypatch):
+    monkeypatch.setattr(console.progress, "_named", set())
+    for name in ("a__b", "c__d"):
+        with console.PairBar(name) as bar:
+            bar.on_progress("read", 0, 0)
+            for done in (0, 1, 2):
+                bar.on_progress("align", done, 2)
+            bar.say("measure")
+    assert capsys.readouterr().out == "a__b: finding the face in each frame\na__b: measuring the result\n"

@@ -65,6 +65,21 @@ def test_bytes_and_signed_floats_and_batches_agree(alexnet):
     np.testing.assert_allclose(perceptual.lpips_distance(a[17:], b[17:]), whole[17:], rtol=1e-4)
 
 
+def test_kept_features_give_the_same_distances_to_the_bit(alexnet, monkeypatch):
+    network, source, seen = perceptual.lpips_network(), pictures(19, seed=5), []
+    forward = network.net.forward
+    monkeypatch.setattr(network.net, "forward", lambda crops: (seen.append(len(crops)), forward(crops))[1])
+    for max_bytes, later in ((10**8, [16, 3]), (0, [16, 16, 3, 3])):
+        kept = perceptual.KeptFeatures(max_bytes)
+        for seed, now in ((1, [16, 16, 3, 3]), (2, later), (3, later)):
+            result = pictures(19, seed)
+            parts = zip(*((crops.float() / 127.5 - 1).split(16) for crops in (result, source)), strict=True)
+            whole = torch.cat([network(*part).flatten() for part in parts]).double().numpy()
+            seen.clear()
+            assert np.array_equal(perceptual.lpips_distance(result, source, kept=kept), whole)
+            assert sorted(seen) == sorted(now)
+
+
 @pytest.mark.parametrize("net", perceptual.LPIPS_NETS)
 def test_the_carriers_heads_are_those_of_the_lpips_package(net, alexnet):
     path = os.path.join(os.path.dirname(lpips.__file__), "weights", "v0.1", f"{net}.pth")

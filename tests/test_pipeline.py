@@ -63,11 +63,18 @@ def test_files_have_the_documented_length_and_the_sound_as_given(pipe, voice, tm
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_every_video_says_that_it_is_synthetic_and_of_an_untrained_model_that_too(pipe, tmp_path, trained):
+def test_stages_are_announced_and_every_video_says_that_it_is_synthetic_and_if_untrained(pipe, tmp_path, trained):
     settings = replace(pipe.settings, trained=trained)
     labelled = LipsyncPipeline(pipe.vae, pipe.unet, pipe.scheduler, pipe.audio, settings)
     voice = cut(tmp_path / "voice.wav", SHIPPED_DIR / "g-clara.wav", 1.0, 0.2)
-    labelled(CLIP, voice, tmp_path / "out.mp4", tmp_path / "mask.mp4", num_inference_steps=1)
+    begun: dict[str, int] = {}
+    paths = tmp_path / "out.mp4", tmp_path / "mask.mp4"
+
+    def note(stage: str, done: int, _: int) -> None:
+        begun.setdefault(stage, done)
+
+    labelled(CLIP, voice, *paths, num_inference_steps=1, on_progress=note)
+    assert list(begun.items()) == [("read", 0), ("align", 0), ("audio", 0), ("denoise", 0)]
     for name in ("out.mp4", "mask.mp4"):
         with av.open(str(tmp_path / name)) as container:
             comment = container.metadata["comment"]

@@ -14,6 +14,7 @@ from latentsync.config import Options
 from latentsync.errors import MediaError
 from latentsync.generation import write as write_module
 from latentsync.generation.results import GeneratedFrame, Stopwatch
+from latentsync.generation.stage_cache import StageCache
 from latentsync.generation.write import Target, write_results
 from latentsync.media import VideoWriter
 from latentsync.media.colour import _TO_RGB, PictureConverter
@@ -155,6 +156,43 @@ def test_results_and_mask_equal_those_written_one_by_one(tmp_path, generated, mo
         assert target.video.read_bytes() == (tmp_path / "alone.mp4").read_bytes()
     whole = len(generated) * 256 * 192
     assert whole < converters[0].num_pixels < 2.5 * whole  # of 3 videos
+
+
+def test_the_painted_frames_of_a_pair_are_encoded_once(tmp_path, generated, monkeypatch):
+    written = []
+
+    class Counted(VideoWriter):
+        def __enter__(self):
+            written.append(self.path.name)
+            return super().__enter__()
+
+    monkeypatch.setattr(write_module, "VideoWriter", Counted)
+    options = Options.of(guidance_scale=1.5, width=128, height=128, mask="mask", silence="model")
+    info = SimpleNamespace(width=256, height=192)
+    times_s = [Fraction(n, 25) for n in range(5)]
+    pair = SimpleNamespace(
+        info=info, rate_hz=25, audio_path=None, rest=[], times_s=times_s, order=[0, 1, 2, 3], faces_key="faces"
+    )
+    cache = StageCache(tmp_path / "cache", 10**9)
+
+    def written_by(name: str, **changes) -> list[bytes]:
+        written.clear()
+        targets = [Target(tmp_path / f"{name}{i}.mp4", tmp_path / f"mask-{name}{i}.mp4") for i in range(2)]
+        changed = SimpleNamespace(**{**vars(pair), **changes})
+        write_results(generated, changed, targets, options, "", Stopwatch(), cache)
+        return [target.mask.read_bytes() for target in targets]
+
+    first = written_by("a")
+    assert first[0] == first[1] and written == ["a0.mp4", "a1.mp4", "mask-a0.mp4"]
+    assert written_by("b") == first and written == ["b0.mp4", "b1.mp4"]
+    for changes in ({"faces_key": "other"}, {"order": [0, 1, 2, 2]}, {"rest": [1]}, {"rate_hz": 24}):
+        written_by("c", **changes)
+        assert written == ["c0.mp4", "c1.mp4", "mask-c0.mp4"]
+    written_by("d", faces_key=None)
+    assert "mask-d0.mp4" in written
+    (tmp_path / "mask-e1.mp4").mkdir()
+    with pytest.raises(MediaError, match="cannot be written"):
+        written_by("e")
 
 
 def test_an_error_of_compositing_removes_all_files(tmp_path, generated):

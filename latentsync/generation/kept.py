@@ -126,6 +126,8 @@ class PairCache:
             frames = counted(frames, "align", num_frames, on_progress)
 
             def compute() -> dict[str, Tensor]:
+                if on_progress is not None:
+                    on_progress("align", 0, num_frames)
                 return align(frames, networks.detector, size_px, warping_of(options), video.face).to_tensors()
 
             key = self.faces_key(networks, clip, num_frames, options)

@@ -25,7 +25,8 @@ from latentsync.errors import OptionError
 from latentsync.faces.track import AlignedFaces
 from latentsync.shapes import Affine, Crop, Frame
 
-# Called as (stage, units done, units in all). The stages are "align", in frames, and "denoise", in steps.
+# Called as (stage, units done, units in all), first with 0 done. The stages are "read" and "audio", without units (0 in
+# all), "align", in frames, and "denoise", in steps. A stage whose result is stored is left out.
 ProgressCallback = Callable[[str, int, int], None]
 OUTPUT_TYPES = ("path", "np", "pil", "pt")
 FrameBatch = Float[np.ndarray, "1 f h w 3"] | Float[Tensor, "1 f 3 h w"] | list[list[Image.Image]]

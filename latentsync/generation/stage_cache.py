@@ -77,7 +77,7 @@ class StageCache:
 
         A file that cannot be read or written is not an error: a warning is logged, and the tensors are computed.
         """
-        tensors = self._load(key)
+        tensors = self.find(key)
         if tensors is None:
             tensors = compute()
             self.keep(key, tensors)
@@ -90,7 +90,8 @@ class StageCache:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
 
-    def _load(self, key: str) -> "dict[str, Tensor] | None":
+    def find(self, key: str) -> "dict[str, Tensor] | None":
+        """The tensors under a key; None if there is no file, or it is damaged."""
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as file:

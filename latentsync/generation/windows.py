@@ -86,6 +86,8 @@ def generate_together(
     with ThreadPoolExecutor(COMPOSITING_THREADS) as threads:
         for batch in watch.timed("read and crop", read_batches(networks, cache, pair, options, batches)):
             num_frames, size_px = len(settings) * len(batch.frames), options.video.size_px
+            if on_progress is not None:
+                on_progress("denoise", steps_done, steps_in_all)
             with memory_shortage_explained(f"{num_frames} frames of {size_px} px in {options.runtime.dtype}"):
                 faces = mouths(batch, on_step)
             waiting.extend(_parts_of(batch, pair, options))

@@ -1,26 +1,32 @@
 """Results to files: the video with its sound, and the frames with the mouth region painted grey."""
 
+import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import torch
 
 from latentsync.config import Options
 from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.errors import MediaError
 from latentsync.faces.composite import face_slices, paint_hole
 from latentsync.faces.crops import warping_of
 from latentsync.faces.masks import mouth_mask
+from latentsync.files import whole_file, write_bytes
 from latentsync.generation.results import GeneratedFrame, PreparedPair, Stopwatch
+from latentsync.generation.stage_cache import StageCache, stage_key
 from latentsync.media import VideoInfo, VideoWriter
 from latentsync.media.prefetch import behind
 from latentsync.media.yuv import YuvConverter
 from latentsync.shapes import Frame, Mask
 
+MOST_KEPT_BYTES = 32 * 2**20  # of the painted frames of a pair in the stage cache
 WAITING_FRAMES = 16  # that wait to be written while the networks make the next ones: 200 MB at 1080x1920 px
 
 SYNTHETIC_NOTICE = "Synthetic video: the mouth was generated to follow the sound (audio-driven lip sync)."
@@ -94,14 +100,18 @@ def write_results(
     options: Options,
     comment: str,
     watch: Stopwatch,
+    stored: StageCache | None = None,
 ) -> None:
     """Writes each result and, if wanted, the painted frames; each file appears only when it is complete.
+
+    The painted frames are the same for all results of a pair. They are encoded once, and every target gets a copy.
 
     Args:
         frames: for each frame of the video, one frame of each result.
         targets: where each result goes.
         options: the options that all results share.
         comment: in the metadata of every file, see `notice`.
+        stored: keeps the file of the painted frames for later results of the pair.
 
     Raises:
         MediaError: a file cannot be written.
@@ -114,11 +124,9 @@ def write_results(
             files.enter_context(VideoWriter(target.video, **settings, **sound)) if target.video else None
             for target in targets
         ]
-        mask_writers = [
-            files.enter_context(VideoWriter(target.mask, **settings, preset="veryfast"))
-            for target in targets
-            if target.mask is not None
-        ]
+        masks = [target.mask for target in targets if target.mask is not None]
+        key = None if stored is None else _mask_key(pair, options, comment)
+        mask_writer = files.enter_context(_mask_files(masks, settings, stored, key))
         to_yuv = YuvConverter(pair.info.width, pair.info.height)
         size = pair.info.height, pair.info.width
 
@@ -135,12 +143,10 @@ def write_results(
                     if writer is not None:
                         yuv.append(to_yuv.changed(yuv[0], picture, *changed(result)) if yuv else to_yuv(picture))
                         writer.write_converted(yuv[-1])
-                if mask_writers:
+                if mask_writer is not None:
                     painted = _painted(results[0], mouth)  # the same for all results
                     parts = changed(results[0])
-                    in_yuv = to_yuv.changed(yuv[0], painted, *parts) if yuv else to_yuv(painted)
-                for writer in mask_writers:
-                    writer.write_converted(in_yuv)
+                    mask_writer.write_converted(to_yuv.changed(yuv[0], painted, *parts) if yuv else to_yuv(painted))
             for target, picture in zip(targets, pictures, strict=True):
                 if target.frames is not None:
                     target.frames.append(picture)
@@ -150,6 +156,62 @@ def write_results(
                 write_later(results)
         with watch.stage("write"):
             files.close()  # writes the encoders' last frames, and the sound
+
+
+def _mask_key(pair: PreparedPair, options: Options, comment: str) -> str | None:
+    """The key of the file of the painted frames; None if it is not kept."""
+    if pair.faces_key is None or options.video.silence == "source":
+        return None
+    depends_on = {
+        "faces": pair.faces_key,
+        "frames": [pair.order, pair.rest],
+        "rate_hz": pair.rate_hz,
+        "times_s": [str(time_s) for time_s in pair.times_s],
+        "mask": options.video.mask,
+        "crf": options.video.crf,
+        "comment": comment,
+    }
+    return stage_key("painted frames", depends_on, "media", "faces", "masks", "composite", "encode")
+
+
+@contextmanager
+def _mask_files(
+    paths: Sequence[Path], settings: dict[str, Any], stored: StageCache | None, key: str | None
+) -> Iterator[VideoWriter | None]:
+    """The writer of the painted frames, or None if they are stored or not wanted. At the end every path has the file.
+
+    Args:
+        key: of the file in `stored`; None: it is not kept.
+    """
+    known = stored.find(key) if paths and key is not None else None
+    if known is not None:
+        yield None
+        with _media_errors():
+            for path in paths:
+                write_bytes(path, known["file"].numpy().tobytes())
+    elif not paths:
+        yield None
+    else:
+        first, *others = paths
+        with VideoWriter(first, **settings, preset="veryfast") as writer:
+            yield writer
+        with _media_errors():
+            for path in others:
+                with whole_file(path) as part:
+                    shutil.copyfile(first, part)
+            if key is not None and first.stat().st_size <= MOST_KEPT_BYTES:
+                stored.keep(key, {"file": torch.frombuffer(bytearray(first.read_bytes()), dtype=torch.uint8)})
+
+
+@contextmanager
+def _media_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MediaError(
+            f"the painted frames cannot be written ({error.strerror}); check the disk's space and the folder's "
+            "permissions"
+        ) from error
 
 
 def _rate(pair: PreparedPair) -> dict[str, Any]:

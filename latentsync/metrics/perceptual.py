@@ -12,8 +12,10 @@ with AlexNet or VGG16, as in the `lpips` package. Backbone and linear heads of e
 
 import pickle
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import lpips
@@ -23,9 +25,11 @@ from torch import Tensor
 
 from latentsync import weights
 from latentsync.errors import WeightsError
+from latentsync.weights import state_dict_sha256
 
 LPIPS_WEIGHTS = "lpips/alexnet.ckpt"
 BATCH_FRAMES = 16  # compared at once, so that memory does not depend on the number of frames
+FEATURES_BYTES = 192 * 2**20  # of the features that are kept in memory: those of 280 crops of 128 px with AlexNet
 SMALLEST_PX = 32  # AlexNet's last stage needs a few pixels
 
 # By network: the file, its name for the backbone, and the backbone's convolutions as the `lpips` package names them.
@@ -139,13 +143,60 @@ def lpips_hash(net: str = "alex") -> str:
     return weights.known(_NETS[net][0]).sha256[:12]
 
 
+class KeptFeatures:
+    """Features of the last crops that were compared with something, for results of one clip, which are compared with
+    the same crops.
+
+    Args:
+        max_bytes: of the features; those that were unused for longest go first.
+    """
+
+    def __init__(self, max_bytes: int = FEATURES_BYTES) -> None:
+        self._max_bytes, self._bytes = max_bytes, 0
+        self._features: dict[tuple, list[Tensor]] = {}
+        self._lock = Lock()
+
+    def __call__(self, crops: Tensor, place: tuple[str, str], compute: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """The features of crops, computed if they are not kept.
+
+        Args:
+            place: the network's name and device.
+        """
+        key = (*place, state_dict_sha256({"": crops}))
+        with self._lock:
+            features = self._features.pop(key, None)
+            if features is not None:
+                self._features[key] = features
+                return features
+        features = compute()
+        with self._lock:
+            if key not in self._features:
+                self._features[key] = features
+                self._bytes += _num_bytes(features)
+            while self._bytes > self._max_bytes:
+                self._bytes -= _num_bytes(self._features.pop(next(iter(self._features))))
+        return features
+
+
+def _num_bytes(features: list[Tensor]) -> int:
+    return sum(part.nbytes for part in features)
+
+
+def _features(network: lpips.LPIPS, crops: Tensor) -> list[Tensor]:
+    """The unit vectors that LPIPS compares, of each stage; crops are float -1..1."""
+    return [lpips.normalize_tensor(stage) for stage in network.net.forward(network.scaling_layer(crops))]
+
+
 @torch.inference_mode()
-def lpips_distance(a: Tensor, b: Tensor, device: str = "cpu", net: str = "alex") -> np.ndarray:
+def lpips_distance(
+    a: Tensor, b: Tensor, device: str = "cpu", net: str = "alex", kept: KeptFeatures | None = None
+) -> np.ndarray:
     """LPIPS distance of each pair of crops.
 
     Args:
         a, b: `(f, 3, h, w)`, uint8 0..255 or float -1..1.
         net: "alex" or "vgg".
+        kept: keeps the features of `b`. None: they are not kept.
 
     Returns:
         float64 distances, `(f,)`; 0 for identical crops.
@@ -156,11 +207,18 @@ def lpips_distance(a: Tensor, b: Tensor, device: str = "cpu", net: str = "alex")
     """
     validate(a, b)
     network = lpips_network(device, net)
-    distances = [
-        network(_signed(left, device), _signed(right, device)).flatten().cpu().double().numpy()
-        for left, right in zip(a.split(BATCH_FRAMES), b.split(BATCH_FRAMES), strict=True)
-        if len(left)
-    ]
+
+    def distance(left: Tensor, right: Tensor) -> np.ndarray:
+        def of_right() -> list[Tensor]:
+            return _features(network, _signed(right, device))
+
+        given = of_right() if kept is None else kept(right, (net, device), of_right)
+        stages = zip(network.lins, _features(network, _signed(left, device)), given, strict=True)
+        means = [lpips.spatial_average(head((one - other) ** 2)) for head, one, other in stages]
+        return sum(means).flatten().cpu().double().numpy()
+
+    parts = zip(a.split(BATCH_FRAMES), b.split(BATCH_FRAMES), strict=True)
+    distances = [distance(left, right) for left, right in parts if len(left)]
     return np.concatenate(distances) if distances else np.empty(0)
 
 

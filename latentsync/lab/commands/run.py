@@ -14,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, asks_help, command, complaints, show
+from latentsync.lab.console import CONTINUES, asks_help, command, complaints, say, show
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
 from latentsync.lab.options.sources import begin, raising
@@ -51,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
             from latentsync.lab.sweeps.preview import preview
 
             return preview(sweep_request)
+        if not sweep_request.general.plan:
+            say("loading libraries and the model, which takes longer after a start of the machine")
         if (status := plan.answer(sweep_request)) is not None:
             return status
         from latentsync.lab.sweeps.sweep import start

@@ -7,12 +7,19 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from latentsync import journal
-from latentsync.lab.console.lines import detail
+from latentsync.lab.console.lines import detail, say
 from latentsync.verbosity import bars_off
 
 BAR_FORMAT = "{desc:<46} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 Listener = Callable[[str, int, int], None]
+STAGES = {
+    "align": "finding the face in each frame",
+    "audio": "reading the voice",
+    "denoise": "making the mouths",
+    "measure": "measuring the result",
+}  # that are named, for the first pair, where no bar is shown
 _listeners: list[Listener] = []
+_named: set[str] = set()
 
 
 @contextmanager
@@ -36,7 +43,8 @@ def _notify(stage: str, done: int, total: int) -> None:
 class PairBar:
     """A progress bar of the current stage: it counts frames while aligning, and steps while denoising.
 
-    It also notes each ended stage in the run's log, and prints it with --verbose.
+    It also notes each ended stage in the run's log, and prints it with --verbose. Where no bar is shown, a line names
+    each stage when it begins for the first time in this process, so that the first pair is not silent for long.
 
     Attributes:
         stage: the current stage; "read" before the first.
@@ -48,7 +56,7 @@ class PairBar:
         self.stage = "read"
         self.record: str | None = None
         self._since = time.perf_counter()
-        self._bar = tqdm(total=1, disable=bars_off(), leave=False, bar_format=BAR_FORMAT)
+        self._bar = tqdm(total=1, disable=bars_off(), leave=False, bar_format=BAR_FORMAT, desc=f"{name}: {self.stage}")
 
     def __enter__(self) -> "PairBar":
         return self
@@ -70,6 +78,9 @@ class PairBar:
             self._end_stage()
         self.stage = stage
         self._bar.set_description_str(f"{self._name}: {stage}")
+        if self._bar.disable and stage in STAGES and stage not in _named:
+            _named.add(stage)
+            say(f"{self._name}: {STAGES[stage]}")
         _notify(stage, 0, 0)
 
     def on_progress(self, stage: str, done: int, total: int) -> None:

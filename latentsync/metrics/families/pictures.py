@@ -58,6 +58,7 @@ class Lpips(Pictures):
 
     name, against_lips = "lpips", True
     net: ClassVar[str] = "alex"
+    kept: ClassVar[perceptual.KeptFeatures | None] = perceptual.KeptFeatures()  # of the clip, for its other results
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -68,7 +69,7 @@ class Lpips(Pictures):
     def compare(self, crops: Crops, source: Crops) -> None:
         for part, (rows, columns) in self.parts.items():
             both = (side[..., rows, columns] for side in (crops, source))
-            self.distances[part].append(perceptual.lpips_distance(*both, self.subject.device, self.net))
+            self.distances[part].append(perceptual.lpips_distance(*both, self.subject.device, self.net, self.kept))
 
     def entries(self) -> dict[str, Entry]:
         facts = {"network": f"LPIPS v0.1 {self.net}", "weights": perceptual.lpips_hash(self.net)}
@@ -88,6 +89,7 @@ class LpipsVgg(Lpips):
     """The same with VGG16."""
 
     name, net = "lpips_vgg", "vgg"
+    kept = None  # they take ten times as much memory
 
 
 class Reconstruction(Pictures):
