@@ -14,6 +14,7 @@ from written_sweep import HOSTILE, write_sweep
 
 from latentsync.files import write_json
 from latentsync.lab.analysis.intervals import mean_interval
+from latentsync.lab.analysis.units import per_unit
 from latentsync.lab.jobs.maker import Answer
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RecordStore
@@ -633,9 +634,32 @@ def test_the_best_setting_is_told_with_its_lead_on_the_same_clips(opened, number
         rows,
     )
     gain = values[0] - values[1]
-    assert found["best"][0] == number and found["clips"] == number and found["settings"] == 2
+    assert (
+        found["best"][0] == number and found["units"] == number and found["word"] == "clip" and found["settings"] == 2
+    )
     assert found["level"] == pytest.approx(values[1].mean()) and found["gain"] == pytest.approx(gain.mean())
     assert found["interval"] == (None if number < 5 else pytest.approx(mean_interval(gain), rel=1e-3))
+
+
+def test_clips_of_a_speaker_count_as_one(opened):
+    rng = np.random.default_rng(3)
+    clip, voice = rng.integers(0, 12, 80), rng.integers(0, 3, 80)
+    table = pd.DataFrame({"clip": clip, "voice": voice, "group": clip // 2, "value": rng.normal(3, 0.5, 80) + clip})
+    table.loc[table["clip"] >= 10, "group"] = np.nan  # nobody is known there: each of these clips is one by itself
+    found = opened.evaluate(
+        """async table => {
+            const { meanOver } = await import(new URL('front/means.js', location.origin).href);
+            const columns = Object.fromEntries(Object.entries(table).map(([name, values]) =>
+                [name, { values, isMissing: row => values[row] === null }]));
+            const rows = [...table.clip.keys()];
+            return meanOver({ all: rows, column: name => columns[name] }, rows, columns.value);
+        }""",
+        {name: [None if value != value else value for value in column.tolist()] for name, column in table.items()},
+    )
+    expected = per_unit(table.astype({"clip": str, "voice": str}), ["value"])["value"]
+    assert found["word"] == "speaker" and found["units"] == len(expected) == 7
+    assert found["mean"] == pytest.approx(expected.mean())
+    assert found["interval"] == pytest.approx(mean_interval(expected.to_numpy()), rel=1e-3)
 
 
 def test_intervals_are_those_of_the_laboratory(opened):
@@ -646,10 +670,10 @@ def test_intervals_are_those_of_the_laboratory(opened):
             f"""async values => {{
                 const {{ meanOver }} = await import(new URL('front/means.js', location.origin).href);
                 const clips = {{ values: [...values.keys()] }}, column = {{ values, isMissing: () => false }};
-                return meanOver({{ column: () => clips }}, {rows}, column);
+                return meanOver({{ column: name => (name === "clip" ? clips : undefined) }}, {rows}, column);
             }}""",
             values.tolist(),
         )
-        assert found["mean"] == pytest.approx(values[:number].mean()) and found["clips"] == number
+        assert found["mean"] == pytest.approx(values[:number].mean()) and found["units"] == number
         wanted = mean_interval(values[:number]) if number >= 5 else None
         assert found["interval"] == (None if wanted is None else pytest.approx(wanted, rel=1e-3))

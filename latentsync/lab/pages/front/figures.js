@@ -1,6 +1,6 @@
 // Figures of the shown records: two metrics against each other, and a metric over a setting. A click opens the videos.
 import { AIM_ARROWS, SERIES_COLOURS, choice, counted, node, numberText, refilled } from "./parts.js";
-import { LEAST_CLIPS, meanOver } from "./means.js";
+import { LEAST_UNITS, meanOver, unitsOf } from "./means.js";
 
 const SYNC = ["sync_mini_confidence", "lse_c", "stable_syncnet_cosine", "landmark_sync_peak"]; // preferred as synchrony
 const LIKENESS = ["lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "lpips_alex", "identity_cosine", "psnr"];
@@ -126,7 +126,7 @@ export class Figures {
         return { value, rows, mean: meanOver(table, rows, metric) };
       }).filter((point) => point.mean);
       if (!points.length) return;
-      fewest = Math.min(fewest, ...points.map((point) => point.mean.clips));
+      fewest = Math.min(fewest, ...points.map((point) => point.mean.units));
       const hasIntervals = points.every((point) => point.mean.interval);
       const where = (value) => [[across, value], ...(by ? [[by, key]] : [])];
       series.push({
@@ -138,28 +138,29 @@ export class Figures {
       if (hasIntervals) series.push({ ...intervals(points, color), name });
       else series.push({
         type: "scatter", name, symbol, symbolSize: 7, cursor: "pointer", itemStyle: { color, opacity: 0.55 }, ...STILL,
-        data: points.flatMap((point) => [...point.mean.ofClips].map(([clip, value]) => this.clipPoint(clip, value, point, across, where(point.value)))),
+        data: points.flatMap((point) => [...point.mean.ofUnits].map(([unit, value]) => this.unitPoint(unit, value, point, across, where(point.value)))),
       });
     });
     this.charts[1].setOption({ ...this.frame, xAxis: this.axis(across), yAxis: { ...this.axis(metric), nameGap: 46 }, series }, true);
-    this.notes[1].textContent = fewest < LEAST_CLIPS
-      ? `Lines are means over clips, dots single clips, each the mean of its records: with fewer than ${LEAST_CLIPS} clips an interval would say little. A click opens the videos.`
-      : "Means over clips with 95 % intervals (Student's t). A click opens the videos of a point.";
+    const { word } = unitsOf(table);
+    this.notes[1].textContent = fewest < LEAST_UNITS
+      ? `Lines are means over ${word}s, dots single ${word}s, each the mean of its records: with fewer than ${LEAST_UNITS} ${word}s an interval would say little. A click opens the videos.`
+      : `Means over ${word}s with 95 % intervals (Student's t). A click opens the videos of a point.`;
   }
 
   pointText(across, point, name) {
-    const { mean, interval, clips } = point.mean;
-    return `${name}\n${across.keyLabel(point.value)}\nmean ${numberText(mean)} of ${counted(clips, "clip")}, ${counted(point.rows.length, "record")}${interval ? `\n${numberText(interval[0])} .. ${numberText(interval[1])}` : ""}`;
+    const { mean, interval, units, word } = point.mean;
+    return `${name}\n${across.keyLabel(point.value)}\nmean ${numberText(mean)} of ${counted(units, word)}, ${counted(point.rows.length, "record")}${interval ? `\n${numberText(interval[0])} .. ${numberText(interval[1])}` : ""}`;
   }
 
-  /** The dot of one clip: the value of its record, or the mean over its records, which a click shows together. */
-  clipPoint(clip, value, point, across, where) {
-    const { table, metric } = this.app, clips = table.column("clip");
-    const rows = point.rows.filter((row) => clips.values[row] === clip && !metric.isMissing(row));
+  /** The dot of one clip or speaker: the value of its record, or the mean over its records, which a click shows together. */
+  unitPoint(unit, value, point, across, where) {
+    const { table, metric } = this.app, units = unitsOf(table), [column, key] = units.placeOf(unit);
+    const rows = point.rows.filter((row) => units.keyOf(row) === unit && !metric.isMissing(row));
     const word = rows.length > 1 ? `mean of ${rows.length} records` : "1 record";
     return {
-      value: [point.value, value], tip: `${clips.keyText(clip)}\n${across.keyLabel(point.value)}\n${metric.word} ${metric.valueText(value)}, ${word}`,
-      open: () => (rows.length > 1 ? this.app.showWhere([...where, [clips, clip]]) : this.app.open(table.recordId(rows[0]))),
+      value: [point.value, value], tip: `${column.keyText(key)}\n${across.keyLabel(point.value)}\n${metric.word} ${metric.valueText(value)}, ${word}`,
+      open: () => (rows.length > 1 ? this.app.showWhere([...where, [column, key]]) : this.app.open(table.recordId(rows[0]))),
     };
   }
 }

@@ -1,6 +1,6 @@
-// Means over clips with Student's intervals, as analysis/intervals.py has them.
+// Means over speakers or clips with Student's intervals, as analysis/units.py and analysis/intervals.py have them.
 
-export const LEAST_CLIPS = 5; // with fewer, an interval says little, and none is drawn
+export const LEAST_UNITS = 5; // with fewer, an interval says little, and none is drawn
 const Z = 1.959963984540054; // of a two-sided 95 %
 
 /** The quantile of Student's t for a two-sided 95 %, by the expansion of Cornish and Fisher; within 0.002 from 4 on. */
@@ -15,28 +15,71 @@ export function studentT(freedom) {
 }
 
 /**
- * The mean of a metric over clips. A clip's value is the mean over its rows: seeds and voices are no further clips.
+ * What counts as one in means: the speaker (column "group") where it is known, else the clip. A table in which a clip has
+ * several groups names no speakers.
  *
- * @returns mean, interval (null with fewer than LEAST_CLIPS clips), clips and ofClips (clip -> value); null without a value.
+ * @returns word ("speaker" or "clip"), keyOf(row), and placeOf(key): the column and the value that choose its rows.
  */
-export function meanOver(table, rows, column) {
-  const clips = table.column("clip"), sums = new Map();
-  for (const row of rows) {
-    if (column.isMissing(row)) continue;
-    const sum = sums.get(clips.values[row]) || [0, 0];
-    sums.set(clips.values[row], [sum[0] + column.values[row], sum[1] + 1]);
-  }
-  if (!sums.size) return null;
-  const ofClips = new Map([...sums].map(([clip, [sum, number]]) => [clip, sum / number]));
-  return { ...meanOf([...ofClips.values()]), ofClips };
+export function unitsOf(table) {
+  if (!UNITS.has(table)) UNITS.set(table, newUnits(table.column("clip"), table.column("group"), table.all || []));
+  return UNITS.get(table);
 }
 
-/** The mean of one value a clip: mean, interval and clips as from `meanOver`. */
+const UNITS = new WeakMap(); // of each table
+
+function newUnits(clips, groups, rows) {
+  const speakers = new Map(); // of clips
+  let isOne = Boolean(groups);
+  if (groups) {
+    for (const row of rows) {
+      if (groups.isMissing(row)) continue;
+      const clip = clips.values[row], group = groups.values[row];
+      isOne = isOne && (speakers.get(clip) ?? group) === group;
+      speakers.set(clip, group);
+    }
+  }
+  if (!isOne || !speakers.size) return { word: "clip", keyOf: (row) => clips.values[row], placeOf: (key) => [clips, key] };
+  return {
+    word: "speaker",
+    keyOf: (row) => speakers.get(clips.values[row]) ?? -1 - clips.values[row], // a clip of nobody known is one by itself
+    placeOf: (key) => (key < 0 ? [clips, -1 - key] : [groups, key]),
+  };
+}
+
+/**
+ * The mean of a metric over units. Seeds of a voice are averaged first, then voices of a clip, then clips of a speaker.
+ *
+ * @returns mean, interval (null with fewer than LEAST_UNITS units), units, word (of a unit) and ofUnits (key -> value); null
+ *   without a value.
+ */
+export function meanOver(table, rows, column) {
+  const units = unitsOf(table), clips = table.column("clip"), voices = table.column("voice");
+  const values = new Map(); // unit -> clip -> voice -> [sum, number]
+  for (const row of rows) {
+    if (column.isMissing(row)) continue;
+    const ofClip = entry(entry(values, units.keyOf(row)), clips.values[row]), voice = voices ? voices.values[row] : 0;
+    const sum = ofClip.get(voice) || [0, 0];
+    ofClip.set(voice, [sum[0] + column.values[row], sum[1] + 1]);
+  }
+  if (!values.size) return null;
+  const ofVoices = (voices) => average([...voices.values()].map(([sum, number]) => sum / number));
+  const ofUnits = new Map([...values].map(([unit, ofClips]) => [unit, average([...ofClips.values()].map(ofVoices))]));
+  return { ...meanOf([...ofUnits.values()]), word: units.word, ofUnits };
+}
+
+function entry(map, key) {
+  if (!map.has(key)) map.set(key, new Map());
+  return map.get(key);
+}
+
+const average = (values) => values.reduce((a, b) => a + b) / values.length;
+
+/** The mean of one value a unit: mean, interval and units as from `meanOver`. */
 function meanOf(values) {
-  const number = values.length, mean = values.reduce((a, b) => a + b) / number;
+  const number = values.length, mean = average(values);
   const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (number - 1));
-  const reach = number >= LEAST_CLIPS ? studentT(number - 1) * spread / Math.sqrt(number) : null;
-  return { mean, interval: reach === null ? null : [mean - reach, mean + reach], clips: number };
+  const reach = number >= LEAST_UNITS ? studentT(number - 1) * spread / Math.sqrt(number) : null;
+  return { mean, interval: reach === null ? null : [mean - reach, mean + reach], units: number };
 }
 
 /** The settings that differ, but for the seed, over which means are taken. */
@@ -57,22 +100,22 @@ export function groupsOf(table, columns) {
 }
 
 /**
- * The setting whose mean over clips is best by a metric, and how much better it is than the next one on the same clips.
+ * The setting whose mean over units is best by a metric, and how much better it is than the next one on the same units.
  *
- * A clip's value says how bad its records are on average: for a metric that is best at 0, how far from 0 they are.
+ * A unit's value says how bad its records are on average: for a metric that is best at 0, how far from 0 they are.
  *
- * @returns best and next (rows of each), gain and its interval (null with fewer than LEAST_CLIPS clips), clips, settings;
- *   null where fewer than two settings have the metric on a common clip.
+ * @returns best and next (rows of each), gain and its interval (null with fewer than LEAST_UNITS units), units, word (of a
+ *   unit), settings; null where fewer than two settings have the metric on a common unit.
  */
 export function bestSetting(table, metric) {
   const badness = { values: Float64Array.from(table.all, (row) => metric.badness(row)), isMissing: (row) => Number.isNaN(metric.badness(row)) };
   const groups = groupsOf(table, groupingColumns(table)).map((rows) => ({ rows, mean: meanOver(table, rows, badness) })).filter((one) => one.mean);
   if (groups.length < 2) return null;
-  const common = [...groups[0].mean.ofClips.keys()].filter((clip) => groups.every((one) => one.mean.ofClips.has(clip)));
+  const common = [...groups[0].mean.ofUnits.keys()].filter((unit) => groups.every((one) => one.mean.ofUnits.has(unit)));
   if (!common.length) return null;
-  const ranked = groups.map((one) => ({ ...one, of: common.map((clip) => one.mean.ofClips.get(clip)) }));
+  const ranked = groups.map((one) => ({ ...one, of: common.map((unit) => one.mean.ofUnits.get(unit)) }));
   ranked.forEach((one) => { one.level = one.of.reduce((a, b) => a + b) / common.length; });
   const [best, next] = ranked.sort((a, b) => a.level - b.level);
   const { mean, interval } = meanOf(best.of.map((value, i) => next.of[i] - value));
-  return { best: best.rows, next: next.rows, level: best.level, gain: mean, interval, clips: common.length, settings: groups.length };
+  return { best: best.rows, next: next.rows, level: best.level, gain: mean, interval, units: common.length, word: best.mean.word, settings: groups.length };
 }

@@ -1,5 +1,5 @@
 // Why a record is weak by its place among all records: which metrics are worse than the median, and by how much.
-import { LEAST_CLIPS, bestSetting, groupingColumns } from "./means.js";
+import { LEAST_UNITS, bestSetting, groupingColumns } from "./means.js";
 import { numberText } from "./parts.js";
 
 const MUCH = 0.5; // of the spread of a metric, below which a difference says nothing
@@ -88,8 +88,8 @@ export function bestSettingText(table, metric) {
   if (!found) return "";
   const columns = groupingColumns(table), label = (rows) => columns.map((column) => column.keyLabel(column.values[rows[0]])).join(", ");
   const level = metric.direction === "higher" ? -found.level : found.level, number = (value) => metric.valueText(value);
-  const start = `${label(found.best)}: mean ${number(level)}${aim ? ` from ${aim}` : ""} over ${found.clips} ${found.clips === 1 ? "clip" : "clips"}, ${number(found.gain)} better than the next, ${label(found.next)}`;
-  if (!found.interval) return `${start}. Fewer than ${LEAST_CLIPS} clips do not tell whether that is chance.`;
+  const start = `${label(found.best)}: mean ${number(level)}${aim ? ` from ${aim}` : ""} over ${found.units} ${found.word}${found.units === 1 ? "" : "s"}, ${number(found.gain)} better than the next, ${label(found.next)}`;
+  if (!found.interval) return `${start}. Fewer than ${LEAST_UNITS} ${found.word}s do not tell whether that is chance.`;
   const [low, high] = found.interval;
   const verdict = low > 0 ? "" : "; no difference is shown";
   return `${start} (95 % interval ${number(low)} to ${number(high)})${verdict}. The best of ${found.settings} settings looks better than it is; test it with latentsync compare.`;

@@ -1,6 +1,6 @@
 // The table: a row for each record, or the means of each setting with their intervals; only rows on the screen exist.
-import { AIM_ARROWS, AIM_WORDS, choice, node, numberText, refilled } from "./parts.js";
-import { LEAST_CLIPS, groupingColumns, groupsOf, meanOver } from "./means.js";
+import { AIM_ARROWS, AIM_WORDS, choice, counted, node, numberText, refilled } from "./parts.js";
+import { LEAST_UNITS, groupingColumns, groupsOf, meanOver, unitsOf } from "./means.js";
 
 const SHOWN_METRICS = 8; // at first
 const [NUMBER_WIDTH, WORD_WIDTH, INTERVAL_WIDTH] = [140, 130, 200]; // px
@@ -79,9 +79,9 @@ export class RecordsTable {
   }
 
   get usualNote() {
-    return this.isGrouped
-      ? `Mean over clips with 95 % interval (Student's t); fewer than ${LEAST_CLIPS} clips have none. Seeds and voices are averaged first.`
-      : "Click a heading to sort, a row to open its record.";
+    if (!this.isGrouped) return "Click a heading to sort, a row to open its record.";
+    const { word } = unitsOf(this.app.table), first = word === "clip" ? "Seeds and voices" : "Seeds, voices and clips of a speaker";
+    return `Mean over ${word}s with 95 % interval (Student's t); fewer than ${LEAST_UNITS} ${word}s have none. ${first} are averaged first.`;
   }
 
   /** What a column means stands above the table while its heading is pointed at, so that it covers no value. */
@@ -173,7 +173,7 @@ export class RecordsTable {
 
   meanCell(column, mean) {
     if (!mean) return node("span", { class: "reason", text: "no value" });
-    const interval = mean.interval ? `[${column.valueText(mean.interval[0])} .. ${column.valueText(mean.interval[1])}]` : `${mean.clips} clips`;
+    const interval = mean.interval ? `[${column.valueText(mean.interval[0])} .. ${column.valueText(mean.interval[1])}]` : counted(mean.units, mean.word);
     return node("span", {}, column.valueText(mean.mean), " ", node("span", { class: "note", text: interval }));
   }
 
