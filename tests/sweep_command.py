@@ -13,7 +13,7 @@ import os, signal, sys
 from latentsync import media
 from latentsync.__main__ import main
 
-write, frames = media.VideoWriter.write, []
+write, frames = media.VideoWriter.write_converted, []
 
 def write_or_die(self, frame):
     frames.append(self)
@@ -21,7 +21,7 @@ def write_or_die(self, frame):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(self, frame)
 
-media.VideoWriter.write = write_or_die
+media.VideoWriter.write_converted = write_or_die
 sys.exit(main(["run", *sys.argv[1:]]))
 """
 

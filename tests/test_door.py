@@ -41,7 +41,7 @@ IN_MEMORY = {"BytesIO", "StringIO"}
 
 NO_PATHS = {  # calls of the same names that touch no file
     ("latentsync/lab/analysis/conclusions.py", "rename"): "pandas",
-    ("latentsync/lab/analysis/comparisons.py", "rename"): "pandas",
+    ("latentsync/lab/analysis/units.py", "rename"): "pandas",
 }
 WRITERS = {
     ("latentsync/checkpoints/model.py", "save_network"): "its callers give a folder of `whole_folder`",
@@ -51,6 +51,8 @@ WRITERS = {
         "latentsync/lab/records/store.py",
         "_write_claim",
     ): "a file that is locked must stay the same; people read it only",
+    ("latentsync/lab/jobs/exchange.py", "_copy"): "its callers give a part of `whole_file`, or a folder of `new`",
+    ("latentsync/lab/training/assemble.py", "_copy_shared"): "its caller gives a folder of `whole_folder`",
     ("latentsync/lab/jobs/benchmark/work.py", "_clear_peak"): "a switch of the kernel below /proc, which is no file",
     ("latentsync/lab/analysis/votes.py", "append_vote"): "appends a line, and a reader leaves out one that is cut",
     ("latentsync/media/writer.py", "__enter__"): "opens the part of `whole_file` by hand",

@@ -94,9 +94,11 @@ def apply_affine(
     matrix: Affine, x: Float[np.ndarray, "..."], y: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "2 ..."]:
     """The points (x, y) mapped by the affine; x and y broadcast."""
-    mapped = [row[0] * x + row[1] * y for row in matrix]
-    for values, row in zip(mapped, matrix, strict=True):
-        values += row[2]
+    mapped = []
+    for row in matrix:
+        values = row[0] * x + row[1] * y
+        values += row[2]  # in place for arrays, without another temporary one
+        mapped.append(values)
     return np.stack(mapped)
 
 

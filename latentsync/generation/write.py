@@ -186,8 +186,8 @@ def _mask_files(
     known = stored.find(key) if paths and key is not None else None
     if known is not None:
         yield None
-        with _media_errors():
-            for path in paths:
+        for path in paths:
+            with _media_errors(path):
                 write_bytes(path, known["file"].numpy().tobytes())
     elif not paths:
         yield None
@@ -195,22 +195,21 @@ def _mask_files(
         first, *others = paths
         with VideoWriter(first, **settings, preset="veryfast") as writer:
             yield writer
-        with _media_errors():
-            for path in others:
-                with whole_file(path) as part:
-                    shutil.copyfile(first, part)
+        for path in others:
+            with _media_errors(path), whole_file(path) as part:
+                shutil.copyfile(first, part)
+        with _media_errors(first):
             if key is not None and first.stat().st_size <= MOST_KEPT_BYTES:
                 stored.keep(key, {"file": torch.frombuffer(bytearray(first.read_bytes()), dtype=torch.uint8)})
 
 
 @contextmanager
-def _media_errors() -> Iterator[None]:
+def _media_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise MediaError(
-            f"the painted frames cannot be written ({error.strerror}); check the disk's space and the folder's "
-            "permissions"
+            f"{path} cannot be written ({error.strerror}); check the disk's space and the folder's permissions"
         ) from error
 
 
