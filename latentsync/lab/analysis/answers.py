@@ -9,7 +9,6 @@ import pandas as pd
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.attrition import attrition, attrition_lines, luck_line
 from latentsync.lab.analysis.comparisons import (
-    Interaction,
     compare_all,
     differences_of,
     interactions,
@@ -26,6 +25,7 @@ from latentsync.lab.analysis.conclusions import (
 )
 from latentsync.lab.analysis.pareto import DISTANCES, directions_of, pareto_front
 from latentsync.lab.analysis.seeds import margins
+from latentsync.lab.analysis.verdicts import Interaction
 from latentsync.lab.console import paragraph
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.tables.tidy import require_columns, widen, with_distinct_names

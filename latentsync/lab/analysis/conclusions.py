@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.comparisons import Interaction, compare_all
+from latentsync.lab.analysis.comparisons import compare_all
 from latentsync.lab.analysis.intervals import ALPHA, LEAST_BCA, LEAST_UNITS, interval_text
+from latentsync.lab.analysis.verdicts import Interaction
 from latentsync.lab.console import paragraph, table_text
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.tables.tidy import require_columns

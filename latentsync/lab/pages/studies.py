@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from latentsync.errors import MediaError
 from latentsync.files import write_text
-from latentsync.lab.analysis.comparisons import Interaction, as_presets, differences_of, interactions, judge
+from latentsync.lab.analysis.comparisons import as_presets, differences_of, interactions, judge
 from latentsync.lab.analysis.conclusions import METRICS
 from latentsync.lab.analysis.intervals import ALPHA, interval_text
 from latentsync.lab.analysis.seeds import seed_deviation
+from latentsync.lab.analysis.verdicts import Interaction
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.evaluation import evaluation_figure
 from latentsync.lab.figures.sensitivity import sensitivity_figure
