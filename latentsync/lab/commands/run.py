@@ -20,6 +20,8 @@ from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
 from latentsync.lab.options.sources import begin, raising
 from latentsync.processes import run_task
 
+LOADING = "loading libraries and the model, which takes longer after a start of the machine"
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def cell(config: DictConfig) -> None:
@@ -51,9 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             from latentsync.lab.sweeps.preview import preview
 
             return preview(sweep_request)
-        if not sweep_request.general.plan:
-            say("loading libraries and the model, which takes longer after a start of the machine")
-        if (status := plan.answer(sweep_request)) is not None:
+        if (status := plan.answer(sweep_request, lambda: say(LOADING))) is not None:
             return status
         from latentsync.lab.sweeps.sweep import start
 

@@ -8,7 +8,7 @@ runs/sweeps/<name>/plan.json
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import cache
 
@@ -63,8 +63,15 @@ def _about_elsewhere(request: SweepRequest) -> str:
     return line
 
 
-def answer(request: SweepRequest) -> int | None:
+def _silence() -> None:
+    """Announces nothing."""
+
+
+def answer(request: SweepRequest, before_loading: Callable[[], None] = _silence) -> int | None:
     """Answers a request that needs no job: prints the plan if requested, or says that nothing is left to do.
+
+    Args:
+        before_loading: called before networks are loaded, after all that can be refused without them. Not for a plan.
 
     Returns:
         The exit status; None if Hydra's jobs have to run.
@@ -74,9 +81,10 @@ def answer(request: SweepRequest) -> int | None:
     """
     is_plan = request.general.plan
     if not request.is_listed:
+        before_loading()
         return None
     if not (request.is_sweep or is_plan):
-        resolved(request)  # so that a wrong set-up is refused before anything is stored
+        resolved(request, before_loading=before_loading)  # so that a wrong set-up is refused before anything is stored
         return None
     stamp = fingerprint(request)
     known = _known_plan(request)
@@ -87,7 +95,7 @@ def answer(request: SweepRequest) -> int | None:
             return _nothing_to_do(request, cells, is_plan)
     if is_plan:
         return _print_plan(request)
-    cells = resolved(request)
+    cells = resolved(request, before_loading=before_loading)
     write_json(
         request.sweep_dir / PLAN_FILE,
         {"fingerprint": stamp, "reported": False, "cells": [asdict(cell) for cell in cells]},
@@ -164,22 +172,29 @@ def _nothing_to_do(request: SweepRequest, cells: list[PlannedCell], is_plan: boo
     return 0
 
 
-def resolved(request: SweepRequest, work: dict[str, Work] | None = None) -> list[PlannedCell]:
+def resolved(
+    request: SweepRequest, work: dict[str, Work] | None = None, before_loading: Callable[[], None] = _silence
+) -> list[PlannedCell]:
     """Every cell with the ids of its records. This loads the networks and hashes the inputs.
 
     The workers of another launcher load the networks themselves, so that this process does so for a plan only.
 
     Args:
         work: the function adds the work of each record here, by id.
+        before_loading: called before the networks are loaded, here or by workers.
 
     Raises:
         LatentSyncError: the model, the device or an option that depends on them is wrong.
     """
     overrides = map(cell_overrides, request.cells)
-    if request.launcher != "basic" and not request.general.plan:
-        return [PlannedCell(each, reason="its worker plans it") for each in overrides]
+    is_elsewhere = request.launcher != "basic" and not request.general.plan
     pairs = cache(lambda data: pairs_of(data).pairs)
-    return [_resolved_cell(each, run, pairs(run.data), work) for each, run in zip(overrides, request.runs, strict=True)]
+    given = [] if is_elsewhere else [pairs(run.data) for run in request.runs]  # refused before anything is loaded
+    before_loading()
+    if is_elsewhere:
+        return [PlannedCell(each, reason="its worker plans it") for each in overrides]
+    cells = zip(overrides, request.runs, given, strict=True)
+    return [_resolved_cell(each, run, of_run, work) for each, run, of_run in cells]
 
 
 def _resolved_cell(
