@@ -41,9 +41,9 @@ def of_units() -> list[tuple]:
     rows = []
     for kind, number in product(("normal", "tied", SHORT), (3, 5, 8, 20)):
         values = deviations(kind, (REPEATS, number), np.random.default_rng(number))
-        told = [(row, interval) for row in values if (interval := mean_interval(row)) is not None]
+        cases = [(row, interval) for row in values if (interval := mean_interval(row)) is not None]
         claims = (sign_flip_p(values, 1000) <= 0.05).mean()
-        rows.append((f"{kind}, {number} units", "Student's t", np.mean([covers(each) for _, each in told]), claims))
+        rows.append((f"{kind}, {number} units", "Student's t", np.mean([covers(each) for _, each in cases]), claims))
         if number >= 8:
             low, high = bca_intervals(values, 1000).T
             rows.append((f"{kind}, {number} units", "BCa", ((low <= 0) & (high >= 0)).mean(), None))
@@ -69,9 +69,9 @@ def of_cells() -> list[tuple]:
             values = generator.normal(size=len(keys)) * 0.5 + generator.normal(size=units)[of_unit]
             values += generator.normal(size=max(1, voices))[of_voice] if voices else 0
             kept = generator.random(len(keys)) >= share
-            told = estimate_of(pd.Series(values, index)[kept])
-            hits += covers(told.interval)
-            claims += told.p is not None and told.p <= 0.05
+            estimate = estimate_of(pd.Series(values, index)[kept])
+            hits += covers(estimate.interval)
+            claims += estimate.p is not None and estimate.p <= 0.05
         rows.append((name + ", 30 % missing" * bool(share), "Student's t", hits / number, claims / number))
     return rows
 
@@ -91,9 +91,12 @@ def of_families() -> list[tuple]:
     rows, generator = [], np.random.default_rng(3)
     number = REPEATS // 5
     for women, men in ((5, 5), (4, 10)):
-        told = [gender_interaction(table_of(generator, women, men, 2), "one", "guidance_scale", 1, 0)
+        tests = [gender_interaction(table_of(generator, women, men, 2), "one", "guidance_scale", 1, 0)
                 for _ in range(number)]  # fmt: skip
-        hits, claims = np.mean([covers(one.interval) for one in told]), np.mean([one.p <= 0.05 for one in told])
+        hits, claims = (
+            np.mean([covers(one.interval) for one in tests]),
+            np.mean([one.p <= 0.05 for one in tests]),
+        )
         rows.append((f"women and men, {women} and {men} clips", "Welch's t", hits, claims))
     claims, metrics = 0, ["one", "two"]
     for _ in range(number):

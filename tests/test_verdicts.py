@@ -51,14 +51,14 @@ def test_errors_are_clustered_by_clip_and_by_voice():
     """In a balanced design the variance of means by clip, by voice and of cells are known; one way it is Student's."""
     values = np.random.default_rng(0).normal(size=(5, 4))
     index = pd.MultiIndex.from_tuples([(u, u, v) for u in range(5) for v in range(4)], names=["unit", "clip", "voice"])
-    told = estimate_of(pd.Series(values.ravel(), index))
+    estimate = estimate_of(pd.Series(values.ravel(), index))
     rest = values - values.mean()
     parts = [
         5 / 4 * (rest.sum(axis=1) ** 2).sum(), 4 / 3 * (rest.sum(axis=0) ** 2).sum(), 20 / 19 * (rest**2).sum()
     ]  # fmt: skip
     variance = max(parts[0], parts[1], parts[0] + parts[1] - parts[2]) / 20**2
-    assert told.error == pytest.approx(math.sqrt(variance)) and told.freedom == 3 and told.voices == 4
-    assert told.interval == pytest.approx(stats.t.interval(0.95, 3, values.mean(), math.sqrt(variance)))
+    assert estimate.error == pytest.approx(math.sqrt(variance)) and estimate.freedom == 3 and estimate.voices == 4
+    assert estimate.interval == pytest.approx(stats.t.interval(0.95, 3, values.mean(), math.sqrt(variance)))
     alone = values.mean(axis=1)
     error, freedom = clustered_error((alone - alone.mean()) / 5, range(5))
     assert (error, freedom) == (pytest.approx(stats.sem(alone)), 4)
@@ -88,8 +88,8 @@ def test_women_and_men_belong_to_the_same_family():
     assert alone.p_holm == alone.p and family.p_holm == pytest.approx(2 * family.p)
     rows = [(f"c{c}", "v", 1, "female" if c < 3 else "male", s, ((10 if c < 3 else 0) + 0.1 * c) * (s == 2))
             for c in range(7) for s in (1.0, 2.0)]  # fmt: skip
-    told = gender_interaction(table_of(rows), "lpips_alex", "guidance_scale", 2.0, 1.0)
-    assert told.p == pytest.approx(1 / 35) and told.verdict.startswith("more in female than in male")
+    interaction = gender_interaction(table_of(rows), "lpips_alex", "guidance_scale", 2.0, 1.0)
+    assert interaction.p == pytest.approx(1 / 35) and interaction.verdict.startswith("more in female than in male")
 
 
 def test_a_verdict_follows_its_p_where_clips_differ_in_number():
@@ -135,10 +135,10 @@ def test_lost_clips_are_named_with_their_setting(tmp_path, capsys):
 
 def test_a_setting_that_a_gender_lacks_ends_nothing(tmp_path):
     both = pd.concat([sweep(8, (1.0, 2.0, 3.0)), sweep(8, gender="male")])
-    told = answers(both, "1", metrics=["lpips_alex"])
-    verdicts = [one.verdict for one in told.interactions["lpips_alex"]]
-    assert verdicts[1] == "no comparison: no male clip has both settings" and len(told.comparisons) == 2
-    assert "no male clip" in " ".join(told.text.split())
+    both_answers = answers(both, "1", metrics=["lpips_alex"])
+    verdicts = [one.verdict for one in both_answers.interactions["lpips_alex"]]
+    assert verdicts[1] == "no comparison: no male clip has both settings" and len(both_answers.comparisons) == 2
+    assert "no male clip" in " ".join(both_answers.text.split())
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_an_odd_table_gives_an_answer_or_one_sentence(change, words, tmp_path, c
     path = tmp_path / "table.csv"
     change(sweep()).to_csv(path, index=False)
     status = main([str(path), "--baseline", "1", "--metrics", "lpips_alex", "--output", str(tmp_path / "out")])
-    told = capsys.readouterr()
-    assert "Traceback" not in told.err and status == (2 if words else 0), told.err
-    assert words in told.err and (tmp_path / "out").exists() == (not words)
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err and status == (2 if words else 0), printed.err
+    assert words in printed.err and (tmp_path / "out").exists() == (not words)
 
 
 def test_partners_that_differ_in_two_options_are_refused():

@@ -211,7 +211,7 @@ def sign_flip_p(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.nda
 
 
 def sign_flip_least(number: int, draws: int = DRAWS) -> float:
-    """The smallest p that the sign-flip test of so many differences can give; NaN without any."""
+    """The smallest p that the sign-flip test can give for this number of differences; NaN without any."""
     if number == 0:
         return math.nan
     return 2.0 ** (1 - number) if 2**number <= draws else 1 / (draws + 1)
@@ -327,7 +327,7 @@ def units_to_detect(difference: float, deviation: float, comparisons: int = 1) -
 
 
 def luck_of_the_best(number: int) -> float:
-    """How many standard errors the best of so many equal settings seems better than their mean, by luck alone."""
+    """How many standard errors the best of several equal settings seems better than their mean, by luck alone."""
     return float(integrate.quad(lambda z: z * number * stats.norm.pdf(z) * stats.norm.cdf(z) ** (number - 1), -9, 9)[0])
 
 

@@ -30,7 +30,7 @@ SMALLEST = 8  # side of latents that are enough to bring weights into their layo
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of what is denoised together: windows of so many frames, and the side of their crops."""
+    """What is denoised together: the number of windows, their frames, and the side of their crops."""
 
     windows: int
     num_frames: int
