@@ -14,7 +14,6 @@ import torch
 
 from latentsync.config import Options
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.errors import MediaError
 from latentsync.faces.composite import face_slices, paint_hole
 from latentsync.faces.crops import warping_of
 from latentsync.faces.masks import mouth_mask
@@ -23,6 +22,7 @@ from latentsync.generation.results import GeneratedFrame, PreparedPair, Stopwatc
 from latentsync.generation.stage_cache import StageCache, stage_key
 from latentsync.media import VideoInfo, VideoWriter
 from latentsync.media.prefetch import behind
+from latentsync.media.writer import unwritable
 from latentsync.media.yuv import YuvConverter
 from latentsync.shapes import Frame, Mask
 
@@ -208,9 +208,7 @@ def _media_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MediaError(
-            f"{path} cannot be written ({error.strerror}); check the disk's space and the folder's permissions"
-        ) from error
+        raise unwritable(path, error) from error
 
 
 def _rate(pair: PreparedPair) -> dict[str, Any]:

@@ -204,9 +204,7 @@ class VideoWriter:
             yield
         except (av.FFmpegError, OSError) as error:
             self._discard(error)
-            raise MediaError(
-                f"{self.path} cannot be written ({error.strerror}); check the disk's space and the folder's permissions"
-            ) from error
+            raise unwritable(self.path, error) from error
         except BaseException as error:
             self._discard(error)
             raise
@@ -219,6 +217,13 @@ class VideoWriter:
             if self._output is not None:
                 self._output.close()
         self._whole.__exit__(type(error), error, error.__traceback__)
+
+
+def unwritable(path: Path, error: OSError | av.FFmpegError) -> MediaError:
+    """The error for a file that FFmpeg or the system cannot write."""
+    return MediaError(
+        f"{path} cannot be written ({error.strerror}); check the disk's space and the folder's permissions"
+    )
 
 
 def _average_rate(times_s: Sequence[Fraction]) -> Fraction:

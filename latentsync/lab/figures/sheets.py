@@ -66,7 +66,7 @@ def _sheet_row(record: Record) -> np.ndarray:
     """The record's middle frame and its mouths side by side, uint8 (THUMB_PX, w, 3)."""
     import cv2
 
-    strip = preview_of(record.folder.parents[1], record).strip
+    strip = preview_of(record.runs_dir, record).strip
     if strip is None:
         return frame_strip(record.video_path)
     mouths = np.asarray(Image.open(strip).convert("RGB"))

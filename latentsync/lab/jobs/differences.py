@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,8 @@ def differences(first: Record, second: Record) -> Differences:
         DamagedFileError, OSError: as for `Record.own_content` and `Record.metrics`.
     """
     both = first, second
-    seeds = [_seeds_of(record) for record in both]
+    tables = {runs: collect_wide(runs) for runs in {record.runs_dir for record in both}}
+    seeds = [_seeds_of(record, tables[record.runs_dir]) for record in both]
     if seeds[0].equals(seeds[1]):  # both are seeds of one setting
         seeds.pop()
     entries = first.metrics, second.metrics
@@ -122,9 +122,8 @@ def _metric(
     return MetricDifference(name, values, unit, spread, sum(map(len, known)), reasons)
 
 
-def _seeds_of(record: Record) -> pd.DataFrame:
-    """The records beside this one that differ from it in the seed only, with it."""
-    table = collect_wide(_runs_of(record))
+def _seeds_of(record: Record, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a runs folder's table that differ from a record in the seed only, with its own."""
     same = [name for name in ("clip_sha256", "voice_sha256", "model", *_settings()) if name in table]
     words = table[same].map(str)
     own = words[table["record"] == record.id]
@@ -135,7 +134,3 @@ def _seeds_of(record: Record) -> pd.DataFrame:
 
 def _settings() -> tuple[str, ...]:
     return ("guidance_scale", "num_inference_steps", *settings_beside())
-
-
-def _runs_of(record: Record) -> Path:
-    return record.folder.parents[1]

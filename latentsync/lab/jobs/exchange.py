@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,6 @@ INDEX = "latentsync-export.json"
 FORMAT = 1
 RECORD_FILES = (RECORD_FILE, METRICS_FILE, CURVES_FILE, RESULT_FILE, MASK_FILE)
 SWEEP_FILES = (PLAN_FILE, journal.LOG_FILE, ADDED_FILE, "votes.csv")  # the last as in a rating
-CHUNK_BYTES = 2**20
 HEX = re.compile(r"[0-9a-f]+")
 
 
@@ -272,15 +272,13 @@ def _or_refused(done: Exchange) -> Iterator[None]:
     """What is damaged is named and left out; the rest goes on."""
     try:
         yield
-    except (DamagedFileError, LatentSyncError) as error:
+    except LatentSyncError as error:
         done.refused.append(str(error))
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    source = tar.extractfile(member)
     with target.open("wb") as file:
-        while chunk := source.read(CHUNK_BYTES):
-            file.write(chunk)
+        shutil.copyfileobj(tar.extractfile(member), file)
 
 
 def _bytes_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -6,11 +6,11 @@ The process keeps the model in memory for the next record, and ends after some t
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.files import remove_abandoned
@@ -68,17 +68,17 @@ def setting_of(name: str, text: float | str) -> float | int:
     return getattr(SamplerOptions(**{name: value}), name)
 
 
-def shipped_model(record: Record) -> str:
-    """The name of a record's model, if it is a shipped one.
+def shipped_model(content: Mapping[str, Any]) -> str:
+    """The name of the model that a record's content names, if it is a shipped one.
 
     Raises:
         OptionError: it is not.
     """
     from latentsync.checkpoints.model import INDEX_FILE, model_folder
 
-    name = record.content["model"]["name"]
+    name = content["model"]["name"]
     if not (model_folder(name) / INDEX_FILE).is_file():
-        raise OptionError(f"the model {name} of record {record.id} is none of the shipped ones; say where it is")
+        raise OptionError(f"the model {name} of record {content['id']} is none of the shipped ones; say where it is")
     return name
 
 
@@ -107,7 +107,7 @@ def job_like(
 
     content, options = record.content, record.content["options"]
     model_choice = [f"model={model}" if model in MODEL_CHOICES else f"model.pretrained={Path(model).resolve()}"]
-    runs_dir = record.folder.parents[1].resolve()
+    runs_dir = record.runs_dir.resolve()
     run = read_config(configured([*model_choice, f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
     changed = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
     known = {"attention": content["attention"], **options, **changed}

@@ -14,6 +14,7 @@ from latentsync.config import RuntimeOptions
 from latentsync.constants import SOUND_RATE_HZ
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.cells.cell import run_cell
+from latentsync.lab.jobs.maker import shipped_model
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import (
     CacheConfig,
@@ -171,15 +172,13 @@ def rerun(
 
 
 def _model_of(content: Mapping[str, Any]) -> ModelConfig:
-    from latentsync.checkpoints.model import INDEX_FILE, model_folder
-
-    name = content["model"]["name"]
-    if not (model_folder(name) / INDEX_FILE).is_file():
+    try:
+        return ModelConfig(pretrained=shipped_model(content))
+    except OptionError as error:
         raise OptionError(
-            f"the model {name} of record {content['id']} is none of the shipped ones; say where it is, as for "
-            f"`latentsync run`: model.pretrained=FOLDER, or model.pretrained=null model.inference_ckpt_path=FILE"
-        )
-    return ModelConfig(pretrained=name)
+            f"{error}, as for `latentsync run`: model.pretrained=FOLDER, or model.pretrained=null "
+            "model.inference_ckpt_path=FILE"
+        ) from error
 
 
 def _difference(before: Path, after: Path) -> FileDifference:

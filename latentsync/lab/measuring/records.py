@@ -65,7 +65,7 @@ def measure_record(
     result = Result.of_options(record.video_path, clip, voice, options, detector)
     evaluation = measured(result, wanted, detector)
     entries = labelled(evaluation.entries, record.content["model"]["trained"])
-    RecordStore(record.folder.parents[1]).merge_measured(record, entries, evaluation.curves)
+    RecordStore(record.runs_dir).merge_measured(record, entries, evaluation.curves)
     return entries
 
 

@@ -25,7 +25,7 @@ def input_file(record: Record, kind: str, inputs: Path | None) -> Path:
     facts = record.content["pair"][kind]
     places = [Path(facts["path"])] if "path" in facts else []
     places += [path for path in sorted(inputs.rglob("*")) if _is_called(path, facts["name"])] if inputs else []
-    imported = record.folder.parent.parent / INPUTS_DIR / facts["sha256"]
+    imported = record.runs_dir / INPUTS_DIR / facts["sha256"]
     if imported.is_dir() and is_plain(facts["name"]):
         places.append(imported / facts["name"])
     places.append(SHIPPED_DIR / facts["name"])

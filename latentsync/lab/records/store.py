@@ -65,6 +65,11 @@ class Record:
         return self.folder.name
 
     @property
+    def runs_dir(self) -> Path:
+        """The runs folder that it lies in."""
+        return self.folder.parent.parent
+
+    @property
     def video_path(self) -> Path:
         return self.folder / RESULT_FILE
 

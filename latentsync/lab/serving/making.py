@@ -102,7 +102,7 @@ class Making:
         model = self.model
         if model is None:
             try:
-                model = shipped_model(record)
+                model = shipped_model(record.content)
             except OptionError as error:
                 raise OptionError(f"{error}: start latentsync view with --model") from error
         if self._maker is None:
