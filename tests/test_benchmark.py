@@ -1,6 +1,5 @@
 """`latentsync benchmark`: what it counts, what it keeps, and what it refuses. Times are not asserted."""
 
-import ctypes
 import json
 from dataclasses import replace
 
@@ -22,7 +21,7 @@ from latentsync.lab.jobs.benchmark.models import filled
 from latentsync.lab.jobs.benchmark.options import SAVINGS, BenchmarkOptions, configure
 from latentsync.lab.jobs.benchmark.work import cost_of, work_of
 from latentsync.unet.model import UNet3DConditionModel
-from latentsync.unet.savings import Savings
+from latentsync.unet.savings import Savings, keep_freed_memory
 
 CPU = torch.device("cpu")
 UNET = {
@@ -130,8 +129,7 @@ def test_operations_and_bytes_are_counted():
 
 def test_the_peak_of_memory_is_that_of_the_call():
     size = 2**27
-    if hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)  # savings let the process keep memory that other tests freed
+    keep_freed_memory(False)  # in savings the process keeps memory that other tests freed
     idle = cost_of(lambda: None, CPU).peak_bytes
     if idle is None:
         pytest.skip("this system does not say")
