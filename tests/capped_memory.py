@@ -50,7 +50,9 @@ def main() -> None:
         torch.nn.init.normal_(conv.weight, std=0.1)
     vae, scheduler = load_folder("mini")["vae"], DDIMScheduler.from_config(LATENTSYNC_SCHEDULER)
     latents = [torch.randn(WINDOWS, 4, FRAMES, SIDE, SIDE) for _ in range(3)]
-    condition = Condition(torch.zeros(WINDOWS, 1, FRAMES, SIDE, SIDE), *latents[:2], torch.randn(WINDOWS, FRAMES, 5, 384))
+    condition = Condition(
+        torch.zeros(WINDOWS, 1, FRAMES, SIDE, SIDE), *latents[:2], torch.randn(WINDOWS, FRAMES, 5, 384)
+    )
     first = Condition(*(value[:1] for value in vars(condition).values()))
     of_frames = torch.randn(CROPS, 4, SIZE_PX // 8, SIZE_PX // 8)
     calls = {

@@ -26,7 +26,7 @@ from latentsync.errors import OptionError
 from latentsync.generation.denoise import is_guided
 from latentsync.generation.latents import frames_at_once, latent_shape
 from latentsync.generation.networks import LipsyncNetworks
-from latentsync.generation.portions import LEAST, Portions, Sizes
+from latentsync.generation.portions import Portions, Sizes
 from latentsync.unet.model import UNet3DConditionModel
 
 AUDIO_STATES = 50  # of a video frame, by Whisper tiny
@@ -186,9 +186,9 @@ def fit(networks: LipsyncNetworks, settings: Sequence[Options]) -> None:
         return
     if limit < needs.least and not is_auto:
         raise OptionError(
-            f"memory is {runtime.memory} GB, but {networks.settings.name} needs at least {_up(needs.least)} GB for a "
-            f"window of {sampler.num_frames} frames of {size_px} px in {runtime.dtype} ({needs.weights / 1e9:.3g} GB are "
-            f"weights); give as much, or use shorter windows (sampler.num_frames) or a lower resolution (video.width)"
+            f"memory is {runtime.memory} GB, but {networks.settings.name} needs at least {_up(needs.least)} GB "
+            f"({needs.weights / 1e9:.3g} GB of weights) for a window of {sampler.num_frames} frames of {size_px} px in "
+            f"{runtime.dtype}; give as much, or use shorter windows (sampler.num_frames) or smaller crops (video.width)"
         )
     networks.portions = Portions(needs.sizes(limit, windows, frames_at_once(size_px)), purpose)
 

@@ -69,8 +69,8 @@ class Portions:
 
     def _step_down(self, what: str) -> None:
         log.warning(
-            "the memory does not hold a call of the %s; from here on the UNet takes one window at a time, first without "
-            "audio, then with it, and the VAE takes one frame. This is slower, and the result is the same.",
+            "the memory does not hold a call of the %s; from here on the UNet takes one window at a time, first "
+            "without audio, then with it, and the VAE takes one frame. This is slower, and the result is the same.",
             what,
         )
         self.sizes = LEAST
