@@ -32,6 +32,7 @@ GEOMETRIES = ("float32", "float16", "lanczos")
 ROUNDINGS = ("nearest", "truncate")
 REFERENCES = ("same", "elsewhere")
 SOUNDS = ("auto", "copy", "lossless")
+AUTO = "auto"
 FACES = ("largest", "left", "right", "centre")  # words of `face`; it may also be a number or a point
 DEFAULT_FACE = "largest"
 ATTENTION_BACKENDS = ("sdpa", "xformers")
@@ -87,6 +88,25 @@ def face_text(face: Any) -> str:
     """A choice of `VideoOptions.face` in its one form: "left", "2", "320,240"; raises the error of `face_place`."""
     place = face_place(face)
     return ",".join(f"{number:g}" for number in place) if isinstance(place, tuple) else str(place)
+
+
+def memory_text(memory: Any) -> str:
+    """A choice of `RuntimeOptions.memory` in its one form: "auto", or a number of GB such as "6".
+
+    Args:
+        memory: the choice as text, with or without the unit, or a number.
+
+    Raises:
+        OptionError: it is neither, or not above 0.
+    """
+    text = str(memory).strip()
+    if text == AUTO:
+        return text
+    with suppress(ValueError):
+        gigabytes = float(text.upper().removesuffix("GB"))
+        if 0 < gigabytes < math.inf and not isinstance(memory, bool):
+            return f"{gigabytes:.12g}"
+    raise OptionError(f"memory is {text!r}; it must be {AUTO}, or a number of GB above 0 such as 6")
 
 
 def _check(section: object) -> None:
@@ -353,6 +373,13 @@ class RuntimeOptions:
         "{} cells at once", whole=True, least=1, hint="1: one cell at a time", unit="cells", in_identity="never",
         is_recorded=False,
     )  # fmt: skip
+    memory: str = option(
+        "auto",
+        'the memory that the networks may take: "auto" is what is free, or a number of GB such as 6. It decides how '
+        "much they compute at a time, which changes only the speed. Frames and the program itself (about 1 GB) come on "
+        "top. Where the memory runs out nevertheless, they go on with the smallest portions.",
+        "memory {}", hint="auto, or a number of GB such as 6", in_identity="never", is_recorded=False,
+    )  # fmt: skip
     durable: bool = option(
         True, "whether files are forced to the disk (fsync) before they get their names; false is for slow shares.",
         "durable {}", in_identity="never", is_recorded=False,
@@ -366,6 +393,12 @@ class RuntimeOptions:
 
     def __post_init__(self) -> None:
         _check(self)
+        object.__setattr__(self, "memory", memory_text(self.memory))
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory that the networks may take; None: what is free."""
+        return None if self.memory == AUTO else round(float(self.memory) * 1e9)
 
 
 SECTIONS = {"sampler": SamplerOptions, "video": VideoOptions, "runtime": RuntimeOptions}

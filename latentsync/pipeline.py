@@ -30,6 +30,7 @@ from latentsync.generation import windows
 from latentsync.generation.denoise import is_guided
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
+from latentsync.generation.memory import fit
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.progress import ProgressBar
 from latentsync.generation.references import (
@@ -233,8 +234,10 @@ class LipsyncPipeline(LipsyncNetworks):
             generator: draws all random numbers of a single setting, in place of its seed.
 
         Raises:
-            OptionError: the settings differ in more than seed and guidance_scale, or a generator is given for several.
+            OptionError: the settings differ in more than seed and guidance_scale, a generator is given for several, or
+                the networks need more memory than `memory` allows.
         """
+        fit(self, settings)
         on_end = callback_on_step_end and partial(callback_on_step_end, self)
         return windows.generate_together(self, self._pair_cache, pair, settings, on_progress, on_end, watch, generator)
 
@@ -343,6 +346,7 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         apply_runtime(settings[0].runtime)
+        fit(self, settings)
         with watch.stage("total"):
             info = media.probe(video_path, VIDEO_RATE_HZ)
             check_targets(targets, info, Path(audio_path), settings[0])

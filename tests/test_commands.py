@@ -91,6 +91,11 @@ def test_an_unknown_command_names_the_closest(name, closest, capsys):
     assert f"did you mean {closest}?" in answer.err
 
 
+def test_a_part_of_another_command_is_named_with_it(capsys):
+    assert status_of("distill") == MISUSED
+    assert "use latentsync train train=unet_distill" in capsys.readouterr().err
+
+
 def test_an_unknown_command_like_no_other_names_them_all(capsys):
     assert status_of("xyzzy") == MISUSED
     error = capsys.readouterr().err

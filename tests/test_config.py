@@ -49,6 +49,8 @@ def composed(*overrides):
         (lambda: VideoOptions(crf=52), "crf is 52; .* 0 .*51"),
         (lambda: RuntimeOptions(dtype="int8"), "dtype 'int8' is unknown"),
         (lambda: RuntimeOptions(batch_size=0), "batch_size is 0"),
+        (lambda: RuntimeOptions(memory="lots"), "memory is 'lots'; it must be auto, or a number of GB above 0"),
+        (lambda: RuntimeOptions(memory=-1), "memory is '-1'"),
     ],
 )
 def test_values_out_of_range_are_refused_with_value_bound_and_remedy(make, message):

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from latentsync.config import GUIDANCE_INTERVAL
 from latentsync.errors import OptionError
+from latentsync.generation.portions import PortionedUNet, Portions
 from latentsync.generation.solvers import STUDENT, solver_of
 from latentsync.shapes import Latents
-from latentsync.unet.audio import AudioStates
 from latentsync.unet.model import UNet3DConditionModel
 
 # Called after each step as (index of the step, timestep, latents (b, c, f, h, w)). It may return other latents.
@@ -153,6 +153,7 @@ def denoise(
     guidance_mask: str = "uniform",
     guidance_every: int = 1,
     blend: Blend | None = None,
+    portions: Portions | None = None,
 ) -> Latents:
     """Denoises windows with a deterministic solver and classifier-free guidance.
 
@@ -175,6 +176,7 @@ def denoise(
         guidance_every: the network runs without audio at every k-th guided step only. The guided steps between take
             c - u from the last of those. (arXiv 2410.19355 reuses that difference, too.)
         blend: joins windows after each step, before `on_step`; see `overlap.SharedFrames`.
+        portions: how much the network takes at a time; None takes all windows, or less if the memory runs out.
 
     Returns:
         (b, 4, f, h, w) in the dtype of the noise.
@@ -187,8 +189,7 @@ def denoise(
     steps = [[float(by_scale[g][index]) for g in of_each] for index in range(len(shares))]
     is_student = getattr(unet, "guidance_limit", None) is not None
     channels, states = condition.channels, condition.audio.flatten(0, 1)
-    keeps = unet.savings.audio_once
-    audio_of = {guided: AudioStates(states, guided, keeps) for guided in (False, True)}
+    network = PortionedUNet(unet, states, len(noise), portions or Portions(), deepcache_interval > 1)
     kept = condition.mask if guidance_mask == "mouth" else None
     without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
     latents, deep_features = noise * schedule.init_noise_sigma, None
@@ -197,12 +198,9 @@ def denoise(
         guided = not is_student and any(map(is_guided, scales))
         sample = torch.cat([schedule.scale_model_input(latents, timestep), channels], dim=1)
         both = guided and num_guided % guidance_every == 0
-        sample = torch.cat([sample, sample]) if both else sample
-        cached = _fitting(deep_features, len(sample)) if index % deepcache_interval else None
+        cached = _fitting(deep_features, len(sample) * (1 + both)) if index % deepcache_interval else None
         guidance = {"guidance": torch.tensor(scales, device=noise.device)} if is_student else {}
-        output = unet(sample, timestep, audio_of[both], cached, **guidance)
-        prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
-        del output
+        prediction, deep_features = network(sample, timestep, both, cached, **guidance)
         if guided:
             without, prediction = prediction.chunk(2) if both else (prediction - difference, prediction)
             difference = prediction - without if guidance_every > 1 else None
