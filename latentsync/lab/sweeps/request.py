@@ -37,6 +37,7 @@ OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 NOT_THE_CELLS = (
     "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
     "runtime.batch_cells", "runtime.durable", "runtime.isolate_decoding", "retry", "plan", "preview", "cache",
+    "data.consent",
 )  # fmt: skip
 
 
