@@ -53,6 +53,8 @@ def made_records(root: Path) -> Iterator[Path]:
     """The folders below a root with records that the program made, as it made them."""
     for path, folders, files in os.walk(root):
         folder = Path(path)
+        if "latentsync" in folders:  # a copy of the toolkit, with options of its own
+            folders.clear()
         if RECORD_FILE in files and folder.parent.name == "records":
             folders.clear()
             if is_as_made(folder):
