@@ -259,6 +259,7 @@ class LipsyncPipeline(LipsyncNetworks):
         callback_on_step_end: Callable | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         on_progress: ProgressCallback | None = None,
+        consent: str | None = None,
         **options: Any,
     ) -> LipsyncOutput:
         """Generates a new mouth for the clip, which follows the voice.
@@ -284,6 +285,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 in the dict that it returns, (windows, c, frames, h, w), replace the given ones.
             callback_on_step_end_tensor_inputs: what the callback gets; there is nothing but "latents".
             on_progress: called as (stage, done, total). Without it a progress bar is shown.
+            consent: what the people in the clip agreed to, for the metadata of the files.
             options: by name, as listed below. An option that is None is open: the model or the machine decides.
 
         Raises:
@@ -306,7 +308,14 @@ class LipsyncPipeline(LipsyncNetworks):
         target = Target(video, Path(video_mask_path) if video_mask_path else None, frames)
         with ProgressBar(**self._bar_options) as bar:
             (output,) = self.run_together(
-                video_path, audio_path, [target], [chosen], on_progress or bar, callback_on_step_end, generator
+                video_path,
+                audio_path,
+                [target],
+                [chosen],
+                on_progress or bar,
+                callback_on_step_end,
+                generator,
+                consent,
             )
         output.frames = batch_of_frames(frames or [], output_type)
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # as in diffusers
@@ -335,11 +344,13 @@ class LipsyncPipeline(LipsyncNetworks):
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
         generator: torch.Generator | None = None,
+        consent: str | None = None,
     ) -> list[LipsyncOutput]:
         """Generates one pair with several settings, denoised side by side; see `generate_together`.
 
         Args:
             targets: for each setting, where the result goes.
+            consent: as for `__call__`.
 
         Returns:
             An output for each setting. Its timings are an equal share of the time that all took together.
@@ -352,7 +363,8 @@ class LipsyncPipeline(LipsyncNetworks):
             check_targets(targets, info, Path(audio_path), settings[0])
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
-            write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch, self.cache)
+            comment = notice(self.settings.trained, consent)
+            write_results(frames, pair, targets, settings[0], comment, watch, self.cache)
         near_reference = frames_near_reference(pair, settings[0])  # all settings have the same references
         return [
             LipsyncOutput(

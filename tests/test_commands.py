@@ -117,7 +117,7 @@ def test_help_says_what_a_command_does_and_imports_nothing_heavy(name):
 
 @pytest.mark.parametrize("name", commands.names())
 def test_an_unknown_option_names_the_closest(name, capsys):
-    action = {"speakers": ["make"], "weights": ["convert"]}.get(name, [])
+    action = {"record": ["schema"], "speakers": ["make"], "weights": ["convert"]}.get(name, [])
     option = "--cfg" if name in HYDRAS else "--help"
     assert status_of(name, *action, f"{option}x") == MISUSED
     answer = capsys.readouterr()
@@ -126,6 +126,7 @@ def test_an_unknown_option_names_the_closest(name, capsys):
 
 
 BAD = {  # by command: arguments with a mistake, and a word of the answer
+    "archive": (["{folder}", "--sweep", "s"], "has no sweep"),
     "assemble": (["--model_dir", "{folder}", "--output_dir", "{folder}/new"], "there is no model at"),
     "autotune": (["--target", "1", "sampler.sed=1"], "did you mean sampler.seed"),
     "batch": (["--input_dir", "{folder}/none", "--output_dir", "{folder}/new"], "there is no folder at"),
@@ -145,14 +146,17 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "has no video"),
     "publish": (["{folder}"], "no finished records"),
     "rate": (["{folder}"], "has no sweep"),
+    "record": (["schema", "metric.json"], "did you mean metrics.json"),
     "report": (["{folder}"], "has no sweep"),
     "rerun": (["{folder}/none"], "there is no record at"),
+    "restore": (["{folder}", "0123456789abcdef"], "has no record 0123456789abcdef"),
     "resync": (["{folder}/none.mp4"], "none.mp4 does not exist"),
     "run": (["sampler.sed=1"], "did you mean sampler.seed"),
     "sensitivity": (["--clips", "1", "--output", "{folder}"], "--clips is 1"),
     "speakers": (["make", "--output_dir", "{folder}", "--size", "255"], "even number"),
     "status": (["{folder}"], "is not a runs folder"),
     "completion": (["bas"], "did you mean bash"),
+    "tag": (["{folder}/none", "+good"], "there is no record at"),
     "train": (["train=gan"], "train=gan is unknown"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
     "view": (["{folder}/none", "--no-browser"], "there is no folder {folder}/none"),

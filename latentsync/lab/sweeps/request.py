@@ -37,7 +37,7 @@ OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 NOT_THE_CELLS = (
     "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
     "runtime.batch_cells", "runtime.memory", "runtime.durable", "runtime.isolate_decoding", "retry", "plan", "preview",
-    "cache",
+    "cache", "data.consent",
 )  # fmt: skip
 
 
