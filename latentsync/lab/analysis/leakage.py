@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from latentsync.constants import SILENCE_NAME
 from latentsync.errors import OptionError
 from latentsync.generation.references import reference_order
 from latentsync.lab.analysis.intervals import Interval, mean_interval
 from latentsync.lab.analysis.units import per_unit
-from latentsync.lab.options.pairs import SILENCE
 from latentsync.lab.records.labels import varied
 from latentsync.lab.records.store import Record
 from latentsync.lab.tables.tidy import require_columns
@@ -26,7 +26,8 @@ from latentsync.metrics.articulation import gap_correlation, lip_motion
 
 OWN, OTHER, SILENT = "own voice", "another voice", "silence"
 COPIED, FROZEN = "copied reference", "frozen mouth"
-ORDER = (OWN, OTHER, SILENT, COPIED, FROZEN)
+BASELINES = (COPIED, FROZEN)
+ORDER = (OWN, OTHER, SILENT, *BASELINES)
 LIKENESS, MOTION, SYNC = "likeness", "motion", "sync_mini_confidence"
 MEASURES = (LIKENESS, MOTION, SYNC)
 BOUNDS: dict[str, Interval] = {LIKENESS: (-1, 1), MOTION: (0, np.inf)}
@@ -83,7 +84,7 @@ def _settings(table: pd.DataFrame) -> list[str]:
 
 
 def _heard(row: dict) -> str:
-    if row["voice"] == SILENCE.name:
+    if row["voice"] == SILENCE_NAME:
         return SILENT
     return OWN if _stem(row["voice"]) == _stem(row["clip"]) else OTHER
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import latentsync
 from latentsync.config import GENDERS, face_text
+from latentsync.constants import SILENCE_NAME
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
 from latentsync.lab.options.schema import PAIRINGS, DataConfig
@@ -27,7 +28,7 @@ OF_GENDER = {"female": "its name would begin with g-", "male": "its name would b
 }
 LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "name", "face")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
-SILENCE = SHIPPED_DIR.parent / "silence.flac"  # a minute of digital silence
+SILENCE = SHIPPED_DIR.parent / SILENCE_NAME  # a minute of digital silence
 
 
 @dataclass(frozen=True)
