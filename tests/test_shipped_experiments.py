@@ -23,6 +23,7 @@ SWEPT = {  # experiment: cells in its debug size, and in its full one, for each 
     "acceleration": (4, 24),
     "full_factorial": (4, 72),
     "gender_presets": (3, 9),
+    "guidance_kinds": (6, 18),
     "guidance_schedule": (4, 48),
     "guidance_sweep": (2, 24),
     "leakage": (6, 6),
