@@ -108,7 +108,7 @@ def gender_presets(table: pd.DataFrame) -> Results:
 
 def guidance_kinds(table: pd.DataFrame) -> Results:
     """Which kind of guidance brings more sync at the same cost of likeness, from a wide table over kinds and scales."""
-    kinds = table["guidance_kind"].where(table["guidance_rescale"] == 0, "rescaled").rename("kind")
+    kinds = table["guidance_kind"].where(table["guidance_rescale"] == 0, "rescaled")
     by_kind = table.drop(columns=[name for name in table if name in OF_A_KIND]).assign(kind=kinds)
     compared = by_kind[by_kind["guidance_scale"] == by_kind["guidance_scale"].max()]
     tests = differences_of(compared, [*METRICS, GAP], "kind", "plain")
