@@ -43,6 +43,7 @@ def leakage_figure(rows: pd.DataFrame) -> Figure:
     axes[0].set_yticks(range(len(heard)), heard)
     axes[0].set_ylim(len(heard) - 0.5, -0.5)
     handles, labels = axes[0].get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
+    once = dict(reversed(list(zip(labels, handles, strict=True))))  # the first of each label, which is not hollow
+    once = dict(reversed(once.items()))
     figure.legend(once.values(), once, loc="outside lower center", ncols=len(once), frameon=False, fontsize=8)
     return figure

@@ -281,6 +281,8 @@ def _number(value: float, is_shown: bool = False) -> str:
 
 
 def _equivalence(margin: float, p: float) -> str:
+    if pd.isna(p):
+        return "-"  # there is no margin
     return f"{margin:g} (p {p:.2g})" if p <= ALPHA else f"not shown (p {p:.2g})"
 
 
