@@ -169,7 +169,7 @@ def verdict(rows: pd.DataFrame, unit: str) -> list[str]:
 
 def _mean(rows: pd.DataFrame, heard: str, measure: str) -> str:
     value = rows.loc[heard, measure] if heard in rows.index else np.nan
-    return "no value" if np.isnan(value) else f"{value:.2f}"
+    return "no value" if np.isnan(value) else _short(value)
 
 
 def _text(rows: pd.DataFrame, heard: str, measure: str) -> str:
@@ -181,7 +181,11 @@ def _text(rows: pd.DataFrame, heard: str, measure: str) -> str:
 def _with_interval(mean: float, low: float, high: float) -> str:
     if np.isnan(mean):
         return "-"
-    return f"{mean:.2f}" if np.isnan(low) else f"{mean:.2f} ({low:.2f} .. {high:.2f})"
+    return _short(mean) if np.isnan(low) else f"{_short(mean)} ({_short(low)} .. {_short(high)})"
+
+
+def _short(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # never "-0.00"
 
 
 def cells_of(rows: pd.DataFrame) -> dict[str, list]:
