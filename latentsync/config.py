@@ -42,6 +42,7 @@ GUIDANCE_SCHEDULES = ("constant", "linear", "cosine", "interval")
 AUDIO_SEGMENTS = ("reference", "overlap")
 SILENCES = ("model", "rest", "source")
 GUIDANCE_MASKS = ("uniform", "mouth")
+GUIDANCE_KINDS = ("plain", "projected", "zero_star")
 FPS = ("25", "source")
 LOOPS = ("pingpong", "loop", "hold")
 
@@ -189,6 +190,49 @@ class SamplerOptions:
         "without audio every {} steps", "guidance every", whole=True, least=1, most=MAX_STEPS, hint="1 is off",
         unit="guided steps", source="arXiv 2410.19355",
     )  # fmt: skip
+    guidance_kind: str = option(
+        "plain",
+        'how the predictions with and without audio are combined. "plain": classifier-free guidance; "projected": only '
+        "the part of their difference that is orthogonal to the clean latents with audio; see guidance_parallel, "
+        'guidance_norm and guidance_momentum; "zero_star": the prediction without audio is scaled to lie as near as it '
+        "can to the one with audio, and the first guidance_zero_steps steps change nothing.",
+        "{} guidance", "guidance kind", choices=GUIDANCE_KINDS,
+        source="projected arXiv 2410.02416, zero_star arXiv 2503.18886",
+    )  # fmt: skip
+    guidance_parallel: float | None = option(
+        0.0,
+        'how much of the part along the clean latents is used. Only the kind "projected" uses it; 1 without limit and '
+        "momentum is plain guidance.",
+        "{} of the parallel part", "parallel part", least=0, most=1, hint="0 is the paper's, 1 is all of it",
+        is_open=True, absent=None, source="eta of arXiv 2410.02416",
+    )  # fmt: skip
+    guidance_norm: float | None = option(
+        0.06,
+        "the largest root mean square of the difference between the clean latents with and without audio, over a "
+        'window; a larger one is scaled down. 0 is no limit. Only the kind "projected" uses it.',
+        "difference at most {}", "guidance norm", least=0, hint="0.06 is the paper's 15 for SDXL, 0 is no limit",
+        is_open=True, absent=None, source="r of arXiv 2410.02416, which is a norm: r = guidance_norm * sqrt(elements)",
+    )  # fmt: skip
+    guidance_momentum: float | None = option(
+        -0.5,
+        "how much of the average of the steps before is added to the difference; negative takes back some of it. Only "
+        'the kind "projected" uses it.',
+        "momentum {}", "momentum", least=-1, most=1, hint="-0.5 is the paper's, 0 is off", is_open=True, absent=None,
+        source="beta of arXiv 2410.02416",
+    )  # fmt: skip
+    guidance_zero_steps: int | None = option(
+        1,
+        'how many of the first steps leave the latents as they are. Only the kind "zero_star" uses it.',
+        "{} steps at rest", "steps at rest", whole=True, least=0, most=MAX_STEPS, hint="1 is the paper's, 0 is off",
+        unit="steps", is_open=True, absent=None, source="arXiv 2503.18886",
+    )  # fmt: skip
+    guidance_rescale: float = option(
+        0.0,
+        "how far the guided prediction is scaled back to the standard deviation of the one with audio, from 0 (not at "
+        "all) to 1. It acts on every kind of guidance.",
+        "rescaled {}", "guidance rescale", least=0, most=1, hint="0 is off, the paper has 0.7",
+        source="phi of arXiv 2305.08891; guidance_rescale of diffusers",
+    )  # fmt: skip
     window_overlap: int = option(
         0,
         "frames that neighbouring windows share, at most half a window. They are blended after each step, with a "
@@ -207,6 +251,11 @@ class SamplerOptions:
             raise OptionError(
                 f"guidance_every is {self.guidance_every}, but there are {self.num_inference_steps} steps; give "
                 f"at most {self.num_inference_steps}, or 1 to compute the prediction without audio at every step"
+            )
+        if (self.guidance_zero_steps or 0) > self.num_inference_steps and self.guidance_kind == "zero_star":
+            raise OptionError(
+                f"guidance_zero_steps is {self.guidance_zero_steps}, but there are {self.num_inference_steps} steps; "
+                f"give at most {self.num_inference_steps}, or 0 to leave none of them at rest"
             )
         if self.guidance_interval is None:
             return

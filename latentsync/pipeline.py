@@ -22,12 +22,12 @@ from torch import Tensor
 from latentsync import media
 from latentsync.audio.features import WindowReader
 from latentsync.audio.speech import silent_stretches
-from latentsync.config import GUIDANCE_INTERVAL, Options, takes_options
+from latentsync.config import Options, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
 from latentsync.generation import windows
-from latentsync.generation.denoise import is_guided
+from latentsync.generation.guidance import in_effect
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
 from latentsync.generation.memory import fit
@@ -112,16 +112,13 @@ class LipsyncPipeline(LipsyncNetworks):
                 f"window_overlap is {sampler.window_overlap}; windows of {num_frames} frames share at most "
                 f"{num_frames // 2} (half of them)"
             )
-        interval = sampler.guidance_interval or GUIDANCE_INTERVAL
         size_px = video.size_px or self.settings.size_px
         return Options(
             replace(
-                sampler,
+                in_effect(sampler),
                 guidance_scale=guidance_scale,
                 num_frames=num_frames,
                 scheduler=sampler.scheduler or ("ddim" if isinstance(self.scheduler, DDIMScheduler) else None),
-                guidance_interval=interval if sampler.guidance_schedule == "interval" else None,
-                guidance_every=sampler.guidance_every if is_guided(guidance_scale) else 1,
             ),
             replace(
                 video,

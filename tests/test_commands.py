@@ -139,6 +139,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
     "export": (["{folder}", "{folder}/sweep.tar"], "has no sweep"),
     "import": (["{folder}/none.tar", "{folder}/runs"], "none.tar"),
+    "leakage": (["{folder}"], "has no record"),
     "measure": (["{folder}"], "has no record"),
     "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "has no video"),
     "memory": (["--unet_config_path", "{folder}/none.yaml"], "none.yaml"),

@@ -9,7 +9,8 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, MODELS_DIR
-from latentsync.generation.denoise import Condition, denoise, guidance_scales, num_passes, solver_of
+from latentsync.generation.denoise import Condition, denoise, num_passes, solver_of
+from latentsync.generation.guidance import guidance_scales
 from latentsync.generation.overlap import SharedFrames, new_spans, window_batches, windows_of
 from latentsync.generation.portions import LEAST, Portions, Sizes
 from latentsync.unet.model import UNet3DConditionModel, UNet3DOutput, published_config

@@ -23,7 +23,7 @@ from latentsync.config import Options, SamplerOptions, VideoOptions
 from latentsync.constants import LATENT_PX
 from latentsync.device import SMALL_NETWORK
 from latentsync.errors import OptionError
-from latentsync.generation.denoise import is_guided
+from latentsync.generation.guidance import is_guided
 from latentsync.generation.latents import frames_at_once, latent_shape
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.portions import Portions, Sizes

@@ -13,6 +13,7 @@ from latentsync.faces.composite import paste_kept
 from latentsync.faces.masks import crops_to_pixels, mask_to_latents, mouth_mask
 from latentsync.generation.batches import WindowBatch
 from latentsync.generation.denoise import Condition, StepCallback, denoise
+from latentsync.generation.guidance import guidance_of
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import OwnDraws, Posterior, ReferenceDraws, decode, draws, latent_shape, sample
 from latentsync.generation.networks import LipsyncNetworks
@@ -215,6 +216,7 @@ class MouthGenerator:
             guidance_interval=sampler.guidance_interval,
             guidance_mask=sampler.guidance_mask,
             guidance_every=sampler.guidance_every,
+            guidance=guidance_of(sampler),
             blend=shared,
             portions=self._networks.portions,
         )

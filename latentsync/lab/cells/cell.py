@@ -172,6 +172,11 @@ def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
     return replace(config, preset=Preset(), options=config.options.but_seed_and_guidance())
 
 
+def _beside_seed_and_guidance(parts: dict) -> dict:
+    """The resolved options that an id covers. Some differ only because they are not used without guidance."""
+    return {name: value for name, value in parts["options"].items() if name not in ("seed", "guidance_scale")}
+
+
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
     """Calls `make` with a progress bar. An error becomes a failed outcome, so that the other pairs still finish."""
     scale = resolve_guidance(config.options.sampler, config.preset, pair.gender).guidance_scale
@@ -223,6 +228,7 @@ def _make_record(
                 other_parts, its_outcome = plan(pair, other, pipeline)
                 is_open = (
                     its_outcome.record not in cells
+                    and _beside_seed_and_guidance(other_parts) == _beside_seed_and_guidance(parts)
                     and its_outcome.record not in known
                     and store.lacks(its_outcome.record)
                     and not is_archived(config.runs_dir, its_outcome.record)

@@ -24,7 +24,7 @@ from latentsync.weights import CATALOGUE
 
 TRACKER_KINDS = ("wandb", "none")
 TRACKER_MODES = ("offline", "online")
-PAIRINGS = ("all", "own")
+PAIRINGS = ("all", "own", "other", "silent")
 LONGEST_CONSENT = 1000  # characters
 
 
@@ -75,7 +75,8 @@ class DataConfig:
     pairing: str = option(
         "own",
         "how clips and voices of a folder are matched. own: files of the same name; all: every voice with every clip "
-        "of its gender (the default of data=folder).",
+        "of its gender (the default of data=folder); other: each clip with one voice that is not its own, if there is "
+        "one of its gender; silent: each clip with a minute of silence.",
         choices=PAIRINGS,
     )
     list: str | None = option(
