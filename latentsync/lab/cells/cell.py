@@ -28,11 +28,13 @@ from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.cells.passing import may_pass
 from latentsync.lab.cells.steady import steady_inputs
-from latentsync.lab.console import PairBar
+from latentsync.lab.console import PairBar, complain
 from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.archive import back_from_archive
+from latentsync.lab.records.archived import is_archived
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.content import content, labels_of
 from latentsync.lab.records.identity import identity, record_id
@@ -52,7 +54,7 @@ from latentsync.pipeline import LipsyncPipeline
 from latentsync.presets import Preset, resolve_guidance
 from latentsync.proof import proof_of
 
-OnMade = Callable[[Record, LipsyncOutput], None]  # called with each record that is made, and what it was made from
+OnWhole = Callable[[Record, LipsyncOutput], None]  # called with each new record, and what it was made from
 
 
 def ignore(record: Record, output: LipsyncOutput) -> None:
@@ -125,7 +127,7 @@ def run_cell(
     earlier: Iterable[Outcome] = (),
     wait: bool = True,
     others: Sequence[RunConfig] = (),
-    on_made: OnMade = ignore,
+    on_whole: OnWhole = ignore,
 ) -> list[Outcome]:
     """Makes the missing records of one cell, and calls `report` with each outcome.
 
@@ -135,7 +137,9 @@ def run_cell(
             their status is "taken".
         others: other cells of the same sweep. Up to `runtime.batch_cells` - 1 of those that differ from this cell only
             in seed and guidance are made together with it, if they are missing and no other process is making them.
-        on_made: called with each record that is made, when it is in its place.
+        on_whole: called with each record that is made, when its files are whole and just before they take their place.
+            So whatever it keeps beside the record is there when the record is, even if the process is killed. An error
+            that it raises is told, and costs no record.
     """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
     known = {failure.record: failure for failure in earlier if failure.runtime == _beside_the_id(config.options)}
@@ -150,7 +154,7 @@ def run_cell(
             wait_now = wait and is_last
 
             def make(bar: PairBar, pair: Pair = pair, wait_now: bool = wait_now) -> Outcome:
-                return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin, on_made)
+                return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin, on_whole)
 
             outcome = attempt(pair, config, make)
             if outcome.status != "taken" or is_last:
@@ -166,6 +170,11 @@ def _beside_the_id(options: Options) -> dict:
 
 def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
     return replace(config, preset=Preset(), options=config.options.but_seed_and_guidance())
+
+
+def _beside_seed_and_guidance(parts: dict) -> dict:
+    """The resolved options that an id covers. Some differ only because they are not used without guidance."""
+    return {name: value for name, value in parts["options"].items() if name not in ("seed", "guidance_scale")}
 
 
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
@@ -194,12 +203,12 @@ def _make_record(
     wait: bool,
     bar: PairBar,
     kin: Sequence[RunConfig],
-    on_made: OnMade,
+    on_whole: OnWhole,
 ) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
     if (record := store.find(outcome.record)) is not None:
-        return replace(outcome, notes=notes_of(record.content))
+        return _cached(outcome, record, config)
     if outcome.record in known:
         return replace(known[outcome.record], pair=pair.name, status="skipped", labels=outcome.labels)
     require_usable(pair, config.options.video.voice_track)
@@ -208,7 +217,9 @@ def _make_record(
         if not is_ours:
             return replace(outcome, status="taken")
         if (record := store.find(outcome.record)) is not None:  # another process has made it meanwhile
-            return replace(outcome, notes=notes_of(record.content))
+            return _cached(outcome, record, config)
+        if (record := back_from_archive(store, outcome.record)) is not None:
+            return _cached(outcome, record, config)
         with ExitStack() as claims:
             cells = {outcome.record: (config, parts)}
             for other in kin:
@@ -217,15 +228,16 @@ def _make_record(
                 other_parts, its_outcome = plan(pair, other, pipeline)
                 is_open = (
                     its_outcome.record not in cells
+                    and _beside_seed_and_guidance(other_parts) == _beside_seed_and_guidance(parts)
                     and its_outcome.record not in known
                     and store.lacks(its_outcome.record)
+                    and not is_archived(config.runs_dir, its_outcome.record)
                 )
                 if is_open and claims.enter_context(store.claim(its_outcome.record, wait=False)):
                     cells[its_outcome.record] = other, other_parts
             folders = [claims.enter_context(store.new(name)) for name in cells]
             targets = [Target(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
             contents: list[dict] = []
-            outputs: list[LipsyncOutput] = []
             for folder, (record_content, evaluation, output) in zip(
                 folders, produce_together(pair, list(cells.values()), pipeline, targets, bar), strict=True
             ):
@@ -234,12 +246,25 @@ def _make_record(
                 write_json(folder / CURVES_FILE, evaluation.curves)
                 proof = proof_of(folder / name for name in PROVEN)
                 write_json(folder / RECORD_FILE, {**record_content, "files": proof})
+                _call(on_whole, Record(folder), output)
                 contents.append(record_content)
-                outputs.append(output)
     seconds = time.perf_counter() - start
-    for name, output in zip(cells, outputs, strict=True):
-        on_made(Record(store.root / name), output)
     return replace(outcome, status="done", seconds=seconds, notes=notes_of(contents[0]))
+
+
+def _cached(outcome: Outcome, record: Record, config: RunConfig) -> Outcome:
+    """The outcome of a record that exists. A note says if it was made with another consent, which no id covers."""
+    notes, consent = notes_of(record.content), config.data.consent
+    if consent is not None and record.own_content.get("consent") != consent:
+        notes += (f"it keeps the consent that it was made with, {record.own_content.get('consent') or 'none'}",)
+    return replace(outcome, notes=notes)
+
+
+def _call(on_whole: OnWhole, record: Record, output: LipsyncOutput) -> None:
+    try:
+        on_whole(record, output)
+    except Exception as error:  # what is kept beside a record must not cost the finished record
+        complain(f"{record.id}: what is kept beside the record could not be made ({error!r}); the record is complete")
 
 
 def produce(
@@ -281,7 +306,8 @@ def produce_together(
     """
     options = [options_for(pair, config) for config, _ in cells]
     with steady_inputs(pair, cells[0][1], pipeline.cache) as require_steady:
-        outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress)
+        consent = cells[0][0].data.consent
+        outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress, consent=consent)
         for output, (config, parts) in zip(outputs, cells, strict=True):
             bar.say("measure")
             evaluation = _measured(pair, config, pipeline, output)
