@@ -183,9 +183,9 @@ def test_results_are_held_against_the_real_clips_of_their_gender():
 def test_results_that_beat_the_real_clips_are_suspect(metric, generated, real, suspect):
     setting = {"gender": "female", "guidance_scale": 1.5, "num_inference_steps": 20}
     rows = [
-        {"clip": str(i), "voice": str(i), **setting, metric: one, f"{metric}_real": true, f"{metric}_minus_real": one - true}
+        {"clip": i, "voice": i, metric: one, f"{metric}_real": true, f"{metric}_minus_real": one - true} | setting
         for i, (one, true) in enumerate(zip(generated, real, strict=True))
-    ]  # fmt: skip
+    ]
     table = calibrated(pd.DataFrame(rows))
     assert table["suspect"].tolist() == [suspect]
     assert any("suspect" in text for text in calibration_texts(table)) == (suspect and "confidence" in metric)
