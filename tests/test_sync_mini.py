@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from latentsync.errors import MediaError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
-from latentsync.lab.analysis.calibration import is_clearly_better
+from latentsync.lab.analysis.suspects import is_clearly_better
 from latentsync.lab.measuring.result import Result, measured
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.metrics import sync_mini

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.lab.analysis.calibration import is_clearly_better
+from latentsync.lab.analysis.suspects import is_clearly_better
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import Entry, direction_of
