@@ -53,6 +53,7 @@ MAIN = {
     "landmark_jitter_ratio": "jitter",
     "lip_gap_correlation": "frozen",
     "lip_width_correlation": "frozen",
+    "lip_gap_dtw": "frozen",
     "silent_lip_motion": "wrong voice",
     "seam_colour": "colour",
     "window_boundary_ratio": "windows",
@@ -66,6 +67,7 @@ ELSEWHERE = {
     "lse_d",
     "lse_offset",
     "stable_syncnet_cosine",
+    "stable_syncnet_accuracy",
 }  # 30 s; absent weights
 
 needs_speech = pytest.mark.skipif(shutil.which("flite") is None, reason="the speech synthesiser flite is not installed")

@@ -3,9 +3,9 @@
 Goal: the number by which a SyncNet is judged, and by which training decides when to stop. Real clips with their own
 sound show how far a SyncNet can be trusted on a kind of video before it judges results.
 
-Conventions: embeddings of length 1, one window for each frame; a cosine above 0.5 counts as in sync, as in the original's
-`eval_syncnet_acc`. There, another window of the same clip is drawn at random. Here it is the one half a clip away, so
-that the number is the same each time, and every window counts once with its own and once with other speech.
+Conventions: embeddings of length 1, one window for each frame. A cosine above 0.5 counts as in sync, as in the
+original's `eval_syncnet_acc`. There, another window of the same clip is drawn at random. Here it is the one half a clip
+away, so that the number is the same each time, and every window counts once with its own and once with other speech.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Families: measures that are computed together. Each reads the frames of a result once and then gives its values.
 
-`base` defines their input; `pictures`, `lips`, `theval` and `synchrony` hold the families; `FAMILIES` lists all of them by name.
+`base` defines their input; `pictures`, `lips`, `theval` and `synchrony` hold the families;
+`FAMILIES` lists all of them by name.
 """
 
 from latentsync.metrics.families.base import Batch, Family, Networks, Subject

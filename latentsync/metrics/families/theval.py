@@ -36,7 +36,7 @@ class Theval(Landmarks):
         deviation, used = theval.silent_deviation(gap, silent_stretches(voice))
         entries["silent_lip_deviation"] = entry(
             "silent_lip_deviation", deviation,
-            f"{used} frames with a face lie in silences of {LEAST_SILENCE_S} s or more; {theval.LEAST_SILENT} are needed",
+            f"{used} frames with a face lie in silences of {LEAST_SILENCE_S} s; {theval.LEAST_SILENT} are needed",
             used=used, left_out=len(gap) - used,
         )  # fmt: skip
         distance = theval.loudness_distance(gap, sync.log_energy(voice, SOUND_RATE_HZ, len(gap)))
