@@ -61,7 +61,7 @@ def test_a_list_that_cannot_be_used_is_refused_and_nothing_is_written(text, word
     Path("list.csv").write_text(text)
     with pytest.raises(MediaError, match=words):
         read_compared(Path("list.csv"))
-    assert measure(["--list", "list.csv"]) == 1 and words in capsys.readouterr().err.replace("\n", " ")
+    assert measure(["--list", "list.csv"]) == 2 and words in capsys.readouterr().err.replace("\n", " ")
     assert [path.name for path in tmp_path.iterdir()] == ["list.csv"]
 
 

@@ -17,7 +17,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say, show, table_text
-from latentsync.lab.options.schema import metric_sets
+from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.metrics.definitions import FAMILIES
 
 TABLE_FILE = Path("measured.csv")
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _measure_videos(args: Namespace, wanted) -> int:
+def _measure_videos(args: Namespace, wanted: MetricsConfig) -> int:
     """The videos of a folder or a list, to a table."""
     from latentsync.errors import MediaError
     from latentsync.faces.landmarks import MediaPipeLandmarks
