@@ -23,10 +23,11 @@ setup: $(VENV)/.ready  ## install everything into .venv
 demo: setup  ## run the quickstart sweep on the shipped clips, two cells at a time
 	$(RUN) -m latentsync run experiment=quickstart launch=local
 
+# Files begin in this order, not those of many tests first: notebooks take longest and have one test each.
 test: setup  ## run all tests that need nothing special, notebooks included
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --nbmake --nbmake-timeout=300 notebooks tests
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --nbmake --nbmake-timeout=300 notebooks tests
 
-test-quick: setup  ## run the quick tests, in about 3 minutes on 2 cores
+test-quick: setup  ## run the quick tests, in about 2 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow and $(ELSEWHERE)" tests
 
 test-lowest: $(LOWEST)/.ready  ## import everything and run the quick tests with the lowest allowed versions

@@ -101,3 +101,17 @@ def _id(config) -> str:
 
     (pair,) = pairs_of(config.data).pairs
     return planned(pair, config, pipeline_of(config))[1].record
+
+
+def test_what_is_kept_beside_a_record_is_there_first_and_costs_no_record(clips, tmp_path, capsys):
+    config, store, seen = cells(clips, tmp_path, 1)[0], RecordStore(tmp_path), []
+
+    def keep(record, output):
+        assert record.fault(is_deep=True) is None and store.lacks(record.id)
+        seen.append(record.id)
+        raise ZeroDivisionError("no room for a preview")
+
+    outcomes = run_cell(config, pairs_of(config.data).pairs, lambda outcome: None, on_whole=keep)
+    assert [outcome.status for outcome in outcomes] == ["done"]
+    assert [record.id for record in store.all()] == seen
+    assert "no room for a preview" in capsys.readouterr().err

@@ -23,6 +23,8 @@ from latentsync.lab.jobs.benchmark.work import cost_of, work_of
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.unet.savings import Savings, keep_freed_memory
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 UNET = {
     "block_out_channels": (32, 64), "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
@@ -196,7 +198,6 @@ def test_the_figure_has_a_roofline_and_bars_for_each_model(benchmark):
     assert all(line.get_ydata()[0] < max(roof.get_ylim()) for line in marks)
 
 
-@pytest.mark.slow
 def test_the_pipeline_of_the_embedded_model_is_timed_stage_by_stage(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(measurement, "measure_peaks", lambda device, dtypes: [])

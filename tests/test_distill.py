@@ -15,6 +15,8 @@ from latentsync.training.distill import DistillSettings, DistillTask, student_of
 from latentsync.training.settings import read_settings
 from latentsync.unet.model import UNet3DConditionModel
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 3
 SETTINGS = DistillSettings(num_frames=FRAMES, teacher_steps=4, student_steps=2)
 

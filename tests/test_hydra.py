@@ -27,6 +27,8 @@ from latentsync.lab.options.typed import dotted
 from latentsync.lab.sweeps import plan, request
 from latentsync.option import section_infos
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SENTENCE = re.compile(r"error: [^\n]+\n")
 
@@ -130,7 +132,6 @@ def test_so_does_a_sweep_of_which_one_cell_is_wrong(line, words, refused):
     assert all(word in error for word in words), error
 
 
-@pytest.mark.slow
 def test_what_only_the_loaded_model_knows_is_refused_too(refused, untrained, clips):
     model = f"model.pretrained={untrained}", "data=folder", f"data.input_dir={clips}"
     loading = f"{LOADING}\n"
@@ -297,7 +298,6 @@ try "latentsync run sampler=un"; try "latentsync run sampler.guidance_m"
 """
 
 
-@pytest.mark.slow
 def test_a_shell_completes(tmp_path):
     program = tmp_path / "latentsync"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m latentsync "$@"\n')

@@ -32,6 +32,8 @@ from latentsync.training.prepare import Piece, Source, Tools, prepare_source
 from latentsync.training.shots import ContentCuts, Dropped, find_cut_detector
 from latentsync.training.syncnet import SyncNetSettings, SyncNetTask
 
+pytestmark = pytest.mark.slow
+
 SIZE = 128
 FRAMES = 33  # of the shipped clips that are used
 
@@ -140,7 +142,6 @@ def span(piece):
 # --- the command on real faces ---
 
 
-@pytest.mark.slow
 def test_speakers_are_prepared_and_the_rest_is_told(prepared, capsys):
     status, folder = prepared
     videos = json.loads((folder / "report.json").read_text())["videos"]
@@ -521,7 +522,6 @@ def test_bad_folders_and_options_are_told(job, tmp_path, capsys):
         PrepareOptions(min_seconds=0.1)
 
 
-@pytest.mark.slow
 def test_worker_processes_do_the_same(raw, tmp_path):
     few = tmp_path / "few"
     few.mkdir()

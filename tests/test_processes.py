@@ -12,6 +12,8 @@ import pytest
 from latentsync.lab.console import INTERRUPTED, command
 from latentsync.processes import PARENT_VARIABLE, Stopped, child_environment, stoppable
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 POOL = """
 import os, sys, time

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from short_clips import clip_folder, cut
-from sweep_command import sweep
+from sweep_command import sweep, sweep_here
 
 from latentsync import journal
 from latentsync.lab.commands.measure import main as measure_command
@@ -99,7 +99,7 @@ def test_a_bad_clip_fails_alone_and_is_counted_as_an_earlier_failure_later(clips
     mixed = tmp_path / "mixed"
     shutil.copytree(clips, mixed)
     (mixed / "g-broken.mp4").write_bytes(b"not a video")
-    status, output = sweep(mixed, tmp_path / "runs", "sampler.seed=1")
+    status, output = sweep_here(mixed, tmp_path / "runs", "sampler.seed=1")
     assert status == 1
     assert len(RecordStore(tmp_path / "runs").all()) == 2
     assert "g-broken" in output
@@ -107,7 +107,7 @@ def test_a_bad_clip_fails_alone_and_is_counted_as_an_earlier_failure_later(clips
     cells = [json.loads(path.read_text()) for path in (tmp_path / "runs/sweeps/test/cells").glob("*.json")]
     reasons = [o["reason"] for cell in cells for o in cell["outcomes"] if o["status"] == "failed"]
     assert len(reasons) == 1 and "g-broken.mp4" in reasons[0]
-    status, output = sweep(clips, tmp_path / "runs", "sampler.seed=3")
+    status, output = sweep_here(clips, tmp_path / "runs", "sampler.seed=3")
     assert status == 0, output
     assert "0 failures (and 1 from earlier runs)" in output
 
@@ -118,7 +118,7 @@ def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_p
     excerpt(SHIPPED_DIR / "g-clara.mp4", own, 0.4, 2.4)  # of 60 frames, so that a reference can be from elsewhere
     cut(own / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 0.5, 1.2)
     runs = tmp_path / "runs"
-    status, output = sweep(own, runs, "sampler.seed=1", "metrics=quick", model=untrained)
+    status, output = sweep_here(own, runs, "sampler.seed=1", "metrics=quick", model=untrained)
     assert status == 0, output
     table = collect_wide(runs, "test").set_index("pair")
     whole, other = table.loc["g-clara__g-clara"], table.loc["g-clara__g-other"]

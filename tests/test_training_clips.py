@@ -20,6 +20,8 @@ from latentsync.training.clips import check_clips, find_clips, split
 from latentsync.training.features import LatentFiles, cache_states, read_windows, states_path
 from latentsync.training.windows import WindowSet, reference_starts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -25,6 +25,8 @@ from latentsync.lab.options.schema import read_config
 from latentsync.lab.records.labels import varied
 from latentsync.lab.records.store import RECORD_FILE, RESULT_FILE, Record
 
+pytestmark = pytest.mark.slow
+
 FRAMES, SIDE_PX = 10, 256
 NOTE = "5 of 10 frames have no face and are the clip's own"
 FAST = {"num_inference_steps": 1, "guidance_scale": 1.0}

@@ -28,7 +28,7 @@ from latentsync.lab.cells.loading import pipeline_of
 from latentsync.lab.cells.outcome import Outcome
 from latentsync.lab.cells.passing import may_pass
 from latentsync.lab.cells.steady import steady_inputs
-from latentsync.lab.console import PairBar
+from latentsync.lab.console import PairBar, complain
 from latentsync.lab.measuring.result import Result, is_own_voice, labelled, measured, own_sound
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
@@ -52,7 +52,7 @@ from latentsync.pipeline import LipsyncPipeline
 from latentsync.presets import Preset, resolve_guidance
 from latentsync.proof import proof_of
 
-OnMade = Callable[[Record, LipsyncOutput], None]  # called with each record that is made, and what it was made from
+OnWhole = Callable[[Record, LipsyncOutput], None]  # called with each new record, and what it was made from
 
 
 def ignore(record: Record, output: LipsyncOutput) -> None:
@@ -125,7 +125,7 @@ def run_cell(
     earlier: Iterable[Outcome] = (),
     wait: bool = True,
     others: Sequence[RunConfig] = (),
-    on_made: OnMade = ignore,
+    on_whole: OnWhole = ignore,
 ) -> list[Outcome]:
     """Makes the missing records of one cell, and calls `report` with each outcome.
 
@@ -135,7 +135,9 @@ def run_cell(
             their status is "taken".
         others: other cells of the same sweep. Up to `runtime.batch_cells` - 1 of those that differ from this cell only
             in seed and guidance are made together with it, if they are missing and no other process is making them.
-        on_made: called with each record that is made, when it is in its place.
+        on_whole: called with each record that is made, when its files are whole and just before they take their place.
+            So whatever it keeps beside the record is there when the record is, even if the process is killed. An error
+            that it raises is told, and costs no record.
     """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
     known = {failure.record: failure for failure in earlier if failure.runtime == _beside_the_id(config.options)}
@@ -150,7 +152,7 @@ def run_cell(
             wait_now = wait and is_last
 
             def make(bar: PairBar, pair: Pair = pair, wait_now: bool = wait_now) -> Outcome:
-                return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin, on_made)
+                return _make_record(pair, config, pipeline, store, known, wait_now, bar, kin, on_whole)
 
             outcome = attempt(pair, config, make)
             if outcome.status != "taken" or is_last:
@@ -194,7 +196,7 @@ def _make_record(
     wait: bool,
     bar: PairBar,
     kin: Sequence[RunConfig],
-    on_made: OnMade,
+    on_whole: OnWhole,
 ) -> Outcome:
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
@@ -225,7 +227,6 @@ def _make_record(
             folders = [claims.enter_context(store.new(name)) for name in cells]
             targets = [Target(folder / RESULT_FILE, folder / MASK_FILE) for folder in folders]
             contents: list[dict] = []
-            outputs: list[LipsyncOutput] = []
             for folder, (record_content, evaluation, output) in zip(
                 folders, produce_together(pair, list(cells.values()), pipeline, targets, bar), strict=True
             ):
@@ -234,12 +235,17 @@ def _make_record(
                 write_json(folder / CURVES_FILE, evaluation.curves)
                 proof = proof_of(folder / name for name in PROVEN)
                 write_json(folder / RECORD_FILE, {**record_content, "files": proof})
+                _call(on_whole, Record(folder), output)
                 contents.append(record_content)
-                outputs.append(output)
     seconds = time.perf_counter() - start
-    for name, output in zip(cells, outputs, strict=True):
-        on_made(Record(store.root / name), output)
     return replace(outcome, status="done", seconds=seconds, notes=notes_of(contents[0]))
+
+
+def _call(on_whole: OnWhole, record: Record, output: LipsyncOutput) -> None:
+    try:
+        on_whole(record, output)
+    except Exception as error:  # what is kept beside a record must not cost the finished record
+        complain(f"{record.id}: what is kept beside the record could not be made ({error!r}); the record is complete")
 
 
 def produce(

@@ -185,6 +185,7 @@ def keep_previews(runs_dir: Path, record: Record, output: "LipsyncOutput") -> No
     asked for. A preview that cannot be made is no fault of the record: the error is left to that time, too.
 
     Args:
+        record: whole; it may still lie in the folder that it was made in.
         output: what the pipeline returned for the record.
     """
     order, faces, rate_hz = np.asarray(output.order), output.faces, output.options.video.rate_hz
