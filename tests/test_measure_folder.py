@@ -8,7 +8,7 @@ import pytest
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.commands.measure import main as measure
-from latentsync.lab.measuring.folders import paired_folders, read_compared
+from latentsync.lab.jobs.videos import paired_folders, read_compared
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.tables.tidy import read_sources, read_table, widen, write_table
 

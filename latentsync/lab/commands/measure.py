@@ -98,7 +98,7 @@ def _measure_videos(args: Namespace, wanted: MetricsConfig) -> int:
     """The videos of a folder or a list, to a table."""
     from latentsync.errors import MediaError
     from latentsync.faces.landmarks import MediaPipeLandmarks
-    from latentsync.lab.measuring.folders import means_text, measured_table, paired_folders, read_compared
+    from latentsync.lab.jobs.videos import means_text, measured_table, paired_folders, read_compared
     from latentsync.lab.tables.tidy import require_suffix, write_table
 
     output = args.output or TABLE_FILE
