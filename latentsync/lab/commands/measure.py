@@ -1,4 +1,4 @@
-"""Measure records, compare any two videos, or measure a folder of anyone's results.
+"""Measure records, two videos, or a folder of results.
 
     latentsync measure RUNS --metrics lpips_vgg,mouth [--sweep NAME] [--inputs FOLDER] [--controls] [--again]
     latentsync measure --video A --reference B [--audio W] [--metrics ...] [--output FILE.json]
