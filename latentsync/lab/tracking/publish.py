@@ -21,8 +21,8 @@ from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.claims import claimed
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
-from latentsync.lab.tables.tidy import collect_wide
-from latentsync.lab.tracking.trackers import make_tracker, run_id
+from latentsync.lab.tables.tidy import collect_wide, sweep_failures
+from latentsync.lab.tracking.trackers import failure_id, make_tracker, run_id
 from latentsync.processes import child_environment
 
 PUBLISHED_FILE = "published.json"
@@ -39,17 +39,24 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
     Of several processes that publish one runs folder, one does so at a time; the others wait, and find its records
     published.
 
+    Args:
+        config: with one tracker, see `TrackerConfig.only`.
+
     Returns:
         How many records were published, and why publishing stopped early (None if it did not).
 
     Raises:
         MediaError: the tracker's folder is a link that leads out of the runs folder.
     """
-    if config.kind == "none":
-        return 0, None
-    require_inside(runs_dir / config.kind, runs_dir)
+    require_inside(runs_dir / _name_of(config), runs_dir)
     with _one_publisher(runs_dir):
         return _publish(records, sweep, config, runs_dir)
+
+
+def _name_of(config: TrackerConfig) -> str:
+    """The name of the one tracker that is switched on, which names its folder, too."""
+    (name,) = config.names
+    return name
 
 
 @contextmanager
@@ -76,6 +83,14 @@ def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir:
             ledger.note(record.id, digest)
             count += 1
         files = [path for name in SWEEP_FILES if (path := sweep_folder(runs_dir, sweep) / name).is_file()]
+        failures = sweep_failures(sweep_folder(runs_dir, sweep))
+        for failure in failures:
+            digest = hashlib.sha256(json.dumps(failure, sort_keys=True, default=str).encode()).hexdigest()
+            identifier = failure_id(sweep, failure)
+            if not ledger.has(identifier, digest):
+                is_open = True
+                tracker.publish_failure(failure, sweep)
+                ledger.note(identifier, digest)
         if files and not ledger.has(run_id(sweep), _digest(files)):
             is_open = True
             tracker.publish_sweep(sweep, collect_wide(runs_dir, sweep), files)
@@ -91,8 +106,9 @@ class _Ledger:
     """The published records of a sweep at one place: id -> hash of the content. It is written after every entry."""
 
     def __init__(self, config: TrackerConfig, sweep: str, runs_dir: Path) -> None:
-        self._path = runs_dir / config.kind / PUBLISHED_FILE
-        self._place = f"{config.mode}:{config.entity or ''}/{config.project}/{sweep}"
+        self._path = runs_dir / _name_of(config) / PUBLISHED_FILE
+        mode = config.wandb_mode if config.wandb else "offline"
+        self._place = f"{mode}:{config.entity or ''}/{config.project_name}/{sweep}"
 
     def noted(self) -> dict[str, str]:
         """All entries; empty for an old file, which has ids without hashes."""
@@ -122,17 +138,19 @@ def _digest(files: list[Path]) -> str:
 
 
 def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    """`publish` for the end of a sweep. In online mode it runs in a separate process for at most `tracker.timeout_s`.
+    """`publish` for the end of a sweep. A tracker that may keep it waiting runs in a separate process, for at most
+    `tracker.timeout_s`.
 
     Returns:
         As for `publish`.
     """
-    if config.kind == "none" or config.mode == "offline":
+    if not config.is_remote(_name_of(config)):
         return publish(records, sweep, config, runs_dir)
     ledger, ids = _Ledger(config, sweep, runs_dir), {record.id for record in records}
     before = ledger.noted()
-    command = [sys.executable, "-m", "latentsync", "publish", str(runs_dir), "--sweep", sweep, "--mode", config.mode,
-               "--project", config.project, "--timeout_s", str(config.timeout_s)]  # fmt: skip
+    command = [sys.executable, "-m", "latentsync", "publish", str(runs_dir), "--sweep", sweep, "--tracker",
+               _name_of(config), "--mode", config.wandb_mode, "--project", config.project_name,
+               "--timeout_s", str(config.timeout_s)]  # fmt: skip
     command += [] if config.entity is None else ["--entity", config.entity]
     stopped = None
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
