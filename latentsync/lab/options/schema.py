@@ -62,9 +62,9 @@ class GeneralOptions:
         choices=("failed",), is_open=True,
     )  # fmt: skip
     objective: str | None = option(
-        None, "a metric or seconds. Each cell reports its mean over the pairs, by which a sweeper such as Optuna or a "
-        "`wandb sweep` agent searches."
-    )  # fmt: skip
+        None,
+        "a metric or seconds. Each cell reports its mean over the pairs, by which a sweeper such as Optuna searches.",
+    )
 
     def __post_init__(self) -> None:
         _check(self)
@@ -257,13 +257,11 @@ class TrackerConfig:
 
     @property
     def wandb_mode(self) -> str:
-        """The mode of W&B: the given one, else that of `WANDB_MODE`, else online for the agent of a `wandb sweep` and
-        offline for all others."""
+        """The mode of W&B: the given one, else that of `WANDB_MODE`, else offline."""
         if self.mode is not None:
             return self.mode
-        usual = "online" if "WANDB_SWEEP_ID" in os.environ else "offline"
         named = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}
-        return named.get(os.environ.get("WANDB_MODE", ""), usual)
+        return named.get(os.environ.get("WANDB_MODE", ""), "offline")
 
     @property
     def project_name(self) -> str:

@@ -100,7 +100,7 @@ class SweepRun:
         return None if config.get("objective") is None else self._objective(config, outcomes)
 
     def _objective(self, config: DictConfig, outcomes: list[Outcome]) -> float:
-        """The cell's objective, which also goes to the run of a `wandb sweep` agent, if one started this command."""
+        """The cell's objective, which is printed; NaN if no pair has a value."""
         store = RecordStore(Path(config.runs_dir))
         records = [store.find(o.record, o.labels) for o in outcomes if o.status in MADE and o.record is not None]
         try:
