@@ -22,7 +22,8 @@ from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.claims import claimed
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures
-from latentsync.lab.tracking.trackers import failure_id, make_tracker, run_id
+from latentsync.lab.tracking.choice import make_tracker
+from latentsync.lab.tracking.trackers import failure_id, run_id
 from latentsync.processes import child_environment
 
 PUBLISHED_FILE = "published.json"
