@@ -32,6 +32,7 @@ GEOMETRIES = ("float32", "float16", "lanczos")
 ROUNDINGS = ("nearest", "truncate")
 REFERENCES = ("same", "elsewhere")
 SOUNDS = ("auto", "copy", "lossless")
+AUTO = "auto"
 FACES = ("largest", "left", "right", "centre")  # words of `face`; it may also be a number or a point
 DEFAULT_FACE = "largest"
 ATTENTION_BACKENDS = ("sdpa", "xformers")
@@ -41,6 +42,7 @@ GUIDANCE_SCHEDULES = ("constant", "linear", "cosine", "interval")
 AUDIO_SEGMENTS = ("reference", "overlap")
 SILENCES = ("model", "rest", "source")
 GUIDANCE_MASKS = ("uniform", "mouth")
+GUIDANCE_KINDS = ("plain", "projected", "zero_star")
 FPS = ("25", "source")
 LOOPS = ("pingpong", "loop", "hold")
 
@@ -87,6 +89,25 @@ def face_text(face: Any) -> str:
     """A choice of `VideoOptions.face` in its one form: "left", "2", "320,240"; raises the error of `face_place`."""
     place = face_place(face)
     return ",".join(f"{number:g}" for number in place) if isinstance(place, tuple) else str(place)
+
+
+def memory_text(memory: Any) -> str:
+    """A choice of `RuntimeOptions.memory` in its one form: "auto", or a number of GB such as "6".
+
+    Args:
+        memory: the choice as text, with or without the unit, or a number.
+
+    Raises:
+        OptionError: it is neither, or not above 0.
+    """
+    text = str(memory).strip()
+    if text == AUTO:
+        return text
+    with suppress(ValueError):
+        gigabytes = float(text.upper().removesuffix("GB"))
+        if 0 < gigabytes < math.inf and not isinstance(memory, bool):
+            return f"{gigabytes:.12g}"
+    raise OptionError(f"memory is {text!r}; it must be {AUTO}, or a number of GB above 0 such as 6")
 
 
 def _check(section: object) -> None:
@@ -169,6 +190,49 @@ class SamplerOptions:
         "without audio every {} steps", "guidance every", whole=True, least=1, most=MAX_STEPS, hint="1 is off",
         unit="guided steps", source="arXiv 2410.19355",
     )  # fmt: skip
+    guidance_kind: str = option(
+        "plain",
+        'how the predictions with and without audio are combined. "plain": classifier-free guidance; "projected": only '
+        "the part of their difference that is orthogonal to the clean latents with audio; see guidance_parallel, "
+        'guidance_norm and guidance_momentum; "zero_star": the prediction without audio is scaled to lie as near as it '
+        "can to the one with audio, and the first guidance_zero_steps steps change nothing.",
+        "{} guidance", "guidance kind", choices=GUIDANCE_KINDS,
+        source="projected arXiv 2410.02416, zero_star arXiv 2503.18886",
+    )  # fmt: skip
+    guidance_parallel: float | None = option(
+        0.0,
+        'how much of the part along the clean latents is used. Only the kind "projected" uses it; 1 without limit and '
+        "momentum is plain guidance.",
+        "{} of the parallel part", "parallel part", least=0, most=1, hint="0 is the paper's, 1 is all of it",
+        is_open=True, absent=None, source="eta of arXiv 2410.02416",
+    )  # fmt: skip
+    guidance_norm: float | None = option(
+        0.06,
+        "the largest root mean square of the difference between the clean latents with and without audio, over a "
+        'window; a larger one is scaled down. 0 is no limit. Only the kind "projected" uses it.',
+        "difference at most {}", "guidance norm", least=0, hint="0.06 is the paper's 15 for SDXL, 0 is no limit",
+        is_open=True, absent=None, source="r of arXiv 2410.02416, which is a norm: r = guidance_norm * sqrt(elements)",
+    )  # fmt: skip
+    guidance_momentum: float | None = option(
+        -0.5,
+        "how much of the average of the steps before is added to the difference; negative takes back some of it. Only "
+        'the kind "projected" uses it.',
+        "momentum {}", "momentum", least=-1, most=1, hint="-0.5 is the paper's, 0 is off", is_open=True, absent=None,
+        source="beta of arXiv 2410.02416",
+    )  # fmt: skip
+    guidance_zero_steps: int | None = option(
+        1,
+        'how many of the first steps leave the latents as they are. Only the kind "zero_star" uses it.',
+        "{} steps at rest", "steps at rest", whole=True, least=0, most=MAX_STEPS, hint="1 is the paper's, 0 is off",
+        unit="steps", is_open=True, absent=None, source="arXiv 2503.18886",
+    )  # fmt: skip
+    guidance_rescale: float = option(
+        0.0,
+        "how far the guided prediction is scaled back to the standard deviation of the one with audio, from 0 (not at "
+        "all) to 1. It acts on every kind of guidance.",
+        "rescaled {}", "guidance rescale", least=0, most=1, hint="0 is off, the paper has 0.7",
+        source="phi of arXiv 2305.08891; guidance_rescale of diffusers",
+    )  # fmt: skip
     window_overlap: int = option(
         0,
         "frames that neighbouring windows share, at most half a window. They are blended after each step, with a "
@@ -187,6 +251,11 @@ class SamplerOptions:
             raise OptionError(
                 f"guidance_every is {self.guidance_every}, but there are {self.num_inference_steps} steps; give "
                 f"at most {self.num_inference_steps}, or 1 to compute the prediction without audio at every step"
+            )
+        if (self.guidance_zero_steps or 0) > self.num_inference_steps and self.guidance_kind == "zero_star":
+            raise OptionError(
+                f"guidance_zero_steps is {self.guidance_zero_steps}, but there are {self.num_inference_steps} steps; "
+                f"give at most {self.num_inference_steps}, or 0 to leave none of them at rest"
             )
         if self.guidance_interval is None:
             return
@@ -353,6 +422,13 @@ class RuntimeOptions:
         "{} cells at once", whole=True, least=1, hint="1: one cell at a time", unit="cells", in_identity="never",
         is_recorded=False,
     )  # fmt: skip
+    memory: str = option(
+        "auto",
+        'the memory that the networks may take: "auto" is what is free, or a number of GB such as 6. It decides how '
+        "much they compute at a time, which changes only the speed. Frames and the program itself (about 1 GB) come on "
+        "top. Where the memory runs out nevertheless, they go on with the smallest portions.",
+        "memory {}", hint="auto, or a number of GB such as 6", in_identity="never", is_recorded=False,
+    )  # fmt: skip
     durable: bool = option(
         True, "whether files are forced to the disk (fsync) before they get their names; false is for slow shares.",
         "durable {}", in_identity="never", is_recorded=False,
@@ -366,6 +442,12 @@ class RuntimeOptions:
 
     def __post_init__(self) -> None:
         _check(self)
+        object.__setattr__(self, "memory", memory_text(self.memory))
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory that the networks may take; None: what is free."""
+        return None if self.memory == AUTO else round(float(self.memory) * 1e9)
 
 
 SECTIONS = {"sampler": SamplerOptions, "video": VideoOptions, "runtime": RuntimeOptions}

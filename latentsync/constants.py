@@ -9,3 +9,4 @@ LATENT_PX = 8  # px of a crop along each side of one latent, in the Stable Diffu
 MESH_POINTS = 468
 LEFT_EYE_CORNERS = (33, 133)  # of the eye on the picture's left: outer and inner corner
 RIGHT_EYE_CORNERS = (263, 362)
+SILENCE_NAME = "silence.flac"  # of the shipped minute of silence, in `latentsync/speakers`

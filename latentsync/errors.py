@@ -30,6 +30,10 @@ class DamagedFileError(MediaError):
     """A file of this program is cut or edited: it does not hold what it should. An error of the disk is an OSError."""
 
 
+class NewerVersionError(MediaError):
+    """A file was written by a newer version of this program. It is whole, so it stays as it is."""
+
+
 class ChangedInputError(MediaError):
     """A clip or voice changed while it was being read."""
 

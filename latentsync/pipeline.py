@@ -22,14 +22,15 @@ from torch import Tensor
 from latentsync import media
 from latentsync.audio.features import WindowReader
 from latentsync.audio.speech import silent_stretches
-from latentsync.config import GUIDANCE_INTERVAL, Options, takes_options
+from latentsync.config import Options, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
 from latentsync.generation import windows
-from latentsync.generation.denoise import is_guided
+from latentsync.generation.guidance import in_effect
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import drawn_by
+from latentsync.generation.memory import fit
 from latentsync.generation.networks import LipsyncNetworks
 from latentsync.generation.progress import ProgressBar
 from latentsync.generation.references import (
@@ -111,16 +112,13 @@ class LipsyncPipeline(LipsyncNetworks):
                 f"window_overlap is {sampler.window_overlap}; windows of {num_frames} frames share at most "
                 f"{num_frames // 2} (half of them)"
             )
-        interval = sampler.guidance_interval or GUIDANCE_INTERVAL
         size_px = video.size_px or self.settings.size_px
         return Options(
             replace(
-                sampler,
+                in_effect(sampler),
                 guidance_scale=guidance_scale,
                 num_frames=num_frames,
                 scheduler=sampler.scheduler or ("ddim" if isinstance(self.scheduler, DDIMScheduler) else None),
-                guidance_interval=interval if sampler.guidance_schedule == "interval" else None,
-                guidance_every=sampler.guidance_every if is_guided(guidance_scale) else 1,
             ),
             replace(
                 video,
@@ -233,8 +231,10 @@ class LipsyncPipeline(LipsyncNetworks):
             generator: draws all random numbers of a single setting, in place of its seed.
 
         Raises:
-            OptionError: the settings differ in more than seed and guidance_scale, or a generator is given for several.
+            OptionError: the settings differ in more than seed and guidance_scale, a generator is given for several, or
+                the networks need more memory than `memory` allows.
         """
+        fit(self, settings)
         on_end = callback_on_step_end and partial(callback_on_step_end, self)
         return windows.generate_together(self, self._pair_cache, pair, settings, on_progress, on_end, watch, generator)
 
@@ -256,6 +256,7 @@ class LipsyncPipeline(LipsyncNetworks):
         callback_on_step_end: Callable | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         on_progress: ProgressCallback | None = None,
+        consent: str | None = None,
         **options: Any,
     ) -> LipsyncOutput:
         """Generates a new mouth for the clip, which follows the voice.
@@ -281,6 +282,7 @@ class LipsyncPipeline(LipsyncNetworks):
                 in the dict that it returns, (windows, c, frames, h, w), replace the given ones.
             callback_on_step_end_tensor_inputs: what the callback gets; there is nothing but "latents".
             on_progress: called as (stage, done, total). Without it a progress bar is shown.
+            consent: what the people in the clip agreed to, for the metadata of the files.
             options: by name, as listed below. An option that is None is open: the model or the machine decides.
 
         Raises:
@@ -303,7 +305,14 @@ class LipsyncPipeline(LipsyncNetworks):
         target = Target(video, Path(video_mask_path) if video_mask_path else None, frames)
         with ProgressBar(**self._bar_options) as bar:
             (output,) = self.run_together(
-                video_path, audio_path, [target], [chosen], on_progress or bar, callback_on_step_end, generator
+                video_path,
+                audio_path,
+                [target],
+                [chosen],
+                on_progress or bar,
+                callback_on_step_end,
+                generator,
+                consent,
             )
         output.frames = batch_of_frames(frames or [], output_type)
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # as in diffusers
@@ -332,23 +341,27 @@ class LipsyncPipeline(LipsyncNetworks):
         on_progress: ProgressCallback | None = None,
         callback_on_step_end: Callable | None = None,
         generator: torch.Generator | None = None,
+        consent: str | None = None,
     ) -> list[LipsyncOutput]:
         """Generates one pair with several settings, denoised side by side; see `generate_together`.
 
         Args:
             targets: for each setting, where the result goes.
+            consent: as for `__call__`.
 
         Returns:
             An output for each setting. Its timings are an equal share of the time that all took together.
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         apply_runtime(settings[0].runtime)
+        fit(self, settings)
         with watch.stage("total"):
             info = media.probe(video_path, VIDEO_RATE_HZ)
             check_targets(targets, info, Path(audio_path), settings[0])
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
-            write_results(frames, pair, targets, settings[0], notice(self.settings.trained), watch, self.cache)
+            comment = notice(self.settings.trained, consent)
+            write_results(frames, pair, targets, settings[0], comment, watch, self.cache)
         near_reference = frames_near_reference(pair, settings[0])  # all settings have the same references
         return [
             LipsyncOutput(

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def own_log_handlers() -> Iterator[None]:
 def unbroken_tables(monkeypatch) -> None:
     """Prints tables as into a pipe, a row a line; the workers of pytest-xdist set COLUMNS."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def records_follow_the_schema(tmp_path_factory) -> Iterator[None]:
+    """At the end, holds every record that the tests made in their folders against the published schema."""
+    yield
+    if "torch" in sys.modules:  # else no record was made
+        from record_schemas import made_records, schema_faults
+
+        folders = made_records(tmp_path_factory.getbasetemp())
+        assert [line for folder in folders for line in schema_faults(folder)] == []
 
 
 @pytest.fixture(scope="session")

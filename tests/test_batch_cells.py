@@ -103,6 +103,18 @@ def _id(config) -> str:
     return planned(pair, config, pipeline_of(config))[1].record
 
 
+def test_cells_whose_options_differ_once_they_are_resolved_are_made_apart(clips, tmp_path):
+    """Without guidance nothing of guidance_every and guidance_kind is used, so such a cell has other options."""
+    runs = request.read([
+        "-m", "data=folder", f"data.input_dir={clips}", f"runs_dir={tmp_path}", "name=test", "metrics=none",
+        "tracker=none", "sampler.num_inference_steps=2", "sampler.guidance_scale=1.0,1.5,2.0",
+        "sampler.guidance_every=2", "sampler.guidance_kind=projected", "runtime.batch_cells=3",
+    ]).runs  # fmt: skip
+    assert [run(config, runs) for config in runs] == [["done"], ["done"], ["cached"]]
+    together = [record.content.get("together") for record in RecordStore(tmp_path).all()]
+    assert sorted(together, key=str) == [2, 2, None]
+
+
 def test_what_is_kept_beside_a_record_is_there_first_and_costs_no_record(clips, tmp_path, capsys):
     config, store, seen = cells(clips, tmp_path, 1)[0], RecordStore(tmp_path), []
 

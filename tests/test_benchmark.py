@@ -181,11 +181,15 @@ def test_rounds_of_peaks_become_one_median_each(benchmark):
 
 def test_a_window_of_a_large_network_is_computed_from_its_parts(monkeypatch):
     monkeypatch.setattr(measurement, "SMALL_NETWORK", 0)
-    made = measure(replace(OPTIONS, savings=(), repeats=1, steps=20))
+    made = measure(replace(OPTIONS, savings=(), repeats=1, steps=20, fewer_steps=(2,)))
     seconds = {row["stage"]: row["seconds"][0] for row in made["rows"]}
     parts = seconds["vae_encode"] + 20 * seconds["unet"] + seconds["vae_decode"]
     assert seconds["window"] == pytest.approx(parts)
-    assert [row["is_computed"] for row in made["rows"]] == [False, False, False, True]
+    assert [row["is_computed"] for row in made["rows"]] == [False, False, False, True, True]
+    few = made["rows"][-1]
+    assert few["seconds"][0] == pytest.approx(seconds["vae_encode"] + 2 * seconds["unet"] + seconds["vae_decode"])
+    assert (few["stage"], few["steps"], few["compared_with"]) == ("window, 2 steps", 2, "window")
+    assert few["times_faster"] == pytest.approx(seconds["window"] / few["seconds"][0])
     assert "window *" in text_of(made)
 
 

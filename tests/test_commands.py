@@ -91,6 +91,11 @@ def test_an_unknown_command_names_the_closest(name, closest, capsys):
     assert f"did you mean {closest}?" in answer.err
 
 
+def test_a_part_of_another_command_is_named_with_it(capsys):
+    assert status_of("distill") == MISUSED
+    assert "use latentsync train train=unet_distill" in capsys.readouterr().err
+
+
 def test_an_unknown_command_like_no_other_names_them_all(capsys):
     assert status_of("xyzzy") == MISUSED
     error = capsys.readouterr().err
@@ -112,7 +117,7 @@ def test_help_says_what_a_command_does_and_imports_nothing_heavy(name):
 
 @pytest.mark.parametrize("name", commands.names())
 def test_an_unknown_option_names_the_closest(name, capsys):
-    action = {"speakers": ["make"], "weights": ["convert"]}.get(name, [])
+    action = {"record": ["schema"], "speakers": ["make"], "weights": ["convert"]}.get(name, [])
     option = "--cfg" if name in HYDRAS else "--help"
     assert status_of(name, *action, f"{option}x") == MISUSED
     answer = capsys.readouterr()
@@ -121,6 +126,7 @@ def test_an_unknown_option_names_the_closest(name, capsys):
 
 
 BAD = {  # by command: arguments with a mistake, and a word of the answer
+    "archive": (["{folder}", "--sweep", "s"], "has no sweep"),
     "assemble": (["--model_dir", "{folder}", "--output_dir", "{folder}/new"], "there is no model at"),
     "autotune": (["--target", "1", "sampler.sed=1"], "did you mean sampler.seed"),
     "batch": (["--input_dir", "{folder}/none", "--output_dir", "{folder}/new"], "there is no folder at"),
@@ -133,6 +139,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
     "export": (["{folder}", "{folder}/sweep.tar"], "has no sweep"),
     "import": (["{folder}/none.tar", "{folder}/runs"], "none.tar"),
+    "leakage": (["{folder}"], "has no record"),
     "measure": (["{folder}"], "has no record"),
     "measure-sets": (["--generated", "{folder}", "--real", "{folder}"], "has no video"),
     "memory": (["--unet_config_path", "{folder}/none.yaml"], "none.yaml"),
@@ -140,14 +147,17 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "prepare": (["--input_dir", "{folder}", "--output_dir", "{folder}/new"], "has no video"),
     "publish": (["{folder}"], "no finished records"),
     "rate": (["{folder}"], "has no sweep"),
+    "record": (["schema", "metric.json"], "did you mean metrics.json"),
     "report": (["{folder}"], "has no sweep"),
     "rerun": (["{folder}/none"], "there is no record at"),
+    "restore": (["{folder}", "0123456789abcdef"], "has no record 0123456789abcdef"),
     "resync": (["{folder}/none.mp4"], "none.mp4 does not exist"),
     "run": (["sampler.sed=1"], "did you mean sampler.seed"),
     "sensitivity": (["--clips", "1", "--output", "{folder}"], "--clips is 1"),
     "speakers": (["make", "--output_dir", "{folder}", "--size", "255"], "even number"),
     "status": (["{folder}"], "is not a runs folder"),
     "completion": (["bas"], "did you mean bash"),
+    "tag": (["{folder}/none", "+good"], "there is no record at"),
     "train": (["train=gan"], "train=gan is unknown"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
     "view": (["{folder}/none", "--no-browser"], "there is no folder {folder}/none"),

@@ -41,6 +41,12 @@ def composed(*overrides):
             r"guidance_interval is \[0.8, 0.2\]; .* low < high <= 1",
         ),
         (lambda: SamplerOptions(guidance_every=21), "guidance_every is 21, but there are 20 steps; give at most 20"),
+        (lambda: SamplerOptions(guidance_kind="star"), "guidance_kind 'star' .* plain, projected, zero_star"),
+        (lambda: SamplerOptions(guidance_momentum=-1.5), "guidance_momentum is -1.5; .* from -1 to 1"),
+        (
+            lambda: SamplerOptions(guidance_kind="zero_star", guidance_zero_steps=21),
+            "guidance_zero_steps is 21, but there are 20 steps; give at most 20, or 0",
+        ),
         (lambda: SamplerOptions(guidance_interval=(0.5,)), r"guidance_interval is \[0.5\]; .* two shares"),
         (lambda: VideoOptions(length="all"), "length 'all' .* sound, clip, shortest, reference"),
         (lambda: VideoOptions(geometry="float64"), "geometry 'float64' .* float32, float16"),
@@ -51,6 +57,8 @@ def composed(*overrides):
         (lambda: VideoOptions(crf=52), "crf is 52; .* 0 .*51"),
         (lambda: RuntimeOptions(dtype="int8"), "dtype 'int8' is unknown"),
         (lambda: RuntimeOptions(batch_size=0), "batch_size is 0"),
+        (lambda: RuntimeOptions(memory="lots"), "memory is 'lots'; it must be auto, or a number of GB above 0"),
+        (lambda: RuntimeOptions(memory=-1), "memory is '-1'"),
     ],
 )
 def test_values_out_of_range_are_refused_with_value_bound_and_remedy(make, message):

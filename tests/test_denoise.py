@@ -9,8 +9,10 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, MODELS_DIR
-from latentsync.generation.denoise import Condition, denoise, guidance_scales, num_passes, solver_of
+from latentsync.generation.denoise import Condition, denoise, num_passes, solver_of
+from latentsync.generation.guidance import guidance_scales
 from latentsync.generation.overlap import SharedFrames, new_spans, window_batches, windows_of
+from latentsync.generation.portions import LEAST, Portions, Sizes
 from latentsync.unet.model import UNet3DConditionModel, UNet3DOutput, published_config
 
 TOLERANCE = 2e-4
@@ -160,6 +162,16 @@ def test_a_step_with_a_reused_difference_is_the_prediction_with_audio_and_that_d
     exact, every = small(1.8, 6)[0], small(1.8, 6, guidance_every=3)[0]
     torch.testing.assert_close(every, exact)
     assert (exact - small(1.0, 6)[0]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("sizes", [Sizes(windows=1), Sizes(windows=2, by_branch=True), LEAST])
+def test_a_network_in_portions_gives_the_same(small, sizes):
+    options = {"deepcache_interval": 2, "guidance_every": 2, "guidance_schedule": "linear"}
+    whole, _ = small(1.8, 6, **options)
+    parted, calls = small(1.8, 6, **options, portions=Portions(sizes))
+    least = max(1, sizes.windows) * (1 if sizes.by_branch else 2)
+    assert max(batch for batch, _ in calls) == least
+    torch.testing.assert_close(parted, whole, atol=1e-4, rtol=0)
 
 
 def test_deep_features_serve_an_unguided_step_and_a_guided_one_without_them_runs_whole(small):

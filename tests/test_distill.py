@@ -153,6 +153,8 @@ def test_options_that_do_not_suit_are_refused():
         (2.5, {"scheduler": "unipc"}, "scheduler is unipc, but m is a student.*scheduler=student"),
         (2.5, {"guidance_mask": "mouth"}, "guidance_mask is mouth, but m .*guidance_mask=uniform"),
         (2.5, {"guidance_every": 2}, "guidance_every is 2, but m .*guidance_every=1"),
+        (2.5, {"guidance_kind": "projected"}, "guidance_kind is projected, but m .*guidance_kind=plain"),
+        (2.5, {"guidance_rescale": 0.7}, "guidance_rescale is 0.7, but m .*guidance_rescale=0"),
         (2.5, {"guidance_scale": 3}, r"guidance_scale is 3, but m .*up to 2\.5; set a lower"),
         (2.5, {"guidance_scale": 2, "guidance_schedule": "cosine"}, r"is 2, up to 3 in single steps, .*up to 2\.5"),
     ):

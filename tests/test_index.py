@@ -187,7 +187,7 @@ def test_a_record_with_a_link_is_looked_at_each_time(runs, settled, opened):
 
 def test_facts_and_labels_name_the_columns_of_rows(runs):
     record = sweep_records(runs, "s")[-1]
-    assert [*facts_of_record(record.content), "seconds"] == list(fact_names())
+    assert [*facts_of_record(record.content), "tags", "remark", "seconds"] == list(fact_names())
     facts = facts_of_record(record.content)
     assert facts == facts_of_record(record.own_content) | facts_of_labels(record.labels)
     assert facts["pair"] == "mine" and facts["clip"] == "m-a.mp4" and facts["group"] == "x"

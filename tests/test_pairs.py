@@ -9,6 +9,7 @@ import pytest
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.pairs import SHIPPED_DIR, find_pairs, pairs_of, read_pairs
 from latentsync.lab.options.schema import DataConfig
+from latentsync.media import read_sound
 
 
 def fill(folder, *names):
@@ -51,6 +52,24 @@ def test_pairs_that_would_write_to_one_name_are_left_out(tmp_path):
 def test_own_voices_only(tmp_path):
     assert names(find_pairs(SHIPPED_DIR, "own")) == ["g-clara__g-clara", "m-oskar__m-oskar"]
     assert len(find_pairs(SHIPPED_DIR, "all").pairs) == 4
+
+
+def test_every_clip_gets_a_voice_that_is_not_its_own_and_one_of_its_gender_where_there_is_one(tmp_path):
+    fill(tmp_path, "g-a.mp4", "g-b.mp4", "g-c.mp4", "m-x.mp4", "g-a.wav", "g-b.wav", "g-d.wav", "m-x.wav")
+    pairing = find_pairs(tmp_path, "other")
+    assert names(pairing) == ["g-a__g-b", "g-b__g-d", "g-c__g-d", "m-x__g-a"]
+    assert pairing.left_out == ()
+    assert names(find_pairs(SHIPPED_DIR, "other")) == ["g-clara__g-clara-weather", "m-oskar__m-oskar-weather"]
+    (tmp_path / "alone").mkdir()
+    with pytest.raises(MediaError, match=r"gives no pair \(g-a.mp4: there is no voice"):
+        find_pairs(fill(tmp_path / "alone", "g-a.mp4", "g-a.wav"), "other")
+
+
+def test_every_clip_can_be_paired_with_silence(tmp_path):
+    pairing = find_pairs(fill(tmp_path, "g-a.mp4", "b.mp4", "g-a.wav", "m-x.wav"), "silent")
+    assert names(pairing) == ["g-a__silence", "b__silence"] and pairing.left_out == ()
+    samples = read_sound(pairing.pairs[0].voice, 16000)
+    assert len(samples) == 60 * 16000 and not samples.any()
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

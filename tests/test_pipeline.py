@@ -2,6 +2,7 @@
 
 import inspect
 import pydoc
+import re
 from dataclasses import replace
 
 import av
@@ -17,6 +18,7 @@ from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces.composite import face_region
 from latentsync.faces.landmarks import MediaPipeLandmarks
+from latentsync.generation.memory import needs_of
 from latentsync.generation.overlap import window_batches
 from latentsync.generation.timing import num_output_frames
 from latentsync.lab.options.pairs import SHIPPED_DIR
@@ -100,6 +102,21 @@ def test_the_result_does_not_depend_on_batching(pipe, voice, frames):
     together = crops(list(pipe.generate(pair, in_reference_order.changed(batch_size=4))))
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
     assert (alone - crops(frames)).abs().max() > 1e-3
+
+
+def test_the_result_does_not_depend_on_the_memory_and_too_little_is_refused(pipe, voice, frames):
+    resolved = pipe.resolve(FAST)
+    pair = pipe.prepare(CLIP, voice, resolved)
+    size_px, num_frames = resolved.video.size_px, resolved.sampler.num_frames
+    needs = needs_of(pipe, num_frames, size_px, guided=True)
+    least = resolved.changed(memory=needs.least / 1e9)
+    torch.testing.assert_close(crops(list(pipe.generate(pair, least))), crops(frames), atol=1e-4, rtol=0)
+    assert pipe.portions.sizes.by_branch and pipe.portions.sizes.windows == 1
+    with pytest.raises(OptionError, match=r"memory is 0.01 GB, but mini needs at least \S+ GB .*num_frames") as refused:
+        next(pipe.generate(pair, resolved.changed(memory="10e-3 GB")))
+    enough = float(re.search(r"at least (\S+) GB", str(refused.value))[1])
+    assert needs.least <= enough * 1e9 < needs.least + 1e7
+    next(pipe.generate(pair, resolved.changed(memory=enough)))
 
 
 def test_settings_generated_together_are_those_generated_alone(pipe, voice, tmp_path):

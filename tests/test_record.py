@@ -76,6 +76,11 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
         replace(OPTIONS, sampler=replace(sampler, scheduler="unipc")),
         replace(OPTIONS, sampler=replace(sampler, guidance_mask="mouth")),
         replace(OPTIONS, sampler=replace(sampler, guidance_every=2)),
+        replace(OPTIONS, sampler=replace(sampler, guidance_kind="projected")),
+        replace(OPTIONS, sampler=replace(sampler, guidance_kind="projected", guidance_parallel=0.5)),
+        replace(OPTIONS, sampler=replace(sampler, guidance_kind="zero_star")),
+        replace(OPTIONS, sampler=replace(sampler, guidance_kind="zero_star", guidance_zero_steps=0)),
+        replace(OPTIONS, sampler=replace(sampler, guidance_rescale=0.7)),
         replace(OPTIONS, sampler=replace(sampler, guidance_schedule="interval")),
         replace(OPTIONS, sampler=replace(sampler, guidance_schedule="interval", guidance_interval=(0.1, 0.5))),
         replace(OPTIONS, video=replace(OPTIONS.video, length="reference")),
@@ -108,6 +113,8 @@ def test_options_that_came_later_leave_the_ids_of_earlier_records_as_they_were(p
     assert id_of(pipe, options=unused) == record_id(parts)
     unguided = [replace(as_before.sampler, guidance_scale=1.0, guidance_every=every) for every in (1, 2)]
     assert len({id_of(pipe, options=replace(as_before, sampler=one)) for one in unguided}) == 1
+    unused = replace(as_before.sampler, guidance_parallel=0.5, guidance_norm=0, guidance_momentum=0)
+    assert id_of(pipe, options=replace(as_before, sampler=unused)) == record_id(parts)
     assert set(identity(PAIR, pipe, pipe.resolve(OPTIONS))["options"]) == {*parts["options"], "sound"}
 
 

@@ -23,8 +23,10 @@ SWEPT = {  # experiment: cells in its debug size, and in its full one, for each 
     "acceleration": (4, 24),
     "full_factorial": (4, 72),
     "gender_presets": (3, 9),
+    "guidance_kinds": (6, 18),
     "guidance_schedule": (4, 48),
     "guidance_sweep": (2, 24),
+    "leakage": (6, 6),
     "quickstart": (4, 8),
     "scheduler_comparison": (3, 36),
     "seed_variance": (2, 16),
@@ -51,8 +53,11 @@ def test_every_sweep_is_known_here():
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    """A folder with one clip and a voice of 0.3 s per gender."""
-    return clip_folder(tmp_path_factory.mktemp("clips"), 0.3, ("g-clara", "m-oskar"))
+    """A folder with one clip and 0.3 s of its own voice per gender."""
+    folder = clip_folder(tmp_path_factory.mktemp("clips"), 0.3, ("g-clara", "m-oskar"))
+    for voice, name in (("g-voice", "g-clara"), ("m-voice", "m-oskar")):
+        (folder / f"{voice}.wav").rename(folder / f"{name}.wav")
+    return folder
 
 
 @pytest.fixture(scope="module")

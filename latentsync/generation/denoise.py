@@ -3,17 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import DDIMScheduler, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
-from latentsync.config import GUIDANCE_INTERVAL
 from latentsync.errors import OptionError
+from latentsync.generation.guidance import Guidance, Guide, Plain, Step, guidance_scales, is_guided
+from latentsync.generation.portions import PortionedUNet, Portions
 from latentsync.generation.solvers import STUDENT, solver_of
 from latentsync.shapes import Latents
-from latentsync.unet.audio import AudioStates
 from latentsync.unet.model import UNet3DConditionModel
 
 # Called after each step as (index of the step, timestep, latents (b, c, f, h, w)). It may return other latents.
@@ -42,37 +43,6 @@ class Condition:
     def channels(self) -> Tensor:
         """The UNet's input beside the noisy latents, (b, 9, f, h, w)."""
         return torch.cat([self.mask, self.masked, self.reference], dim=1)
-
-
-def is_guided(guidance_scale: float) -> bool:
-    """Whether guidance acts: above 1. Otherwise only the prediction with audio is used, as in the original."""
-    return guidance_scale > 1.0
-
-
-def guidance_scales(
-    guidance_scale: float, schedule: str, shares: list[float], interval: tuple[float, float] | None
-) -> list[float]:
-    """The guidance of each step.
-
-    Let g be guidance_scale and s go from 0 (first step) to 1 (last). "linear" is 1 + (g - 1) * 2 * s and "cosine" is
-    1 + (g - 1) * (1 - cos(pi * s)). Both rise from 1 to 2 * g - 1, and their mean is g (after arXiv 2404.13040).
-    "interval" (arXiv 2404.07724) is g where low < share <= high, and 1 elsewhere. A scale of at most 1 is no guidance
-    under any schedule.
-
-    Args:
-        schedule: "constant", "linear", "cosine" or "interval".
-        shares: of the noise at each step; 1 is nothing but noise.
-        interval: (low, high) of "interval"; the other schedules ignore it.
-    """
-    last = len(shares) - 1
-    progress = [index / last if last else 0.5 for index in range(len(shares))]
-    if schedule == "constant" or not is_guided(guidance_scale):
-        return [guidance_scale] * len(shares)
-    if schedule == "interval":
-        low, high = interval or GUIDANCE_INTERVAL
-        return [guidance_scale if low < share <= high else 1.0 for share in shares]
-    rising = {"linear": lambda s: 2 * s, "cosine": lambda s: 1 - math.cos(math.pi * s)}[schedule]
-    return [1 + (guidance_scale - 1) * rising(s) for s in progress]
 
 
 def num_passes(
@@ -105,25 +75,6 @@ def _fitting(deep_features: Tensor | None, batch: int) -> Tensor | None:
     return deep_features[-batch:]  # the part with audio comes last
 
 
-def _guided(without: Tensor, with_audio: Tensor, scales: Sequence[float], kept: Tensor | None) -> Tensor:
-    """The guided prediction of each window.
-
-    Args:
-        without, with_audio: the predictions without audio and with audio.
-        scales: of each window; a window with at most 1 follows the prediction with audio.
-        kept: (b, 1, f, h, w): 1 follows the prediction with audio, 0 is guided; None guides everywhere.
-    """
-    if len(set(scales)) == 1:
-        scale = scales[0]
-    else:
-        scale = torch.tensor(scales, dtype=with_audio.dtype, device=with_audio.device).view(-1, 1, 1, 1, 1)
-    if kept is None:
-        guided = without + scale * (with_audio - without)
-    else:
-        guided = with_audio + (scale - 1) * (1 - kept) * (with_audio - without)
-    return guided if isinstance(scale, float) else torch.where(scale > 1, guided, with_audio)
-
-
 def _replaced(latents: Latents, changed: Tensor) -> Latents:
     """The latents that a callback returned, in the dtype and on the device of those that it was given.
 
@@ -152,13 +103,15 @@ def denoise(
     guidance_interval: tuple[float, float] | None = None,
     guidance_mask: str = "uniform",
     guidance_every: int = 1,
+    guidance: Callable[[], Guidance] = Plain,
     blend: Blend | None = None,
+    portions: Portions | None = None,
 ) -> Latents:
     """Denoises windows with a deterministic solver and classifier-free guidance.
 
-    The prediction is u + guidance * (c - u), with u without audio and c with audio. A step whose guidance is at most 1
-    runs the network with audio only. The network of a student (`guidance_limit`) takes the guidance as an input and
-    runs once a step.
+    Plain guidance makes the prediction u + guidance * (c - u), with u without audio and c with audio. A step whose
+    guidance is at most 1 runs the network with audio only. The network of a student (`guidance_limit`) takes the
+    guidance as an input and runs once a step.
 
     Args:
         scheduler: the model's; only its class and configuration are used, and it is not changed.
@@ -172,9 +125,10 @@ def denoise(
         solver: see `solver_of`.
         guidance_schedule, guidance_interval: see `guidance_scales`.
         guidance_mask: "uniform" guides everywhere, "mouth" only where the condition's mask is 0.
-        guidance_every: the network runs without audio at every k-th guided step only. The guided steps between take
-            c - u from the last of those. (arXiv 2410.19355 reuses that difference, too.)
+        guidance_every: see `Guide`.
+        guidance: makes the kind of guidance, see `latentsync.generation.guidance`.
         blend: joins windows after each step, before `on_step`; see `overlap.SharedFrames`.
+        portions: how much the network takes at a time; None takes all windows, or less if the memory runs out.
 
     Returns:
         (b, 4, f, h, w) in the dtype of the noise.
@@ -186,28 +140,19 @@ def denoise(
     by_scale = {g: guidance_scales(g, guidance_schedule, shares, guidance_interval) for g in set(of_each)}
     steps = [[float(by_scale[g][index]) for g in of_each] for index in range(len(shares))]
     is_student = getattr(unet, "guidance_limit", None) is not None
+    guide = Guide(guidance(), steps, guidance_every, is_input=is_student)
     channels, states = condition.channels, condition.audio.flatten(0, 1)
-    keeps = unet.savings.audio_once
-    audio_of = {guided: AudioStates(states, guided, keeps) for guided in (False, True)}
-    kept = condition.mask if guidance_mask == "mouth" else None
+    network = PortionedUNet(unet, states, len(noise), portions or Portions(), deepcache_interval > 1)
+    region = 1 - condition.mask if guidance_mask == "mouth" else None
     without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
     latents, deep_features = noise * schedule.init_noise_sigma, None
-    num_guided, difference = 0, None
-    for index, (timestep, scales) in enumerate(zip(schedule.timesteps, steps, strict=True)):
-        guided = not is_student and any(map(is_guided, scales))
-        sample = torch.cat([schedule.scale_model_input(latents, timestep), channels], dim=1)
-        both = guided and num_guided % guidance_every == 0
-        sample = torch.cat([sample, sample]) if both else sample
-        cached = _fitting(deep_features, len(sample)) if index % deepcache_interval else None
-        guidance = {"guidance": torch.tensor(scales, device=noise.device)} if is_student else {}
-        output = unet(sample, timestep, audio_of[both], cached, **guidance)
-        prediction, deep_features = output.sample, output.deep_features if deepcache_interval > 1 else None
-        del output
-        if guided:
-            without, prediction = prediction.chunk(2) if both else (prediction - difference, prediction)
-            difference = prediction - without if guidance_every > 1 else None
-            prediction = _guided(without, prediction, scales, kept)
-            num_guided += 1
+    for index, timestep in enumerate(schedule.timesteps):
+        noisy = schedule.scale_model_input(latents, timestep)
+        sample, both = torch.cat([noisy, channels], dim=1), guide.needs_both(index)
+        cached = _fitting(deep_features, len(sample) * (1 + both)) if index % deepcache_interval else None
+        scales = guide.network_input(index, noise.device)
+        prediction, deep_features = network(sample, timestep, both, cached, **scales)
+        prediction = guide(index, prediction, partial(Step.of, schedule, timestep, noisy, region))
         latents = schedule.step(prediction, timestep, latents, **without_noise).prev_sample
         if blend is not None:
             latents = blend(index, latents)

@@ -1,6 +1,6 @@
 """Pixels to latents and back, and the seeded noise. Knows no video and no schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentsync.errors import OptionError
+from latentsync.generation.portions import Portions
 from latentsync.seeds import seeded_generator
 from latentsync.shapes import Pixels
 
@@ -127,13 +128,18 @@ class Posterior:
         return tuple(Posterior(*parts) for parts in zip(self.mean.chunk(2), self.std.chunk(2), strict=True))
 
 
-def posterior(vae: AutoencoderKL, pixels: Pixels) -> Posterior:
-    """The VAE's posterior of aligned faces, (f, 3, r, r) in -1..1, in its dtype."""
-    parts = [
-        vae.encode(part.to(vae.device, vae.dtype)).latent_dist
-        for part in pixels.split(frames_at_once(pixels.shape[-1]))
-    ]
-    return Posterior(torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts]))
+def posterior(vae: AutoencoderKL, pixels: Pixels, portions: Portions | None = None) -> Posterior:
+    """The VAE's posterior of aligned faces, (f, 3, r, r) in -1..1, in its dtype.
+
+    Args:
+        portions: how many faces it takes at a time; None: as many as are fast, or fewer if the memory runs out.
+    """
+
+    def encoded(faces: Pixels) -> tuple[Tensor, Tensor]:
+        of = vae.encode(faces.to(vae.device, vae.dtype)).latent_dist
+        return of.mean, of.std
+
+    return Posterior(*_in_parts(encoded, pixels, pixels.shape[-1], portions or Portions()))
 
 
 def sample(vae: AutoencoderKL, of: Posterior, noise: FrameLatents) -> FrameLatents:
@@ -168,11 +174,36 @@ def unscaled(vae: AutoencoderKL, latents: FrameLatents) -> FrameLatents:
     return latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
 
 
-def decode(vae: AutoencoderKL, latents: FrameLatents) -> Pixels:
-    """Aligned faces from latents, (f, 3, r, r) float32 on the CPU, about -1..1."""
+def decode(vae: AutoencoderKL, latents: FrameLatents, portions: Portions | None = None) -> Pixels:
+    """Aligned faces from latents, (f, 3, r, r) float32 on the CPU, about -1..1.
+
+    Args:
+        portions: see `posterior`.
+    """
     own = unscaled(vae, latents.to(vae.device, vae.dtype))
-    at_once = frames_at_once(latents.shape[-1] * 2 ** (len(vae.config.block_out_channels) - 1))
-    return torch.cat([vae.decode(part).sample.float().cpu() for part in own.split(at_once)])
+    size_px = latents.shape[-1] * 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def decoded(part: Tensor) -> tuple[Tensor]:
+        return (vae.decode(part).sample.float().cpu(),)
+
+    return _in_parts(decoded, own, size_px, portions or Portions())[0]
+
+
+def _in_parts(
+    call: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, size_px: int, portions: Portions
+) -> tuple[Tensor, ...]:
+    """What a call of the VAE gives for all frames, made of as many at a time as the portions allow."""
+    done: list[tuple[Tensor, ...]] = []
+    start = 0
+    while start < len(frames) or not done:
+
+        def next_part(start: int = start) -> tuple[int, tuple[Tensor, ...]]:
+            part = frames[start : start + min(portions.sizes.frames or len(frames), frames_at_once(size_px))]
+            return start + len(part), call(part)
+
+        start, made = portions.attempt(next_part, "VAE")
+        done.append(made)
+    return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
 
 
 def frames_at_once(size_px: int) -> int:

@@ -13,6 +13,7 @@ from latentsync.faces.composite import paste_kept
 from latentsync.faces.masks import crops_to_pixels, mask_to_latents, mouth_mask
 from latentsync.generation.batches import WindowBatch
 from latentsync.generation.denoise import Condition, StepCallback, denoise
+from latentsync.generation.guidance import guidance_of
 from latentsync.generation.kept import PairCache
 from latentsync.generation.latents import OwnDraws, Posterior, ReferenceDraws, decode, draws, latent_shape, sample
 from latentsync.generation.networks import LipsyncNetworks
@@ -103,7 +104,7 @@ class MouthGenerator:
             latents = self._denoised(batch.windows, first, frames, batch.audio, self._shared, on_step)
         with self._watch.stage("decode"):
             finished = self._finished(batch, latents, num_finished)
-            decoded = decode(self._networks.vae, rearrange(finished, "s f c h w -> (s f) c h w"))
+            decoded = self._decoded(rearrange(finished, "s f c h w -> (s f) c h w"))
         faces = rearrange(decoded, "(s f) c h w -> s f c h w", s=len(self._settings))
         silent = np.flatnonzero(batch.silence[:num_finished])
         if self._resting is not None and silent.size:
@@ -133,7 +134,7 @@ class MouthGenerator:
         last = [max(j for j, (start, stop) in enumerate(windows) if start <= first + i < stop) for i in silent]
         chosen = [by_window[:, j, first + i - windows[j][0]] for i, j in zip(silent, last, strict=True)]
         with self._watch.stage("decode"):
-            decoded = decode(self._networks.vae, torch.stack(chosen, dim=1).flatten(0, 1))
+            decoded = self._decoded(torch.stack(chosen, dim=1).flatten(0, 1))
         return rearrange(decoded, "(s f) c h w -> s f c h w", s=len(self._settings))
 
     def _encoded(self, batch: WindowBatch) -> EncodedFrames:
@@ -215,8 +216,13 @@ class MouthGenerator:
             guidance_interval=sampler.guidance_interval,
             guidance_mask=sampler.guidance_mask,
             guidance_every=sampler.guidance_every,
+            guidance=guidance_of(sampler),
             blend=shared,
+            portions=self._networks.portions,
         )
+
+    def _decoded(self, latents: Tensor) -> Pixels:
+        return decode(self._networks.vae, latents, self._networks.portions)
 
 
 def _noise_for(source: OwnDraws | ReferenceDraws, lengths: Sequence[int]) -> Iterator[Tensor]:

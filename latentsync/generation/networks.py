@@ -18,6 +18,7 @@ from latentsync.device import dtype_name, memory_shortage_explained, one_dtype, 
 from latentsync.errors import OptionError, WeightsError
 from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
 from latentsync.generation.latents import Posterior, posterior
+from latentsync.generation.portions import Portions
 from latentsync.generation.solvers import require_usable
 from latentsync.shapes import Pixels
 from latentsync.unet.attention import backend_of, check_backend, set_backend
@@ -50,6 +51,7 @@ class LipsyncNetworks:
     Attributes:
         has_own_detector: whether a detector was given.
         savings: what the networks save against the original's algorithm.
+        portions: how much they compute at a time; see `memory.fit`.
 
     Raises:
         OptionError: the width of Whisper's states does not fit the UNet, or the scheduler cannot be used.
@@ -78,6 +80,7 @@ class LipsyncNetworks:
         require_usable(scheduler, None)
         self.vae, self.unet, self.audio = vae, unet, audio
         self.savings = Savings()
+        self.portions = Portions()
         self._scheduler = scheduler
         self.settings = settings
         self.has_own_detector = detector is not None
@@ -192,8 +195,8 @@ class LipsyncNetworks:
     def posteriors(self, masked: Pixels, reference: Pixels) -> tuple[Posterior, Posterior]:
         """The VAE's posteriors of masked and of reference images, (f, 3, r, r) in -1..1 each."""
         if self.savings.crops_together:
-            return posterior(self.vae, torch.cat([masked, reference])).halves()
-        return posterior(self.vae, masked), posterior(self.vae, reference)
+            return posterior(self.vae, torch.cat([masked, reference]), self.portions).halves()
+        return posterior(self.vae, masked, self.portions), posterior(self.vae, reference, self.portions)
 
     def enable_xformers_memory_efficient_attention(self) -> None:
         """The same as `to(attention="xformers")`, under the name that diffusers has for it."""

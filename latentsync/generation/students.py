@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from latentsync.config import STUDENT_STEPS, SamplerOptions
 from latentsync.errors import OptionError
-from latentsync.generation.denoise import guidance_scales
+from latentsync.generation.guidance import guidance_scales, require_plain
 from latentsync.generation.solvers import STUDENT
 
 
@@ -44,11 +44,7 @@ def sampler_for(model: str, guidance_limit: float | None, sampler: SamplerOption
             f"guidance_mask is {sampler.guidance_mask}, but {model} is a student, which takes one guidance scale for "
             f"all of a frame; set guidance_mask=uniform"
         )
-    if sampler.guidance_every > 1:
-        raise OptionError(
-            f"guidance_every is {sampler.guidance_every}, but {model} is a student, which makes no prediction without "
-            f"audio; set guidance_every=1"
-        )
+    require_plain(model, sampler)
     steps = [1.0] * sampler.num_inference_steps  # shares of the noise, which matter to "interval" only
     greatest = max(guidance_scales(sampler.guidance_scale, sampler.guidance_schedule, steps, (0.0, 1.0)))
     if greatest > guidance_limit:

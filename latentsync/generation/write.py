@@ -57,9 +57,11 @@ def scratch_video() -> Path:
     return Path(tempfile.mkdtemp(dir=_scratch().name)) / "result.mp4"
 
 
-def notice(is_trained: bool) -> str:
-    """The comment in the metadata of every file: that it is synthetic, and whether its model has been trained."""
-    return SYNTHETIC_NOTICE if is_trained else f"{SYNTHETIC_NOTICE} {UNTRAINED_NOTICE}"
+def notice(is_trained: bool, consent: str | None = None) -> str:
+    """The comment in the metadata of every file: that it is synthetic, whether its model has been trained, and what the
+    people in the clip agreed to, if that is given."""
+    parts = (SYNTHETIC_NOTICE, None if is_trained else UNTRAINED_NOTICE, consent and f"Consent: {consent}")
+    return " ".join(part for part in parts if part)
 
 
 def check_targets(targets: Sequence[Target], info: VideoInfo, voice: Path, options: Options) -> None:

@@ -32,6 +32,8 @@ from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.pages import REPORT_FILE, contents
 from latentsync.lab.pages.write import write_report
+from latentsync.lab.records.archive import archive
+from latentsync.lab.records.archived import archive_of
 from latentsync.lab.records.store import PROVEN, RECORD_FILE, SET_ASIDE_DIR, RecordStore
 from latentsync.lab.records.sweeps import sweep_records
 from latentsync.lab.tracking.publish import PUBLISHED_FILE, publish
@@ -312,6 +314,35 @@ def look_at_page(runs: Path) -> str:
     return "new" if "b" in names else "old"
 
 
+# --- a sweep that is archived ---
+
+
+def begin_archived(runs: Path) -> None:
+    add_record("a")(runs)
+    add_record("b")(runs)
+
+
+def archive_sweep(runs: Path) -> None:
+    archive(runs, sweep=SWEEP)
+
+
+def look_at_archived(runs: Path) -> str:
+    """Every record is whole in one of the two places, and the notes are where the same command finds all the rest."""
+    places = runs, archive_of(runs)
+    holders = [
+        [place for place in places if (record := RecordStore(place).find(name)) and record.fault(is_deep=True) is None]
+        for name in "ab"
+    ]
+    if not all(holders):
+        return "lost"
+    if any(len(each) > 1 for each in holders):
+        return "doubled"
+    if len(list((sweep_folder(runs, SWEEP) / "cells").glob("*.json"))) == 2:
+        return "old"
+    is_whole = len(list((sweep_folder(places[1], SWEEP) / "cells").glob("*.json"))) == 2
+    return "new" if is_whole and holders == [[places[1]]] * 2 else "half"
+
+
 def in_turn(*steps: Callable[[Path], None]) -> Callable[[Path], None]:
     def work(folder: Path) -> None:
         for step in steps:
@@ -329,6 +360,7 @@ JOBS = {
     "tables of a sweep": Job(summarise("old"), summarise("new"), look_at_summary),
     "a checkpoint": Job(begin_checkpoints, save_step(3), look_at_checkpoints),
     "a folder pair": Job(make_outputs("old"), make_outputs("new"), look_at_outputs),
+    "an archived sweep": Job(begin_archived, archive_sweep, look_at_archived),
     "publications": Job(in_turn(add_record("a"), publish_all, add_record("b")), publish_all, look_at_published, 5),
     "a report": Job(in_turn(add_record("a"), write_page, add_record("b")), write_page, look_at_page, 3),
 }

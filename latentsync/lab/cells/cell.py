@@ -33,6 +33,8 @@ from latentsync.lab.measuring.result import Result, is_own_voice, labelled, meas
 from latentsync.lab.options.inputs import require_usable, unusable_first
 from latentsync.lab.options.pairs import Pair
 from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.archive import back_from_archive
+from latentsync.lab.records.archived import is_archived
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.content import content, labels_of
 from latentsync.lab.records.identity import identity, record_id
@@ -170,6 +172,11 @@ def _but_seed_and_guidance(config: RunConfig) -> RunConfig:
     return replace(config, preset=Preset(), options=config.options.but_seed_and_guidance())
 
 
+def _beside_seed_and_guidance(parts: dict) -> dict:
+    """The resolved options that an id covers. Some differ only because they are not used without guidance."""
+    return {name: value for name, value in parts["options"].items() if name not in ("seed", "guidance_scale")}
+
+
 def attempt(pair: Pair, config: RunConfig, make: Callable[[PairBar], Outcome]) -> Outcome:
     """Calls `make` with a progress bar. An error becomes a failed outcome, so that the other pairs still finish."""
     scale = resolve_guidance(config.options.sampler, config.preset, pair.gender).guidance_scale
@@ -201,7 +208,7 @@ def _make_record(
     parts, outcome = plan(pair, config, pipeline)
     bar.record = outcome.record
     if (record := store.find(outcome.record)) is not None:
-        return replace(outcome, notes=notes_of(record.content))
+        return _cached(outcome, record, config)
     if outcome.record in known:
         return replace(known[outcome.record], pair=pair.name, status="skipped", labels=outcome.labels)
     require_usable(pair, config.options.video.voice_track)
@@ -210,7 +217,9 @@ def _make_record(
         if not is_ours:
             return replace(outcome, status="taken")
         if (record := store.find(outcome.record)) is not None:  # another process has made it meanwhile
-            return replace(outcome, notes=notes_of(record.content))
+            return _cached(outcome, record, config)
+        if (record := back_from_archive(store, outcome.record)) is not None:
+            return _cached(outcome, record, config)
         with ExitStack() as claims:
             cells = {outcome.record: (config, parts)}
             for other in kin:
@@ -219,8 +228,10 @@ def _make_record(
                 other_parts, its_outcome = plan(pair, other, pipeline)
                 is_open = (
                     its_outcome.record not in cells
+                    and _beside_seed_and_guidance(other_parts) == _beside_seed_and_guidance(parts)
                     and its_outcome.record not in known
                     and store.lacks(its_outcome.record)
+                    and not is_archived(config.runs_dir, its_outcome.record)
                 )
                 if is_open and claims.enter_context(store.claim(its_outcome.record, wait=False)):
                     cells[its_outcome.record] = other, other_parts
@@ -239,6 +250,14 @@ def _make_record(
                 contents.append(record_content)
     seconds = time.perf_counter() - start
     return replace(outcome, status="done", seconds=seconds, notes=notes_of(contents[0]))
+
+
+def _cached(outcome: Outcome, record: Record, config: RunConfig) -> Outcome:
+    """The outcome of a record that exists. A note says if it was made with another consent, which no id covers."""
+    notes, consent = notes_of(record.content), config.data.consent
+    if consent is not None and record.own_content.get("consent") != consent:
+        notes += (f"it keeps the consent that it was made with, {record.own_content.get('consent') or 'none'}",)
+    return replace(outcome, notes=notes)
 
 
 def _call(on_whole: OnWhole, record: Record, output: LipsyncOutput) -> None:
@@ -287,7 +306,8 @@ def produce_together(
     """
     options = [options_for(pair, config) for config, _ in cells]
     with steady_inputs(pair, cells[0][1], pipeline.cache) as require_steady:
-        outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress)
+        consent = cells[0][0].data.consent
+        outputs = pipeline.run_together(pair.clip, pair.voice, targets, options, bar.on_progress, consent=consent)
         for output, (config, parts) in zip(outputs, cells, strict=True):
             bar.say("measure")
             evaluation = _measured(pair, config, pipeline, output)

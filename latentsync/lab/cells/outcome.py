@@ -23,6 +23,7 @@ class Outcome:
             frames have no face.
         passes: whether a failure was the machine's and not the input's, such as a full disk or a vanished file. The
             same command tries it again; see `cells.passing`.
+        below_gate: of a folder job: why its result misses a bound of metrics.gate, a text for each.
         labels: how the sweep calls the pair and the origin of its guidance, see `records.content.labels_of`.
     """
 
@@ -39,6 +40,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     passes: bool = False
     labels: dict | None = None
+    below_gate: tuple[str, ...] = ()
 
 
 def note_outcome(outcome: Outcome) -> None:
@@ -64,5 +66,6 @@ def outcome_line(outcome: Outcome, run: RunConfig) -> str:
         "skipped": f"failed earlier, skipped: {outcome.reason}",
         "taken": "another process is making it",
     }[outcome.status]
+    end += f", BELOW THE GATE: {'; '.join(outcome.below_gate)}" if outcome.below_gate else ""
     notes = f" ({'; '.join(outcome.notes)})" if outcome.notes and outcome.status in ("done", "cached") else ""
     return f"{cell:<34} {outcome.pair:<28} {end}{notes}"

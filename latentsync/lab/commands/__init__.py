@@ -10,6 +10,7 @@ from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
 
+PART_OF = {"distill": "train train=unet_distill data_dir=CLIPS model_dir=TEACHER"}  # names that a user may expect
 USAGE = "usage: latentsync NAME ...   (latentsync NAME --help lists its options)"
 
 
@@ -62,6 +63,8 @@ def dispatch(arguments: list[str]) -> int:
         from latentsync.errors import did_you_mean
         from latentsync.lab.console import MISUSED, warn
 
-        warn(f"error: there is no command {name}; {did_you_mean(name, names())}")
+        whole = PART_OF.get(name)
+        hint = f"use latentsync {whole} (docs/training.md)" if whole else did_you_mean(name, names())
+        warn(f"error: there is no command {name}; {hint}")
         return MISUSED
     return module(name).main(rest)

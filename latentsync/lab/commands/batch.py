@@ -6,12 +6,12 @@ The names of clips and voices begin with g- (women) or m- (men); others are neut
 {clip}__{voice}_out.mp4, a _mask.mp4 and a JSON sidecar. A pair that exists with identical settings is skipped; with
 changed settings it is made again. Hydra overrides at the end set everything else: sampler.num_inference_steps=30
 preset=neutral video.mask=mask2 runtime.dtype=float32 metrics=none ... The exit status is 0 only if OUT holds every
-pair.
+pair, and 3 if a pair misses a bound of metrics.gate.
 """
 
 from pathlib import Path
 
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, show, warn
+from latentsync.lab.console import BELOW_GATE, CONTINUES, FAILED, ArgumentParser, command, show, warn
 from latentsync.presets import Preset
 
 
@@ -63,5 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         warn(f"FAILED  {outcome.pair}: {outcome.reason}")
         if outcome.trace is not None:
             warn(outcome.trace)
+    below = [outcome for outcome in outcomes if outcome.below_gate]
+    for outcome in below:
+        warn(f"BELOW THE GATE  {outcome.pair}: {'; '.join(outcome.below_gate)}")
     show(f"{len(outcomes) - len(failed)} of {len(outcomes)} pairs are in {args.output_dir}")
-    return FAILED if failed else 0
+    return FAILED if failed else BELOW_GATE if below else 0

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     from latentsync.checkpoints.unet import read_unet_config
     from latentsync.device import named_dtype
-    from latentsync.generation.denoise import is_guided
+    from latentsync.generation.guidance import is_guided
     from latentsync.generation.memory import published_memory
     from latentsync.lab.options.schema import ModelConfig
 

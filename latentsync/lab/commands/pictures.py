@@ -26,7 +26,7 @@ STEPS, GUIDANCE = 20, 1.8
 SHOTS = ("explorer",)
 SHOT_PX = 1000  # width
 NOTEBOOKS = ("00_quickstart", "01_inside_the_pipeline", "02_guidance_sweep", "05_metrics_under_test")
-OF_RECORDS = ("guidance", "steps", "gender_presets")  # studies whose table comes from a sweep
+OF_RECORDS = ("guidance", "guidance_kinds", "steps", "gender_presets")  # studies whose table comes from a sweep
 
 
 MAKERS: dict[str, Callable[[Namespace], None]] = {

@@ -5,16 +5,20 @@ latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 plan=true
 latentsync run -m data=folder data.input_dir=DIR sampler.guidance_scale=1.0,1.5,2.0 preview=true
 latentsync run experiment=quickstart
+latentsync run from=ID sampler.guidance_scale=1.3         (a record's pair, model and options, with this change)
 latentsync run --config-dir FOLDER experiment=MINE        (FOLDER/experiment/MINE.yaml)
 
-The exit status is 0, 1 if a pair failed, or 2 if the command line is wrong; then nothing is stored.
+The exit status is 0, 1 if a pair failed, 2 if the command line is wrong (then nothing is stored), or 3 if a record
+misses a bound of metrics.gate.
 """
+
+import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latentsync.lab.console import CONTINUES, asks_help, command, complaints, say, show
+from latentsync.lab.console import CONTINUES, asks_help, command, complaints, say, show, take_verbosity
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.compose import BASIC_LAUNCHER, RUN
 from latentsync.lab.options.sources import begin, raising
@@ -37,6 +41,12 @@ def cell(config: DictConfig) -> float | None:
 @command(interrupted=CONTINUES)
 def main(arguments: list[str] | None = None) -> int:
     """The command line. It answers from the plan if it can; otherwise Hydra runs the jobs."""
+    arguments, origin = sys.argv[1:] if arguments is None else list(arguments), None
+    if not asks_help(arguments) and any(argument.startswith("from=") for argument in arguments):
+        from latentsync.lab.jobs.origin import origin_of
+
+        origin = origin_of(take_verbosity(arguments))
+        arguments = origin.arguments
     arguments = begin("run", arguments, RUN.texts)
     if asks_help(arguments):
         from latentsync.lab.options.reference import run_help
@@ -50,11 +60,15 @@ def main(arguments: list[str] | None = None) -> int:
     sweep_request = request.read(arguments)
     if sweep_request is not None:
         apply_runtime(*(run.options.runtime for run in sweep_request.runs))
+        if origin is not None:
+            say(f"from record {origin.record.id}")
+            say(LOADING)
+            origin.require_weights(sweep_request.runs[0])
         if sweep_request.general.preview:
             from latentsync.lab.sweeps.preview import preview
 
             return preview(sweep_request)
-        if (status := plan.answer(sweep_request, lambda: say(LOADING))) is not None:
+        if (status := plan.answer(sweep_request, lambda: None if origin else say(LOADING))) is not None:
             return status
         from latentsync.lab.sweeps.sweep import start
 

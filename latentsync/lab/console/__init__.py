@@ -9,7 +9,7 @@ from latentsync.lab.console.arguments import (
     refuse_unknown_option,
     unknown_option,
 )
-from latentsync.lab.console.ends import CONTINUES, FAILED, INTERRUPTED, PIPE_CLOSED, command
+from latentsync.lab.console.ends import BELOW_GATE, CONTINUES, FAILED, INTERRUPTED, PIPE_CLOSED, command
 from latentsync.lab.console.lines import (
     VERBOSITY_OPTIONS,
     complain,
@@ -25,6 +25,7 @@ from latentsync.lab.console.progress import PairBar, listening
 from latentsync.lab.console.tables import paragraph, table_text, terminal_width
 
 __all__ = [
+    "BELOW_GATE",
     "CONTINUES",
     "FAILED",
     "INTERRUPTED",

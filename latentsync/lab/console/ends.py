@@ -15,6 +15,7 @@ from latentsync.processes import Stopped, stoppable
 from latentsync.verbosity import VERBOSITY_VARIABLE
 
 FAILED = 1  # exit statuses
+BELOW_GATE = 3  # all was made, but a record misses a bound of metrics.gate
 INTERRUPTED = 130  # after Ctrl-C
 PIPE_CLOSED = 141  # after the reader of the output closed the pipe
 CONTINUES = "interrupted; run the same command again to continue"  # for commands that keep the finished work

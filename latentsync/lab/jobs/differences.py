@@ -82,13 +82,14 @@ def differences(first: Record, second: Record) -> Differences:
         DamagedFileError, OSError: as for `Record.own_content` and `Record.metrics`.
     """
     both = first, second
+    facts = tuple(_facts(first.own_content, second.own_content))
     tables = {runs: collect_wide(runs) for runs in {record.runs_dir for record in both}}
     seeds = [_seeds_of(record, tables[record.runs_dir]) for record in both]
     if seeds[0].equals(seeds[1]):  # both are seeds of one setting
         seeds.pop()
     entries = first.metrics, second.metrics
     metrics = tuple(_metric(name, entries, seeds) for name in sorted({*entries[0], *entries[1]}))
-    return Differences((first.id, second.id), tuple(_facts(first.own_content, second.own_content)), metrics)
+    return Differences((first.id, second.id), facts, metrics)
 
 
 def _facts(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Fact]:

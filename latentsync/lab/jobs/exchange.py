@@ -35,16 +35,18 @@ from latentsync.lab.records.store import (
     METRICS_FILE,
     RECORD_FILE,
     RESULT_FILE,
+    TAGS_FILE,
     Record,
     RecordStore,
 )
 from latentsync.lab.records.sweeps import CELLS_DIR, PLAN_FILE, sweep_in, sweep_records
+from latentsync.lab.records.tags import read_tags
 from latentsync.names import is_plain
 from latentsync.weights import file_sha256
 
 INDEX = "latentsync-export.json"
 FORMAT = 1
-RECORD_FILES = (RECORD_FILE, METRICS_FILE, CURVES_FILE, RESULT_FILE, MASK_FILE)
+RECORD_FILES = (RECORD_FILE, METRICS_FILE, CURVES_FILE, TAGS_FILE, RESULT_FILE, MASK_FILE)
 SWEEP_FILES = (PLAN_FILE, journal.LOG_FILE, ADDED_FILE, "votes.csv")  # the last as in a rating
 HEX = re.compile(r"[0-9a-f]+")
 
@@ -237,10 +239,10 @@ def _take_input(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, done:
 def _take_record(
     tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], store: RecordStore, name: str, done: Exchange
 ) -> None:
-    if store.find(name) is not None:
-        done.there.append(name)
-        return
     with _or_refused(done):
+        if store.find(name) is not None:
+            done.there.append(name)
+            return
         with store.claim(name, wait=True), store.new(name) as part:
             for file in RECORD_FILES:
                 if (member := members.get(f"records/{name}/{file}")) is not None:
@@ -265,6 +267,7 @@ def _require_whole(record: Record) -> None:
         raise DamagedFileError(f"record {record.id} is damaged: {fault}")
     for path, fault_of in ((record.metrics_path, metrics_fault), (record.curves_path, curves_fault)):
         read_json(path, fault_of)
+    read_tags(record)
 
 
 @contextmanager

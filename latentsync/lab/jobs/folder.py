@@ -41,15 +41,20 @@ class Outputs:
         name = shortened(pair.name, name_max_bytes(folder) - max(map(len, ends)))
         return cls(*(folder / f"{name}{end}" for end in ends))
 
-    def are_done(self, wanted: str) -> bool:
+    def are_done(self, wanted: str, consent: str | None = None) -> bool:
         """Whether all files were made with exactly these settings, and are those that the sidecar proves.
+
+        Args:
+            wanted: the id that a record of these settings has.
+            consent: what the videos' metadata must say, see `DataConfig`.
 
         Raises:
             OSError: a file cannot be read now.
         """
         content = find_json(self.sidecar) or {}
         older = {self.video.name: {}, self.mask.name: {}}  # a sidecar without a proof
-        return content.get("id") == wanted and disagreement(self.sidecar.parent, proof_in(content) or older) is None
+        is_same = content.get("id") == wanted and content.get("consent") == consent
+        return is_same and disagreement(self.sidecar.parent, proof_in(content) or older) is None
 
     @property
     def claim_path(self) -> Path:
@@ -134,18 +139,28 @@ def _make(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output_dir: 
     parts, outcome = plan(pair, config, pipeline)
     files = Outputs.of(pair, output_dir)
     recover(output_dir)
-    if files.are_done(outcome.record):
-        return replace(outcome, notes=notes_of(find_json(files.sidecar) or {}))
+    wanted = outcome.record, config.data.consent
+    if files.are_done(*wanted):
+        return _known(outcome, files, config)
     require_usable(pair, config.options.video.voice_track)
     with claimed(files.claim_path), private_folder(output_dir) as part:
-        if files.are_done(outcome.record):  # another process has made them meanwhile
-            return replace(outcome, notes=notes_of(find_json(files.sidecar) or {}))
+        if files.are_done(*wanted):  # another process has made them meanwhile
+            return _known(outcome, files, config)
         video, mask, sidecar = (part / path.name for path in (files.video, files.mask, files.sidecar))
         content, evaluation = produce(pair, config, pipeline, video, mask, parts, bar)
         measured = {"metrics": evaluation.entries, "curves": evaluation.curves}
         write_json(sidecar, {**content, **measured, "files": proof_of((video, mask))})
         place_together({path.name: path for path in (video, mask, sidecar)}, output_dir, proof=sidecar.name)
-    return replace(outcome, status="done", seconds=content["timings_s"]["total"], notes=notes_of(content))
+    below = tuple(config.metrics.gate.failures(evaluation.entries))
+    outcome = replace(outcome, notes=notes_of(content), below_gate=below)
+    return replace(outcome, status="done", seconds=content["timings_s"]["total"])
+
+
+def _known(outcome: Outcome, files: Outputs, config: RunConfig) -> Outcome:
+    """The outcome of a pair whose files are there."""
+    content = find_json(files.sidecar) or {}
+    below = tuple(config.metrics.gate.failures(content.get("metrics", {})))
+    return replace(outcome, notes=notes_of(content), below_gate=below)
 
 
 def _check_output_dir(output_dir: Path, input_dir: Path) -> None:

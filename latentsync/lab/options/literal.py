@@ -20,7 +20,7 @@ PATHS = frozenset((
     "data.input_dir", "data.list", "model.pretrained", "model.inference_ckpt_path", "model.unet_config_path",
     "model.vae", "model.whisper", "runs_dir", "data_dir", "model_dir",
 ))  # fmt: skip
-WRITTEN = frozenset(("runs_dir",))  # one for a command, so that a comma is part of the name
+WRITTEN = frozenset(("runs_dir", "data.consent"))  # one for a command, so that a comma is part of the text
 KEPT = ("", "null", "???")  # no text, and values that are not given
 FUNCTION = re.compile(r"(choice|glob|sort|shuffle|tag|range|interval|extend_list|str|int|float|bool)\(.*\)$")
 SWEEPING = ("-m", "--multirun")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import latentsync
 from latentsync.config import GENDERS, face_text
+from latentsync.constants import SILENCE_NAME
 from latentsync.errors import MediaError, OptionError
 from latentsync.lab.options.lists import gender_word, known_gender_words, read_table
 from latentsync.lab.options.schema import PAIRINGS, DataConfig
@@ -27,6 +28,7 @@ OF_GENDER = {"female": "its name would begin with g-", "male": "its name would b
 }
 LIST_NEEDS, LIST_KNOWS = ("clip", "voice"), ("clip", "voice", "gender", "group", "split", "name", "face")
 SHIPPED_DIR = Path(latentsync.__file__).parent / "speakers" / "samples"
+SILENCE = SHIPPED_DIR.parent / SILENCE_NAME  # a minute of digital silence
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
     """The pairs of a folder (not of its subfolders).
 
     Args:
-        pairing: "all" pairs every voice with every clip of its gender; "own" pairs only files of the same name.
+        pairing: "all" pairs every voice with every clip of its gender; "own" pairs only files of the same name. "other"
+            pairs each clip with the voice that comes after its own by name, of its gender if it has another voice.
+            "silent" pairs each clip with `SILENCE`.
 
     Raises:
         MediaError: the folder is missing or has no pair.
@@ -117,8 +121,7 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
         Pair(clip, voice, gender)
         for gender in GENDERS
         for clip in clips[gender]
-        for voice in voices[gender]
-        if pairing == "all" or composed(clip.stem) == composed(voice.stem)
+        for voice in _voices_for(clip, gender, voices, pairing)
     ]
     pairs, collisions = _without_collisions(pairs)
     unmatched = _unmatched(clips, voices, pairs, collisions, pairing)
@@ -131,6 +134,24 @@ def find_pairs(input_dir: str | Path, pairing: str = "all") -> Pairing:
             f"begin alike: with g-, with m-, or with neither"
         )
     return Pairing(tuple(pairs), left_out)
+
+
+def _voices_for(clip: Path, gender: str, voices: dict[str, list[Path]], pairing: str) -> list[Path]:
+    """The voices that a clip is paired with; see `find_pairs`."""
+    if pairing == "all":
+        return voices[gender]
+    if pairing == "silent":
+        return [SILENCE]
+    own = composed(clip.stem)
+    if pairing == "own":
+        return [voice for voice in voices[gender] if composed(voice.stem) == own]
+    for known in (voices[gender], [voice for of_gender in GENDERS for voice in voices[of_gender]]):
+        others = sorted(
+            (voice for voice in known if composed(voice.stem) != own), key=lambda voice: composed(voice.stem)
+        )
+        if others:
+            return [next((voice for voice in others if composed(voice.stem) > own), others[0])]
+    return []
 
 
 def _without_thumbnails(kinds: dict[Path, Kind]) -> tuple[set[Path], list[tuple[str, str]]]:
@@ -182,14 +203,14 @@ def _unmatched(
     collisions: list[tuple[str, str]],
     pairing: str,
 ) -> list[tuple[str, str]]:
-    if collisions:
+    if collisions or pairing == "silent":
         return []
     used = {path for pair in pairs for path in (pair.clip, pair.voice)}
     return [
         (path.name, f"there is no {wanted} to pair it with: its name would be {path.stem}")
         if pairing == "own"
         else (path.name, f"there is no {wanted} to pair it with: {OF_GENDER[gender_of(path)]}")
-        for files, wanted in ((clips, "voice"), (voices, "clip"))
+        for files, wanted in ((clips, "voice"), (voices, "clip"))[: 1 if pairing == "other" else 2]
         for paths in files.values()
         for path in paths
         if path not in used

@@ -16,6 +16,7 @@ from latentsync.config import Options, RuntimeOptions, SamplerOptions, VideoOpti
 from latentsync.errors import OptionError, did_you_mean
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.folders import plain_name, sweep_folder
+from latentsync.lab.options.gate import Gate
 from latentsync.lab.options.typed import GENERAL, section_of, values_of
 from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, FAMILY_TEXTS, base_name
 from latentsync.names import named_text
@@ -27,7 +28,8 @@ from latentsync.weights import CATALOGUE
 TRACKER_MODES = ("offline", "online")
 TRACKERS = ("wandb", "csv", "tensorboard", "trackio")
 OPTIONAL_TRACKERS = ("tensorboard", "trackio")  # whose packages are extras of the same names
-PAIRINGS = ("all", "own")
+PAIRINGS = ("all", "own", "other", "silent")
+LONGEST_CONSENT = 1000  # characters
 
 
 def _check(section: Any, name: str = "") -> None:
@@ -90,7 +92,8 @@ class DataConfig:
     pairing: str = option(
         "own",
         "how clips and voices of a folder are matched. own: files of the same name; all: every voice with every clip "
-        "of its gender (the default of data=folder).",
+        "of its gender (the default of data=folder); other: each clip with one voice that is not its own, if there is "
+        "one of its gender; silent: each clip with a minute of silence.",
         choices=PAIRINGS,
     )
     list: str | None = option(
@@ -103,6 +106,10 @@ class DataConfig:
         None, "at most this many pairs of each gender, the first ones. Open: all.", whole=True, least=1, is_open=True,
         unit="pairs",
     )  # fmt: skip
+    consent: str | None = option(
+        None,
+        "what the people in the clips agreed to, in your words; records, sidecars and the videos' metadata keep it.",
+    )
     voice_track: int | None = option(
         None, "which sound track of every voice's file is the voice, counted from 0. Open: video.voice_track.",
         whole=True, least=0, is_open=True,
@@ -111,10 +118,20 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check(self, "data.")
         _take_paths(self, ("input_dir", "list"))
+        if self.consent is not None:
+            _check_consent(self.consent)
         if self.list is not None and self.input_dir is not None:
             raise OptionError(f"data.list is {self.list} and data.input_dir is {self.input_dir}; give one of them")
         if self.split is not None and self.list is None:
             raise OptionError(f"data.split is {self.split} but there is no list with splits; give data.list")
+
+
+def _check_consent(text: str) -> None:
+    """Refuses a consent that a video's metadata cannot hold."""
+    if not text.strip() or len(text) > LONGEST_CONSENT or not text.isprintable():
+        raise OptionError(
+            f"data.consent is {text[:60]!r}; it must be one line of 1 to {LONGEST_CONSENT} characters, or null"
+        )
 
 
 @dataclass(frozen=True)
@@ -171,21 +188,37 @@ class MetricsConfig:
     Attributes:
         families: their names, in the order of `FAMILIES`.
         controls: whether to measure sync also with a shuffled and a delayed voice.
+        gate: the bounds that a record must reach.
     """
 
     families: tuple[str, ...] = ()
     controls: bool = False
+    gate: Gate = field(default_factory=Gate)
+
+    def __post_init__(self) -> None:
+        self.gate.require_measured(self.families)
 
     @classmethod
-    def of(cls, families: Collection[str], controls: bool = False) -> "MetricsConfig":
-        """Only these families."""
-        return cls(tuple(name for name in FAMILIES if name in families), controls)
+    def of(
+        cls, families: Collection[str], controls: bool = False, gate: Mapping[str, float] | None = None
+    ) -> "MetricsConfig":
+        """Only these families, and bounds of metrics; errors as for `Gate`."""
+        return cls(tuple(name for name in FAMILIES if name in families), controls, Gate.of(gate))
 
 
 _CONTROLS = option(False, "measures sync also with a shuffled and a delayed voice.")
+_GATE = option(
+    None,
+    "bounds that metrics must reach, such as {sync_mini_confidence: 0.3}; the table says which records pass, and the "
+    "run ends with status 3 if one does not. Open: none.",
+)
 MetricFlags = make_dataclass(
     "MetricFlags",
-    [*((name, bool, option(False, FAMILY_TEXTS[name])) for name in FAMILIES), ("controls", bool, _CONTROLS)],
+    [
+        *((name, bool, option(False, FAMILY_TEXTS[name])) for name in FAMILIES),
+        ("controls", bool, _CONTROLS),
+        ("gate", dict[str, float] | None, _GATE),
+    ],
 )
 MetricFlags.__doc__ = "The families of metrics that are measured; docs/metrics.md defines each metric."
 
@@ -376,7 +409,7 @@ def run_config(sections: Mapping[str, Any]) -> RunConfig:
         name=general.name,
         runs_dir=Path(general.runs_dir),
         options=Options(**{name: sections[name] for name in OPTION_SECTIONS}),
-        metrics=MetricsConfig.of([name for name in FAMILIES if getattr(flags, name)], flags.controls),
+        metrics=MetricsConfig.of([name for name in FAMILIES if getattr(flags, name)], flags.controls, flags.gate),
         **{name: sections[name] for name in ("data", "preset", "model", "tracker", "cache")},
     )
 

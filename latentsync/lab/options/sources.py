@@ -20,7 +20,7 @@ from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from latentsync.errors import OptionError
 from latentsync.lab.console import VERBOSITY_OPTIONS, refuse_unknown_option, take_verbosity
@@ -123,6 +123,16 @@ class SourcesLoader(ConfigLoaderImpl):
     def choices(self, group: str) -> list[str]:
         """The configurations of a group, sorted."""
         return sorted(self._folders.get_group_options(group, ObjectType.CONFIG))
+
+    def keys_of(self, group: str, choice: str) -> list[str]:
+        """The keys that the file of a choice sets itself, without those of the files that it begins with."""
+        found = self._folders.load_config(f"{group}/{choice}")
+        if found is None or not isinstance(found.config, DictConfig):
+            return []
+        package = (found.header or {}).get("package") or group
+        plain = OmegaConf.to_container(found.config, resolve=False)
+        prefix = "" if package == "_global_" else f"{package}."
+        return [f"{prefix}{key}" for key in plain if key != "defaults"]
 
     def is_group(self, key: str) -> bool:
         """Whether an override of the key chooses a configuration of a group."""

@@ -37,6 +37,7 @@ from latentsync.lab.records.labels import departures, settings_beside, varied, w
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import cell_key, sweep_in, sweep_records
 from latentsync.lab.sweeps.status import COLUMNS, SweepStatus, status_of
+from latentsync.lab.tables.gate import PASSED
 from latentsync.lab.tables.tidy import read_source, sweep_failures
 from latentsync.metrics.definitions import SUFFIXES, base_name
 
@@ -369,6 +370,8 @@ def facts_of(table: pd.DataFrame, known: Provenance, status: SweepStatus) -> dic
         "size (px)": ", ".join(map(str, sorted(table["size_px"].unique()))),
         "generation": f"{table['seconds'].mean():.3g} s a record, {table['seconds'].sum() / 60:.3g} min in all",
         "made": " to ".join(known.made),
+        "gate": f"{(table['gate'] == PASSED).sum()} of {len(table)} records passed" if "gate" in table else "",
+        "consent": "; ".join(sorted(table["consent"].dropna().unique())),
         "notes": _notes(table),
     }
     swept = swept_of(table, settings_of(table))

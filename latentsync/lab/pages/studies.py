@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -14,11 +15,15 @@ from latentsync.errors import MediaError
 from latentsync.files import write_text
 from latentsync.lab.analysis.comparisons import as_presets, differences_of, interactions, judge
 from latentsync.lab.analysis.conclusions import METRICS
-from latentsync.lab.analysis.intervals import ALPHA, interval_text
+from latentsync.lab.analysis.intervals import ALPHA, holm, interval_text
+from latentsync.lab.analysis.leakage import cells_of, summary, verdict
+from latentsync.lab.analysis.matched import Matched, at_equal_cost
 from latentsync.lab.analysis.seeds import seed_deviation
+from latentsync.lab.analysis.units import unit_kind
 from latentsync.lab.analysis.verdicts import Interaction
 from latentsync.lab.figures import curves
 from latentsync.lab.figures.evaluation import evaluation_figure
+from latentsync.lab.figures.leakage import leakage_figure
 from latentsync.lab.figures.sensitivity import sensitivity_figure
 from latentsync.lab.records.labels import word_of
 from latentsync.presets import Preset
@@ -26,6 +31,7 @@ from latentsync.presets import Preset
 BEGIN, END = "<!-- results: written by `latentsync pictures` -->", "<!-- end of results -->"
 TABLE_FILE, PAGE_FILE = "table.parquet", "README.md"
 SYNC, PEAK, LPIPS = "sync_mini_confidence", "landmark_sync_peak", "lpips_alex_mouth"
+GAP = "lip_gap_correlation"
 NEUTRAL, STEPS, SEED = 1.5, 20, 1247  # the baselines
 PRESETS = (
     Preset("by_gender", female=1.8, male=1.3, neutral=NEUTRAL),
@@ -33,6 +39,10 @@ PRESETS = (
     Preset("swapped", female=1.3, male=1.8, neutral=NEUTRAL),
 )
 MARGINS = {f"{SYNC}_minus_real": 0.0067, LPIPS: 0.0027}  # the deviations between seeds of the study steps
+OF_A_KIND = (
+    "guidance_kind", "guidance_parallel", "guidance_norm", "guidance_momentum", "guidance_zero_steps",
+    "guidance_rescale",
+)  # fmt: skip
 PLAIN_EFFECT = 2  # in standard deviations; such an effect is visible in a single clip
 
 
@@ -96,6 +106,32 @@ def gender_presets(table: pd.DataFrame) -> Results:
     return Results(figures, "\n\n".join(parts))
 
 
+def guidance_kinds(table: pd.DataFrame) -> Results:
+    """Which kind of guidance brings more sync at the same cost of likeness, from a wide table over kinds and scales."""
+    kinds = table["guidance_kind"].where(table["guidance_rescale"] == 0, "rescaled")
+    by_kind = table.drop(columns=[name for name in table if name in OF_A_KIND]).assign(kind=kinds)
+    compared = by_kind[by_kind["guidance_scale"] == by_kind["guidance_scale"].max()]
+    tests = differences_of(compared, [*METRICS, GAP], "kind", "plain")
+    differences, _ = judge(tests, [], MARGINS)
+    parts = [
+        f"Each kind minus plain guidance, all at the same guidance scale, {compared['guidance_scale'].iloc[0]:g}:",
+        differences_text(differences),
+        "Each kind minus plain guidance at the scale that costs as much likeness (equal mean mouth LPIPS):",
+    ]
+    matched = {name: at_equal_cost(by_kind, "kind", "plain", "guidance_scale", name, LPIPS) for name in (SYNC, GAP)}
+    figures = {"kinds": curves.pareto(by_kind, ["kind", "guidance_scale"], x=LPIPS, y=SYNC)}
+    return Results(figures, "\n\n".join([*parts, matched_text(matched)]))
+
+
+def leakage(table: pd.DataFrame) -> Results:
+    """Whether the model listens or copies, from a table of `analysis.leakage.leakage`."""
+    rows = summary(table)
+    cells = cells_of(rows)
+    lines = [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
+    sentences = [f"- {line}." for line in verdict(rows, unit_kind(table))]
+    return Results({"leakage": leakage_figure(rows)}, "\n\n".join([markdown(lines), "\n".join(sentences)]))
+
+
 def measures(effects: pd.DataFrame) -> Results:
     """Which damage each metric reacts to, from a table of `evaluation.sensitivity.effects`."""
     strongest = effects.loc[effects.groupby(["metric", "damage"], sort=False)["strength"].idxmax()]
@@ -132,7 +168,8 @@ def embedded_model(rows: pd.DataFrame) -> Results:
 
 
 STUDIES: dict[str, Callable[[pd.DataFrame], Results]] = {
-    study.__name__: study for study in (guidance, steps, gender_presets, measures, embedded_model)
+    study.__name__: study
+    for study in (guidance, guidance_kinds, steps, gender_presets, leakage, measures, embedded_model)
 }
 
 
@@ -188,6 +225,29 @@ def interactions_text(tests: Sequence[Interaction]) -> str:
     return markdown(rows)
 
 
+def matched_text(by_metric: dict[str, list[Matched]]) -> str:
+    """Settings against a baseline of equal cost, as a Markdown table. p is corrected over all of its rows."""
+    corrected = holm(np.array([one.p for of_metric in by_metric.values() for one in of_metric]))
+    rows = []
+    for metric, of_metric in by_metric.items():
+        for one in of_metric:
+            p = corrected[len(rows)]
+            rows.append(
+                {
+                    "measure": word_of(metric),
+                    "kind, guidance": one.setting,
+                    "mouth LPIPS": f"{one.cost:.4f}",
+                    "plain guidance of equal cost": f"{one.at:.2f}",
+                    "clips": one.units,
+                    "difference": _number(one.difference, p <= ALPHA),
+                    "95 %, Student's t": interval_text(one.interval),
+                    "p (Holm)": f"{p:.2g}",
+                    "detectable": _size(np.nan if one.detectable is None else one.detectable),
+                }
+            )
+    return markdown(rows)
+
+
 def seeds_text(table: pd.DataFrame, metrics: Sequence[str]) -> str:
     """The standard deviations between the seeds of a clip and between clips, as a Markdown table."""
     rows = []
@@ -221,6 +281,8 @@ def _number(value: float, is_shown: bool = False) -> str:
 
 
 def _equivalence(margin: float, p: float) -> str:
+    if pd.isna(p):
+        return "-"  # there is no margin
     return f"{margin:g} (p {p:.2g})" if p <= ALPHA else f"not shown (p {p:.2g})"
 
 

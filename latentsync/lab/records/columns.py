@@ -33,6 +33,7 @@ def facts_of_record(content: Mapping[str, Any]) -> dict[str, Any]:
         "video_frames": content["video"]["num_frames"],
         "frames_without_face": content["video"].get("frames_without_face"),
         "notes": "; ".join(notes_of(content)),
+        "consent": content.get("consent"),
     }
 
 

@@ -8,8 +8,9 @@ from latentsync.generation.stage_cache import input_sha256
 from latentsync.generation.timing import at_rate
 from latentsync.journal import versions
 from latentsync.lab.options.pairs import Pair
-from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.options.schema import ModelConfig, RunConfig
 from latentsync.lab.records.identity import record_id
+from latentsync.lab.records.shape import SCHEMA, SCHEMA_KEY
 from latentsync.media.departures import reading_notes
 from latentsync.names import printable
 from latentsync.pipeline import LipsyncPipeline
@@ -19,6 +20,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
     """The content of record.json for a finished generation. `facts_of_record` reads it back."""
     labels = labels_of(pair, config)
     return {
+        SCHEMA_KEY: SCHEMA,
         "id": record_id(parts),
         "pair": {
             **labels["pair"],
@@ -26,6 +28,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
             "voice": _input_facts(pair.voice),
         },
         "model": pipeline.describe(),
+        "model_place": _model_place(config.model),
         "preset": labels["preset"],
         "options": output.options.flat(),
         "attention": pipeline.attention,
@@ -38,10 +41,20 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
         | _cost_of_own_rate(output),
         "timings_s": {stage: round(seconds, 3) for stage, seconds in output.timings.items()},
         **({"notes": list(notes)} if (notes := _notes(pair, output)) else {}),
+        **({} if config.data.consent is None else {"consent": config.data.consent}),
         "identity": parts,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
     }
+
+
+def _model_place(model: ModelConfig) -> dict[str, str]:
+    """The options that name the model; files and folders with their whole paths, so that a later run finds them."""
+    from latentsync.checkpoints.model import MODELS_DIR
+
+    named = {name: value for name, value in vars(model).items() if value is not None}
+    is_path = {name: not (MODELS_DIR / value).is_dir() and Path(value).exists() for name, value in named.items()}
+    return {name: printable(str(Path(value).resolve())) if is_path[name] else value for name, value in named.items()}
 
 
 def labels_of(pair: Pair, config: RunConfig) -> dict[str, dict]:

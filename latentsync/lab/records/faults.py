@@ -3,11 +3,20 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from latentsync.errors import DamagedFileError, sentence_of
+from latentsync.errors import DamagedFileError, NewerVersionError, sentence_of
 from latentsync.files import read_json
 from latentsync.lab.records.identity import record_id
 from latentsync.lab.records.shape import metrics_fault
-from latentsync.lab.records.store import MASK_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
+from latentsync.lab.records.store import (
+    MASK_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    RESULT_FILE,
+    TAGS_FILE,
+    Record,
+    RecordStore,
+)
+from latentsync.lab.records.tags import read_tags
 from latentsync.proof import disagreement
 
 MADE_ANEW = "the sweep's next run makes it anew"
@@ -27,6 +36,8 @@ def faults(store: RecordStore, ids: Iterable[str] | None = None, is_deep: bool =
     for name in store.ids() if ids is None else sorted(ids.intersection(store.ids() if ids else ())):
         try:
             yield from (f"{name}: {fault}" for fault in _faults_of(Record(store.root / name), is_deep))
+        except NewerVersionError as error:
+            yield f"{name}: {str(error).removeprefix(f'record {name} ')}"
         except OSError as error:
             yield f"{name}: {sentence_of(error)}"
 
@@ -39,6 +50,10 @@ def _faults_of(record: Record, is_deep: bool) -> Iterator[str]:
     except DamagedFileError:
         return
     yield from _fault_of_metrics(record)
+    try:
+        read_tags(record)
+    except DamagedFileError as error:
+        yield f"{TAGS_FILE}: is damaged ({error}); `latentsync tag` writes it anew"
 
 
 def faults_of_content(record: Record) -> Iterator[str]:
@@ -46,6 +61,7 @@ def faults_of_content(record: Record) -> Iterator[str]:
 
     Raises:
         DamagedFileError: record.json is missing, cut or no whole record.
+        NewerVersionError: a newer version wrote it.
         OSError: a file cannot be read now.
     """
     content = record.own_content

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from latentsync import __version__
 from latentsync.config import recorded_infos
-from latentsync.errors import LatentSyncError, sentence_of
+from latentsync.errors import DamagedFileError, LatentSyncError, NewerVersionError, sentence_of
 from latentsync.files import find_json, leads_out, stamp_of, whole_file
 from latentsync.lab.console import complain
 from latentsync.lab.records.faults import faults_of_content
@@ -42,6 +42,7 @@ from latentsync.lab.records.rows import (
 )
 from latentsync.lab.records.shape import metrics_fault
 from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.records.tags import read_tags, tags_of
 from latentsync.names import is_plain
 
 INDEX_FILE = "index.parquet"
@@ -104,14 +105,14 @@ class RecordIndex:
         return self._rows.take(pa.array(numbers, pa.int64()))
 
     def _sound_row(self, record_id: str) -> tuple[dict, dict] | None:
-        """The facts and metrics of a record; None if it has a fault, or cannot be read now."""
+        """The facts and metrics of a record; None if it has a fault, or cannot be read now, or by this version."""
         try:
             record = self._store.find(record_id)
             if record is None or any(faults_of_content(record)):
                 return None
             metrics = find_json(record.metrics_path, metrics_fault)
-            return None if metrics is None else (facts_of(record), metrics)
-        except OSError:
+            return None if metrics is None else (facts_of(record, read_tags(record)), metrics)
+        except (OSError, DamagedFileError, NewerVersionError):
             return None
 
     # The file
@@ -201,7 +202,7 @@ def rows_found(store: RecordStore, labels: Mapping[str, Labels], with_metrics: b
 
 def _row_or_complaint(record: Record, with_metrics: bool) -> tuple[dict, dict] | None:
     try:
-        return facts_of(record), record.metrics if with_metrics else {}
+        return facts_of(record, tags_of(record)), record.metrics if with_metrics else {}
     except OSError as error:
         complain(f"left out: record {record.id} cannot be read now: {sentence_of(error)}")
         return None

@@ -18,6 +18,7 @@ from latentsync.config import recorded_infos
 from latentsync.lab.records.columns import facts_of_labels, facts_of_record, kind_of_fact
 from latentsync.lab.records.labels import SETTINGS
 from latentsync.lab.records.store import Record
+from latentsync.lab.records.tags import Tags
 
 VALUE, ENTRY = "value:", "entry:"
 TYPES = {"text": pa.string(), "flag": pa.bool_(), "whole": pa.int64(), "number": pa.float64()}
@@ -30,7 +31,7 @@ def fact_names() -> tuple[str, ...]:
     return (
         "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model",
         "trained", "preset", "guidance_from", *recorded_infos(), "video_frames", "frames_without_face", "notes",
-        "seconds",
+        "consent", "tags", "remark", "seconds",
     )  # fmt: skip
 
 
@@ -39,10 +40,10 @@ def fact_type(name: str) -> pa.DataType:
     return TYPES[kind_of_fact(name)]
 
 
-def facts_of(record: Record) -> dict[str, Any]:
+def facts_of(record: Record, tags: Tags) -> dict[str, Any]:
     """The facts of a record under its own labels; errors as for `Record.own_content`."""
-    content = record.own_content
-    return {**facts_of_record(content), "record": record.id, "seconds": content["timings_s"]["total"]}
+    content, own = record.own_content, {"record": record.id, "tags": tags.text, "remark": tags.remark}
+    return {**facts_of_record(content), **own, "seconds": content["timings_s"]["total"]}
 
 
 def rows_of(facts: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Mapping[str, Any]]]) -> pa.Table:

@@ -1,4 +1,7 @@
-"""The shape of record.json and metrics.json: which fields they must have, and of which kinds."""
+"""The shape of record.json and metrics.json: which fields they must have, and of which kinds.
+
+`records.schema` makes the published JSON schema from these shapes, so that readers and schema agree.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +11,8 @@ from latentsync.option import OptionInfo, is_number, is_whole
 from latentsync.proof import is_file_name
 
 Shape = Mapping[str, Any]
+SCHEMA = 1  # of record.json; raise it when a reader of before would misread a record, not for a new field
+SCHEMA_KEY = "schema"  # a record without it is of the first schema
 _INPUT = {"name": str, "sha256": str}
 RECORD_SHAPE: Shape = {
     "id": str,
@@ -20,15 +25,36 @@ RECORD_SHAPE: Shape = {
     "timings_s": {"total": float},
 }
 MAYBE_SHAPE: Shape = {  # of fields that a record may have; null counts as none
+    SCHEMA_KEY: int,
     "pair": {"group": str, "split": str, "face": str, "clip": {"path": str}, "voice": {"path": str}},
     "model": {"weights_sha256": {}},
-    "video": {"fps": float, "frames_without_face": int},
+    "video": {
+        "fps": float,
+        "frames_without_face": int,
+        "frames_near_reference": int,
+        "generated": int,
+        "generated_at_25_fps": int,
+    },
     "identity": {},
     "versions": {},
     "made": str,
+    "together": int,
+    "consent": str,
+    "model_place": {},
 }
 KINDS = {dict: "an object", str: "a text", bool: "true or false", float: "a finite number", int: "a whole number"}
 CHECKS = {float: is_number, int: is_whole}
+
+
+def newer_fault(content: Mapping[str, Any]) -> str | None:
+    """Why this version cannot read a record: its schema is a newer one. None if it can.
+
+    A schema that is no number is a fault of the shape, see `shape_fault`.
+    """
+    number = content.get(SCHEMA_KEY)
+    if not is_whole(number) or number <= SCHEMA:
+        return None
+    return f"has schema {number}, and this version reads schemas up to {SCHEMA}; update latentsync to read it"
 
 
 def shape_fault(content: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,6 @@
 """Finished records on disk: one folder each, visible only when complete. This module does not make records.
 
-runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json  curves.json
+runs/records/<id>/  result.mp4  mask.mp4  record.json  metrics.json  curves.json  tags.json
 runs/records/.claim-<id>                         locked by the process that makes or measures the record
 runs/set_aside/<id>-<time>/                      damaged records, each of which was made again
 runs/sweeps/<name>/cells/<cell>.json             which records and failures belong to a cell of a sweep
@@ -12,6 +12,7 @@ again. A record that cannot be read now stays as it is: nothing is removed or ma
 
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.errors import DamagedFileError, MediaError, OptionError, sentence_of
+from latentsync.errors import DamagedFileError, MediaError, NewerVersionError, OptionError, sentence_of
 from latentsync.files import (
     find_json,
     leads_out,
@@ -34,8 +35,9 @@ from latentsync.files import (
     write_json,
 )
 from latentsync.lab.console import complain, say
+from latentsync.lab.records.archived import how_to_restore, is_archived
 from latentsync.lab.records.claims import CLAIM_PREFIX, claimed
-from latentsync.lab.records.shape import curves_fault, metrics_fault, shape_fault
+from latentsync.lab.records.shape import curves_fault, metrics_fault, newer_fault, shape_fault
 from latentsync.names import is_plain
 from latentsync.proof import disagreement
 
@@ -44,6 +46,7 @@ MASK_FILE = "mask.mp4"
 RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.json"
 CURVES_FILE = "curves.json"
+TAGS_FILE = "tags.json"
 SET_ASIDE_DIR = "set_aside"
 PROVEN = (RESULT_FILE, MASK_FILE)  # files whose proof is in record.json
 
@@ -79,10 +82,13 @@ class Record:
 
         Raises:
             DamagedFileError: it is missing, cut or edited.
+            NewerVersionError: a newer version wrote it.
             OSError: it cannot be read now.
         """
         path = self.folder / RECORD_FILE
         content = read_json(path)
+        if content is not None and (newer := newer_fault(content)) is not None:
+            raise NewerVersionError(f"record {self.id} {newer}")
         fault = "is missing" if content is None else shape_fault(content)
         if fault is not None:
             raise DamagedFileError(f"{path} {fault}" if content is None else f"{path} is no whole record: {fault}")
@@ -111,6 +117,7 @@ class Record:
             is_deep: whether to compare the hashes of its files too.
 
         Raises:
+            NewerVersionError: a newer version wrote it, so that this one cannot tell.
             OSError: a file cannot be read now.
         """
         try:
@@ -183,6 +190,7 @@ class RecordStore:
         Raises:
             DamagedFileError: there is a folder, but record.json is missing or no whole record, or the sizes or samples
                 of its files are not those that it proves, or a link brings it from outside the runs folder.
+            NewerVersionError: a newer version wrote it; it is whole, so it must not be made anew.
             MediaError: the folder of the records is such a link.
             OSError: it cannot be read now.
         """
@@ -205,6 +213,7 @@ class RecordStore:
         """The finished record of that id; None if it does not exist or is damaged, so that it may be made again.
 
         Raises:
+            NewerVersionError: a newer version wrote it.
             OSError: it cannot be read now.
         """
         try:
@@ -213,10 +222,11 @@ class RecordStore:
             return None
 
     def lacks(self, record_id: str) -> bool:
-        """Whether a record is to be made: it does not exist, or is damaged. False where it cannot be read now."""
+        """Whether a record is to be made: it does not exist, or is damaged. False where it cannot be read now, or by
+        this version."""
         try:
             return self.find(record_id) is None
-        except OSError:
+        except (OSError, NewerVersionError):
             return False
 
     def there(self, ids: Iterable[str]) -> list[Record]:
@@ -229,6 +239,8 @@ class RecordStore:
             return self.look(record_id, labels)
         except DamagedFileError as error:
             complain(f"left out: {error}; run its sweep again to make it anew")
+        except NewerVersionError as error:
+            complain(f"left out: {error}")
         except OSError as error:
             complain(f"left out: record {record_id} cannot be read now: {sentence_of(error)}")
         return None
@@ -321,13 +333,15 @@ class RecordStore:
     def new(self, record_id: str) -> Iterator[Path]:
         """A folder to make a record in. It becomes the record when the block succeeds, and is removed otherwise.
 
-        A damaged record in its place is set aside, once its successor is complete.
+        A damaged record in its place is set aside, once its successor is complete, which inherits the tags.
         """
         with whole_folder(self.root / record_id, is_kept=lambda _: self.find(record_id) is not None) as part:
             yield part
             try:
                 self.look(record_id)
             except DamagedFileError as error:
+                if (tags := self.root / record_id / TAGS_FILE).is_file():
+                    shutil.copyfile(tags, part / TAGS_FILE)
                 self.set_aside(record_id, str(error))
 
 
@@ -340,6 +354,8 @@ def record_at(place: str | Path, runs: Path) -> Record:
     for folder in (Path(place), runs / "records" / str(place)):
         if (folder / RECORD_FILE).is_file():
             return Record(folder.resolve())
+    if is_archived(runs, str(place)):
+        raise OptionError(f"there is no record {place} in {runs}: {how_to_restore(runs, str(place))}")
     raise OptionError(
         f"there is no record at {place}, nor one of this id in {runs}; give the folder of a record, or --runs"
     )

@@ -1,7 +1,7 @@
 """The notes of a sweep on disk: its cells, their outcomes, records and failures."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from latentsync.errors import DamagedFileError, OptionError, sentence_of
 from latentsync.files import entries, read_json, recover
-from latentsync.lab.console import complain
+from latentsync.lab.console import complain, say
 from latentsync.lab.options.folders import sweep_folder
+from latentsync.lab.records.added import added_records
+from latentsync.lab.records.archived import archive_of, is_archived, stays_behind
 from latentsync.lab.records.index import Labels, rows_found
 from latentsync.lab.records.shape import are_texts
 from latentsync.lab.records.store import Record, RecordStore
@@ -150,10 +152,32 @@ def _rows_and_labels(runs_dir: Path, sweep: str | None, with_metrics: bool) -> t
         return rows_found(store, labels, with_metrics), labels
     labels, made = _labels(sweep_folder(runs_dir, sweep))
     rows = rows_found(store, labels, with_metrics)
-    for record_id in sorted(made - set(rows["record"].to_pylist())):
-        if store.lacks(record_id) and not (store.root / record_id).exists():
-            complain(f"left out: record {record_id} was made and is gone; run the sweep {sweep} again to make it anew")
+    _name_absent(store, sweep, sorted(made - set(rows["record"].to_pylist())))
     return rows, labels
+
+
+def _name_absent(store: RecordStore, sweep: str, absent: Iterable[str]) -> None:
+    """Says which records of a sweep were put away, and complains about those that are gone."""
+    runs_dir, absent = store.root.parent, list(absent)
+    archived = [record_id for record_id in absent if is_archived(runs_dir, record_id)]
+    stayed = [record_id for record_id in absent if stays_behind(runs_dir, record_id)]
+    if archived:
+        verb = "is" if len(archived) == 1 else "are"
+        say(
+            f"{len(archived)} of the records of the sweep {sweep} {verb} in {archive_of(runs_dir)} and not shown; "
+            f"`latentsync restore {runs_dir} ID` brings one back, and the sweep's next run all"
+        )
+    if stayed:
+        say(f"{len(stayed)} of the records of the sweep {sweep} stayed in {runs_dir.parent}, for other sweeps")
+    for record_id in absent:
+        is_away = record_id in archived or record_id in stayed
+        if not is_away and store.lacks(record_id) and not (store.root / record_id).exists():
+            complain(f"left out: record {record_id} was made and is gone; run the sweep {sweep} again to make it anew")
+
+
+def ids_of_sweep(sweep_dir: Path) -> set[str]:
+    """The ids of all records that a sweep has noted or planned, and of those that were made beside it."""
+    return {*_labels(sweep_dir)[0], *added_records(sweep_dir)}
 
 
 def _labels(sweep_dir: Path) -> tuple[dict[str, Labels], set[str]]:

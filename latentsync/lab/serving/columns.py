@@ -22,6 +22,7 @@ DIGITS = 16
 REASON = "_reason"
 OF_THE_PAIR = ("pair", "clip", "voice", "gender", "group", "split")
 OF_THE_MODEL = ("model", "trained", "preset", "guidance_from")
+MARKS = ("tags", "gate")  # that people or bounds gave the records
 FACTS = {  # word, unit, direction and help of the other columns
     "record": ("record", "", "none", "The record's id."),
     "pair": ("pair", "", "none", "Clip and voice."),
@@ -37,6 +38,11 @@ FACTS = {  # word, unit, direction and help of the other columns
     "video_frames": ("frames", "frames", "none", "The number of frames of the result."),
     "frames_without_face": ("frames without a face", "frames", "lower", "Frames in which no face was found."),
     "notes": ("notes", "", "none", "What a reader of the result must know of its files and faces."),
+    "consent": ("consent", "", "none", "What data.consent said when the record was made."),
+    "tags": ("tags", "", "none", "Words that people gave the record with `latentsync tag`."),
+    "remark": ("remark", "", "none", "A text that people gave the record with `latentsync tag`."),
+    "gate": ("gate", "", "none", "Whether the record reaches the bounds of metrics.gate."),
+    "gate_failures": ("why the gate failed", "", "none", "Each metric that misses its bound, with value and bound."),
     "seconds": ("seconds", "s", "lower", "Of generation, on the machine that made the record."),
 }
 
@@ -84,6 +90,7 @@ def facts_of(name: str) -> dict[str, Any]:
     else:
         word, unit, direction, text = FACTS.get(name, (name, "", "none", ""))
         role = "pair" if name in OF_THE_PAIR else "setting" if name in OF_THE_MODEL else "fact"
+        role = "mark" if name in MARKS else role
         facts = {"role": role, "word": word, "unit": unit, "direction": direction, "help": text}
     headline = HEADLINES.index(name) if name in HEADLINES else None
     return {"word": word_of(name), **facts, "headline": headline}

@@ -9,6 +9,7 @@ from latentsync.lab.pages.reasons import reasons_of
 from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.labels import SETTINGS, cell_label, pair_words, word_of
 from latentsync.lab.records.store import Record
+from latentsync.lab.records.tags import tags_of
 from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, base_name
 
 OF_THE_PAIR = ("gender", "group", "split")
@@ -20,7 +21,7 @@ def details_of(record: Record, runs: Path) -> dict[str, Any]:
     Raises:
         DamagedFileError, OSError: as for `Record.content` and `Record.metrics`.
     """
-    content = record.content
+    content, tags = record.content, tags_of(record)
     pair, model, infos = content["pair"], content["model"], recorded_infos()
     options = recorded_options({"attention": content["attention"], **content["options"]})
     versions = {f"{name} version": version for name, version in content.get("versions", {}).items()}
@@ -34,6 +35,9 @@ def details_of(record: Record, runs: Path) -> dict[str, Any]:
         "guidance from": content["preset"]["guidance_from"],
         "frames": content["video"]["num_frames"],
         "made": content.get("made"),
+        "consent": content.get("consent"),
+        "tags": tags.text or None,
+        "remark": tags.remark or None,
         **{f"time of {name} (s)": round(value, 2) for name, value in content["timings_s"].items()},
         **versions,
         **weights,

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import cache
 
-from latentsync.errors import MediaError
+from latentsync.errors import MediaError, NewerVersionError
 from latentsync.files import find_json, write_json
-from latentsync.lab.console import complaints, show
+from latentsync.lab.console import BELOW_GATE, complaints, show
 from latentsync.lab.options.pairs import Pair, pairs_of
 from latentsync.lab.options.schema import RunConfig
+from latentsync.lab.records.archived import is_archived
 from latentsync.lab.records.index import RecordIndex
 from latentsync.lab.records.store import METRICS_FILE, RecordStore
 from latentsync.lab.records.sweeps import PLAN_FILE, RETRY_HINT, failures_of, plan_fault, sweep_cells
@@ -24,6 +25,8 @@ from latentsync.lab.sweeps.costs import Work, costs, estimate
 from latentsync.lab.sweeps.fingerprint import fingerprint
 from latentsync.lab.sweeps.notes import note_path, sticks
 from latentsync.lab.sweeps.request import PlannedCell, SweepRequest, cell_overrides
+from latentsync.lab.tables.gate import below_gate, gate_in
+from latentsync.lab.tables.tidy import collect_wide
 
 HERE = ("basic", "joblib", "submitit_local")  # launchers whose cells run on this machine
 
@@ -34,18 +37,22 @@ def _print_plan(request: SweepRequest) -> int:
     cells, store = resolved(request, work), request.store
     failed = {o["record"]: o for o in failures_of(sweep_cells(request.sweep_dir)) if sticks(o)}
     missing = dict.fromkeys(i for _, i in _missing(cells, store) if i is not None)
-    left = [i for i in missing if i in failed and request.general.retry != "failed"]
+    archived = {i for i in missing if is_archived(store.root.parent, i)}
+    left = [i for i in missing if i in failed and i not in archived and request.general.retry != "failed"]
     for cell in cells:
         label = ", ".join(cell.overrides) or "(as configured)"
         if cell.reason is not None:
             show(f"unknown   {label}: {cell.reason}")
         for pair, i in cell.records.items():
-            state = "cached" if i not in missing else "failed" if i in left else "to make"
+            is_cached = i not in missing
+            state = "cached" if is_cached else "archived" if i in archived else "failed" if i in left else "to make"
             show(f"{state:<9} {i}  {pair:<28} {label}")
     unknown = sum(cell.reason is not None for cell in cells)
-    number, to_make = len({i for cell in cells for i in cell.records.values()}), [i for i in missing if i not in left]
+    number = len({i for cell in cells for i in cell.records.values()})
+    to_make = [i for i in missing if i not in left and i not in archived]
     counts = f"{number - len(missing)} cached, {len(to_make)} to make, {len(left)} failed in earlier runs"
     counts += (f" ({RETRY_HINT})" if left else "") + (f"; {unknown} cells unknown" if unknown else "")
+    counts += f"; {len(archived)} archived, which the run restores" if archived else ""
     show(f"{len(cells)} cells, {number} records: {counts}")
     is_here = request.launcher in HERE
     if to_make:
@@ -92,7 +99,10 @@ def answer(request: SweepRequest, before_loading: Callable[[], None] = _silence)
         cells = [PlannedCell.read(cell) for cell in known["cells"]]
         is_reported = known.get("reported") and _report_is_fresh(request, cells) and _are_noted(request, cells)
         if (is_plan or is_reported) and not _missing(cells, request.store):
-            return _nothing_to_do(request, cells, is_plan)
+            below = [] if is_plan else _below_gate(request)
+            for line in below:
+                show(line)
+            return _nothing_to_do(request, cells, is_plan) or (BELOW_GATE if below else 0)
     if is_plan:
         return _print_plan(request)
     cells = resolved(request, before_loading=before_loading)
@@ -105,10 +115,10 @@ def answer(request: SweepRequest, before_loading: Callable[[], None] = _silence)
     from latentsync.lab.sweeps.sweep import note_cached
 
     with complaints() as left_out:
-        note_cached(request.config, cells)
+        below = note_cached(request.config, cells)
     if not left_out:
         note_reported(request)
-    return _nothing_to_do(request, cells, is_plan)
+    return _nothing_to_do(request, cells, is_plan) or (BELOW_GATE if below else 0)
 
 
 def note_reported(request: SweepRequest) -> None:
@@ -147,7 +157,7 @@ def _is_whole(store: RecordStore, record_id: str) -> bool:
     """Whether a record exists and can be read now. Of one that cannot, its pair's own attempt reports why."""
     try:
         return store.find(record_id) is not None
-    except OSError:
+    except (OSError, NewerVersionError):
         return False
 
 
@@ -162,6 +172,13 @@ def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
         return table.stat().st_mtime_ns >= max(os.stat(path).st_mtime_ns for path in metrics)
     except OSError:
         return False
+
+
+def _below_gate(request: SweepRequest) -> list[str]:
+    """A line for each record of the sweep that misses a bound of its gate."""
+    if not gate_in(request.sweep_dir):
+        return []
+    return below_gate(collect_wide(request.general.runs_dir, request.general.name))
 
 
 def _nothing_to_do(request: SweepRequest, cells: list[PlannedCell], is_plan: bool) -> int:

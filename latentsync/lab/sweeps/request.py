@@ -36,7 +36,8 @@ OF_THE_REPORT = ("metrics", "tracker", "runs_dir", "name")
 # Overrides that change no record. Cells that differ only in these are the same cell.
 NOT_THE_CELLS = (
     "tracker", "launch", "hydra", "runs_dir", "name", "metrics", "runtime.device", "runtime.batch_size",
-    "runtime.batch_cells", "runtime.durable", "runtime.isolate_decoding", "retry", "plan", "preview", "cache",
+    "runtime.batch_cells", "runtime.memory", "runtime.durable", "runtime.isolate_decoding", "retry", "plan", "preview",
+    "cache", "data.consent",
 )  # fmt: skip
 
 

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from latentsync.errors import OptionError, sentence_of
+from latentsync.errors import NewerVersionError, OptionError, sentence_of
 from latentsync.lab.console import table_text
 from latentsync.lab.options.folders import sweep_folder
+from latentsync.lab.records.archived import is_archived
 from latentsync.lab.records.index import RecordIndex
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.records.sweeps import FAILED, cell_key, planned_cells, sweep_cells, sweep_names
 
 COLUMNS = ("done", "failed", "missing", "running")
+ARCHIVED = "archived"  # a state that the table shows where a record has it
 UNPLANNED = "(every pair)"
 
 
@@ -21,7 +23,7 @@ class SweepStatus:
     """The states of the records that a sweep has planned or noted.
 
     Attributes:
-        states: by (cell's key, pair): one of `COLUMNS`.
+        states: by (cell's key, pair): one of `COLUMNS`, or `ARCHIVED`.
         lines: a line for each failed or running record.
         records: the ids of all records that have one.
     """
@@ -95,6 +97,8 @@ def statuses(runs: Path, name: str | None = None, index: RecordIndex | None = No
 def status_table(sweeps: list[SweepStatus]) -> str:
     """One row for each sweep: how many of its records are in each state."""
     counts = {state: [sweep.count(state) for sweep in sweeps] for state in COLUMNS}
+    if any(archived := [sweep.count(ARCHIVED) for sweep in sweeps]):
+        counts[ARCHIVED] = archived
     return table_text({"sweep": [sweep.name for sweep in sweeps], **counts})
 
 
@@ -104,10 +108,14 @@ def _state(store: RecordStore, pair: _WantedPair) -> tuple[str, str | None]:
     try:
         if record is not None and store.find(record) is not None:
             return "done", None
+    except NewerVersionError as error:
+        return "failed", f": {error}"
     except OSError as error:
         return "failed", f": record {record} cannot be read now: {sentence_of(error)}"
     if record is not None and (claimant := store.claimant(record)) is not None:
         return "running", f": by process {claimant.get('pid', '?')} on {claimant.get('host', '?')}"
+    if record is not None and is_archived(store.root.parent, record):
+        return ARCHIVED, None
     if outcome is not None and outcome["status"] in FAILED and outcome["record"] in (None, record):
         return "failed", f": {outcome['stage'] or 'failed'}: {outcome['reason']}"
     return "missing", None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from latentsync.lab.options.schema import RunConfig
 from latentsync.lab.records.labels import cell_label, departures, missing_lines, run_name, varied, word_of
 from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import RETRY_HINT, failures_of, sweep_records
+from latentsync.lab.tables.gate import below_gate, keep_gate
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
 from latentsync.lab.tracking.publish import publish_in_time
 from latentsync.names import name_max_bytes, shortened, visible
@@ -37,18 +39,28 @@ FILES = (SHEET, "figure.png", "table.csv", "calibration.csv")  # of one state of
 NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
-def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = ()) -> int:
+class Summary(NamedTuple):
+    """What became of a sweep.
+
+    Attributes:
+        failures: how many pairs failed in this run, or failed earlier and were skipped by it.
+        below_gate: how many records miss a bound of the gate.
+    """
+
+    failures: int
+    below_gate: int
+
+
+def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = ()) -> Summary:
     """Writes and prints the results of a sweep.
 
     Args:
         this_run: id of this run. Failures noted by other runs are counted separately; None counts all failures as
             failures of this run.
         unnoted: cells of this run whose notes could not be written.
-
-    Returns:
-        How many pairs failed in this run, or failed earlier and were skipped by it.
     """
     RecordStore(run.runs_dir).remove_free_claims()
+    keep_gate(run.sweep_dir, run.metrics.gate)
     table = collect_wide(run.runs_dir, run.name)
     failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]
@@ -77,6 +89,11 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
     left = sum(failure["status"] == "skipped" for failure in now)
     if left:
         show(f"{left} of the failures are from earlier runs and were skipped; {RETRY_HINT}")
+    below = below_gate(table)
+    for line in below:
+        show(line)
+    if run.metrics.gate:
+        show(f"gate: {len(table) - len(below)} of {len(table)} records passed ({run.metrics.gate.text})")
     earlier = f" (and {len(failures) - len(now)} from earlier runs)" if len(failures) > len(now) else ""
     show(f"{len(table)} records, {len(now)} failures{earlier} in {run.sweep_dir}")
     if not table.empty:
@@ -84,7 +101,7 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
         show(f"the records are in {run.runs_dir / 'records'}")
         for line in missing_lines(_missing(table)):
             show(paragraph(line, indent="  "))
-    return len(now)
+    return Summary(len(now), len(below))
 
 
 def _has_video(record: Record) -> bool:

@@ -21,7 +21,7 @@ from latentsync.files import find_json
 from latentsync.lab.cells.cell import ignore, run_cell
 from latentsync.lab.cells.loading import header, pipeline_of
 from latentsync.lab.cells.outcome import Outcome, note_outcome, outcome_line
-from latentsync.lab.console import complain, say, show
+from latentsync.lab.console import BELOW_GATE, FAILED, complain, say, show
 from latentsync.lab.figures.previews import keep_previews
 from latentsync.lab.options.pairs import pairs_of
 from latentsync.lab.options.schema import RunConfig, read_config, sweep_dir
@@ -142,7 +142,7 @@ class SweepRun:
         """Runs the postponed cells, then writes and prints the sweep's results.
 
         Returns:
-            How many pairs failed.
+            The exit status: `FAILED` if a pair failed, else `BELOW_GATE` if a record misses a bound, else 0.
 
         Raises:
             LatentSyncError: the configuration is wrong; the cell that it stopped has printed why.
@@ -151,7 +151,7 @@ class SweepRun:
         while self._put_off:
             self.run_cell(*self._put_off.pop(0))
         run = read_config(config)
-        failed = summarise(run, self.run, self.unnoted)
+        summary = summarise(run, self.run, self.unnoted)
         unnoted = [
             overrides for overrides, before in self.cells if _noted_run(run.sweep_dir, overrides) in (None, before)
         ]
@@ -160,8 +160,9 @@ class SweepRun:
                 f"the cell {', '.join(overrides) or '(as configured)'} has no note of this run; its records are "
                 f"complete, run the sweep again to note them"
             )
-        journal.finish(run.sweep_dir / journal.LOG_FILE, self.run, failures=failed + len(unnoted))
-        return failed + len(unnoted)
+        failed = summary.failures + len(unnoted)
+        journal.finish(run.sweep_dir / journal.LOG_FILE, self.run, failures=failed)
+        return FAILED if failed else BELOW_GATE if summary.below_gate else 0
 
 
 def _noted_run(sweep_dir: Path, overrides: list[str]) -> str | None:
@@ -215,7 +216,7 @@ class SweepReport(Callback):
     def _report(self, config: DictConfig) -> None:
         global _running
         try:
-            failed = self._sweep.finish(config)
+            status = self._sweep.finish(config)
         except LatentSyncError as error:  # the cell that it stopped has printed it
             raise SystemExit(1) from error
         except OSError as error:  # for example a full disk
@@ -232,14 +233,17 @@ class SweepReport(Callback):
             raise SystemExit(1) from None
         finally:
             _running = None
-        if failed:
-            raise SystemExit(1)
+        if status:
+            raise SystemExit(status)
 
 
-def note_cached(config: DictConfig, cells: list[PlannedCell]) -> None:
+def note_cached(config: DictConfig, cells: list[PlannedCell]) -> int:
     """Notes and reports a sweep whose records all existed before it began, so that no cell had to run.
 
     Its notes get the labels of its own list. A damaged note is set aside.
+
+    Returns:
+        How many records miss a bound of the gate.
 
     Raises:
         LatentSyncError: the configuration is wrong.
@@ -250,7 +254,7 @@ def note_cached(config: DictConfig, cells: list[PlannedCell]) -> None:
         if not cell.is_noted(read_note(path)):
             cached = [_cached(store, pair, i, cell.labels.get(pair)) for pair, i in cell.records.items()]
             write_note(path, note_of(cell.overrides, cached, run=""))
-    summarise(run, this_run="")
+    return summarise(run, this_run="").below_gate
 
 
 def _cached(store: RecordStore, pair: str, record_id: str, labels: dict | None) -> Outcome:

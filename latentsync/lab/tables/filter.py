@@ -1,5 +1,6 @@
 """Finds records by conditions on their table."""
 
+from collections.abc import Collection
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 from latentsync.errors import OptionError
 from latentsync.lab.records.labels import settings_beside
 from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.records.tags import JOINT
 from latentsync.lab.tables.tidy import require_columns
 
 VARIANT = ("model", *settings_beside())  # the other columns of a cell
@@ -51,6 +53,14 @@ def filtered(table: pd.DataFrame, where: str | None = None, **settings: Any) -> 
             f"{where!r} is not a condition; compare a column, as in seed == 7; the columns: {_columns(table)}"
         )
     return table[mask.fillna(False).astype(bool)]
+
+
+def with_tags(table: pd.DataFrame, tags: Collection[str]) -> pd.DataFrame:
+    """The rows of a table whose records have all of these tags."""
+    for tag in tags:
+        words = table["tags"].fillna("").str.split(JOINT)
+        table = table[[tag in each for each in words]]
+    return table
 
 
 def _columns(table: pd.DataFrame) -> str:

@@ -16,9 +16,12 @@ import pyarrow.compute as pc
 from latentsync.config import recorded_infos
 from latentsync.errors import LatentSyncError, MediaError, OptionError
 from latentsync.files import whole_file
+from latentsync.lab.options.folders import sweep_folder
+from latentsync.lab.options.gate import Gate
 from latentsync.lab.records.columns import kind_of_fact
 from latentsync.lab.records.rows import Metrics, fact_names
 from latentsync.lab.records.sweeps import failures_of, rows_in, sweep_cells, sweep_in
+from latentsync.lab.tables.gate import gate_in, with_gate
 from latentsync.metrics.definitions import DEFINITIONS, base_name
 
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -26,6 +29,7 @@ TEXT = pd.StringDtype(na_value=np.nan)
 TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
     "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason", "notes",
+    "consent", "tags", "remark", "gate", "gate_failures",
 )  # fmt: skip
 WHOLE_NUMBER = r"-?(0|[1-9]\d*)"
 NUMBER = r"-?((0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?|inf)"
@@ -69,12 +73,13 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
     Returns:
         One row per record and metric, sorted by pair, parameters and metric. Columns of the record: `record` (its id),
         `pair`, `clip` and `voice` (file names), `clip_sha256`, `voice_sha256`, `gender`, `group` and `split` (from a
-        list), `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames` and `seconds` (of
-        generation). Columns of the metric: `metric`, `value` (NaN if missing), `unit`, `direction`, `network`,
-        `weights` (the hash's first digits), `protocol`, `version`, `used` and `left_out` (frames or windows) and
-        `reason` (why the value is missing). A record without metrics has no row. A sweep's table has the sweep's own
-        names, genders, groups and splits. A record that is damaged, or cannot be read now, is named on stderr and left
-        out.
+        list), `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames`, `notes`, `consent`,
+        `tags` and `remark` (of `latentsync tag`) and `seconds` (of generation). Columns of the metric: `metric`,
+        `value` (NaN if missing), `unit`, `direction`, `network`, `weights` (the hash's first digits), `protocol`,
+        `version`, `used` and `left_out` (frames or windows) and `reason` (why the value is missing). A record without
+        metrics has no row. A sweep's table has the sweep's own names, genders, groups and splits, and, if it has a
+        gate, `gate` and `gate_failures` (see `tables.gate`). A record that is damaged, or cannot be read now, is named
+        on stderr and left out.
 
     Raises:
         OptionError: there is no such folder or sweep.
@@ -85,7 +90,9 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
         raise OptionError(f"there is no folder {runs_dir.resolve()}; give the folder of runs_dir (by default runs)")
     if sweep is not None:
         sweep_in(runs_dir, sweep)
-    return _tidy(rows_in(runs_dir, sweep))
+    rows = rows_in(runs_dir, sweep)
+    gate = Gate() if sweep is None else gate_in(sweep_folder(runs_dir, sweep))
+    return with_gate(_tidy(rows), gate, _wide(rows) if gate else None)
 
 
 def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataFrame:
@@ -94,7 +101,9 @@ def collect_wide(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.
     Returns:
         One row per record, with a column per metric (NaN if missing) and `<metric>_reason` for missing values.
     """
-    return _wide(rows_in(Path(runs_dir), sweep))
+    runs_dir = Path(runs_dir)
+    gate = Gate() if sweep is None else gate_in(sweep_folder(runs_dir, sweep))
+    return with_gate(_wide(rows_in(runs_dir, sweep)), gate)
 
 
 def widen(table: pd.DataFrame) -> pd.DataFrame:

@@ -59,6 +59,8 @@ class Row:
         busy_share: the share of the time in which the GPU computed.
         parts: seconds of the pipeline's stages in each round; they may run side by side.
         is_computed: whether the time is that of its parts, one encoding, all steps and one decoding, and not measured.
+        compared_with: the stage whose time in plain float32 is divided by this one's, if that is another one: all
+            steps, for a window of fewer steps.
         times_faster: the median over rounds of plain float32's time divided by this one's.
         times_faster_cpu: the same with the processor's time, which other jobs disturb less.
     """
@@ -82,6 +84,7 @@ class Row:
     parts: dict[str, list[float]] = field(default_factory=dict)
     is_computed: bool = False
     median_s: float | None = None
+    compared_with: str | None = None
     times_faster: float | None = None
     times_faster_cpu: float | None = None
     frames_per_s: float | None = None
@@ -162,7 +165,8 @@ def _median_ratio(over: list[float], under: list[float]) -> float:
 
 
 def _is_plain_of(one: Row, row: Row) -> bool:
-    return (one.model, one.stage, one.algorithm, one.dtype) == (row.model, row.stage, PLAIN, "float32")
+    stage = row.compared_with or row.stage
+    return (one.model, one.stage, one.algorithm, one.dtype) == (row.model, stage, PLAIN, "float32")
 
 
 def variants_of(options: BenchmarkOptions, device: torch.device) -> list[Variant]:
@@ -201,7 +205,7 @@ class _Model:
                 f"out, or give a stored model such as mini"
             )
         self._stages = stages
-        self._is_window_computed = options.stages is None and not is_small
+        self._is_window_computed = not is_small and "window" not in stages and {*PARTS_OF_WINDOW} <= {*stages}
         self._plain: dict[str, Tensor] = {}
         self._rows = {(variant.name, stage): self._row(variant, stage) for variant in variants for stage in stages}
 
@@ -274,19 +278,25 @@ class _Model:
         row.parts = dict(parts)
 
     def _computed_windows(self) -> list[Row]:
-        rows = []
-        for variant in self._variants:
-            encode, unet, decode = (self._rows[variant.name, stage] for stage in PARTS_OF_WINDOW)
-            row, steps = self._row(variant, "window"), self._options.steps
-            row.is_computed = True
-            for name in ("seconds", "cpu_seconds"):
-                rounds = zip(*(getattr(part, name) for part in (encode, unet, decode)), strict=True)
-                setattr(row, name, [a + steps * b + c for a, b, c in rounds])
-            row.gflop = encode.gflop + steps * unet.gflop + decode.gflop
-            row.gbyte = encode.gbyte + steps * unet.gbyte + decode.gbyte
-            row.peak_gib = max((part.peak_gib or 0.0 for part in (encode, unet, decode)), default=None)
-            rows.append(row)
+        rows = [self._computed_window(variant, self._options.steps) for variant in self._variants]
+        for steps in self._options.fewer_steps:
+            fewer = [self._computed_window(variant, steps) for variant in self._variants]
+            for row in fewer:
+                row.stage, row.compared_with = f"window, {steps} step{'s' * (steps > 1)}", "window"
+            rows += fewer
         return rows
+
+    def _computed_window(self, variant: Variant, steps: int) -> Row:
+        encode, unet, decode = (self._rows[variant.name, stage] for stage in PARTS_OF_WINDOW)
+        row = self._row(variant, "window")
+        row.steps, row.is_computed = steps, True
+        for name in ("seconds", "cpu_seconds"):
+            rounds = zip(*(getattr(part, name) for part in (encode, unet, decode)), strict=True)
+            setattr(row, name, [a + steps * b + c for a, b, c in rounds])
+        row.gflop = encode.gflop + steps * unet.gflop + decode.gflop
+        row.gbyte = encode.gbyte + steps * unet.gbyte + decode.gbyte
+        row.peak_gib = max((part.peak_gib or 0.0 for part in (encode, unet, decode)), default=None)
+        return row
 
 
 def best_peaks(rounds: list[list[dict[str, Any]]]) -> dict[str, dict[str, float]]:

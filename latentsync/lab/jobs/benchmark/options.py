@@ -45,6 +45,7 @@ class BenchmarkOptions:
     repeats: int = 3
     guidance: bool = True
     steps: int = 20
+    fewer_steps: tuple[int, ...] = ()
     windows: int | None = None
     num_frames: int | None = None
     size_px: int | None = None
@@ -63,6 +64,7 @@ class BenchmarkOptions:
                 continue
             if not (is_whole(value) and least <= value <= most):
                 raise OptionError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
+        self._take_fewer_steps()
         if self.size_px is not None and self.size_px % LATENT_MULTIPLE:
             raise OptionError(f"size_px is {self.size_px}; it must be a multiple of {LATENT_MULTIPLE}")
         if not (is_number(self.voice_s) and 0.2 <= self.voice_s <= 3.0):
@@ -71,6 +73,15 @@ class BenchmarkOptions:
             raise OptionError(f"guidance is {self.guidance!r}; it must be true or false")
         for model in self.models:
             require_known(model)
+
+    def _take_fewer_steps(self) -> None:
+        value: Any = self.fewer_steps
+        steps = (value,) if is_whole(value) else tuple(value) if isinstance(value, list | tuple) else None
+        if steps is None or not all(is_whole(one) and 1 <= one < self.steps for one in steps):
+            raise OptionError(
+                f"fewer_steps is {value!r}; it must be a list of whole numbers from 1 to {self.steps - 1}, below steps"
+            )
+        object.__setattr__(self, "fewer_steps", tuple(dict.fromkeys(steps)))
 
     def _take_names(self, name: str, allowed: Sequence[str] | None) -> None:
         """Makes a list of names a tuple; one name alone is a list of one."""

@@ -38,6 +38,7 @@ export class FilterPanel {
         node("h1", { text: "Filters" }),
         node("button", { type: "button", class: "plain clear", text: "Clear all", onclick: () => this.state.clearFilters() })),
       ...section("Pairs", pairs, (column) => column.groups.length <= MANY_WORDS),
+      ...section("Tags and gate", table.ofRole("mark"), () => true),
       ...section("Settings", table.varied, () => true),
       ...section("Metrics", first, (column, i) => i < OPEN_METRICS || chosen.has(column.name)),
       ...(rest.length ? [choice("Another metric", [["", "choose …"], ...rest.map((one) => [one.name, one.word])], "", (name) => {
