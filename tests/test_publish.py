@@ -105,7 +105,12 @@ def test_a_sweep_has_a_run_with_its_table_pictures_and_files(runs):
     assert written["summary"]["sync_mini_confidence"] == pytest.approx(1 / 3)
     table = json.loads(media(written, "table").read_text())
     assert len(table["data"]) == 1 and table["data"][0][table["columns"].index("seconds")] == 12.3
-    assert table["data"][0][0]["_type"] == "image-file" and table["columns"][0] == "thumbnail"
+    shown = written["artifacts"][f"run-{run_id('test')}-table"]  # W&B shows a table from its artifact
+    first = json.loads(shown["table.table.json"].read_text())
+    thumbnail = first["data"][0][first["columns"].index("thumbnail")]
+    assert thumbnail["_type"] == "image-file"
+    with Image.open(shown[thumbnail["path"]]) as picture:
+        assert max(picture.size) == 240
     sweep_dir = sweep_folder(runs, "test")
     assert media(written, "figure").read_bytes() == (sweep_dir / "figure.png").read_bytes()
     files = written["artifacts"]["sweep-test"]

@@ -20,6 +20,9 @@ class Tracker(Protocol):
 
     It may raise anything: the sweep goes on, and says so in a sentence. What is published again replaces what was
     published under the same id before.
+
+    A tracker may have the attribute `writes_when_closed`: True says that nothing is written before `close` returns, so
+    only then it counts as published.
     """
 
     def publish(self, record: Record, sweep: str) -> None: ...

@@ -92,10 +92,10 @@ class WandbTracker:
         with self._run(run_id(sweep), sweep, name=sweep, job_type="sweep", tags=tags, config=facts) as run:
             _define(run, means)
             pictures = {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
-            cells = table.astype(object).where(table.notna(), None)
-            store = RecordStore(self.folder)
-            rows = [[_thumbnail(store, row["record"]), *row.tolist()] for _, row in cells.iterrows()]
-            shown = wandb.Table(columns=["thumbnail", *cells.columns], data=rows, allow_mixed_types=True)
+            store, cells = RecordStore(self.folder), {name: _column(table[name]) for name in table.columns}
+            thumbnails = [_thumbnail(store, record_id) for record_id in table["record"]]
+            rows = [list(row) for row in zip(thumbnails, *cells.values(), strict=True)]
+            shown = wandb.Table(columns=["thumbnail", *cells], data=rows)
             run.log({"table": shown, **pictures})
             metadata = {"sweep": sweep, "inputs": [f"record-{record_id}" for record_id in table["record"]]}
             artifact = wandb.Artifact(artifact_name(f"sweep-{sweep}"), type="sweep", metadata=metadata)
@@ -208,6 +208,15 @@ def _input_artifact(name: str, sha256: str, role: str) -> "wandb.Artifact":
     with artifact.new_file(f"{role}.sha256", mode="w") as file:
         file.write(f"{sha256}  {name}\n")
     return artifact
+
+
+def _column(values: pd.Series) -> list[Any]:
+    """A column of a W&B table, which takes one type: numbers, yes or no, or else texts; None for a missing value."""
+    known = values.astype(object).where(values.notna(), None).tolist()
+    kinds = {type(value) for value in known if value is not None}
+    if kinds <= {bool} or kinds <= {int, float}:
+        return known
+    return [None if value is None else str(value) for value in known]
 
 
 def _thumbnail(store: RecordStore, record_id: str) -> "wandb.Image | None":
