@@ -16,10 +16,12 @@ import os
 import platform
 import resource
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -123,11 +125,24 @@ def start_facts() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions of this program, of Python and of the packages that may change a result, as far as they are here."""
-    found = {"latentsync": __version__, "python": platform.python_version()}
+    found = {"latentsync": __version__, **_commit(), "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+@cache
+def _commit() -> dict[str, str]:
+    """The git commit of a clone, with -dirty if files differ from it; nothing where the package was installed."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return {}
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+        return {"commit": answer.stdout.strip()}
+    return {}
 
 
 def memory_facts() -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Any
 from latentsync.errors import OptionError
 
 SCHEDULERS_GROUP = "latentsync.schedulers"
+TRACKERS_GROUP = "latentsync.trackers"  # called with a TrackerConfig and a folder; see `lab.tracking.trackers.Tracker`
 
 
 @cache

@@ -32,6 +32,8 @@ def wandb_file(runs: Path, identifier: str) -> dict:
         "summary": {},
         "run": None,
         "artifacts": {},
+        "axes": {},
+        "exit": None,
     }
     for data in log_records(path.read_bytes()):
         message = wandb_internal_pb2.Record.FromString(data)
@@ -42,6 +44,10 @@ def wandb_file(runs: Path, identifier: str) -> dict:
         elif kind in ("history", "summary"):
             items = message.history.item if kind == "history" else message.summary.update
             content[kind] |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+        elif kind == "metric":
+            content["axes"][message.metric.name] = message.metric.step_metric
+        elif kind == "exit":
+            content["exit"] = message.exit.exit_code
         elif kind == "artifact":
             content["artifacts"][message.artifact.name] = {
                 entry.path: Path(entry.local_path) for entry in message.artifact.manifest.contents

@@ -69,7 +69,7 @@ def test_names_and_tags_fit_the_tracker(tmp_path, monkeypatch):
     monkeypatch.setattr(wandb, "init", lambda **facts: given.update(facts) or Mock(dir=str(tmp_path / "files")))
     from latentsync.lab.options.schema import TrackerConfig
 
-    wandb_run.begin_run(TrackerConfig(), tmp_path, name="n" * 200, group="g" * 200, tags=["t" * 70, "short"])
+    wandb_run.begin_run(TrackerConfig(wandb=True), tmp_path, name="n" * 200, group="g" * 200, tags=["t" * 70, "short"])
     assert (len(given["name"]), len(given["group"]), [len(tag) for tag in given["tags"]]) == (128, 128, [64, 5])
 
 

@@ -57,6 +57,8 @@ _LPIPS = "Zhang et al., CVPR 2018 (LPIPS v0.1)"
 _SSIM = "Wang et al., IEEE TIP 2004; torchmetrics"
 _SYNCNET = "Chung & Zisserman, ACCV-W 2016; names of Prajwal et al., ACM MM 2020"
 _OWN = "this project"
+_THEVAL = "after arXiv 2511.04520, own definition"
+_LIKENESS = "1 - |m - real| / |real| of"
 _CROP = "aligned crops, mean over frames with a face"
 _MOUTH = "the mouth mask's"
 
@@ -139,6 +141,41 @@ DEFINITIONS: dict[str, Definition] = {
         "lip motion in silence", "silence", "eye distances", "lower",
         "standard deviation of the lip gap within stretches where the voice is silent", _OWN,
     ),
+    "lip_dynamics": Definition(
+        "lip dynamics", "theval", "eye distances/s", "none",
+        "mean absolute speed of the lip gap; the real clip's is right, more is not better", _THEVAL,
+    ),
+    "lip_dynamics_score": Definition(
+        "lip dynamics score", "theval", "score", "higher", f"{_LIKENESS} lip dynamics", _THEVAL,
+    ),
+    "silent_lip_deviation": Definition(
+        "lip deviation in silence", "theval", "eye distances", "lower",
+        "median absolute deviation of the lip gap within silences of 300 ms or more (voice-activity detector)", _THEVAL,
+    ),
+    "silent_lip_deviation_score": Definition(
+        "lip stability score", "theval", "score", "higher", f"{_LIKENESS} lip deviation in silence", _THEVAL,
+    ),
+    "lip_loudness_distance": Definition(
+        "lip-loudness distance", "theval", "share", "lower",
+        "mean absolute difference of lip gap and log energy, their 5th and 95th percentiles set to 0 and 1", _THEVAL,
+    ),
+    "lip_loudness_distance_score": Definition(
+        "lip-loudness score", "theval", "score", "higher", f"{_LIKENESS} lip-loudness distance", _THEVAL,
+    ),
+    "lip_gap_dtw": Definition(
+        "aligned lip gap distance", "lip_dtw", "eye distances", "lower",
+        "mean absolute difference to the reference's lip gap along the best alignment within 5 frames", _OWN,
+    ),
+    "sync_mini_accuracy": Definition(
+        "mini SyncNet accuracy", "sync_mini_accuracy", "share", "higher",
+        "embedded SyncNet, share of right answers: cosine above 0.5 with the own speech, at most 0.5 half a clip away",
+        "eval_syncnet_acc of LatentSync",
+    ),
+    "stable_syncnet_accuracy": Definition(
+        "StableSyncNet accuracy", "stable_syncnet_accuracy", "share", "higher",
+        "StableSyncNet, share of right answers: cosine above 0.5 with the own speech, at most 0.5 half a clip away",
+        "eval_syncnet_acc of LatentSync",
+    ),
     "landmark_jitter_ratio": Definition(
         "landmark jitter ratio", "jitter", "ratio", "lower",
         "second difference of chin and jaw over time, rms, result over clip", _OWN,
@@ -200,6 +237,10 @@ FAMILY_TEXTS = {
     "landmark_sync": "correlation of the lip gap with the sound's energy.",
     "mouth": "landmarks of the lips, compared with the clip's.",
     "silence": "motion of the lips while the voice is silent.",
+    "theval": "how much lips move, how still they rest and how they follow loudness, with scores against the clip.",
+    "lip_dtw": "lip gap compared with the clip's, with a lag of up to 5 frames forgiven.",
+    "sync_mini_accuracy": "how often the embedded model's own SyncNet tells right from wrong speech.",
+    "stable_syncnet_accuracy": "how often LatentSync's SyncNet tells right from wrong speech, if its weights are here.",
     "jitter": "trembling of chin and jaw, compared with the clip.",
     "window_boundary": "frame difference where windows meet, compared with elsewhere.",
     "seam": "colour and gradient along the mask's edge.",
@@ -210,7 +251,7 @@ FAMILY_TEXTS = {
 _AT_LEAST_0, _UP_TO_1 = (0.0, math.inf), (-1.0, 1.0)
 _BOUNDS = {  # of the measures by their units
     "distance": _AT_LEAST_0, "eye distances": _AT_LEAST_0, "ratio": _AT_LEAST_0, "index": _UP_TO_1, "cosine": _UP_TO_1,
-    "correlation": _UP_TO_1,
+    "correlation": _UP_TO_1, "eye distances/s": _AT_LEAST_0, "share": (0.0, 1.0), "score": (-math.inf, 1.0),
 }  # fmt: skip
 FAMILIES = tuple(dict.fromkeys(definition.family for definition in DEFINITIONS.values()))
 

@@ -278,7 +278,7 @@ def add_record(name: str) -> Callable[[Path], None]:
 
 def publish_all(runs: Path) -> None:
     with offline():
-        _, stopped = publish(sweep_records(runs, SWEEP), SWEEP, TrackerConfig(), runs)
+        _, stopped = publish(sweep_records(runs, SWEEP), SWEEP, TrackerConfig(wandb=True), runs)
     if stopped is not None:
         raise OSError(stopped)
 

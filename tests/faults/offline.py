@@ -13,7 +13,7 @@ from latentsync import disk
 from latentsync.files import find_json
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.store import Record
-from latentsync.lab.tracking import publish, trackers
+from latentsync.lab.tracking import publish, trackers, wandb_tracker
 
 FILE = "run.json"
 _numbers = itertools.count()  # in place of the time in a folder's name
@@ -40,7 +40,7 @@ class OfflineRun:
         disk.system.write(self._folder / FILE, json.dumps(content).encode())
 
 
-class OfflineTracker(trackers.WandbTracker):
+class OfflineTracker(wandb_tracker.WandbTracker):
     """The product's own, but a run has metrics only, or the texts of a sweep's files."""
 
     def publish(self, record: Record, sweep: str) -> None:
@@ -57,8 +57,8 @@ def offline() -> Iterator[None]:
     """Publishes to such runs within the block."""
     with (
         mock.patch.object(publish, "make_tracker", OfflineTracker),
-        mock.patch.object(trackers, "begin_run", OfflineRun),
-        mock.patch.object(trackers, "end_service", lambda: None),
+        mock.patch.object(wandb_tracker, "begin_run", OfflineRun),
+        mock.patch.object(wandb_tracker, "end_service", lambda: None),
     ):
         yield
 

@@ -2,6 +2,7 @@
 
     latentsync compare RUNS --sweep NAME [--column guidance_scale] --baseline 1.5 [--metrics NAME ...]
     latentsync compare TABLE.csv --column scheduler --baseline ddim --output DIR
+    latentsync compare RUNS TABLE.csv --column model --baseline mini
 
 Compares each setting with a baseline and the genders with each other, over speakers where they are known and clips
 elsewhere; and computes the Pareto front. docs/statistics.md explains the methods and their limits.
@@ -15,7 +16,10 @@ from latentsync.lab.console import ArgumentParser, command, show
 def parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser("latentsync compare", description=__doc__)
-    parser.add_argument("source", type=Path, help="a runs folder, or a table written by collect (.csv, .parquet)")
+    parser.add_argument(
+        "source", type=Path, nargs="+",
+        help="a runs folder, or a table written by collect or measure (.csv, .parquet); several count as one",
+    )  # fmt: skip
     parser.add_argument("--sweep", help="only the records of this sweep")
     parser.add_argument("--column", default="guidance_scale", help="the parameter to compare; default: %(default)s")
     parser.add_argument("--baseline", required=True, help="the setting that the others are compared with")
@@ -38,9 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     args = parser().parse_args(arguments)
     from latentsync.lab.analysis.answers import answers
-    from latentsync.lab.tables.tidy import read_source, write_table
+    from latentsync.lab.tables.tidy import read_sources, write_table
 
-    table, margin = read_source(args.source, args.sweep), margin_of(args.margin)
+    table, margin = read_sources(args.source, args.sweep), margin_of(args.margin)
     results = answers(table, args.baseline, args.column, args.metrics, margin, args.logs)
     show(results.text)
     if args.output is not None:

@@ -28,13 +28,14 @@ LOADING = "loading libraries and the model, which takes longer after a start of 
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
-def cell(config: DictConfig) -> None:
-    """Runs the composed cell. `sweeps.sweep.SweepReport` lists its failures at the end."""
+def cell(config: DictConfig) -> float | None:
+    """Runs the composed cell and returns its objective, if it has one. `sweeps.sweep.SweepReport` lists its failures
+    at the end."""
     from latentsync.lab.sweeps.sweep import running  # imports the networks' libraries, which a plan does not need
 
     job = HydraConfig.get()
     wait = job.launcher._target_ != BASIC_LAUNCHER
-    run_task(running().run_cell, config, list(job.overrides.task), wait=wait)
+    return run_task(running().run_cell, config, list(job.overrides.task), wait=wait)
 
 
 @command(interrupted=CONTINUES)

@@ -73,7 +73,7 @@ def run_again(
         model=model or ModelConfig(pretrained=row["model"]),
         options=options,
         metrics=MetricsConfig.of(families),
-        tracker=TrackerConfig(kind="none"),
+        tracker=TrackerConfig(),
     )
     (outcome,) = run_cell(run, (pair,), lambda _: None)
     if outcome.status == "failed":

@@ -156,7 +156,7 @@ def rerun(
             model=model or _model_of(content),
             options=options_like(content["options"], RuntimeOptions(device=device)),
             metrics=MetricsConfig.of(()),
-            tracker=TrackerConfig(kind="none"),
+            tracker=TrackerConfig(),
             cache=CacheConfig(max_gb=0),
         )
         (outcome,) = run_cell(run, (pair,), lambda _: None)

@@ -321,9 +321,9 @@ def followed(detector: LandmarkDetector, frame: Frame, matrix: Affine, size_px: 
 def networks(wanted: MetricsConfig) -> Networks:
     """The networks that the wanted metrics need, as far as this machine has them."""
     loaded = Networks()
-    if "sync_mini" in wanted.families:
+    if not {"sync_mini", "sync_mini_accuracy"}.isdisjoint(wanted.families):
         loaded = _with(loaded, "sync_mini", *embedded_syncnet())
-    if "stable_syncnet" in wanted.families:
+    if not {"stable_syncnet", "stable_syncnet_accuracy"}.isdisjoint(wanted.families):
         loaded = _with(loaded, "stable_syncnet", *_stable_syncnet())
     if "syncnet" in wanted.families:
         loaded = _with(loaded, "syncnet", *_published(SYNCNET, load_syncnet))

@@ -35,9 +35,9 @@ EXTRA = "pip install 'latentsync-lab[cluster]'"
 INSTALLED = ("hydra/launcher", "hydra/sweeper")  # groups whose choices packages bring
 LAUNCHERS = {  # what installs them
     "joblib": EXTRA, "submitit_local": EXTRA, "submitit_slurm": EXTRA, "ray": "pip install hydra-ray-launcher",
-    "rq": "pip install hydra-rq-launcher",
+    "rq": "pip install hydra-rq-launcher", "optuna": "pip install 'latentsync-lab[optuna]'",
 }  # fmt: skip
-SEARCHES = ("ax", "nevergrad", "optuna")  # sweepers that need a number from each cell
+SEARCHES = ("ax", "nevergrad", "optuna")  # sweepers that need a number from each cell, see `objective`
 
 
 @dataclass(frozen=True)
@@ -263,25 +263,22 @@ def check_sections(config: DictConfig, root: Root = RUN) -> None:
 def _check_choice(override: Override) -> None:
     group = override.key_or_group
     for choice in _choices(override):
-        if group == "hydra/sweeper":
-            refuse_search(choice)
         if not loader().has(f"{group}/{choice}"):
             if group in INSTALLED:
                 raise OptionError(f"{group}={choice} is not installed; {_how_to_install(group, choice)}")
             raise OptionError(f"{group}={choice} is unknown{alike(choice, loader().choices(group))}")
 
 
-def refuse_search(sweeper: str) -> None:
-    """Refuses a sweeper that searches for the best cell.
+def refuse_search(sweeper: str, objective: str | None) -> None:
+    """Refuses a sweeper that searches for the best cell where nothing says which one is best.
 
     Raises:
-        OptionError: it is such a sweeper.
+        OptionError: it is such a sweeper, and no objective is given.
     """
-    if sweeper in SEARCHES:
+    if sweeper in SEARCHES and objective is None:
         raise OptionError(
-            f"hydra/sweeper={sweeper} (of the package hydra-{sweeper}-sweeper) searches by a number that each cell "
-            f"returns, and a cell of this program returns none; list values with -m, or search for a guidance with "
-            f"`latentsync autotune`"
+            f"hydra/sweeper={sweeper} searches by a number that each cell returns; name a metric, such as "
+            f"objective=sync_mini_confidence_minus_real, or list values with -m"
         )
 
 

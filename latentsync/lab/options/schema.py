@@ -1,8 +1,10 @@
 """The typed configuration of a run: Hydra's composition becomes frozen dataclasses that check themselves."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,21 @@ from omegaconf import DictConfig
 
 from latentsync.config import SECTIONS as OPTION_SECTIONS
 from latentsync.config import Options, RuntimeOptions, SamplerOptions, VideoOptions, recorded_infos
-from latentsync.errors import OptionError
+from latentsync.errors import OptionError, did_you_mean
 from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.folders import plain_name, sweep_folder
 from latentsync.lab.options.gate import Gate
 from latentsync.lab.options.typed import GENERAL, section_of, values_of
-from latentsync.metrics.definitions import FAMILIES, FAMILY_TEXTS
+from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, FAMILY_TEXTS, base_name
 from latentsync.names import named_text
 from latentsync.option import option, section_infos
+from latentsync.plugins import TRACKERS_GROUP, installed
 from latentsync.presets import Preset
 from latentsync.weights import CATALOGUE
 
-TRACKER_KINDS = ("wandb", "none")
 TRACKER_MODES = ("offline", "online")
+TRACKERS = ("wandb", "csv", "tensorboard", "trackio")
+OPTIONAL_TRACKERS = ("tensorboard", "trackio")  # whose packages are extras of the same names
 PAIRINGS = ("all", "own", "other", "silent")
 LONGEST_CONSENT = 1000  # characters
 
@@ -31,6 +35,11 @@ LONGEST_CONSENT = 1000  # characters
 def _check(section: Any, name: str = "") -> None:
     for info in section_infos(type(section)):
         info.check(getattr(section, info.name), f"{name}{info.name}")
+
+
+def is_metric(name: str) -> bool:
+    """Whether records may have a number of this name."""
+    return name == "seconds" or base_name(name) in DEFINITIONS
 
 
 def _take_paths(section: Any, names: Collection[str]) -> None:
@@ -54,12 +63,20 @@ class GeneralOptions:
         None, "the failures of earlier runs of the sweep. Open: they are skipped; failed: they are tried again.",
         choices=("failed",), is_open=True,
     )  # fmt: skip
+    objective: str | None = option(
+        None,
+        "a metric or seconds. Each cell reports its mean over the pairs, by which a sweeper such as Optuna searches.",
+    )
 
     def __post_init__(self) -> None:
         _check(self)
         plain_name(self.name)
         if not self.runs_dir:
             raise OptionError("runs_dir is empty; give a folder")
+
+        if self.objective is not None and not is_metric(self.objective):
+            names = [*DEFINITIONS, *(f"{name}_minus_real" for name in DEFINITIONS), "seconds"]
+            raise OptionError(f"objective {self.objective!r} is no metric; {did_you_mean(self.objective, names)}")
 
     @property
     def sweep_dir(self) -> Path:
@@ -228,12 +245,19 @@ class CacheConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Where finished records are published."""
+    """Where finished records are published. `tracker=[csv,tensorboard]` switches on several trackers."""
 
-    kind: str = option("wandb", "the tracker; none publishes nothing.", choices=TRACKER_KINDS)
-    mode: str = option("offline", "offline writes below runs_dir/wandb, online sends.", choices=TRACKER_MODES)
-    project: str = option("latentsync", "the project in Weights & Biases.")
-    entity: str | None = option(None, "the user or team there. Open: the account's default.")
+    wandb: bool = option(False, "Weights & Biases.")
+    csv: bool = option(False, "one CSV file for each sweep, in runs_dir/csv.")
+    tensorboard: bool = option(False, "TensorBoard's event files, in runs_dir/tensorboard.")
+    trackio: bool = option(False, "trackio's local database, in runs_dir/trackio; it needs no account.")
+    plugin: str | None = option(None, "a tracker of an installed package (entry points latentsync.trackers).")
+    mode: str | None = option(
+        None, "of W&B: offline writes below runs_dir/wandb, online sends. Open: WANDB_MODE, else offline.",
+        choices=TRACKER_MODES, is_open=True,
+    )  # fmt: skip
+    project: str | None = option(None, "the project. Open: WANDB_PROJECT, else latentsync.")
+    entity: str | None = option(None, "the user or team in W&B. Open: WANDB_ENTITY, else the account's default.")
     timeout_s: float = option(
         120.0,
         "how long a sweep waits at its end for an online tracker, above 0; the next sweep or `latentsync publish` "
@@ -245,6 +269,41 @@ class TrackerConfig:
         _check(self, "tracker.")
         if not 0 < self.timeout_s < float("inf"):
             raise OptionError(f"tracker.timeout_s is {self.timeout_s}; it must be above 0 and finite")
+        for name in OPTIONAL_TRACKERS:
+            if getattr(self, name) and find_spec(name) is None:
+                raise OptionError(f"tracker={name} needs the package {name}; pip install 'latentsync-lab[{name}]'")
+        if self.plugin is not None and self.plugin not in (known := installed(TRACKERS_GROUP)):
+            have = f"choose one of {', '.join(known)}" if known else "no installed package brings a tracker"
+            raise OptionError(f"tracker.plugin {self.plugin!r} is unknown; {have}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The trackers that are switched on. `WANDB_MODE=disabled` switches W&B off where the mode is open."""
+        is_off = self.mode is None and os.environ.get("WANDB_MODE") == "disabled"
+        names = [name for name in TRACKERS if getattr(self, name) and not (name == "wandb" and is_off)]
+        return (*names, *([] if self.plugin is None else [self.plugin]))
+
+    def only(self, name: str) -> "TrackerConfig":
+        """The same with one of its trackers."""
+        flags = {each: each == name for each in TRACKERS}
+        return replace(self, **flags, plugin=None if name in TRACKERS else name)
+
+    @property
+    def wandb_mode(self) -> str:
+        """The mode of W&B: the given one, else that of `WANDB_MODE`, else offline."""
+        if self.mode is not None:
+            return self.mode
+        named = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}
+        return named.get(os.environ.get("WANDB_MODE", ""), "offline")
+
+    @property
+    def project_name(self) -> str:
+        """The project: the given one, else that of `WANDB_PROJECT`, else latentsync."""
+        return self.project or os.environ.get("WANDB_PROJECT") or "latentsync"
+
+    def is_remote(self, name: str) -> bool:
+        """Whether a tracker may keep a sweep waiting: a server, or the code of another package."""
+        return name not in TRACKERS or (name == "wandb" and self.wandb_mode == "online")
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def _is_whole(store: RecordStore, record_id: str) -> bool:
 def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
     """Whether the table is newer than all metrics, and no record is waiting to be published."""
     tracker, table = request.config.tracker, request.sweep_dir / "table.csv"
-    if tracker.kind != "none" and tracker.mode == "online":
+    if any(map(tracker.is_remote, tracker.names)):
         return False
     root = str(request.store.root)
     metrics = [os.path.join(root, i, METRICS_FILE) for cell in cells for i in cell.records.values()]

@@ -202,7 +202,7 @@ def _check_sweeper(config: DictConfig, general: GeneralOptions, bases: list[Dict
     """Refuses a sweeper or launcher that cannot do what the cells want."""
     choices = config.hydra.runtime.choices
     sweeper = choices["hydra/sweeper"]
-    refuse_search(sweeper)
+    refuse_search(sweeper, general.objective)
     if (general.plan or general.preview) and not is_listed(config):
         wish = "plan" if general.plan else "preview"
         raise OptionError(f"hydra/sweeper={sweeper} chooses its cells as it runs, so that {wish}=true cannot list them")

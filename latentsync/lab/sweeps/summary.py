@@ -84,12 +84,10 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
             _save_contact_sheet(shown, part / SHEET)
         if (sheet := run.sweep_dir / SHEET).is_file():
             show(f"contact sheet of the videos: {sheet}")
-        count, stopped = publish_in_time(records, run.name, run.tracker, run.runs_dir)
-        if run.tracker.kind != "none":
-            show(
-                f"W&B ({run.tracker.mode}): {count} records published now"
-                + (f"; stopped: {stopped}" if stopped else "")
-            )
+        for tracker in run.tracker.names:
+            count, stopped = publish_in_time(records, run.name, run.tracker.only(tracker), run.runs_dir)
+            place = f"W&B ({run.tracker.wandb_mode})" if tracker == "wandb" else tracker
+            show(f"{place}: {count} records published now" + (f"; stopped: {stopped}" if stopped else ""))
     for failure in now:
         show(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
     left = sum(failure["status"] == "skipped" for failure in now)

@@ -30,6 +30,7 @@ from latentsync.lab.records.columns import notes_of
 from latentsync.lab.records.store import RESULT_FILE, RecordStore
 from latentsync.lab.records.sweeps import MADE, note_fault
 from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, read_note, write_note
+from latentsync.lab.sweeps.objective import objective_of
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
 from latentsync.processes import begin_worker
@@ -63,12 +64,15 @@ class SweepRun:
     _put_off: list[tuple[DictConfig, list[str]]] = field(default_factory=list)
     _earlier: dict[Path, list[Outcome]] = field(default_factory=dict)
 
-    def run_cell(self, config: DictConfig, overrides: list[str], wait: bool = True) -> None:
+    def run_cell(self, config: DictConfig, overrides: list[str], wait: bool = True) -> float | None:
         """Runs one cell and notes the outcome of each pair. An error of the whole cell is noted too.
 
         Args:
             wait: whether to wait for records that another process is making; else the cell is run again at the end of
                 the sweep.
+
+        Returns:
+            The cell's objective; None if the configuration has none, and NaN if no pair has a value.
 
         Raises:
             SystemExit: the sweep has no folder in which the error could be noted.
@@ -93,6 +97,19 @@ class SweepRun:
         except OSError as error:  # for example a full disk; finished records stay, and the next run uses them
             show(f"error: the cell {', '.join(own_overrides)} could not be noted in {folder}: {error}")
             self.unnoted.append(note)
+        return None if config.get("objective") is None else self._objective(config, outcomes)
+
+    def _objective(self, config: DictConfig, outcomes: list[Outcome]) -> float:
+        """The cell's objective, which is printed; NaN if no pair has a value."""
+        store = RecordStore(Path(config.runs_dir))
+        records = [store.find(o.record, o.labels) for o in outcomes if o.status in MADE and o.record is not None]
+        try:
+            value = objective_of([record for record in records if record is not None], config.objective)
+        except LatentSyncError as error:
+            show(f"error: {error}")
+            value = float("nan")
+        show(f"objective {config.objective}: {value:.6g}")
+        return value
 
     def _outcomes(self, config: DictConfig, folder: Path, wait: bool) -> list[Outcome]:
         run = read_config(config)

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -303,12 +303,36 @@ def _read_column(texts: pd.Series, path: Path) -> pd.Series:
     return texts.astype(TEXT)
 
 
-def _by_suffix(path: Path, as_csv: Callable, as_parquet: Callable) -> Callable:
+def require_suffix(path: Path) -> None:
+    """Refuses a name that is not one of a table.
+
+    Raises:
+        OptionError: the suffix is neither .csv nor .parquet.
+    """
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise OptionError(
             f"{path} is neither of {' and '.join(TABLE_SUFFIXES)}; give a name with one of these suffixes"
         )
+
+
+def _by_suffix(path: Path, as_csv: Callable, as_parquet: Callable) -> Callable:
+    require_suffix(path)
     return as_csv if path.suffix.lower() == ".csv" else as_parquet
+
+
+def read_sources(sources: Sequence[Path], sweep: str | None) -> pd.DataFrame:
+    """The wide tables of several sources as one, see `read_source`. Records that several have count once.
+
+    Raises:
+        MediaError, OptionError: there is no such table, or it has no record.
+    """
+    tables = [read_source(source, sweep if source.suffix.lower() not in TABLE_SUFFIXES else None) for source in sources]
+    if sweep is not None and all(source.suffix.lower() in TABLE_SUFFIXES for source in sources):
+        raise OptionError(f"--sweep {sweep} needs a runs folder; {sources[0]} is a table")
+    if len(tables) == 1:
+        return tables[0]
+    whole = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
+    return with_distinct_names(whole.drop_duplicates([name for name in ("record", "model") if name in whole]))
 
 
 def read_source(source: Path, sweep: str | None) -> pd.DataFrame:

@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from latentsync.files import find_json, require_inside, write_json
@@ -21,8 +22,9 @@ from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.claims import claimed
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
-from latentsync.lab.tables.tidy import collect_wide
-from latentsync.lab.tracking.trackers import make_tracker, run_id
+from latentsync.lab.tables.tidy import collect_wide, sweep_failures
+from latentsync.lab.tracking.choice import make_tracker
+from latentsync.lab.tracking.trackers import failure_id, run_id
 from latentsync.processes import child_environment
 
 PUBLISHED_FILE = "published.json"
@@ -39,17 +41,24 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
     Of several processes that publish one runs folder, one does so at a time; the others wait, and find its records
     published.
 
+    Args:
+        config: with one tracker, see `TrackerConfig.only`.
+
     Returns:
         How many records were published, and why publishing stopped early (None if it did not).
 
     Raises:
         MediaError: the tracker's folder is a link that leads out of the runs folder.
     """
-    if config.kind == "none":
-        return 0, None
-    require_inside(runs_dir / config.kind, runs_dir)
+    require_inside(runs_dir / _name_of(config), runs_dir)
     with _one_publisher(runs_dir):
         return _publish(records, sweep, config, runs_dir)
+
+
+def _name_of(config: TrackerConfig) -> str:
+    """The name of the one tracker that is switched on, which names its folder, too."""
+    (name,) = config.names
+    return name
 
 
 @contextmanager
@@ -64,47 +73,63 @@ def _one_publisher(runs_dir: Path) -> Iterator[None]:
 
 
 def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    ledger = _Ledger(config, sweep, runs_dir)
-    tracker, count, stopped, is_open = make_tracker(config, runs_dir), 0, None, False
+    tracker, ledger = make_tracker(config, runs_dir), _Ledger(config, sweep, runs_dir)
+    stopped, handed_over = None, {}
+
+    def hand_over(identifier: str, digest: str, publish_it: Callable[[], None]) -> None:
+        if ledger.has(identifier, digest):
+            return
+        handed_over[identifier] = digest
+        publish_it()
+        if not getattr(tracker, "writes_when_closed", False):
+            ledger.note({identifier: digest})
+
     try:
         for record in records:
-            digest = _digest_of(record)
-            if ledger.has(record.id, digest):
-                continue
-            is_open = True
-            tracker.publish(record, sweep)
-            ledger.note(record.id, digest)
-            count += 1
+            hand_over(record.id, _digest_of(record), partial(tracker.publish, record, sweep))
+        for failure in sweep_failures(sweep_folder(runs_dir, sweep)):
+            digest = hashlib.sha256(json.dumps(failure, sort_keys=True, default=str).encode()).hexdigest()
+            hand_over(failure_id(sweep, failure), digest, partial(tracker.publish_failure, failure, sweep))
         files = [path for name in SWEEP_FILES if (path := sweep_folder(runs_dir, sweep) / name).is_file()]
-        if files and not ledger.has(run_id(sweep), _digest(files)):
-            is_open = True
-            tracker.publish_sweep(sweep, collect_wide(runs_dir, sweep), files)
-            ledger.note(run_id(sweep), _digest(files))
-        if is_open:
+        if files:
+            table = collect_wide(runs_dir, sweep)
+            hand_over(run_id(sweep), _digest(files), partial(tracker.publish_sweep, sweep, table, files))
+        if handed_over:
             tracker.close()
+            ledger.note(handed_over)
     except Exception as error:  # a tracker may raise anything; the records are safe on disk
         stopped = f"{type(error).__name__}: {error}"
-    return count, stopped
+    published = {i for i, digest in handed_over.items() if ledger.has(i, digest)}
+    return sum(record.id in published for record in records), stopped
 
 
 class _Ledger:
-    """The published records of a sweep at one place: id -> hash of the content. It is written after every entry."""
+    """The published records of a sweep at one place: id -> hash of the content. Only the process that holds the runs
+    folder's lock writes it."""
 
     def __init__(self, config: TrackerConfig, sweep: str, runs_dir: Path) -> None:
-        self._path = runs_dir / config.kind / PUBLISHED_FILE
-        self._place = f"{config.mode}:{config.entity or ''}/{config.project}/{sweep}"
+        self._path = runs_dir / _name_of(config) / PUBLISHED_FILE
+        mode = config.wandb_mode if config.wandb else "offline"
+        self._place = f"{mode}:{config.entity or ''}/{config.project_name}/{sweep}"
+        self._known: dict[str, str] | None = None
 
     def noted(self) -> dict[str, str]:
-        """All entries; empty for an old file, which has ids without hashes."""
+        """All entries, as they are now; empty for an old file, which has ids without hashes."""
         entries = (find_json(self._path) or {}).get(self._place)
         return entries if isinstance(entries, dict) else {}
 
     def has(self, identifier: str, digest: str) -> bool:
-        return self.noted().get(identifier) == digest
+        """Whether this content was published. The file is read once."""
+        if self._known is None:
+            self._known = self.noted()
+        return self._known.get(identifier) == digest
 
-    def note(self, identifier: str, digest: str) -> None:
-        content = find_json(self._path) or {}
-        write_json(self._path, content | {self._place: self.noted() | {identifier: digest}})
+    def note(self, published: Mapping[str, str]) -> None:
+        """Adds entries to the file, if they are new."""
+        if any(not self.has(*entry) for entry in published.items()):
+            self._known = {**(self._known or {}), **published}
+            content = find_json(self._path) or {}
+            write_json(self._path, content | {self._place: self._known})
 
 
 def _digest_of(record: Record) -> str:
@@ -122,17 +147,19 @@ def _digest(files: list[Path]) -> str:
 
 
 def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    """`publish` for the end of a sweep. In online mode it runs in a separate process for at most `tracker.timeout_s`.
+    """`publish` for the end of a sweep. A tracker that may keep it waiting runs in a separate process, for at most
+    `tracker.timeout_s`.
 
     Returns:
         As for `publish`.
     """
-    if config.kind == "none" or config.mode == "offline":
+    if not config.is_remote(_name_of(config)):
         return publish(records, sweep, config, runs_dir)
     ledger, ids = _Ledger(config, sweep, runs_dir), {record.id for record in records}
     before = ledger.noted()
-    command = [sys.executable, "-m", "latentsync", "publish", str(runs_dir), "--sweep", sweep, "--mode", config.mode,
-               "--project", config.project, "--timeout_s", str(config.timeout_s)]  # fmt: skip
+    command = [sys.executable, "-m", "latentsync", "publish", str(runs_dir), "--sweep", sweep, "--tracker",
+               _name_of(config), "--mode", config.wandb_mode, "--project", config.project_name,
+               "--timeout_s", str(config.timeout_s)]  # fmt: skip
     command += [] if config.entity is None else ["--entity", config.entity]
     stopped = None
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}

@@ -16,7 +16,8 @@ NAME_LENGTH, TAG_LENGTH = 128, 64  # characters that W&B takes
 
 
 def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run":
-    """Opens a run. wandb prints nothing and reads neither git nor the machine.
+    """Opens a run. wandb prints nothing and reads neither git, nor the machine, nor the list of all installed
+    packages, which takes seconds; the configuration has the versions that matter.
 
     Args:
         tracker: its mode, project, entity and time limit.
@@ -40,12 +41,12 @@ def begin_run(tracker: TrackerConfig, folder: Path, **facts: Any) -> "wandb.Run"
         facts["tags"] = [shortened(tag, TAG_LENGTH, in_bytes=False) for tag in facts["tags"]]
     make_folder(own_folder)
     settings = wandb.Settings(
-        console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True,
+        console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False,
         init_timeout=min(INIT_TIMEOUT_S, tracker.timeout_s / 2),
     )  # fmt: skip
     run = wandb.init(
-        mode=tracker.mode,
-        project=tracker.project,
+        mode=tracker.wandb_mode,
+        project=tracker.project_name,
         entity=tracker.entity,
         dir=str(folder),
         settings=settings,

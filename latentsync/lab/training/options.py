@@ -54,6 +54,10 @@ class TrainConfig:
         if self.kind not in KINDS:
             raise OptionError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
         plain_name(self.name)
+        if others := [name for name in self.tracker.names if name != "wandb"]:
+            raise OptionError(
+                f"a training reports to wandb alone, not to {', '.join(others)}; give tracker=wandb_offline or none"
+            )
 
     @property
     def folder(self) -> Path:

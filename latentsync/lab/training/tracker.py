@@ -21,7 +21,7 @@ class TrainingTracker:
 
     def __init__(self, config: TrainConfig) -> None:
         self._run = None
-        if config.tracker.kind == "wandb":
+        if "wandb" in config.tracker.names:
             self._try(lambda: self._begin(config))
 
     def _begin(self, config: TrainConfig) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ
 from latentsync.errors import FaceNotFoundError, MediaError
 from latentsync.media.sound import to_int16
-from latentsync.metrics import face_tracks, s3fd, sync_mini, syncnet
+from latentsync.metrics import face_tracks, s3fd, sync_accuracy, sync_mini, syncnet
 from latentsync.metrics.controls import delayed, shuffled
 from latentsync.metrics.definitions import OTHER_CROP, Entry, entry
 from latentsync.metrics.families.base import Batch, Faces, Family, Subject, rounded
@@ -26,6 +26,11 @@ class WindowedSync(Family):
 
     needs = frozenset({"crops", "source_crops"})
     network_name = ""
+    network_key = ""  # of `Networks`; "": the family's name
+
+    @classmethod
+    def _key(cls) -> str:
+        return cls.network_key or cls.name
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -38,11 +43,11 @@ class WindowedSync(Family):
 
     @property
     def network(self) -> StableSyncNet | None:
-        return getattr(self.subject.networks, self.name)
+        return getattr(self.subject.networks, self._key())
 
     def _kept(self, given: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         """Embeddings of the clip's lips or of speech, stored for other results."""
-        weights = self.subject.networks.hashes.get(self.name)
+        weights = self.subject.networks.hashes.get(self._key())
         if self.subject.keep is None or weights is None:
             return compute()
         depends_on = {
@@ -66,7 +71,7 @@ class WindowedSync(Family):
     def entries(self) -> dict[str, Entry]:
         subject = self.subject
         if self.network is None:
-            return self.without(subject, subject.networks.missing.get(self.name, "the network was not given"))
+            return self.without(subject, subject.networks.missing.get(self._key(), "the network was not given"))
         real = self._scores(self.source_lips, subject.clip_sound, NO_CLIP_SOUND)
         entries = with_real(self._scores(self.lips, subject.voice, NO_VOICE), real)
         if subject.controls and subject.voice is not None:
@@ -97,7 +102,7 @@ class WindowedSync(Family):
 
     def _scores(self, embedder: sync_mini.LipEmbedder, voice: Waveform | None, missing: str) -> dict[str, Entry]:
         names, facts = self.names(self.subject), {"network": self.network_name}
-        facts["weights"] = self.subject.networks.hashes.get(self.name)
+        facts["weights"] = self.subject.networks.hashes.get(self._key())
         if voice is None:
             return {name: entry(name, None, missing, **facts) for name in names}
         try:
@@ -167,6 +172,25 @@ class StableSync(WindowedSync):
         if not len(cosines):
             raise MediaError("no window shows a face in every frame")
         return {"stable_syncnet_cosine": float(cosines.mean())}
+
+
+class Accuracy(WindowedSync):
+    """How often a StableSyncNet tells the right speech of a window from another, see `sync_accuracy.accuracy`."""
+
+    def values(self, lips: Tensor, speech: Tensor, seen: np.ndarray) -> dict[str, float]:
+        return {self.name: sync_accuracy.accuracy(lips, speech, seen)}
+
+
+class SyncMiniAccuracy(Accuracy):
+    """Of the embedded model's own SyncNet."""
+
+    name, network_key, network_name = "sync_mini_accuracy", "sync_mini", SyncMini.network_name
+
+
+class StableSyncAccuracy(Accuracy):
+    """Of the published StableSyncNet."""
+
+    name, network_key, network_name = "stable_syncnet_accuracy", "stable_syncnet", StableSync.network_name
 
 
 class SyncNetV2(Family):
