@@ -87,7 +87,7 @@ WRONG_NAMES = [
     ("+sampler.seed=1", "+sampler.seed=1 adds a key that exists", "leave out the +"),
     ("~data", "has no data", "delete nothing"),
     ("~foo", "Could not delete", "foo"),
-    ("tracker=null", "tracker=null", "none, wandb_offline"),
+    ("tracker=null", "tracker=null", "wandb_offline"),
     ("unet=stage1", "the key unet is unknown", "latentsync run --help"),
     ("train=vae", "the key train is unknown", "latentsync run --help"),
     ("launch.n=3", "launch.n is no key of launch=basic", "local, slurm"),
@@ -96,7 +96,7 @@ WRONG_NAMES = [
     ("hydra.launcher=joblib", "hydra.launcher=joblib", "hydra/launcher=joblib or launch=local"),
     ("hydra/launcher=ray", "hydra/launcher=ray is not installed", "pip install hydra-ray-launcher"),
     ("hydra/sweeper=mine", "hydra/sweeper=mine is not installed", "basic"),
-    ("-m hydra/sweeper=optuna", "hydra-optuna-sweeper", "latentsync autotune"),
+    ("-m hydra/sweeper=optuna", "hydra/sweeper=optuna", "latentsync-lab[optuna]"),
     ("hydra.sweep.dir=/tmp/x", "hydra.sweep.dir is /tmp/x", "runs_dir=FOLDER"),
     ("hydra.job.chdir=true", "hydra.job.chdir is true", "leave it out"),
     ("seed", "'seed' is no override", "KEY=VALUE"),
@@ -294,7 +294,7 @@ source <(latentsync completion bash)
 complete -p latentsync
 try() {{ COMP_LINE="$1"; COMP_POINT=${{#1}}; COMP_WORDS=(latentsync); _latentsync; printf '%s|' "${{COMPREPLY[@]}}"; }}
 try "latentsync ru"; try "latentsync run sampler=un"; COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
-try "latentsync run sampler=un"; try "latentsync run sampler.guidance_m"
+try "latentsync run sampler=un"; try "latentsync run sampler.guidance_ma"
 """
 
 
