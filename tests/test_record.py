@@ -15,6 +15,7 @@ from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.options.pairs import SHIPPED_DIR, Pair
 from latentsync.lab.records.identity import identity, record_id
 from latentsync.lab.records.store import RECORD_FILE, RecordStore
+from latentsync.lab.sweeps.summary import calibration_texts
 from latentsync.pipeline import LipsyncPipeline
 
 PAIR = Pair(SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "g-clara.wav", "female")
@@ -164,3 +165,27 @@ def test_results_are_held_against_the_real_clips_of_their_gender():
     women = calibrated(sisters.astype({"score_real": float, "score_minus_real": float})).iloc[0]
     assert (women["unit"], women["units"], women["clips"]) == ("speaker", 2, 3) and pd.isna(women["low"])
     assert women["minus_real"] == pytest.approx(((-0.05 - 0.4) / 2 - 0.2) / 2)  # the clips of a speaker count as one
+
+
+@pytest.mark.parametrize(
+    ("metric", "generated", "real", "suspect"),
+    [
+        ("sync_mini_confidence", [0.53, 0.50], [0.28, 0.26], True),  # without an interval: each by more than a tenth
+        ("sync_mini_confidence", [0.53, 0.50], [0.52, 0.49], False),
+        ("sync_mini_confidence", [0.53, 0.20], [0.28, 0.26], False),
+        ("sync_mini_confidence", [0.53, 0.54, 0.53], [0.50, 0.50, 0.50], True),  # the interval lies above 0
+        ("sync_mini_confidence", [0.46, 0.60, 0.52], [0.50, 0.50, 0.50], False),
+        ("sync_mini_distance", [0.10, 0.10], [0.20, 0.20], True),
+        ("sync_mini_distance", [0.20, 0.20], [0.10, 0.10], False),
+        ("sync_mini_offset", [1, 1], [0, 0], False),
+    ],
+)
+def test_results_that_beat_the_real_clips_are_suspect(metric, generated, real, suspect):
+    setting = {"gender": "female", "guidance_scale": 1.5, "num_inference_steps": 20}
+    rows = [
+        {"clip": i, "voice": i, metric: one, f"{metric}_real": true, f"{metric}_minus_real": one - true} | setting
+        for i, (one, true) in enumerate(zip(generated, real, strict=True))
+    ]
+    table = calibrated(pd.DataFrame(rows))
+    assert table["suspect"].tolist() == [suspect]
+    assert any("suspect" in text for text in calibration_texts(table)) == (suspect and "confidence" in metric)

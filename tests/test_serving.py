@@ -335,7 +335,8 @@ def test_the_reasons_are_read_from_frames_curves_and_metrics(tmp_path):
         "lip_gap_source": [0.3] * 5,
         "lpips_alex": [None, 0.25, 0.5, 0.25, 0.0],
     }
-    values = {"sync_mini_offset": -2, "lip_gap_correlation": 0.5, "lpips_alex": 0.25, "lse_d": 9.0, "lse_d_real": 7.0}
+    values = {"sync_mini_offset": -2, "lip_gap_correlation": 0.5, "lpips_alex": 0.25, "lse_d": 9.0, "lse_d_real": 7.0,
+              "lse_c": 7.0, "lse_c_real": 6.0}  # fmt: skip
     write_record(tmp_path, "0001", {name: entry(name, value) for name, value in values.items()})
     record = RecordStore(tmp_path).look("0001")
     write_json(record.folder / CURVES_FILE, curves)
@@ -349,6 +350,8 @@ def test_the_reasons_are_read_from_frames_curves_and_metrics(tmp_path):
         "The mouth opens 0.200 eye distances less than in the clip from 0.00 to 0.20 s (0.100, the clip 0.300).": 2,
         "The face looks least like the clip's at 0.08 s: LPIPS 0.500, 0.250 on average (less is better).": 2,
         "LSE-D is 9, that of the real clip 7 (lower is better).": None,
+        "LSE-C is 7, that of the real clip 6 (higher is better). This is suspect: no lips are more in sync than the "
+        "real ones.": None,
     }
     write_json(record.folder / CURVES_FILE, {})
     write_json(record.folder / METRICS_FILE, {"psnr": entry("psnr", 30.0)})

@@ -378,6 +378,18 @@ def test_shipped_clip_agrees_with_its_truth(name: str) -> None:
     assert abs(lags[int(np.argmax(match))]) <= 16  # 1 ms: the sound track and the wav start together
 
 
+@pytest.mark.parametrize("name", samples.IDENTITIES)
+def test_shipped_mouth_moves_wherever_it_is_heard(name: str) -> None:
+    truth = _truth(name)
+    sound = np.zeros(truth["frames"] * 640)
+    sound[: truth["samples"]] = _wav(name)
+    power = (sound.reshape(-1, 640) ** 2).mean(axis=1)
+    phones = np.array([row[truth["columns"].index("phone")] for row in truth["truth"]])
+    assert (phones[power > 0.1 * power.mean()] == "pau").mean() < 0.1  # the edges of a rest lie within frames
+    gap = _column(truth, "lip_gap_px")
+    assert all(half.max() > 8 for half in np.array_split(gap, 2))  # of 512 px
+
+
 @pytest.mark.parametrize("name", samples.OTHER_SENTENCES)
 def test_shipped_other_voices(name: str) -> None:
     assert 3 <= len(_wav(name)) / 16_000 <= 4.05

@@ -127,6 +127,30 @@ def test_phones_tile_the_sound() -> None:
     assert parse_phones("aa:0.3", 1.0, 0.5)[-1] == Phone("pau", 0.3, 0.5)
 
 
+def test_times_of_a_later_utterance_count_from_its_start() -> None:
+    two = "pau:0.1 aa:0.3 pau:0.5 \npau:0.2 m:0.4 pau:0.6 \n"
+    known = [("pau", 0.1), ("aa", 0.3), ("pau", 0.5), ("pau", 0.7), ("m", 0.9), ("pau", 1.1)]
+    spoken = parse_phones(two, time_scale=2.0, duration_s=2.2)
+    assert [(phone.name, phone.end_s) for phone in spoken] == [(name, pytest.approx(2 * end)) for name, end in known]
+    cut = parse_phones(two, time_scale=1.0, duration_s=0.9)  # 0.1 s of each utterance is missing
+    assert [phone.end_s for phone in cut] == pytest.approx([0.1, 0.3, 0.4, 0.6, 0.8, 0.9])
+
+
+@needs_flite
+@pytest.mark.parametrize("name", ["slt", "kal16"])
+def test_flite_moves_the_mouth_in_every_sentence(name: str) -> None:
+    """Vowels are louder than the silence around them, also in the second sentence."""
+    speech = speak("Hello, I am Clara. We could walk by the water.", Voice(name))
+    level = np.abs(speech.sound.astype(np.float64))
+    loud = {kind: [] for kind in ("ao", "ay", "pau")}
+    for phone in speech.phones:
+        part = level[round(phone.start_s * 16_000) : round(phone.end_s * 16_000)]
+        if phone.name in loud and phone.start_s > speech.duration_s / 2 and len(part):
+            loud[phone.name].append(part.mean())
+    assert len(loud["ao"]) == 2 and len(loud["ay"]) == 1
+    assert min(loud["ao"] + loud["ay"]) > 10 * max(loud["pau"])
+
+
 def test_speeches_are_joined_with_rests() -> None:
     one, two = (Speech(np.full(n, n, np.int16), (Phone("aa", 0, n / 16_000),)) for n in (1600, 3200))
     both = joined([one, two], [0.0, 0.5, 0.25])

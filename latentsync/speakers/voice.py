@@ -235,17 +235,25 @@ def _run_flite(sentence: str, voice: Voice) -> tuple[str, Samples, int]:
 
 
 def parse_phones(printed: str, time_scale: float, duration_s: float) -> tuple[Phone, ...]:
-    """flite's `name:end_s name:end_s ...` as phones that tile 0..duration_s; times are multiplied by `time_scale`."""
+    """flite's `name:end_s name:end_s ...` as phones that tile 0..duration_s; times are multiplied by `time_scale`.
+
+    flite prints each utterance (about a sentence) on a line of its own, with times from the utterance's start. What the
+    sound lacks of the printed times (0.12 s of each utterance of kal16) is missing at the utterances' ends.
+    """
+    lines = [[item.rpartition(":") for item in line.split()] for line in printed.splitlines()]
+    utterances = [found for line in lines if (found := [(name, float(end)) for name, _, end in line if name])]
+    lengths_s = [utterance[-1][1] * time_scale for utterance in utterances]
+    missing_s = max(0.0, sum(lengths_s) - duration_s) / max(1, len(utterances))
     phones: list[Phone] = []
-    start_s = 0.0
-    for item in printed.split():
-        name, separator, end = item.rpartition(":")
-        if not separator or not name:
-            continue
-        end_s = min(float(end) * time_scale, duration_s)
-        if end_s > start_s:
-            phones.append(Phone(name, start_s, end_s))
-            start_s = end_s
+    start_s = utterance_s = 0.0
+    for utterance, length_s in zip(utterances, lengths_s, strict=True):
+        stop_s = duration_s if utterance is utterances[-1] else utterance_s + length_s - missing_s
+        for name, end in utterance:
+            end_s = min(utterance_s + end * time_scale, stop_s)
+            if end_s > start_s:
+                phones.append(Phone(name, start_s, end_s))
+                start_s = end_s
+        utterance_s = stop_s
     if start_s < duration_s:  # the waveform may ring on after the last phone
         phones.append(Phone(SILENCE, start_s, duration_s))
     return tuple(phones)

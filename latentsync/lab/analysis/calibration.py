@@ -4,6 +4,7 @@ import pandas as pd
 
 from latentsync.lab.analysis.comparisons import estimate_of
 from latentsync.lab.analysis.intervals import Interval
+from latentsync.lab.analysis.suspects import beats_real
 from latentsync.lab.analysis.units import over_units, per_clip_and_voice, unit_kind
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
@@ -25,8 +26,8 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per gender, guidance_scale, num_inference_steps, any other varied option, and metric: `generated`,
         `real` and `minus_real` (means over the clips that have all three), `low` and `high` (Student's t interval of
-        minus_real, 95 %; NaN below 3 units), `unit` (speaker or clip), `units`, `clips`, and `without` (clips that lack
-        one of the three).
+        minus_real, 95 %; NaN below 3 units), `unit` (speaker or clip), `units`, `clips`, `without` (clips that lack one
+        of the three), and `suspect`: whether the results beat the real clips, see `beats_real`.
 
     Raises:
         OptionError: a column is missing.
@@ -34,6 +35,7 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
     cell = ["gender", "guidance_scale", "num_inference_steps", *varied(table)]
     names = [column.removesuffix("_minus_real") for column in table.columns if column.endswith("_minus_real")]
     columns = [*cell, "metric", "generated", "real", "minus_real", "low", "high", "unit", "units", "clips", "without"]
+    columns.append("suspect")
     if not names:
         return pd.DataFrame(columns=columns)
     require_columns(table, "clip", "voice", *cell)
@@ -48,5 +50,6 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
             low, high = estimate_of(whole[parts[2]], bounds=bounds).interval or NO_INTERVAL
             clips = whole.index.unique("clip").size
             counts = kind, len(means), clips, cells.index.unique("clip").size - clips
-            rows.append((*key, name, *means.mean(), low, high, *counts))
+            suspect = beats_real(name, means[parts[2]].tolist(), means[parts[1]].tolist(), (low, high))
+            rows.append((*key, name, *means.mean(), low, high, *counts, suspect))
     return pd.DataFrame(rows, columns=columns)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.lab.analysis.suspects import is_clearly_better
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import Entry, direction_of
@@ -74,7 +75,7 @@ def reasons_of(record: Record) -> list[Reason]:
         _window(metrics, curves, frames),
         _lips(metrics, curves, frames),
         _picture(metrics, curves, frames),
-        *_below_real(metrics),
+        *_against_real(metrics),
     ]
     return [part for part in parts if part is not None]
 
@@ -133,16 +134,18 @@ def _picture(metrics: dict[str, Entry], curves: dict[str, Curve], frames: int) -
     return Reason(f"{text} (less is better).", worst.frame)
 
 
-def _below_real(metrics: dict[str, Entry]) -> list[Reason]:
-    """The metrics in which the real clip is better."""
+def _against_real(metrics: dict[str, Entry]) -> list[Reason]:
+    """The metrics in which the real clip is better, or so much worse that the number is suspect."""
     reasons = []
     for name in metrics:
         value, real, direction = _value(metrics, name), _value(metrics, f"{name}{REAL}"), direction_of(name)
         if value is None or real is None or direction not in ("higher", "lower"):
             continue
+        text = f"{word_of(name)} is {value:.3g}, that of the real clip {real:.3g} ({direction} is better)"
         if (value < real) == (direction == "higher") and value != real:
-            text = f"{word_of(name)} is {value:.3g}, that of the real clip {real:.3g} ({direction} is better)."
-            reasons.append(Reason(text))
+            reasons.append(Reason(f"{text}."))
+        elif is_clearly_better(name, value - real, real):
+            reasons.append(Reason(f"{text}. This is suspect: no lips are more in sync than the real ones."))
     return reasons
 
 

@@ -36,6 +36,10 @@ MOST_ROWS = 60  # of that table
 CALIBRATED = ("sync_mini_confidence",)  # whose differences from the real clips it prints, too
 SHEET = "contact_sheet.png"
 FILES = (SHEET, "figure.png", "table.csv", "calibration.csv")  # of one state of the sweep
+SUSPECT = (
+    "* is suspect: it beats the real clips, and no lips are more in sync than those. See whether the sound of the real "
+    "clips is their own."
+)
 NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
@@ -129,21 +133,22 @@ def calibration_texts(against_real: pd.DataFrame) -> list[str]:
     texts = []
     for metric in CALIBRATED:
         columns = {name: [] for name in ("gender", "setting", "minus real clip", "95 %", "real clip", "over")}
-        for row in against_real[against_real["metric"] == metric].itertuples():
+        part = against_real[against_real["metric"] == metric]
+        for row in part.itertuples():
             setting = row._asdict()
             steps = f"{row.num_inference_steps} steps"
             words = [f"guidance {row.guidance_scale:g}", steps, *departures(setting, setting)]
-            difference = f"{row.minus_real:+.3f}" if row.units else "-"
+            difference = f"{row.minus_real:+.3f}{' *' * row.suspect}" if row.units else "-"
             interval = interval_text((row.low, row.high), "+.3f")
             cells = (row.gender, ", ".join(words), difference, interval, row.real, f"{row.units} {row.unit}s")
             for column, cell in zip(columns.values(), cells, strict=True):
                 column.append(cell)
         if columns["gender"]:
             title = f"{word_of(metric)} of the results minus that of the real clips (0 is as good as real):"
-            few = against_real[against_real["metric"] == metric]["units"].min() < LEAST_UNITS
             unit = against_real["unit"].iloc[0]
-            note = f"\n{paragraph(f'Fewer than {LEAST_UNITS} {unit}s have no interval.')}" if few else ""
-            texts.append(f"{paragraph(title)}\n{table_text(columns)}{note}")
+            notes = [f"Fewer than {LEAST_UNITS} {unit}s have no interval."] if part["units"].min() < LEAST_UNITS else []
+            notes += [SUSPECT] if part["suspect"].any() else []
+            texts.append("\n".join([paragraph(title), table_text(columns), *map(paragraph, notes)]))
     return texts
 
 
