@@ -32,7 +32,7 @@ class OfflineRun:
         self._values = values
         self._write()
 
-    def finish(self) -> None:
+    def finish(self, exit_code: int = 0) -> None:
         self._write(is_finished=True)
 
     def _write(self, is_finished: bool = False) -> None:
