@@ -163,7 +163,7 @@ def _is_whole(store: RecordStore, record_id: str) -> bool:
 
 def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
     """Whether the table is newer than all metrics, and no record is waiting to be published."""
-    tracker, table = request.config.tracker, request.sweep_dir / "table.csv"
+    tracker, table = request.runs[0].tracker, request.sweep_dir / "table.csv"
     if any(map(tracker.is_remote, tracker.names)):
         return False
     root = str(request.store.root)
