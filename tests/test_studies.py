@@ -78,7 +78,7 @@ def test_presets_are_reported_with_what_could_have_been_found(results):
     ]
     assert len(rows) == 4
     for row in rows[:2]:
-        assert abs(float(row[3].strip("*"))) < float(row[-2]) and row[-1].startswith("0.0067 (p ")
+        assert abs(float(row[3].strip("*"))) < float(row[-2]) and row[-1].startswith("0.0068 (p ")
     for row in rows[2:]:
         assert abs(float(row[4].strip("*"))) < float(row[-2])
     assert rows[3][-1].startswith("not shown")
