@@ -125,7 +125,7 @@ def start_facts() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions of this program, of Python and of the packages that may change a result, as far as they are here."""
-    found = {"latentsync": __version__, **_commit(), "python": platform.python_version()}
+    found = {"latentsync": __version__, **commit_of(Path(__file__).parents[1]), "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
@@ -133,16 +133,24 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def _commit() -> dict[str, str]:
-    """The git commit of a clone, with -dirty if files differ from it; nothing where the package was installed."""
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
+def commit_of(clone: Path) -> dict[str, str]:
+    """The git commit of a clone, with -dirty if files that it tracks differ from it; nothing for an installed package.
+
+    git takes no lock for this: a lock that a killed process leaves would stop the user's own git.
+    """
+    if not (clone / ".git").exists():
         return {}
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    with suppress(OSError, subprocess.SubprocessError):
+    command = ["git", "--no-optional-locks", "-C", str(clone), "status", "--porcelain=v2", "--branch", "-uno"]
+    try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
-        return {"commit": answer.stdout.strip()}
-    return {}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    heads, changes = [], 0
+    for line in answer.stdout.splitlines():
+        if line.startswith("# branch.oid "):
+            heads.append(line.split()[2])
+        changes += not line.startswith("#")
+    return {"commit": heads[0] + ("-dirty" if changes else "")} if heads else {}
 
 
 def memory_facts() -> dict[str, float]:

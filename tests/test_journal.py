@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 
 import pytest
 
@@ -76,3 +77,30 @@ def test_stages_are_shown_by_verbose_only(tmp_path, monkeypatch, capsys):
         with PairBar("a__b") as bar:
             bar.say("align")
         assert ("a__b: align" in capsys.readouterr().out) == (level == "verbose")
+
+
+def test_the_commit_of_a_clone_is_named_and_git_is_left_as_it_is(tmp_path):
+    clone = tmp_path / "clone"
+
+    def git(*arguments):
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", str(clone), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    clone.mkdir()
+    assert journal.commit_of(clone) == {}  # an installed package
+    journal.commit_of.cache_clear()
+    git("init", "-q")
+    (clone / "a.txt").write_text("one")
+    git("add", "a.txt")
+    git("commit", "-qm", "first")
+    head = git("rev-parse", "HEAD")
+    os.utime(clone / "a.txt", (0, 0))  # so that git would refresh its index
+    index = (clone / ".git/index").stat().st_mtime_ns
+    (clone / ".git/index.lock").touch()  # of another git at work
+    assert journal.commit_of(clone) == {"commit": head}
+    assert (clone / ".git/index").stat().st_mtime_ns == index
+    (clone / "a.txt").write_text("two!")
+    journal.commit_of.cache_clear()
+    assert journal.commit_of(clone) == {"commit": f"{head}-dirty"}
+    journal.commit_of.cache_clear()
