@@ -354,10 +354,10 @@ class LipsyncPipeline(LipsyncNetworks):
         """
         settings, watch = [self.resolve(one) for one in options], Stopwatch()
         apply_runtime(settings[0].runtime)
-        fit(self, settings)
         with watch.stage("total"):
             info = media.probe(video_path, VIDEO_RATE_HZ)
             check_targets(targets, info, Path(audio_path), settings[0])
+            fit(self, settings)
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
             comment = notice(self.settings.trained, consent)

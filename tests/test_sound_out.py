@@ -2,14 +2,13 @@
 
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from latentsync import media
-from latentsync.config import Options, recorded_infos, recorded_options
+from latentsync.config import Options, SamplerOptions, recorded_infos, recorded_options
 from latentsync.errors import MediaError, OptionError
 from latentsync.generation.write import Target
 from latentsync.lab.options.schema import options_like
@@ -144,13 +143,15 @@ def test_the_option_leaves_the_ids_of_earlier_records(tmp_path):
 
 
 @pytest.fixture
-def pipeline_without_faces():
-    """What `run_together` asks of a pipeline; to look for faces is a failure."""
+def pipeline_without_faces(monkeypatch):
+    """The embedded model; to look for faces is a failure."""
 
     def prepare(*arguments):
         raise AssertionError("faces were sought")
 
-    return SimpleNamespace(resolve=lambda options: options, prepare=prepare)
+    pipe = LipsyncPipeline.from_pretrained("mini")
+    monkeypatch.setattr(pipe, "prepare", prepare)
+    return pipe
 
 
 @pytest.fixture
@@ -161,6 +162,7 @@ def clip(tmp_path) -> Path:
 
 
 def test_what_cannot_be_written_is_refused_before_faces_are_sought(pipeline_without_faces, clip, tmp_path):
+    options = [Options(SamplerOptions(guidance_scale=1.0))]
     good, many, silent = tmp_path / "good.wav", tmp_path / "many.wav", tmp_path / "silent.mp4"
     write_wav(good, np.zeros(16000, np.int16))
     with av.open(str(many), "w") as output:
@@ -179,9 +181,9 @@ def test_what_cannot_be_written_is_refused_before_faces_are_sought(pipeline_with
         (fine._replace(mask=tmp_path / "no" / "m.mp4"), good, "the folder .*no does not exist"),
     ):
         with pytest.raises(MediaError, match=message):
-            LipsyncPipeline.run_together(pipeline_without_faces, clip, voice, [target], [Options()])
+            LipsyncPipeline.run_together(pipeline_without_faces, clip, voice, [target], options)
     with pytest.raises(AssertionError, match="faces were sought"):
-        LipsyncPipeline.run_together(pipeline_without_faces, clip, good, [fine], [Options()])
+        LipsyncPipeline.run_together(pipeline_without_faces, clip, good, [fine], options)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".") or path.name == "a.mp4"]
 
 

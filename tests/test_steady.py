@@ -79,8 +79,8 @@ def test_a_folder_job_stores_nothing_of_a_clip_that_changed(tmp_path, untrained,
 
     folder, made = clip_folder(tmp_path / "in", 0.4, ("g-clara", "m-oskar")), LipsyncPipeline.run_together
 
-    def run_together(self, clip, *more):
-        outputs = made(self, clip, *more)
+    def run_together(self, clip, *more, **options):
+        outputs = made(self, clip, *more, **options)
         if clip.name == "g-clara.mp4":
             clip.write_bytes(clip.read_bytes() + b"\0")
         return outputs
