@@ -327,6 +327,8 @@ def test_the_worst_pair_and_its_reasons_are_said_and_a_copied_link_leads_there(p
     why = page.inner_text(".why")
     assert "worst of 8" in why and "No face was found in 19 of 95 frames (20%)." in why
     assert "from 1.60 to 1.96 s: distance 0.90 there, 0.21 on average; the real clip has 0.30 on average" in why
+    assert "This is suspect: no lips are more in sync than the real ones." in why
+    page.locator(".why summary", has_text="1 more").click()
     assert "lip motion in silence has no value: the voice is never silent." in page.inner_text(".why")
     assert "source, mean 0.30" in page.inner_text(".plot")
     until(page, "document.querySelectorAll('.player canvas').length === 2")
