@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CLIP, VOICE = "g-clara.mp4", "g-clara-weather.wav"
 STEPS, GUIDANCE = 20, 1.8
-SHOTS = ("explorer",)
+SHOTS = {"explorer_1280": "explorer"}  # the screenshot's name, and that of the picture
 SHOT_PX = 1000  # width
 NOTEBOOKS = ("00_quickstart", "01_inside_the_pipeline", "02_guidance_sweep", "05_metrics_under_test")
 OF_RECORDS = ("guidance", "guidance_kinds", "steps", "gender_presets")  # studies whose table comes from a sweep
@@ -109,11 +109,11 @@ def screenshots(shots: Path | None, output: Path) -> None:
 
     from latentsync.lab.figures.pictures import write_image
 
-    for name in SHOTS:
+    for name, picture in SHOTS.items():
         if shots is not None and (shot := shots / f"{name}.png").is_file():
             with Image.open(shot) as image:
                 height = round(image.height * SHOT_PX / image.width)
-                write_image(image.convert("RGB").resize((SHOT_PX, height), Image.LANCZOS), output / shot.name)
+                write_image(image.convert("RGB").resize((SHOT_PX, height), Image.LANCZOS), output / f"{picture}.png")
 
 
 def options_reference(output: Path) -> None:
