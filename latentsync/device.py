@@ -7,14 +7,11 @@ from contextlib import contextmanager
 import torch
 
 from latentsync.config import DTYPES
-from latentsync.errors import MemoryShortageError, OptionError
+from latentsync.errors import MemoryShortageError, OptionError, is_memory_shortage
 
 MIN_FLOAT16_CAPABILITY = 8  # the original uses float16 from compute capability 8 (Ampere) on
 SMALL_NETWORK = 50_000_000  # parameters; up to this size several windows are denoised at once
 WINDOWS_AT_ONCE = 8  # of a small network: 18 instead of 26 ms a window for the mini on 2 cores; more are no faster
-
-# In the RuntimeError of torch's allocator for CPUs, of C++ and of oneDNN.
-SHORTAGE_WORDS = ("can't allocate memory", "std::bad_alloc", "could not allocate memory")
 
 # Values of oneDNN's ONEDNN_MAX_CPU_ISA without bfloat16. oneDNN then computes in float32 and converts: a convolution in
 # bfloat16 took 2 to 100 times as long as in float32 (torch 2.14, Intel Xeon with AMX). https://uxlfoundation.github.io/oneDNN
@@ -113,12 +110,6 @@ def dtype_name(dtype: torch.dtype) -> str:
 def resolve_batch_size(batch_size: int | None, num_parameters: int) -> int:
     """Windows denoised side by side: the given number, else several for a small network and one for a full-size one."""
     return batch_size or (WINDOWS_AT_ONCE if num_parameters <= SMALL_NETWORK else 1)
-
-
-def is_memory_shortage(error: BaseException) -> bool:
-    """Whether an error of torch or Python says that the memory does not suffice."""
-    is_named = any(words in str(error) for words in SHORTAGE_WORDS)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (isinstance(error, RuntimeError) and is_named)
 
 
 @contextmanager

@@ -61,6 +61,7 @@ OF_DAMAGED_FILES = frozenset(
     }
 )  # fmt: skip
 OF_MEMORY = frozenset({"builtins.MemoryError", "torch.OutOfMemoryError"})
+SHORTAGE_WORDS = ("allocate memory", "std::bad_alloc")  # in a RuntimeError of torch for CPUs, oneDNN and C++
 
 
 @overload
@@ -75,7 +76,7 @@ def sentence_of(error: BaseException) -> str | None:
     """
     if isinstance(error, LatentSyncError):
         return str(error)
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    kinds = _kinds_of(error)
     if kinds & OF_MEMORY:
         return f"the memory does not suffice ({_first_line(error)}); close other programs, or choose smaller sizes"
     if kinds & OF_DAMAGED_FILES:
@@ -87,6 +88,18 @@ def sentence_of(error: BaseException) -> str | None:
     return printable(
         f"{error.filename} cannot be read or written ({error.strerror}); check the path, its permissions and the disk"
     )
+
+
+def is_memory_shortage(error: BaseException) -> bool:
+    """Whether an error of torch or Python says that the memory does not suffice."""
+    if _kinds_of(error) & OF_MEMORY or "OutOfMemory" in type(error).__name__:  # torch has moved its own before
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORTAGE_WORDS)
+
+
+def _kinds_of(error: BaseException) -> set[str]:
+    """The classes of an error by module and name."""
+    return {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from latentsync.checkpoints.model import SD_VAE
 from latentsync.checkpoints.unet import read_unet_config
-from latentsync.device import is_memory_shortage
+from latentsync.errors import is_memory_shortage
 from latentsync.generation.memory import Needs, peak_bytes, published_memory
 from latentsync.generation.portions import LEAST, Portions, Sizes
 from latentsync.lab.options import CONF_DIR

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from latentsync.device import is_memory_shortage
+from latentsync.errors import is_memory_shortage
 from latentsync.unet.audio import AudioStates
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.unet.savings import keep_freed_memory

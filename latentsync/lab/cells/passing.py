@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from latentsync.errors import ChangedInputError, MemoryShortageError
+from latentsync.errors import ChangedInputError, MemoryShortageError, is_memory_shortage
 
 OF_THE_MACHINE = frozenset(
     {
@@ -39,12 +39,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_of_the_machine(error: BaseException) -> bool:
-    if (
-        isinstance(error, MemoryError | MemoryShortageError | ChangedInputError)
-        or "OutOfMemory" in type(error).__name__
-    ):  # torch's own
-        return True
-    if isinstance(error, RuntimeError) and "allocate memory" in str(error):  # of torch on a CPU
+    if isinstance(error, MemoryShortageError | ChangedInputError) or is_memory_shortage(error):
         return True
     return isinstance(error, OSError) and error.errno in OF_THE_MACHINE
 
