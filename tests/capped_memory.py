@@ -12,14 +12,13 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler
 from rounding import rounding
-from test_denoise import SMALL
+from small_unet import small_unet
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, load_folder
 from latentsync.generation.denoise import Condition, denoise
 from latentsync.generation.latents import decode
 from latentsync.generation.memory import peak_bytes
 from latentsync.generation.portions import LEAST, Portions
-from latentsync.unet.model import UNet3DConditionModel
 
 WINDOWS, FRAMES, SIDE = 8, 4, 32
 CROPS, SIZE_PX = 8, 256  # as many as the VAE takes at a time
@@ -44,10 +43,7 @@ def capped(call: Callable[[Portions], torch.Tensor], need: int, portions: Portio
 def main() -> None:
     """Prints, for each call, the difference, its bound, the lines that were announced, and whether portions changed."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    unet = UNet3DConditionModel(**SMALL).eval()
-    for conv in (unet.conv_in, unet.conv_out):
-        torch.nn.init.normal_(conv.weight, std=0.1)
+    unet = small_unet(0)
     vae, scheduler = load_folder("mini")["vae"], DDIMScheduler.from_config(LATENTSYNC_SCHEDULER)
     latents = [torch.randn(WINDOWS, 4, FRAMES, SIDE, SIDE) for _ in range(3)]
     condition = Condition(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
+from small_unet import small_unet
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, MODELS_DIR
 from latentsync.generation.denoise import Condition, denoise, num_passes, solver_of
@@ -16,11 +17,6 @@ from latentsync.generation.portions import LEAST, Portions, Sizes
 from latentsync.unet.model import UNet3DConditionModel, UNet3DOutput, published_config
 
 TOLERANCE = 2e-4
-SMALL = {
-    "block_out_channels": (32, 64), "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
-    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"), "layers_per_block": 1, "norm_num_groups": 8,
-    "motion_module_resolutions": (1, 2),
-}  # fmt: skip
 ORIGINAL = {"reference": "the original, seeded small UNet"}
 
 
@@ -84,10 +80,7 @@ def small():
     Gives a run that returns the final latents, and for each call of the network the size of its batch and whether it
     ran whole.
     """
-    torch.manual_seed(0)
-    unet = UNet3DConditionModel(**SMALL).eval()
-    for conv in (unet.conv_in, unet.conv_out):
-        torch.nn.init.normal_(conv.weight, std=0.1)
+    unet = small_unet(0)
     mask = torch.ones(2, 1, 2, 8, 8)
     mask[..., :4] = 0
     condition = Condition(mask, torch.randn(2, 4, 2, 8, 8), torch.randn(2, 4, 2, 8, 8), torch.randn(2, 2, 5, 384))
@@ -237,10 +230,7 @@ NUM_FRAMES, WINDOW, STEPS = 11, 4, 4
 @pytest.fixture(scope="module")
 def long_video():
     """A seeded small network over eleven frames; gives a run in windows: (overlap, batch size) -> latents of each."""
-    torch.manual_seed(1)
-    unet = UNet3DConditionModel(**SMALL).eval()
-    for conv in (unet.conv_in, unet.conv_out):
-        torch.nn.init.normal_(conv.weight, std=0.1)
+    unet = small_unet(1)
     mask = torch.zeros(1, 1, NUM_FRAMES, 8, 8)
     images = torch.randn(2, 1, 4, 1, 8, 8) + 0.1 * torch.randn(2, 1, 4, NUM_FRAMES, 8, 8)
     audio, noise = torch.randn(1, NUM_FRAMES, 5, 384), torch.randn(1, 4, 1, 8, 8).expand(-1, -1, NUM_FRAMES, -1, -1)

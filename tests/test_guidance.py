@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from small_unet import small_unet
 
 from latentsync.checkpoints.model import LATENTSYNC_SCHEDULER, MODELS_DIR
 from latentsync.config import SamplerOptions
 from latentsync.generation.denoise import Condition, denoise
 from latentsync.generation.guidance import Plain, Projected, Rescaled, Step, ZeroStar, guidance_of, in_effect
-from latentsync.unet.model import UNet3DConditionModel
 
 SHAPE = (2, 4, 3, 8, 8)
 KINDS = {
@@ -19,11 +19,6 @@ KINDS = {
     "zero_star": ZeroStar,
     "rescaled": lambda: Rescaled(Plain(), 0.7),
 }
-SMALL = {
-    "block_out_channels": (32, 64), "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
-    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"), "layers_per_block": 1, "norm_num_groups": 8,
-    "motion_module_resolutions": (1, 2),
-}  # fmt: skip
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}  # a dozen float32 operations on numbers of up to about 10
 
 
@@ -117,10 +112,7 @@ def test_guidance_of_the_mouth_measures_and_changes_the_mouth_only(step, kind):
 @pytest.fixture(scope="module")
 def window_run():
     """Denoises some of two windows with a seeded small network: (windows, guidance scales, options) -> latents."""
-    torch.manual_seed(0)
-    unet = UNet3DConditionModel(**SMALL).eval()
-    for conv in (unet.conv_in, unet.conv_out):
-        torch.nn.init.normal_(conv.weight, std=0.1)
+    unet = small_unet(0)
     mask = torch.ones(2, 1, 2, 8, 8)
     mask[..., :4] = 0
     masked, reference, noise = torch.randn(3, 2, 4, 2, 8, 8)
