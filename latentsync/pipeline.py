@@ -357,7 +357,7 @@ class LipsyncPipeline(LipsyncNetworks):
         with watch.stage("total"):
             info = media.probe(video_path, VIDEO_RATE_HZ)
             check_targets(targets, info, Path(audio_path), settings[0])
-            fit(self, settings)
+            fit(self, settings)  # before faces are sought; `generate_together` finds it done
             pair = self.prepare(video_path, audio_path, settings[0], on_progress, watch)
             frames = self.generate_together(pair, settings, on_progress, callback_on_step_end, watch, generator)
             comment = notice(self.settings.trained, consent)

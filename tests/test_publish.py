@@ -31,10 +31,26 @@ from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE,
 from latentsync.lab.tables.tidy import collect_wide, write_table
 from latentsync.lab.tracking import publish as publishing
 from latentsync.lab.tracking.publish import publish, publish_in_time
-from latentsync.lab.tracking.trackers import NoTracker, config_of, run_id
+from latentsync.lab.tracking.trackers import config_of, run_id
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
 CURVES = {"sync_mini_by_window": [0.25, None, 0.5], "sync_mini_by_shift": [0.7, 0.2, 0.6], "lip_gap": [0.1, 0.2]}
+
+
+class NoTracker:
+    """A tracker that ignores all records."""
+
+    def publish(self, record, sweep):
+        pass
+
+    def publish_failure(self, failure, sweep):
+        pass
+
+    def publish_sweep(self, sweep, table, files):
+        pass
+
+    def close(self):
+        pass
 
 
 @pytest.fixture

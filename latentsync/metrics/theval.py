@@ -84,7 +84,7 @@ def gap_dtw(gap: Series, truth: Series, most: int = DTW_FRAMES) -> float | None:
     """Mean absolute difference of two lip gaps along the best alignment in time (dynamic time warping).
 
     A frame may be compared with one at most `most` frames away. The alignment may leave out that many frames at either
-    end, so a constant lag of so many frames costs nothing. The least sum is found, then divided by its comparisons.
+    end, so a constant lag of up to `most` frames costs nothing. The least sum is found and divided by its comparisons.
 
     Returns:
         Eye distances; None if fewer than 25 frames show both faces.

@@ -10,6 +10,7 @@ it was made, as records keep them in curves.json.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -86,11 +87,7 @@ def _settings(table: pd.DataFrame) -> list[str]:
 def _heard(row: dict) -> str:
     if row["voice"] == SILENCE_NAME:
         return SILENT
-    return OWN if _stem(row["voice"]) == _stem(row["clip"]) else OTHER
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
+    return OWN if Path(row["voice"]).stem == Path(row["clip"]).stem else OTHER
 
 
 def _against(gap: np.ndarray, own: np.ndarray, name: str) -> dict[str, float]:

@@ -139,7 +139,7 @@ def run_cell(
             in seed and guidance are made together with it, if they are missing and no other process is making them.
         on_whole: called with each record that is made, when its files are whole and just before they take their place.
             So whatever it keeps beside the record is there when the record is, even if the process is killed. An error
-            that it raises is told, and costs no record.
+            that it raises is printed, and costs no record.
     """
     pipeline, store = pipeline_of(config), RecordStore(config.runs_dir)
     known = {failure.record: failure for failure in earlier if failure.runtime == _beside_the_id(config.options)}

@@ -65,7 +65,8 @@ def with_gate(table: pd.DataFrame, gate: Gate, wide: pd.DataFrame | None = None)
     """
     if not gate or table.empty:
         return table
-    failures = {row["record"]: JOINT.join(gate.failures(_entries(row, gate))) for row in _rows(table, wide)}
+    rows = (table if wide is None else wide).to_dict("records")
+    failures = {row["record"]: JOINT.join(gate.failures(_entries(row, gate))) for row in rows}
     texts = table["record"].map(failures)
     verdicts = pd.Series(np.where(texts == "", PASSED, FAILED), table.index)
     kind = table["record"].dtype
@@ -81,10 +82,6 @@ def below_gate(table: pd.DataFrame) -> list[str]:
         f"BELOW THE GATE  {row['pair']} ({cell_label(row, also)}): {row['gate_failures']}"
         for row in failed.to_dict("records")
     ]
-
-
-def _rows(table: pd.DataFrame, wide: pd.DataFrame | None) -> list[dict[str, Any]]:
-    return (table if wide is None else wide).to_dict("records")
 
 
 def _entries(row: Mapping[str, Any], gate: Gate) -> dict[str, dict[str, Any]]:

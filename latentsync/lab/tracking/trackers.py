@@ -36,22 +36,6 @@ class Tracker(Protocol):
         """Returns when everything has been sent or written."""
 
 
-class NoTracker:
-    """A tracker that ignores all records."""
-
-    def publish(self, record: Record, sweep: str) -> None:
-        return None
-
-    def publish_failure(self, failure: Mapping[str, Any], sweep: str) -> None:
-        return None
-
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
 def run_id(sweep: str, record_id: str | None = None) -> str:
     """The id of a record's run, or of the sweep's own run. It is the same on every machine and at every time.
 

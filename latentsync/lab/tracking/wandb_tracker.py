@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from latentsync.faces.landmarks import LandmarkDetector
 
-SUMMARIES = {"higher": "max", "lower": "min"}  # how W&B is told the better direction of a metric
+SUMMARIES = {"higher": "max", "lower": "min"}  # what W&B keeps of a metric, by its better direction
 GOALS = {"higher": "maximize", "lower": "minimize", "zero": "zero", "one": "one"}
 THUMBNAIL_PX = 240  # width in the sweep's table
 
@@ -229,9 +229,9 @@ def _thumbnail(store: RecordStore, record_id: str) -> "wandb.Image | None":
 
     try:
         path = store.look(record_id).video_path
-        middle = media.probe(path, media.VIDEO_RATE_HZ).num_frames // 2
-        frame = next(frame for i, frame in enumerate(media.read_frames(path)) if i == middle)
-    except (LatentSyncError, OSError, StopIteration):
+        middle = media.probe(path).num_frames // 2
+        frame = next(media.read_frames_in_order(path, [middle]))
+    except (LatentSyncError, OSError):
         return None
     picture = Image.fromarray(frame)
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
