@@ -15,7 +15,9 @@ from latentsync.lab.analysis.intervals import difference_interval, mean_interval
 from latentsync.lab.commands import evaluate
 from latentsync.lab.evaluation import report
 from latentsync.lab.evaluation.material import FIRST_SEED, pieces_of
-from latentsync.lab.evaluation.rows import PARTS, Bar, Row, verdict
+from latentsync.lab.evaluation.painted import verdict
+from latentsync.lab.evaluation.parts import PARTS
+from latentsync.lab.evaluation.rows import Bar, Row
 from latentsync.metrics.articulation import (
     LIPS,
     gap_correlation,
