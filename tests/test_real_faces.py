@@ -23,6 +23,7 @@ from latentsync.lab.evaluation.reconstruction import block_interval, scaled_affi
 from latentsync.lab.evaluation.recordings import LEAST_MOVED, Recordings, own_sync
 from latentsync.lab.evaluation.rows import Bar, Row, row_of_differences, row_of_means
 from latentsync.lab.options.pairs import SHIPPED_DIR
+from latentsync.lab.pages.studies import embedded_model
 from latentsync.media import VideoWriter
 from latentsync.media.excerpt import excerpt
 from latentsync.metrics.articulation import LIPS, jaw_distances
@@ -62,6 +63,8 @@ def test_the_table_keeps_bars_of_every_form():
     table = report.frame([report.entry(row, 1.0) for row in rows])
     assert table["bar"].tolist() == [">= 0.5", "0.5 .. 0.9", "<= 0.5 (every clip)", ""]
     assert table["passed"].tolist()[:3] == [True, True, False] and pd.isna(table["passed"][3])
+    page = embedded_model(table).text
+    assert "| `b` |" in page and "| 0.5 .. 0.9 | yes |" in page and "| <= 0.5 (every clip) | **no** |" in page
     assert table["bound"].tolist()[:2] == [0.5, 0.5] and math.isnan(table["bound"][2])  # no bound for the value itself
 
 
@@ -139,6 +142,7 @@ def people(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_syncnet_finds_which_clip_is_in_sync(tmp_path):
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "true.mp4")
     frames = list(media.read_frames(SHIPPED_DIR / "g-clara.mp4", 25.0))

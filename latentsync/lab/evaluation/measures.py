@@ -228,9 +228,9 @@ class Bench:
         judges = Networks() if self.recordings is None else self.recordings.networks
         options = self.options(self.plan.steps, reference="elsewhere")
         try:
-            pair = self.pipe.prepare(clip.video, clip.video, options)
-            pair = replace(pair, order=pair.order[: len(clip.faces)])
-            return reconstructed(self.pipe, pair, options, self.faces_in, judges.sync_mini, judges.identity)
+            with clip.voice() as voice:
+                pair = self.pipe.prepare(clip.video, voice, options)
+                return reconstructed(self.pipe, pair, options, self.faces_in, judges.sync_mini, judges.identity)
         except LatentSyncError as error:
             self.failures[clip.name] = str(error)
             return None

@@ -7,7 +7,9 @@ which no true offset reaches.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -29,7 +31,7 @@ from latentsync.lab.evaluation.reconstruction import scaled_affine
 from latentsync.lab.measuring.result import networks
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.media.kinds import clips_of
-from latentsync.media.sound import has_sound
+from latentsync.media.sound import has_sound, to_int16, write_wav
 from latentsync.metrics.families import Networks
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import LEAST_FRAMES
@@ -74,6 +76,18 @@ class Recording:
     @property
     def name(self) -> str:
         return self.video.name
+
+    @contextmanager
+    def voice(self) -> Iterator[Path]:
+        """A file with the sound of these frames: the clip itself if it ends with them."""
+        if media.probe(self.video, VIDEO_RATE_HZ).num_frames <= len(self.faces):
+            yield self.video
+            return
+        sound = media.read_sound(self.video, SOUND_RATE_HZ)[: len(self.faces) * SAMPLES_PER_FRAME]
+        with tempfile.TemporaryDirectory(prefix="recording-") as folder:
+            path = Path(folder) / f"{self.video.stem}.wav"
+            write_wav(path, to_int16(sound))
+            yield path
 
     def crops(self, size_px: int, every: int) -> Crops:
         """Every so many frames' aligned face, of those with a face; crops of size_px."""
