@@ -19,7 +19,7 @@ from latentsync.faces.geometry import apply_affine
 from latentsync.lab.commands import evaluate
 from latentsync.lab.evaluation import comparison, report
 from latentsync.lab.evaluation.bars import bars_for
-from latentsync.lab.evaluation.reconstruction import block_interval, scaled_affine
+from latentsync.lab.evaluation.reconstruction import block_interval, follows, scaled_affine
 from latentsync.lab.evaluation.recordings import LEAST_MOVED, Recordings, own_sync
 from latentsync.lab.evaluation.rows import Bar, Row, row_of_differences, row_of_means
 from latentsync.lab.options.pairs import SHIPPED_DIR
@@ -96,6 +96,12 @@ def test_an_interval_within_a_clip_is_wider_when_neighbours_are_alike():
     assert low < alike.mean() < high and high - low > 2 * (naive_high - naive_low)
     both = np.stack([alike[0], alike[0] * 3 + 1])
     assert block_interval(both, 10) == pytest.approx((1, 1))
+
+
+def test_lips_without_a_truth_have_no_value_and_results_without_a_face_follow_nothing():
+    gap, unseen = np.random.default_rng(0).uniform(0, 1, 60), np.full(60, np.nan)
+    assert follows(gap, gap) == pytest.approx(1)
+    assert follows(unseen, gap) == 0 and np.isnan(follows(gap, unseen))
 
 
 def embeddings(offset: int, number: int = 120) -> tuple[torch.Tensor, torch.Tensor]:

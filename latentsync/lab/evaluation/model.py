@@ -132,7 +132,7 @@ def evaluate_models(
         models: two or more, by name or folder. The first is the one that the others are compared with.
         output: a folder, with a folder in it for each model. None: runs/evaluation, and runs/evaluation/A+B for the
             comparison.
-        others: as for `evaluate`.
+        parts, quick, workers, real, in_sync: as for `evaluate`.
 
     Returns:
         How many parts could not be measured.

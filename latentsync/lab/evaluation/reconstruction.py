@@ -227,8 +227,11 @@ def _measured(
 
 
 def follows(gap: Float[np.ndarray, " f"], truth: Float[np.ndarray, " f"]) -> float:
-    """`gap_correlation`; 0 for a result in which almost no face is detected, since no lips follow the voice."""
-    return gap_correlation(gap, truth) if np.isfinite(gap).sum() >= LEAST_FRAMES else 0.0
+    """`gap_correlation`; 0 for a result in which almost no face is detected, since no lips follow the voice. NaN if
+    almost no frame shows the true lips."""
+    if np.isfinite(gap).sum() < LEAST_FRAMES:
+        return 0.0
+    return gap_correlation(gap, truth) if np.isfinite(gap + truth).sum() >= LEAST_FRAMES else np.nan
 
 
 def _mean(values: np.ndarray) -> float:
