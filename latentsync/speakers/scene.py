@@ -181,6 +181,11 @@ def _rim(identity: Identity, side: int) -> Points:
     return smooth_outline(np.array(_RIMS[identity.glasses]) * (side, 1) + centre)
 
 
+def paint_lenses(identity: Identity, grid: Grid) -> Field:
+    """Coverage of both lenses of the glasses."""
+    return np.maximum(*(fill(grid, _rim(identity, side), 0.3) for side in (-1, 1)))
+
+
 def paint_glasses(identity: Identity, grid: Grid) -> tuple[Light, Field]:
     """A frame with a faint reflection on the lenses, and its coverage."""
     shape = (grid.height, grid.width)
