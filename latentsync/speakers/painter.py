@@ -81,6 +81,8 @@ class Painter:
     0, downwards is positive; None follows `view_top`).
     """
 
+    _chin_shadow = 0.66  # what the chin takes of the light on the neck
+
     def __init__(
         self, identity: Identity, size_px: int, view_mm: float = VIEW_MM, view_top_mm: float | None = None
     ) -> None:
@@ -151,7 +153,7 @@ class Painter:
         place = np.float32([[1, 0, (head.left - grid.left) * scale], [0, 1, (head.top - grid.top) * scale]])
         hair_light = cv2.warpAffine(back, place, (wide, wide))
         hair_mask = cv2.warpAffine(back_mask, place, (wide, wide))
-        body, mask = scene.paint_body(self.identity, grid, hair_light, hair_mask, body_draw)
+        body, mask = scene.paint_body(self.identity, grid, hair_light, hair_mask, body_draw, self._chin_shadow)
         self._body_grid = reduced(grid, min(1.0, self._view.scale / scale))
         room = srgb(scene.paint_background(self.identity, self._view, room_draw))
         return np.round(room * 255).astype(np.uint8), layer_of(body, mask, self._body_grid)

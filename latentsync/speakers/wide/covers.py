@@ -82,7 +82,7 @@ def _lit(height: Field, albedo: np.ndarray, looks: Looks, grid: Grid) -> Light:
     gy, gx = np.gradient(height, 1 / grid.scale)
     key = key_direction(looks)
     toward = (-gx * key[0] - gy * key[1] + max(float(key[2]), 0.2)) / np.sqrt(gx * gx + gy * gy + 1)
-    light = looks.ratio * np.clip(0.15 + toward, 0, 1.2) + (1 - looks.ratio) * (0.75 - 0.25 * gy / np.hypot(gy, 1))
+    light = 1.1 * looks.ratio * np.clip(0.25 + toward, 0, 1.2) + (1 - looks.ratio) * (0.75 - 0.25 * gy / np.hypot(gy, 1))
     return (albedo * light[..., None]).astype(np.float32)
 
 
@@ -114,6 +114,7 @@ def _hand(identity: Identity, looks: Looks, grid: Grid, draw: np.random.Generato
     flip = np.array([side, 1.0])
     for start, end, radii in palm:
         own, cover = _finger(grid, start * flip * size, end * flip * size, (radii[0] * size, radii[1] * size))
+        own = own * min(1.0, 12.0 / radii[0])  # a palm is flat
         rise = draw.uniform(0, 2)
         height = np.where(cover > 0.5, np.maximum(height, own + rise), height)
         mask = np.maximum(mask, cover)

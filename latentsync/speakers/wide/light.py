@@ -13,6 +13,7 @@ from latentsync.speakers.wide.looks import Looks
 Light = Float[np.ndarray, "h w 3"]  # linear light
 
 HOLLOWS = ((2.5, 0.10), (7.0, 0.05), (16.0, 0.015))  # mm, and how much a hollow of that size darkens
+EXPOSED = 0.72  # light on the mean of a face
 WRAP = np.array([0.40, 0.24, 0.18], np.float32)  # skin scatters red light farthest
 
 
@@ -31,7 +32,7 @@ def key_direction(looks: Looks) -> Float[np.ndarray, "3"]:
 
 
 def lighting(looks: Looks, relief: Field, mask: Field, scale: float, draw: np.random.Generator) -> tuple[Light, Light]:
-    """Light on each place of the face, about 1 on the mean, and its highlights."""
+    """Light on each place of the face, `EXPOSED` on the mean, and its highlights."""
     key, relief = key_direction(looks), blur(relief, 0.8 * scale)
     normal = facing(relief, scale)
     toward = normal @ key
@@ -53,7 +54,7 @@ def lighting(looks: Looks, relief: Field, mask: Field, scale: float, draw: np.ra
     shine = looks.ratio * np.clip(normal @ halfway, 0, 1) ** looks.shine_width * shadow + 0.3 * soft
     inside = mask > 0.5
     mean = float(light[inside].mean()) if inside.any() else 1.0
-    return (light * (0.92 / mean)).astype(np.float32), (shine[..., None] * white(looks.key)).astype(np.float32)
+    return (light * (EXPOSED / mean)).astype(np.float32), (shine[..., None] * white(looks.key)).astype(np.float32)
 
 
 def _from_the_front(key: np.ndarray) -> np.ndarray:

@@ -116,7 +116,7 @@ class Lips:
         tx, tv = x - np.float32(lean[0] * TEETH_DEPTH_MM), v - np.float32(lean[1] * TEETH_DEPTH_MM)
         colour = self._lower_row(colour, g, tx, tv, soft)
         colour = self._upper_row(colour, g, c, tx, tv, soft)
-        dim = np.clip(0.25 + 0.75 * shade, 0, 1.3) * (1 - 0.35 * np.clip(np.abs(c.u), 0, 1) ** 3)[..., None]
+        dim = np.clip(0.10 + 0.72 * shade, 0, 1.1) * (1 - 0.35 * np.clip(np.abs(c.u), 0, 1) ** 3)[..., None]
         under = 0.45 + 0.55 * np.clip((v - c.upper_inner) / 2.6, 0, 1) * np.clip((c.lower_inner - v) / 1.2, 0.3, 1)
         return colour * dim * under[..., None]
 

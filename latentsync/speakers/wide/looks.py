@@ -35,6 +35,7 @@ class Looks:
         locks: numbers of strands of hair over the left and the right cheek.
         shades: darkness of the glasses' lenses.
         key, fill: colours of the lights; azimuth and height of the key in degrees, and its ratio to the rest.
+        chin_shadow: what the chin takes of the light on the neck, 0..1.
         pattern: strength of a shadow with a pattern (leaves, blinds) over the face.
         room, room_sharp, room_hue: what is behind.
         cover: what passes before the face; cover_share the share of the clip in which it may hide the mouth.
@@ -72,6 +73,7 @@ class Looks:
     azimuth: float = -35.0
     height: float = 30.0
     ratio: float = 0.6
+    chin_shadow: float = 0.66
     pattern: float = 0.0
     room: str = "blurred"
     room_sharp: float = 0.3
@@ -106,12 +108,13 @@ def random_person(seed: int, gender: str) -> tuple[Identity, Looks]:
     base = random_identity(seed, gender)
     draw = np.random.default_rng([seed, SEED])
     bones, skin, hair, light, lens, mouth = draw.spawn(6)
-    tone = float(skin.uniform(0, len(_TONES) - 1))
+    tone = float(skin.beta(1.0, 1.4)) * (len(_TONES) - 1)
     identity = _face(bones, base, _skin_colour(skin, tone))
     identity = replace(identity, **_mouth_shape(mouth, identity))
     identity = replace(identity, **_hair(hair, identity, tone))
-    looks = {**_skin(skin, identity), **_beard(hair, gender), **_light(light), **_lens(lens), **_inside(mouth)}
-    return identity, Looks(**looks)
+    looks = {**_skin(skin, identity), **_beard(hair, gender), **_light(light), **_lens(lens, identity.skin), **_inside(mouth)}
+    side = float(np.sin(np.deg2rad(looks["azimuth"])))  # the same light on ears, hair and clothes
+    return replace(identity, light=round(side * (0.4 + 0.6 * looks["ratio"]), 3)), Looks(**looks)
 
 
 def _pick(draw: np.random.Generator, low: float, high: float, digits: int = 3) -> float:
@@ -146,15 +149,16 @@ def _skin_colour(draw: np.random.Generator, tone: float) -> Rgb:
     colour = np.array([np.interp(tone, range(len(_TONES)), channel) for channel in np.array(_TONES, float).T])
     pink, golden, grey = np.clip(draw.standard_normal(3), -2.2, 2.2) * (0.04, 0.05, 0.12)
     colour = colour * (1 + 0.5 * pink, 1 - pink + 0.3 * golden, 1 - golden)
-    colour = colour + max(grey, -0.1) * (colour.mean() - colour)
-    if draw.random() < 0.04:
+    strong = 1.0 + 0.45 * colour.mean() / 255 + 1.5 * grey
+    colour = colour.max() - strong * (colour.max() - colour)  # paler or stronger, as bright as before
+    if draw.random() < 0.03:
         colour = 0.5 * colour + 0.5 * np.array(any_colour(draw, 0.2, 0.9))
     return _rgb(colour)
 
 
 _BONES = {  # deviation of the factor, and its bounds
-    "face_width": (0.055, 0.86, 1.12), "jaw_width": (0.085, 0.80, 1.22), "chin_length": (0.045, 0.88, 1.08),
-    "chin_width": (0.16, 0.70, 1.45), "neck_width": (0.09, 0.8, 1.2), "nose_width": (0.17, 0.65, 1.5),
+    "face_width": (0.055, 0.86, 1.12), "jaw_width": (0.07, 0.86, 1.2), "chin_length": (0.045, 0.88, 1.08),
+    "chin_width": (0.12, 0.86, 1.4), "neck_width": (0.09, 0.8, 1.2), "nose_width": (0.17, 0.65, 1.5),
     "nose_length": (0.09, 0.82, 1.22), "eye_size": (0.09, 0.78, 1.22), "eye_spacing": (0.045, 0.90, 1.10),
     "lid": (0.13, 0.62, 1.2), "brow_weight": (0.35, 0.3, 2.0),
 }  # fmt: skip
@@ -178,7 +182,6 @@ def _face(draw: np.random.Generator, base: Identity, skin: Rgb) -> Identity:
         freckles=_pick(draw, 0.0, 1.0) if draw.random() < 0.3 else 0.1,
         background=any_colour(draw),
         clothes=any_colour(draw, 0.03),
-        light=_pick(draw, -1.0, 1.0),
         exposure=0.0,
         contrast=1.0,
         temperature=0.0,
@@ -208,7 +211,7 @@ def _mouth_shape(draw: np.random.Generator, base: Identity) -> dict:
         "tooth_width": _pick(draw, 0.8, 1.15),
         "tooth_gap": _some(draw, 0.15, 0.4, 2.0),
         "tooth_unevenness": round(abs(float(draw.normal(0, 0.4))), 3),
-        "teeth": _rgb(np.array([240, 232, 215]) * draw.uniform(0.72, 1.03) * (1, 1, draw.uniform(0.78, 1.02))),
+        "teeth": _rgb(np.array([240, 232, 215]) * draw.uniform(0.72, 1.03) * (1, 1, draw.uniform(0.88, 1.04))),
     }
 
 
@@ -258,7 +261,7 @@ def _beard(draw: np.random.Generator, gender: str) -> dict:
         likely = np.array([(1, 0.3, 0, 0, 0, 0), (0.8, 0.8, 1, 0.2, 0, 0), (0.9, 0.8, 1, 1, 0.5, 0.6),
                            (0.5, 0.5, 0.5, 0.5, 0.5, 0.5)][kind])  # fmt: skip
         weights = (draw.random(6) < likely) * draw.uniform(0.35, 1.0, 6)
-    left, right = draw.poisson(draw.choice([0.0, 12.0, 45.0], p=(0.7, 0.2, 0.1)) * draw.random(2))
+    left, right = draw.poisson(draw.choice([0.0, 20.0, 90.0], p=(0.7, 0.2, 0.1)) * draw.random(2))
     return {
         "beard": tuple(round(float(weight), 3) for weight in weights),
         "beard_mm": _some(draw, 0.4 * (weights[2] > 0), 3.0, 40.0),
@@ -269,7 +272,7 @@ def _beard(draw: np.random.Generator, gender: str) -> dict:
 
 
 def _light(draw: np.random.Generator) -> dict:
-    coloured = draw.random() < 0.2
+    coloured = draw.random() < 0.12
     white = (255 * np.array([1, draw.uniform(0.86, 1.0), draw.uniform(0.68, 1.05)])).clip(0, 255)
     sky = (255 * np.array([draw.uniform(0.8, 1.0), draw.uniform(0.9, 1.0), 1.0])).clip(0, 255)
     cover = COVERS[int(draw.choice(len(COVERS), p=(0.62, 0.14, 0.09, 0.07, 0.04, 0.04)))]
@@ -280,6 +283,7 @@ def _light(draw: np.random.Generator) -> dict:
         "azimuth": _pick(draw, -100, 100, 1),
         "height": _pick(draw, -25, 80, 1),
         "ratio": _pick(draw, 0.15, 0.92),
+        "chin_shadow": _pick(draw, 0.05, 0.85),
         "pattern": _some(draw, 0.15, 0.2, 0.7),
         "room": ROOMS[int(draw.integers(len(ROOMS)))],
         "room_sharp": _pick(draw, 0.0, 1.0),
@@ -289,20 +293,22 @@ def _light(draw: np.random.Generator) -> dict:
     }
 
 
-def _lens(draw: np.random.Generator) -> dict:
-    strength = draw.choice([0.03, 0.12], p=(0.65, 0.35))
+def _lens(draw: np.random.Generator, skin: Rgb) -> dict:
+    """A camera exposes dark skin longer."""
+    bright = float((np.array(skin) / 255.0).mean() ** 2.2)
+    strength = draw.choice([0.025, 0.09], p=(0.7, 0.3))
     cast = np.exp(draw.normal(0, strength, 3))
     return {
-        "gain": _log(draw, 0.62, 1.5),
+        "gain": round(_log(draw, 0.6, 1.6) * float((0.45 / max(bright, 0.02)) ** 0.35), 4),
         "cast": tuple(round(float(value), 3) for value in cast / cast.mean()),
-        "saturation": _pick(draw, 0.35, 1.45) if draw.random() < 0.96 else 0.0,
+        "saturation": round(float(np.clip(draw.normal(1.02, 0.22), 0.3, 1.6)), 3) if draw.random() < 0.97 else 0.0,
         "gamma": _log(draw, 0.75, 1.35),
         "noise": _log(draw, 0.15, 9.0),
         "chroma_noise": _log(draw, 0.05, 4.0),
-        "blur": _log(draw, 0.12, 1.6),
+        "blur": _log(draw, 0.12, 1.1),
         "shake": _some(draw, 0.3, 0.5, 4.0),
         "jpeg": int(draw.integers(25, 92)) if draw.random() < 0.35 else 100,
-        "detail": _pick(draw, 0.3, 0.9) if draw.random() < 0.25 else 1.0,
+        "detail": _pick(draw, 0.4, 0.9) if draw.random() < 0.2 else 1.0,
         "sharpen": _some(draw, 0.4, 0.2, 1.6),
         "crf": int(draw.integers(15, 33)),
     }

@@ -38,6 +38,7 @@ from latentsync.speakers.wide.rooms import paint_room
 from latentsync.speakers.wide.skin import paint_beard, paint_skin
 
 FRAMING_SEED = 73
+EYE_LIGHT = 0.8  # the brows keep some of the light off
 FRAMING_MM = (200.0, 400.0)
 SKULL_MM = (72.0, 94.0, 88.0)  # half-axes of the back of the head: across, up, deep
 SKULL_AT_MM = (0.0, -24.0, -22.0)
@@ -105,16 +106,16 @@ class WidePainter(Painter):
             bow, fall = draw.uniform(-14, 14), draw.uniform(30, 125)
             t = np.linspace(0, 1, 14)
             for _ in range(number):
-                x = start + draw.normal(0, 4) + (end - start + draw.normal(0, 3)) * t + bow * np.sin(np.pi * t)
-                y = -62 + (fall + 62 + draw.normal(0, 8)) * t
+                x = start + draw.normal(0, 5) + (end - start + draw.normal(0, 3)) * t + bow * np.sin(np.pi * t)
+                y = -62 + (fall + 62 + draw.normal(0, 14)) * t
                 points = np.round(grid.to_px(np.stack([side * x, y], 1)) * 16).astype(np.int32)
-                width = max(1, round(draw.uniform(0.4, 1.4) * grid.scale))
+                width = max(1, round(draw.uniform(0.2, 0.7) * grid.scale))
                 cv2.polylines(strands, [points], False, 255, width, cv2.LINE_AA, 4)
                 cv2.polylines(tone, [points], False, int(draw.uniform(50, 235)), width, cv2.LINE_AA, 4)
         if not strands.any():
             return front, mask
         alpha = strands.astype(np.float32) / 255
-        light = colour * (tone.astype(np.float32) / 128)[..., None]
+        light = 0.7 * colour * (tone.astype(np.float32) / 128)[..., None]
         return over(front, light, alpha), np.maximum(mask, 0.92 * alpha)
 
     def _with_glasses(self, front: np.ndarray, mask: Field) -> tuple[np.ndarray, Field]:
@@ -129,7 +130,10 @@ class WidePainter(Painter):
     def _paint_behind(
         self, back: np.ndarray, back_mask: Field, body_draw: np.random.Generator, room_draw: np.random.Generator
     ) -> tuple[Frame, Layer]:
+        self._chin_shadow = self.looks.chin_shadow
         _, body = super()._paint_behind(back, back_mask, body_draw, room_draw)
+        lights = self.looks.ratio * white(self.looks.key) + (1 - self.looks.ratio) * white(self.looks.fill)
+        body[..., :3] = np.clip(body[..., :3] * lights ** (1 / 2.2), 0, body[..., 3:])
         room = srgb(paint_room(self.identity, self.looks, self._view, room_draw))
         return np.round(room * 255).astype(np.uint8), body
 
@@ -172,7 +176,7 @@ class WidePainter(Painter):
     def _painted_eye(self, patch: Frame, side: int, expression: Expression, x: Field, y: Field) -> Frame:
         if not patch.size:
             return patch
-        light, shade = to_light(patch), self._look_up(self._light, x, y)
+        light, shade = to_light(patch), EYE_LIGHT * self._look_up(self._light, x, y)
         painted = eyes.paint_eye(light, self.identity, side, expression.eyes, expression.gaze, x, y, self.px_mm, shade)
         return to_bytes(painted)
 

@@ -121,7 +121,9 @@ def _overlaid(albedo: Light, identity: Identity, looks: Looks, grid: Grid, draw:
         amount = step(noise(draw, *shape, size * grid.scale, max(size * 0.15, 1.0) * grid.scale), 0.2, 0.9)
     else:
         amount = np.clip(0.5 + 0.35 * noise(draw, *shape, size * grid.scale), 0, 1)
-    return over(albedo, linear(looks.overlay_hue), (looks.overlay_amount * amount).astype(np.float32))
+    skin, hue = linear(identity.skin), linear(looks.overlay_hue)
+    strength = looks.overlay_amount * min(1.0, float(skin.mean() / hue.mean()) ** 0.7)  # bright on dark counts for more
+    return over(albedo, hue, (strength * amount).astype(np.float32))
 
 
 def beard_map(identity: Identity, looks: Looks, x: Field, y: Field) -> Field:
