@@ -142,9 +142,7 @@ def random_painter(seed: int, gender: str, size_px: int, kind: str = "plain", vi
     return Painter(random_identity(seed, gender), size_px, view_mm or random_framing(seed))
 
 
-def _require_same(
-    target: Path, sentence: str, seed: int, options: ClipOptions, recording: Recording | None
-) -> None:
+def _require_same(target: Path, sentence: str, seed: int, options: ClipOptions, recording: Recording | None) -> None:
     """Raises MediaError if the clip at `target` differs from the clip that these settings make."""
     try:
         truth = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))

@@ -82,7 +82,9 @@ def _lit(height: Field, albedo: np.ndarray, looks: Looks, grid: Grid) -> Light:
     gy, gx = np.gradient(height, 1 / grid.scale)
     key = key_direction(looks)
     toward = (-gx * key[0] - gy * key[1] + max(float(key[2]), 0.2)) / np.sqrt(gx * gx + gy * gy + 1)
-    light = 1.1 * looks.ratio * np.clip(0.25 + toward, 0, 1.2) + (1 - looks.ratio) * (0.75 - 0.25 * gy / np.hypot(gy, 1))
+    light = 1.1 * looks.ratio * np.clip(0.25 + toward, 0, 1.2) + (1 - looks.ratio) * (
+        0.75 - 0.25 * gy / np.hypot(gy, 1)
+    )
     return (albedo * light[..., None]).astype(np.float32)
 
 
@@ -101,7 +103,10 @@ def _hand(identity: Identity, looks: Looks, grid: Grid, draw: np.random.Generato
     size, spread = draw.uniform(0.85, 1.15), draw.uniform(0.4, 1.6)
     bent, side = draw.uniform(0.55, 1.0), float(draw.choice((-1.0, 1.0)))
     nails = np.zeros_like(mask)
-    palm = [(np.array([-20.0, 30]), np.array([20.0, 32]), (26, 26)), (np.array([0.0, 40]), np.array([6.0, 140]), (32, 25))]
+    palm = [
+        (np.array([-20.0, 30]), np.array([20.0, 32]), (26, 26)),
+        (np.array([0.0, 40]), np.array([6.0, 140]), (32, 25)),
+    ]
     tips = []
     for n, (length, width) in enumerate(zip((66, 76, 71, 54), (9.0, 9.4, 8.8, 7.6), strict=True)):
         base = np.array([-28.0 + 18.5 * n, 18.0 + 3 * abs(n - 1.3)])

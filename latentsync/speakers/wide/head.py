@@ -129,10 +129,13 @@ class Head:
             at -= stride_along
         return hit
 
-    def seen(self, point_mm: tuple[float, float], pose: Pose, above_mm: float = 0.0) -> Float[np.ndarray, "2"]:
-        """Where in the picture, in mm of its plane, a place of the face at rest is seen (whether hidden or not)."""
-        place = np.float32([[point_mm[0]]]), np.float32([[point_mm[1]]])
-        height = float(_looked_up(self.heights, self.grid, *place)[0, 0]) + above_mm
+    def height(self, x: float, y: float) -> float:
+        """Height of a place of the face at rest."""
+        return float(_looked_up(self.heights, self.grid, np.float32([[x]]), np.float32([[y]]))[0, 0])
+
+    def seen(self, point_mm: tuple[float, float], pose: Pose, height: float | None = None) -> Float[np.ndarray, "2"]:
+        """Where in the picture, in mm of its plane, a place is seen (whether hidden or not); `height` None: at rest."""
+        height = self.height(*point_mm) if height is None else height
         x, y, z = Turn.of(pose).matrix @ (point_mm[0] - PIVOT_MM[0], point_mm[1] - PIVOT_MM[1], height - AXIS_Z_MM)
         nearer = self.distance_mm / (self.distance_mm - (z - (FACE_Z_MM - AXIS_Z_MM)))
         return np.array([x, y]) * nearer * pose.scale + PIVOT_MM + (pose.x_mm, pose.y_mm)

@@ -26,9 +26,7 @@ def white(rgb: Rgb) -> Float[np.ndarray, "3"]:
 def key_direction(looks: Looks) -> Float[np.ndarray, "3"]:
     """Unit vector towards the key light."""
     azimuth, height = np.deg2rad([looks.azimuth, looks.height])
-    return np.array(
-        [np.sin(azimuth) * np.cos(height), -np.sin(height), np.cos(azimuth) * np.cos(height)], np.float32
-    )
+    return np.array([np.sin(azimuth) * np.cos(height), -np.sin(height), np.cos(azimuth) * np.cos(height)], np.float32)
 
 
 def lighting(looks: Looks, relief: Field, mask: Field, scale: float, draw: np.random.Generator) -> tuple[Light, Light]:
@@ -60,8 +58,6 @@ def lighting(looks: Looks, relief: Field, mask: Field, scale: float, draw: np.ra
 def _from_the_front(key: np.ndarray) -> np.ndarray:
     """A light behind the face casts the shadow of one that grazes it."""
     return np.array([key[0], key[1], max(float(key[2]), 0.12)], np.float32)
-
-
 
 
 def enlarged(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

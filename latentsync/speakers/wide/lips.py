@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from latentsync.speakers.fields import Field, linear, over, step
 from latentsync.speakers.identity import Identity
-from latentsync.speakers.mouth import MouthGeometry, edges
+from latentsync.speakers.mouth import Edges, MouthGeometry, edges
 from latentsync.speakers.surface import mouth_y
 from latentsync.speakers.wide.light import key_direction
 from latentsync.speakers.wide.looks import Looks
@@ -70,7 +70,7 @@ class Lips:
         corner = np.exp(-(((np.abs(c.u) - 1.0) / 0.09) ** 2) - ((v - corner_y) / 2.0) ** 2)
         return canvas * ((1 - 0.85 * seam) * (1 - 0.45 * corner))[..., None]
 
-    def _around(self, canvas: Light, g: MouthGeometry, v: Field, c: object) -> Light:
+    def _around(self, canvas: Light, g: MouthGeometry, v: Field, c: Edges) -> Light:
         """The shadow under the lower lip and the light edge of the upper one, which move with the lips."""
         within = step(np.abs(c.u), 1.0, 0.45)
         deep = np.float32(0.30 * (0.5 + 0.5 * max(-float(self._key[1]), 0.0)) * (1 + 0.3 * g.rounding))
@@ -92,14 +92,14 @@ class Lips:
         light = light * np.float32(looks.lip_darker if upper else 1.0)
         if upper:
             light = light * (1 - 0.25 * t**3)
-        half = self._key + (0.0, 0.0, 1.0)
+        half = self._key + np.array([0.0, 0.0, 1.0], np.float32)
         half = half / np.linalg.norm(half)
         gloss = np.clip(nx * half[0] + ny * half[1] + nz * half[2], 0, 1) ** (12 + 60 * looks.lip_gloss)
         shine = np.float32(0.45 * looks.lip_gloss * (0.3 + 0.7 * looks.ratio)) * gloss * (1 + 0.35 * lines)
         return self._lip * light[..., None] + shine[..., None]
 
     def _inside(
-        self, g: MouthGeometry, c: object, x: Field, v: Field, soft: float, shade: Light, lean: tuple[float, float]
+        self, g: MouthGeometry, c: Edges, x: Field, v: Field, soft: float, shade: Light, lean: tuple[float, float]
     ) -> Light:
         """Darkness, tongue, lower teeth, upper teeth; each as far behind the lips as it is."""
         depth = np.clip((v - c.upper_inner) / np.maximum(c.lower_inner - c.upper_inner, 0.5), 0, 1)
@@ -111,7 +111,9 @@ class Lips:
         rise = np.clip((tv - top) / 7, 0, 1)
         bumps = self._lines[(tx * 9 + tv * 23).astype(np.int32) & 255]
         flesh = (0.28 + 0.75 * rise) * (1 - 0.28 * np.exp(-((tx / 1.7) ** 2))) * (1 + 0.05 * bumps)
-        wet = 0.16 * np.exp(-(((tv - top - 2.4) / 1.2) ** 2)) * np.clip(1 + 0.9 * bumps, 0, 2) * (np.abs(tx) < 0.5 * wide)
+        wet = (
+            0.16 * np.exp(-(((tv - top - 2.4) / 1.2) ** 2)) * np.clip(1 + 0.9 * bumps, 0, 2) * (np.abs(tx) < 0.5 * wide)
+        )
         colour = over(colour, self._tongue * flesh[..., None] + (wet * self.looks.lip_gloss)[..., None], tongue)
         tx, tv = x - np.float32(lean[0] * TEETH_DEPTH_MM), v - np.float32(lean[1] * TEETH_DEPTH_MM)
         colour = self._lower_row(colour, g, tx, tv, soft)
@@ -120,7 +122,7 @@ class Lips:
         under = 0.45 + 0.55 * np.clip((v - c.upper_inner) / 2.6, 0, 1) * np.clip((c.lower_inner - v) / 1.2, 0.3, 1)
         return colour * dim * under[..., None]
 
-    def _upper_row(self, colour: Light, g: MouthGeometry, c: object, x: Field, v: Field, soft: float) -> Light:
+    def _upper_row(self, colour: Light, g: MouthGeometry, c: Edges, x: Field, v: Field, soft: float) -> Light:
         """Hangs from the skull: its edge stays while lips and jaw move away from it."""
         look, edge_mm = self._upper.at(x)
         edge = np.float32(-g.raised * 0.35 + 1.1 + 2.6 * g.teeth * self.looks.tooth_height) - 0.008 * x**2 + edge_mm
@@ -149,8 +151,8 @@ class Lips:
 class _Row:
     """A row of teeth as tables over x: how bright it is there, and by how many mm its edge hangs lower."""
 
-    look: Float[np.ndarray, "k"]
-    edge_mm: Float[np.ndarray, "k"]
+    look: Float[np.ndarray, " k"]
+    edge_mm: Float[np.ndarray, " k"]
 
     @classmethod
     def of(cls, identity: Identity, looks: Looks, widths: tuple[float, ...], draw: np.random.Generator) -> "_Row":

@@ -46,7 +46,6 @@ class Looks:
         crf: of the encoder.
         lip_edge, lip_gloss, lip_lines: how sharp, moist and wrinkled lips are; lip_darker of the upper lip.
         gums, tooth_height, lower_teeth, tooth_arch, tongue_tone: the inside of the mouth.
-        lip_skew: how much mouths are drawn to one side, -1..1.
     """
 
     distance: float = 1200.0
@@ -111,8 +110,14 @@ def random_person(seed: int, gender: str) -> tuple[Identity, Looks]:
     tone = float(skin.beta(1.0, 1.4)) * (len(_TONES) - 1)
     identity = _face(bones, base, _skin_colour(skin, tone))
     identity = replace(identity, **_mouth_shape(mouth, identity))
-    identity = replace(identity, **_hair(hair, identity, tone))
-    looks = {**_skin(skin, identity), **_beard(hair, gender), **_light(light), **_lens(lens, identity.skin), **_inside(mouth)}
+    identity = replace(identity, **_hair(hair, identity))
+    looks = {
+        **_skin(skin, identity),
+        **_beard(hair, gender),
+        **_light(light),
+        **_lens(lens, identity.skin),
+        **_inside(mouth),
+    }
     side = float(np.sin(np.deg2rad(looks["azimuth"])))  # the same light on ears, hair and clothes
     return replace(identity, light=round(side * (0.4 + 0.6 * looks["ratio"]), 3)), Looks(**looks)
 
@@ -215,7 +220,7 @@ def _mouth_shape(draw: np.random.Generator, base: Identity) -> dict:
     }
 
 
-def _hair(draw: np.random.Generator, base: Identity, tone: float) -> dict:
+def _hair(draw: np.random.Generator, base: Identity) -> dict:
     hair = np.array(base.hair, float)
     if draw.random() < 0.25:
         hair = np.array(any_colour(draw, 0.05, 0.95, 0.5 if draw.random() < 0.8 else 1.0), float)

@@ -35,7 +35,7 @@ from latentsync.speakers.wide.light import white
 from latentsync.speakers.wide.lips import Lips
 from latentsync.speakers.wide.looks import Looks
 from latentsync.speakers.wide.rooms import paint_room
-from latentsync.speakers.wide.skin import paint_beard, paint_skin
+from latentsync.speakers.wide.skin import paint_beard, paint_skin, with_long_beard
 
 FRAMING_SEED = 73
 EYE_LIGHT = 0.8  # the brows keep some of the light off
@@ -74,6 +74,7 @@ class WidePainter(Painter):
         skin, mask, relief, light = paint_skin(person, looks, grid, skin_draw)
         skin = eyes.paint_brows(skin, person, grid, skin_draw)
         skin = paint_beard(skin, person, looks, grid, skin_draw)
+        skin, mask, relief = with_long_beard(skin, mask, relief, person, looks, grid, skin_draw)
         ears, ear_mask = scene.paint_ears(person, grid)
         front, front_mask, back, back_mask = hair.paint_hair(person, grid, hair_draw)
         if person.hair_style != "bald" and hair.STYLES[person.hair_style].fall:
@@ -190,7 +191,7 @@ class WidePainter(Painter):
 
     def _with_body(self, pose: Pose) -> Frame:
         """The room, the back of the head, then neck and clothes."""
-        room, body = self._behind
+        room, _ = self._behind
         view, (across, up, deep) = self._view, SKULL_MM
         turn = Turn.of(pose)
         at = turn.matrix @ (np.array(SKULL_AT_MM) - (*PIVOT_MM, AXIS_Z_MM))
@@ -225,8 +226,11 @@ class WidePainter(Painter):
 
     def gap_px(self, geometry: MouthGeometry, pose: Pose) -> float:
         """Distance in the picture between the inner lips at the middle of the mouth: a nod foreshortens it."""
-        middle = surface.mouth_y(self.identity) - geometry.raised
-        ends = [self.to_px((0.0, middle + part), pose) for part in (0.0, geometry.visible_gap)]
+        top, ends = surface.mouth_y(self.identity) - geometry.raised, []
+        for y in (top, top + geometry.visible_gap):
+            skin = self._skin_positions(np.float32([[0]]), np.float32([[y]]), geometry, Expression())
+            height = self._space.height(float(skin[0][0, 0]), float(skin[1][0, 0]))
+            ends.append(self._space.seen((0.0, y), pose, height) * self._view.scale)
         return float(np.hypot(*(ends[1] - ends[0])))
 
     def facts(self, count: int) -> dict[str, Any]:

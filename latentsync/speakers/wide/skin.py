@@ -6,12 +6,13 @@ from jaxtyping import Float
 
 from latentsync.speakers.fields import Field, Grid, blur, bump, fill, linear, noise, over, pair, step
 from latentsync.speakers.identity import Identity
-from latentsync.speakers.surface import face_outline, mouth_y, pupil_x, relief
-from latentsync.speakers.wide.light import enlarged, key_direction, lighting
+from latentsync.speakers.surface import CHIN_Y, face_outline, mouth_y, pupil_x, relief
+from latentsync.speakers.wide.light import EXPOSED, enlarged, key_direction, lighting
 from latentsync.speakers.wide.looks import Looks
 
 Light = Float[np.ndarray, "h w 3"]  # linear light
 
+LONG_BEARD_Z_MM = 34.0  # height of hairs that hang, over the plane of the face
 RELIEF_SCALE = 1.2  # px/mm at which the face's form and its light are computed
 
 
@@ -54,8 +55,12 @@ def _wrinkles(identity: Identity, looks: Looks, grid: Grid, draw: np.random.Gene
     for line_y in np.linspace(-74, -38, 5) + draw.uniform(-3, 3, 5):
         line = y - line_y - 1.5 * np.sin(x / draw.uniform(9, 16) + line_y) - 0.8 * wobble
         depth += draw.uniform(0.1, 0.8) * old * np.exp(-0.5 * (line / 1.1) ** 2) * step(side, 52, 30)
-    depth += 0.8 * old * draw.uniform(0, 1) * np.exp(-0.5 * ((side - 5 - 0.6 * wobble) / 1.0) ** 2) * bump(
-        x * 0, y, 0, -22, 1, 9
+    depth += (
+        0.8
+        * old
+        * draw.uniform(0, 1)
+        * np.exp(-0.5 * ((side - 5 - 0.6 * wobble) / 1.0) ** 2)
+        * bump(x * 0, y, 0, -22, 1, 9)
     )
     corner_x, corner_y = pupil_x(identity) + 17, 0.0
     for angle in np.deg2rad(np.linspace(-35, 40, 4)) + draw.uniform(-0.1, 0.1, 4):
@@ -145,7 +150,14 @@ def _grown(
     jaws = step(y - edge, -5, 12)
     face = step(y - edge + 16, -5, 12) * step(side, 24, 34) * step(y, -10, 20)
     under = step(y, 98, 108)
-    parts = (moustache * lip, patch * below, chin * np.maximum(round_chin, frame), jaw * jaws, cheeks * face, neck * under)
+    parts = (
+        moustache * lip,
+        patch * below,
+        chin * np.maximum(round_chin, frame),
+        jaw * jaws,
+        cheeks * face,
+        neck * under,
+    )
     return np.maximum.reduce(parts).astype(np.float32)
 
 
@@ -168,6 +180,25 @@ def paint_beard(canvas: Light, identity: Identity, looks: Looks, grid: Grid, dra
     ragged = step(zone + 0.20 * strands * step(zone, 0.0, 0.25), 0.18, 0.75)
     alpha = np.clip(np.maximum(ragged * (0.55 + 0.45 * zone), 0.75 * blur(zone, 2 * scale)), 0, 0.97)
     return over(canvas, hairs, alpha.astype(np.float32))
+
+
+def with_long_beard(
+    skin: Light, mask: Field, relief: Field, identity: Identity, looks: Looks, grid: Grid, draw: np.random.Generator
+) -> tuple[Light, Field, Field]:
+    """Skin, coverage and relief with hairs that hang below the chin."""
+    if not looks.beard_mm:
+        return skin, mask, relief
+    x, y, chin = grid.x, grid.y, CHIN_Y * identity.chin_length
+    strands = _strands(x, y, grid, draw)
+    half = (30 + 14 * looks.beard[3]) * identity.jaw_width
+    end = chin - 8 + looks.beard_mm * np.sqrt(np.clip(1 - (x / half) ** 2, 0, 1)) + 2.5 * strands
+    hangs = (step(y - end, 2, -3) * step(np.abs(x), half, half - 6) * (y > chin - 26)).astype(np.float32)
+    below = np.clip((y - chin) / 40, 0, 1)
+    colour = linear(identity.beard_colour or identity.hair) * EXPOSED
+    hairs = colour * (np.clip(0.75 + 0.38 * strands, 0.15, 2.2) * (1 - 0.5 * below))[..., None]
+    alpha = hangs * np.maximum(1 - mask, step(y, chin - 24, chin - 8))
+    held = np.where(hangs > 0.5, np.maximum(relief, LONG_BEARD_Z_MM - 14 * below), relief).astype(np.float32)
+    return over(skin, hairs, alpha), np.maximum(mask, 0.97 * hangs), held
 
 
 def _strands(x: Field, y: Field, grid: Grid, draw: np.random.Generator) -> Field:
