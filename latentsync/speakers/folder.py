@@ -18,7 +18,7 @@ from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import Expression, Painter, Pose, random_framing
 from latentsync.speakers.recording import Recording, random_recording
 from latentsync.speakers.sentences import fit_random_speech, fit_rested_speech, fit_sentence
-from latentsync.speakers.visemes import SHAPES
+from latentsync.speakers.visemes import FPS, SHAPES
 from latentsync.speakers.voice import random_voice, speak
 from latentsync.speakers.wide.looks import random_person
 from latentsync.speakers.wide.motion import wide_motion
@@ -172,7 +172,7 @@ def read_sentences(path: Path) -> tuple[str, ...]:
 
 
 def write_sheet(output: Path, count: int = 6, options: ClipOptions | None = None, view_mm: float | None = None) -> None:
-    """Writes a PNG: one row a person, one column a mouth shape.
+    """Writes a PNG: one row a person, one column a mouth shape; wide people turn as in their clips.
 
     Args:
         options: gender, size_px, seed and kind count.
@@ -186,8 +186,14 @@ def write_sheet(output: Path, count: int = 6, options: ClipOptions | None = None
     for number in tqdm(range(count), unit="face", desc="speakers", disable=bars_off()):
         seed = options.seed + number
         painter = random_painter(seed, options.gender_of(number), options.size_px, options.kind, view_mm)
-        frames = [painter.paint(Pose(), Expression(smile=0.1), SHAPES[name]) for name in SHEET_SHAPES]
-        frames.append(painter.paint(Pose(yaw=5), Expression(eyes=0.0, brows=1.0), SHAPES["rest"]))
+        poses = [*[Pose()] * len(SHEET_SHAPES), Pose(yaw=5)]
+        if options.kind == "wide":  # a moment of each second
+            poses = wide_motion(seed, FPS * len(poses), np.zeros(FPS * len(poses)))[::FPS]
+        frames = [
+            painter.paint(pose, Expression(smile=0.1), SHAPES[name], FPS * index if options.kind == "wide" else 0)
+            for index, (pose, name) in enumerate(zip(poses, SHEET_SHAPES, strict=False))
+        ]
+        frames.append(painter.paint(poses[-1], Expression(eyes=0.0, brows=1.0), SHAPES["rest"]))
         rows.append(np.hstack(frames))
     try:
         write_bytes(output, cv2.imencode(output.suffix, np.vstack(rows)[..., ::-1])[1].tobytes())

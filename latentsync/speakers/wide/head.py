@@ -15,13 +15,13 @@ from jaxtyping import Float
 from latentsync.speakers.fields import Field, Grid, blur, bump
 from latentsync.speakers.painter import PIVOT_MM, Pose
 
-DEPTH_SCALE = 0.8  # px/mm of the field of heights
+DEPTH_SCALE = 0.7  # px/mm of the field of heights
 AXIS_Z_MM = 6.0  # depth of the axis that the head turns about
 FACE_Z_MM = 34.0  # depth that the scale of the picture holds for
 FALL = 1.5  # mm that the head falls back for each mm beyond the outline of its face
 DEEPEST_MM = -70.0
-NEAR_MM, FAR_MM, STEPS = 84.0, -76.0, 18  # of the search along a ray, about the axis
-COARSE_PX = 88  # side of the raster of first guesses
+NEAR_MM, FAR_MM, STEPS = 84.0, -76.0, 16  # of the search along a ray, about the axis
+COARSE_PX = 80  # side of the raster of first guesses
 ROW_PX = 256
 JUMP_MM = 6.0  # between neighbours of that raster: one hides the other there
 
@@ -76,12 +76,12 @@ class Head:
         ratio = view.width / coarse_px
         inset = (ratio - 1) / 2 / view.scale
         coarse = Grid(view.left + inset, view.top + inset, coarse_px, coarse_px, view.scale / ratio)
-        depth = self._first_hit(*self._rays(turn, coarse.x, coarse.y), heights)
+        depth = self._first_hit(*self._rays(turn, coarse), heights)
         spread = cv2.dilate(depth, _CROSS) - cv2.erode(depth, _CROSS)
         fine = cv2.resize(depth, (view.width, view.height), interpolation=cv2.INTER_LINEAR)
-        start, along = self._rays(turn, view.x, view.y)
-        at = start + fine * along  # the guess is near: a step along the ray that halves the error will do
-        fine += np.float32(0.8) * (_at(heights, at[0], at[1]) - at[2])
+        start, along = self._rays(turn, view)
+        u, v, z = (start[i] + fine * along[i] for i in range(3))
+        fine += np.float32(0.8) * (_at(heights, u, v) - z)  # the guess is near: a step along the ray will do
         torn = cv2.resize(spread, (view.width, view.height), interpolation=cv2.INTER_NEAREST) > JUMP_MM
         if torn.any():
             count = int(torn.sum())
@@ -90,25 +90,27 @@ class Head:
             rays = (np.pad(field[:, torn], spare, mode="edge") for field in (start, along))
             hit = self._first_hit(*(ray.reshape(3, rows, ROW_PX) for ray in rays), heights)
             fine[torn] = hit.ravel()[:count]
-        place = (start[:2] + fine * along[:2]) / np.float32(self.grid.scale)
-        return place[0] + np.float32(self.grid.left), place[1] + np.float32(self.grid.top)
+        mm, origin = np.float32(1 / self.grid.scale), (np.float32(self.grid.left), np.float32(self.grid.top))
+        x, y = ((start[i] + fine * along[i]) * mm + origin[i] for i in range(2))
+        return x, y
 
-    def _rays(self, turn: Turn, x: Field, y: Field) -> tuple[np.ndarray, np.ndarray]:
-        """The line of places, start + depth * along, that a camera sees at positions of the picture (mm).
+    def _rays(self, turn: Turn, view: Grid) -> tuple[np.ndarray, np.ndarray]:
+        """The line of places, start + depth * along, that a camera sees at each pixel of a view.
 
         Both are in px of the field of heights, and mm of height.
         """
         pose, back = turn.pose, turn.matrix.T
         unit = np.array([self.grid.scale, self.grid.scale, 1.0])
         origin = (np.array([*PIVOT_MM, AXIS_Z_MM]) - (self.grid.left, self.grid.top, 0.0)) * unit
-        dx = (x - np.float32(PIVOT_MM[0] + pose.x_mm)) / np.float32(pose.scale)
-        dy = (y - np.float32(PIVOT_MM[1] + pose.y_mm)) / np.float32(pose.scale)
-        nearer = 1 + (FACE_Z_MM - AXIS_Z_MM) / self.distance_mm
-        across = np.float32(back[:, :2] * unit[:, None])
-        plane = across[:, 0, None, None] * dx + across[:, 1, None, None] * dy
-        along = plane * np.float32(-1 / self.distance_mm) + np.float32(back[:, 2] * unit)[:, None, None]
-        plane *= np.float32(nearer)
-        plane += np.float32(origin)[:, None, None]
+        x = view.left + np.arange(view.width)[None] / view.scale
+        y = view.top + np.arange(view.height)[:, None] / view.scale
+        dx = (x - PIVOT_MM[0] - pose.x_mm) / pose.scale
+        dy = (y - PIVOT_MM[1] - pose.y_mm) / pose.scale
+        across = back[:, :2] * unit[:, None]
+        columns, rows = np.float32(across[:, 0, None, None] * dx), np.float32(across[:, 1, None, None] * dy)
+        nearer, farther = np.float32(1 + (FACE_Z_MM - AXIS_Z_MM) / self.distance_mm), np.float32(1 / self.distance_mm)
+        along = (np.float32(back[:, 2] * unit)[:, None, None] - rows * farther) - columns * farther
+        plane = (np.float32(origin)[:, None, None] + rows * nearer) + columns * nearer
         return plane, along
 
     def _first_hit(self, start: np.ndarray, along: np.ndarray, heights: Field) -> Field:

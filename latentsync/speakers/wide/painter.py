@@ -38,7 +38,7 @@ from latentsync.speakers.wide.rooms import paint_room
 from latentsync.speakers.wide.skin import paint_beard, paint_skin, with_long_beard
 
 FRAMING_SEED = 73
-EYE_LIGHT = 0.8  # the brows keep some of the light off
+EYE_LIGHT = 0.62  # the brows keep some of the light off
 FRAMING_MM = (200.0, 400.0)
 SKULL_MM = (72.0, 94.0, 88.0)  # half-axes of the back of the head: across, up, deep
 SKULL_AT_MM = (0.0, -24.0, -22.0)
