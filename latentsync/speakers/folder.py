@@ -27,6 +27,7 @@ from latentsync.verbosity import bars_off
 from latentsync.workers import Workers
 
 PREFIX = {"female": "g", "male": "m"}
+INTENSITIES = {"plain": (0.8, 1.15), "wide": (0.55, 1.3)}  # of the articulation
 SHEET_SHAPES = ("rest", "ah", "ee", "oo", "bilabial", "labiodental")
 
 
@@ -117,8 +118,8 @@ def _make_one(output_dir: Path, options: ClipOptions, number: int) -> None:
     if target.exists():  # clips get their name when they are whole: an interrupted run goes on where it stopped
         _require_same(target, sentence, own_seed, options, recording)
         return
-    intensity = float(np.random.default_rng([own_seed, 31]).uniform(0.8, 1.15))
     painter, is_wide = random_painter(own_seed, gender, options.size_px, options.kind), options.kind == "wide"
+    intensity = float(np.random.default_rng([own_seed, 31]).uniform(*INTENSITIES[options.kind]))
     clip = render_clip(
         painter.identity,
         sentence,

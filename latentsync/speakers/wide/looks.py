@@ -28,6 +28,7 @@ class Looks:
         mottle, redness, pores: strength of the skin's unevenness, and of its bumps.
         moles, blemishes: numbers of dark and of red spots.
         wrinkles, dark_eyes: 0..1.
+        soft_jaw: mm over which the jaw goes over into the neck.
         shine: strength of highlights, and shine_width their exponent.
         overlay, overlay_amount, overlay_mm, overlay_hue: a texture over the face, its strength, scale and colour.
         beard: weights 0..1 of moustache, soul patch, chin, jaw, cheeks and neck; beard_mm the length of the hairs that
@@ -56,6 +57,7 @@ class Looks:
     blemishes: int = 0
     wrinkles: float = 0.0
     dark_eyes: float = 0.1
+    soft_jaw: float = 0.35
     shine: float = 0.15
     shine_width: float = 20.0
     overlay: str = "none"
@@ -118,6 +120,8 @@ def random_person(seed: int, gender: str) -> tuple[Identity, Looks]:
         **_lens(lens, identity.skin),
         **_inside(mouth),
     }
+    if identity.hair_style == "bald":
+        looks["locks"] = (0, 0)
     side = float(np.sin(np.deg2rad(looks["azimuth"])))  # the same light on ears, hair and clothes
     return replace(identity, light=round(side * (0.4 + 0.6 * looks["ratio"]), 3)), Looks(**looks)
 
@@ -248,6 +252,7 @@ def _skin(draw: np.random.Generator, identity: Identity) -> dict:
         "blemishes": int(draw.poisson(draw.choice([0.3, 4.0, 30.0], p=(0.6, 0.25, 0.15)))),
         "wrinkles": round(float(np.clip(identity.age + draw.normal(0, 0.2) - 0.15, 0, 1)), 3),
         "dark_eyes": _pick(draw, 0.0, 0.6),
+        "soft_jaw": _log(draw, 0.3, 5.0),
         "shine": _log(draw, 0.01, 0.5),
         "shine_width": _log(draw, 8, 60),
         "overlay": overlay,
@@ -294,7 +299,7 @@ def _light(draw: np.random.Generator) -> dict:
         "room_sharp": _pick(draw, 0.0, 1.0),
         "room_hue": any_colour(draw),
         "cover": cover,
-        "cover_share": _pick(draw, 0.05, 0.3),
+        "cover_share": _pick(draw, 0.05, 0.25),
     }
 
 
@@ -304,7 +309,7 @@ def _lens(draw: np.random.Generator, skin: Rgb) -> dict:
     strength = draw.choice([0.025, 0.09], p=(0.7, 0.3))
     cast = np.exp(draw.normal(0, strength, 3))
     return {
-        "gain": round(_log(draw, 0.6, 1.6) * float((0.45 / max(bright, 0.02)) ** 0.35), 4),
+        "gain": round(_log(draw, 0.6, 1.6) * float((0.58 / max(bright, 0.02)) ** 0.35), 4),
         "cast": tuple(round(float(value), 3) for value in cast / cast.mean()),
         "saturation": round(float(np.clip(draw.normal(1.02, 0.22), 0.3, 1.6)), 3) if draw.random() < 0.97 else 0.0,
         "gamma": _log(draw, 0.75, 1.35),

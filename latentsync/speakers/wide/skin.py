@@ -41,7 +41,9 @@ def paint_skin(
         skin *= (1 - 0.80 * hole)[..., None]
     mask = fill(grid, face_outline(identity), 0.35)
     rim = step(blur(mask, 2.2 * grid.scale), 0.45, 1.0)
-    skin *= (0.66 + 0.34 * rim)[..., None]
+    low = step(grid.y, 70, 92)
+    skin *= (1 - (0.34 - 0.05 * looks.soft_jaw * low) * (1 - rim))[..., None]
+    mask = mask + (blur(mask, looks.soft_jaw * grid.scale) - mask) * low * mask
     return skin.astype(np.float32), mask, form, light
 
 
