@@ -87,6 +87,14 @@ def test_a_turned_head_shows_its_places_where_the_truth_says(painter: WidePainte
         assert place == pytest.approx(point, abs=1.5 * painter.px_mm / np.cos(np.deg2rad(yaw)))
 
 
+@pytest.mark.parametrize("pose", [Pose(yaw=20), Pose(pitch=15), Pose(roll=15), Pose(scale=1.1), Pose(x_mm=9, y_mm=5)])
+def test_angles_mean_what_they_mean_for_plain_people(painter: WidePainter, pose: Pose) -> None:
+    """The tip of the nose goes the same way."""
+    plain = Painter(painter.identity, SIZE_PX, 230.0)
+    ways = [by.to_px((0.0, 30.0), pose) - by.to_px((0.0, 30.0), Pose()) for by in (plain, painter)]
+    assert np.dot(*ways) > 0.9 * np.linalg.norm(ways[0]) * np.linalg.norm(ways[1]) > 0
+
+
 def test_a_nose_hides_the_cheek_behind_it(painter: WidePainter) -> None:
     x, y = painter.face_positions(Pose(yaw=35))
     row = np.abs(y[:, SIZE_PX // 2] - 35).argmin()
