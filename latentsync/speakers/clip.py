@@ -121,8 +121,8 @@ def render_clip(
     `view_top_mm` frame the picture (see `Painter`). A `painter` of the same identity, size and framing may be handed
     in, since making one takes up to a second. Where a `speech` is at hand, such as a real recording's, nothing is
     synthesised, and `voice` only tells where it is from (None: unknown). `motion` moves the head in place of
-    `head_motion`. The mouth follows the speech as it was spoken;
-    the clip's sound is the speech as `recording` leaves it.
+    `head_motion`. The mouth follows the speech as it was spoken; the clip's sound is the speech as `recording` leaves
+    it.
     """
     if speech is None:
         if voice is None:

@@ -20,6 +20,7 @@ AXIS_Z_MM = 6.0  # depth of the axis that the head turns about
 FACE_Z_MM = 34.0  # depth that the scale of the picture holds for
 FALL = 1.5  # mm that the head falls back for each mm beyond the outline of its face
 DEEPEST_MM = -70.0
+STANDS_OUT_MM = 15.0  # height from which something beside the face is a thing of its own, such as a long beard
 NEAR_MM, FAR_MM, STEPS = 84.0, -76.0, 16  # of the search along a ray, about the axis
 COARSE_PX = 80  # side of the raster of first guesses
 ROW_PX = 256
@@ -55,7 +56,8 @@ class Head:
         self.grid = Grid(grid.left + inset, grid.top + inset, width, height, scale)
         inside = (mask > 0.5).astype(np.uint8)
         outside_mm = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) / grid.scale
-        heights = np.where(inside > 0, relief, np.maximum(-FALL * outside_mm, DEEPEST_MM)).astype(np.float32)
+        beside = np.where(relief > STANDS_OUT_MM, relief, np.maximum(-FALL * outside_mm, DEEPEST_MM))
+        heights = np.where(inside > 0, relief, beside).astype(np.float32)
         heights = blur(heights, 1.6 * grid.scale)
         self.heights = cv2.resize(heights, (width, height), interpolation=cv2.INTER_AREA)
         self.x, self.y = self.grid.x, self.grid.y

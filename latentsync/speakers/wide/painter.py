@@ -43,6 +43,7 @@ FRAMING_MM = (200.0, 400.0)
 SKULL_MM = (72.0, 94.0, 88.0)  # half-axes of the back of the head: across, up, deep
 SKULL_AT_MM = (0.0, -24.0, -22.0)
 NECK_TOP_MM = (0.0, 78.0, -14.0)  # where the head sits on the neck
+NECK_IN_MM = 30.0  # half of the neck's width there
 SHOULDERS_MM = 172.0  # height below which nothing goes with the head but the body
 
 
@@ -133,6 +134,10 @@ class WidePainter(Painter):
     ) -> tuple[Frame, Layer]:
         self._chin_shadow = self.looks.chin_shadow
         _, body = super()._paint_behind(back, back_mask, body_draw, room_draw)
+        if not back_mask.any():  # no hair hides where the neck goes in under the skull
+            slope = NECK_IN_MM + 0.45 * np.maximum(self._body_grid.y - 30, 0)
+            inside = np.where(self._body_grid.y < 110, step(np.abs(self._body_grid.x) - slope, 4, -4), 1.0)
+            body = np.round(body * inside[..., None]).astype(np.uint8)
         lights = self.looks.ratio * white(self.looks.key) + (1 - self.looks.ratio) * white(self.looks.fill)
         body[..., :3] = np.clip(body[..., :3] * lights ** (1 / 2.2), 0, body[..., 3:])
         room = srgb(paint_room(self.identity, self.looks, self._view, room_draw))

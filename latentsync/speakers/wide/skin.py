@@ -199,7 +199,8 @@ def with_long_beard(
     colour = linear(identity.beard_colour or identity.hair) * EXPOSED
     hairs = colour * (np.clip(0.75 + 0.38 * strands, 0.15, 2.2) * (1 - 0.5 * below))[..., None]
     alpha = hangs * np.maximum(1 - mask, step(y, chin - 24, chin - 8))
-    held = np.where(hangs > 0.5, np.maximum(relief, LONG_BEARD_Z_MM - 14 * below), relief).astype(np.float32)
+    beside = blur(hangs, 4 * grid.scale) > 0.02  # so that its edge lies on no slope
+    held = np.where(beside, np.maximum(relief, LONG_BEARD_Z_MM - 14 * below), relief).astype(np.float32)
     return over(skin, hairs, alpha), np.maximum(mask, 0.97 * hangs), held
 
 
