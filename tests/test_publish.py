@@ -30,7 +30,8 @@ from latentsync.lab.options.schema import TrackerConfig, read_config
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
 from latentsync.lab.tables.tidy import collect_wide, write_table
 from latentsync.lab.tracking import publish as publishing
-from latentsync.lab.tracking.publish import publish, publish_in_time
+from latentsync.lab.tracking.apart import publish_in_time
+from latentsync.lab.tracking.publish import publish
 from latentsync.lab.tracking.trackers import config_of, run_id
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
@@ -46,7 +47,7 @@ class NoTracker:
     def publish_failure(self, failure, sweep):
         pass
 
-    def publish_sweep(self, sweep, table, files):
+    def publish_sweep(self, sweep, table, files, failures):
         pass
 
     def close(self):
