@@ -118,7 +118,7 @@ class OptionInfo:
     @property
     def wanted(self) -> str:
         """The allowed values in words: "a whole number of at least 1"; "" if every text is allowed."""
-        if self.choices:
+        if self.allowed:
             return f"{'one of ' * (len(self.allowed) > 1)}{', '.join(self.allowed)}"
         if isinstance(self.default, bool):
             return "true or false"

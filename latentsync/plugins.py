@@ -29,7 +29,7 @@ def installed(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group, by name, sorted. Of two packages with one name, the first in the alphabet counts."""
     points: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, package_of(point))):
-        if (first := points.setdefault(point.name, point)) != point:
+        if (first := points.setdefault(point.name, point)) is not point:
             leave_out(group, point, f"{package_of(first)} brings one of this name; remove one of both packages")
     return points
 

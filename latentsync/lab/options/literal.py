@@ -4,8 +4,7 @@ Hydra's grammar refuses many characters without quotes, reads 3.10 as the number
 values of options that hold a text get quotes before Hydra reads them. Values that Hydra reads unchanged, and those that
 have quotes already, stay as they are, so that the keys of earlier cells stay, too.
 
-The families of metrics of other packages are in no file of conf/, so that `metrics.NAME=true` becomes
-`++metrics.NAME=true`.
+What other packages add is in no file of conf/, so that `metrics.NAME=true` of one becomes `++metrics.NAME=true`.
 """
 
 import os
@@ -25,7 +24,7 @@ PATHS = frozenset((
     "model.vae", "model.whisper", "runs_dir", "data_dir", "model_dir",
 ))  # fmt: skip
 WRITTEN = frozenset(("runs_dir", "data.consent"))  # one for a command, so that a comma is part of the text
-ADDED = frozenset(f"metrics.{name}" for name in INSTALLED)
+ADDED = frozenset(("tracker.plugin", *(f"metrics.{name}" for name in INSTALLED)))  # keys that no file has
 KEPT = ("", "null", "???")  # no text, and values that are not given
 FUNCTION = re.compile(r"(choice|glob|sort|shuffle|tag|range|interval|extend_list|str|int|float|bool)\(.*\)$")
 SWEEPING = ("-m", "--multirun")

@@ -142,7 +142,7 @@ def _linked(source: str) -> str:
 def _group_tables(config: DictConfig) -> Iterator[str]:
     rows = []
     for group in loader().groups():
-        if group == "hydra":
+        if group in ("hydra", "local"):  # the page does not depend on conf/local either
             continue
         for choice in loader().choices(group):
             is_default = config.hydra.runtime.choices.get(group) == choice

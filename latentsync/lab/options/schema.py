@@ -251,7 +251,9 @@ class TrackerConfig:
     csv: bool = option(False, "one CSV file for each sweep, in runs_dir/csv.")
     tensorboard: bool = option(False, "TensorBoard's event files, in runs_dir/tensorboard.")
     trackio: bool = option(False, "trackio's local database, in runs_dir/trackio; it needs no account.")
-    plugin: str | None = option(None, "a tracker of an installed package (entry points latentsync.trackers).")
+    plugin: str | None = option(
+        None, "a tracker of an installed package, see docs/extension. Open: none.", plugins=TRACKERS_GROUP
+    )
     mode: str | None = option(
         None, "of W&B: offline writes below runs_dir/wandb, online sends. Open: WANDB_MODE, else offline.",
         choices=TRACKER_MODES, is_open=True,

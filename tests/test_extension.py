@@ -1,0 +1,159 @@
+"""Packages that add to the toolkit from outside: the one in docs/extension, installed as a user installs it, and broken
+ones, which cost a line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from offline_runs import wandb_file
+
+from latentsync.lab.records.store import RecordStore
+from latentsync.lab.tracking.trackers import run_id
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "docs" / "extension"
+
+# Runs command lines, one after the other, and prints status and output of each.
+COMMANDS = """
+import contextlib, io, json, sys
+from latentsync.__main__ import main
+
+for arguments in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    sys.argv = ["latentsync", *arguments]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            status = main(arguments)
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([status or 0, out.getvalue()]), file=sys.__stdout__, flush=True)
+"""
+
+
+def commands(packages: Path, *lines: list[str]) -> tuple[list[tuple[int, str]], str]:
+    """The status and output of command lines where packages are installed, and what was said at the start."""
+    environment = os.environ | {"PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", COMMANDS, json.dumps(lines)]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert answer.returncode == 0, answer.stderr
+    return [tuple(json.loads(line)) for line in answer.stdout.splitlines()], answer.stderr
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory) -> Path:
+    """A folder in which the example is installed, without a network."""
+    folder = tmp_path_factory.mktemp("packages")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", "--no-deps"]
+    answer = subprocess.run(
+        [*pip, "--no-build-isolation", "--target", folder, EXAMPLE], capture_output=True, text=True, timeout=300
+    )
+    assert answer.returncode == 0, answer.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_a_metric_a_solver_and_a_tracker_of_a_package_work_as_the_projects_own(packages, clips, tmp_path):
+    runs = tmp_path / "runs"
+    made, said = commands(
+        packages,
+        ["run", "--help"],
+        [
+            "run", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=ours", "metrics=none",
+            "metrics.flicker=true", "sampler.scheduler=euler", "sampler.num_inference_steps=1",
+            "tracker=wandb_offline", "tracker.plugin=json_lines", "objective=flicker",
+            "metrics.gate={flicker_ratio: 100}",
+        ],
+        ["report", str(runs), "--sweep", "ours", "--output", str(tmp_path / "report.html")],
+        ["measure", str(runs), "--metrics", "flicker"],
+    )  # fmt: skip
+    statuses, (help_text, run_text, _, measured) = zip(*made, strict=True)
+    assert (statuses, said) == ((0, 0, 0, 0), ""), made
+    for words in ("metrics.flicker=false", "student, euler", "Allowed: json_lines"):
+        assert words in " ".join(help_text.split()), words
+    (record,) = RecordStore(runs).all()
+    value = record.metrics["flicker"]["value"]
+    assert value > 0 and f"objective flicker: {value:.6g}" in run_text and "has all metrics" in measured
+    assert (
+        record.content["options"]["scheduler"] == "euler" and record.content["versions"]["latentsync-example"] == "1.0"
+    )
+    table = pd.read_csv(runs / "sweeps" / "ours" / "table.csv")
+    assert table["flicker"].item() == pytest.approx(value) and "flicker_ratio" in table
+    line = json.loads((runs / "json_lines" / "ours.jsonl").read_text())
+    assert (line["id"], line["flicker"], line["scheduler"]) == (record.id, value, "euler")
+    assert "flicker ratio" in (tmp_path / "report.html").read_text()
+    written = wandb_file(runs, run_id("ours", record.id))
+    assert written["summary"]["flicker"] == value and written["config"]["scheduler"] == "euler"
+    assert written["config"]["goals"] == {"flicker": "minimize", "flicker_ratio": "one"}
+    assert "curves/flicker" not in written["axes"]  # curves of windows and shifts alone are sent
+
+
+def broken(folder: Path, module: str, points: dict[str, dict[str, str]], code: str) -> None:
+    """Writes a package as pip would install it."""
+    (folder / f"{module}.py").write_text(code)
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    groups = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items()) for group, names in points.items()]
+    (info / "entry_points.txt").write_text("\n".join(groups))
+
+
+FAMILY = """
+from latentsync.metrics.definition import Definition, InstalledFamily
+def family(name, measure, place="nowhere:Family"):
+    known = Definition("word", name, "unit", "lower", "text", "source")
+    return InstalledFamily("a text.", {measure: known}, place)
+"""
+
+
+def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
+    broken(tmp_path, "absent", {"latentsync.metrics": {"absent": "absent:FAMILY"}}, "import no_such_module\n")
+    broken(tmp_path, "taken", {"latentsync.metrics": {"lpips": "taken:lpips"}}, "lpips = None\n")
+    broken(tmp_path, "same", {"latentsync.metrics": {"same": "same:SAME"}}, f"{FAMILY}SAME = family('same', 'psnr')\n")
+    broken(tmp_path, "other", {"latentsync.metrics": {"other": "other:OTHER"}}, "OTHER = 3\n")
+    both = {"latentsync.metrics": {"twice": "twice:TWICE"}}
+    broken(tmp_path, "twice", both, f"{FAMILY}TWICE = family('twice', 'twice_value')\n")
+    broken(tmp_path, "twice_again", both, "TWICE = 1\n")
+    points = {"latentsync.schedulers": {"ddim": "solver:ddim"}, "latentsync.trackers": {"csv": "solver:Csv"}}
+    broken(tmp_path, "solver", points, "ddim = Csv = None\n")
+    runs = f"runs_dir={tmp_path / 'runs'}"
+    made, said = commands(
+        tmp_path,
+        ["run", "--help"],
+        ["run", runs, "plan=true", "metrics.absent=true"],
+        ["run", runs, "plan=true", "tracker.plugin=csv"],
+        ["run", runs, "metrics.twice=true", "--cfg", "job"],
+    )
+    (helped, help_text), (refused, why), (no_tracker, of_trackers), (composed, config) = made
+    told = [*said.splitlines(), *(line for line in help_text.splitlines() if line.startswith("left out"))]
+    told += [line for line in of_trackers.splitlines() if line.startswith("left out")]
+    assert sorted(line.partition(": ")[2].partition(" of the package ")[0] for line in told) == [
+        "the family of metrics absent", "the family of metrics lpips", "the family of metrics other",
+        "the family of metrics same", "the family of metrics twice", "the solver ddim", "the tracker csv",
+    ]  # fmt: skip
+    assert all(len(line) < 300 for line in told) and "No module named 'no_such_module'" in "".join(told)
+    assert helped == 0 and "metrics.twice=false" in help_text and "metrics.absent" not in help_text
+    assert refused == 2 and "metrics.absent is unknown" in why
+    assert no_tracker == 2 and "'csv' is unknown" in of_trackers
+    assert composed == 0 and "twice: true" in config, config
+
+
+def test_a_family_whose_class_is_missing_has_a_reason_and_no_value(tmp_path):
+    broken(
+        tmp_path,
+        "hollow",
+        {"latentsync.metrics": {"hollow": "hollow:HOLLOW"}},
+        f"{FAMILY}HOLLOW = family('hollow', 'emptiness')\n",
+    )
+    code = """if True:
+        from latentsync.metrics.evaluate import evaluate
+        from latentsync.metrics.families import Subject
+        entry = evaluate(Subject(64), [], ["hollow"]).entries["emptiness"]
+        print(entry["value"], entry["reason"])
+    """
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert answer.stdout.startswith("None nowhere:Family cannot be imported (ModuleNotFoundError"), answer.stderr
