@@ -10,9 +10,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from offline_runs import wandb_file
+from written_sweep import write_sweep
 
+from latentsync import plugins
+from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.store import RecordStore
+from latentsync.lab.tracking.apart import publish_in_time
 from latentsync.lab.tracking.trackers import run_id
+from latentsync.metrics import evaluate as evaluating
+from latentsync.metrics.definition import Definition, InstalledFamily
+from latentsync.metrics.definitions import DEFINITIONS, INSTALLED
+from latentsync.metrics.evaluate import evaluate
+from latentsync.metrics.families import Subject
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "docs" / "extension"
@@ -141,19 +150,42 @@ def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
     assert composed == 0 and "twice: true" in config, config
 
 
-def test_a_family_whose_class_is_missing_has_a_reason_and_no_value(tmp_path):
-    broken(
-        tmp_path,
-        "hollow",
-        {"latentsync.metrics": {"hollow": "hollow:HOLLOW"}},
-        f"{FAMILY}HOLLOW = family('hollow', 'emptiness')\n",
-    )
-    code = """if True:
-        from latentsync.metrics.evaluate import evaluate
-        from latentsync.metrics.families import Subject
-        entry = evaluate(Subject(64), [], ["hollow"]).entries["emptiness"]
-        print(entry["value"], entry["reason"])
-    """
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
-    assert answer.stdout.startswith("None nowhere:Family cannot be imported (ModuleNotFoundError"), answer.stderr
+def test_a_family_whose_class_is_missing_has_a_reason_and_no_value(monkeypatch):
+    known = Definition("emptiness", "hollow", "unit", "lower", "text", "source")
+    monkeypatch.setitem(DEFINITIONS, "emptiness", known)
+    monkeypatch.setitem(INSTALLED, "hollow", InstalledFamily("a text.", {"emptiness": known}, "nowhere:Family"))
+    monkeypatch.setattr(evaluating, "FAMILIES", ("hollow",))
+    entry = evaluate(Subject(64), [], ["hollow"]).entries["emptiness"]
+    assert entry["value"] is None
+    assert entry["reason"] == "nowhere:Family cannot be imported (ModuleNotFoundError: No module named 'nowhere')"
+
+
+ENDS = """
+import os, time
+class Ends:
+    def __init__(self, config, folder):
+        pass
+    def publish(self, record, sweep):
+        {end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "limit_s", "reason"),
+    [("os._exit(3)", 300, "exit status 3"), ("time.sleep(600)", 0.2, "not finished after 0.2 s")],
+    ids=["dies", "hangs"],
+)
+def test_a_tracker_of_a_package_that_dies_or_hangs_costs_a_line(end, limit_s, reason, tmp_path, monkeypatch):
+    write_sweep(tmp_path / "runs", "test")
+    points = {"latentsync.trackers": {"ends": "ends:Ends"}}
+    broken(tmp_path, "ends", points, ENDS.format(end=end))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    plugins.installed.cache_clear()
+    try:
+        config = TrackerConfig(plugin="ends", timeout_s=limit_s)
+        records = RecordStore(tmp_path / "runs").all()
+        count, stopped = publish_in_time(records, "test", config, tmp_path / "runs")
+    finally:
+        plugins.installed.cache_clear()
+    assert count == 0 and stopped.startswith(reason)

@@ -1,21 +1,29 @@
 """`latentsync run` as an agent of `wandb sweep` starts it, offline: what is in the agent's own run."""
 
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import pytest
+import yaml
 from offline_runs import wandb_file
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 from written_sweep import write_sweep
 
 from latentsync.__main__ import main
-from latentsync.lab.options.schema import TrackerConfig
+from latentsync.lab.options.compose import configured
+from latentsync.lab.options.schema import TrackerConfig, general_options, read_config
 from latentsync.lab.records.store import RecordStore
 from latentsync.lab.tracking.apart import publish_in_time
 from latentsync.lab.tracking.publish import publish
 from latentsync.lab.tracking.trackers import run_id
 from latentsync.lab.tracking.trial import Trial, agents_run
+from latentsync.lab.tracking.wandb_tracker import GOALS
+from latentsync.metrics.definitions import direction_of
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -88,3 +96,20 @@ def test_a_tracker_that_knows_no_agent_gets_the_sweep_as_ever(tmp_path):
     write_sweep(tmp_path, "test")
     records = RecordStore(tmp_path).all()
     assert publish_in_time(records, "test", TrackerConfig(csv=True), tmp_path, Trial("any", ())) == (8, None)
+
+
+def test_the_agents_file_of_the_page_makes_a_command_that_is_right():
+    page = (ROOT / "docs" / "trackers.md").read_text()
+    (text,) = re.findall(r"```yaml\n(# sweep.yaml\n.*?)```", page, re.DOTALL)
+    file = yaml.safe_load(text)
+    values = {
+        name: {"value": one["values"][0] if "values" in one else one["max"]} for name, one in file["parameters"].items()
+    }
+    expanded = create_sweep_command_args({"program": file["program"], "args": values})
+    words = [word for part in file["command"] for word in expanded.get(part.strip("${}"), [part])]
+    assert words[:3] == ["${env}", "latentsync", "run"]
+    config = configured(words[3:])
+    assert general_options(config).objective == file["metric"]["name"] and read_config(config).tracker.names == (
+        "wandb",
+    )
+    assert GOALS[direction_of(file["metric"]["name"].removesuffix("_minus_real"))] == file["metric"]["goal"]
