@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from command_lines import answers_of
 from offline_runs import wandb_file
 from written_sweep import write_sweep
 
@@ -26,31 +27,6 @@ from latentsync.metrics.families import Subject
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "docs" / "extension"
 
-# Runs command lines, one after the other, and prints status and output of each.
-COMMANDS = """
-import contextlib, io, json, sys
-from latentsync.__main__ import main
-
-for arguments in json.loads(sys.argv[1]):
-    out = io.StringIO()
-    sys.argv = ["latentsync", *arguments]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        try:
-            status = main(arguments)
-        except SystemExit as end:
-            status = end.code
-    print(json.dumps([status or 0, out.getvalue()]), file=sys.__stdout__, flush=True)
-"""
-
-
-def commands(packages: Path, *lines: list[str]) -> tuple[list[tuple[int, str]], str]:
-    """The status and output of command lines where packages are installed, and what was said at the start."""
-    environment = os.environ | {"PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-c", COMMANDS, json.dumps(lines)]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert answer.returncode == 0, answer.stderr
-    return [tuple(json.loads(line)) for line in answer.stdout.splitlines()], answer.stderr
-
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory) -> Path:
@@ -67,8 +43,7 @@ def packages(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_a_metric_a_solver_and_a_tracker_of_a_package_work_as_the_projects_own(packages, clips, tmp_path):
     runs = tmp_path / "runs"
-    made, said = commands(
-        packages,
+    lines = [
         ["run", "--help"],
         [
             "run", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}", "name=ours", "metrics=none",
@@ -78,9 +53,10 @@ def test_a_metric_a_solver_and_a_tracker_of_a_package_work_as_the_projects_own(p
         ],
         ["report", str(runs), "--sweep", "ours", "--output", str(tmp_path / "report.html")],
         ["measure", str(runs), "--metrics", "flicker"],
-    )  # fmt: skip
-    statuses, (help_text, run_text, _, measured) = zip(*made, strict=True)
-    assert (statuses, said) == ((0, 0, 0, 0), ""), made
+    ]  # fmt: skip
+    answers = answers_of(lines, tmp_path, packages)
+    assert [(one.status, one.err) for one in answers] == [(0, "")] * 4, answers
+    help_text, run_text, _, measured = (one.out for one in answers)
     for words in ("metrics.flicker=false", "student, euler", "Allowed: json_lines"):
         assert words in " ".join(help_text.split()), words
     (record,) = RecordStore(runs).all()
@@ -129,25 +105,23 @@ def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
     points = {"latentsync.schedulers": {"ddim": "solver:ddim"}, "latentsync.trackers": {"csv": "solver:Csv"}}
     broken(tmp_path, "solver", points, "ddim = Csv = None\n")
     runs = f"runs_dir={tmp_path / 'runs'}"
-    made, said = commands(
-        tmp_path,
+    lines = [
         ["run", "--help"],
         ["run", runs, "plan=true", "metrics.absent=true"],
         ["run", runs, "plan=true", "tracker.plugin=csv"],
         ["run", runs, "metrics.twice=true", "--cfg", "job"],
-    )
-    (helped, help_text), (refused, why), (no_tracker, of_trackers), (composed, config) = made
-    told = [*said.splitlines(), *(line for line in help_text.splitlines() if line.startswith("left out"))]
-    told += [line for line in of_trackers.splitlines() if line.startswith("left out")]
+    ]
+    helped, refused, no_tracker, composed = answers = answers_of(lines, tmp_path, tmp_path)
+    told = [line for one in answers for line in one.err.splitlines() if line.startswith("left out")]
     assert sorted(line.partition(": ")[2].partition(" of the package ")[0] for line in told) == [
         "the family of metrics absent", "the family of metrics lpips", "the family of metrics other",
         "the family of metrics same", "the family of metrics twice", "the solver ddim", "the tracker csv",
     ]  # fmt: skip
     assert all(len(line) < 300 for line in told) and "No module named 'no_such_module'" in "".join(told)
-    assert helped == 0 and "metrics.twice=false" in help_text and "metrics.absent" not in help_text
-    assert refused == 2 and "metrics.absent is unknown" in why
-    assert no_tracker == 2 and "'csv' is unknown" in of_trackers
-    assert composed == 0 and "twice: true" in config, config
+    assert helped.status == 0 and "metrics.twice=false" in helped.out and "metrics.absent" not in helped.out
+    assert refused.status == 2 and "metrics.absent is unknown" in refused.err
+    assert no_tracker.status == 2 and "'csv' is unknown" in no_tracker.err
+    assert composed.status == 0 and "twice: true" in composed.out
 
 
 def test_a_family_whose_class_is_missing_has_a_reason_and_no_value(monkeypatch):
