@@ -29,6 +29,7 @@ from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import TrackerConfig, read_config
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
 from latentsync.lab.records.tags import tag
+from latentsync.lab.sweeps.summary import summarise
 from latentsync.lab.tables.tidy import collect_wide, write_table
 from latentsync.lab.tracking import publish as publishing
 from latentsync.lab.tracking.apart import publish_in_time
@@ -233,6 +234,14 @@ def test_a_sweep_whose_pairs_all_failed_is_a_failed_run_with_the_reasons(tmp_pat
     assert set(written["run"].tags) == {"sweep", "failed"}
     (row,) = json.loads(media(written, "failed_pairs").read_text())["data"]
     assert row == ["sampler.seed=1", "g-b__g-v", "align", "no face was found"]
+
+
+def test_the_end_of_a_sweep_publishes_it_though_all_pairs_failed(tmp_path, capsys):
+    failed_pair(tmp_path)
+    run = read_config(configured([f"runs_dir={tmp_path}", "name=test", "tracker=csv"]))
+    assert summarise(run).failures == 1
+    assert "csv: 0 records published now\n" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "csv" / "test.csv")["reason"].item() == "no face was found"
 
 
 def test_a_trackers_folder_that_leads_elsewhere_is_refused(runs, tmp_path_factory, capsys):
