@@ -22,6 +22,7 @@ TRACKERS_GROUP = "latentsync.trackers"  # called with a TrackerConfig and a fold
 GROUPS = {SCHEDULERS_GROUP: "solver", METRICS_GROUP: "family of metrics", TRACKERS_GROUP: "tracker"}
 
 log = logging.getLogger(__name__)
+REASONS: dict[tuple[str, str, str], str] = {}  # why something is left out, by group, name and package
 
 
 @cache
@@ -47,6 +48,7 @@ def beside(group: str, own: Collection[str]) -> list[str]:
 
 def leave_out(group: str, point: EntryPoint, reason: str) -> None:
     """Says in one line, once, why something that a package adds is not used."""
+    REASONS[group, point.name, package_of(point)] = reason
     _say_once(f"left out: the {GROUPS[group]} {point.name} of the package {package_of(point)}: {reason}")
 
 

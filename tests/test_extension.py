@@ -110,8 +110,9 @@ def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
         ["run", runs, "plan=true", "metrics.absent=true"],
         ["run", runs, "plan=true", "tracker.plugin=csv"],
         ["run", runs, "metrics.twice=true", "--cfg", "job"],
+        ["doctor", "--json"],
     ]
-    helped, refused, no_tracker, composed = answers = answers_of(lines, tmp_path, tmp_path)
+    helped, refused, no_tracker, composed, looked = answers = answers_of(lines, tmp_path, tmp_path)
     told = [line for one in answers for line in one.err.splitlines() if line.startswith("left out")]
     assert sorted(line.partition(": ")[2].partition(" of the package ")[0] for line in told) == [
         "the family of metrics absent", "the family of metrics lpips", "the family of metrics other",
@@ -122,6 +123,16 @@ def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
     assert refused.status == 2 and "metrics.absent is unknown" in refused.err
     assert no_tracker.status == 2 and "'csv' is unknown" in no_tracker.err
     assert composed.status == 0 and "twice: true" in composed.out
+    found = [one for one in json.loads(looked.out)["findings"] if one["area"] == "extensions"]
+    assert found[0] == {
+        "area": "extensions",
+        "name": "twice",
+        "value": "family of metrics of twice 1.0",
+        "state": "ok",
+        "remedy": "",
+    }
+    assert {one["name"] for one in found[1:]} == {"absent", "csv", "ddim", "lpips", "other", "same", "twice"}
+    assert all(one["state"] == "note" and one["remedy"] in "".join(told) for one in found[1:])
 
 
 def test_a_family_whose_class_is_missing_has_a_reason_and_no_value(monkeypatch):
