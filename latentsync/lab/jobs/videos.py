@@ -26,7 +26,7 @@ from latentsync.lab.options.schema import MetricsConfig
 from latentsync.lab.tables.tidy import ENTRY_COLUMNS
 from latentsync.media.kinds import kinds_in
 from latentsync.metrics.definitions import DEFINITIONS, Entry
-from latentsync.metrics.families import FAMILIES, Subject
+from latentsync.metrics.families import Subject, family_of
 from latentsync.names import named_path, printable
 
 LIST_NEEDS = ("generated", "reference")
@@ -231,7 +231,7 @@ def _content(one: Compared, wanted: MetricsConfig, detector: LandmarkDetector) -
 
 def _without(wanted: MetricsConfig, reason: str) -> dict[str, Entry]:
     subject = Subject(1, relation="own")
-    return {name: one for family in wanted.families for name, one in FAMILIES[family].without(subject, reason).items()}
+    return {name: one for family in wanted.families for name, one in family_of(family).without(subject, reason).items()}
 
 
 def _rows(facts: dict[str, Any], entries: dict[str, Entry]) -> Iterable[dict[str, Any]]:
