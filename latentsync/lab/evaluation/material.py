@@ -192,7 +192,7 @@ class Material:
 
 def version_of(count: int, seconds: tuple[float, float], size_px: int = SIZE_PX) -> str:
     """A hash of the request and of all code that draws and speaks. After a change, clips go to another folder."""
-    sources = [*sorted(Path(speakers.__file__).parent.glob("*.py")), Path(__file__)]
+    sources = [*sorted(Path(speakers.__file__).parent.rglob("*.py")), Path(__file__)]
     parts = [source.read_bytes() for source in sources] + [repr((count, seconds, size_px)).encode()]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
