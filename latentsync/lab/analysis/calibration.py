@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from latentsync.lab.analysis.comparisons import estimate_of
-from latentsync.lab.analysis.intervals import Interval
+from latentsync.lab.analysis.estimates import Sample, estimates_of
+from latentsync.lab.analysis.intervals import UNBOUNDED, Interval
 from latentsync.lab.analysis.suspects import beats_real
 from latentsync.lab.analysis.units import over_units, per_clip_and_voice, unit_kind
 from latentsync.lab.records.labels import varied
@@ -46,8 +46,8 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
             cells = per_clip_and_voice(part, parts)
             whole = cells.dropna()
             means = over_units(whole)
-            bounds = bounds_of(parts[2]) if base_name(name) in DEFINITIONS else None
-            low, high = estimate_of(whole[parts[2]], bounds=bounds).interval or NO_INTERVAL
+            bounds = bounds_of(parts[2]) if base_name(name) in DEFINITIONS else UNBOUNDED
+            low, high = estimates_of([Sample(whole[parts[2]], bounds=bounds)])[0].interval or NO_INTERVAL
             clips = whole.index.unique("clip").size
             counts = kind, len(means), clips, cells.index.unique("clip").size - clips
             suspect = beats_real(name, means[parts[2]].tolist(), means[parts[1]].tolist(), (low, high))
