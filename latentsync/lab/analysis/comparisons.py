@@ -38,8 +38,9 @@ def swept_beside(table: pd.DataFrame, column: str) -> list[str]:
     if column == "preset":  # a preset is a guidance_scale for each gender
         swept = [name for name in swept if name != "guidance_scale"]
     names = [name for name in (*swept, *varied(table)) if name != column]
-    if column == "model":  # a model has its own values of some options
-        names = [name for name in names if table.groupby("model")[name].nunique(dropna=False).max() > 1]
+    if column == "model":  # a model has its own values of some options, which may depend on the clip
+        own = table.groupby([name for name in ("model", "clip", "voice") if name in table], dropna=False)
+        names = [name for name in names if own[name].nunique(dropna=False).max() > 1]
     return names
 
 

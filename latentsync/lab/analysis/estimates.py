@@ -75,7 +75,7 @@ def estimates_of(samples: Sequence[Sample], comparisons: int = 1) -> list[Estima
     Args:
         comparisons: in the family; sets the number of draws.
     """
-    draws, estimates = draws_for(comparisons), [_by_student(one) for one in samples]
+    draws, estimates = draws_for(comparisons), [untested(one) for one in samples]
     lengths = [len(one.values) if _lacks_test(one) else 0 for one in estimates]
     for number, places in _places(lengths):
         rows = np.stack([estimates[place].values for place in places])
@@ -91,8 +91,8 @@ def estimates_of(samples: Sequence[Sample], comparisons: int = 1) -> list[Estima
     return estimates
 
 
-def _by_student(one: Sample) -> Estimate:
-    """The estimate, without a test where that needs draws."""
+def untested(one: Sample) -> Estimate:
+    """The estimate of `estimates_of` without what needs draws: a BCa interval, and a test unless voices are shared."""
     values = one.values
     number = len(values)
     if not number:

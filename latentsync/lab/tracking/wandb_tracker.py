@@ -48,7 +48,7 @@ class WandbTracker:
         seconds and shifts, and its inputs and result as artifacts."""
         import wandb
 
-        facts = config_of(record.content)
+        facts = config_of(record.content, record.metrics)
         tags = [facts["preset"], facts["gender"], _training_tag(facts["trained"])]
         values, goals = values_of(record), _goals(record.metrics)
         settings = {"name": run_name(record.content), "job_type": "record", "tags": tags, "config": facts | goals}
