@@ -37,6 +37,11 @@ def is_clearly_better(metric: str, minus_real: float, real: float) -> bool:
     return _sign(metric) * minus_real > CLEAR_SHARE * abs(real)
 
 
+def can_be_suspect(metric: str) -> bool:
+    """Whether a metric is one of sync that is better higher or lower."""
+    return _sign(metric) != 0
+
+
 def _sign(metric: str) -> int:
     """1 where a higher value is more in sync, -1 where a lower one is, 0 for measures of other things."""
     known = DEFINITIONS.get(base_name(metric))

@@ -1,5 +1,6 @@
 """Compares measures of sync on results with those on the real clips, by gender and setting."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -44,10 +45,11 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     require_columns(table, "clip", "voice", *cell)
     rows, kind = [], unit_kind(table)
+    beside = {name: against_real(table, name, cell) for name in names}
     for key, part in table.groupby(cell):
         fails = {judge.confidence: set(part.loc[fails, "clip"]) for judge, fails in judges_of(_real_values(part))}
         for name in names:
-            own = against_real(part, name)
+            own = beside[name][key]
             counts = kind, len(own.means), own.clips, own.without
             of_judge = next((len(clips) for confidence, clips in fails.items() if _is_of(name, confidence)), 0)
             rows.append((*key, name, *own.means.mean(), *own.interval, *counts, own.suspect, of_judge))
@@ -82,10 +84,22 @@ class AgainstReal:
     suspect: bool
 
 
-def against_real(table: pd.DataFrame, metric: str) -> AgainstReal:
-    """A measure beside that of the real clips, over the records of a wide table with METRIC_real and _minus_real."""
+def against_real(table: pd.DataFrame, metric: str, by: Sequence[str]) -> dict[tuple, AgainstReal]:
+    """A measure beside that of the real clips, for each setting.
+
+    Args:
+        table: a wide table with METRIC, METRIC_real and METRIC_minus_real.
+        by: the columns that make a setting; empty: all records are of one, ().
+    """
     names = [metric, f"{metric}_real", f"{metric}_minus_real"]
-    cells = per_clip_and_voice(table, names)
+    cells = per_clip_and_voice(table, names, by)
+    if not by:
+        return {(): _of_setting(cells, metric, names)}
+    parts = cells.groupby(level=list(by))
+    return {setting: _of_setting(part.droplevel(list(by)), metric, names) for setting, part in parts}
+
+
+def _of_setting(cells: pd.DataFrame, metric: str, names: Sequence[str]) -> AgainstReal:
     whole = cells.dropna()
     means = over_units(whole)
     bounds = bounds_of(names[2]) if base_name(metric) in DEFINITIONS else UNBOUNDED

@@ -19,7 +19,7 @@ def means_text(table: pd.DataFrame) -> str:
     bases = [name for name in means.index if name in DEFINITIONS or not name.endswith(("_real", "_minus_real"))]
     wide = widen(table)
     suspects = {name for name in bases if is_confidence(name) and _has_real(means, name)
-                and against_real(wide, name).suspect}  # fmt: skip
+                and against_real(wide, name, ())[()].suspect}  # fmt: skip
     empty = float("nan")
 
     def column(suffix: str) -> list[float]:

@@ -20,6 +20,7 @@ from latentsync.metrics.definitions import (
     bounds_of,
     direction_of,
 )
+from latentsync.metrics.suspects import can_be_suspect
 
 BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
 
@@ -98,9 +99,9 @@ def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Seque
 def _suspects(table: pd.DataFrame, columns: Sequence[str], metric: str) -> set[tuple]:
     """The settings at which a difference from the real clips is suspect."""
     own = metric.removesuffix("_minus_real")
-    if own == metric or not {own, f"{own}_real"} <= set(table):
+    if own == metric or not {own, f"{own}_real"} <= set(table) or not can_be_suspect(own):
         return set()
-    return {setting for setting, part in table.groupby(list(columns)) if against_real(part, own).suspect}
+    return {setting for setting, one in against_real(table, own, columns).items() if one.suspect}
 
 
 def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:
