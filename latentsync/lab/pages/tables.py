@@ -97,6 +97,8 @@ def gather_tables(
     labels = video_labels(table, columns)
     add_records(page, table, labels)
     page.pairs = _pairs(page, table, labels, _files(sources, sweep, table), metrics)
+    if not any(pair.videos for pair in page.pairs):
+        page.pairs, page.facts = [], page.facts | {"not shown": "no video is where it was measured"}
     page.choices = choices_of(page, table, columns)
     return page
 
