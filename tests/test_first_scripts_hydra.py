@@ -1,14 +1,11 @@
 """What a user of lightning-hydra-template does first: a project of one's own outside the clone, Hydra's own flags, and
 plugins of installed packages. Each works, or is refused in words."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from command_lines import answers_of
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -17,24 +14,6 @@ from latentsync.lab.options import CONF_DIR
 from latentsync.lab.options.schema import read_config
 
 ROOT = Path(__file__).parents[1]
-
-# Runs command lines, one after the other, in the folder of the project; prints status, output and files of each.
-COMMANDS = """
-import contextlib, io, json, os, sys
-from pathlib import Path
-from latentsync.__main__ import main
-
-for arguments in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    sys.argv = ["latentsync", *arguments]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            status = main(arguments)
-        except SystemExit as end:
-            status = end.code
-    files = sorted(str(path) for path in Path("runs").rglob("*") if path.is_file())
-    print(json.dumps([status or 0, out.getvalue(), err.getvalue(), files]), file=sys.__stdout__, flush=True)
-"""
 
 PROJECT = {
     "configs/experiment/mine.yaml": """\
@@ -115,13 +94,7 @@ def project(tmp_path_factory, clips, untrained):
     for name, text in PROJECT.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text.replace("CLIPS", str(clips)).replace("MODEL", str(untrained)))
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder / 'packages'}", "HYDRA_FULL_ERROR": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps(list(LINES.values()))],
-        cwd=folder, env=env, capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert len(answers) == len(LINES), done.stderr
+    answers = answers_of(list(LINES.values()), folder, folder / "packages")
     return folder, dict(zip(LINES, answers, strict=True))
 
 

@@ -1,107 +1,118 @@
-"""What README, docs and experiments show is written small, and an executed notebook becomes a page."""
+"""Pictures for an autoencoder: procedural ones, poor cameras, patches; and latents with more channels."""
 
-from base64 import b64encode
-from pathlib import Path
+import colorsys
 
-import nbformat
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
-from record_content import content
+import torch
+from aligned_clips import SIZE, write_clip
+from diffusers import AutoencoderKL
 
+from latentsync.checkpoints.model import load_folder, model_folder
 from latentsync.errors import OptionError
-from latentsync.files import write_json
-from latentsync.lab.commands.pictures import main, study_results
-from latentsync.lab.figures.mouths import mouth_sheet
-from latentsync.lab.figures.pictures import GIF_PX, write_figure, write_gif
-from latentsync.lab.figures.shown import ShownFigure
-from latentsync.lab.options.pairs import SHIPPED_DIR
-from latentsync.lab.pages.executed import MAX_PX, PLAYER, execute, write_executed
-from latentsync.lab.records.store import Record
-
-ROOT = Path(__file__).resolve().parents[1]
+from latentsync.training.clips import find_clips
+from latentsync.training.latent_space import with_more_latents
+from latentsync.training.pictures import MixedPictures, dead_leaves, drawn_picture, through_camera
+from latentsync.training.vae import VaeSettings
+from latentsync.training.windows import WindowSet
 
 
-@pytest.mark.slow
-def test_figures_are_written_small(tmp_path):
-    for name, figure in study_results(ROOT / "experiments", "guidance").figures.items():
-        write_figure(figure, tmp_path / f"{name}.png")
-        assert 5_000 < (tmp_path / f"{name}.png").stat().st_size < 150_000
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> WindowSet:
+    folder = tmp_path_factory.mktemp("clips")
+    write_clip(folder, "g-a-000", 30)
+    return WindowSet(find_clips(folder), 1, seed=3, wanted=("frames",))
 
 
-def test_what_is_not_known_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        main(["study"])
-    assert "study" in (error := capsys.readouterr().err) and "studies" in error
+def frames_of(pictures, *, count=12) -> torch.Tensor:
+    return torch.stack([pictures.sample(epoch, index)["frames"] for epoch in (0, 1) for index in range(count // 2)])
 
 
-@pytest.mark.slow
-def test_videos_move_side_by_side(tmp_path):
-    clips = [SHIPPED_DIR / "g-clara.mp4", SHIPPED_DIR / "m-oskar.mp4"]
-    write_gif(clips, tmp_path / "two.gif")
-    with Image.open(tmp_path / "two.gif") as moving:
-        assert moving.size == (2 * GIF_PX, GIF_PX) and moving.n_frames == 28
-        first = np.asarray(moving.convert("RGB")).astype(int)
-        moving.seek(14)
-        assert np.abs(np.asarray(moving.convert("RGB")) - first).max() > 30
+def test_pictures_have_all_hues_detail_and_no_common_content():
+    pictures = [drawn_picture(np.random.default_rng(seed), 64) for seed in range(60)]
+    assert all(p.shape == (64, 64, 3) and p.dtype == np.float32 and 0 <= p.min() <= p.max() <= 1 for p in pictures)
+    means = [picture.mean((0, 1)) for picture in pictures]
+    assert {int(6 * colorsys.rgb_to_hsv(*mean)[0]) for mean in means} == set(range(6))
+    fine = [float(np.abs(np.diff(picture, axis=0)).mean()) for picture in pictures]
+    assert np.median(fine) > 0.01  # 2.5 levels between neighbours; a wall has less, cloth more
+    centred = np.stack([(p - p.mean()).ravel() / (p.std() + 1e-6) for p in pictures])
+    alike = np.corrcoef(centred) - np.eye(len(pictures))
+    assert np.abs(alike.mean()) < 0.05
 
 
-def test_mouths_of_several_clips_have_no_common_sheet(tmp_path):
-    records = {}
-    for name in "ab":
-        write_json(tmp_path / name / "record.json", content(name, clip={"name": f"{name}.mp4", "sha256": name}))
-        records[name] = Record(tmp_path / name)
-    with pytest.raises(OptionError, match="2 clips; give records of one"):
-        mouth_sheet(records, None)
+def test_a_poor_camera_changes_a_picture_and_keeps_it_recognisable():
+    picture = dead_leaves(np.random.default_rng(7), 64)
+    seen = [through_camera(np.random.default_rng(seed), picture) for seed in range(20)]
+    assert all(one.shape == picture.shape and 0 <= one.min() <= one.max() <= 1 for one in seen)
+    assert len({one.tobytes() for one in seen}) == 20
+    assert min(np.corrcoef(one.ravel(), picture.ravel())[0, 1] for one in seen) > 0.5
 
 
-# --- executed notebooks ---
+def test_a_sample_depends_on_its_place_alone(faces):
+    once, again = (MixedPictures(faces, 0.5, 0.5, 0, seed=3) for _ in range(2))
+    assert torch.equal(frames_of(once), frames_of(again))
+    other = frames_of(MixedPictures(faces, 0.5, 0.5, 0, seed=4))
+    assert not torch.equal(frames_of(once), other)
+    assert len({frame.numpy().tobytes() for frame in frames_of(once)}) == 12
 
 
-def output(data: dict) -> nbformat.NotebookNode:
-    return nbformat.v4.new_output("display_data", data)
+def test_without_shares_patches_are_parts_of_the_faces(faces):
+    whole, patches = MixedPictures(faces, 0, 0, 0, seed=3), MixedPictures(faces, 0, 0, SIZE // 2, seed=3)
+    for index in range(4):
+        face = whole.sample(0, index)["frames"]
+        assert torch.equal(face, faces.sample(0, index)["frames"])
+        patch = patches.sample(0, index)["frames"]
+        found = face[0].unfold(1, SIZE // 2, 1).unfold(2, SIZE // 2, 1)  # c y x h w
+        assert (found == patch[0][:, None, None]).all(-1).all(-1).all(0).any()
 
 
-def test_an_executed_notebook_becomes_a_page_with_small_pictures(tmp_path):
-    figure = ShownFigure(figsize=(16, 4))
-    figure.subplots().plot([1, 2])
-    frame = pd.DataFrame(
-        {("a", "x"): [1.5], ("a", "y"): [2.5], ("b|c", ""): ["-"]}, index=pd.Index(["row"], name="name")
-    )
-    outputs = [
-        nbformat.v4.new_output("stream", name="stdout", text="printed\n"),
-        nbformat.v4.new_output("stream", name="stderr", text="a progress bar"),
-        output({"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "a widget"}),
-        output({"image/png": b64encode(figure._repr_png_()).decode(), "text/plain": "a figure"}),
-        output({"text/html": frame.style.to_html(), "text/plain": "a table"}),
-        output({"text/html": '<iframe srcdoc="<video></video>"></iframe>', "text/plain": "a player"}),
-    ]
-    cells = [
-        nbformat.v4.new_markdown_cell("[docs](../docs/a.md) [next](01.ipynb) [page](02.ipynb) [web](https://a.b/c)"),
-        nbformat.v4.new_code_cell("made[0](x)", outputs=outputs),
-    ]
-    target = tmp_path / "docs" / "notebooks" / "00.md"
-    write_executed(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "00.ipynb", target, ["02"])
-    text = target.read_text()
-    assert "[docs](../a.md) [next](../../notebooks/01.ipynb) [page](02.md) [web](https://a.b/c)" in text
-    assert "made[0](x)" in text and "printed" in text and PLAYER in text
-    assert not any(word in text for word in ("progress", "widget", "a figure", "<", "srcdoc"))
-    assert "| row | 1.500000 | 2.500000 | - |" in text and "b\\|c" in text
-    (picture,) = target.parent.glob("00_files/*.png")
-    assert f"](00_files/{picture.name})" in text
-    with Image.open(picture) as image:
-        assert image.width == MAX_PX and picture.stat().st_size < 100_000
+def test_the_shares_are_those_of_the_settings(faces):
+    frames = [faces.sample(0, index)["frames"] for index in range(len(faces))]
+    mixed = MixedPictures(faces, 0.3, 0, 0, seed=1)
+    drawn = [not any(torch.equal(mixed.sample(e, i)["frames"], f) for f in [faces.sample(e, i)["frames"]])
+             for e in range(8) for i in range(len(faces))]  # fmt: skip
+    assert len(frames) == 30 and 0.2 < np.mean(drawn) < 0.4  # 240 draws: 0.3 +- 3.4 deviations
 
 
-@pytest.mark.slow
-def test_a_notebook_is_run_where_it_lies_and_its_error_is_told(tmp_path):
-    (tmp_path / "told.txt").write_text("read")
-    path = tmp_path / "00.ipynb"
-    reading = nbformat.v4.new_code_cell("print(open('told.txt').read())")
-    nbformat.write(nbformat.v4.new_notebook(cells=[reading]), path)
-    (cell,) = execute(path).cells
-    assert cell.outputs[0].text == "read\n"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), path)
-    with pytest.raises(OptionError, match=r"00.ipynb.*ZeroDivisionError"):
-        execute(path)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"patch_px": 100}, r"task.patch_px is 100; .* multiple of 8"),
+        ({"patch_px": 32}, r"task.patch_px is 32; .* at least 64"),
+        ({"drawn_share": 1.5}, r"task.drawn_share is 1.5; .* 0 \(off\) to 1"),
+        ({"camera_share": -0.1}, "task.camera_share is -0.1"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(setting, message):
+    with pytest.raises(OptionError, match=message):
+        VaeSettings(**setting)
+
+
+def test_a_patch_larger_than_the_faces_is_refused(faces):
+    with pytest.raises(OptionError, match=f"patch_px is {SIZE + 8}; the clips have crops of {SIZE} px"):
+        MixedPictures(faces, 0, 0, SIZE + 8, seed=0)
+
+
+# --- more latents ---
+
+
+@torch.no_grad()
+def test_more_latents_leave_pictures_as_they_are_and_can_be_trained():
+    vae = load_folder(model_folder("mini"))["vae"].float()
+    torch.manual_seed(0)
+    wide = with_more_latents(vae, 6)
+    pixels = 2 * torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)) - 1
+    posterior = wide.encode(pixels).latent_dist
+    assert posterior.mean.shape == (1, 6, 8, 8) and posterior.mean[:, 4:].std() > 0
+    expected = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+    # A sum of 4 products and 2 zeros may be taken in another order: 64 roundings of 2^-24 of numbers up to 8
+    torch.testing.assert_close(wide.decode(posterior.mean).sample, expected, atol=64 * 8 * 2**-24, rtol=0)
+    with torch.enable_grad():
+        wide.decode(posterior.mean).sample.square().mean().backward()
+    assert wide.decoder.conv_in.weight.grad[:, 4:].abs().max() > 0
+    with pytest.raises(OptionError, match="latent_channels is 4; the autoencoder has 4"):
+        with_more_latents(vae, 4)
+    config = {key: value for key, value in vae.config.items() if not key.startswith("_")}
+    bare = AutoencoderKL.from_config(config | {"use_quant_conv": False})
+    with pytest.raises(OptionError, match="no quant_conv"):
+        with_more_latents(bare, 8)

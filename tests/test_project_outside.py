@@ -1,7 +1,6 @@
 """The project of docs/projects.md, outside this repository, with a data set, a model, a sampler and a solver."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_lines import Answer, answers_of
 from doc_scripts import DOCS
 from short_clips import clip_folder
 
 from latentsync.checkpoints.model import MODELS_DIR
 from latentsync.lab.tables.tidy import collect_wide
 
-ROOT = DOCS.parent
 QUICK = ["tracker=none", "metrics=none"]
 
 pytestmark = pytest.mark.slow
@@ -36,31 +35,37 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-def latentsync(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": f"{project / 'site'}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", "latentsync", *arguments]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def test_it_is_planned_run_and_reported(project):
+@pytest.fixture(scope="module")
+def answers(project) -> dict[str, Answer]:
     page = (DOCS / "projects.md").read_text()
     plan, run, report = (line.split()[1:] for line in re.search(r"```bash\n(.*?)```", page, re.DOTALL)[1].splitlines())
-    planned = latentsync(project, *plan, *QUICK)
-    assert planned.returncode == 0 and "2 cells, 2 records: 0 cached, 2 to make" in planned.stdout, planned
-    assert not any((project / "runs").rglob("record.json"))
-    made = latentsync(project, *run, *QUICK)
-    assert made.returncode == 0, made
+    lines = {
+        "plan": [*plan, *QUICK],
+        "misspelt": [
+            "run", "--config-dir", "configs", "experiment=mine", "sampler.scheduler=my_eular", "name=typo", *QUICK
+        ],
+        "run": [*run, *QUICK],
+        "run again": [*run, *QUICK],
+        "report": report,
+    }  # fmt: skip
+    return dict(zip(lines, answers_of(list(lines.values()), project, project / "site"), strict=True))
+
+
+def test_it_is_planned_run_and_reported(project, answers):
+    planned, made = answers["plan"], answers["run"]
+    assert planned.status == 0 and "2 cells, 2 records: 0 cached, 2 to make" in planned.out, planned
+    assert not any(name.endswith("record.json") for name in planned.files)
+    assert made.status == 0, made
     table = collect_wide(project / "runs", "mine")
     assert set(table["guidance_scale"]) == {1.5, 2.0} and set(table["scheduler"]) == {"my_euler"}
-    records = [json.loads(path.read_text()) for path in (project / "runs").rglob("record.json")]
+    records = [json.loads((project / name).read_text()) for name in made.files if name.endswith("record.json")]
     assert len(records) == 2 and {record["options"]["scheduler"] for record in records} == {"my_euler"}
-    assert "nothing to do" in latentsync(project, *run, *QUICK).stdout
-    assert latentsync(project, *report).returncode == 0
+    assert "nothing to do" in answers["run again"].out
+    assert answers["report"].status == 0
     assert "my_euler" in (project / "runs" / "sweeps" / "mine" / "report.html").read_text()
 
 
-def test_a_solver_that_is_not_installed_is_refused_with_those_that_are(project):
-    arguments = ["run", "--config-dir", "configs", "experiment=mine", "sampler.scheduler=my_eular", "name=typo", *QUICK]
-    refused = latentsync(project, *arguments)
-    assert refused.returncode == 2 and "did you mean my_euler" in refused.stderr, refused
-    assert not (project / "runs" / "sweeps" / "typo").exists()
+def test_a_solver_that_is_not_installed_is_refused_with_those_that_are(answers):
+    refused = answers["misspelt"]
+    assert refused.status == 2 and "did you mean my_euler" in refused.err, refused
+    assert not any("typo" in name for name in refused.files)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     """A folder with one clip and a short voice per gender."""
-    return clip_folder(tmp_path_factory.mktemp("clips"), 1.2, ("g-clara", "m-oskar"))
+    return clip_folder(tmp_path_factory.mktemp("clips"), 0.6, ("g-clara", "m-oskar"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def finished(clips, untrained, tmp_path_factory):
     """A sweep of an untrained model that was killed while it made its second record, and then started again."""
     runs = tmp_path_factory.mktemp("runs")
     store = RecordStore(runs)
-    status, _ = sweep(clips, runs, model=untrained, killed_at_frame=135)  # of 30 a video; a record has 2 and 2 previews
+    status, _ = sweep(clips, runs, model=untrained, killed_at_frame=67)  # of 15 a video; a record has 2 and 2 previews
     assert status == -signal.SIGKILL and len(store.all()) == 1 and len(list(store.root.glob(".part-*"))) == 1
     survived = {record.id: os.stat(record.video_path).st_mtime_ns for record in store.all()}
     status, output = sweep(clips, runs, model=untrained)
@@ -81,7 +81,7 @@ def test_presets_and_settings_are_in_the_tidy_table(finished):
     assert list(table["guidance_scale"]) == [1.8, 1.8, 1.3, 1.3]
     assert list(table["gender"]) == ["female", "female", "male", "male"]
     assert set(table["guidance_from"]) == {"preset"} and not table["trained"].any()
-    assert (table["seconds"] > 0).all() and set(table["video_frames"]) == {30}
+    assert (table["seconds"] > 0).all() and set(table["video_frames"]) == {15}
     folder = finished[0] / "sweeps" / "test"
     assert len(list((folder / "videos").glob("*.mp4"))) == 4
     for picture in ("figure.png", "contact_sheet.png"):
@@ -116,7 +116,7 @@ def test_metrics_of_a_record_are_named_labelled_and_added_later(untrained, tmp_p
     own = tmp_path / "own"
     own.mkdir()
     excerpt(SHIPPED_DIR / "g-clara.mp4", own, 0.4, 2.4)  # of 60 frames, so that a reference can be from elsewhere
-    cut(own / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 0.5, 1.2)
+    cut(own / "g-other.wav", SHIPPED_DIR / "g-clara-weather.wav", 0.5, 0.6)
     runs = tmp_path / "runs"
     status, output = sweep_here(own, runs, "sampler.seed=1", "metrics=quick", model=untrained)
     assert status == 0, output

@@ -31,7 +31,7 @@ from latentsync.metrics.definitions import DEFINITIONS, definition_of
 pytestmark = pytest.mark.slow
 
 NUMBERS = (2, 5, 7)  # short ones of the command's clips
-VGG_FRAMES = 8  # VGG16 is slow
+VGG_FRAMES = 4  # VGG16 is slow
 LEAST_EFFECT = 2
 MAIN = {
     "lpips_alex": "blur",

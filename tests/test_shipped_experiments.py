@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from short_clips import clip_folder
 
 from latentsync.errors import OptionError
 from latentsync.lab.options import CONF_DIR
@@ -16,6 +15,7 @@ from latentsync.lab.options.pairs import SHIPPED_DIR, find_pairs
 from latentsync.lab.options.schema import read_config
 from latentsync.lab.records.sweeps import sweep_cells
 from latentsync.lab.tables.tidy import collect_wide
+from latentsync.media.excerpt import excerpt, excerpt_voice
 
 pytestmark = pytest.mark.slow
 
@@ -51,13 +51,17 @@ def test_every_sweep_is_known_here():
     assert sweeping == set(SWEPT)
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    """A folder with one clip and 0.3 s of its own voice per gender."""
-    folder = clip_folder(tmp_path_factory.mktemp("clips"), 0.3, ("g-clara", "m-oskar"))
-    for voice, name in (("g-voice", "g-clara"), ("m-voice", "m-oskar")):
-        (folder / f"{voice}.wav").rename(folder / f"{name}.wav")
-    return folder
+PEOPLE = {"gender_presets": 2, "leakage": 2}  # they compare genders, or dub one person with another's voice; others: 1
+
+
+@pytest.fixture
+def clips(name, tmp_path) -> Path:
+    """A folder with short clips of one person or of both genders, and 0.3 s of their own voices."""
+    duration_s = 2.4 if name == "leakage" else 0.4  # it takes references from elsewhere
+    for person in ("g-clara", "m-oskar")[: PEOPLE.get(name, 1)]:
+        clip = excerpt(SHIPPED_DIR / f"{person}.mp4", tmp_path, 1.0, duration_s)
+        excerpt_voice(SHIPPED_DIR / f"{person}.wav", clip.with_suffix(".wav"), 1.0, 0.3)
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,10 @@ def test_an_experiment_has_its_cells_in_both_sizes_and_runs_in_the_smaller(name,
     assert f"{len(table)} records, 0 failures" in output
     assert not table.drop(columns=["record", "preset", "seconds"]).duplicated().any()  # it tells the cells apart
     outcomes = [outcome for cell in sweep_cells(runs / "sweeps" / name) for outcome in cell["outcomes"]]
-    assert len(outcomes) == 2 * SWEPT[name][0] and {o["status"] for o in outcomes} <= {"done", "cached"}
+    assert len(outcomes) == PEOPLE.get(name, 1) * SWEPT[name][0] and {o["status"] for o in outcomes} <= {
+        "done",
+        "cached",
+    }
     assert (runs / "sweeps" / name / "contact_sheet.png").is_file()
 
 

@@ -90,6 +90,15 @@ def judge():
         return SyncJudge(StableSyncNet(SMALL_SYNCNET), FRAMES)
 
 
+def small_autoencoder(untrained):
+    """With the layers of the untrained model's, of fewer channels, so that it learns in seconds."""
+    config = AutoencoderKL.load_config(untrained / "vae") | {
+        "block_out_channels": [8, 16, 32, 32],
+        "norm_num_groups": 4,
+    }
+    return seeded_network(AutoencoderKL, config, seed=1247)
+
+
 # --- losses ---
 
 
@@ -162,8 +171,7 @@ def learnt(task, batch, steps, learning_rate):
 
 
 def test_the_autoencoder_learns_and_tells_its_scale(batch, untrained, tmp_path):
-    config = AutoencoderKL.load_config(untrained / "vae") | {"block_out_channels": [16, 32, 64, 64]}
-    task = VaeTask(seeded_network(AutoencoderKL, config, seed=1247), VaeSettings(lpips_weight=0.1))
+    task = VaeTask(small_autoencoder(untrained), VaeSettings(lpips_weight=0.1))
     before = task.validate([batch], seeded())
     first, last = learnt(task, batch, steps=50, learning_rate=3e-3)
     assert last < 0.7 * first
@@ -176,7 +184,7 @@ def test_the_autoencoder_learns_and_tells_its_scale(batch, untrained, tmp_path):
 
 
 def test_squares_and_colours_count_as_they_are_weighted(batch, untrained):
-    vae = load_folder(untrained)["vae"]
+    vae = small_autoencoder(untrained)
     plain, weighted = VaeSettings(lpips_weight=0), VaeSettings(lpips_weight=0, mse_weight=3, colour_weight=5)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(2)  # of the map from latents to colours

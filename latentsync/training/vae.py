@@ -10,7 +10,7 @@ mean of their deviation.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,20 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.data import Dataset
 
 from latentsync.checkpoints.model import load_folder, save_network
-from latentsync.errors import MediaError, OptionError
+from latentsync.constants import LATENT_PX
+from latentsync.errors import OptionError
 from latentsync.faces.masks import crops_to_pixels, pixels_to_crops
 from latentsync.metrics.perceptual import lpips_network
 from latentsync.shapes import Pixels
-from latentsync.training.clips import AlignedClip, find_clips, split
+from latentsync.training.clips import find_clips, split
 from latentsync.training.losses import perceptual_distance
+from latentsync.training.pictures import MixedPictures
 from latentsync.training.settings import read_settings
 from latentsync.training.windows import WindowSet
 
 DEVIATION_MOMENTUM = 0.99  # of the running mean, over steps
 PICTURE_FACES = 8
-UNIT_CLIPS, UNIT_FACES = 256, 2  # clips, and faces of each, that `bring_to_unit` measures
+LEAST_PATCH_PX = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class VaeSettings:
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `windows.WindowSet`.
         colour_turns: share of the pictures whose hues are rotated, see `turned_colours`.
+        drawn_share: share of procedural pictures among the faces, see `pictures.MixedPictures`.
+        camera_share: share of all pictures that go through a poor camera.
+        patch_px: side of the patches that are cut from the pictures, a multiple of 8; 0 takes whole pictures. A step of
+            small patches costs less, and an autoencoder is nearly the same for patches and for wholes.
     """
 
     kl_weight: float = 1e-6
@@ -66,13 +72,22 @@ class VaeSettings:
     flip: bool = True
     colour_jitter: float = 0.2
     colour_turns: float = 0.0
+    drawn_share: float = 0.0
+    camera_share: float = 0.0
+    patch_px: int = 0
 
     def __post_init__(self) -> None:
         for name in ("kl_weight", "mse_weight", "lpips_weight", "colour_weight"):
             if getattr(self, name) < 0:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0 (0 is off)")
-        if not 0 <= self.colour_turns <= 1:
-            raise OptionError(f"task.colour_turns is {self.colour_turns}; it must be from 0 (off) to 1 (all pictures)")
+        for name in ("colour_turns", "drawn_share", "camera_share"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise OptionError(f"task.{name} is {share}; it must be from 0 (off) to 1 (all pictures)")
+        if self.patch_px and (self.patch_px < LEAST_PATCH_PX or self.patch_px % LATENT_PX):
+            raise OptionError(
+                f"task.patch_px is {self.patch_px}; it must be 0 (whole pictures) or a multiple of {LATENT_PX} "
+                f"and at least {LEAST_PATCH_PX}"
+            )
 
 
 class LatentDeviation(nn.Module):
@@ -159,44 +174,6 @@ class VaeTask:
         save_network(self.vae, folder / "vae")
 
 
-@torch.no_grad()
-def bring_to_unit(vae: AutoencoderKL, clips: Sequence[AlignedClip]) -> None:
-    """Gives every channel of the latents mean 0 and deviation 1 over some faces of the clips; decoded faces stay.
-
-    With one scaling factor for all channels, a UNet's noise hides weak channels and hardly touches strong ones. Here
-    each channel gets an affine map, which is merged into the 1x1 convolutions beside the latents, and the scaling
-    factor becomes 1. A UNet that was trained on the earlier latents no longer fits.
-
-    Args:
-        vae: changed in place.
-        clips: where to measure: a few faces of each of at most 256 clips, spread evenly.
-
-    Raises:
-        OptionError: the VAE has no such convolutions, or a channel is the same everywhere.
-        MediaError: there is no clip.
-    """
-    if vae.quant_conv is None or vae.post_quant_conv is None:
-        raise OptionError("the VAE has no quant_conv or no post_quant_conv; its latents keep their scaling factor")
-    if not clips:
-        raise MediaError("there are no clips for measuring latents; give a folder that latentsync prepare wrote")
-    chosen = clips[:: math.ceil(len(clips) / UNIT_CLIPS)]
-    places = [[round((i + 0.5) * clip.num_frames / UNIT_FACES - 0.5) for i in range(UNIT_FACES)] for clip in chosen]
-    means = []
-    for clip, wanted in zip(chosen, places, strict=True):
-        faces = torch.cat([clip.frames(place, place + 1) for place in wanted])
-        means.append(vae.encode(crops_to_pixels(faces).to(vae.device)).latent_dist.mean)
-    deviation, mean = torch.std_mean(torch.cat(means), dim=(0, 2, 3))
-    if not (deviation > 0).all():
-        raise OptionError(f"latents have channels of deviations {deviation.tolist()}; each must be above 0")
-    before, after, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
-    after.bias += after.weight[:, :, 0, 0] @ mean
-    after.weight *= deviation[:, None, None]
-    before.weight[:channels] /= deviation[:, None, None, None]
-    before.bias[:channels] = (before.bias[:channels] - mean) / deviation
-    before.bias[channels:] -= 2 * deviation.log()
-    vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)
-
-
 def turned_colours(pictures: Pixels, share: float, generator: torch.Generator) -> Pixels:
     """Changes the colours of a share of the pictures; lightness stays, and numbers are clamped to -1..1.
 
@@ -240,4 +217,6 @@ def make(
     train, held_out = split(find_clips(data_dir), options.held_out_share, seed)
     common = {"num_frames": 1, "seed": seed, "wanted": ("frames",)}
     train_set = WindowSet(train, flip=options.flip, colour_jitter=options.colour_jitter, **common)
-    return task, train_set, WindowSet(held_out, **common)
+    mixed = MixedPictures(train_set, options.drawn_share, options.camera_share, options.patch_px, seed)
+    is_plain = not (options.drawn_share or options.camera_share or options.patch_px)
+    return task, train_set if is_plain else mixed, WindowSet(held_out, **common)

@@ -24,7 +24,7 @@ from latentsync.errors import OptionError, WeightsError
 from latentsync.files import whole_file, whole_files, whole_folder, write_text
 from latentsync.metrics.own_syncnet import read_syncnet
 from latentsync.training.clips import AlignedClip, find_clips
-from latentsync.training.vae import bring_to_unit
+from latentsync.training.latent_space import bring_to_unit
 from latentsync.unet.model import UNet3DConditionModel
 from latentsync.weights import size_text
 from latentsync.weights.folders import MODELS_DIR
