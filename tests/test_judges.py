@@ -104,6 +104,16 @@ def test_suspect_results_and_failing_judges_are_told_of_measured_videos():
     assert table.loc[(1.0, "sync_mini_confidence"), ["suspect", "failing"]].tolist() == [False, 0]
 
 
+def test_models_are_compared_though_the_guidance_of_one_depends_on_the_gender():
+    table = pd.concat([widen(measured("plain", 0.38)), widen(measured("ours", 0.4))])
+    gender = ["female", "male"] * 6
+    guidance = [None if model == "plain" else 1.8 for model in table["model"]]
+    table = table.assign(gender=gender, guidance_scale=guidance)
+    table.loc[(table["model"] == "ours") & (table["gender"] == "male"), "guidance_scale"] = 1.3
+    found = answers(table, "plain", "model", ["sync_mini_confidence"]).comparisons.iloc[0]
+    assert found["units"] == 6 and found["difference"] == pytest.approx(0.02)
+
+
 def test_a_report_shows_tables_of_several_programs_and_records_beside_them(tmp_path, capsys):
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "far-anna.mp4")
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "anna.mp4")

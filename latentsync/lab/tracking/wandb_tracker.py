@@ -52,6 +52,7 @@ class WandbTracker:
         tags = [facts["preset"], facts["gender"], _training_tag(facts["trained"])]
         values, goals = values_of(record), _goals(record.metrics)
         settings = {"name": run_name(record.content), "job_type": "record", "tags": tags, "config": facts | goals}
+        settings["notes"] = facts["notes"]
         with self._run(run_id(sweep, record.id), sweep, **settings) as run:
             _define(run, values)
             for curve, points in (curves := curves_of(record)).items():
