@@ -5,9 +5,8 @@ voices of a clip and the clips of a speaker, so that intervals and tests get one
 share voices, errors are clustered by unit and by voice.
 """
 
-import copy
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,17 +16,15 @@ import pandas as pd
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.estimates import Sample, estimates_of, estimates_of_two
-from latentsync.lab.analysis.intervals import ALPHA, DUST, UNBOUNDED, Interval, holm, needed_clips
+from latentsync.lab.analysis.intervals import ALPHA, Interval, holm, needed_clips
+from latentsync.lab.analysis.pairing import Pairs, records_of
 from latentsync.lab.analysis.seeds import SETTINGS, margins
-from latentsync.lab.analysis.units import finite, unit_kind, units_of, without_gaps
+from latentsync.lab.analysis.units import unit_kind
 from latentsync.lab.analysis.verdicts import Interaction, Judged, PairedDifference
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import bounds_of
 from latentsync.presets import Preset
-
-MOST = 1e100  # a larger value was not measured, and its square is no number
-
 
 # --- differences ---
 
@@ -66,93 +63,9 @@ def paired(
             voice, seed and setting, compared records differ in another option, or `of_logs` is set and a value is not
             above 0.
     """
-    pairs = _Pairs(_records(table, [metric], column, within), column, setting, baseline, within)
+    pairs = Pairs(records_of(table, [metric], column, within), column, setting, baseline, within)
     sample, unpaired = pairs.sample(metric, of_logs)
     return sample.cells, sample.dust, unpaired
-
-
-def _records(table: pd.DataFrame, metrics: Sequence[str], column: str, within: Sequence[str]) -> pd.DataFrame:
-    """What a comparison takes from a table: the metrics, the options that vary, and the unit of each row."""
-    key = ["clip", "voice", *within, "seed"]
-    require_columns(table, *key, column, *metrics)
-    for metric in metrics:
-        _require_numbers(table, metric)
-    beside = [name for name in (*SETTINGS, *varied(table), "pair", "gender") if name in table]
-    rows = table.reset_index(drop=True)
-    own = rows[list(dict.fromkeys([*key, *beside, column]))]
-    return own.assign(unit=units_of(rows).to_numpy(), **finite(rows[list(metrics)]))
-
-
-class _Pairs:
-    """The records of two settings that agree in clip, voice and seed, side by side.
-
-    Args:
-        records: of `_records`.
-    """
-
-    def __init__(
-        self, records: pd.DataFrame, column: str, setting: Any, baseline: Any, within: Sequence[str] = ()
-    ) -> None:
-        for value in (setting, baseline):
-            if not (records[column] == value).any():
-                there = ", ".join(str(v) for v in sorted(records[column].dropna().unique()))
-                raise OptionError(f"no record has {column}={value}; choose two of {there}")
-        if setting == baseline:
-            raise OptionError(f"{column}={setting} is compared with itself; choose two settings")
-        key = ["clip", "voice", *within, "seed"]
-        part = records[records[column].isin([setting, baseline])]
-        beside = [name for name in (*SETTINGS, *varied(part)) if name in part and name not in (*within, column)]
-        part = without_gaps(part, [*key, "unit"])
-        if number := int(part.duplicated([*key, column]).sum()):
-            raise OptionError(
-                f"{number} records have the same {', '.join(key)} and {column} as another; keep one setting of the "
-                "other swept parameters, or name these in `within`"
-            )
-        sides = part[part[column] == setting], part[part[column] == baseline]
-        self.both, self.records = sides[0].merge(sides[1], on=key, suffixes=("", "_before")), len(part)
-        if column not in ("preset", "model"):
-            _require_alike(self.both, beside, column)
-
-    def of_clips(self, clips: Collection[str]) -> "_Pairs":
-        """The pairs of some clips. The number of records without a partner is not theirs."""
-        part = copy.copy(self)
-        part.both = self.both[self.both["clip"].isin(clips)]
-        return part
-
-    def sample(self, metric: str, of_logs: bool, bounds: Interval = UNBOUNDED) -> tuple[Sample, int]:
-        """The differences of a metric, and the number of records without a partner or a value."""
-        both = self.both.dropna(subset=[metric, f"{metric}_before"])
-        after, before = both[metric], both[f"{metric}_before"]
-        if of_logs:
-            least = np.min([after, before], initial=1.0)
-            if not least > 0:
-                raise OptionError(f"{metric} is {least:g} in a record; logarithms need values above 0")
-            after, before = np.log(after), np.log(before)
-        dust = DUST * float(np.max(np.abs([after, before]), initial=0.0))
-        differences = both[["unit", "clip", "voice"]].assign(difference=after - before)
-        cells = differences.groupby(["unit", "clip", "voice"])["difference"].mean()
-        return Sample(cells, dust, UNBOUNDED if of_logs else bounds), self.records - 2 * len(both)
-
-
-def _require_numbers(table: pd.DataFrame, metric: str) -> None:
-    if not pd.api.types.is_numeric_dtype(table[metric]) or pd.api.types.is_bool_dtype(table[metric]):
-        example = next((f", such as {value!r}" for value in table[metric].dropna()), "")
-        raise OptionError(f"{metric} has no numbers{example}; name a metric of the table")
-    values = table[metric].to_numpy(float, na_value=np.nan)
-    if (large := values[np.isfinite(values) & (np.abs(values) > MOST)]).size:
-        raise OptionError(f"{metric} is {large[0]:g} in a record, which cannot be measured; correct the table")
-
-
-def _require_alike(both: pd.DataFrame, beside: Iterable[str], column: str) -> None:
-    """Refuses partners that differ in another option than the compared one."""
-    for name in beside:
-        one, other = both[name], both[f"{name}_before"]
-        if (differ := (one != other) & ~(one.isna() & other.isna())).any():
-            first = int(np.flatnonzero(differ)[0])
-            raise OptionError(
-                f"records that differ in {column} also differ in {name} ({other.iloc[first]} and {one.iloc[first]}), "
-                f"so the difference has two causes; keep one {name}, or name it in `within`"
-            )
 
 
 def unit_differences(
@@ -175,13 +88,13 @@ def paired_difference(
 
     Arguments and errors as for `paired`. p is not corrected; `comparisons` only sets the number of draws.
     """
-    records = _records(table, [metric], column, within)
-    pairs = {setting: _Pairs(records, column, setting, baseline, within)}
+    records = records_of(table, [metric], column, within)
+    pairs = {setting: Pairs(records, column, setting, baseline, within)}
     return _differences(pairs, [metric], column, baseline, unit_kind(table), of_logs, comparisons)[0]
 
 
 def _differences(
-    pairs: Mapping[Any, _Pairs], metrics: Sequence[str], column: str, baseline: Any, unit: str, of_logs: bool,
+    pairs: Mapping[Any, Pairs], metrics: Sequence[str], column: str, baseline: Any, unit: str, of_logs: bool,
     comparisons: int,
 ) -> list[PairedDifference]:  # fmt: skip
     cases = [(name, setting) for name in metrics for setting in pairs]
@@ -261,10 +174,10 @@ def differences_of(
 
 def _all_pairs(
     table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: Any, within: Sequence[str]
-) -> dict[Any, _Pairs]:
+) -> dict[Any, Pairs]:
     """The pairs of each other setting with the baseline."""
-    settings, records = _other_settings(table, column, baseline), _records(table, metrics, column, within)
-    return {value: _Pairs(records, column, value, baseline, within) for value in settings}
+    settings, records = _other_settings(table, column, baseline), records_of(table, metrics, column, within)
+    return {value: Pairs(records, column, value, baseline, within) for value in settings}
 
 
 def _other_settings(table: pd.DataFrame, column: str, baseline: Any) -> list:
@@ -381,12 +294,12 @@ def gender_interaction(
     if both := clips[0] & clips[1]:
         raise OptionError(f"{', '.join(sorted(both))} has records of both genders; give each clip one gender")
     own = table[table["gender"].isin(groups)]
-    pairs = {setting: _Pairs(_records(own, [metric], column, within), column, setting, baseline, within)}
+    pairs = {setting: Pairs(records_of(own, [metric], column, within), column, setting, baseline, within)}
     return _interactions(pairs, [metric], column, baseline, groups, clips, unit_kind(table), of_logs, comparisons)[0]
 
 
 def _interactions(
-    pairs: Mapping[Any, _Pairs], metrics: Sequence[str], column: str, baseline: Any, groups: tuple[str, str],
+    pairs: Mapping[Any, Pairs], metrics: Sequence[str], column: str, baseline: Any, groups: tuple[str, str],
     clips: Sequence[Collection[str]], unit: str, of_logs: bool, comparisons: int,
 ) -> list[Interaction]:  # fmt: skip
     """How each setting changes each metric in two groups of clips, in the order of metrics."""
@@ -411,7 +324,7 @@ def _interactions(
     ]
 
 
-def _of_two(parts: Sequence[_Pairs], metric: str, of_logs: bool) -> tuple[Sample, Sample]:
+def _of_two(parts: Sequence[Pairs], metric: str, of_logs: bool) -> tuple[Sample, Sample]:
     """The differences of two groups, with the dust of both, within the bounds of a difference of differences."""
     low, high = bounds_of_difference(metric)
     samples = [part.sample(metric, of_logs, (low - high, high - low))[0] for part in parts]
