@@ -13,7 +13,6 @@ one table for `latentsync compare`; a video that fails is named and keeps its ro
 The exit status is 0 if everything could be measured.
 """
 
-import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -124,8 +123,8 @@ def _measure_videos(args: Namespace, wanted: MetricsConfig) -> int:
         raise MediaError(f"none of {len(videos)} videos could be measured, and no table was written; {name}: {reason}")
     write_table(table, output)
     show(means_text(table))
-    failed = {name for name, _ in failures}
-    lacking = table[table["value"].isna() & ~table["video_file"].map(os.path.basename).isin(failed)]
+    has_values = table.groupby("record")["value"].transform("count") > 0
+    lacking = table[table["value"].isna() & has_values]
     for line in missing_lines(zip(lacking["metric"], lacking["reason"].astype(str), strict=True), "video"):
         show(paragraph(line, indent="  "))
     for name, reason in failures:

@@ -167,6 +167,7 @@ def measured_table(
     """
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, str]] = []
+    times: dict[str, int] = {}
     weights = networks(wanted).hashes
     for number, one in enumerate(videos, start=1):
         name, facts = printable(one.generated.name), _facts(one, model)
@@ -189,7 +190,9 @@ def measured_table(
         values = sum(entry["value"] is not None for entry in entries.values())
         tell(f"{label}: {values} values, {len(entries) - values} missing" + ", measured before" * is_kept)
         notes = "; ".join(filter(None, [content["notes"], *_doubts(entries)]))
-        facts |= hashes | {"record": key, "video_frames": content["frames"], "notes": notes}
+        times[key] = times.get(key, 0) + 1
+        record = key if times[key] == 1 else f"{key}-{times[key]}"  # the same content under another name
+        facts |= hashes | {"record": record, "video_frames": content["frames"], "notes": notes}
         rows += _rows(facts, entries)
     table = pd.DataFrame(rows)
     return table.astype({name: "Int64" for name in ("video_frames", "used", "left_out", "version")}), failures
