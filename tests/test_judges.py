@@ -117,6 +117,7 @@ def test_models_are_compared_though_the_guidance_of_one_depends_on_the_gender():
 def test_a_report_shows_tables_of_several_programs_and_records_beside_them(tmp_path, capsys):
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "far-anna.mp4")
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "anna.mp4")
+    (tmp_path / "far-ben.mp4").write_text("no video, and of no concern to the page")
     for name, generated in (("plain", 0.38), ("far", 0.55)):
         write_table(measured(name, generated, "ben.mp4", "cara.mp4", tmp_path), tmp_path / f"{name}.csv")
     tables = [str(tmp_path / f"{name}.csv") for name in ("plain", "far")]
@@ -125,6 +126,7 @@ def test_a_report_shows_tables_of_several_programs_and_records_beside_them(tmp_p
     assert "mini SyncNet fails on 1 of 5 real clips" in html and "the file ends early" in html and SUSPECT in html
     assert '<a href="#failures">2 failed</a>' in html and "far minus plain" in html
     assert 'src="far-anna.mp4"' in html and 'src="anna.mp4"' in html and "is not where it was measured" in html
+    assert "far-ben.mp4" not in html
     assert "1 of 6 clips have no value" in html and "records/" not in html
 
     write_sweep(tmp_path / "runs", "guidance")

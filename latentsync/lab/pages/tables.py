@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import pandas as pd
 
-from latentsync.errors import OptionError
+from latentsync import media
+from latentsync.constants import VIDEO_RATE_HZ
+from latentsync.errors import LatentSyncError, OptionError
 from latentsync.lab.analysis.comparisons import swept_beside
 from latentsync.lab.analysis.conclusions import METRICS, has_direction
 from latentsync.lab.analysis.judged import judge_lines
@@ -193,9 +196,9 @@ def _pairs(
     for record, reasons in page.choice.reasons.items():
         row, own = rows[record], files.get(record, Files(None, None))
         pair = pairs.setdefault(row["pair"], PairMedia(row["pair"], row["gender"], []))
-        if own.reference is not None and not pair.videos:
+        if _plays(own.reference) and not pair.videos:
             pair.videos.append(PageVideo("reference", own.reference))
-        if own.video is None:
+        if not _plays(own.video):
             pair.notes.append(f"The video of {labels[record]} is not where it was measured.")
         else:
             details = {word_of(name): value_text(row[name]) for name in shown}
@@ -203,3 +206,11 @@ def _pairs(
             pair.videos.append(PageVideo(labels[record], own.video, record, details))
         pair.reasons += [f"{reason} of {labels[record]}" for reason in reasons]
     return list(pairs.values())
+
+
+def _plays(path: Path | None) -> TypeGuard[Path]:
+    """Whether a file is a video. A table may name any file, and a page contains what it shows."""
+    try:
+        return path is not None and bool(media.probe(path, VIDEO_RATE_HZ).num_frames)
+    except (LatentSyncError, OSError):
+        return False
