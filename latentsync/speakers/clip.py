@@ -5,7 +5,7 @@ Head motion, blinks and brows come from a numpy Generator each, so that none dep
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +40,7 @@ LIVELY_LIMITS = (7.0, 12.0, 6.0, 9.0, 4.0, 0.04)  # roll, yaw, pitch in degrees,
 RANGE_DB = 30.0  # of the levels that the mouth's opening follows
 
 Series = Float[np.ndarray, "f"]
+Motion = Callable[[int, int, Series], list[Pose]]  # of a seed, a number of frames, and their loudness
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def render_clip(
     liveliness: float = 0.0,
     speech: Speech | None = None,
     recording: Recording | None = None,
+    motion: Motion | None = None,
 ) -> SpeakerClip:
     """The clip in which `identity` says `sentence`.
 
@@ -118,8 +120,9 @@ def render_clip(
     `liveliness` 0..1 the variety of the head's motion and the smile (0 is a slight sway). `view_mm` and
     `view_top_mm` frame the picture (see `Painter`). A `painter` of the same identity, size and framing may be handed
     in, since making one takes up to a second. Where a `speech` is at hand, such as a real recording's, nothing is
-    synthesised, and `voice` only tells where it is from (None: unknown). The mouth follows the speech as it was spoken;
-    the clip's sound is the speech as `recording` leaves it.
+    synthesised, and `voice` only tells where it is from (None: unknown). `motion` moves the head in place of
+    `head_motion`. The mouth follows the speech as it was spoken; the clip's sound is the speech as `recording` leaves
+    it.
     """
     if speech is None:
         if voice is None:
@@ -128,7 +131,7 @@ def render_clip(
     count = math.ceil(len(speech.sound) * FPS / SOUND_RATE_HZ)
     loud = loudness(speech, count)
     shapes = mouth_track(speech.phones, count, intensity * (0.22 + 0.85 * loud**2))
-    poses = head_motion(seed, count, loud, liveliness)
+    poses = motion(seed, count, loud) if motion else head_motion(seed, count, loud, liveliness)
     expressions = expression_track(seed, speech, count, loud, liveliness)
     painter = painter or Painter(identity, size_px, view_mm, view_top_mm)
     phones = frame_phones(speech.phones, count)
@@ -165,7 +168,7 @@ def loudness(speech: Speech, count: int) -> Series:
     return np.convolve(np.pad(level, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
 
 
-def _drift(draw: np.random.Generator, times: Series, amplitude: float, slowest_hz: float, fastest_hz: float) -> Series:
+def drift(draw: np.random.Generator, times: Series, amplitude: float, slowest_hz: float, fastest_hz: float) -> Series:
     """A smooth wander: five sines of random frequency and phase, stronger where slower."""
     rates = np.exp(draw.uniform(np.log(slowest_hz), np.log(fastest_hz), 5))
     phases, weights = draw.uniform(0, 2 * np.pi, 5), (slowest_hz / rates) ** 0.7
@@ -173,7 +176,7 @@ def _drift(draw: np.random.Generator, times: Series, amplitude: float, slowest_h
     return amplitude * waves.sum(axis=0) / np.sqrt((weights**2).sum())
 
 
-def _held(draw: np.random.Generator, count: int, reach: float) -> Series:
+def held(draw: np.random.Generator, count: int, reach: float) -> Series:
     """A posture that is held for seconds and then changed slowly; within +-`reach`, about 0 at times."""
     times = np.arange(count) / FPS
 
@@ -191,7 +194,7 @@ def _held(draw: np.random.Generator, count: int, reach: float) -> Series:
     return track
 
 
-def _within(track: Series, bound: float) -> Series:
+def within(track: Series, bound: float) -> Series:
     """The track bent softly so that it stays within +-`bound`."""
     return bound * np.tanh(track / bound)
 
@@ -205,17 +208,17 @@ def head_motion(seed: int, count: int, loud: Series, liveliness: float = 0.0) ->
     draw = np.random.default_rng([seed, MOTION_SEED])
     times = np.arange(count) / FPS
     nod = np.convolve(np.pad(loud, 4, mode="edge"), np.hanning(11)[1:-1] / np.hanning(11).sum(), "valid")
-    roll, yaw = _drift(draw, times, 1.5, 0.12, 0.6), _drift(draw, times, 3.4, 0.12, 0.55)
-    pitch = _drift(draw, times, 1.6, 0.15, 0.7) + 2.2 * (nod - nod.mean())
-    x_mm, y_mm = _drift(draw, times, 2.6, 0.12, 0.5) + 0.5 * yaw, _drift(draw, times, 1.3, 0.15, 0.6)
-    nearer = _drift(draw, times, 0.008, 0.1, 0.4)
+    roll, yaw = drift(draw, times, 1.5, 0.12, 0.6), drift(draw, times, 3.4, 0.12, 0.55)
+    pitch = drift(draw, times, 1.6, 0.15, 0.7) + 2.2 * (nod - nod.mean())
+    x_mm, y_mm = drift(draw, times, 2.6, 0.12, 0.5) + 0.5 * yaw, drift(draw, times, 1.3, 0.15, 0.6)
+    nearer = drift(draw, times, 0.008, 0.1, 0.4)
     if liveliness:
         manner = np.random.default_rng([seed, MANNER_SEED])
         sway = 1 + liveliness * (float(manner.uniform(0.4, 1.6)) - 1)
         tracks, limits = (roll, yaw, pitch, x_mm, y_mm, nearer), LIVELY_LIMITS
         generators = manner.spawn(len(tracks))
         roll, yaw, pitch, x_mm, y_mm, nearer = (
-            _within(sway * track + liveliness * _held(own, count, limit), limit)
+            within(sway * track + liveliness * held(own, count, limit), limit)
             for track, own, limit in zip(tracks, generators, limits, strict=True)
         )
     scale = 1 + nearer
@@ -260,13 +263,13 @@ def expression_track(seed: int, speech: Speech, count: int, loud: Series, liveli
         height = float(draw.uniform(0.15, 0.8))
         brows = np.maximum(brows, height * np.exp(-0.5 * ((times - peak_s + 0.04) / 0.16) ** 2))
     eyes = blink_track(seed, count)
-    gaze_x, gaze_y = _drift(gaze_draw, times, 0.45, 0.3, 1.2), _drift(gaze_draw, times, 0.25, 0.3, 1.0)
-    smile = 0.12 + 0.10 * np.clip(_drift(draw, times, 1.0, 0.15, 0.4), -1, 1)
+    gaze_x, gaze_y = drift(gaze_draw, times, 0.45, 0.3, 1.2), drift(gaze_draw, times, 0.25, 0.3, 1.0)
+    smile = 0.12 + 0.10 * np.clip(drift(draw, times, 1.0, 0.15, 0.4), -1, 1)
     if liveliness:
         smile_draw, x_draw, y_draw = np.random.default_rng([seed, MANNER_SEED, 1]).spawn(3)
-        smile = np.maximum(smile + liveliness * _held(smile_draw, count, 0.30), 0)
-        gaze_x = gaze_x + liveliness * _held(x_draw, count, 2.2)
-        gaze_y = gaze_y + liveliness * _held(y_draw, count, 0.9)
+        smile = np.maximum(smile + liveliness * held(smile_draw, count, 0.30), 0)
+        gaze_x = gaze_x + liveliness * held(x_draw, count, 2.2)
+        gaze_y = gaze_y + liveliness * held(y_draw, count, 0.9)
     return [
         Expression(*_rounded(eyes[i]), (*_rounded(gaze_x[i], gaze_y[i]),), *_rounded(brows[i], smile[i]))
         for i in range(count)
@@ -285,12 +288,11 @@ def _truth(
     height = mouth_y(painter.identity)
     centre = painter.to_px((0.0, height), pose)
     corners = [painter.to_px((side * geometry.half_width, height), pose) for side in (-1, 1)]
-    per_mm = pose.scale / painter.px_mm
     return FrameTruth(
         time_s=round(index / FPS, 2),
         phone=phone,
         viseme=viseme_of(phone),
-        lip_gap_px=round(geometry.visible_gap * per_mm, 2),
+        lip_gap_px=round(painter.gap_px(geometry, pose), 2),
         mouth_width_px=round(float(np.hypot(*(corners[1] - corners[0]))), 2),
         mouth_x_px=round(float(centre[0]), 2),
         mouth_y_px=round(float(centre[1]), 2),
@@ -342,6 +344,7 @@ def truth_json(clip: SpeakerClip) -> str:
     }
     if clip.recording is not None:
         head["recording"] = vars(clip.recording)
+    head |= clip.painter.facts(len(rows))
     text = json.dumps(head, indent=1)
     return text[:-2] + ',\n "truth": [\n' + ",\n".join("  " + json.dumps(row) for row in rows) + "\n ]\n}\n"
 

@@ -12,18 +12,22 @@ from tqdm import tqdm
 
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_bytes
-from latentsync.speakers.bounds import GENDERS_OF, RECORDINGS
-from latentsync.speakers.clip import render_clip, write_clip
+from latentsync.speakers.bounds import GENDERS_OF, KINDS, RECORDINGS
+from latentsync.speakers.clip import CRF, render_clip, write_clip
 from latentsync.speakers.identity import random_identity
 from latentsync.speakers.painter import Expression, Painter, Pose, random_framing
 from latentsync.speakers.recording import Recording, random_recording
 from latentsync.speakers.sentences import fit_random_speech, fit_rested_speech, fit_sentence
-from latentsync.speakers.visemes import SHAPES
+from latentsync.speakers.visemes import FPS, SHAPES
 from latentsync.speakers.voice import random_voice, speak
+from latentsync.speakers.wide.looks import random_person
+from latentsync.speakers.wide.motion import wide_motion
+from latentsync.speakers.wide.painter import WidePainter, wide_framing
 from latentsync.verbosity import bars_off
 from latentsync.workers import Workers
 
 PREFIX = {"female": "g", "male": "m"}
+INTENSITIES = {"plain": (0.8, 1.15), "wide": (0.55, 1.3)}  # of the articulation
 SHEET_SHAPES = ("rest", "ah", "ee", "oo", "bilabial", "labiodental")
 
 
@@ -39,6 +43,7 @@ class ClipOptions:
         seed: clip n depends on it and on n alone, so a longer run begins with the shorter one's clips.
         sentences: what is said; empty: generated speech.
         recordings: "varied" (rooms, microphones and noise) or "none" (a clean sound).
+        kind: "plain" or "wide" people (`speakers.wide`).
     """
 
     gender: str = "both"
@@ -48,11 +53,13 @@ class ClipOptions:
     seed: int = 0
     sentences: tuple[str, ...] = ()
     recordings: str = "varied"
+    kind: str = "plain"
 
     def __post_init__(self) -> None:
         for name, value, choices in (
             ("gender", self.gender, GENDERS_OF),
             ("recordings", self.recordings, RECORDINGS),
+            ("kind", self.kind, KINDS),
         ):
             if value not in choices:
                 raise OptionError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
@@ -99,7 +106,7 @@ def _make_one(output_dir: Path, options: ClipOptions, number: int) -> None:
     gender = options.gender_of(number)
     target = output_dir / f"{PREFIX[gender]}-{number + 1:05d}.mp4"
     own_seed = int(np.random.SeedSequence([options.seed, number]).generate_state(1)[0])
-    identity, voice = random_identity(own_seed, gender), random_voice(own_seed, gender)
+    voice = random_voice(own_seed, gender)
     recording = random_recording(own_seed) if options.recordings == "varied" else None
     if options.sentences:
         sentence = fit_sentence(options.sentences, voice, options.seconds, own_seed)
@@ -109,31 +116,40 @@ def _make_one(output_dir: Path, options: ClipOptions, number: int) -> None:
     else:
         sentence, speech = fit_random_speech(voice, options.seconds, own_seed)
     if target.exists():  # clips get their name when they are whole: an interrupted run goes on where it stopped
-        _require_same(target, sentence, own_seed, options.size_px, recording)
+        _require_same(target, sentence, own_seed, options, recording)
         return
-    intensity = float(np.random.default_rng([own_seed, 31]).uniform(0.8, 1.15))
+    painter, is_wide = random_painter(own_seed, gender, options.size_px, options.kind), options.kind == "wide"
+    intensity = float(np.random.default_rng([own_seed, 31]).uniform(*INTENSITIES[options.kind]))
     clip = render_clip(
-        identity,
+        painter.identity,
         sentence,
         voice,
         own_seed,
         options.size_px,
         intensity,
-        view_mm=random_framing(own_seed),
+        painter,
         liveliness=1.0,
         speech=speech,
         recording=recording,
+        motion=wide_motion if is_wide else None,
     )
-    write_clip(clip, target, preset="veryfast")
+    write_clip(clip, target, painter.looks.crf if isinstance(painter, WidePainter) else CRF, preset="veryfast")
 
 
-def _require_same(target: Path, sentence: str, seed: int, size_px: int, recording: Recording | None) -> None:
+def random_painter(seed: int, gender: str, size_px: int, kind: str = "plain", view_mm: float | None = None) -> Painter:
+    """The painter of a random person of a kind; `view_mm` None: framed at random."""
+    if kind == "wide":
+        return WidePainter(*random_person(seed, gender), size_px, view_mm or wide_framing(seed))
+    return Painter(random_identity(seed, gender), size_px, view_mm or random_framing(seed))
+
+
+def _require_same(target: Path, sentence: str, seed: int, options: ClipOptions, recording: Recording | None) -> None:
     """Raises MediaError if the clip at `target` differs from the clip that these settings make."""
     try:
         truth = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
         recorded = None if recording is None else json.loads(json.dumps(vars(recording)))
-        facts = truth["sentence"], truth["seed"], truth["size_px"], truth.get("recording")
-        same = facts == (sentence, seed, size_px, recorded)
+        facts = truth["sentence"], truth["seed"], truth["size_px"], truth.get("recording"), truth.get("kind", "plain")
+        same = facts == (sentence, seed, options.size_px, recorded, options.kind)
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
@@ -157,10 +173,10 @@ def read_sentences(path: Path) -> tuple[str, ...]:
 
 
 def write_sheet(output: Path, count: int = 6, options: ClipOptions | None = None, view_mm: float | None = None) -> None:
-    """Writes a PNG: one row a person, one column a mouth shape.
+    """Writes a PNG: one row a person, one column a mouth shape; wide people turn as in their clips.
 
     Args:
-        options: gender, size_px and seed count.
+        options: gender, size_px, seed and kind count.
         view_mm: side of the picture in the plane of the face; None: a close-up each.
 
     Raises:
@@ -170,10 +186,15 @@ def write_sheet(output: Path, count: int = 6, options: ClipOptions | None = None
     options, rows = options or ClipOptions(), []
     for number in tqdm(range(count), unit="face", desc="speakers", disable=bars_off()):
         seed = options.seed + number
-        identity = random_identity(seed, options.gender_of(number))
-        painter = Painter(identity, options.size_px, view_mm or random_framing(seed))
-        frames = [painter.paint(Pose(), Expression(smile=0.1), SHAPES[name]) for name in SHEET_SHAPES]
-        frames.append(painter.paint(Pose(yaw=5), Expression(eyes=0.0, brows=1.0), SHAPES["rest"]))
+        painter = random_painter(seed, options.gender_of(number), options.size_px, options.kind, view_mm)
+        poses = [*[Pose()] * len(SHEET_SHAPES), Pose(yaw=5)]
+        if options.kind == "wide":  # a moment of each second
+            poses = wide_motion(seed, FPS * len(poses), np.zeros(FPS * len(poses)))[::FPS]
+        frames = [
+            painter.paint(pose, Expression(smile=0.1), SHAPES[name], FPS * index if options.kind == "wide" else 0)
+            for index, (pose, name) in enumerate(zip(poses, SHEET_SHAPES, strict=False))
+        ]
+        frames.append(painter.paint(poses[-1], Expression(eyes=0.0, brows=1.0), SHAPES["rest"]))
         rows.append(np.hstack(frames))
     try:
         write_bytes(output, cv2.imencode(output.suffix, np.vstack(rows)[..., ::-1])[1].tobytes())

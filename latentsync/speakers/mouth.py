@@ -75,7 +75,9 @@ def mouth_geometry(identity: Identity, shape: MouthShape, smile: float = 0.0) ->
 
 
 @dataclass(frozen=True)
-class _Curves:
+class Edges:
+    """Heights y - `mouth_y` of the lips' edges in mm, at u = x / half-width."""
+
     u: Field
     upper_outer: Field
     upper_inner: Field
@@ -83,7 +85,7 @@ class _Curves:
     lower_outer: Field
 
 
-def _curves(g: MouthGeometry, x: Field) -> _Curves:
+def edges(g: MouthGeometry, x: Field) -> Edges:
     """The four edges as heights y - mouth_y in mm over x."""
     u = x / g.half_width
     inside = np.clip(1 - u * u, 0, 1)
@@ -97,7 +99,7 @@ def _curves(g: MouthGeometry, x: Field) -> _Curves:
     upper_red = g.upper * (0.84 * inside**0.95 + (0.16 * g.cupid - 0.09 * g.rounding) * peak)
     lower_red = g.lower * inside ** (0.68 - 0.20 * g.rounding) * (0.95 + 0.05 * np.exp(-((u / 0.5) ** 2)))
     lift = TUCK_LIFT_MM * g.tuck * dome
-    return _Curves(u, upper_inner - upper_red, upper_inner, lower_inner - lift, lower_inner - lift + lower_red)
+    return Edges(u, upper_inner - upper_red, upper_inner, lower_inner - lift, lower_inner - lift + lower_red)
 
 
 def paint_mouth(
@@ -114,7 +116,7 @@ def paint_mouth(
     `px_mm` is the size of a pixel, the width over which edges are antialiased.
     """
     v = y - np.float32(mouth_y(identity))
-    c = _curves(g, x)
+    c = edges(g, x)
     soft = 0.75 * px_mm + 0.1
     ends = step(np.abs(c.u), 1.0, 0.93)
     canvas = _fold_around(canvas, g, x, v, c)
@@ -139,7 +141,7 @@ def _corner_height(g: MouthGeometry) -> float:
     return -3.4 * g.smile + 0.7 + 0.20 * g.gap
 
 
-def _fold_around(canvas: np.ndarray, g: MouthGeometry, x: Field, v: Field, c: _Curves) -> np.ndarray:
+def _fold_around(canvas: np.ndarray, g: MouthGeometry, x: Field, v: Field, c: Edges) -> np.ndarray:
     """The shadow under the lower lip and the light edge above the upper one, which move with the lips."""
     within = step(np.abs(c.u), 1.0, 0.45)
     below = np.exp(-(((v - c.lower_outer - 3.0) / 3.0) ** 2)) * within
@@ -147,7 +149,7 @@ def _fold_around(canvas: np.ndarray, g: MouthGeometry, x: Field, v: Field, c: _C
     return canvas * (1 - 0.26 * below * (1 + 0.3 * g.rounding))[..., None] * (1 + 0.08 * edge)[..., None]
 
 
-def _cavity(identity: Identity, g: MouthGeometry, c: _Curves, x: Field, v: Field, soft: float) -> np.ndarray:
+def _cavity(identity: Identity, g: MouthGeometry, c: Edges, x: Field, v: Field, soft: float) -> np.ndarray:
     """What an open mouth shows: darkness, tongue, lower and upper teeth, shaded towards the corners."""
     depth = np.clip((v - c.upper_inner) / np.maximum(c.lower_inner - c.upper_inner, 0.5), 0, 1)
     colour = np.array([0.040, 0.010, 0.010], np.float32) * (0.45 + 0.9 * depth[..., None])
@@ -197,7 +199,7 @@ def _side(identity: Identity) -> float:
     return 0.08 * identity.light
 
 
-def _upper_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field, identity: Identity) -> np.ndarray:
+def _upper_lip(lip: np.ndarray, g: MouthGeometry, c: Edges, x: Field, v: Field, identity: Identity) -> np.ndarray:
     """Faces down: darker towards the inner edge."""
     t = np.clip((v - c.upper_outer) / np.maximum(c.upper_inner - c.upper_outer, 0.6), 0, 1)
     side = 1 + _side(identity) * np.clip(c.u, -1, 1)
@@ -205,7 +207,7 @@ def _upper_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field
     return lip * tone[..., None]
 
 
-def _lower_lip(lip: np.ndarray, g: MouthGeometry, c: _Curves, x: Field, v: Field, identity: Identity) -> np.ndarray:
+def _lower_lip(lip: np.ndarray, g: MouthGeometry, c: Edges, x: Field, v: Field, identity: Identity) -> np.ndarray:
     """A roll that catches the light in its upper half, with a moist highlight."""
     t = np.clip((v - c.lower_inner) / np.maximum(c.lower_outer - c.lower_inner, 0.6), 0, 1)
     side = 1 + _side(identity) * np.clip(c.u, -1, 1)

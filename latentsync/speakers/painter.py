@@ -5,6 +5,7 @@ layers up through the head's pose and the jaw's pull, then paints eyes and mouth
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -80,6 +81,8 @@ class Painter:
     0, downwards is positive; None follows `view_top`).
     """
 
+    _chin_shadow = 0.66  # what the chin takes of the light on the neck
+
     def __init__(
         self, identity: Identity, size_px: int, view_mm: float = VIEW_MM, view_top_mm: float | None = None
     ) -> None:
@@ -125,9 +128,9 @@ class Painter:
         if person.glasses != "none":
             glasses, glasses_mask = scene.paint_glasses(person, grid)
             front, front_mask = over(front, glasses, glasses_mask), np.maximum(front_mask, glasses_mask)
-        self._texture = _reduced(grid, min(1.0, OVERSAMPLING * self._view.scale / grid.scale))
-        self._face = _layer(face, face_mask, self._texture)
-        self._over = _layer(front, front_mask, self._texture)
+        self._texture = reduced(grid, min(1.0, OVERSAMPLING * self._view.scale / grid.scale))
+        self._face = layer_of(face, face_mask, self._texture)
+        self._over = layer_of(front, front_mask, self._texture)
         self._depth = cv2.resize(blur(np.where(skin_mask > 0.5, relief, 0), 4.5 * grid.scale), self._depth_grid_size())
         shade = np.clip(blur(light, SHADE_BLUR_MM * grid.scale) / PLAIN_LIGHT, 0.35, 1.12)
         self._shade = cv2.resize(shade, self._depth_grid_size())
@@ -150,10 +153,10 @@ class Painter:
         place = np.float32([[1, 0, (head.left - grid.left) * scale], [0, 1, (head.top - grid.top) * scale]])
         hair_light = cv2.warpAffine(back, place, (wide, wide))
         hair_mask = cv2.warpAffine(back_mask, place, (wide, wide))
-        body, mask = scene.paint_body(self.identity, grid, hair_light, hair_mask, body_draw)
-        self._body_grid = _reduced(grid, min(1.0, self._view.scale / scale))
+        body, mask = scene.paint_body(self.identity, grid, hair_light, hair_mask, body_draw, self._chin_shadow)
+        self._body_grid = reduced(grid, min(1.0, self._view.scale / scale))
         room = srgb(scene.paint_background(self.identity, self._view, room_draw))
-        return np.round(room * 255).astype(np.uint8), _layer(body, mask, self._body_grid)
+        return np.round(room * 255).astype(np.uint8), layer_of(body, mask, self._body_grid)
 
     def paint(self, pose: Pose, expression: Expression, shape: MouthShape, noise_index: int = 0) -> Frame:
         """One frame. `noise_index` chooses the camera's noise."""
@@ -161,20 +164,20 @@ class Painter:
         x, y = self.face_positions(pose)
         frame = self._with_body(pose)
         skin_x, skin_y = self._skin_positions(x, y, geometry, expression)
-        frame = _composite(frame, self._look_up(self._face, skin_x, skin_y))
+        frame = composite(frame, self._look_up(self._face, skin_x, skin_y))
         pupil, mouth_y = surface.pupil_x(self.identity), surface.mouth_y(self.identity)
         for side in (-1, 1):
-            box = _box(x, y, (side * pupil - 21, side * pupil + 21), (-17, 12))
+            box = box_of(x, y, (side * pupil - 21, side * pupil + 21), (-17, 12))
             frame[box] = self._painted_eye(frame[box], side, expression, x[box], y[box])
         reach = geometry.half_width + 5
-        box = _box(
+        box = box_of(
             x,
             y,
             (-reach, reach),
             (mouth_y - max(20.0, geometry.upper + 0.35 * geometry.gap + 4), mouth_y + 22 + geometry.gap),
         )
         frame[box] = self._painted_mouth(frame[box], geometry, x[box], y[box])
-        frame = _composite(frame, self._look_up(self._over, x, y))
+        frame = composite(frame, self._look_up(self._over, x, y))
         return cv2.add(self._taken(frame), self._noise[noise_index % NOISE_TILES], dtype=cv2.CV_8U)
 
     def _taken(self, frame: Frame) -> Frame:
@@ -215,7 +218,7 @@ class Painter:
     ) -> tuple[Field, Field]:
         """Where on the skin at rest each position lies: undoes the pull of jaw, lips, cheeks and brows."""
         skin_x, skin_y = x.copy(), y.copy()
-        box = _box(x, y, (-85, 85), (38, 150))
+        box = box_of(x, y, (-85, 85), (38, 150))
         bx, by = x[box], y[box]
         jaw, mouth_y = geometry.jaw, np.float32(surface.mouth_y(self.identity))
         # The jaw draws the cheeks along beside the mouth, from higher up the farther they are from it.
@@ -230,7 +233,7 @@ class Painter:
         hollow = 0.003 * jaw * np.exp(-0.5 * (((side - 52) / 16) ** 2 + ((by - mouth_y - 2) / 18) ** 2))
         skin_x[box] = bx * (1 - 0.62 * wider * around + hollow)
         if expression.brows:
-            box = _box(x, y, (-75, 75), (-75, 4))
+            box = box_of(x, y, (-75, 75), (-75, 4))
             bx, by = x[box], y[box]
             lift = np.exp(-0.5 * (((np.abs(bx) - 30) / 22) ** 2 + ((by + 26) / 11) ** 2))
             skin_y[box] = by + np.float32(BROW_MM * expression.brows) * lift
@@ -241,8 +244,19 @@ class Painter:
         u, v = (x - np.float32(grid.left)) * np.float32(grid.scale), (y - np.float32(grid.top)) * np.float32(grid.scale)
         return cv2.remap(layer, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
+    def facts(self, count: int) -> dict[str, Any]:
+        """What a clip of `count` frames shows beside its truth: nothing."""
+        return {}
+
+    def gap_px(self, geometry: MouthGeometry, pose: Pose) -> float:
+        """Distance in the picture, in px, between the inner lips at the middle of the mouth."""
+        return geometry.visible_gap * (pose.scale / self.px_mm)
+
     def _with_body(self, pose: Pose) -> Frame:
-        room, body = self._behind
+        return composite(self._behind[0], self._body_layer(pose))
+
+    def _body_layer(self, pose: Pose) -> Layer:
+        body = self._behind[1]
         grid, view = self._body_grid, self._view
         shift = (
             (grid.left - view.left + BODY_FOLLOWS * pose.x_mm) * view.scale,
@@ -250,20 +264,20 @@ class Painter:
         )
         ratio = view.scale / grid.scale
         matrix = np.float32([[ratio, 0, shift[0]], [0, ratio, shift[1]]])
-        return _composite(room, cv2.warpAffine(body, matrix, (self.size_px, self.size_px)))
+        return cv2.warpAffine(body, matrix, (self.size_px, self.size_px))
 
     def _painted_eye(self, patch: Frame, side: int, expression: Expression, x: Field, y: Field) -> Frame:
-        light = _to_light(patch)
+        light = to_light(patch)
         shade = self._look_up(self._shade, x, y)[..., None]
         painted = eyes.paint_eye(light, self.identity, side, expression.eyes, expression.gaze, x, y, self.px_mm, shade)
-        return _to_bytes(painted)
+        return to_bytes(painted)
 
     def _painted_mouth(self, patch: Frame, geometry: MouthGeometry, x: Field, y: Field) -> Frame:
         shade = self._look_up(self._shade, x, y)[..., None]
-        return _to_bytes(mouth.paint_mouth(_to_light(patch), self.identity, geometry, x, y, self.px_mm, shade))
+        return to_bytes(mouth.paint_mouth(to_light(patch), self.identity, geometry, x, y, self.px_mm, shade))
 
 
-def _reduced(grid: Grid, factor: float) -> Grid:
+def reduced(grid: Grid, factor: float) -> Grid:
     """The same area at a smaller scale; pixel centres follow cv2.resize."""
     width, height = round(grid.width * factor), round(grid.height * factor)
     scale = grid.scale * width / grid.width
@@ -271,7 +285,7 @@ def _reduced(grid: Grid, factor: float) -> Grid:
     return Grid(grid.left + inset, grid.top + inset, width, height, scale)
 
 
-def _layer(light: np.ndarray, mask: Field, grid: Grid) -> Layer:
+def layer_of(light: np.ndarray, mask: Field, grid: Grid) -> Layer:
     """Bytes of a layer at the scale of `grid`, premultiplied so that looking up between pixels leaves no fringe."""
     colour = srgb(light) * mask[..., None]
     stacked = np.dstack([colour, mask]).astype(np.float32)
@@ -279,12 +293,13 @@ def _layer(light: np.ndarray, mask: Field, grid: Grid) -> Layer:
     return np.round(np.clip(reduced, 0, 1) * 255).astype(np.uint8)
 
 
-def _composite(frame: Frame, layer: Layer) -> Frame:
+def composite(frame: Frame, layer: Layer) -> Frame:
+    """The layer over the frame."""
     keep = cv2.cvtColor(255 - layer[..., 3], cv2.COLOR_GRAY2RGB)
     return cv2.add(cv2.multiply(frame, keep, scale=1 / 255), cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB))
 
 
-def _box(x: Field, y: Field, across: tuple[float, float], down: tuple[float, float]) -> tuple[slice, slice]:
+def box_of(x: Field, y: Field, across: tuple[float, float], down: tuple[float, float]) -> tuple[slice, slice]:
     """The smallest rectangle of pixels that show the given part of the face, mm."""
     inside = (x > across[0]) & (x < across[1]) & (y > down[0]) & (y < down[1])
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
@@ -309,9 +324,11 @@ def camera_table(identity: Identity) -> UInt8[np.ndarray, "1 256 3"] | None:
 _LIGHT = (np.arange(256, dtype=np.float32) / 255) ** 2.2
 
 
-def _to_light(patch: Frame) -> Float[np.ndarray, "h w 3"]:
+def to_light(patch: Frame) -> Float[np.ndarray, "h w 3"]:
+    """Bytes of a picture as linear light, 0..1."""
     return _LIGHT[patch]
 
 
-def _to_bytes(light: Float[np.ndarray, "h w 3"]) -> Frame:
+def to_bytes(light: Float[np.ndarray, "h w 3"]) -> Frame:
+    """Linear light, 0..1, as bytes of a picture."""
     return np.round(srgb(light) * 255).astype(np.uint8)

@@ -49,7 +49,12 @@ def paint_background(identity: Identity, grid: Grid, generator: np.random.Genera
 
 
 def paint_body(
-    identity: Identity, grid: Grid, hair: Light, hair_mask: Field, generator: np.random.Generator
+    identity: Identity,
+    grid: Grid,
+    hair: Light,
+    hair_mask: Field,
+    generator: np.random.Generator,
+    chin_shadow: float = 0.66,
 ) -> tuple[Light, Field]:
     """Back hair, neck, shoulders and clothes, with their coverage. `hair` lies on the same grid."""
     x, y = grid.x, grid.y
@@ -63,7 +68,7 @@ def paint_body(
     tone = key * np.where(y < 150, 0.25 + 0.75 * roundness, 1.0).astype(np.float32)
     tone = blur(tone, 5 * grid.scale)
     under_chin = step(y - 0.0040 * x**2, 160, 108)
-    tone = tone * (1 - 0.66 * under_chin)
+    tone = tone * (1 - chin_shadow * under_chin)
     for side in (-1, 1):  # the neck's tendons, running to the pit of the throat
         line = side * (12 + (158 - y) * 0.42)
         tone = tone * (1 - 0.10 * np.exp(-(((x - line) / 5) ** 2)) * step(y, 118, 138) * step(y, 172, 160))
@@ -179,6 +184,11 @@ _RIMS: dict[str, list[tuple[float, float]]] = {
 def _rim(identity: Identity, side: int) -> Points:
     centre = (side * (pupil_x(identity) + 1.0), 2.0)
     return smooth_outline(np.array(_RIMS[identity.glasses]) * (side, 1) + centre)
+
+
+def paint_lenses(identity: Identity, grid: Grid) -> Field:
+    """Coverage of both lenses of the glasses."""
+    return np.maximum(*(fill(grid, _rim(identity, side), 0.3) for side in (-1, 1)))
 
 
 def paint_glasses(identity: Identity, grid: Grid) -> tuple[Light, Field]:

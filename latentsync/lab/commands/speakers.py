@@ -8,7 +8,7 @@ latentsync speakers sheet --output faces.png
 from pathlib import Path
 
 from latentsync.lab.console import CONTINUES, ArgumentParser, command, number
-from latentsync.speakers.bounds import GENDERS_OF, RECORDINGS, SIZES_PX, VIEWS_MM
+from latentsync.speakers.bounds import GENDERS_OF, KINDS, RECORDINGS, SIZES_PX, VIEWS_MM
 
 
 def parser() -> ArgumentParser:
@@ -27,6 +27,9 @@ def parser() -> ArgumentParser:
         action.add_argument("--gender", choices=tuple(GENDERS_OF), default="both", help="default: %(default)s")
         action.add_argument(
             "--size", type=number(*SIZES_PX), default=256, help="side of the picture in px, even; default: %(default)s"
+        )
+        action.add_argument(
+            "--kind", choices=KINDS, default="plain", help="wide: any skin, light, turn and lens; default: %(default)s"
         )
         action.add_argument("--seed", type=number(0, 2**31), default=0, help="default: %(default)s")
     make.add_argument(
@@ -59,8 +62,11 @@ def main(arguments: list[str] | None = None) -> None:
     if args.action == "samples":
         write_samples(args.output_dir or FOLDER)
     elif args.action == "sheet":
-        write_sheet(args.output, args.count, ClipOptions(args.gender, args.size, seed=args.seed), args.view_mm)
+        options = ClipOptions(args.gender, args.size, seed=args.seed, kind=args.kind)
+        write_sheet(args.output, args.count, options, args.view_mm)
     else:
         sentences = read_sentences(args.sentences) if args.sentences else ()
-        options = ClipOptions(args.gender, args.size, args.seconds, args.rest, args.seed, sentences, args.recordings)
+        options = ClipOptions(
+            args.gender, args.size, args.seconds, args.rest, args.seed, sentences, args.recordings, args.kind
+        )
         make_clips(args.output_dir, args.count, options, args.workers)

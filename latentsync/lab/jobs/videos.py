@@ -27,7 +27,7 @@ from latentsync.lab.records.labels import word_of
 from latentsync.lab.tables.tidy import ENTRY_COLUMNS
 from latentsync.media.kinds import kinds_in
 from latentsync.metrics.definitions import DEFINITIONS, Entry
-from latentsync.metrics.families import FAMILIES, Subject
+from latentsync.metrics.families import Subject, family_of
 from latentsync.metrics.judges import failure_notes, is_confidence
 from latentsync.metrics.suspects import is_clearly_better
 from latentsync.names import named_path, printable
@@ -240,7 +240,7 @@ def _content(one: Compared, wanted: MetricsConfig, detector: LandmarkDetector) -
 
 def _without(wanted: MetricsConfig, reason: str) -> dict[str, Entry]:
     subject = Subject(1, relation="own")
-    return {name: one for family in wanted.families for name, one in FAMILIES[family].without(subject, reason).items()}
+    return {name: one for family in wanted.families for name, one in family_of(family).without(subject, reason).items()}
 
 
 def _doubts(entries: dict[str, Entry]) -> list[str]:

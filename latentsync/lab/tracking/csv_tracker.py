@@ -1,6 +1,6 @@
 """Finished records as one CSV file for each sweep."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ class CsvTracker:
     def _of(self, sweep: str) -> dict[str, dict[str, Any]]:
         return self._rows.setdefault(sweep, {})
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Does nothing: the rows are the sweep."""
 
     def close(self) -> None:

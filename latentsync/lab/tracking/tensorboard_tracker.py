@@ -1,6 +1,6 @@
 """Finished records as TensorBoard's event files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ class TensorBoardTracker:
             cell = " ".join(failure["overrides"])
             writer.add_text("failed", f"{failure['pair']} ({cell}): {failure.get('reason', '')}")
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Writes the pictures of a sweep."""
         from PIL import Image
 

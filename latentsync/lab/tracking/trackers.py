@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,8 @@ class Tracker(Protocol):
     published under the same id before.
 
     A tracker may have the attribute `writes_when_closed`: True says that nothing is written before `close` returns, so
-    only then it counts as published.
+    only then it counts as published. It may have a method `publish_trial(trial, sweep, table)` for the run of an agent
+    that started the command, see `trial.Trial`; it then gets no `publish_sweep`.
     """
 
     def publish(self, record: Record, sweep: str) -> None: ...
@@ -32,7 +33,16 @@ class Tracker(Protocol):
     def publish_failure(self, failure: Mapping[str, Any], sweep: str) -> None:
         """Takes a failed pair: its pair, gender, stage, reason, and the overrides of its cell."""
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None: ...
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Takes the sweep.
+
+        Args:
+            table: one row per record; empty if all pairs failed.
+            files: its tables and pictures that exist.
+            failures: its failed pairs, as for `publish_failure`.
+        """
 
     def close(self) -> None:
         """Returns when everything has been sent or written."""

@@ -1,7 +1,7 @@
 """Finished records in trackio's local database."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class TrackioTracker:
         facts["overrides"] = " ".join(failure["overrides"])
         self._run(failure_id(sweep, failure), sweep, facts, [{"failed": 1}])
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Does nothing: the runs of a sweep are one group."""
 
     def close(self) -> None:
