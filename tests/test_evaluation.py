@@ -237,6 +237,8 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
     assert evaluate.main([*arguments, "--rows", "vae"]) == 0  # the other rows stay
     again = json.loads((tmp_path / "evaluation.json").read_text())
     assert {row["name"]: row["value"] for row in again["rows"]} == {name: row["value"] for name, row in rows.items()}
+    assert evaluate.main(arguments) == 0  # nothing is missing, so nothing is measured or written
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == again
 
 
 def test_an_unknown_row_is_refused(tmp_path, capsys):
