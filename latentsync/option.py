@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from latentsync.errors import OptionError, closest_name
-from latentsync.plugins import installed
+from latentsync.plugins import beside
 
 AS_DEFAULT = object()
 NOT_USED = "none"  # in a table: the row's other options make this one meaningless
@@ -86,7 +86,7 @@ class OptionInfo:
     @property
     def allowed(self) -> tuple[str, ...]:
         """The words that it takes: `choices`, and the names that installed packages add."""
-        return (*self.choices, *installed(self.plugins)) if self.plugins else self.choices
+        return (*self.choices, *beside(self.plugins, self.choices)) if self.plugins else self.choices
 
     def check(self, value: Any, name: str | None = None) -> None:
         """Refuses a value that the option cannot take.
@@ -118,7 +118,7 @@ class OptionInfo:
     @property
     def wanted(self) -> str:
         """The allowed values in words: "a whole number of at least 1"; "" if every text is allowed."""
-        if self.choices:
+        if self.allowed:
             return f"{'one of ' * (len(self.allowed) > 1)}{', '.join(self.allowed)}"
         if isinstance(self.default, bool):
             return "true or false"

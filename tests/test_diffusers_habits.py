@@ -247,7 +247,6 @@ def test_an_installed_package_adds_a_solver(pipe, other, voice, monkeypatch):
         "random": SimpleNamespace(load=lambda: diffusers.EulerAncestralDiscreteScheduler),
     }
     monkeypatch.setattr(plugins, "installed", lambda group: points)
-    monkeypatch.setattr("latentsync.option.installed", lambda group: points)
     options = options_of(1).changed(scheduler="euler")
     assert type(solver_of(pipe.scheduler, "euler")) is diffusers.EulerDiscreteScheduler
     assert pipe.resolve(options).sampler.scheduler == "euler"

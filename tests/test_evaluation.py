@@ -15,7 +15,9 @@ from latentsync.lab.analysis.intervals import difference_interval, mean_interval
 from latentsync.lab.commands import evaluate
 from latentsync.lab.evaluation import report
 from latentsync.lab.evaluation.material import FIRST_SEED, pieces_of
-from latentsync.lab.evaluation.rows import PARTS, Bar, Row, verdict
+from latentsync.lab.evaluation.painted import verdict
+from latentsync.lab.evaluation.parts import PARTS
+from latentsync.lab.evaluation.rows import Bar, Row
 from latentsync.metrics.articulation import (
     LIPS,
     gap_correlation,
@@ -212,7 +214,7 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
     assert [row["part"] for row in content["rows"]] == sorted(
         (r["part"] for r in content["rows"]), key=list(PARTS).index
     )
-    assert {row["part"] for row in content["rows"]} == set(PARTS) and len(rows) == 14
+    assert {row["part"] for row in content["rows"]} == set(PARTS) - {"faces"} and len(rows) == 18
     for row in rows.values():
         assert row["n"] >= 1 and row["protocol"] and (row["value"] is None) == (row["reason"] is not None)
         assert isinstance(row["passed"], bool) or row["bar"] is None or row["is_void"]
@@ -222,7 +224,12 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
     if not content["syncnet_trained"]:  # no judge, no verdict
         assert {row["part"] for row in rows.values() if row["is_void"]} == {"sync", "sync_confidence", "guidance"}
         assert "| void |" in table_of(tmp_path) and rows["sync_confidence"]["passed"] is None
-    assert set(rows["self_psnr"]["baselines"]) == {"copied reference", "frozen mouth"}
+    for name in ("self_psnr", "self_mouth_lpips", "jaw"):
+        assert set(rows[name]["baselines"]) == {"copied reference", "frozen mouth"}
+    mouths = rows["self_mouth_lpips"]
+    for name in ("copied", "frozen"):
+        (baseline,) = (value for label, value in mouths["baselines"].items() if label.startswith(name))
+        assert rows[f"self_mouth_lpips_{name}"]["value"] == pytest.approx(mouths["value"] - baseline)
     assert "ceiling 0.9" in rows["lip"]["note"]  # the drawn mouth can be measured
     table = table_of(tmp_path)
     assert report.text(content) in capsys.readouterr().out
@@ -230,6 +237,8 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
     assert evaluate.main([*arguments, "--rows", "vae"]) == 0  # the other rows stay
     again = json.loads((tmp_path / "evaluation.json").read_text())
     assert {row["name"]: row["value"] for row in again["rows"]} == {name: row["value"] for name, row in rows.items()}
+    assert evaluate.main(arguments) == 0  # nothing is missing, so nothing is measured or written
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == again
 
 
 def test_an_unknown_row_is_refused(tmp_path, capsys):

@@ -288,6 +288,14 @@ def test_a_folder_and_a_configuration_of_ones_own_are_completed(tmp_path):
     assert completions(f"latentsync run --config-dir {tmp_path} sampler=sl") == ["sampler=slow"]
 
 
+def test_the_id_of_a_record_to_start_from_is_completed(tmp_path):
+    for name in ("abc1", "abd2", ".part-abc3"):
+        (tmp_path / "records" / name).mkdir(parents=True)
+    assert completions("latentsync run fro") == ["from="]
+    assert completions(f"latentsync run runs_dir={tmp_path} from=abc") == ["from=abc1"]
+    assert "sampler.seed=" in completions(f"latentsync run runs_dir={tmp_path} from=abc1 sampler.se")
+
+
 BASH = """
 PATH={folder}:$PATH
 source <(latentsync completion bash)

@@ -28,9 +28,12 @@ from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.pairs import SHIPPED_DIR
 from latentsync.lab.options.schema import TrackerConfig, read_config
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, RESULT_FILE, Record, RecordStore
+from latentsync.lab.records.tags import tag
+from latentsync.lab.sweeps.summary import summarise
 from latentsync.lab.tables.tidy import collect_wide, write_table
 from latentsync.lab.tracking import publish as publishing
-from latentsync.lab.tracking.publish import publish, publish_in_time
+from latentsync.lab.tracking.apart import publish_in_time
+from latentsync.lab.tracking.publish import publish
 from latentsync.lab.tracking.trackers import config_of, run_id
 
 CLIP = SHIPPED_DIR / "g-clara.mp4"
@@ -46,7 +49,7 @@ class NoTracker:
     def publish_failure(self, failure, sweep):
         pass
 
-    def publish_sweep(self, sweep, table, files):
+    def publish_sweep(self, sweep, table, files, failures):
         pass
 
     def close(self):
@@ -82,10 +85,12 @@ def media(content: dict, name: str) -> Path:
 @pytest.mark.slow
 def test_a_record_is_a_run_with_flat_config_metrics_video_mouths_and_curves(runs):
     (record,) = RecordStore(runs).all()
+    tag(record, ["best"], remark="the smile looks odd")
     assert publish([record], "test", TrackerConfig(wandb=True), runs) == (1, None)
     written = wandb_file(runs, run_id("test", "a1"))
     assert (written["run"].run_id, written["run"].run_group) == (run_id("test", "a1"), "test")
-    assert set(written["run"].tags) == {"trained", "by_gender", "female"}
+    assert set(written["run"].tags) == {"trained", "by_gender", "female", "best"}
+    assert written["run"].notes == "the smile looks odd"
     wanted = {"record": "a1", "seed": 1247, "guidance_scale": 1.8, "group": "clara", "split": "test"}
     assert wanted.items() <= written["config"].items()
     assert written["summary"]["sync_mini_confidence"] == pytest.approx(1 / 3)
@@ -208,6 +213,35 @@ def test_a_record_is_published_again_when_its_sweep_calls_it_otherwise(runs, mon
     same = Record(record.folder, {"pair": {"gender": record.content["pair"]["gender"]}})
     counts = [publish([each], "test", config, runs)[0] for each in (record, same, renamed, renamed)]
     assert counts == [1, 0, 1, 0]
+
+
+def test_a_record_is_published_again_when_its_tags_change(runs, monkeypatch):
+    monkeypatch.setattr(publishing, "make_tracker", lambda config, folder: NoTracker())
+    (record,), config = RecordStore(runs).all(), TrackerConfig(wandb=True)
+    counts = []
+    for words in ((), ("best",), ("best",)):
+        tag(record, words)
+        counts.append(publish([record], "test", config, runs)[0])
+    assert counts == [1, 1, 0]
+
+
+def test_a_sweep_whose_pairs_all_failed_is_a_failed_run_with_the_reasons(tmp_path, capsys):
+    failed_pair(tmp_path)
+    assert main([str(tmp_path), "--mode", "offline"]) == 0
+    assert "test: published 0 of 0 records" in capsys.readouterr().out
+    written = wandb_file(tmp_path, run_id("test"))
+    assert (written["exit"], written["summary"]["records"], written["summary"]["failures"]) == (1, 0, 1)
+    assert set(written["run"].tags) == {"sweep", "failed"}
+    (row,) = json.loads(media(written, "failed_pairs").read_text())["data"]
+    assert row == ["sampler.seed=1", "g-b__g-v", "align", "no face was found"]
+
+
+def test_the_end_of_a_sweep_publishes_it_though_all_pairs_failed(tmp_path, capsys):
+    failed_pair(tmp_path)
+    run = read_config(configured([f"runs_dir={tmp_path}", "name=test", "tracker=csv"]))
+    assert summarise(run).failures == 1
+    assert "csv: 0 records published now\n" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "csv" / "test.csv")["reason"].item() == "no face was found"
 
 
 def test_a_trackers_folder_that_leads_elsewhere_is_refused(runs, tmp_path_factory, capsys):

@@ -9,14 +9,15 @@ Conventions: one value or landmark set per video frame (25 Hz). Gaps are `sync.l
 distances, NaN if no face is seen. A drawn truth may have any unit. Frames without a face are left out.
 
 Measures: `gap_correlation` (of gaps or widths; Pearson's, at lag 0, -1..1, higher is better), `lip_motion` (standard
-deviation of the gap over time, in eye distances; 0 is a still mouth), `mouth_distances` (eye distances, lower is
-better), `silent_motion` (`lip_motion` while the voice is silent; lower is better).
+deviation of the gap over time, in eye distances; 0 is a still mouth), `mouth_distances` and `jaw_distances` (eye
+distances, lower is better), `silent_motion` (`lip_motion` while the voice is silent; lower is better).
 """
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from latentsync.metrics.sync import LEAST_FRAMES, STILL_GAP, eye_centres, eye_distances
+from latentsync.metrics.temporal import CHIN
 
 # MediaPipe's 468 points: the outer and the inner outline of the lips.
 LIPS = (
@@ -96,17 +97,27 @@ def mouth_distances(landmarks: np.ndarray, reference: np.ndarray) -> Series:
     Raises:
         ValueError: the numbers of frames differ.
     """
+    return _distances(landmarks, reference, LIPS)
+
+
+def jaw_distances(landmarks: np.ndarray, reference: np.ndarray) -> Series:
+    """Mean distance of the 15 points of chin and jaw (`temporal.CHIN`), as `mouth_distances` for the lips."""
+    return _distances(landmarks, reference, CHIN)
+
+
+def _distances(landmarks: np.ndarray, reference: np.ndarray, points: tuple[int, ...]) -> Series:
     if len(landmarks) != len(reference):
         raise ValueError(f"{len(landmarks)} and {len(reference)} frames cannot be compared; give as many of both")
-    return np.linalg.norm(_by_the_eyes(landmarks) - _by_the_eyes(reference), axis=-1).mean(axis=1)
+    difference = _by_the_eyes(landmarks, points) - _by_the_eyes(reference, points)
+    return np.linalg.norm(difference, axis=-1).mean(axis=1)
 
 
-def _by_the_eyes(landmarks: np.ndarray) -> Float[np.ndarray, "f 40 2"]:
+def _by_the_eyes(landmarks: np.ndarray, chosen: tuple[int, ...]) -> Float[np.ndarray, "f k 2"]:
     points = np.asarray(landmarks, dtype=np.float64)[..., :2]
     left, right = eye_centres(landmarks)
     across = right - left
     scale = np.square(across).sum(axis=1)[:, None, None]
-    moved = points[:, LIPS] - ((left + right) / 2)[:, None]
+    moved = points[:, chosen] - ((left + right) / 2)[:, None]
     turned = np.stack([across, np.stack([-across[:, 1], across[:, 0]], axis=1)], axis=2)  # columns: along, upright
     with np.errstate(invalid="ignore", divide="ignore"):
         return moved @ turned / scale

@@ -13,10 +13,11 @@ no direction is. A prefix or suffix changes the meaning of a number, not the com
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-DIRECTIONS = ("higher", "lower", "zero", "one", "none")
+from latentsync.metrics.definition import Definition
+from latentsync.metrics.installed import definitions_of, installed_families
+
 PREFIX_WORDS = {"leaky_": "leaky {}", "change_": "change of {}"}
 SUFFIX_WORDS = {
     "_minus_real": "{} minus real clip",
@@ -28,29 +29,6 @@ PREFIXES, SUFFIXES = tuple(PREFIX_WORDS), tuple(SUFFIX_WORDS)
 OTHER_CROP = "_mediapipe_crop"  # of a score that was published with another crop
 
 Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Definition:
-    """One measure.
-
-    Attributes:
-        word: its name in tables, figures and pages.
-        family: the group that is computed together; its name is used in `metrics.NAME=true` and `--metrics`.
-        version: of the protocol. It is raised when the same input gives another number.
-    """
-
-    word: str
-    family: str
-    unit: str
-    direction: str
-    text: str
-    source: str
-    version: int = 1
-
-    def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction is {self.direction!r}; choose one of {', '.join(DIRECTIONS)}")
 
 
 _LPIPS = "Zhang et al., CVPR 2018 (LPIPS v0.1)"
@@ -154,6 +132,7 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "silent_lip_deviation_score": Definition(
         "lip stability score", "theval", "score", "higher", f"{_LIKENESS} lip deviation in silence", _THEVAL,
+        version=2,
     ),
     "lip_loudness_distance": Definition(
         "lip-loudness distance", "theval", "share", "lower",
@@ -226,7 +205,6 @@ HEADLINES = (  # shown first in pages, in this order; all others follow
     "landmark_sync_peak", "lpips_alex_mouth", "lpips_vgg_mouth", "ssim_mouth", "mouth_sharpness_ratio",
     "landmark_jitter_ratio", "seconds",
 )  # fmt: skip
-WORDS = {name: known.word for name, known in (DEFINITIONS | DEFINITIONS_OF_SETS).items()}
 FAMILY_TEXTS = {
     "lpips": "LPIPS with AlexNet, of aligned crops and mouths.",
     "lpips_vgg": "LPIPS with VGG16, of aligned crops and mouths.",
@@ -253,6 +231,10 @@ _BOUNDS = {  # of the measures by their units
     "distance": _AT_LEAST_0, "eye distances": _AT_LEAST_0, "ratio": _AT_LEAST_0, "index": _UP_TO_1, "cosine": _UP_TO_1,
     "correlation": _UP_TO_1, "eye distances/s": _AT_LEAST_0, "share": (0.0, 1.0), "score": (-math.inf, 1.0),
 }  # fmt: skip
+INSTALLED = installed_families(DEFINITIONS, FAMILY_TEXTS, (PREFIXES, SUFFIXES))  # those of other packages, by name
+DEFINITIONS |= definitions_of(INSTALLED)
+FAMILY_TEXTS |= {name: family.text for name, family in INSTALLED.items()}
+WORDS = {name: known.word for name, known in (DEFINITIONS | DEFINITIONS_OF_SETS).items()}
 FAMILIES = tuple(dict.fromkeys(definition.family for definition in DEFINITIONS.values()))
 
 
@@ -338,11 +320,12 @@ def entry(
 
 
 def table() -> str:
-    """`DEFINITIONS` in Markdown, as docs/metrics.md has it."""
+    """`DEFINITIONS` in Markdown, as docs/metrics.md has it, without those of other packages."""
     rows = [
         f"| {known.word} | `{name}` | `{known.family}` | {known.unit} | {known.direction} | {known.text} | "
         f"{known.source} |"
         for name, known in DEFINITIONS.items()
+        if known.family not in INSTALLED
     ]
     heading = "| metric | column | family | unit | better | definition | source |"
     return "\n".join([heading, "| --- " * 7 + "|", *rows])

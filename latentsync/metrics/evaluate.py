@@ -10,9 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from latentsync.errors import LatentSyncError
-from latentsync.metrics.definitions import FAMILIES as FAMILY_NAMES
-from latentsync.metrics.definitions import Entry
-from latentsync.metrics.families import FAMILIES, Batch, Family, Subject
+from latentsync.metrics.definitions import FAMILIES, Entry
+from latentsync.metrics.families import Batch, Family, Subject, family_of
 
 
 @dataclass
@@ -35,7 +34,7 @@ def needed_parts(wanted: Collection[str]) -> frozenset[str]:
         ValueError: as `validate`.
     """
     validate(wanted)
-    return frozenset().union(*(FAMILIES[name].needs for name in wanted))
+    return frozenset().union(*(family_of(name).needs for name in wanted))
 
 
 def validate(wanted: Collection[str]) -> None:
@@ -45,7 +44,7 @@ def validate(wanted: Collection[str]) -> None:
         ValueError: a name is unknown.
     """
     if unknown := sorted(set(wanted) - set(FAMILIES)):
-        raise ValueError(f"there is no measure {', '.join(unknown)}; choose some of {', '.join(FAMILY_NAMES)}")
+        raise ValueError(f"there is no measure {', '.join(unknown)}; choose some of {', '.join(FAMILIES)}")
 
 
 def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]) -> Evaluation:
@@ -72,11 +71,11 @@ def evaluate(subject: Subject, batches: Iterable[Batch], wanted: Collection[str]
         except Exception as error:  # a bug in one measure must not affect the others
             reason = f"{type(error).__name__}: {error}"
         running.pop(name, None)
-        evaluation.entries |= FAMILIES[name].without(subject, reason)
+        evaluation.entries |= family_of(name).without(subject, reason)
         return None
 
-    for name in FAMILY_NAMES:
-        if name in wanted and (family := attempt(name, FAMILIES[name], subject)) is not None:
+    for name in FAMILIES:
+        if name in wanted and (family := attempt(name, family_of(name), subject)) is not None:
             running[name] = family
     for batch in batches:
         for name, family in list(running.items()):

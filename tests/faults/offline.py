@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -47,7 +47,7 @@ class OfflineTracker(wandb_tracker.WandbTracker):
         with self._run(trackers.run_id(sweep, record.id), sweep) as run:
             run.log(record.metrics)
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence) -> None:
         with self._run(trackers.run_id(sweep), sweep) as run:
             run.log({path.name: path.read_text() for path in files})
 

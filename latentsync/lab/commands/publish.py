@@ -40,7 +40,9 @@ def parser() -> ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(arguments)
+    from latentsync.lab.options.folders import sweep_folder
     from latentsync.lab.records.sweeps import sweep_names, sweep_records
+    from latentsync.lab.tables.tidy import sweep_failures
     from latentsync.lab.tracking.publish import publish
 
     mode = args.mode or (None if "WANDB_MODE" in os.environ else "online")
@@ -49,7 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not config.names:
         raise OptionError("WANDB_MODE is disabled; give --mode online or offline")
     names = sweep_names(args.runs_dir) if args.sweep is None else [args.sweep]
-    sweeps = {name: records for name in names if (records := sweep_records(args.runs_dir, name))}
+    sweeps = {name: sweep_records(args.runs_dir, name) for name in names}
+    sweeps = {
+        name: records
+        for name, records in sweeps.items()
+        if records or sweep_failures(sweep_folder(args.runs_dir, name))
+    }
     if not sweeps:
         called = "" if args.sweep is None else f" called {args.sweep!r}"
         raise MediaError(f"{args.runs_dir} has no finished records of a sweep{called}; `latentsync run -m` makes them")

@@ -34,7 +34,7 @@ from latentsync.workers import Workers
 
 FIRST_SEED = 2**32  # larger than any seed of a training
 OTHER_TAKE = 1_000_000  # added to a person's seed for the motion of a second clip
-SIZE_PX = 256
+SIZE_PX = 256  # side of the frames, for crops of 128 px
 LIVELINESS = 1.0  # as in training
 CRF = 10  # as for training's crops
 MOST_PIECE_S = 4.0  # longest piece of a real recording
@@ -88,6 +88,7 @@ class _Take:
     sentence: str
     voice: Voice | None
     speech: Speech
+    size_px: int
 
 
 class Material:
@@ -100,6 +101,7 @@ class Material:
         seconds: shortest and longest length of a sentence, if such a sentence exists.
         real_count: largest number of cases with real recordings; None takes all.
         workers: number of processes that render.
+        size_px: side of the frames.
     """
 
     def __init__(
@@ -109,8 +111,10 @@ class Material:
         seconds: tuple[float, float] = (2.8, 4.2),
         real_count: int | None = None,
         workers: int = 1,
+        size_px: int = SIZE_PX,
     ) -> None:
-        self.folder = folder / f"clips-{version_of(count, seconds)}"
+        self.folder = folder / f"clips-{version_of(count, seconds, size_px)}"
+        self.size_px = size_px
         self.count, self.seconds, self.real_count, self.workers = count, seconds, real_count, workers
 
     @cached_property
@@ -129,7 +133,14 @@ class Material:
             said = _sentences(voice, seed, self.seconds)
             pair = [
                 _Take(
-                    self.folder / f"{name}-{part}.mp4", seed, gender, seed + take * OTHER_TAKE, sentence, voice, spoken
+                    self.folder / f"{name}-{part}.mp4",
+                    seed,
+                    gender,
+                    seed + take * OTHER_TAKE,
+                    sentence,
+                    voice,
+                    spoken,
+                    self.size_px,
                 )
                 for take, (part, (sentence, spoken)) in enumerate(zip(("shown", "wanted"), said, strict=True))
             ]
@@ -151,7 +162,8 @@ class Material:
             dubbed = self.cases[number % self.count]
             target = self.folder / f"{dubbed.gender[0]}-{number:02d}-real-{number // 2}-wanted.mp4"
             seed = FIRST_SEED + number % self.count
-            takes.append(_Take(target, seed, dubbed.gender, seed + 2 * OTHER_TAKE, transcript, None, piece))
+            motion_seed = seed + 2 * OTHER_TAKE
+            takes.append(_Take(target, seed, dubbed.gender, motion_seed, transcript, None, piece, self.size_px))
             cases.append(
                 Case(target.stem.removesuffix("-wanted"), dubbed.gender, "real", dubbed.clip, HeldOutClip(target))
             )
@@ -178,10 +190,10 @@ class Material:
                 pass
 
 
-def version_of(count: int, seconds: tuple[float, float]) -> str:
+def version_of(count: int, seconds: tuple[float, float], size_px: int = SIZE_PX) -> str:
     """A hash of the request and of all code that draws and speaks. After a change, clips go to another folder."""
     sources = [*sorted(Path(speakers.__file__).parent.glob("*.py")), Path(__file__)]
-    parts = [source.read_bytes() for source in sources] + [repr((count, seconds)).encode()]
+    parts = [source.read_bytes() for source in sources] + [repr((count, seconds, size_px)).encode()]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
 
@@ -192,7 +204,7 @@ def _make(take: _Take) -> None:
         take.sentence,
         take.voice,
         take.motion_seed,
-        SIZE_PX,
+        take.size_px,
         view_mm=random_framing(take.seed),
         liveliness=LIVELINESS,
         speech=take.speech,

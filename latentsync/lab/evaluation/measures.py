@@ -1,7 +1,8 @@
 """Runs the model on held-out cases and measures the results. It keeps a few numbers of each case, and no pictures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,20 +10,26 @@ from queue import SimpleQueue
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from jaxtyping import Float
 
 from latentsync import media
 from latentsync.config import Options, SamplerOptions, VideoOptions
 from latentsync.constants import SAMPLES_PER_FRAME, SOUND_RATE_HZ, VIDEO_RATE_HZ
+from latentsync.errors import LatentSyncError
 from latentsync.faces.composite import paste_kept, restore
 from latentsync.faces.crops import aligned_crops
-from latentsync.faces.landmarks import LandmarkDetector, MediaPipeLandmarks
+from latentsync.faces.landmarks import LandmarkDetector, Landmarks, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.generation.latents import decode, encode, latent_shape
 from latentsync.generation.results import GeneratedFrame
+from latentsync.lab.evaluation.bars import bars_for
 from latentsync.lab.evaluation.material import Case, HeldOutClip, Material
-from latentsync.metrics.articulation import gap_correlation, lip_motion
-from latentsync.metrics.perceptual import lpips_distance
+from latentsync.lab.evaluation.reconstruction import Reconstruction, follows, reconstructed
+from latentsync.lab.evaluation.recordings import MOST_FRAMES, Recording, Recordings
+from latentsync.lab.evaluation.rows import Bar
+from latentsync.metrics.articulation import lip_motion
+from latentsync.metrics.families import Networks
 from latentsync.metrics.reconstruction import psnr_db
 from latentsync.metrics.stable_syncnet import StableSyncNet
 from latentsync.metrics.sync import LEAST_FRAMES, lip_gap
@@ -33,7 +40,8 @@ from latentsync.speakers import samples
 
 SPEED_CLIP, SPEED_VOICE = samples.FOLDER / "g-clara.mp4", samples.FOLDER / "g-clara-weather.wav"
 GUIDANCE_SCALE = 1.5
-VAE_EVERY, LPIPS_EVERY = 8, 2  # in frames, because neighbouring frames are similar
+VAE_EVERY = 8  # frames, because neighbouring frames are similar
+VAE_CROPS = 16  # encoded at once
 LANDMARK_THREADS = 2  # a detector uses one core
 MAX_INJECTED = 10  # frames in both directions
 OFFSET_TOLERANCE = 1  # frames
@@ -52,6 +60,7 @@ class Plan:
         steps, guidance_steps: DDIM steps, and those of the guidance row.
         guidance_cases, guidance_seeds, guidance_scales, guidance_frames: the cells of the guidance row.
         speed_calls: number of calls of the pipeline; the last one is timed.
+        real_frames: read of each clip of a real person.
     """
 
     cases: int = 24
@@ -66,6 +75,7 @@ class Plan:
     guidance_scales: tuple[float, ...] = (1.0, 1.5, 2.0)
     guidance_frames: int = 48
     speed_calls: int = 2
+    real_frames: int = MOST_FRAMES
 
 
 QUICK = Plan(
@@ -80,6 +90,7 @@ QUICK = Plan(
     guidance_seeds=(1247,),
     guidance_frames=40,
     speed_calls=1,
+    real_frames=100,
 )
 
 
@@ -101,22 +112,30 @@ class Dub:
     motion: dict[str, float]
 
 
-@dataclass(frozen=True)
-class SelfDub:
-    """One clip with its own voice: PSNR in the mask's hole and LPIPS of "generated", "reference" (the mouth of the
-    reference frame) and "frozen"."""
-
-    psnr: dict[str, float]
-    lpips: dict[str, float]
-
-
 class Bench:
-    """A model, its SyncNet and the material. Values that several rows need are measured once."""
+    """A model, its SyncNet and the material. Values that several rows need are measured once.
+
+    Args:
+        recordings: of real people; None: there are none.
+        sheets: the folder for pictures of them.
+
+    Attributes:
+        failures: why recordings could not be reconstructed, by name.
+    """
 
     def __init__(
-        self, pipe: LipsyncPipeline, syncnet: StableSyncNet, is_syncnet_trained: bool, material: Material, plan: Plan
+        self,
+        pipe: LipsyncPipeline,
+        syncnet: StableSyncNet,
+        is_syncnet_trained: bool,
+        material: Material,
+        plan: Plan,
+        recordings: Recordings | None = None,
+        sheets: Path = Path("sheets"),
     ) -> None:
         self.pipe, self.material, self.plan = pipe, material, plan
+        self.recordings, self.sheets = recordings, sheets
+        self.failures: dict[str, str] = {}
         self.syncnet, self.is_syncnet_trained = syncnet.eval(), is_syncnet_trained
         self._dubs: dict[str, Dub] = {}
         self._true_crops: dict[Path, Crops] = {}
@@ -129,6 +148,11 @@ class Bench:
         """The options of a generation."""
         sampler = SamplerOptions(guidance_scale, steps, seed)
         return self.pipe.resolve(Options(sampler, VideoOptions(**video)))
+
+    @cached_property
+    def bars(self) -> dict[str, Bar]:
+        """The bars of this model's rows."""
+        return bars_for(self.pipe.settings.size_px)
 
     @cached_property
     def mask(self) -> torch.Tensor:
@@ -171,8 +195,8 @@ class Bench:
             measured += [threads.submit(self.true_gaps, clip) for clip in (case.wanted, case.clip)]
             generated, frozen, true, of_clip = (gaps.result() for gaps in measured)
         gaps = {"generated": generated, "frozen": frozen, "true": true, "input": of_clip[order]}
-        lips = {name: _correlation(gap, case.wanted.gaps) for name, gap in gaps.items()}
-        lips["wrong"] = _correlation(generated, case.clip.gaps[order])
+        lips = {name: follows(gap, case.wanted.gaps) for name, gap in gaps.items()}
+        lips["wrong"] = follows(generated, case.clip.gaps[order])
         motion = {name: _motion(gaps[name]) for name in ("generated", "input")}
         if case.voice_kind == "real":
             return Dub(lips, {}, motion)
@@ -193,25 +217,23 @@ class Bench:
         frames, _ = self.generate(case.clip.video, sound, self.options(self.plan.steps))
         return _motion(self.gaps(frame.frame for frame in frames))
 
-    def self_dub(self, case: Case) -> SelfDub:
+    def self_dub(self, case: Case) -> Reconstruction:
         """Dubs and measures the input clip with its own voice and with references from elsewhere."""
-        frames, _ = self.generate(
-            case.clip.video, case.clip.sound, self.options(self.plan.steps, reference="elsewhere")
-        )
-        frames = [frame for frame in frames if frame.generated is not None]
-        true, hole = torch.stack([frame.crop for frame in frames]), self.mask[0] < 0.5
-        values = {
-            "generated": _outcome(frames),
-            "reference": self.pasted(frames, [frame.reference for frame in frames])[0],
-            "frozen": self.pasted(frames, [frames[0].crop] * len(frames))[0],
-        }
-        return SelfDub(
-            psnr={name: psnr_db(crops, true, hole) for name, crops in values.items()},
-            lpips={
-                name: float(lpips_distance(crops[::LPIPS_EVERY], true[::LPIPS_EVERY]).mean())
-                for name, crops in values.items()
-            },
-        )
+        options = self.options(self.plan.steps, reference="elsewhere")
+        pair = self.pipe.prepare(case.clip.video, case.clip.sound, options)
+        return reconstructed(self.pipe, pair, options, self.faces_in)
+
+    def real_dub(self, clip: Recording) -> Reconstruction | None:
+        """Dubs and measures a real person's clip as `self_dub` a painted one's; None, with a failure, if it cannot."""
+        judges = Networks() if self.recordings is None else self.recordings.networks
+        options = self.options(self.plan.steps, reference="elsewhere")
+        try:
+            with clip.voice() as voice:
+                pair = self.pipe.prepare(clip.video, voice, options)
+                return reconstructed(self.pipe, pair, options, self.faces_in, judges.sync_mini, judges.identity)
+        except LatentSyncError as error:
+            self.failures[clip.name] = str(error)
+            return None
 
     def pasted(self, dubbed: list[GeneratedFrame], mouths: list[torch.Tensor]) -> tuple[Crops, Iterable[Frame]]:
         """The crops with the given mouths in the mask's hole, and an iterator of their frames."""
@@ -224,9 +246,19 @@ class Bench:
 
     def gaps(self, frames: Iterable[Frame]) -> Gaps:
         """`lip_gaps`, with a detector that no other thread uses."""
+        with self._detector() as detector:
+            return lip_gaps(detector, frames)
+
+    def faces_in(self, frame: Frame) -> list[Landmarks]:
+        """The landmarks of the faces in a frame, with a detector that no other thread uses."""
+        with self._detector() as detector:
+            return detector(frame)
+
+    @contextmanager
+    def _detector(self) -> Iterator[LandmarkDetector]:
         detector = self._detectors.get()
         try:
-            return lip_gaps(detector, frames)
+            yield detector
         finally:
             self._detectors.put(detector)
 
@@ -250,11 +282,7 @@ class Bench:
 
     def round_trip_psnr(self, clip: HeldOutClip) -> float:
         """PSNR in dB of every eighth crop of a clip after encoding to the mean of the VAE's posterior and decoding."""
-        crops, vae = self.true_crops(clip)[::VAE_EVERY], self.pipe.vae
-        with torch.no_grad():
-            nothing = torch.zeros(len(crops), *latent_shape(vae, crops.shape[-1]))
-            decoded = decode(vae, encode(vae, crops_to_pixels(crops), nothing))
-        return psnr_db(pixels_to_crops(decoded), crops)
+        return vae_psnr(self.pipe.vae, self.true_crops(clip)[::VAE_EVERY])
 
     def guidance_confidences(self, case: Case) -> Float[np.ndarray, "scales seeds"]:
         """sync_mini_confidence of the first frames of a case, for each guidance scale and seed."""
@@ -276,6 +304,16 @@ class Bench:
         return results[-1].num_frames / results[-1].timings["total"]
 
 
+def vae_psnr(vae: AutoencoderKL, crops: Crops) -> float:
+    """PSNR in dB of crops after encoding to the mean of the VAE's posterior and decoding, a few crops at a time."""
+    decoded = []
+    with torch.no_grad():
+        for part in crops.split(VAE_CROPS):
+            nothing = torch.zeros(len(part), *latent_shape(vae, part.shape[-1]))
+            decoded.append(pixels_to_crops(decode(vae, encode(vae, crops_to_pixels(part), nothing))))
+    return psnr_db(torch.cat(decoded), crops)
+
+
 def _outcome(frames: list[GeneratedFrame]) -> Crops:
     """The aligned faces of a result; frames without a detected face have the input's crop."""
     return torch.stack(
@@ -286,11 +324,6 @@ def _outcome(frames: list[GeneratedFrame]) -> Crops:
 def _confidence(lips: torch.Tensor, speech: torch.Tensor) -> float:
     """sync_mini_confidence of embedded lips and speech."""
     return scores(shift_distances(lips, speech)).sync_mini_confidence
-
-
-def _correlation(gap: Gaps, truth: Gaps) -> float:
-    """`gap_correlation`; 0 for a result in which almost no face is detected, since no lips follow the voice."""
-    return gap_correlation(gap, truth) if np.isfinite(gap).sum() >= LEAST_FRAMES else 0.0
 
 
 def _motion(gap: Gaps) -> float:

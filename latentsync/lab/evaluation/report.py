@@ -4,6 +4,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +21,8 @@ from latentsync.lab.evaluation.rows import BASELINE_NAMES, Row
 from latentsync.weights import state_dict_sha256
 
 JSON_FILE, TABLE_FILE, FRAME_FILE = "evaluation.json", "evaluation.md", "evaluation.parquet"
-FRAME_COLUMNS = ("row", "what", "value", "low", "high", "bound", "is_least", "n")
-PROTOCOL_VERSION = 2  # raise it if the same model and clips give other numbers
+FRAME_COLUMNS = ("row", "what", "value", "low", "high", "bound", "is_least", "bar", "passed", "n")
+PROTOCOL_VERSION = 3  # raise it if the same model and clips give other numbers
 VERDICTS = {True: "pass", False: "FAIL", None: ""}
 
 
@@ -32,10 +33,10 @@ def identity(bench: Bench) -> dict:
     return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).runtime.dtype}
 
 
-def earlier_rows(folder: Path, wanted: dict) -> list[dict]:
-    """The rows of an earlier run in the folder, if they have the same identity."""
+def earlier(folder: Path, wanted: dict) -> dict:
+    """The content of evaluation.json of an earlier run in the folder, if it has the same identity; else empty."""
     content = find_json(folder / JSON_FILE) or {}
-    return content.get("rows", []) if content.get("identity") == _as_read(wanted) else []
+    return content if content.get("identity") == _as_read(wanted) else {}
 
 
 def _as_read(content: dict) -> dict:
@@ -50,8 +51,11 @@ def entry(row: Row, seconds: float) -> dict:
         seconds: time of its whole part.
     """
     facts = {key: value for key, value in asdict(row).items() if key not in ("bar", "number")}
-    more = {"bar": None if row.bar is None else str(row.bar), "n": row.number, "passed": row.passed}
-    return _plain({**facts, **more, "idle_baselines": row.idle_baselines, "part_seconds": round(seconds, 1)})
+    bar = {"bar": None if row.bar is None else str(row.bar), "bound": math.nan, "is_least": True}
+    if row.bar is not None and row.bar.scope == "value":
+        bar |= {"bound": row.bar.bound, "is_least": row.bar.at_least}
+    more = {"n": row.number, "passed": row.passed, "idle_baselines": row.idle_baselines}
+    return _plain({**facts, **bar, **more, "part_seconds": round(seconds, 1)})
 
 
 def _plain(content: Any) -> Any:
@@ -63,19 +67,15 @@ def _plain(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def not_measured(part: str, reason: str) -> Row:
-    """The row of a part that could not be measured."""
-    return Row(part, part, "not measured", "", None, None, 0, reason=reason)
+def content_of(bench: Bench, rows: Iterable[dict], recordings: dict | None = None) -> dict:
+    """The content of evaluation.json.
 
-
-def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
-    """Writes the three files, each whole or not at all.
-
-    Returns:
-        The table for the terminal.
+    Args:
+        rows: see `entry`.
+        recordings: see `Recordings.facts`; None: no real people were evaluated.
     """
     settings = bench.pipe.settings
-    content = {
+    return {
         "model": settings.name,
         "trained": settings.trained,
         "syncnet_trained": bench.is_syncnet_trained,
@@ -83,32 +83,36 @@ def write(folder: Path, bench: Bench, rows: list[dict]) -> str:
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"threads": torch.get_num_threads(), "device": str(bench.pipe.device), "cpu": platform.processor()},
         "versions": {name: version(name) for name in ("torch", "diffusers", "numpy")},
-        "rows": rows,
+        "recordings": recordings,
+        "rows": list(rows),
     }
+
+
+def write(folder: Path, content: dict) -> None:
+    """Writes the three files, each whole or not at all."""
     with whole_files(folder, (TABLE_FILE, FRAME_FILE, JSON_FILE)) as part:
         write_json(part / JSON_FILE, content)
         write_text(part / TABLE_FILE, table(content))
-        frame(rows).to_parquet(part / FRAME_FILE)
-    return text(content)
+        frame(content["rows"]).to_parquet(part / FRAME_FILE)
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:
     """The rows of evaluation.json as a table.
 
     Returns:
-        One row each: `row` (its name), `what`, `value`, `low` and `high` (95 %), `bound` (the bar), `is_least` (whether
-        the value must be at least the bar; else at most), `n` (clips or pairs), and a column for each baseline. NaN
-        means none.
+        One row each: `row` (its name), `what`, `value`, `low` and `high` (95 %), `bound` (the bar, if it is one number
+        that the value itself must reach), `is_least` (whether the value must be at least that; else at most), `bar` (as
+        text), `passed`, `n` (clips or pairs), and a column for each baseline. NaN means none.
     """
     table = pd.DataFrame([_frame_row(row) for row in rows], columns=[*FRAME_COLUMNS, *BASELINE_NAMES])
-    return table.astype({name: float for name in ("value", "low", "high", "bound", *BASELINE_NAMES)})
+    numbers = {name: float for name in ("value", "low", "high", "bound", *BASELINE_NAMES)}
+    return table.astype(numbers | {"passed": "boolean"})
 
 
 def _frame_row(row: dict) -> dict:
     low, high = row["interval"] or (math.nan, math.nan)
-    sign, bound = (row["bar"] or ">= nan").split()
-    facts = {"row": row["name"], "what": row["what"], "value": row["value"], "low": low, "high": high, "n": row["n"]}
-    return {**facts, "bound": float(bound), "is_least": sign == ">=", **row["baselines"]}
+    facts = {name: row[name] for name in ("what", "value", "bound", "is_least", "bar", "passed", "n")}
+    return {"row": row["name"], "low": low, "high": high, **facts, "bar": row["bar"] or "", **row["baselines"]}
 
 
 def table(content: dict) -> str:
@@ -118,7 +122,20 @@ def table(content: dict) -> str:
     lines = ["| row | what | bar | value | 95 % interval | baselines | n | verdict |", "|" + " --- |" * 8]
     lines += [f"| {' | '.join(row.values())} |" for row in cells]
     warnings = [line for warning in warnings for line in (warning, "")]
-    return "\n".join([f"# Evaluation of {content['model']}", "", *warnings, *lines, "", *notes, "", ending, ""])
+    recordings = _recordings(content.get("recordings"))
+    return "\n".join(
+        [f"# Evaluation of {content['model']}", "", *warnings, *lines, "", *notes, "", ending, "", *recordings]
+    )
+
+
+def _recordings(recordings: dict | None) -> list[str]:
+    """Which recordings of real people were used, and why, in Markdown."""
+    if recordings is None:
+        return []
+    lines = ["## Recordings of real people", "", "| clip | in sync with its own sound | because |", "|" + " --- |" * 3]
+    lines += [f"| {one['clip']} | {'yes' if one['in_sync'] else 'no'} | {one['why']} |" for one in recordings["clips"]]
+    left_out = [f"- {name} is left out: {reason}" for name, reason in recordings["left_out"].items()]
+    return [*lines, "", *left_out, *([""] if left_out else [])]
 
 
 def text(content: dict) -> str:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync import disk
+from latentsync import disk, plugins
 from latentsync.errors import LatentSyncError, sentence_of
 from latentsync.files import has_locks, private_folder
 from latentsync.lab.console import table_text
@@ -48,7 +48,7 @@ class Finding:
     """One fact about the machine.
 
     Attributes:
-        area: environment, packages, codecs, devices, attention, weights or runs folder.
+        area: environment, packages, extensions, codecs, devices, attention, weights or runs folder.
         name: what was looked at.
         value: what is here.
         state: "ok"; "note": only some work needs what is missing; or "problem".
@@ -101,6 +101,7 @@ def diagnose(runs_dir: Path) -> Diagnosis:
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "environment": environment,
         "packages": packages,
+        "extensions": extensions,
         "codecs": codecs,
         "devices": devices,
         "weights": weights,
@@ -177,6 +178,25 @@ def packages() -> Iterator[Finding]:
         wanted = f"{need.name}{need.specifier}"
         state = "note" if is_extra else "problem"
         yield Finding("packages", need.name, here, state, f"{wanted} is needed; `pip install '{wanted}'`")
+
+
+def extensions() -> Iterator[Finding]:
+    """What other packages add, and what of it is left out. Their code is not tried."""
+    from latentsync.config import SCHEDULERS
+    from latentsync.lab.options.schema import TRACKERS
+    from latentsync.metrics.definitions import INSTALLED
+
+    usable = {
+        plugins.SCHEDULERS_GROUP: plugins.beside(plugins.SCHEDULERS_GROUP, SCHEDULERS),
+        plugins.METRICS_GROUP: list(INSTALLED),
+        plugins.TRACKERS_GROUP: plugins.beside(plugins.TRACKERS_GROUP, TRACKERS),
+    }
+    for group, kind in plugins.GROUPS.items():
+        for name in usable[group]:
+            package = " ".join(part for pair in plugins.version_of(group, name).items() for part in pair)
+            yield Finding("extensions", name, f"{kind} of {package}")
+    for (group, name, package), reason in plugins.REASONS.items():
+        yield Finding("extensions", name, f"{plugins.GROUPS[group]} of {package}, left out", "note", reason)
 
 
 def codecs() -> Iterator[Finding]:

@@ -2,19 +2,22 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from hydra.plugins.completion_plugin import CompletionPlugin, DefaultCompletionPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from latentsync.errors import OptionError
+from latentsync.files import entries
 from latentsync.lab.options.compose import RUN, Root, composed, composing, leaves, loader
 from latentsync.lab.options.literal import PATHS, literal
 from latentsync.lab.options.reference import plain
-from latentsync.lab.options.schema import KINDS
+from latentsync.lab.options.schema import KINDS, GeneralOptions
 from latentsync.lab.options.sources import ConfigSources, option_names, read_command_line
 from latentsync.lab.options.typed import dotted
 from latentsync.option import OptionInfo, section_infos
 
+ORIGIN = "from="  # of `latentsync run`, before the id of a record
 OF_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")  # flags whose value is a folder
 
 
@@ -27,6 +30,8 @@ def completions(words: Sequence[str], root: Root = RUN) -> list[str]:
     *before, word = words
     if before and before[-1] in OF_FOLDERS:
         return sorted(_files(word))
+    if root is RUN and word.startswith(ORIGIN):
+        return sorted(_records(word.removeprefix(ORIGIN), before))
     if word.startswith("-"):
         return sorted(name for name in option_names() if name.startswith(word))
     overrides, sources = _known(before, root)
@@ -35,6 +40,13 @@ def completions(words: Sequence[str], root: Root = RUN) -> list[str]:
             return sorted(set(_of_override(word, _composed(overrides, root), root)))
     except OptionError:  # one of the other words is wrong, and running the command will say how
         return []
+
+
+def _records(start: str, before: Sequence[str]) -> Iterator[str]:
+    """The records of the runs folder whose ids begin so."""
+    given = dict(word.partition("=")[::2] for word in before)
+    folder = Path(given.get("runs_dir") or GeneralOptions.runs_dir) / "records"
+    yield from (f"{ORIGIN}{path.name}" for path in entries(folder) if path.name.startswith(start))
 
 
 def _known(before: Sequence[str], root: Root) -> tuple[list[str], ConfigSources]:
@@ -65,15 +77,17 @@ def _of_override(word: str, config: DictConfig, root: Root) -> Iterator[str]:
         first, comma, last = value.rpartition(",")
         candidates = (f"{key}={first}{comma}{each}" for each in _values(key, last, config, root))
     else:
-        candidates = _names(word, config)
+        candidates = _names(word, config, root)
     yield from (f"{sign}{candidate}" for candidate in candidates)
 
 
-def _names(word: str, config: DictConfig) -> Iterator[str]:
+def _names(word: str, config: DictConfig, root: Root) -> Iterator[str]:
     """Groups, and keys up to their next dot."""
     for group in loader().groups():
         if group != "hydra" and group.startswith(word):
             yield f"{group}="
+    if root is RUN and word and ORIGIN.startswith(word):
+        yield ORIGIN
     for key in leaves(config):
         if key.startswith(word):
             end = key.find(".", len(word))

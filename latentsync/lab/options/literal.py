@@ -3,6 +3,8 @@
 Hydra's grammar refuses many characters without quotes, reads 3.10 as the number 3.1, and a comma as a sweep. Here the
 values of options that hold a text get quotes before Hydra reads them. Values that Hydra reads unchanged, and those that
 have quotes already, stay as they are, so that the keys of earlier cells stay, too.
+
+What other packages add is in no file of conf/, so that `metrics.NAME=true` of one becomes `++metrics.NAME=true`.
 """
 
 import os
@@ -14,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from latentsync.metrics.definitions import INSTALLED
 from latentsync.names import named_text
 
 PATHS = frozenset((
@@ -21,6 +24,7 @@ PATHS = frozenset((
     "model.vae", "model.whisper", "runs_dir", "data_dir", "model_dir",
 ))  # fmt: skip
 WRITTEN = frozenset(("runs_dir", "data.consent"))  # one for a command, so that a comma is part of the text
+ADDED = frozenset(("tracker.plugin", *(f"metrics.{name}" for name in INSTALLED)))  # keys that no file has
 KEPT = ("", "null", "???")  # no text, and values that are not given
 FUNCTION = re.compile(r"(choice|glob|sort|shuffle|tag|range|interval|extend_list|str|int|float|bool)\(.*\)$")
 SWEEPING = ("-m", "--multirun")
@@ -53,6 +57,8 @@ def text_keys(sections: Iterable[tuple[str, type]]) -> frozenset[str]:
 def _literal(argument: str, texts: Collection[str], is_sweep: bool) -> str:
     key, is_assigned, value = argument.partition("=")
     bare = key.lstrip("+")
+    if key in ADDED:
+        return f"++{argument}"
     if not is_assigned or bare not in texts:
         return argument
     return f"{key}={','.join(_parts(bare, value, is_sweep))}"

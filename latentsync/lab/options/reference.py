@@ -16,6 +16,7 @@ from latentsync.lab.options.compose import check_names, composed, composing, loa
 from latentsync.lab.options.schema import KINDS, all_values
 from latentsync.lab.options.sources import read_command_line
 from latentsync.lab.options.typed import dotted, spelled
+from latentsync.metrics.definitions import INSTALLED
 from latentsync.option import OptionInfo, section_infos
 
 MAX_WIDTH, MIN_WIDTH = 100, 40
@@ -119,7 +120,11 @@ def options_page() -> str:
         parts.append(f"\n## {name or 'general'}\n\n{kind.__doc__}\n\n")
         parts += _table(
             ("option", "default", "what it does", "unit", "allowed", "source"),
-            (_row(name, info, values.get(name, {}).get(info.name, info.default)) for info in section_infos(kind)),
+            (
+                _row(name, info, values.get(name, {}).get(info.name, info.default))
+                for info in section_infos(kind)
+                if not (name == "metrics" and info.name in INSTALLED)
+            ),
         )
     return "".join(parts)
 
@@ -137,7 +142,7 @@ def _linked(source: str) -> str:
 def _group_tables(config: DictConfig) -> Iterator[str]:
     rows = []
     for group in loader().groups():
-        if group == "hydra":
+        if group in ("hydra", "local"):  # the page does not depend on conf/local either
             continue
         for choice in loader().choices(group):
             is_default = config.hydra.runtime.choices.get(group) == choice

@@ -21,7 +21,7 @@ from latentsync.lab.options.typed import GENERAL, section_of, values_of
 from latentsync.metrics.definitions import DEFINITIONS, FAMILIES, FAMILY_TEXTS, base_name
 from latentsync.names import named_text
 from latentsync.option import option, section_infos
-from latentsync.plugins import TRACKERS_GROUP, installed
+from latentsync.plugins import TRACKERS_GROUP, beside
 from latentsync.presets import Preset
 from latentsync.weights import CATALOGUE
 
@@ -227,7 +227,7 @@ MetricFlags.__doc__ = "The families of metrics that are measured; docs/metrics.m
 def metric_sets() -> dict[str, tuple[str, ...]]:
     """The families of each set of metrics, from the files of conf/metrics, without empty sets."""
     flags = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CONF_DIR / "metrics").glob("*.yaml"))}
-    sets = {name: tuple(family for family in FAMILIES if wanted[family]) for name, wanted in flags.items()}
+    sets = {name: tuple(family for family in FAMILIES if wanted.get(family)) for name, wanted in flags.items()}
     return {name: families for name, families in sets.items() if families}
 
 
@@ -251,7 +251,9 @@ class TrackerConfig:
     csv: bool = option(False, "one CSV file for each sweep, in runs_dir/csv.")
     tensorboard: bool = option(False, "TensorBoard's event files, in runs_dir/tensorboard.")
     trackio: bool = option(False, "trackio's local database, in runs_dir/trackio; it needs no account.")
-    plugin: str | None = option(None, "a tracker of an installed package (entry points latentsync.trackers).")
+    plugin: str | None = option(
+        None, "a tracker of an installed package, see docs/extension. Open: none.", plugins=TRACKERS_GROUP
+    )
     mode: str | None = option(
         None, "of W&B: offline writes below runs_dir/wandb, online sends. Open: WANDB_MODE, else offline.",
         choices=TRACKER_MODES, is_open=True,
@@ -260,8 +262,8 @@ class TrackerConfig:
     entity: str | None = option(None, "the user or team in W&B. Open: WANDB_ENTITY, else the account's default.")
     timeout_s: float = option(
         120.0,
-        "how long a sweep waits at its end for an online tracker, above 0; the next sweep or `latentsync publish` "
-        "sends the rest.",
+        "how long a sweep waits at its end for a server or the code of another package, above 0; the next sweep or "
+        "`latentsync publish` sends the rest.",
         unit="s",
     )
 
@@ -272,7 +274,7 @@ class TrackerConfig:
         for name in OPTIONAL_TRACKERS:
             if getattr(self, name) and find_spec(name) is None:
                 raise OptionError(f"tracker={name} needs the package {name}; pip install 'latentsync-lab[{name}]'")
-        if self.plugin is not None and self.plugin not in (known := installed(TRACKERS_GROUP)):
+        if self.plugin is not None and self.plugin not in (known := beside(TRACKERS_GROUP, TRACKERS)):
             have = f"choose one of {', '.join(known)}" if known else "no installed package brings a tracker"
             raise OptionError(f"tracker.plugin {self.plugin!r} is unknown; {have}")
 
@@ -301,9 +303,19 @@ class TrackerConfig:
         """The project: the given one, else that of `WANDB_PROJECT`, else latentsync."""
         return self.project or os.environ.get("WANDB_PROJECT") or "latentsync"
 
+    @property
+    def only_name(self) -> str:
+        """The name of the one tracker that is switched on, which names its folder, too."""
+        (name,) = self.names
+        return name
+
     def is_remote(self, name: str) -> bool:
-        """Whether a tracker may keep a sweep waiting: a server, or the code of another package."""
+        """Whether a tracker may not have all that was published: a server, or the code of another package."""
         return name not in TRACKERS or (name == "wandb" and self.wandb_mode == "online")
+
+    def is_apart(self, name: str) -> bool:
+        """Whether a tracker publishes in a process of its own, since it may hang or end its process."""
+        return name in OPTIONAL_TRACKERS or self.is_remote(name)
 
 
 @dataclass(frozen=True)

@@ -152,13 +152,16 @@ def embedded_model(rows: pd.DataFrame) -> Results:
     for row in rows.to_dict("records"):
         has_bar = not pd.isna(row["bound"])
         is_reached = has_bar and (row["value"] >= row["bound"] if row["is_least"] else row["value"] <= row["bound"])
+        bar = f"{'at least' if row['is_least'] else 'at most'} {row['bound']:g}"
+        if "passed" in row:  # the stored table is older than these columns
+            bar, has_bar, is_reached = row["bar"], bool(row["bar"]), row["passed"] is True
         lines.append(
             {
                 "row": f"`{row['row']}`",
                 "what": row["what"],
                 "value": f"{row['value']:.4g}",
                 "95 %": interval_text((row["low"], row["high"]), ".3g"),
-                "bar": f"{'at least' if row['is_least'] else 'at most'} {row['bound']:g}" if has_bar else "-",
+                "bar": bar if has_bar else "-",
                 "reached": ("yes" if is_reached else "**no**") if has_bar else "-",
                 **{name: "-" if pd.isna(row[name]) else f"{row[name]:.3g}" for name in baselines},
                 "n": row["n"],

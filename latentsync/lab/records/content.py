@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from latentsync import plugins
 from latentsync.generation.results import LipsyncOutput
 from latentsync.generation.stage_cache import input_sha256
 from latentsync.generation.timing import at_rate
@@ -44,7 +45,7 @@ def content(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline, output: Li
         **({} if config.data.consent is None else {"consent": config.data.consent}),
         "identity": parts,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": versions(),
+        "versions": versions() | plugins.version_of(plugins.SCHEDULERS_GROUP, output.options.sampler.scheduler or ""),
     }
 
 

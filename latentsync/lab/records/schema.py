@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from latentsync.config import SECTIONS, recorded_infos
 from latentsync.lab.records.shape import MAYBE_SHAPE, RECORD_SHAPE, SCHEMA, SCHEMA_KEY, Shape
 from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, TAGS_FILE
-from latentsync.metrics.definitions import DIRECTIONS
+from latentsync.metrics.definition import DIRECTIONS
 from latentsync.option import OptionInfo
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

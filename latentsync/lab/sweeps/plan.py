@@ -27,6 +27,7 @@ from latentsync.lab.sweeps.notes import note_path, sticks
 from latentsync.lab.sweeps.request import PlannedCell, SweepRequest, cell_overrides
 from latentsync.lab.tables.gate import below_gate, gate_in
 from latentsync.lab.tables.tidy import collect_wide
+from latentsync.lab.tracking.trial import agents_run
 
 HERE = ("basic", "joblib", "submitit_local")  # launchers whose cells run on this machine
 
@@ -164,7 +165,7 @@ def _is_whole(store: RecordStore, record_id: str) -> bool:
 def _report_is_fresh(request: SweepRequest, cells: list[PlannedCell]) -> bool:
     """Whether the table is newer than all metrics, and no record is waiting to be published."""
     tracker, table = request.runs[0].tracker, request.sweep_dir / "table.csv"
-    if any(map(tracker.is_remote, tracker.names)):
+    if any(map(tracker.is_remote, tracker.names)) or agents_run() is not None:
         return False
     root = str(request.store.root)
     metrics = [os.path.join(root, i, METRICS_FILE) for cell in cells for i in cell.records.values()]

@@ -11,6 +11,7 @@ from latentsync.errors import MediaError
 from latentsync.files import place_link, whole_files
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.analysis.intervals import LEAST_UNITS, interval_text
+from latentsync.lab.analysis.judged import judge_lines
 from latentsync.lab.console import complain, paragraph, show, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
@@ -21,7 +22,9 @@ from latentsync.lab.records.store import Record, RecordStore
 from latentsync.lab.records.sweeps import RETRY_HINT, failures_of, sweep_records
 from latentsync.lab.tables.gate import below_gate, keep_gate
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
-from latentsync.lab.tracking.publish import publish_in_time
+from latentsync.lab.tracking.apart import publish_in_time
+from latentsync.lab.tracking.trial import Trial
+from latentsync.metrics.suspects import SUSPECT
 from latentsync.names import name_max_bytes, shortened, visible
 
 SHOWN = {
@@ -36,10 +39,6 @@ MOST_ROWS = 60  # of that table
 CALIBRATED = ("sync_mini_confidence",)  # whose differences from the real clips it prints, too
 SHEET = "contact_sheet.png"
 FILES = (SHEET, "figure.png", "table.csv", "calibration.csv")  # of one state of the sweep
-SUSPECT = (
-    "* is suspect: it beats the real clips, and no lips are more in sync than those. See whether the sound of the real "
-    "clips is their own."
-)
 NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
@@ -55,13 +54,16 @@ class Summary(NamedTuple):
     below_gate: int
 
 
-def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = ()) -> Summary:
+def summarise(
+    run: RunConfig, this_run: str | None = None, unnoted: Sequence[dict] = (), trial: Trial | None = None
+) -> Summary:
     """Writes and prints the results of a sweep.
 
     Args:
         this_run: id of this run. Failures noted by other runs are counted separately; None counts all failures as
             failures of this run.
         unnoted: cells of this run whose notes could not be written.
+        trial: what this run reports into the run of an agent that started it.
     """
     RecordStore(run.runs_dir).remove_free_claims()
     keep_gate(run.sweep_dir, run.metrics.gate)
@@ -73,8 +75,9 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
         against_real = calibrated(table)
         if not against_real.empty:
             show("".join(f"{text}\n" for text in calibration_texts(against_real)))
-        records = sweep_records(run.runs_dir, run.name)
-        shown = [record for record in records if _has_video(record)]
+        for line in judge_lines(table):
+            show(f"{paragraph(line)}\n")
+        shown = [record for record in sweep_records(run.runs_dir, run.name) if _has_video(record)]
         link_videos(shown, run.sweep_dir / "videos")
         with whole_files(run.sweep_dir, FILES) as part:
             write_table(table, part / "table.csv")
@@ -84,10 +87,8 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
             _save_contact_sheet(shown, part / SHEET)
         if (sheet := run.sweep_dir / SHEET).is_file():
             show(f"contact sheet of the videos: {sheet}")
-        for tracker in run.tracker.names:
-            count, stopped = publish_in_time(records, run.name, run.tracker.only(tracker), run.runs_dir)
-            place = f"W&B ({run.tracker.wandb_mode})" if tracker == "wandb" else tracker
-            show(f"{place}: {count} records published now" + (f"; stopped: {stopped}" if stopped else ""))
+    if len(table) or failures:
+        _publish(run, trial)
     for failure in now:
         show(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
     left = sum(failure["status"] == "skipped" for failure in now)
@@ -106,6 +107,15 @@ def summarise(run: RunConfig, this_run: str | None = None, unnoted: Sequence[dic
         for line in missing_lines(_missing(table)):
             show(paragraph(line, indent="  "))
     return Summary(len(now), len(below))
+
+
+def _publish(run: RunConfig, trial: Trial | None) -> None:
+    """Hands the sweep to its trackers. One that fails says so in a line, and the others get theirs."""
+    records = sweep_records(run.runs_dir, run.name)
+    for tracker in run.tracker.names:
+        count, stopped = publish_in_time(records, run.name, run.tracker.only(tracker), run.runs_dir, trial)
+        place = f"W&B ({run.tracker.wandb_mode})" if tracker == "wandb" else tracker
+        show(f"{place}: {count} records published now" + (f"; stopped: {stopped}" if stopped else ""))
 
 
 def _has_video(record: Record) -> bool:

@@ -33,6 +33,7 @@ from latentsync.lab.sweeps.notes import earlier_failures, note_of, note_path, re
 from latentsync.lab.sweeps.objective import objective_of
 from latentsync.lab.sweeps.request import PlannedCell, cell_overrides
 from latentsync.lab.sweeps.summary import summarise
+from latentsync.lab.sweeps.trial import trial_of
 from latentsync.processes import begin_worker
 
 LOCAL_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"  # its workers are children
@@ -151,7 +152,9 @@ class SweepRun:
         while self._put_off:
             self.run_cell(*self._put_off.pop(0))
         run = read_config(config)
-        summary = summarise(run, self.run, self.unnoted)
+        cells = [overrides for overrides, _ in self.cells]
+        trial = trial_of(run.sweep_dir, self.run, cells, config.get("objective"))
+        summary = summarise(run, self.run, self.unnoted, trial)
         unnoted = [
             overrides for overrides, before in self.cells if _noted_run(run.sweep_dir, overrides) in (None, before)
         ]
@@ -254,7 +257,8 @@ def note_cached(config: DictConfig, cells: list[PlannedCell]) -> int:
         if not cell.is_noted(read_note(path)):
             cached = [_cached(store, pair, i, cell.labels.get(pair)) for pair, i in cell.records.items()]
             write_note(path, note_of(cell.overrides, cached, run=""))
-    return summarise(run, this_run="").below_gate
+    trial = trial_of(run.sweep_dir, "", [cell.overrides for cell in cells], config.get("objective"))
+    return summarise(run, this_run="", trial=trial).below_gate
 
 
 def _cached(store: RecordStore, pair: str, record_id: str, labels: dict | None) -> Outcome:

@@ -1,6 +1,6 @@
 """Finished records as one CSV file for each sweep."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,11 @@ class CsvTracker:
 
     def publish(self, record: Record, sweep: str) -> None:
         """Takes the row of a record."""
-        self._of(sweep)[record.id] = {"status": "finished", **config_of(record.content), **values_of(record)}
+        self._of(sweep)[record.id] = {
+            "status": "finished",
+            **config_of(record.content, record.metrics),
+            **values_of(record),
+        }
 
     def publish_failure(self, failure: Mapping[str, Any], sweep: str) -> None:
         """Takes the row of a failed pair."""
@@ -38,7 +42,9 @@ class CsvTracker:
     def _of(self, sweep: str) -> dict[str, dict[str, Any]]:
         return self._rows.setdefault(sweep, {})
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Does nothing: the rows are the sweep."""
 
     def close(self) -> None:

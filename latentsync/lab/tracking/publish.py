@@ -2,17 +2,14 @@
 
 A file beside the tracker's files lists the published records with a hash of their content. Publishing again sends only
 records that are new or have changed (for example, because metrics were added), and keeps their ids. If the tracker
-cannot be reached, a notice is printed and no record is lost. A sweep waits for it for at most `tracker.timeout_s`.
+cannot be reached, a notice is printed and no record is lost. `apart` publishes at the end of a sweep.
 """
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +18,11 @@ from latentsync.lab.console import say
 from latentsync.lab.options.folders import sweep_folder
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.claims import claimed
-from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, Record
+from latentsync.lab.records.store import CURVES_FILE, METRICS_FILE, RECORD_FILE, TAGS_FILE, Record
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures
 from latentsync.lab.tracking.choice import make_tracker
 from latentsync.lab.tracking.trackers import failure_id, run_id
-from latentsync.processes import child_environment
+from latentsync.lab.tracking.trial import Trial
 
 PUBLISHED_FILE = "published.json"
 LOCK_FILE = ".publish.lock"  # in the runs folder
@@ -34,15 +31,18 @@ SWEEP_FILES = (
 )  # fmt: skip
 
 
-def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    """Publishes the records of a sweep that were not yet published to the same place, then the sweep's existing table
-    and pictures.
+def publish(
+    records: Sequence[Record], sweep: str, config: TrackerConfig, runs_dir: Path, trial: Trial | None = None
+) -> tuple[int, str | None]:
+    """Publishes the records and failures of a sweep that were not yet published to the same place, then the sweep's
+    existing table and pictures.
 
     Of several processes that publish one runs folder, one does so at a time; the others wait, and find its records
     published.
 
     Args:
         config: with one tracker, see `TrackerConfig.only`.
+        trial: the agent's run; a tracker that knows such runs gets it first, in the place of the sweep's run.
 
     Returns:
         How many records were published, and why publishing stopped early (None if it did not).
@@ -50,15 +50,9 @@ def publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: 
     Raises:
         MediaError: the tracker's folder is a link that leads out of the runs folder.
     """
-    require_inside(runs_dir / _name_of(config), runs_dir)
+    require_inside(runs_dir / config.only_name, runs_dir)
     with _one_publisher(runs_dir):
-        return _publish(records, sweep, config, runs_dir)
-
-
-def _name_of(config: TrackerConfig) -> str:
-    """The name of the one tracker that is switched on, which names its folder, too."""
-    (name,) = config.names
-    return name
+        return _publish(records, sweep, config, runs_dir, trial)
 
 
 @contextmanager
@@ -72,8 +66,10 @@ def _one_publisher(runs_dir: Path) -> Iterator[None]:
         yield
 
 
-def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    tracker, ledger = make_tracker(config, runs_dir), _Ledger(config, sweep, runs_dir)
+def _publish(
+    records: Sequence[Record], sweep: str, config: TrackerConfig, runs_dir: Path, trial: Trial | None
+) -> tuple[int, str | None]:
+    ledger, sweep_dir = Ledger(config, sweep, runs_dir), sweep_folder(runs_dir, sweep)
     stopped, handed_over = None, {}
 
     def hand_over(identifier: str, digest: str, publish_it: Callable[[], None]) -> None:
@@ -85,15 +81,22 @@ def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir:
             ledger.note({identifier: digest})
 
     try:
+        tracker = make_tracker(config, runs_dir)
+        failures = sweep_failures(sweep_dir)
+        takes_trial = trial is not None and hasattr(tracker, "publish_trial")
+        if takes_trial:
+            table = collect_wide(runs_dir, sweep)
+            hand_over(trial.run, _digest_of_json(asdict(trial)), partial(tracker.publish_trial, trial, sweep, table))
         for record in records:
             hand_over(record.id, _digest_of(record), partial(tracker.publish, record, sweep))
-        for failure in sweep_failures(sweep_folder(runs_dir, sweep)):
-            digest = hashlib.sha256(json.dumps(failure, sort_keys=True, default=str).encode()).hexdigest()
-            hand_over(failure_id(sweep, failure), digest, partial(tracker.publish_failure, failure, sweep))
-        files = [path for name in SWEEP_FILES if (path := sweep_folder(runs_dir, sweep) / name).is_file()]
-        if files:
+        for failure in failures:
+            failed = partial(tracker.publish_failure, failure, sweep)
+            hand_over(failure_id(sweep, failure), _digest_of_failures([failure]), failed)
+        files = [path for name in SWEEP_FILES if (path := sweep_dir / name).is_file()]
+        if (files or failures) and not takes_trial:
+            digest = _digest(files) + (_digest_of_failures(failures) if failures else "")
             table = collect_wide(runs_dir, sweep)
-            hand_over(run_id(sweep), _digest(files), partial(tracker.publish_sweep, sweep, table, files))
+            hand_over(run_id(sweep), digest, partial(tracker.publish_sweep, sweep, table, files, failures))
         if handed_over:
             tracker.close()
             ledger.note(handed_over)
@@ -103,12 +106,12 @@ def _publish(records: list[Record], sweep: str, config: TrackerConfig, runs_dir:
     return sum(record.id in published for record in records), stopped
 
 
-class _Ledger:
+class Ledger:
     """The published records of a sweep at one place: id -> hash of the content. Only the process that holds the runs
     folder's lock writes it."""
 
     def __init__(self, config: TrackerConfig, sweep: str, runs_dir: Path) -> None:
-        self._path = runs_dir / _name_of(config) / PUBLISHED_FILE
+        self._path = runs_dir / config.only_name / PUBLISHED_FILE
         mode = config.wandb_mode if config.wandb else "offline"
         self._place = f"{mode}:{config.entity or ''}/{config.project_name}/{sweep}"
         self._known: dict[str, str] | None = None
@@ -134,52 +137,23 @@ class _Ledger:
 
 def _digest_of(record: Record) -> str:
     """A hash of a record's content, and of the sweep's labels where they differ from the record's own."""
-    files = _digest([record.folder / name for name in (RECORD_FILE, METRICS_FILE, CURVES_FILE)])
+    own = [path for path in [record.folder / TAGS_FILE] if path.is_file()]  # a tag may come later
+    files = _digest([*(record.folder / name for name in (RECORD_FILE, METRICS_FILE, CURVES_FILE)), *own])
     if record.content == record.own_content:
         return files
     return hashlib.sha256(f"{files} {json.dumps(record.labels, sort_keys=True)}".encode()).hexdigest()
+
+
+def _digest_of_failures(failures: Sequence[Mapping]) -> str:
+    """A hash of failed pairs, without when and by which run they were noted."""
+    return _digest_of_json([{k: v for k, v in each.items() if k not in ("noted", "run")} for each in failures])
+
+
+def _digest_of_json(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _digest(files: list[Path]) -> str:
     """A hash of the files' names and contents; a missing file counts as empty."""
     parts = [f"{path.name}:".encode() + (path.read_bytes() if path.is_file() else b"") for path in files]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-def publish_in_time(records: list[Record], sweep: str, config: TrackerConfig, runs_dir: Path) -> tuple[int, str | None]:
-    """`publish` for the end of a sweep. A tracker that may keep it waiting runs in a separate process, for at most
-    `tracker.timeout_s`.
-
-    Returns:
-        As for `publish`.
-    """
-    if not config.is_remote(_name_of(config)):
-        return publish(records, sweep, config, runs_dir)
-    ledger, ids = _Ledger(config, sweep, runs_dir), {record.id for record in records}
-    before = ledger.noted()
-    command = [sys.executable, "-m", "latentsync", "publish", str(runs_dir), "--sweep", sweep, "--tracker",
-               _name_of(config), "--mode", config.wandb_mode, "--project", config.project_name,
-               "--timeout_s", str(config.timeout_s)]  # fmt: skip
-    command += [] if config.entity is None else ["--entity", config.entity]
-    stopped = None
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(  # noqa: S603 - this program, without a shell
-        command, **pipes, text=True, start_new_session=True, env=child_environment()
-    ) as process:
-        try:
-            _, said = process.communicate(timeout=config.timeout_s)
-            if process.returncode != 0:
-                lines = [line for line in said.splitlines() if line.startswith("error: ")] or said.splitlines()[-1:]
-                stopped = lines[-1].removeprefix("error: ") if lines else f"exit status {process.returncode}"
-        except subprocess.TimeoutExpired:
-            stopped = f"not finished after {config.timeout_s:g} s (tracker.timeout_s); `latentsync publish` goes on"
-        finally:
-            _end_with_children(process)
-    changed = ledger.noted().items() - before.items()
-    return sum(identifier in ids for identifier, _ in changed), stopped
-
-
-def _end_with_children(process: subprocess.Popen) -> None:
-    """Kills a process and the rest of its session, because wandb's service would keep trying."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """Finished records as TensorBoard's event files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class TensorBoardTracker:
 
     def publish(self, record: Record, sweep: str) -> None:
         """Writes the events of a record."""
-        facts = {name: value for name, value in config_of(record.content).items() if value is not None}
+        facts = {name: value for name, value in config_of(record.content, record.metrics).items() if value is not None}
         with self._writer(sweep, record.id) as writer:
             writer.add_hparams(
                 facts, {f"metrics/{name}": value for name, value in values_of(record).items()}, run_name="."
@@ -49,7 +49,9 @@ class TensorBoardTracker:
             cell = " ".join(failure["overrides"])
             writer.add_text("failed", f"{failure['pair']} ({cell}): {failure.get('reason', '')}")
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Writes the pictures of a sweep."""
         from PIL import Image
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ import pandas as pd
 
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
+from latentsync.metrics.definitions import Entry
+from latentsync.metrics.judges import failure_notes
 
 FPS = 25.0  # of records from before their own was kept
 
@@ -22,7 +24,8 @@ class Tracker(Protocol):
     published under the same id before.
 
     A tracker may have the attribute `writes_when_closed`: True says that nothing is written before `close` returns, so
-    only then it counts as published.
+    only then it counts as published. It may have a method `publish_trial(trial, sweep, table)` for the run of an agent
+    that started the command, see `trial.Trial`; it then gets no `publish_sweep`.
     """
 
     def publish(self, record: Record, sweep: str) -> None: ...
@@ -30,7 +33,16 @@ class Tracker(Protocol):
     def publish_failure(self, failure: Mapping[str, Any], sweep: str) -> None:
         """Takes a failed pair: its pair, gender, stage, reason, and the overrides of its cell."""
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None: ...
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Takes the sweep.
+
+        Args:
+            table: one row per record; empty if all pairs failed.
+            files: its tables and pictures that exist.
+            failures: its failed pairs, as for `publish_failure`.
+        """
 
     def close(self) -> None:
         """Returns when everything has been sent or written."""
@@ -56,14 +68,17 @@ def artifact_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:128]
 
 
-def config_of(content: Mapping[str, Any]) -> dict[str, Any]:
+def config_of(content: Mapping[str, Any], metrics: Mapping[str, Entry] | None = None) -> dict[str, Any]:
     """The flat configuration of a record's run: what tables have, and the versions, hashes and commit behind it.
 
-    `preset` is "given" where the guidance was given and no preset had a say.
+    `preset` is "given" where the guidance was given and no preset had a say. `notes` also says where a judge of sync
+    fails on the real clip, if the metrics are given.
     """
     facts = facts_of_record(content)
     if facts["guidance_from"] == "given":
         facts["preset"] = "given"
+    failing = failure_notes({name: entry["value"] for name, entry in (metrics or {}).items()})
+    facts["notes"] = "; ".join(filter(None, [facts["notes"], *failing]))
     hashes = content["model"].get("weights_sha256", {})
     return (
         facts

@@ -1,7 +1,7 @@
 """Finished records in trackio's local database."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class TrackioTracker:
         for name, points in curves_of(record).items():
             axis = "shift" if name.endswith("_by_shift") else "second"
             rows += [{f"curves/{name}": y, axis: x} for x, y in points]
-        self._run(f"{run_name(record.content)} {record.id}", sweep, config_of(record.content), rows)
+        self._run(f"{run_name(record.content)} {record.id}", sweep, config_of(record.content, record.metrics), rows)
 
     def publish_failure(self, failure: Mapping[str, Any], sweep: str) -> None:
         """Writes the run of a failed pair."""
@@ -60,7 +60,9 @@ class TrackioTracker:
         facts["overrides"] = " ".join(failure["overrides"])
         self._run(failure_id(sweep, failure), sweep, facts, [{"failed": 1}])
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Does nothing: the runs of a sweep are one group."""
 
     def close(self) -> None:

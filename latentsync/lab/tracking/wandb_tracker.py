@@ -1,7 +1,7 @@
 """Finished records as runs of Weights & Biases."""
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from io import BytesIO
@@ -15,7 +15,9 @@ from latentsync.files import remove
 from latentsync.lab.options.schema import TrackerConfig
 from latentsync.lab.records.labels import run_name, varied
 from latentsync.lab.records.store import Record, RecordStore
+from latentsync.lab.records.tags import tags_of
 from latentsync.lab.tracking.trackers import artifact_name, config_of, curves_of, failure_id, run_id, values_of
+from latentsync.lab.tracking.trial import Trial
 from latentsync.lab.tracking.wandb_run import begin_run, end_service
 from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, base_name, direction_of
 
@@ -45,13 +47,15 @@ class WandbTracker:
 
     def publish(self, record: Record, sweep: str) -> None:
         """Writes one run: flat configuration with versions and hashes, metrics with goals, video, mouths, curves over
-        seconds and shifts, and its inputs and result as artifacts."""
+        seconds and shifts, its inputs and result as artifacts, and what people say about it as tags and notes."""
         import wandb
 
-        facts = config_of(record.content)
-        tags = [facts["preset"], facts["gender"], _training_tag(facts["trained"])]
+        facts, said = config_of(record.content, record.metrics), tags_of(record)
+        tags = [facts["preset"], facts["gender"], _training_tag(facts["trained"]), *said.words]
         values, goals = values_of(record), _goals(record.metrics)
-        settings = {"name": run_name(record.content), "job_type": "record", "tags": tags, "config": facts | goals}
+        settings = {"name": run_name(record.content), "job_type": "record", "tags": list(dict.fromkeys(tags))}
+        notes = "\n".join(filter(None, [said.remark, facts["notes"]]))
+        settings |= {"notes": notes or None, "config": facts | goals}
         with self._run(run_id(sweep, record.id), sweep, **settings) as run:
             _define(run, values)
             for curve, points in (curves := curves_of(record)).items():
@@ -76,36 +80,88 @@ class WandbTracker:
         with self._run(failure_id(sweep, failure), sweep, exit_code=1, **settings) as run:
             run.summary.update({"reason": failure.get("reason") or "", "stage": failure.get("stage") or ""})
 
-    def publish_sweep(self, sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+    def publish_sweep(
+        self, sweep: str, table: pd.DataFrame, files: list[Path], failures: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Writes the sweep's own run: its grid and model, the means of the headline metrics, the table with thumbnails,
-        its pictures, and all of its files as an artifact whose inputs are the records' results.
+        its failed pairs, its pictures, and all of its files as an artifact whose inputs are the records' results. It is
+        a failed run if all pairs failed.
 
         Args:
             table: one row per record.
         """
         import wandb
 
-        given = table["preset"].where(table["guidance_from"] != "given", "given")
-        tags = ["sweep", *sorted({*given, *table["gender"]}), _training_tag(table["trained"].all())]
-        means = {name: float(table[name].mean()) for name in _headlines(table)}
-        facts = {"sweep": sweep, "records": len(table), **grid_of(table), **_goals(means)}
-        with self._run(run_id(sweep), sweep, name=sweep, job_type="sweep", tags=tags, config=facts) as run:
+        means = _means(table)
+        facts = {"sweep": sweep, "records": len(table), "failures": len(failures), **grid_of(table), **_goals(means)}
+        settings = {"name": sweep, "job_type": "sweep", "tags": ["sweep", *_tags(table, failures)], "config": facts}
+        with self._run(run_id(sweep), sweep, exit_code=int(table.empty), **settings) as run:
             _define(run, means)
             pictures = {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
+            run.log(self._tables(table, failures) | pictures)
+            if files:
+                self._log_files(run, sweep, table, files)
+            run.summary.update({"records": len(table), "failures": len(failures), **means})
+
+    def publish_trial(self, trial: Trial, sweep: str, table: pd.DataFrame) -> None:
+        """Reports into the run of the agent that started this command: the grid of its own records, the objective and
+        the means of the headline metrics, and the table with thumbnails; of a single record its video, too. It is a
+        failed run if a pair failed or the objective has no value.
+
+        Args:
+            table: one row per record of the sweep, in which earlier trials may have records, too.
+        """
+        import wandb
+
+        table = table[table["record"].isin(trial.records)] if len(table) else table
+        means = _means(table, trial.objective)
+        has_failed = bool(trial.failures) or table.empty or trial.objective not in {None, *means}
+        facts = {"sweep": sweep, "objective": trial.objective, **grid_of(table), **_goals(means)}
+        end_service()  # it may have begun apart from the agent
+        run = begin_run(
+            self.config, self.folder, job_type="trial", tags=["trial", *_tags(table, trial.failures)], config=facts
+        )
+        try:
+            _define(run, means)
+            media = self._tables(table, trial.failures)
+            if len(table) == 1:
+                path = RecordStore(self.folder).look(table["record"].iloc[0]).video_path
+                media["video"] = wandb.Video(str(path), format="mp4")
+            run.log(means | media)
+            reasons = {"reason": "; ".join(str(each.get("reason")) for each in trial.failures)} if has_failed else {}
+            run.summary.update({"records": len(table), "failures": len(trial.failures), **means, **reasons})
+        finally:
+            run.finish(exit_code=int(has_failed))
+            end_service()  # the next run is none of the agent's
+
+    def _tables(self, table: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The records with thumbnails, and the failed pairs, as tables of W&B; none for no rows."""
+        import wandb
+
+        shown = {}
+        if len(table):
             store, cells = RecordStore(self.folder), {name: _column(table[name]) for name in table.columns}
             thumbnails = [_thumbnail(store, record_id) for record_id in table["record"]]
             rows = [list(row) for row in zip(thumbnails, *cells.values(), strict=True)]
-            shown = wandb.Table(columns=["thumbnail", *cells], data=rows)
-            run.log({"table": shown, **pictures})
-            metadata = {"sweep": sweep, "inputs": [f"record-{record_id}" for record_id in table["record"]]}
-            artifact = wandb.Artifact(artifact_name(f"sweep-{sweep}"), type="sweep", metadata=metadata)
-            for path in files:
-                artifact.add_file(str(path), skip_cache=True, policy="immutable")
-            if self.config.wandb_mode == "online":
-                for record_id in table["record"]:
-                    run.use_artifact(f"{artifact_name(f'record-{record_id}')}:latest")
-            run.log_artifact(artifact)
-            run.summary.update({"records": len(table), **means})
+            shown["table"] = wandb.Table(columns=["thumbnail", *cells], data=rows)
+        if failures:
+            names = ["pair", "stage", "reason"]
+            rows = [[" ".join(each["overrides"]), *(str(each.get(name) or "") for name in names)] for each in failures]
+            shown["failed_pairs"] = wandb.Table(columns=["cell", *names], data=rows)
+        return shown
+
+    def _log_files(self, run: "wandb.Run", sweep: str, table: pd.DataFrame, files: list[Path]) -> None:
+        """Logs the files of a sweep as an artifact."""
+        import wandb
+
+        metadata = {"sweep": sweep, "inputs": [f"record-{record_id}" for record_id in table["record"]]}
+        artifact = wandb.Artifact(artifact_name(f"sweep-{sweep}"), type="sweep", metadata=metadata)
+        for path in files:
+            artifact.add_file(str(path), skip_cache=True, policy="immutable")
+        if self.config.wandb_mode == "online":
+            for record_id in table["record"]:
+                run.use_artifact(f"{artifact_name(f'record-{record_id}')}:latest")
+        run.log_artifact(artifact)
 
     def _use(self, run: "wandb.Run", artifact: "wandb.Artifact") -> None:
         """Makes an artifact an input of a run. Offline, W&B can only log it; its name and hash say what went in."""
@@ -120,7 +176,8 @@ class WandbTracker:
         # the second run of an id in one second gets `-1` at the end of its name
         earlier = [path for path in own_folder.glob(f"offline-run-*-{glob.escape(identifier)}*") if path.is_dir()]
         resume = "allow" if self.config.wandb_mode == "online" else None
-        run = begin_run(self.config, self.folder, id=identifier, group=sweep, resume=resume, **facts)
+        settings = {"joins_agent": False, "id": identifier, "group": sweep, "resume": resume}
+        run = begin_run(self.config, self.folder, **settings, **facts)
         try:
             yield run
         finally:
@@ -162,14 +219,27 @@ class WandbTracker:
 def grid_of(table: pd.DataFrame) -> dict[str, Any]:
     """The configuration of a sweep's run: its models, and each option with its value, or the list of its values where
     it was swept (as `grid`)."""
+    if table.empty:
+        return {"grid": {}}
     shared = [name for name in ("model", "num_inference_steps", "guidance_scale", "seed", "size_px") if name in table]
     values = {name: sorted(table[name].dropna().unique().tolist()) for name in {*shared, *varied(table)}}
     grid = {name: several for name, several in values.items() if len(several) > 1}
     return {"grid": grid} | {name: several[0] if len(several) == 1 else several for name, several in values.items()}
 
 
-def _headlines(table: pd.DataFrame) -> list[str]:
-    return [name for name in HEADLINES if name in table and table[name].notna().any()]
+def _means(table: pd.DataFrame, objective: str | None = None) -> dict[str, float]:
+    """The means of the headline metrics that have a value, and of the objective."""
+    names = dict.fromkeys([*HEADLINES, *([] if objective is None else [objective])])
+    return {name: float(table[name].mean()) for name in names if name in table and table[name].notna().any()}
+
+
+def _tags(table: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The tags of all records of a table, and of failed pairs."""
+    tags = ["failed"] if failures else []
+    if table.empty:
+        return tags
+    given = table["preset"].where(table["guidance_from"] != "given", "given")
+    return [*sorted({*given, *table["gender"]}), _training_tag(table["trained"].all()), *tags]
 
 
 def _goals(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
