@@ -23,6 +23,16 @@ def test_bisection_finds_the_grids_smallest_value_in_few_scores():
     assert uneven.smallest() == 2.0 and uneven.at(3) == 2.25  # the last step is shorter
 
 
+def test_a_score_that_rises_and_falls_again_is_found():
+    for peak in (1.3, 2.2, 2.75):
+        one = search(lambda guidance, peak=peak: 0.5 - 0.2 * (guidance - peak) ** 2, target=0.499)
+        assert one.smallest() == pytest.approx(peak, abs=0.1) and one.falls and len(one.seen) <= 13  # of 21 points
+    one = search(lambda guidance: 0.5 - 0.2 * (guidance - 2.2) ** 2, target=0.449)
+    assert one.smallest() == 1.7
+    low = search(lambda guidance: 0.5 - 0.2 * (guidance - 2.2) ** 2, target=0.6)
+    assert low.smallest() is None and low.best == pytest.approx(2.2)
+
+
 def test_a_score_that_falls_with_guidance_is_told():
     scores = {1.0: 0.1, 2.0: 0.6, 1.5: 0.05, 3.0: 0.7}
     one = search(scores.get, tolerance=0.5)
@@ -65,7 +75,7 @@ def test_the_command_makes_the_records_it_asks_and_finds_them_again(tmp_path, ca
     assert main(["--target", "100", *given]) == 1
     assert "not reached up to guidance 3" in capsys.readouterr().out
     ids = {record.id for record in RecordStore(runs).all()}
-    assert len(ids) == 2  # of guidance 1 and 3
+    assert len(ids) == 3  # of guidance 1, 3 and, in search of a peak, 2
     assert main(["--target", "-1", *given]) == 0
     assert "guidance 1 reaches mini SyncNet confidence -1" in capsys.readouterr().out
     assert {record.id for record in RecordStore(runs).all()} == ids

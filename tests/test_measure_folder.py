@@ -68,20 +68,26 @@ def test_a_list_that_cannot_be_used_is_refused_and_nothing_is_written(text, word
 def test_one_bad_video_costs_its_row_and_a_second_run_takes_what_is_measured(tmp_path, capsys):
     real = tmp_path / "real"
     real.mkdir()
-    for name in ("anna", "ben"):
+    for name in ("anna", "ben", "twin"):
         shutil.copy(CLIP, real / f"{name}.mp4")
-    rows = ["generated,reference,audio,group", f"{CLIP},real/anna.mp4,,anna", f"{tmp_path}/none.mp4,real/ben.mp4,,ben"]
+    shutil.copy(CLIP, tmp_path / "twin.mp4")
+    rows = [
+        "generated,reference,audio,group",
+        f"{CLIP},real/anna.mp4,,anna",
+        f"{tmp_path}/none.mp4,real/ben.mp4,,ben",
+        "twin.mp4,real/twin.mp4,,twin",
+    ]  # the same content under another name
     (tmp_path / "list.csv").write_text("\n".join(rows))
     output = tmp_path / "first.csv"
     args = ["--list", str(tmp_path / "list.csv"), "--metrics", "mouth,theval"]
     assert measure([*args, "--output", str(output), "--name", "first"]) == 1
     printed = capsys.readouterr().out
-    assert "FAILED   none.mp4" in printed and "2 videos, 1 of them without values" in printed
+    assert "FAILED   none.mp4" in printed and "3 videos, 1 of them without values" in printed
     table = read_table(output).set_index(["clip", "metric"])
     assert table.loc[("anna.mp4", "mouth_landmark_distance"), "value"] == 0
     assert table.loc[("anna.mp4", "lip_dynamics_score"), "value"] == 1
     assert "none.mp4" in table.loc[("ben.mp4", "lip_dynamics"), "reason"]
-    assert set(table["group"]) == {"anna", "ben"} and set(table["model"]) == {"first"}
+    assert set(table["group"]) == {"anna", "ben", "twin"} and set(table["model"]) == {"first"}
 
     (kept,) = (tmp_path / "first.measured").iterdir()
     content = json.loads(kept.read_text())

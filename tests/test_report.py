@@ -210,7 +210,7 @@ def test_a_table_of_very_many_records_is_data_that_no_name_can_end(big, monkeypa
     page, table = replace(page), collect_wide(page.runs, "big")
     table["pair"] = table["pair"].replace("c-1__c-1", "</script>")
     labels = dict.fromkeys(table["record"], "guidance")
-    contents._add_records(page, table, labels, path.parents[2] / "records", path.parent)
+    contents.add_records(page, table, labels, path.parents[2] / "records", path.parent)
     assert len(page.records) == 50 and len(page.all_records["columns"][-1]["places"]) == 72
     html = rendered(page).decode()
     assert "\\u003c/script>" in html and html.count("<script") == html.count("</script>") == 2

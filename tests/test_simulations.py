@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from latentsync.files import write_text
-from latentsync.lab.analysis.comparisons import differences_of, estimate_of, gender_interaction, interactions, judge
+from latentsync.lab.analysis.comparisons import differences_of, gender_interaction, interactions, judge
+from latentsync.lab.analysis.estimates import estimate_of
 from latentsync.lab.analysis.intervals import bca_intervals, equivalence_p, mean_interval, sign_flip_p
 from latentsync.lab.analysis.preferences import LEFT, RIGHT, fit
 

@@ -11,12 +11,13 @@ from sweep_tables import sweep_table
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.comparisons import compare_all, gender_interaction, paired_difference
 from latentsync.lab.analysis.intervals import (
-    bca_interval_of_two,
     bca_intervals,
+    bca_intervals_of_two,
     detectable_difference,
     detectable_difference_of_two,
     draws_for,
     holm,
+    label_least,
     label_p,
     needed_clips,
     needed_clips_of_two,
@@ -119,12 +120,31 @@ def test_labels_find_little_where_means_are_equal(spread, most):
 
 
 def test_intervals_of_two_groups_cover_the_difference():
-    generator, held = np.random.default_rng(6), 0
-    for _ in range(500):
-        low, high = bca_interval_of_two(generator.normal(1, 2, 12), generator.normal(0, 1, 30), draws=999)
-        held += low <= 1 <= high
-    assert held >= 465
-    assert bca_interval_of_two([1, 1], [0, 0]) is None and bca_interval_of_two([1, 2], [0]) is None
+    generator = np.random.default_rng(6)
+    low, high = bca_intervals_of_two(generator.normal(1, 2, (500, 12)), generator.normal(0, 1, (500, 30)), draws=999).T
+    assert np.sum((low <= 1) & (high >= 1)) >= 465
+    edges = bca_intervals_of_two(np.array([[1, 1], [1, 2]]), np.array([[0, 0], [0, 0]]))
+    assert np.isnan(edges[0]).all() and np.isfinite(edges[1]).all()
+    assert np.isnan(bca_intervals_of_two(np.array([[1, 2]]), np.array([[0]]))).all()
+
+
+def test_exchanged_labels_are_scipys_exactly_and_count_ties():
+    generator = np.random.default_rng(7)
+    first, second = generator.normal(0.5, 1, (3, 4)), generator.normal(0, 2, (3, 6))
+
+    def statistic(one, other, axis):
+        return np.abs(stats.ttest_ind(one, other, equal_var=False, axis=axis).statistic)
+
+    for draws in (210, 150):  # all labellings, and as many as are drawn
+        exact = stats.permutation_test(
+            (first, second), statistic, permutation_type="independent", n_resamples=draws, axis=-1, vectorized=True,
+            alternative="greater", random_state=np.random.default_rng(0),
+        ).pvalue  # fmt: skip
+        np.testing.assert_allclose(label_p(first, second, draws), exact, rtol=1e-12)
+    apart = np.array([[1, 1, 1, 1 + 1e-7]])
+    assert label_p(apart, np.zeros((1, 4)), 70)[0] == label_least(4, 4, 70) == 2 / 70
+    tied = np.array([[0.1, 0.2, 0.3, 0.3]])
+    assert label_p(tied, tied[:, ::-1], 70)[0] == label_p(np.ones((1, 4)), np.ones((1, 3)), 35)[0] == 1
 
 
 def test_a_detectable_difference_is_found_in_four_of_five_samples():

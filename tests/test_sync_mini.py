@@ -11,7 +11,6 @@ from torch.nn.functional import normalize
 from latentsync.errors import MediaError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
-from latentsync.lab.analysis.suspects import is_clearly_better
 from latentsync.lab.measuring.result import Result, measured
 from latentsync.lab.options.schema import MetricsConfig
 from latentsync.metrics import sync_mini
@@ -20,6 +19,7 @@ from latentsync.metrics.families import Batch, Networks, Subject
 from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.speech_features import wav2lip_mel
 from latentsync.metrics.stable_syncnet import StableSyncNet, lower_halves, on_channels
+from latentsync.metrics.suspects import is_clearly_better
 from latentsync.metrics.sync_mini import embed, mel_windows, num_frames, scores, shift_distances, whole_windows
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.speakers import samples

@@ -86,9 +86,18 @@ def test_every_measure_stands_beside_the_real_clip_with_its_score():
     assert entries["lip_dynamics_minus_real"]["value"] == pytest.approx(-0.25, rel=1e-3)
     assert "do not move" in entries["lip_loudness_distance"]["reason"]
     assert entries["lip_gap_dtw"]["value"] > 0
-    still = measured(trembling, np.full(FRAMES, 0.1), voice)
-    assert "would mean nothing" in still["silent_lip_deviation_score"]["reason"]
     assert "not the clip's own" in measured(MOUTH, MOUTH, voice, "change")["change_lip_gap_dtw"]["reason"]
+
+
+def test_lips_that_rest_within_the_noise_of_landmarks_have_no_score():
+    voice = np.zeros(FRAMES * 640, np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.0015, FRAMES)  # a median absolute deviation of 0.001
+    still = np.full(FRAMES, 0.1)
+    restless = 0.1 + np.tile([-0.003, 0.0031], FRAMES // 2)
+    entries = measured(still + noise[::-1], still + noise, voice)
+    assert entries["silent_lip_deviation_real"]["value"] == pytest.approx(0.001, rel=0.2)
+    assert "where noise counts" in entries["silent_lip_deviation_score"]["reason"]
+    assert measured(restless + noise, restless, voice)["silent_lip_deviation_score"]["value"] > 0.9
 
 
 def test_accuracy_is_one_for_a_perfect_judge_and_a_half_for_one_that_always_agrees():

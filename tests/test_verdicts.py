@@ -10,7 +10,8 @@ from scipy import stats
 from latentsync.errors import OptionError
 from latentsync.lab.analysis.answers import answers
 from latentsync.lab.analysis.attrition import attrition
-from latentsync.lab.analysis.comparisons import compare_all, estimate_of, gender_interaction
+from latentsync.lab.analysis.comparisons import compare_all, gender_interaction
+from latentsync.lab.analysis.estimates import estimate_of
 from latentsync.lab.analysis.intervals import equivalence_p, mean_interval, units_to_detect
 from latentsync.lab.analysis.pareto import pareto_front
 from latentsync.lab.analysis.seeds import seed_deviation

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, OptionError
 from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.lab.commands import speakers as command
 from latentsync.speakers.identity import Identity, random_identity
@@ -52,6 +52,8 @@ def test_a_person_and_a_frame_follow_from_seed_and_arguments() -> None:
 
     assert random_person(5, "female") == random_person(5, "female") != random_person(6, "female")
     assert frame(4) == frame(4) != frame(5)
+    with pytest.raises(OptionError, match="hand, microphone"):
+        Looks(cover="umbrella")
 
 
 def test_people_differ_widely() -> None:

@@ -132,6 +132,7 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "silent_lip_deviation_score": Definition(
         "lip stability score", "theval", "score", "higher", f"{_LIKENESS} lip deviation in silence", _THEVAL,
+        version=2,
     ),
     "lip_loudness_distance": Definition(
         "lip-loudness distance", "theval", "share", "lower",

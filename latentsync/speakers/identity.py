@@ -117,21 +117,22 @@ class Identity:
     grain: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_choice("gender", self.gender, SPEAKER_GENDERS)
-        _check_choice("hair_style", self.hair_style, sum(HAIR_STYLES.values(), ()))
-        _check_choice("beard", self.beard, BEARDS)
-        _check_choice("glasses", self.glasses, GLASSES)
-        _check_choice("clothes_style", self.clothes_style, CLOTHES)
+        check_choice("gender", self.gender, SPEAKER_GENDERS)
+        check_choice("hair_style", self.hair_style, sum(HAIR_STYLES.values(), ()))
+        check_choice("beard", self.beard, BEARDS)
+        check_choice("glasses", self.glasses, GLASSES)
+        check_choice("clothes_style", self.clothes_style, CLOTHES)
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raises OptionError if `value` is none of the known ones."""
     if value not in known:
         raise OptionError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
 
 
 def random_identity(seed: int, gender: str) -> Identity:
     """A person of `gender` under some light before some camera; the same seed gives the same person."""
-    _check_choice("gender", gender, SPEAKER_GENDERS)
+    check_choice("gender", gender, SPEAKER_GENDERS)
     draw = np.random.default_rng([seed, 7])
     tone = float(draw.uniform(0, len(_SKINS) - 1))
     age = round(float(draw.uniform(0.0, 1.0) ** 1.2), 3)

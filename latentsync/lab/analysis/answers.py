@@ -23,6 +23,7 @@ from latentsync.lab.analysis.conclusions import (
     interaction_text,
     setting_of,
 )
+from latentsync.lab.analysis.judged import judge_lines
 from latentsync.lab.analysis.pareto import DISTANCES, directions_of, pareto_front
 from latentsync.lab.analysis.seeds import margins
 from latentsync.lab.analysis.verdicts import Interaction
@@ -44,7 +45,8 @@ class Answers:
         front: the settings with their means and whether they are on the front; see `pareto_front`. Empty if there is
             none; `notes` says why.
         lost: the clips without a value at some setting; see `attrition`.
-        notes: sentences on a choice among the settings, and on what could not be computed.
+        notes: sentences on judges of sync that fail on real clips, on a choice among the settings, and on what could
+            not be computed.
     """
 
     column: str
@@ -94,7 +96,8 @@ def answers(
     genders = interactions(table, metrics, column, setting, within, of_logs)
     comparisons, genders = judge(differences, genders, _margins(table, metrics, margin, of_logs))
     by_metric = {name: [one for one in genders if one.metric == name] for name in metrics}
-    notes = [luck_line(table, name, column, within) for name in metrics if has_direction(name)]
+    notes: list[str | None] = list(judge_lines(table, metrics))
+    notes += [luck_line(table, name, column, within) for name in metrics if has_direction(name)]
     objectives = [*filter(has_direction, metrics), *(["seconds"] if "seconds" in table else [])]
     front = pd.DataFrame()
     try:

@@ -6,7 +6,7 @@ share voices, errors are clustered by unit and by voice.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,44 +15,16 @@ import pandas as pd
 
 from latentsync.config import SPEAKER_GENDERS
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.intervals import (
-    ALPHA,
-    DUST,
-    LEAST_BCA,
-    LEAST_UNITS,
-    Interval,
-    bca_interval_of_two,
-    bca_intervals,
-    draws_for,
-    holm,
-    label_least,
-    label_p,
-    needed_clips,
-    sign_flip_least,
-    sign_flip_p,
-    t_interval,
-    t_p,
-    welch_error,
-)
+from latentsync.lab.analysis.estimates import Sample, estimates_of, estimates_of_two
+from latentsync.lab.analysis.intervals import ALPHA, Interval, holm, needed_clips
+from latentsync.lab.analysis.pairing import Pairs, records_of
 from latentsync.lab.analysis.seeds import SETTINGS, margins
-from latentsync.lab.analysis.units import (
-    clustered_error,
-    finite,
-    over_units,
-    shared_voices,
-    unit_kind,
-    units_of,
-    weights_of,
-    without_gaps,
-)
-from latentsync.lab.analysis.verdicts import Estimate, Interaction, Judged, PairedDifference
+from latentsync.lab.analysis.units import unit_kind
+from latentsync.lab.analysis.verdicts import Interaction, Judged, PairedDifference
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import bounds_of
 from latentsync.presets import Preset
-
-MOST = 1e100  # a larger value was not measured, and its square is no number
-
 
 # --- differences ---
 
@@ -63,8 +35,9 @@ def swept_beside(table: pd.DataFrame, column: str) -> list[str]:
     if column == "preset":  # a preset is a guidance_scale for each gender
         swept = [name for name in swept if name != "guidance_scale"]
     names = [name for name in (*swept, *varied(table)) if name != column]
-    if column == "model":  # a model has its own values of some options
-        names = [name for name in names if table.groupby("model")[name].nunique(dropna=False).max() > 1]
+    if column == "model":  # a model has its own values of some options, which may depend on the clip
+        own = table.groupby([name for name in ("model", "clip", "voice") if name in table], dropna=False)
+        names = [name for name in names if own[name].nunique(dropna=False).max() > 1]
     return names
 
 
@@ -90,61 +63,9 @@ def paired(
             voice, seed and setting, compared records differ in another option, or `of_logs` is set and a value is not
             above 0.
     """
-    key = ["clip", "voice", *within, "seed"]
-    require_columns(table, *key, column, metric)
-    _require_numbers(table, metric)
-    for value in (setting, baseline):
-        if not (table[column] == value).any():
-            there = ", ".join(str(v) for v in sorted(table[column].dropna().unique()))
-            raise OptionError(f"no record has {column}={value}; choose two of {there}")
-    if setting == baseline:
-        raise OptionError(f"{column}={setting} is compared with itself; choose two settings")
-    table = table.reset_index(drop=True).assign(
-        unit=units_of(table).to_numpy(), value=finite(table[[metric]]).to_numpy()
-    )
-    part = table[table[column].isin([setting, baseline])]
-    beside = [name for name in (*SETTINGS, *varied(part)) if name in part and name not in (*within, column)]
-    part = without_gaps(part[list(dict.fromkeys([*key, *beside, column, "unit", "value"]))], [*key, "unit"])
-    if number := int(part.duplicated([*key, column]).sum()):
-        raise OptionError(
-            f"{number} records have the same {', '.join(key)} and {column} as another; keep one setting of the other "
-            "swept parameters, or name these in `within`"
-        )
-    both = part[part[column] == setting].merge(part[part[column] == baseline], on=key, suffixes=("", "_before"))
-    if column not in ("preset", "model"):
-        _require_alike(both, beside, column)
-    both = both.dropna(subset=["value", "value_before"])
-    after, before = both["value"], both["value_before"]
-    if of_logs:
-        least = np.min([after, before], initial=1.0)
-        if not least > 0:
-            raise OptionError(f"{metric} is {least:g} in a record; logarithms need values above 0")
-        after, before = np.log(after), np.log(before)
-    dust = DUST * float(np.max(np.abs([after, before]), initial=0.0))
-    differences = both[["unit", "clip", "voice"]].assign(difference=after - before)
-    cells = differences.groupby(["unit", "clip", "voice"])["difference"].mean()
-    return cells, dust, len(part) - 2 * len(both)
-
-
-def _require_numbers(table: pd.DataFrame, metric: str) -> None:
-    if not pd.api.types.is_numeric_dtype(table[metric]) or pd.api.types.is_bool_dtype(table[metric]):
-        example = next((f", such as {value!r}" for value in table[metric].dropna()), "")
-        raise OptionError(f"{metric} has no numbers{example}; name a metric of the table")
-    values = table[metric].to_numpy(float, na_value=np.nan)
-    if (large := values[np.isfinite(values) & (np.abs(values) > MOST)]).size:
-        raise OptionError(f"{metric} is {large[0]:g} in a record, which cannot be measured; correct the table")
-
-
-def _require_alike(both: pd.DataFrame, beside: Iterable[str], column: str) -> None:
-    """Refuses partners that differ in another option than the compared one."""
-    for name in beside:
-        one, other = both[name], both[f"{name}_before"]
-        if (differ := (one != other) & ~(one.isna() & other.isna())).any():
-            first = int(np.flatnonzero(differ)[0])
-            raise OptionError(
-                f"records that differ in {column} also differ in {name} ({other.iloc[first]} and {one.iloc[first]}), "
-                f"so the difference has two causes; keep one {name}, or name it in `within`"
-            )
+    pairs = Pairs(records_of(table, [metric], column, within), column, setting, baseline, within)
+    sample, unpaired = pairs.sample(metric, of_logs)
+    return sample.cells, sample.dust, unpaired
 
 
 def unit_differences(
@@ -156,73 +77,7 @@ def unit_differences(
     Arguments and errors as for `paired`.
     """
     cells, dust, unpaired = paired(table, metric, column, setting, baseline, within, of_logs)
-    return _over_units(cells, dust), unpaired
-
-
-def _over_units(cells: pd.Series, dust: float) -> pd.Series:
-    values = over_units(cells.to_frame("difference"))["difference"]
-    return values.where(values.abs() > dust, 0.0)
-
-
-def estimate_of(cells: pd.Series, dust: float = 0.0, bounds: Interval | None = None, comparisons: int = 1) -> Estimate:
-    """The mean of differences over units with its interval and its test.
-
-    The test flips the signs of units, or is Student's with clustered errors if units share voices.
-
-    Args:
-        cells: differences by `unit`, `clip` and `voice`.
-        dust: differences that are not larger come from rounding.
-        bounds: the least and the greatest possible difference.
-        comparisons: in the family; sets the number of draws.
-    """
-    values = _over_units(cells, dust).to_numpy()
-    number, draws = len(values), draws_for(comparisons)
-    if not number:
-        return Estimate(values, None, math.nan, 0, 0, None, None, None, math.nan)
-    mean, bounds = float(values.mean()), bounds or (-math.inf, math.inf)
-    voices = shared_voices(cells)
-    if voices >= LEAST_UNITS and number >= LEAST_UNITS:
-        scores = weights_of(cells) * (cells.to_numpy() - mean)
-        labels = cells.index.get_level_values("unit"), cells.index.get_level_values("voice")
-        return _clustered(values, mean, scores, labels, dust, bounds)
-    error = float(values.std(ddof=1)) / math.sqrt(number) if number > 1 else math.nan
-    is_told = number >= LEAST_UNITS and np.ptp(values) > dust
-    low, high = bca_intervals(values[None])[0] if is_told and number >= LEAST_BCA else (math.nan, math.nan)
-    return Estimate(
-        values=values,
-        mean=mean,
-        error=error,
-        freedom=number - 1,
-        voices=voices,
-        interval=t_interval(mean, error, number - 1, bounds) if is_told else None,
-        bca=None if math.isnan(low) else _bounded(low, high, bounds),
-        p=float(sign_flip_p(values[None], draws)[0]),
-        least_p=sign_flip_least(int(np.count_nonzero(values)), draws),
-    )
-
-
-def _bounded(low: float, high: float, bounds: Interval) -> Interval:
-    return max(float(low), bounds[0]), min(float(high), bounds[1])
-
-
-def _clustered(
-    values: np.ndarray, mean: float, scores: np.ndarray, labels: Sequence[Sequence], dust: float, bounds: Interval
-) -> Estimate:
-    """The estimate of a mean whose errors are clustered by unit and by voice."""
-    error, freedom = clustered_error(scores, *labels)
-    is_told = error * len(values) > dust
-    is_flat = not np.any(values)
-    return Estimate(
-        values=values,
-        mean=mean,
-        error=error if is_told else math.nan,
-        freedom=freedom,
-        voices=len(set(labels[1])),
-        interval=t_interval(mean, error, freedom, bounds) if is_told else None,
-        bca=None,
-        p=1.0 if is_flat else t_p(mean, error, freedom),
-        least_p=0.0,
-    )
+    return Sample(cells, dust).of_units, unpaired
 
 
 def paired_difference(
@@ -233,11 +88,22 @@ def paired_difference(
 
     Arguments and errors as for `paired`. p is not corrected; `comparisons` only sets the number of draws.
     """
-    cells, dust, unpaired = paired(table, metric, column, setting, baseline, within, of_logs)
-    bounds = None if of_logs else bounds_of_difference(metric)
-    estimate = estimate_of(cells, dust, bounds, comparisons)
-    clips = cells.index.get_level_values("clip").nunique()
-    return PairedDifference(metric, column, setting, baseline, unit_kind(table), clips, unpaired, estimate)
+    records = records_of(table, [metric], column, within)
+    pairs = {setting: Pairs(records, column, setting, baseline, within)}
+    return _differences(pairs, [metric], column, baseline, unit_kind(table), of_logs, comparisons)[0]
+
+
+def _differences(
+    pairs: Mapping[Any, Pairs], metrics: Sequence[str], column: str, baseline: Any, unit: str, of_logs: bool,
+    comparisons: int,
+) -> list[PairedDifference]:  # fmt: skip
+    cases = [(name, setting) for name in metrics for setting in pairs]
+    found = [pairs[setting].sample(name, of_logs, bounds_of_difference(name)) for name, setting in cases]
+    estimates = estimates_of([sample for sample, _ in found], comparisons)
+    return [
+        PairedDifference(name, column, setting, baseline, unit, sample.labels("clip").nunique(), unpaired, estimate)
+        for (name, setting), (sample, unpaired), estimate in zip(cases, found, estimates, strict=True)
+    ]
 
 
 def bounds_of_difference(metric: str) -> Interval:
@@ -301,13 +167,17 @@ def differences_of(
     within: Sequence[str] = (), of_logs: bool = False,
 ) -> list[PairedDifference]:  # fmt: skip
     """The difference of each other setting of a column from the baseline, in each metric. Errors as for `paired`."""
-    settings = _other_settings(table, column, baseline)
-    number = 2 * len(metrics) * len(settings)
-    return [
-        paired_difference(table, name, column, value, baseline, within, of_logs, number)
-        for name in metrics
-        for value in settings
-    ]
+    pairs = _all_pairs(table, metrics, column, baseline, within)
+    number = 2 * len(metrics) * len(pairs)
+    return _differences(pairs, metrics, column, baseline, unit_kind(table), of_logs, number)
+
+
+def _all_pairs(
+    table: pd.DataFrame, metrics: Sequence[str], column: str, baseline: Any, within: Sequence[str]
+) -> dict[Any, Pairs]:
+    """The pairs of each other setting with the baseline."""
+    settings, records = _other_settings(table, column, baseline), records_of(table, metrics, column, within)
+    return {value: Pairs(records, column, value, baseline, within) for value in settings}
 
 
 def _other_settings(table: pd.DataFrame, column: str, baseline: Any) -> list:
@@ -401,9 +271,9 @@ def interactions(
     if not all(genders) or genders[0] & genders[1]:
         return []
     names = [metrics] if isinstance(metrics, str) else list(metrics)
-    settings = _other_settings(table, column, baseline)
-    options = {"within": within, "of_logs": of_logs, "comparisons": 2 * len(names) * len(settings)}
-    return [gender_interaction(table, name, column, value, baseline, **options) for name in names for value in settings]
+    pairs = _all_pairs(table, names, column, baseline, within)
+    number = 2 * len(names) * len(pairs)
+    return _interactions(pairs, names, column, baseline, SPEAKER_GENDERS, genders, unit_kind(table), of_logs, number)
 
 
 def gender_interaction(
@@ -420,62 +290,48 @@ def gender_interaction(
         OptionError: as for `paired`; or a clip is in both groups.
     """
     require_columns(table, "gender", "clip")
-    parts = [table[table["gender"] == group] for group in groups]
-    if both := set(parts[0]["clip"]) & set(parts[1]["clip"]):
+    clips = [set(table.loc[table["gender"] == group, "clip"]) for group in groups]
+    if both := clips[0] & clips[1]:
         raise OptionError(f"{', '.join(sorted(both))} has records of both genders; give each clip one gender")
-    cells, dust = [], 0.0
-    for part in parts:
-        own = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[]] * 3, names=["unit", "clip", "voice"]))
-        if all((part[column] == value).any() for value in (setting, baseline)):
-            own, rounding, _ = paired(part, metric, column, setting, baseline, within, of_logs)
-            dust = max(dust, rounding)
-        cells.append(own)
-    samples = [_over_units(own, dust).to_numpy() for own in cells]
-    means = [float(values.mean()) if len(values) else math.nan for values in samples]
-    low, high = (-math.inf, math.inf) if of_logs else bounds_of_difference(metric)
-    return Interaction(
-        metric=metric,
-        column=column,
-        setting=setting,
-        baseline=baseline,
-        groups=groups,
-        unit=unit_kind(table),
-        units=(len(samples[0]), len(samples[1])),
-        clips=tuple(own.index.get_level_values("clip").nunique() for own in cells),
-        differences=(means[0], means[1]),
-        estimate=_estimate_of_two(cells, samples, dust, (low - high, high - low), comparisons),
-    )
+    own = table[table["gender"].isin(groups)]
+    pairs = {setting: Pairs(records_of(own, [metric], column, within), column, setting, baseline, within)}
+    return _interactions(pairs, [metric], column, baseline, groups, clips, unit_kind(table), of_logs, comparisons)[0]
 
 
-def _estimate_of_two(
-    cells: Sequence[pd.Series], samples: Sequence[np.ndarray], dust: float, bounds: Interval, comparisons: int
-) -> Estimate:
-    first, second = samples
-    values = np.concatenate([first, -second])
-    if not (len(first) and len(second)):
-        return Estimate(values, None, math.nan, 0, 0, None, None, None, math.nan)
-    mean, least, draws = float(first.mean() - second.mean()), min(map(len, samples)), draws_for(comparisons)
-    both = pd.concat(cells)
-    voices = shared_voices(both)
-    if voices >= LEAST_UNITS and least >= LEAST_UNITS:
-        scores = [s * weights_of(own) * (own - own.mean()) for s, own in zip((1, -1), cells, strict=True)]
-        labels = both.index.get_level_values("unit"), both.index.get_level_values("voice")
-        return _clustered(values, mean, np.concatenate(scores), labels, dust, bounds)
-    if least < 2:
-        return Estimate(values, mean, math.nan, 0, 0, None, None, None, math.nan)
-    error, freedom = welch_error(first, second)
-    varies = max(np.ptp(first), np.ptp(second)) > dust
-    is_told = least >= LEAST_UNITS and varies
-    bca = bca_interval_of_two(first, second) if is_told and least >= LEAST_BCA else None
-    is_equal = not varies and abs(mean) <= dust
-    return Estimate(
-        values=np.zeros_like(values) if is_equal else values,
-        mean=mean,
-        error=error,
-        freedom=freedom,
-        voices=voices,
-        interval=t_interval(mean, error, freedom, bounds) if is_told else None,
-        bca=None if bca is None else _bounded(*bca, bounds),
-        p=1.0 if is_equal else float(label_p(first, second, draws)),
-        least_p=label_least(len(first), len(second), draws),
-    )
+def _interactions(
+    pairs: Mapping[Any, Pairs], metrics: Sequence[str], column: str, baseline: Any, groups: tuple[str, str],
+    clips: Sequence[Collection[str]], unit: str, of_logs: bool, comparisons: int,
+) -> list[Interaction]:  # fmt: skip
+    """How each setting changes each metric in two groups of clips, in the order of metrics."""
+    parts = {setting: [own.of_clips(of_group) for of_group in clips] for setting, own in pairs.items()}
+    cases = [(name, setting) for name in metrics for setting in pairs]
+    samples = [_of_two(parts[setting], name, of_logs) for name, setting in cases]
+    estimates = estimates_of_two(samples, comparisons)
+    return [
+        Interaction(
+            metric=name,
+            column=column,
+            setting=setting,
+            baseline=baseline,
+            groups=groups,
+            unit=unit,
+            units=(len(first.values), len(second.values)),
+            clips=(first.labels("clip").nunique(), second.labels("clip").nunique()),
+            differences=(_mean(first.values), _mean(second.values)),
+            estimate=estimate,
+        )
+        for (name, setting), (first, second), estimate in zip(cases, samples, estimates, strict=True)
+    ]
+
+
+def _of_two(parts: Sequence[Pairs], metric: str, of_logs: bool) -> tuple[Sample, Sample]:
+    """The differences of two groups, with the dust of both, within the bounds of a difference of differences."""
+    low, high = bounds_of_difference(metric)
+    samples = [part.sample(metric, of_logs, (low - high, high - low))[0] for part in parts]
+    dust = max(one.dust for one in samples)
+    first, second = (replace(one, dust=dust) for one in samples)
+    return first, second
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan

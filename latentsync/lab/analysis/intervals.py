@@ -3,8 +3,9 @@
 The functions take arrays and return numbers. `comparisons.py` applies them to the table of a sweep.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import integrate, optimize, stats
@@ -18,7 +19,7 @@ FEW = 20  # with fewer units bootstrap samples are only approximate
 LEAST_DRAWN = 5  # with fewer clips a figure shows the clips as dots: an interval would be wider than all of them
 DUST = 1e-9  # a difference below this share of the compared values comes from rounding
 POWER = 0.8  # the usual power: the probability that a test detects an existing effect
-BLOCK = 12_000_000  # most drawn values in memory: 96 MB
+BLOCK = 2_000_000  # most drawn values in memory: 16 MB
 
 Interval = tuple[float, float]
 UNBOUNDED: Interval = (-math.inf, math.inf)
@@ -128,20 +129,27 @@ def bca_intervals(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.n
     return edges
 
 
-def bca_interval_of_two(first: Sequence[float], second: Sequence[float], draws: int = DRAWS) -> Interval | None:
-    """The BCa interval of mean(first) - mean(second) for independent samples.
+def bca_intervals_of_two(first: np.ndarray, second: np.ndarray, draws: int = DRAWS) -> np.ndarray:
+    """The BCa intervals of mean(first) - mean(second) for independent samples, each a row of (rows, n) and (rows, k).
 
-    The smaller sample decides how far the level is raised. None if a sample has fewer than two values, or if all values
-    of each sample are equal.
+    The smaller sample decides how far the level is raised.
+
+    Returns:
+        (rows, 2): low and high; NaN if a sample has fewer than two values, or if all values of each sample are equal.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
-        return None
-    drawn = _drawn_means(first[None], draws, 0) - _drawn_means(second[None], draws, 1)
-    moments = [one + sign * other for one, other, sign in zip(_moments(first), _moments(second), (1, -1), strict=True)]
-    skewness = moments[1] / (6 * moments[0] ** 1.5)
-    low, high = _bca(drawn, np.array([first.mean() - second.mean()]), skewness, min(len(first), len(second)))[0]
-    return float(low), float(high)
+    least, edges = min(first.shape[1], second.shape[1]), np.full((len(first), 2), np.nan)
+    if least < 2:
+        return edges
+    varied = np.flatnonzero(np.ptp(first, axis=1) + np.ptp(second, axis=1))
+    if len(varied):
+        first, second = first[varied], second[varied]
+        drawn = _drawn_means(first, draws, 0)
+        drawn -= _drawn_means(second, draws, 1)
+        (squares, cubes), (other_squares, other_cubes) = _moments(first), _moments(second)
+        skewness = (cubes - other_cubes) / (6 * (squares + other_squares) ** 1.5)
+        edges[varied] = _bca(drawn, first.mean(axis=1) - second.mean(axis=1), skewness, least)
+    return edges
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -227,23 +235,51 @@ def label_least(first: int, second: int, draws: int = DRAWS) -> float:
 
 
 def label_p(first: np.ndarray, second: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Two-sided p of the difference of means of two independent samples, (..., n) and (..., k), by exchanging labels.
+    """Two-sided p of the difference of means of independent samples, by exchanging labels within each row.
 
     The statistic is the absolute value of Welch's t, so that unequal variances are rarely mistaken for unequal means
     (Chung and Romano, Annals of Statistics 41, 2013). p is exact for at most `draws` labellings; else labellings are
-    drawn with the seed.
+    drawn with the seed, the same for all rows. `scipy.stats.permutation_test` draws the same ones and gives the same
+    result, in 20 times the time.
+
+    Args:
+        first, second: (rows, n) and (rows, k); n and k are 2 or more.
     """
-    answer = stats.permutation_test(
-        (np.asarray(first, np.float64), np.asarray(second, np.float64)), _welch_size, permutation_type="independent",
-        vectorized=True, n_resamples=draws, axis=-1, alternative="greater", random_state=np.random.default_rng(seed),
-    )  # fmt: skip
-    return np.asarray(answer.pvalue)
+    values = np.concatenate([first, second], axis=1, dtype=np.float64)
+    values -= np.median(values, axis=1, keepdims=True)  # sums of squares then keep their digits beside an outlier
+    size, number = np.shape(first)[1], values.shape[1]
+    total = math.comb(number, size)
+    is_exact = total <= draws
+    observed = _welch_sizes((np.arange(number) < size)[None] * 1.0, values)[0]
+    least, counts = observed * (1 - 1e-10) - 1e-10, np.zeros(len(values))  # ties up to rounding count
+    chosen = _all_labels(number, size) if is_exact else _drawn_labels(number, size, draws, seed)
+    while rows := list(itertools.islice(chosen, max(1, BLOCK // max(number, len(values))))):
+        labels = np.zeros((len(rows), number))
+        np.put_along_axis(labels, np.array(rows), 1.0, axis=1)
+        counts += (_welch_sizes(labels, values) >= least).sum(axis=0)
+    if is_exact:  # the observed labelling is one of all, and so is its mirror image
+        return np.maximum(counts, 1 + (2 * size == number)) / total
+    return (counts + 1) / (draws + 1)
 
 
-def _welch_size(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-    difference = first.mean(axis=axis) - second.mean(axis=axis)
-    variance = sum(x.var(axis=axis, ddof=1) / x.shape[axis] for x in (first, second))
-    return np.abs(difference) / np.sqrt(np.maximum(variance, 1e-24 * difference**2) + np.finfo(float).tiny)
+def _all_labels(number: int, size: int) -> Iterator[Sequence[int]]:
+    return itertools.combinations(range(number), size)
+
+
+def _drawn_labels(number: int, size: int, draws: int, seed: int) -> Iterator[Sequence[int]]:
+    generator = np.random.default_rng(seed)
+    return (generator.permutation(number)[:size] for _ in range(draws))
+
+
+def _welch_sizes(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Welch's |t| for each labelling (labellings, n), 1 in the first group and else 0, of each row of (rows, n)."""
+    difference, error = 0.0, 0.0
+    for sign, own in ((1, labels), (-1, 1 - labels)):
+        size = own[0].sum()
+        mean = own @ values.T / size
+        difference += sign * mean
+        error += np.maximum(own @ (values**2).T / size - mean**2, 0) / (size - 1)  # squared
+    return np.abs(difference) / np.sqrt(np.maximum(error, 1e-24 * difference**2) + np.finfo(float).tiny)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

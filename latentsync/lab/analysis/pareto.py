@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from latentsync.errors import OptionError
-from latentsync.lab.analysis.intervals import BLOCK, DRAWS, FEW, drawn_interval
+from latentsync.lab.analysis.intervals import BLOCK, DRAWS, DUST, FEW, drawn_interval
 from latentsync.lab.analysis.units import finite, over_units, per_unit, unit_kind, units_of, without_gaps
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import direction_of
@@ -20,10 +20,15 @@ COSTS = {"higher": np.negative, "lower": np.positive, "zero": np.positive, "one"
 def on_front(costs: np.ndarray) -> np.ndarray:
     """Which settings are on the front, (..., settings), given costs (..., settings, objectives).
 
-    A setting is dominated if another one costs less in some objective and not more in any.
+    A setting is dominated if another one costs less in some objective and not more in any. Costs that differ by
+    rounding alone are equal.
     """
-    one, other = costs[..., :, None, :], costs[..., None, :, :]
-    return ~((other <= one).all(axis=-1) & (other < one).any(axis=-1)).any(axis=-1)
+    is_no_worse, is_better = np.True_, np.False_
+    for own in np.moveaxis(costs, -1, 0):
+        dust = DUST * np.abs(own).max(axis=-1)[..., None, None]
+        saved = own[..., :, None] - own[..., None, :]  # by the other setting
+        is_no_worse, is_better = is_no_worse & (saved >= -dust), is_better | (saved > dust)
+    return ~(is_no_worse & is_better).any(axis=-1)
 
 
 def directions_of(objectives: Sequence[str] | Mapping[str, str]) -> dict[str, str]:

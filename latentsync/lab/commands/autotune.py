@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     for a, b in search.falls:
         show(f"note: the score falls from guidance {a:g} to {b:g}; a smaller guidance may reach the target too")
     if guidance is None:
-        best = max(search.seen, key=search.seen.get)
-        show(f"not reached up to guidance {args.high:g}: the best score is {search.seen[best]:.4f} at {best:g}")
+        best = f"the best score of {len(search.seen)} is {search.seen[search.best]:.4f} at {search.best:g}"
+        show(f"not reached up to guidance {args.high:g}: {best}")
         return FAILED
     score = search.seen[guidance]
     show(f"guidance {guidance:g} reaches {word_of(args.metric)} {args.target:g} ({score:.4f}; step {args.tolerance:g})")

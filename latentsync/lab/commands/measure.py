@@ -16,7 +16,7 @@ The exit status is 0 if everything could be measured.
 from argparse import Namespace
 from pathlib import Path
 
-from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, say, show, table_text
+from latentsync.lab.console import CONTINUES, FAILED, ArgumentParser, command, paragraph, say, show
 from latentsync.lab.options.schema import MetricsConfig, metric_sets
 from latentsync.metrics.definitions import FAMILIES
 
@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     from latentsync.lab.measuring.records import measure_records, metrics_text, wanted_of
     from latentsync.lab.measuring.result import Result, measured
     from latentsync.lab.records.sweeps import records_in
+    from latentsync.metrics.judges import failure_notes
 
     wanted = wanted_of(args.metrics, args.controls)
     if args.generated is not None or args.list is not None:
@@ -88,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     result = Result.of_files(args.video, args.reference, args.audio or args.video, detector)
     evaluation = measured(result, wanted, detector)
     show(metrics_text(evaluation.entries))
+    for note in failure_notes({name: one["value"] for name, one in evaluation.entries.items()}):
+        show(paragraph(f"{note}."))
     if args.output is not None:
         write_json(args.output, {"metrics": evaluation.entries, "curves": evaluation.curves})
         show(f"{args.output} holds values and curves")
@@ -98,7 +101,9 @@ def _measure_videos(args: Namespace, wanted: MetricsConfig) -> int:
     """The videos of a folder or a list, to a table."""
     from latentsync.errors import MediaError
     from latentsync.faces.landmarks import MediaPipeLandmarks
-    from latentsync.lab.jobs.videos import means_text, measured_table, paired_folders, read_compared
+    from latentsync.lab.analysis.measured import means_text
+    from latentsync.lab.jobs.videos import measured_table, paired_folders, read_compared
+    from latentsync.lab.records.labels import missing_lines
     from latentsync.lab.tables.tidy import require_suffix, write_table
 
     output = args.output or TABLE_FILE
@@ -117,7 +122,11 @@ def _measure_videos(args: Namespace, wanted: MetricsConfig) -> int:
         name, reason = failures[0]
         raise MediaError(f"none of {len(videos)} videos could be measured, and no table was written; {name}: {reason}")
     write_table(table, output)
-    show(table_text(means_text(table)))
+    show(means_text(table))
+    has_values = table.groupby("record")["value"].transform("count") > 0
+    lacking = table[table["value"].isna() & has_values]
+    for line in missing_lines(zip(lacking["metric"], lacking["reason"].astype(str), strict=True), "video"):
+        show(paragraph(line, indent="  "))
     for name, reason in failures:
         show(f"FAILED   {name}: {reason}")
     show(f"{output} has {len(videos)} videos, {len(failures)} of them without values; {len(left_out)} were left out")

@@ -148,7 +148,7 @@ def _legend(figure: Figure, title: str | None = None) -> None:
 
 
 def _marked(figure: Figure, wide: pd.DataFrame) -> Figure:
-    if not wide["trained"].all():
+    if "trained" in wide and not wide["trained"].all():
         mark_untrained(figure)
     return figure
 

@@ -68,12 +68,16 @@ class Search:
         return self.seen[guidance] >= self.target
 
     def smallest(self) -> float | None:
-        """The smallest guidance that reaches the target; None if `high` does not reach it."""
+        """The smallest guidance that reaches the target; None if none does.
+
+        Where `high` does not reach it, the score may rise and fall again: then its peak is searched first.
+        """
         if self.reaches(0):
             return self.at(0)
-        if not self.reaches(self.num_steps):
+        reached = self.num_steps if self.reaches(self.num_steps) else self._near_peak()
+        if reached is None:
             return None
-        below, reached = 0, self.num_steps
+        below = 0
         while reached - below > 1:
             middle = (below + reached) // 2
             if self.reaches(middle):
@@ -81,6 +85,28 @@ class Search:
             else:
                 below = middle
         return self.at(reached)
+
+    def _near_peak(self) -> int | None:
+        """A grid point that reaches the target, though the ends do not; None if none does on the way to the peak.
+
+        The gaps beside the best point so far are halved, the wider one first. A score with one peak is found so.
+        """
+        tried = [0, self.num_steps]
+        while True:
+            best = max(range(len(tried)), key=lambda place: self.seen[self.at(tried[place])])
+            beside = [(tried[i], tried[i + 1]) for i in (best - 1, best) if 0 <= i < len(tried) - 1]
+            first, last = max(beside, key=lambda gap: gap[1] - gap[0])
+            if last - first < 2:
+                return None
+            middle = (first + last) // 2
+            if self.reaches(middle):
+                return middle
+            tried = sorted([*tried, middle])
+
+    @property
+    def best(self) -> float:
+        """The guidance with the highest score so far."""
+        return max(self.seen, key=self.seen.__getitem__)
 
     @property
     def falls(self) -> list[tuple[float, float]]:

@@ -23,10 +23,13 @@ from latentsync.lab.measuring.result import Result, measured, networks
 from latentsync.lab.options.lists import read_table as read_list
 from latentsync.lab.options.pairs import gender_of, same_name
 from latentsync.lab.options.schema import MetricsConfig
+from latentsync.lab.records.labels import word_of
 from latentsync.lab.tables.tidy import ENTRY_COLUMNS
 from latentsync.media.kinds import kinds_in
 from latentsync.metrics.definitions import DEFINITIONS, Entry
 from latentsync.metrics.families import Subject, family_of
+from latentsync.metrics.judges import failure_notes, is_confidence
+from latentsync.metrics.suspects import is_clearly_better
 from latentsync.names import named_path, printable
 
 LIST_NEEDS = ("generated", "reference")
@@ -164,6 +167,7 @@ def measured_table(
     """
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, str]] = []
+    times: dict[str, int] = {}
     weights = networks(wanted).hashes
     for number, one in enumerate(videos, start=1):
         name, facts = printable(one.generated.name), _facts(one, model)
@@ -185,7 +189,10 @@ def measured_table(
         entries = content["metrics"]
         values = sum(entry["value"] is not None for entry in entries.values())
         tell(f"{label}: {values} values, {len(entries) - values} missing" + ", measured before" * is_kept)
-        facts |= hashes | {"record": key, "video_frames": content["frames"], "notes": content["notes"]}
+        notes = "; ".join(filter(None, [content["notes"], *_doubts(entries)]))
+        times[key] = times.get(key, 0) + 1
+        record = key if times[key] == 1 else f"{key}-{times[key]}"  # the same content under another name
+        facts |= hashes | {"record": record, "video_frames": content["frames"], "notes": notes}
         rows += _rows(facts, entries)
     table = pd.DataFrame(rows)
     return table.astype({name: "Int64" for name in ("video_frames", "used", "left_out", "version")}), failures
@@ -198,6 +205,8 @@ def _facts(one: Compared, model: str) -> dict[str, Any]:
         "voice": printable(one.voice.name), "clip_sha256": None, "voice_sha256": None,
         "gender": gender_of(one.reference), "group": one.group, "model": model, "preset": "measured",
         "seed": OWN_SEED, "video_frames": None, "notes": "",
+        "video_file": printable(str(one.generated.absolute())),
+        "reference_file": printable(str(one.reference.absolute())),
     }  # fmt: skip
 
 
@@ -234,20 +243,18 @@ def _without(wanted: MetricsConfig, reason: str) -> dict[str, Entry]:
     return {name: one for family in wanted.families for name, one in family_of(family).without(subject, reason).items()}
 
 
+def _doubts(entries: dict[str, Entry]) -> list[str]:
+    """Why values of sync do not count: a judge fails on the real clip, or likes the video clearly better than that."""
+    values = {name: one["value"] for name, one in entries.items()}
+    doubts = failure_notes(values)
+    for name in values:
+        minus_real, real = values.get(f"{name}_minus_real"), values.get(f"{name}_real")
+        is_known = is_confidence(name) and minus_real is not None and real is not None
+        if is_known and is_clearly_better(name, minus_real, real):
+            doubts.append(f"{word_of(name)} is suspect: clearly better than that of the real clip")
+    return doubts
+
+
 def _rows(facts: dict[str, Any], entries: dict[str, Entry]) -> Iterable[dict[str, Any]]:
     for name, one in entries.items():
         yield facts | {"metric": name} | {column: one.get(column) for column in ENTRY_COLUMNS}
-
-
-def means_text(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """Means over videos for a printed table: each metric beside the real clips' value and the difference."""
-    means = table.groupby("metric", sort=False)["value"].agg(["mean", "count"])
-    bases = [name for name in means.index if name in DEFINITIONS or not name.endswith(("_real", "_minus_real"))]
-    empty = float("nan")
-
-    def column(suffix: str) -> list[float]:
-        return [float(means["mean"].get(name + suffix, empty)) for name in bases]
-
-    counts = [int(means["count"][name]) for name in bases]
-    return {"metric": bases, "mean": column(""), "real": column("_real"), "minus real": column("_minus_real"),
-            "videos": counts}  # fmt: skip

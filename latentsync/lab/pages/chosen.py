@@ -84,8 +84,8 @@ def _require_pairs(table: pd.DataFrame, pairs: Sequence[str]) -> None:
     there = list(dict.fromkeys(table["pair"]))
     if missing := [name for name in pairs if name not in there]:
         close = closest_name(missing[0], there)
-        hint = f"did you mean {close}?" if close else f"it has {len(there)}, such as {', '.join(there[:3])}"
-        raise OptionError(f"the sweep has no record of the pair {missing[0]!r}; {hint}")
+        hint = f"did you mean {close}?" if close else f"there are {len(there)} pairs, such as {', '.join(there[:3])}"
+        raise OptionError(f"there is no record of the pair {missing[0]!r}; {hint}")
 
 
 def _of_setting(group: pd.DataFrame, is_named: bool) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from latentsync.lab.analysis.attrition import attrition, attrition_lines, luck_l
 from latentsync.lab.analysis.comparisons import compare_all, swept_beside
 from latentsync.lab.analysis.conclusions import METRICS, comparison_notes, has_direction, setting_of
 from latentsync.lab.analysis.intervals import LEAST_DRAWN
+from latentsync.lab.analysis.judged import judge_lines
 from latentsync.lab.analysis.pareto import TIME_RATIO, pareto_front, with_time_ratio
 from latentsync.lab.console import complaints
 from latentsync.lab.figures import curves
@@ -61,6 +62,7 @@ class Page:
     facts: dict[str, str]
     swept: dict[str, list[str]]
     is_trained: bool
+    judges: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     means: list[MeanRow] = field(default_factory=list)
     column: str = ""
@@ -89,11 +91,18 @@ class Page:
     versions: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, list[str]] = field(default_factory=dict)
     videos_note: str = ""
+    kind: str = "a sweep"
+    noun: str = "record"
 
     @property
     def has_few_clips(self) -> bool:
         """Whether some mean has too few clips for an interval."""
         return any(row.clips < LEAST_DRAWN for row in self.means)
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether some mean is better than that of the real clips, see `metrics.suspects`."""
+        return any(row.suspect for row in self.means)
 
     def setting_values(self, place: int) -> list[str]:
         """The values of one of `columns`, as text."""
@@ -126,7 +135,8 @@ def figures_of(table: pd.DataFrame, columns: Sequence[str], page: Page) -> dict[
         figures[caption] = curves.differences(table, first, baseline, compared_metrics, within)
     if there and table.groupby("clip")["seed"].nunique().max() > 1:
         figures["Seeds of each clip"] = curves.seed_spread(table, there)
-    if is_drawn or table[first].nunique() == 1:
+    has_options = "guidance_scale" in table and table["guidance_scale"].notna().all()
+    if has_options and (is_drawn or table[first].nunique() == 1):
         figures["Records of each pair; lines are means of seeds"] = curves.sweep_figure(table)
     return figures
 
@@ -138,22 +148,25 @@ def front_figure(table: pd.DataFrame, columns: Sequence[str], page: Page) -> Fig
     return curves.pareto(table, columns, names[1], names[0], names[2:]) if len(page.front) > 1 else None
 
 
-def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, page: Page) -> None:
+def compared(
+    table: pd.DataFrame, columns: Sequence[str], baseline: str | None, page: Page, metrics: Sequence[str] = METRICS
+) -> None:
     """Adds the comparisons with a baseline and the Pareto front to the page, or the reason why there are none.
 
-    It compares the settings of the first column with several values.
+    It compares the settings of the first column with several values, in those of the metrics that have any.
 
     Raises:
         OptionError: the given baseline is not a setting.
     """
-    metrics = [name for name in METRICS if name in table and table[name].notna().any()]
+    asked = metrics
+    metrics = [name for name in asked if name in table and table[name].notna().any()]
     column = next((name for name in columns if table[name].nunique() > 1), columns[0])
     within = [name for name in swept_beside(table, column) if name in columns]
     try:
         first = _baseline(table, column) if baseline is None else setting_of(table, column, baseline)
         page.column, page.baseline = column, f"{first}"
         if not metrics:
-            raise OptionError(f"no record has a value of {' or '.join(METRICS)}")
+            raise OptionError(f"no record has a value of {' or '.join(asked)}")
         if table[column].nunique() <= MAX_COMPARED:
             comparisons = compare_all(table, metrics, column, first, within)
             page.comparisons = comparisons.to_dict("records")
@@ -174,11 +187,12 @@ def compared(table: pd.DataFrame, columns: Sequence[str], baseline: str | None, 
             "those of a filter"
         )
         return
-    timed = with_time_ratio(table, setting)
+    has_time = "seconds" in table and table["seconds"].notna().all()
+    timed = with_time_ratio(table, setting) if has_time else None
     page.objectives = {name: word_of(name) for name in metrics if has_direction(name)}
-    if timed is None:
+    if timed is None and has_time:
         page.time_note = "Time does not count: no setting differs measurably in it, clip by clip."
-    else:
+    elif timed is not None:
         first = setting_words(setting, table[setting].sort_values(setting).iloc[0])
         page.objectives[TIME_RATIO] = "time"
         page.time_note = (
@@ -255,7 +269,7 @@ def _gathered(
         page.facts = {"records": _counts(status), **_left_out(left_out)}
         return page
     table = read_source(runs_dir, sweep)
-    page.is_trained = bool(table["trained"].all())
+    page.is_trained, page.judges = bool(table["trained"].all()), judge_lines(table)
     columns, metrics = settings_of(table), metrics_of(table)
     page.record_metrics = [name for name in metrics if is_headline(name)]
     page.choice = chosen(table, columns, page.record_metrics, pairs)
@@ -263,13 +277,13 @@ def _gathered(
     page.versions, page.weights, page.protocols = known.versions, known.weights, known.protocols
     page.facts, page.swept = facts_of(table, known, status) | _left_out(left_out), swept_of(table, columns)
     page.columns = [word_of(name) for name in columns]
-    _add_means(page, table, columns, metrics)
+    add_means(page, table, columns, metrics)
     compared(table, columns, baseline, page)
     if page.front and (figure := front_figure(table, [page.column, *_within(table, columns, page)], page)) is not None:
         page.front_figure = figure_source(figure)
     page.figures = {caption: figure_source(figure) for caption, figure in figures_of(table, columns, page).items()}
     labels = video_labels(table, columns)
-    _add_records(page, table, labels, RecordStore(runs_dir).root, folder)
+    add_records(page, table, labels, RecordStore(runs_dir).root, folder)
     rows = {row["record"]: row for row in table[table["record"].isin(page.choice.reasons)].to_dict("records")}
     values = [name for name in metrics if base_name(name) in SHOWN_WITH_A_VIDEO and not name.endswith(SUFFIXES)]
     details = {}
@@ -278,7 +292,7 @@ def _gathered(
         details[record] |= {"note": row["notes"]} if isinstance(row["notes"], str) and row["notes"] else {}
     shown = [records[record] for record in page.choice.reasons if record in records and record in rows]
     page.pairs = pair_media(runs_dir, shown, labels, details, page.choice.reasons, detector)
-    page.choices = _choices(page, table, columns)
+    page.choices = choices_of(page, table, columns)
     return page
 
 
@@ -287,7 +301,7 @@ def _within(table: pd.DataFrame, columns: Sequence[str], page: Page) -> list[str
     return [name for name in swept_beside(table, page.column) if name in columns]
 
 
-def _add_means(page: Page, table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> None:
+def add_means(page: Page, table: pd.DataFrame, columns: Sequence[str], metrics: Sequence[str]) -> None:
     """Adds the means; only those of the headline metrics, or of the first settings, if there are too many."""
     settings = table[list(columns)].drop_duplicates().sort_values(list(columns))
     if len(settings) * len(metrics) > MAX_MEANS:
@@ -297,15 +311,22 @@ def _add_means(page: Page, table: pd.DataFrame, columns: Sequence[str], metrics:
         first = settings.head(max(1, MAX_MEANS // len(metrics)))
         page.left_out_means = f"Only {len(first)} of {len(settings)} settings and headline metrics are listed."
         table = table.merge(first, on=list(columns))
-    if page.left_out_means:
+    if page.left_out_means and page.runs:
         page.left_out_means += f" latentsync collect {page.runs} --sweep {page.sweep} writes all values."
     page.means = means_over_clips(table, columns, metrics)
 
 
-def _add_records(page: Page, table: pd.DataFrame, labels: Mapping[str, str], root: Path, folder: Path) -> None:
-    """Adds the table of records: all of them, or the first ones and all as compact columns for the page's script."""
+def add_records(
+    page: Page, table: pd.DataFrame, labels: Mapping[str, str], root: Path | None = None, folder: Path = Path()
+) -> None:
+    """Adds the table of records: all of them, or the first ones and all as compact columns for the page's script.
+
+    Args:
+        root, folder: where the records and the page lie; None: no record has a folder.
+    """
     page.num_records = len(table)
-    page.records_folder = quote(Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix())
+    if root is not None:
+        page.records_folder = quote(Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix())
     reasons = [f"{name}_reason" for name in page.record_metrics if f"{name}_reason" in table]
     facts = ["record", "pair", "gender", "seed", "video_frames"]
     rows = table[[*facts, *page.record_metrics, *reasons]].assign(label=table["record"].map(labels))
@@ -332,7 +353,7 @@ def _packed(values: pd.Series, is_number: bool, reasons: pd.Series | None) -> di
     return {"words": [str(word) for word in words], "places": codes.tolist()}
 
 
-def _choices(page: Page, table: pd.DataFrame, columns: Sequence[str]) -> list[dict]:
+def choices_of(page: Page, table: pd.DataFrame, columns: Sequence[str]) -> list[dict]:
     """The pairs that are shown of each setting, by rank, each with the place of its pair in the page and its value."""
     if not page.choice.metric or not any(page.choice.reasons.values()):
         return []
@@ -372,13 +393,13 @@ def facts_of(table: pd.DataFrame, known: Provenance, status: SweepStatus) -> dic
         "made": " to ".join(known.made),
         "gate": f"{(table['gate'] == PASSED).sum()} of {len(table)} records passed" if "gate" in table else "",
         "consent": "; ".join(sorted(table["consent"].dropna().unique())),
-        "notes": _notes(table),
+        "notes": notes_text(table),
     }
     swept = swept_of(table, settings_of(table))
     return {name: value for name, value in facts.items() if value and name not in [word_of(key) for key in swept]}
 
 
-def _notes(table: pd.DataFrame) -> str:
+def notes_text(table: pd.DataFrame) -> str:
     """What a reader must know of the pairs' clips and results, each note once, with the pairs that it is about."""
     pairs: dict[str, set[str]] = {}
     noted = table[table["notes"].notna()]

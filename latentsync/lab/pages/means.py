@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from latentsync.lab.analysis.calibration import against_real
 from latentsync.lab.analysis.intervals import drawn_interval
 from latentsync.lab.analysis.units import per_unit
 from latentsync.lab.records.labels import varied, word_of
@@ -19,6 +20,7 @@ from latentsync.metrics.definitions import (
     bounds_of,
     direction_of,
 )
+from latentsync.metrics.suspects import can_be_suspect
 
 BETTER = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "one": "nearer to 1", "none": "-"}
 
@@ -28,6 +30,7 @@ class MeanRow:
     """A metric at one setting: mean and 95 % interval over `clips`, which are speakers where they are known.
     With fewer than `LEAST_DRAWN` of them there is no interval.
 
+    `suspect` says that a difference from the real clips lies clearly on the better side, see `metrics.suspects`.
     `bar` has the positions of low, mean and high, in % of the range of all settings of the metric. `dots` has those of
     the clips where there is no interval.
     """
@@ -41,6 +44,7 @@ class MeanRow:
     unit: str
     better: str
     is_headline: bool
+    suspect: bool = False
     bar: tuple[float, float, float] | None = None
     dots: tuple[float, ...] = ()
 
@@ -80,15 +84,24 @@ def means_over_clips(table: pd.DataFrame, columns: Sequence[str], metrics: Seque
         unit = "s" if metric == "seconds" else DEFINITIONS[base_name(metric)].unit
         better = BETTER["lower" if metric == "seconds" else direction_of(metric)]
         of_metric = []
+        suspects = _suspects(table, columns, metric)
         for setting, part in clips[metric].groupby(list(columns)):
             values = part.dropna().to_numpy()
             if len(values):
                 low, high = drawn_interval(values, bounds_of(metric)) or (None, None)
                 numbers = float(values.mean()), low, high, len(values), unit, better, is_headline(metric)
                 dots = tuple(values.tolist()) if low is None else ()
-                of_metric.append(MeanRow(metric, setting, *numbers, dots=dots))
+                of_metric.append(MeanRow(metric, setting, *numbers, setting in suspects, dots=dots))
         rows += _with_bars(of_metric)
     return rows
+
+
+def _suspects(table: pd.DataFrame, columns: Sequence[str], metric: str) -> set[tuple]:
+    """The settings at which a difference from the real clips is suspect."""
+    own = metric.removesuffix("_minus_real")
+    if own == metric or not {own, f"{own}_real"} <= set(table) or not can_be_suspect(own):
+        return set()
+    return {setting for setting, one in against_real(table, own, columns).items() if one.suspect}
 
 
 def _with_bars(rows: list[MeanRow]) -> list[MeanRow]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentsync.constants import VIDEO_RATE_HZ
-from latentsync.lab.analysis.suspects import is_clearly_better
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.store import Record
 from latentsync.metrics.definitions import Entry, direction_of
+from latentsync.metrics.judges import failure_notes
+from latentsync.metrics.suspects import is_clearly_better
 
 Curve = Sequence[float | None]
 OFFSETS = ("lse_offset", "sync_mini_offset", "landmark_sync_lag")  # positive where lips come later; the first counts
@@ -71,6 +72,7 @@ def reasons_of(record: Record) -> list[Reason]:
     frames = record.num_frames
     parts = [
         _faces(content),
+        *_failing_judges(metrics),
         _offset(metrics),
         _window(metrics, curves, frames),
         _lips(metrics, curves, frames),
@@ -85,6 +87,10 @@ def _faces(content: dict) -> Reason | None:
     if not lost:
         return None
     return Reason(f"No face was found in {lost} of {frames} frames ({lost / frames:.0%}).")
+
+
+def _failing_judges(metrics: dict[str, Entry]) -> list[Reason]:
+    return [Reason(f"{note}.") for note in failure_notes({name: _value(metrics, name) for name in metrics})]
 
 
 def _offset(metrics: dict[str, Entry]) -> Reason | None:

@@ -22,8 +22,10 @@ from latentsync.lab.pages.copies import PAGE_BYTES
 from latentsync.lab.pages.means import value_text
 from latentsync.lab.pages.media import embed_videos, link_videos
 from latentsync.lab.pages.player import STYLES
+from latentsync.lab.pages.tables import gather_tables, is_table
 from latentsync.lab.records.labels import word_of
 from latentsync.lab.records.sweeps import sweep_in
+from latentsync.metrics.suspects import SUSPECT
 from latentsync.names import printable
 
 if TYPE_CHECKING:
@@ -31,34 +33,49 @@ if TYPE_CHECKING:
 
 
 def report(
-    runs_dir: str | Path = "runs",
+    runs_dir: str | Path | Sequence[str | Path] = "runs",
     sweep: str | None = None,
     output: str | Path | None = None,
     videos: str = "embed",
     baseline: str | None = None,
     pairs: Sequence[str] = (),
+    column: str | None = None,
 ) -> Path:
-    """Writes the HTML page of a sweep, which opens from disk.
+    """Writes the HTML page of a sweep, or of tables of measured videos, which opens from disk.
 
     It shows a few pairs of each setting with videos and mouths, links the others, and stays below 30 MB.
 
     Args:
+        runs_dir: a runs folder; or a table of `latentsync measure` or `collect`, or several tables and runs folders,
+            which count as one.
         sweep: its name; None takes the only one of the runs folder.
-        output: the file; None: report.html in the sweep's folder.
+        output: the file; None: report.html in the sweep's folder, or the first table's name with .html beside it.
         videos: "embed" embeds videos until the page reaches 30 MB, and links the others; "link" links all.
         baseline: the setting that the others are compared with, as text; None takes the default one.
         pairs: names of the pairs that are shown with videos; by default the worst, the median and the best one of each
             setting by the first headline metric, and all of a small sweep.
+        column: what a page of tables compares; None: the model.
 
     Returns:
         The file.
 
     Raises:
         OptionError: there is no such sweep, or several and none was named; it has neither records nor failures; the
-            baseline is not one of its settings; a pair or `videos` is unknown.
+            baseline is not one of its settings; a pair or `videos` is unknown; a table lacks a column; several runs
+            folders and no table, or a column without a table, were given.
+        MediaError: a table does not exist, or is damaged.
     """
-    runs_dir, output = Path(runs_dir), None if output is None else Path(output)
-    return write_report(runs_dir, sweep_in(runs_dir, sweep), output, videos, baseline, pairs=pairs)
+    _require_choice(videos)
+    sources = [Path(one) for one in ([runs_dir] if isinstance(runs_dir, str | Path) else runs_dir)]
+    output, tables = None if output is None else Path(output), [one for one in sources if is_table(one)]
+    if tables:
+        page = gather_tables(sources, sweep, column or "model", baseline, pairs)
+        return _written(page, tables[0].with_suffix(".html") if output is None else output, videos)
+    if len(sources) != 1:
+        raise OptionError(f"{' and '.join(map(str, sources))} are no tables; give one runs folder, or tables")
+    if column is not None:
+        raise OptionError(f"--column {column} needs a table; a sweep's page compares what the sweep varies")
+    return write_report(sources[0], sweep_in(sources[0], sweep), output, videos, baseline, pairs=pairs)
 
 
 @cache
@@ -91,6 +108,7 @@ def _pieces(page: Page) -> Iterator[str]:
         page=page,
         word_of=word_of,
         untrained=UNTRAINED,
+        suspect=SUSPECT,
         css=css,
         js=js,
         data="" if page.all_records is None else _as_script(page.all_records),
@@ -117,10 +135,18 @@ def write_report(
     Raises:
         OptionError: as for `gather`; or `videos` is unknown.
     """
+    path = sweep_folder(runs_dir, sweep) / REPORT_FILE if output is None else output
+    _require_choice(videos)
+    return _written(gather(runs_dir, sweep, detector, baseline, pairs, path.parent), path, videos, max_bytes)
+
+
+def _require_choice(videos: str) -> None:
     if videos not in VIDEO_CHOICES:
         raise OptionError(f"videos is {videos!r}; choose one of {', '.join(VIDEO_CHOICES)}")
-    path = sweep_folder(runs_dir, sweep) / REPORT_FILE if output is None else output
-    page = gather(runs_dir, sweep, detector, baseline, pairs, path.parent)
+
+
+def _written(page: Page, path: Path, videos: str, max_bytes: int = PAGE_BYTES) -> Path:
+    """Writes a page with its videos, embedded or linked."""
     link_videos(page.pairs, path.parent)
     if videos == "embed":
         page.videos_note = embed_videos(page.pairs, max_bytes - len(rendered(page)))

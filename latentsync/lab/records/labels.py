@@ -38,13 +38,14 @@ def word_of(column: str) -> str:
     return infos[column].word if column in infos else column
 
 
-def missing_lines(missing: Iterable[tuple[str, str]]) -> list[str]:
+def missing_lines(missing: Iterable[tuple[str, str]], noun: str = "record") -> list[str]:
     """One line for each metric and reason, with the number of records that lack the metric for it.
 
     Reasons that differ only in their numbers count as one, and the most frequent is shown.
 
     Args:
         missing: (metric, reason) of each missing value.
+        noun: what lacks them.
     """
     alike: dict[tuple[str, str], Counter[str]] = {}
     for metric, reason in missing:
@@ -52,7 +53,7 @@ def missing_lines(missing: Iterable[tuple[str, str]]) -> list[str]:
     lines = []
     for (word, _), reasons in sorted(alike.items()):
         number, (reason, _) = reasons.total(), reasons.most_common(1)[0]
-        records = f"{number} records" if number > 1 else "1 record"
+        records = f"{number} {noun}s" if number > 1 else f"1 {noun}"
         others = " (the numbers differ)" if len(reasons) > 1 else ""
         lines.append(f"- {word} is missing in {records}: {reason}{others}")
     return lines

@@ -39,6 +39,8 @@ def view(
     Raises:
         OptionError: there is no such folder, sweep or free port.
     """
+    if runs.is_file():
+        raise OptionError(f"{runs} is a file; view shows runs folders, and latentsync report {runs} a table of videos")
     if not runs.is_dir():
         raise OptionError(
             f"there is no folder {runs.resolve()}; give a runs folder, that of runs_dir (by default runs)"

@@ -11,6 +11,7 @@ from latentsync.errors import MediaError
 from latentsync.files import place_link, whole_files
 from latentsync.lab.analysis.calibration import calibrated
 from latentsync.lab.analysis.intervals import LEAST_UNITS, interval_text
+from latentsync.lab.analysis.judged import judge_lines
 from latentsync.lab.console import complain, paragraph, show, table_text
 from latentsync.lab.figures.curves import sweep_figure
 from latentsync.lab.figures.sheets import contact_sheet
@@ -23,6 +24,7 @@ from latentsync.lab.tables.gate import below_gate, keep_gate
 from latentsync.lab.tables.tidy import collect_wide, sweep_failures, write_table
 from latentsync.lab.tracking.apart import publish_in_time
 from latentsync.lab.tracking.trial import Trial
+from latentsync.metrics.suspects import SUSPECT
 from latentsync.names import name_max_bytes, shortened, visible
 
 SHOWN = {
@@ -37,10 +39,6 @@ MOST_ROWS = 60  # of that table
 CALIBRATED = ("sync_mini_confidence",)  # whose differences from the real clips it prints, too
 SHEET = "contact_sheet.png"
 FILES = (SHEET, "figure.png", "table.csv", "calibration.csv")  # of one state of the sweep
-SUSPECT = (
-    "* is suspect: it beats the real clips, and no lips are more in sync than those. See whether the sound of the real "
-    "clips is their own."
-)
 NOT_QUALITY = "these numbers only show that the program works, not how good the lip sync is"
 
 
@@ -77,6 +75,8 @@ def summarise(
         against_real = calibrated(table)
         if not against_real.empty:
             show("".join(f"{text}\n" for text in calibration_texts(against_real)))
+        for line in judge_lines(table):
+            show(f"{paragraph(line)}\n")
         shown = [record for record in sweep_records(run.runs_dir, run.name) if _has_video(record)]
         link_videos(shown, run.sweep_dir / "videos")
         with whole_files(run.sweep_dir, FILES) as part:

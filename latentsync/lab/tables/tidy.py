@@ -23,13 +23,14 @@ from latentsync.lab.records.rows import Metrics, fact_names
 from latentsync.lab.records.sweeps import failures_of, rows_in, sweep_cells, sweep_in
 from latentsync.lab.tables.gate import gate_in, with_gate
 from latentsync.metrics.definitions import DEFINITIONS, base_name
+from latentsync.metrics.judges import failure_note, judges_of
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 TEXT = pd.StringDtype(na_value=np.nan)
 TEXT_COLUMNS = (
     "record", "pair", "clip", "voice", "clip_sha256", "voice_sha256", "gender", "group", "split", "model", "preset",
     "guidance_from", "metric", "unit", "direction", "network", "weights", "protocol", "reason", "notes",
-    "consent", "tags", "remark", "gate", "gate_failures",
+    "consent", "tags", "remark", "gate", "gate_failures", "video_file", "reference_file",
 )  # fmt: skip
 WHOLE_NUMBER = r"-?(0|[1-9]\d*)"
 NUMBER = r"-?((0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?|inf)"
@@ -73,8 +74,9 @@ def collect(runs_dir: str | Path = "runs", sweep: str | None = None) -> pd.DataF
     Returns:
         One row per record and metric, sorted by pair, parameters and metric. Columns of the record: `record` (its id),
         `pair`, `clip` and `voice` (file names), `clip_sha256`, `voice_sha256`, `gender`, `group` and `split` (from a
-        list), `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames`, `notes`, `consent`,
-        `tags` and `remark` (of `latentsync tag`) and `seconds` (of generation). Columns of the metric: `metric`,
+        list), `model`, `trained`, `preset`, `guidance_from`, the resolved options, `video_frames`, `notes` (also
+        where a judge of sync fails on the real clip, see `metrics.judges`), `consent`, `tags` and `remark` (of
+        `latentsync tag`) and `seconds` (of generation). Columns of the metric: `metric`,
         `value` (NaN if missing), `unit`, `direction`, `network`, `weights` (the hash's first digits), `protocol`,
         `version`, `used` and `left_out` (frames or windows) and `reason` (why the value is missing). A record without
         metrics has no row. A sweep's table has the sweep's own names, genders, groups and splits, and, if it has a
@@ -130,6 +132,7 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
 def _tidy(rows: pa.Table) -> pd.DataFrame:
     """The tidy table of rows of records, see `records.rows`."""
     metrics = Metrics.of(rows)
+    rows = _noted(rows, metrics)
     row, metric = np.nonzero(metrics.codes >= 0)
     entry, place = metrics.codes[row, metric], pa.array(row)
     columns = {name: _values(name, rows[name].combine_chunks(), place) for name in fact_names()}
@@ -150,6 +153,7 @@ def _part_of_entries(name: str, metrics: Metrics, entry: np.ndarray) -> Any:
 def _wide(rows: pa.Table) -> pd.DataFrame:
     """The wide table of rows of records, see `records.rows`."""
     metrics, all_rows = Metrics.of(rows), pa.array(range(len(rows)), pa.int64())
+    rows = _noted(rows, metrics)
     columns = {name: _values(name, rows[name].combine_chunks(), all_rows) for name in fact_names()}
     for number, is_reason in _columns_met(metrics):
         name, codes = metrics.names[number], metrics.codes[:, number]
@@ -161,6 +165,19 @@ def _wide(rows: pa.Table) -> pd.DataFrame:
         else:
             columns[name] = pd.Series(metrics.raw(number))
     return pd.DataFrame(columns, copy=False)
+
+
+def _noted(rows: pa.Table, metrics: Metrics) -> pa.Table:
+    """The rows, whose notes say where a judge of sync fails on the real clip."""
+    real = {name: metrics.values[:, i] for i, name in enumerate(metrics.names) if name.endswith("_real")}
+    failing = [(failure_note(judge), np.flatnonzero(fails)) for judge, fails in judges_of(real) if fails.any()]
+    if not failing:
+        return rows
+    notes = rows["notes"].to_pylist()
+    for note, places in failing:
+        for place in places:
+            notes[place] = "; ".join(filter(None, [notes[place], note]))
+    return rows.set_column(rows.column_names.index("notes"), "notes", pa.array(notes, pa.string()))
 
 
 def _columns_met(metrics: Metrics) -> list[tuple[int, bool]]:

@@ -27,7 +27,11 @@ class CsvTracker:
 
     def publish(self, record: Record, sweep: str) -> None:
         """Takes the row of a record."""
-        self._of(sweep)[record.id] = {"status": "finished", **config_of(record.content), **values_of(record)}
+        self._of(sweep)[record.id] = {
+            "status": "finished",
+            **config_of(record.content, record.metrics),
+            **values_of(record),
+        }
 
     def publish_failure(self, failure: Mapping[str, Any], sweep: str) -> None:
         """Takes the row of a failed pair."""

@@ -34,7 +34,7 @@ class TensorBoardTracker:
 
     def publish(self, record: Record, sweep: str) -> None:
         """Writes the events of a record."""
-        facts = {name: value for name, value in config_of(record.content).items() if value is not None}
+        facts = {name: value for name, value in config_of(record.content, record.metrics).items() if value is not None}
         with self._writer(sweep, record.id) as writer:
             writer.add_hparams(
                 facts, {f"metrics/{name}": value for name, value in values_of(record).items()}, run_name="."

@@ -11,6 +11,8 @@ import pandas as pd
 
 from latentsync.lab.records.columns import facts_of_record
 from latentsync.lab.records.store import Record
+from latentsync.metrics.definitions import Entry
+from latentsync.metrics.judges import failure_notes
 
 FPS = 25.0  # of records from before their own was kept
 
@@ -66,14 +68,17 @@ def artifact_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:128]
 
 
-def config_of(content: Mapping[str, Any]) -> dict[str, Any]:
+def config_of(content: Mapping[str, Any], metrics: Mapping[str, Entry] | None = None) -> dict[str, Any]:
     """The flat configuration of a record's run: what tables have, and the versions, hashes and commit behind it.
 
-    `preset` is "given" where the guidance was given and no preset had a say.
+    `preset` is "given" where the guidance was given and no preset had a say. `notes` also says where a judge of sync
+    fails on the real clip, if the metrics are given.
     """
     facts = facts_of_record(content)
     if facts["guidance_from"] == "given":
         facts["preset"] = "given"
+    failing = failure_notes({name: entry["value"] for name, entry in (metrics or {}).items()})
+    facts["notes"] = "; ".join(filter(None, [facts["notes"], *failing]))
     hashes = content["model"].get("weights_sha256", {})
     return (
         facts

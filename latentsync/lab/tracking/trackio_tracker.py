@@ -52,7 +52,7 @@ class TrackioTracker:
         for name, points in curves_of(record).items():
             axis = "shift" if name.endswith("_by_shift") else "second"
             rows += [{f"curves/{name}": y, axis: x} for x, y in points]
-        self._run(f"{run_name(record.content)} {record.id}", sweep, config_of(record.content), rows)
+        self._run(f"{run_name(record.content)} {record.id}", sweep, config_of(record.content, record.metrics), rows)
 
     def publish_failure(self, failure: Mapping[str, Any], sweep: str) -> None:
         """Writes the run of a failed pair."""

@@ -50,11 +50,12 @@ class WandbTracker:
         seconds and shifts, its inputs and result as artifacts, and what people say about it as tags and notes."""
         import wandb
 
-        facts, said = config_of(record.content), tags_of(record)
+        facts, said = config_of(record.content, record.metrics), tags_of(record)
         tags = [facts["preset"], facts["gender"], _training_tag(facts["trained"]), *said.words]
         values, goals = values_of(record), _goals(record.metrics)
         settings = {"name": run_name(record.content), "job_type": "record", "tags": list(dict.fromkeys(tags))}
-        settings |= {"notes": said.remark or None, "config": facts | goals}
+        notes = "\n".join(filter(None, [said.remark, facts["notes"]]))
+        settings |= {"notes": notes or None, "config": facts | goals}
         with self._run(run_id(sweep, record.id), sweep, **settings) as run:
             _define(run, values)
             for curve, points in (curves := curves_of(record)).items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latentsync.speakers.identity import GLASSES, Identity, Rgb, random_identity
+from latentsync.speakers.identity import GLASSES, Identity, Rgb, check_choice, random_identity
 
 SEED = 71  # of this kind's own draws
 OVERLAYS = ("none", "noise", "stripes", "blotches", "checks", "strokes")
@@ -102,6 +102,10 @@ class Looks:
     lower_teeth: float = 0.5
     tooth_arch: float = 1.0
     tongue_tone: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, known in (("overlay", OVERLAYS), ("cover", COVERS), ("room", ROOMS)):
+            check_choice(name, getattr(self, name), known)
 
 
 def random_person(seed: int, gender: str) -> tuple[Identity, Looks]:

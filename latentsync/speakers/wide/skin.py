@@ -12,6 +12,7 @@ from latentsync.speakers.wide.looks import Looks
 
 Light = Float[np.ndarray, "h w 3"]  # linear light
 
+SHAVEN = (1.0, 1.0, 1.0, 1.0, 0.7, 0.8)  # weights of the zones where stubble grows
 LONG_BEARD_Z_MM = 34.0  # height of hairs that hang, over the plane of the face
 RELIEF_SCALE = 1.2  # px/mm at which the face's form and its light are computed
 
@@ -133,16 +134,9 @@ def _overlaid(albedo: Light, identity: Identity, looks: Looks, grid: Grid, draw:
     return over(albedo, hue, (strength * amount).astype(np.float32))
 
 
-def beard_map(identity: Identity, looks: Looks, x: Field, y: Field) -> Field:
-    """How densely the beard grows, 0..1: moustache, soul patch, chin, jaw, cheeks, neck."""
-    moustache, patch, chin, jaw, cheeks, neck = looks.beard
-    return _grown(identity, x, y, moustache, patch, chin, jaw, cheeks, neck)
-
-
-def _grown(
-    identity: Identity, x: Field, y: Field, moustache: float, patch: float, chin: float, jaw: float, cheeks: float,
-    neck: float,
-) -> Field:  # fmt: skip
+def beard_map(identity: Identity, weights: tuple[float, ...], x: Field, y: Field) -> Field:
+    """How densely a beard grows, 0..1, from the weights of moustache, soul patch, chin, jaw, cheeks and neck."""
+    moustache, patch, chin, jaw, cheeks, neck = weights
     side, mouth = np.abs(x), mouth_y(identity)
     lip = step(np.abs(y - mouth + 12.0 - 0.008 * x**2), 8.5, 2.5) * step(side, 36, 24)
     below = step(side, 9, 4) * step(np.abs(y - mouth - 17), 8, 3)
@@ -168,13 +162,13 @@ def paint_beard(canvas: Light, identity: Identity, looks: Looks, grid: Grid, dra
     x, y, shape, scale = grid.x, grid.y, (grid.height, grid.width), grid.scale
     colour = linear(identity.beard_colour or identity.hair)
     if looks.stubble:
-        where = blur(_grown(identity, x, y, 1, 1, 1, 1, 0.7, 0.8), 3 * scale)
+        where = blur(beard_map(identity, SHAVEN, x, y), 3 * scale)
         dots = np.clip(noise(draw, *shape, 0.75 * scale, 0.9 * scale) - 0.5, 0, 1)
         alpha = looks.stubble * where * (0.22 + 0.6 * dots)
         canvas = over(canvas, np.minimum(colour, linear(identity.skin)) * 0.8, alpha.astype(np.float32))
     if not any(looks.beard):
         return canvas
-    zone = blur(beard_map(identity, looks, x, y), 1.5 * scale)
+    zone = blur(beard_map(identity, looks.beard, x, y), 1.5 * scale)
     strands = _strands(x, y, grid, draw)
     light = canvas.mean(axis=2, keepdims=True) / max(float(linear(identity.skin).mean()), 0.02)
     light = np.clip(blur(light[..., 0], 5 * scale), 0.15, 1.6)[..., None]

@@ -128,7 +128,7 @@ function paged(table, form, data) {
     } else if (place === columns.length - 1) {
       const link = document.createElement("a"), code = document.createElement("code");
       code.textContent = word(column, row);
-      link.href = `${data.folder}/${encodeURIComponent(word(column, row))}/`;
+      if (data.folder) link.href = `${data.folder}/${encodeURIComponent(word(column, row))}/`;
       link.append(code);
       cell.append(link);
     } else cell.textContent = word(column, row);

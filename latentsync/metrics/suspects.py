@@ -5,6 +5,11 @@ from collections.abc import Sequence
 
 from latentsync.metrics.definitions import DEFINITIONS, base_name, direction_of
 
+SUSPECT = (
+    "* is suspect: it beats the real clips, and no lips are more in sync than those. See whether the sound of the real "
+    "clips is their own."
+)
+SYNC_FAMILIES = ("syncnet", "stable_syncnet", "sync_mini", "landmark_sync")
 CLEAR_SHARE = 0.1  # of the real clip's value; a single result that is better by more is suspect
 
 
@@ -32,7 +37,14 @@ def is_clearly_better(metric: str, minus_real: float, real: float) -> bool:
     return _sign(metric) * minus_real > CLEAR_SHARE * abs(real)
 
 
+def can_be_suspect(metric: str) -> bool:
+    """Whether a metric is one of sync that is better higher or lower."""
+    return _sign(metric) != 0
+
+
 def _sign(metric: str) -> int:
-    """1 where higher is better, -1 where lower is, 0 elsewhere."""
-    way = direction_of(metric) if base_name(metric) in DEFINITIONS else "none"
-    return {"higher": 1, "lower": -1}.get(way, 0)
+    """1 where a higher value is more in sync, -1 where a lower one is, 0 for measures of other things."""
+    known = DEFINITIONS.get(base_name(metric))
+    if known is None or known.family not in SYNC_FAMILIES:
+        return 0
+    return {"higher": 1, "lower": -1}.get(direction_of(metric), 0)
