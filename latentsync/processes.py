@@ -54,11 +54,13 @@ def stoppable() -> Iterator[None]:
     changed = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in changed:
         signal.signal(number, _stop)
+    excepthook = threading.excepthook
     try:
         yield
     finally:
         global _stopped_at
         _stopped_at = None
+        threading.excepthook = excepthook
         for number, handler in changed.items():
             signal.signal(number, handler)
 
@@ -72,9 +74,25 @@ def _stop(number: int, frame: FrameType | None) -> None:
             os._exit(Stopped(number).status)
         return
     _stopped_at = now
+    threading.excepthook = _without_late_answers(threading.excepthook)
     with suppress(Exception):  # another handler may raise meanwhile
         end_workers()
     raise Stopped(number)
+
+
+def _without_late_answers(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that says nothing where a pool of ended workers answers a task that was cancelled meanwhile.
+
+    Before Python 3.12 the thread of `ProcessPoolExecutor` raises `InvalidStateError` then.
+    """
+
+    def say(fault: threading.ExceptHookArgs) -> None:
+        from concurrent.futures import InvalidStateError
+
+        if not issubclass(fault.exc_type, InvalidStateError):
+            hook(fault)
+
+    return say
 
 
 def end_workers(grace_s: float = GRACE_S) -> None:

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import InvalidStateError
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,21 @@ def test_a_signal_while_modules_are_imported_ends_in_a_line(tmp_path):
         check=False, preexec_fn=_heed_interrupts,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (INTERRUPTED, "interrupted\n")
+
+
+def test_a_stopped_pool_says_nothing_of_tasks_that_were_cancelled(monkeypatch):
+    """As the thread of a pool does before Python 3.12, if a task is cancelled before the pool has told its end."""
+    said = []
+    before = said.append
+    monkeypatch.setattr(threading, "excepthook", before)
+    with pytest.raises(Stopped), stoppable():
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        for error in (InvalidStateError("CANCELLED"), ValueError("something else")):
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
+        raise Stopped(signal.SIGTERM)
+    assert threading.excepthook == before
+    assert [fault.exc_type for fault in said] == [ValueError]
 
 
 def test_handlers_are_put_back_and_ignored_signals_stay_ignored():

@@ -96,7 +96,7 @@ def test_lines_and_sidecars_say_how_many_frames_have_no_face(half, tmp_path, cap
     ]  # fmt: skip
     for end in ("done in", "cached"):
         assert main(arguments) == 0
-        (line,) = (line for line in capsys.readouterr().out.splitlines() if "g-half__g-voice" in line)
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("[1/1]"))
         assert end in line and NOTE in line
     facts = json.loads((tmp_path / "g-half__g-voice.json").read_text())
     assert facts["video"]["frames_without_face"] == 5 and facts["notes"] == [NOTE]

@@ -80,11 +80,6 @@ def mouth_rows(
     return MouthRows(times_s, None, mouths) if clip is None else MouthRows(times_s, mouths[0], mouths[1:])
 
 
-def mouth_strip(record: Record, detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
-    """`mouth_sheet` of one record."""
-    return mouth_sheet({"result": record}, detector, count)
-
-
 def mouth_sheet(records: Mapping[str, Record], detector: LandmarkDetector, count: int = MOUTHS_A_STRIP) -> ShownFigure:
     """Mouths at equal times: a row for the clip, and below it a row for each record, cropped alike; times in s below.
 

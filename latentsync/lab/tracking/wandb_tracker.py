@@ -3,8 +3,6 @@
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +22,6 @@ from latentsync.metrics.definitions import DEFINITIONS, HEADLINES, base_name, di
 if TYPE_CHECKING:
     import wandb
 
-    from latentsync.faces.landmarks import LandmarkDetector
-
 SUMMARIES = {"higher": "max", "lower": "min"}  # what W&B keeps of a metric, by its better direction
 GOALS = {"higher": "maximize", "lower": "minimize", "zero": "zero", "one": "one"}
 THUMBNAIL_PX = 240  # width in the sweep's table
@@ -38,7 +34,7 @@ class WandbTracker:
     server refuses or cannot be reached (online mode only).
 
     Args:
-        folder: the folder in which wandb makes its own folder `wandb`.
+        folder: the runs folder, in which wandb makes its own folder `wandb`.
     """
 
     def __init__(self, config: TrackerConfig, folder: Path) -> None:
@@ -190,26 +186,28 @@ class WandbTracker:
                 if path != new:
                     remove(path)
 
-    @cached_property
-    def _detector(self) -> "LandmarkDetector":
-        from latentsync.faces.landmarks import MediaPipeLandmarks
-
-        return MediaPipeLandmarks()
-
     def _mouths(self, record: Record) -> "wandb.Image | None":
-        """The mouths of a record; None if none of the sampled frames shows a face."""
+        """The mouths of a record's clip above those of its result, as its previews have them; None without a face."""
+        import numpy as np
         import wandb
         from PIL import Image
 
         from latentsync.errors import LatentSyncError
-        from latentsync.lab.figures.mouths import mouth_strip
-        from latentsync.lab.figures.style import png_bytes
+        from latentsync.lab.figures.previews import preview_of, preview_of_its_clip
 
         try:
-            figure = mouth_strip(record, self._detector)
+            result = preview_of(self.folder, record)
+            clip = preview_of_its_clip(self.folder, record, result.num_frames)
         except LatentSyncError:
             return None
-        return wandb.Image(Image.open(BytesIO(png_bytes(figure, 120))), caption="clip above result")
+        if result.strip is None:
+            return None
+        is_clip_shown = clip is not None and clip.times_s == result.times_s and clip.strip is not None
+        strips = [clip.strip, result.strip] if is_clip_shown else [result.strip]
+        mouths = np.vstack([np.asarray(Image.open(strip).convert("RGB")) for strip in strips])
+        times = ", ".join(f"{time:.2f}" for time in result.times_s)
+        said = "clip above result" if is_clip_shown else "result"
+        return wandb.Image(mouths, caption=f"{said}, at {times} s")
 
     def close(self) -> None:
         """Ends wandb's service; the files of all runs are written when this returns."""
