@@ -16,6 +16,8 @@ from latentsync.generation.overlap import SharedFrames, new_spans, window_batche
 from latentsync.generation.portions import LEAST, Portions, Sizes
 from latentsync.unet.model import UNet3DConditionModel, UNet3DOutput, published_config
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 2e-4
 ORIGINAL = {"reference": "the original, seeded small UNet"}
 
@@ -58,7 +60,6 @@ def test_guidance_up_to_one_is_none(loop, agree, guidance_scale):
     agree("DDIM, 5 steps, no guidance, final latents", final, io["final_5steps_nocfg"], within=TOLERANCE, **ORIGINAL)
 
 
-@pytest.mark.slow
 def test_twenty_steps_equal_the_originals(loop, agree):
     run, io = loop
     final, _, _ = run(20, 1.5)

@@ -94,6 +94,7 @@ def family(name, measure, place="nowhere:Family"):
 """
 
 
+@pytest.mark.slow
 def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
     broken(tmp_path, "absent", {"latentsync.metrics": {"absent": "absent:FAMILY"}}, "import no_such_module\n")
     broken(tmp_path, "taken", {"latentsync.metrics": {"lpips": "taken:lpips"}}, "lpips = None\n")

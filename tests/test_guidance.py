@@ -13,6 +13,8 @@ from latentsync.config import SamplerOptions
 from latentsync.generation.denoise import Condition, denoise
 from latentsync.generation.guidance import Plain, Projected, Rescaled, Step, ZeroStar, guidance_of, in_effect
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (2, 4, 3, 8, 8)
 KINDS = {
     "projected": partial(Projected, 0.0, 0.06, -0.5),

@@ -114,6 +114,7 @@ def test_models_are_compared_though_the_guidance_of_one_depends_on_the_gender():
     assert found["units"] == 6 and found["difference"] == pytest.approx(0.02)
 
 
+@pytest.mark.slow
 def test_a_report_shows_tables_of_several_programs_and_records_beside_them(tmp_path, capsys):
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "far-anna.mp4")
     shutil.copy(SHIPPED_DIR / "g-clara.mp4", tmp_path / "anna.mp4")

@@ -65,6 +65,7 @@ def test_a_list_that_cannot_be_used_is_refused_and_nothing_is_written(text, word
     assert [path.name for path in tmp_path.iterdir()] == ["list.csv"]
 
 
+@pytest.mark.slow
 def test_one_bad_video_costs_its_row_and_a_second_run_takes_what_is_measured(tmp_path, capsys):
     real = tmp_path / "real"
     real.mkdir()

@@ -161,6 +161,7 @@ def test_the_syncnet_finds_which_clip_is_in_sync(tmp_path):
     assert "its offset in frames is" in clips["late"].why
 
 
+@pytest.mark.slow
 def test_every_bad_clip_is_left_out_with_a_sentence(people):
     recordings = Recordings(people)
     clips = {clip.name: clip for clip in recordings.clips}

@@ -15,6 +15,8 @@ from latentsync.unet.model import UNet3DConditionModel
 from latentsync.unet.savings import Savings, set_savings
 from latentsync.weights import state_dict_sha256
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "block_out_channels": (32, 64), "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
     "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"), "layers_per_block": 1, "norm_num_groups": 8,

@@ -27,6 +27,8 @@ from latentsync.metrics.speech_features import mel_window, mfcc, wav2lip_mel
 from latentsync.metrics.stable_syncnet import LATENT, PIXEL, PIXEL_ATTN, StableSyncNet, load_stable_syncnet
 from latentsync.metrics.syncnet import SyncNet, SyncScores, clip_embeddings, load_syncnet, scores, window_distances
 
+pytestmark = pytest.mark.slow
+
 STORED = json.loads((Path(__file__).parent / "golden" / "syncnet.json").read_text())
 ORIGINAL = "the original, seeded weights"
 SMALL = {  # the published network, narrower
@@ -195,7 +197,6 @@ def test_stable_syncnet_equals_the_original(manifest, golden, stable_io, agree):
     compare_stable(network, stable_io, "small", "the original, narrow network", agree)
 
 
-@pytest.mark.slow
 def test_the_published_size_of_stable_syncnet_equals_the_original(stable_io, agree):
     network = seeded(on_meta(StableSyncNet), 32)
     compare_stable(network, stable_io, "real", f"{ORIGINAL}, 401 M parameters", agree)
@@ -511,7 +512,6 @@ def through_jpeg(path: Path):
                 yield cv2.imdecode(np.frombuffer(bytes(packet), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
-@pytest.mark.slow
 def test_a_clip_scores_as_in_the_original(syncnet, golden, manifest, agree):
     expected = manifest["joonson_syncnet_io.safetensors"]["evaluate_on_demo"]
     path = golden / "syn224.mp4"

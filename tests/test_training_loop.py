@@ -31,6 +31,8 @@ from latentsync.training.loop import DivergedError, last_step, train
 from latentsync.training.options import LoopOptions
 from latentsync.training.order import Batches, item_at
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -117,7 +119,6 @@ run(Path(sys.argv[1]), task=FrequencyTask({15: lambda batch: os.kill(os.getpid()
 """
 
 
-@pytest.mark.slow
 def test_sigkill_in_another_process_costs_nothing_but_time(tmp_path, whole):
     ended = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -313,7 +314,6 @@ def test_accumulated_gradients_are_those_of_one_large_batch(tmp_path):
     alike(tmp_path / "accumulated", tmp_path / "one")
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one_with_their_batches_together(tmp_path):
     plain_run(tmp_path / "one", batch_size=4)
     with socket.socket() as free:

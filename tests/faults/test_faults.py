@@ -12,6 +12,8 @@ from faults.kills import content, difference
 from latentsync.files import set_durable
 from latentsync.lab.records.store import RecordStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_survives_one_failing_call_and_a_power_cut(name, tmp_path):
