@@ -63,7 +63,8 @@ assert torch.equal(pasted[:, :, mask[0] == 1], pixels[:, :, mask[0] == 1])
 assert all((f == r).all(-1).mean() > 0.5 for f, r in zip(frames, result, strict=True))
 """
     printed = run("01_inside_the_pipeline", tmp_path, checks, window=1, num_inference_steps=2)
-    assert "8 of 8 frames are equal" in printed
+    # float32's rounding moves a pixel by thousandths of a level, so that it may be rounded to the next one
+    assert re.search(r"8 frames differ by [01] of 255 levels at most", printed)
 
 
 def test_only_measures_of_sync_hear_a_wrong_voice(tmp_path):
