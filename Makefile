@@ -27,7 +27,7 @@ demo: setup  ## run the quickstart sweep on the shipped clips, two cells at a ti
 test: setup  ## run all tests that need nothing special, notebooks included
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --nbmake --nbmake-timeout=300 notebooks tests
 
-test-quick: setup  ## run the quick tests, in less than 3 minutes on 2 cores
+test-quick: setup  ## run the quick tests, in 2 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow and $(ELSEWHERE)" tests
 
 test-lowest: $(LOWEST)/.ready  ## import everything and run the quick tests with the lowest allowed versions

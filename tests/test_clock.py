@@ -14,6 +14,8 @@ from latentsync.media import VideoWriter, probe, probe_sound, read_frames, read_
 from latentsync.media.sound import PlacedSound, resampled
 from latentsync.training.sound import spooled_sound
 
+pytestmark = pytest.mark.slow
+
 EVENTS_S, LENGTH_S, RATE_HZ, HALF_FRAME_S = (0.6, 1.4), 2.0, 48000, 0.02
 CONTAINERS = [
     ("mp4", "libx264", "aac"),
