@@ -114,12 +114,12 @@ def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
         ["doctor", "--json"],
     ]
     helped, refused, no_tracker, composed, looked = answers = answers_of(lines, tmp_path, tmp_path)
-    told = [line for one in answers for line in one.err.splitlines() if line.startswith("left out")]
-    assert sorted(line.partition(": ")[2].partition(" of the package ")[0] for line in told) == [
+    left_out = [line for one in answers for line in one.err.splitlines() if line.startswith("left out")]
+    assert sorted(line.partition(": ")[2].partition(" of the package ")[0] for line in left_out) == [
         "the family of metrics absent", "the family of metrics lpips", "the family of metrics other",
         "the family of metrics same", "the family of metrics twice", "the solver ddim", "the tracker csv",
     ]  # fmt: skip
-    assert all(len(line) < 300 for line in told) and "No module named 'no_such_module'" in "".join(told)
+    assert all(len(line) < 300 for line in left_out) and "No module named 'no_such_module'" in "".join(left_out)
     assert helped.status == 0 and "metrics.twice=false" in helped.out and "metrics.absent" not in helped.out
     assert refused.status == 2 and "metrics.absent is unknown" in refused.err
     assert no_tracker.status == 2 and "'csv' is unknown" in no_tracker.err
@@ -133,7 +133,7 @@ def test_broken_packages_cost_a_line_each_and_never_a_command(tmp_path):
         "remedy": "",
     }
     assert {one["name"] for one in found[1:]} == {"absent", "csv", "ddim", "lpips", "other", "same", "twice"}
-    assert all(one["state"] == "note" and one["remedy"] in "".join(told) for one in found[1:])
+    assert all(one["state"] == "note" and one["remedy"] in "".join(left_out) for one in found[1:])
 
 
 def test_a_family_whose_class_is_missing_has_a_reason_and_no_value(monkeypatch):

@@ -95,8 +95,8 @@ def test_suspect_results_and_failing_judges_are_told_of_measured_videos():
     text = " ".join(means_text(far).split())
     assert "0.1525 *" in text and SUSPECT in text and "mini SyncNet fails on 1 of 6 real clips" in text
     both = pd.concat([widen(plain), widen(far)])
-    told = answers(both, "plain", "model").text
-    assert "mini SyncNet fails on 1 of 6 real clips" in " ".join(told.split())
+    text = answers(both, "plain", "model").text
+    assert "mini SyncNet fails on 1 of 6 real clips" in " ".join(text.split())
     assert "fails on" not in answers(both, "plain", "model", ["lpips_alex_mouth"]).text
     cells = both.assign(guidance_scale=both["model"].map({"plain": 1.0, "far": 2.0}), num_inference_steps=20)
     table = calibrated(cells.drop(columns="model")).set_index(["guidance_scale", "metric"])

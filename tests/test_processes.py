@@ -124,7 +124,7 @@ def test_a_signal_while_modules_are_imported_ends_in_a_line(tmp_path):
 
 
 def test_a_stopped_pool_says_nothing_of_tasks_that_were_cancelled(monkeypatch):
-    """As the thread of a pool does before Python 3.12, if a task is cancelled before the pool has told its end."""
+    """As the thread of a pool does before Python 3.12, if a task is cancelled before the pool has noticed its end."""
     said = []
     before = said.append
     monkeypatch.setattr(threading, "excepthook", before)

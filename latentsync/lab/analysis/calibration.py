@@ -7,11 +7,11 @@ import pandas as pd
 
 from latentsync.lab.analysis.estimates import Sample, untested
 from latentsync.lab.analysis.intervals import UNBOUNDED, Interval
+from latentsync.lab.analysis.judged import judges_on
 from latentsync.lab.analysis.units import over_units, per_clip_and_voice, unit_kind
 from latentsync.lab.records.labels import varied
 from latentsync.lab.tables.tidy import require_columns
 from latentsync.metrics.definitions import DEFINITIONS, base_name, bounds_of, definition_of
-from latentsync.metrics.judges import judges_of
 from latentsync.metrics.suspects import beats_real
 
 NO_INTERVAL: Interval = (float("nan"), float("nan"))
@@ -47,18 +47,13 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
     rows, kind = [], unit_kind(table)
     beside = {name: against_real(table, name, cell) for name in names}
     for key, part in table.groupby(cell):
-        fails = {judge.confidence: set(part.loc[fails, "clip"]) for judge, fails in judges_of(_real_values(part))}
+        fails = {judge.confidence: set(part.loc[fails, "clip"]) for judge, fails in judges_on(part)}
         for name in names:
             own = beside[name][key]
             counts = kind, len(own.means), own.clips, own.without
             of_judge = next((len(clips) for confidence, clips in fails.items() if _is_of(name, confidence)), 0)
             rows.append((*key, name, *own.means.mean(), *own.interval, *counts, own.suspect, of_judge))
     return pd.DataFrame(rows, columns=columns)
-
-
-def _real_values(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """The values of real clips, by metric."""
-    return {name: table[name] for name in table if name.endswith("_real") and not name.endswith("_minus_real")}
 
 
 def _is_of(metric: str, other: str) -> bool:

@@ -90,7 +90,7 @@ class Recording:
             yield path
 
     def crops(self, size_px: int, every: int) -> Crops:
-        """Every so many frames' aligned face, of those with a face; crops of size_px."""
+        """Crops of size_px: the aligned face of each `every`-th frame that has one."""
         chosen = np.flatnonzero(self.faces.has_face)[::every]
         matrices = [scaled_affine(self.faces.matrices[i], self.faces.resolution, size_px) for i in chosen]
         return aligned_crops(media.read_frames_in_order(self.video, chosen, VIDEO_RATE_HZ), matrices, size_px)

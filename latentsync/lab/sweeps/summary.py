@@ -70,6 +70,7 @@ def summarise(
     table = collect_wide(run.runs_dir, run.name)
     failures = sweep_failures(run.sweep_dir) + failures_of(list(unnoted))
     now = [failure for failure in failures if this_run in (None, failure["run"])]
+    records = sweep_records(run.runs_dir, run.name)
     if not table.empty:
         show("\n" + summary_text(table) + "\n")
         against_real = calibrated(table)
@@ -77,7 +78,7 @@ def summarise(
             show("".join(f"{text}\n" for text in calibration_texts(against_real)))
         for line in judge_lines(table):
             show(f"{paragraph(line)}\n")
-        shown = [record for record in sweep_records(run.runs_dir, run.name) if _has_video(record)]
+        shown = [record for record in records if _has_video(record)]
         link_videos(shown, run.sweep_dir / "videos")
         with whole_files(run.sweep_dir, FILES) as part:
             write_table(table, part / "table.csv")
@@ -88,7 +89,7 @@ def summarise(
         if (sheet := run.sweep_dir / SHEET).is_file():
             show(f"contact sheet of the videos: {sheet}")
     if len(table) or failures:
-        _publish(run, trial)
+        _publish(run, records, trial)
     for failure in now:
         show(f"FAILED  {failure['pair']} ({', '.join(failure['overrides'])}): {failure['reason']}")
     left = sum(failure["status"] == "skipped" for failure in now)
@@ -109,9 +110,8 @@ def summarise(
     return Summary(len(now), len(below))
 
 
-def _publish(run: RunConfig, trial: Trial | None) -> None:
+def _publish(run: RunConfig, records: Sequence[Record], trial: Trial | None) -> None:
     """Hands the sweep to its trackers. One that fails says so in a line, and the others get theirs."""
-    records = sweep_records(run.runs_dir, run.name)
     for tracker in run.tracker.names:
         count, stopped = publish_in_time(records, run.name, run.tracker.only(tracker), run.runs_dir, trial)
         place = f"W&B ({run.tracker.wandb_mode})" if tracker == "wandb" else tracker

@@ -1,6 +1,6 @@
 """A wide person's mouth at any pixel: lips as rolls under the clip's light, two rows of teeth, gums, tongue, and depth.
 
-The edges are those of `speakers.mouth`, so that the gap that is drawn is the gap that is told. What is behind the lips
+The edges are those of `speakers.mouth`, so that the gap that is drawn is the gap in the JSON. What is behind the lips
 is drawn where a turned head shows it.
 """
 
