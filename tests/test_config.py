@@ -31,6 +31,10 @@ def composed(*overrides):
         (lambda: SamplerOptions(rng="global"), "rng 'global' .* own, reference"),
         (lambda: SamplerOptions(deepcache_interval=0), "deepcache_interval is 0; .* at least 1"),
         (
+            lambda: SamplerOptions(deepcache_order=2),
+            r"deepcache_order is 2; .* from 0 to 1 \(0 repeats, 1 extrapolates\)",
+        ),
+        (
             lambda: SamplerOptions(scheduler="euler"),
             "scheduler 'euler' .* ddim, dpmpp_2m, unipc",
         ),

@@ -211,6 +211,7 @@ class MouthGenerator:
             sampler.num_inference_steps,
             on_step,
             sampler.deepcache_interval,
+            deepcache_order=sampler.deepcache_order,
             solver=sampler.scheduler,
             guidance_schedule=sampler.guidance_schedule,
             guidance_interval=sampler.guidance_interval,
