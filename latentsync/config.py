@@ -157,10 +157,10 @@ class SamplerOptions:
     deepcache_order: int = option(
         0,
         "how DeepCache fills in the deep features of the steps between. 0 repeats those of the last whole step; 1 "
-        "extrapolates them from the last two whole steps, linearly in the logarithm of signal to noise. With an "
-        "interval of 1 it has no effect.",
+        "extrapolates them from the last two whole steps, linearly in the logarithm of signal to noise, and runs the "
+        "last step whole. With an interval of 1 it has no effect.",
         "DeepCache order {}", "DeepCache order", whole=True, least=0, most=1, hint="0 repeats, 1 extrapolates",
-        source="0 arXiv 2312.00858, 1 after arXiv 2503.06923",
+        source="0 arXiv 2312.00858, 1 after arXiv 2503.06923", in_cost=True,
     )  # fmt: skip
     scheduler: str | None = option(
         None,
