@@ -294,6 +294,11 @@ def second_stage(judge, untrained):
     return make
 
 
+def test_the_second_stage_may_train_everything(second_stage):
+    frozen = [p for p in second_stage(trained="all").unet.parameters() if not p.requires_grad]
+    assert not frozen
+
+
 def test_the_losses_in_pixels_see_the_windows_that_they_should(second_stage, batch):
     timesteps = torch.tensor([900, 100, 50])
     for settings, seen in (
@@ -392,6 +397,7 @@ def test_unknown_and_odd_settings_are_refused():
         ({"sync_weight": -1.0}, "task.sync_weight is -1.0; .* at least 0"),
         ({"pixel_windows": -1}, "task.pixel_windows is -1; .* at least 0"),
         ({"pixel_timesteps_below": 0}, "task.pixel_timesteps_below is 0; .* at least 1"),
+        ({"trained": "convolutions"}, "task.trained is 'convolutions'; .* attentions, all"),
         ({"lpips_net": "squeeze"}, "task.lpips_net is 'squeeze'; .* alex, vgg"),
         ({"hole_weight": 0.0}, "task.hole_weight is 0.0; .* above 0"),
     ):

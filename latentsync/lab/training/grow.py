@@ -1,0 +1,55 @@
+"""Writes the folder of a model of twice the crop's side that begins with what a small one has learned."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from latentsync.checkpoints.model import INDEX_FILE, load_folder, plain_tensors
+from latentsync.errors import OptionError
+from latentsync.lab.training.assemble import Part, base_folder, write_model
+from latentsync.training.growth import with_outer_level
+from latentsync.training.latent_space import with_more_latents
+
+
+def grow(
+    model_dir: str | Path,
+    output_dir: Path,
+    latent_channels: int | None = None,
+    name: str | None = None,
+    seed: int = 1247,
+) -> None:
+    """Writes the model: its autoencoder and its UNet are grown, and everything else is the small model's.
+
+    Args:
+        model_dir: the small model: a shipped one by name, or a folder.
+        output_dir: a new folder, or that of an earlier model, which is replaced.
+        latent_channels: of the autoencoder; None: as many as the small model's has.
+        name: of the model; None: the small model's name and the new side in px.
+        seed: of the new weights.
+
+    Raises:
+        WeightsError: there is no such model, or its weights are damaged.
+        OptionError: the model cannot grow, or the folder is no place for it.
+    """
+    base = base_folder(model_dir)
+    if output_dir.resolve() == base.resolve():
+        raise OptionError(f"--output_dir is the model's own folder, {output_dir}; give another one")
+    small = load_folder(base)
+    vae, unet, settings = small["vae"], small["unet"], small["settings"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if latent_channels is not None and latent_channels != vae.config.latent_channels:
+            vae = with_more_latents(vae, latent_channels)
+        unet = with_outer_level(unet, vae.config.latent_channels)
+    size_px = 2 * settings.size_px
+    vae.register_to_config(sample_size=size_px)
+    index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
+    index |= {"name": name or f"{settings.name}-{size_px}", "size_px": size_px, "trained": False}
+    index.pop("untrained_seed", None)
+    write_model(base, output_dir, {"vae": _part(vae), "unet": _part(unet)}, index)
+
+
+def _part(network: nn.Module) -> Part:
+    return Part(network.to_json_string(), plain_tensors(network))
