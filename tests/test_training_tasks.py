@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+from dataclasses import fields
 
 import lpips
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import AutoencoderKL, DDIMScheduler
 from hydra import compose, initialize_config_dir
 from rounding import rounding
@@ -26,6 +28,7 @@ from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.perceptual import lpips_network, lpips_state_dict, read_arrays
 from latentsync.metrics.speech_features import mel_columns
 from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.training.distill import DistillSettings
 from latentsync.training.journal import Journal
 from latentsync.training.loop import LOG_FILE
 from latentsync.training.losses import (
@@ -433,6 +436,24 @@ def configured(kind, clips, *overrides):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         all_overrides = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5", *overrides]
         return read_config(compose("train_config", overrides=all_overrides))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("vae", VaeSettings),
+        ("syncnet", SyncNetSettings),
+        ("unet_stage1", UNetSettings),
+        ("unet_stage2", UNetSettings),
+        ("unet_distill", DistillSettings),
+    ],
+)
+def test_a_trainings_file_lists_all_of_its_settings(kind, settings):
+    listed = yaml.safe_load((CONF_DIR / "train" / f"{kind}.yaml").read_text())["task"]
+    known = {field.name for field in fields(settings)}
+    if kind == "unet_stage1":  # it decodes nothing
+        known -= {"trained", *(name for name in known if name.startswith(("lpips", "temporal", "sync", "pixel")))}
+    assert set(listed) == known
 
 
 def begin(*overrides):
