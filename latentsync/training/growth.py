@@ -4,12 +4,15 @@ Pictures of twice the side have latents of twice the side. The UNet gets one mor
 level brings the latents down to the sides that the inner levels know, and up again. So the inner levels still see a
 face at the scale they were trained on, and training begins with the way they follow the sound. (Growing a network by
 levels: Karras et al. 2018, arXiv 1710.10196.)
+
+Around the mask's hole, the picture that the network has to make is the masked picture that it sees. A network that
+predicts v can begin with that: at the noisiest step, v is the clean picture with its sign changed.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentsync.checkpoints.model import cast
 from latentsync.errors import OptionError
@@ -66,6 +69,47 @@ def with_outer_level(unet: UNet3DConditionModel, latent_channels: int) -> UNet3D
     grown.load_state_dict(weights)
     cast(grown, unet.device, unet.dtype)
     return grown
+
+
+@torch.no_grad()
+def begin_as_copy(unet: UNet3DConditionModel) -> None:
+    """Lets a UNet of v-prediction begin with the masked image as its estimate of the clean one, at the noisiest step.
+
+    The first convolution hands its inputs on, a channel each. The last skip brings them to the last residual block,
+    whose shortcut passes each latent of the masked image twice, with both signs. After the normalisation,
+    SiLU(x) - SiLU(-x) = x, so the last convolution gives the latents back with their sign changed, up to the
+    normalisation's scale. Both signs stand in one group of the normalisation, whose mean is then zero.
+
+    Args:
+        unet: changed in place: its first and last convolution, and the last block's shortcut.
+
+    Raises:
+        OptionError: the outermost level has too few channels.
+    """
+    conv_in, conv_out, norm = unet.conv_in, unet.conv_out, unet.conv_norm_out
+    inputs, width, latents = conv_in.weight.shape[1], conv_in.weight.shape[0], len(conv_out.weight)
+    pairs_a_group = width // norm.num_groups // 2
+    if width < inputs or norm.num_groups * pairs_a_group < latents:
+        raise OptionError(
+            f"the outermost level has {width} channels in {norm.num_groups} groups; {latents} latent channels need at "
+            f"least {max(inputs, 2 * latents)}"
+        )
+    block = unet.up_blocks[-1].resnets[-1]
+    shortcut = block.conv_shortcut
+    first_skip = shortcut.weight.shape[1] - width
+    conv_in.weight.zero_()
+    conv_in.weight[range(inputs), range(inputs), 1, 1] = 1
+    nn.init.normal_(conv_in.weight[inputs:], std=conv_in.weight[0].numel() ** -0.5)
+    for latent in range(latents):
+        group, place = latent % norm.num_groups, latent // norm.num_groups
+        masked = latents + 1 + latent  # after the noisy latents and the mask
+        row = group * (width // norm.num_groups) + 2 * place
+        for channel, sign in ((row, 1), (row + 1, -1)):
+            shortcut.weight[channel] = 0
+            shortcut.weight[channel, first_skip + masked] = sign
+            shortcut.bias[channel] = 0
+            block.conv2.weight[channel] *= QUIET
+            conv_out.weight[latent, channel, 1, 1] = -sign
 
 
 def _moved_inwards(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import nn
 from latentsync.checkpoints.model import INDEX_FILE, load_folder, plain_tensors
 from latentsync.errors import OptionError
 from latentsync.lab.training.assemble import Part, base_folder, write_model
-from latentsync.training.growth import with_outer_level
+from latentsync.training.growth import begin_as_copy, with_outer_level
 from latentsync.training.latent_space import with_more_latents
 
 
@@ -43,6 +43,8 @@ def grow(
         if latent_channels is not None and latent_channels != vae.config.latent_channels:
             vae = with_more_latents(vae, latent_channels)
         unet = with_outer_level(unet, vae.config.latent_channels)
+        if small["scheduler"].config.prediction_type == "v_prediction":
+            begin_as_copy(unet)
     size_px = 2 * settings.size_px
     vae.register_to_config(sample_size=size_px)
     index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
