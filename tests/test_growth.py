@@ -34,28 +34,35 @@ def test_the_inner_levels_of_a_grown_unet_compute_what_they_did():
     assert seen["expected"].std() > 0.1
 
 
+@pytest.mark.parametrize(("predicts", "sign"), [("sample", 1), ("v_prediction", -1)])
 @torch.no_grad()
-def test_a_grown_unet_begins_with_the_masked_image():
+def test_a_grown_unet_begins_with_the_masked_image(predicts, sign):
     torch.manual_seed(0)
     grown = with_outer_level(load_folder("mini")["unet"], 8)
-    begin_as_copy(grown)
+    begin_as_copy(grown, predicts)
     sample = torch.randn(1, 25, 2, 32, 32, generator=torch.Generator().manual_seed(1))
-    velocity = grown(sample, 999, torch.zeros(1, 2, 50, 384)).sample
+    prediction = sign * grown(sample, 999, torch.zeros(1, 2, 50, 384)).sample
     masked = sample[:, 9:17]
     for channel in range(8):
-        both = torch.stack([velocity[0, channel].flatten(), -masked[0, channel].flatten()])
+        both = torch.stack([prediction[0, channel].flatten(), masked[0, channel].flatten()])
         assert torch.corrcoef(both)[0, 1] > 0.95
-    gain = (velocity * -masked).sum() / masked.square().sum()
+    gain = (prediction * masked).sum() / masked.square().sum()
     assert 0.5 < gain < 2
 
 
 def test_a_grown_model_is_written_as_untrained(tmp_path, capsys):
     folder = tmp_path / "big"
-    assert command.main(["--model_dir", "mini", "--output_dir", str(folder), "--latent_channels", "6"]) == 0
+    assert (
+        command.main(
+            ["--model_dir", "mini", "--output_dir", str(folder), "--latent_channels", "6", "--predicts", "sample"]
+        )
+        == 0
+    )
     assert "vae" in capsys.readouterr().out
     index = json.loads((folder / INDEX_FILE).read_text())
     assert index["name"] == "mini-256" and index["size_px"] == 256 and index["trained"] is False
     parts = load_folder(folder)
+    assert parts["scheduler"].config.prediction_type == "sample"
     assert parts["unet"].config.in_channels == 19 and parts["vae"].config.latent_channels == 6
     again = tmp_path / "again"
     for seed, same in (("1247", True), ("7", False)):
@@ -70,7 +77,7 @@ def test_what_cannot_grow_is_refused(tmp_path, capsys):
     with pytest.raises(OptionError, match="latent_channels is 0; it must be at least 1"):
         with_outer_level(unet, 0)
     with pytest.raises(OptionError, match="32 channels in 8 groups; 12 latent channels need at least 37"):
-        begin_as_copy(with_outer_level(unet, 12))
+        begin_as_copy(with_outer_level(unet, 12), "sample")
     unet.register_to_config(guidance_limit=2.0)
     with pytest.raises(OptionError, match="student of few steps; grow its teacher"):
         with_outer_level(unet, 8)

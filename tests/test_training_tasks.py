@@ -105,7 +105,7 @@ def small_autoencoder(untrained):
 # --- losses ---
 
 
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_target_stands_for_the_clean_latents(kind):
     scheduler = DDIMScheduler.from_config({**LATENTSYNC_SCHEDULER, "prediction_type": kind})
     latents, noise = torch.randn(2, 3, 4, 2, 5, 5, generator=seeded()).unbind(1)[:2]
@@ -114,6 +114,7 @@ def test_the_target_stands_for_the_clean_latents(kind):
     target = target_of(scheduler, latents, noise, timesteps)
     torch.testing.assert_close(clean_latents(scheduler, noisy, target, timesteps), latents, atol=1e-4, rtol=1e-4)
     assert torch.equal(target, noise) == (kind == "epsilon")
+    assert torch.equal(target, latents) == (kind == "sample")
 
 
 @pytest.mark.parametrize(("alpha", "shared"), [(0.0, 0.0), (1.0, 0.5), (2.0, 0.8)])

@@ -6,7 +6,8 @@ face at the scale they were trained on, and training begins with the way they fo
 levels: Karras et al. 2018, arXiv 1710.10196.)
 
 Around the mask's hole, the picture that the network has to make is the masked picture that it sees. A network that
-predicts v can begin with that: at the noisiest step, v is the clean picture with its sign changed.
+predicts the clean latents can begin with that, and so can one that predicts v: at the noisiest step, v is the clean
+picture with its sign changed.
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ from latentsync.checkpoints.model import cast
 from latentsync.errors import OptionError
 from latentsync.unet.model import UNet3DConditionModel
 
+SIGNS = {"sample": 1, "v_prediction": -1}  # of the clean latents in what is predicted at the noisiest step
 QUIET = 0.1  # factor of the last convolution of a new residual block: it begins as little more than its skip
 ENDS = ("conv_in.", "conv_norm_out.", "conv_out.")  # what stands outside all levels
 
@@ -72,16 +74,17 @@ def with_outer_level(unet: UNet3DConditionModel, latent_channels: int) -> UNet3D
 
 
 @torch.no_grad()
-def begin_as_copy(unet: UNet3DConditionModel) -> None:
-    """Lets a UNet of v-prediction begin with the masked image as its estimate of the clean one, at the noisiest step.
+def begin_as_copy(unet: UNet3DConditionModel, predicts: str) -> None:
+    """Lets a UNet begin with the masked image as its estimate of the clean one, at the noisiest step.
 
     The first convolution hands its inputs on, a channel each. The last skip brings them to the last residual block,
     whose shortcut passes each latent of the masked image twice, with both signs. After the normalisation,
-    SiLU(x) - SiLU(-x) = x, so the last convolution gives the latents back with their sign changed, up to the
-    normalisation's scale. Both signs stand in one group of the normalisation, whose mean is then zero.
+    SiLU(x) - SiLU(-x) = x, so the last convolution gives the latents back, up to the normalisation's scale. Both signs
+    stand in one group of the normalisation, whose mean is then zero.
 
     Args:
         unet: changed in place: its first and last convolution, and the last block's shortcut.
+        predicts: what it is to predict, a key of `SIGNS`.
 
     Raises:
         OptionError: the outermost level has too few channels.
@@ -109,7 +112,7 @@ def begin_as_copy(unet: UNet3DConditionModel) -> None:
             shortcut.weight[channel, first_skip + masked] = sign
             shortcut.bias[channel] = 0
             block.conv2.weight[channel] *= QUIET
-            conv_out.weight[latent, channel, 1, 1] = -sign
+            conv_out.weight[latent, channel, 1, 1] = sign * SIGNS[predicts]
 
 
 def _moved_inwards(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -37,17 +37,21 @@ def drawn_timesteps(steps: int, count: int, bias: float, generator: torch.Genera
 
 
 def target_of(scheduler: DDIMScheduler, latents: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
-    """The target of the prediction: the noise, or v if the schedule says so (Salimans and Ho 2022)."""
-    if scheduler.config.prediction_type == "v_prediction":
+    """The target of the prediction as the schedule says: the noise, v (Salimans and Ho 2022), or the clean latents."""
+    kind = scheduler.config.prediction_type
+    if kind == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
-    return noise
+    return latents if kind == "sample" else noise
 
 
 def clean_latents(scheduler: DDIMScheduler, noisy: Latents, prediction: Latents, timesteps: Timesteps) -> Latents:
     """The clean latents that follow from a prediction.
 
-    From noise: (x - sqrt(1 - a) e) / sqrt(a); from v: sqrt(a) x - sqrt(1 - a) v, with a the schedule's alphas_cumprod.
+    From noise: (x - sqrt(1 - a) e) / sqrt(a); from v: sqrt(a) x - sqrt(1 - a) v, with a the schedule's alphas_cumprod;
+    or they are predicted themselves.
     """
+    if scheduler.config.prediction_type == "sample":
+        return prediction
     alpha = scheduler.alphas_cumprod.to(noisy)[timesteps].reshape(-1, 1, 1, 1, 1)
     if scheduler.config.prediction_type == "v_prediction":
         return alpha.sqrt() * noisy - (1 - alpha).sqrt() * prediction

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from latentsync.checkpoints.model import (
     CONFIG_FILE,
     INDEX_FILE,
+    SCHEDULER_FILE,
     WEIGHTS_FILE,
     load_network,
     model_folder,
@@ -140,13 +141,21 @@ def base_folder(model_dir: str | Path) -> Path:
     return base
 
 
-def write_model(base: Path, output_dir: Path, parts: dict[str, Part], index: dict, shares: bool = False) -> None:
+def write_model(
+    base: Path,
+    output_dir: Path,
+    parts: dict[str, Part],
+    index: dict,
+    shares: bool = False,
+    scheduler: str | None = None,
+) -> None:
     """Writes a folder other than the base model's, as a whole or not at all.
 
     Args:
         parts: networks that take the place of the base model's, by "vae", "unet", "syncnet".
         index: the content of the model's index file.
         shares: see `assemble`.
+        scheduler: the content of the scheduler's configuration; None: the base model's.
 
     Raises:
         OptionError: the folder exists and is not a model.
@@ -160,6 +169,8 @@ def write_model(base: Path, output_dir: Path, parts: dict[str, Part], index: dic
             shutil.copytree(base, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
             _copy_shared(base, folder)
             index.pop("shares", None)
+        if scheduler is not None:
+            write_text(folder / "scheduler" / SCHEDULER_FILE, scheduler)
         _write(folder, parts, index)
 
 
