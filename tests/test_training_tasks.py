@@ -132,6 +132,17 @@ def test_the_hole_counts_more():
     assert weighted_mse(wrong_outside, torch.zeros_like(wrong_outside), mask, 3.0) == pytest.approx(0.25)
 
 
+def test_the_mouth_counts_more_still():
+    wrong = torch.zeros(1, 1, 1, 32, 32)
+    wrong[..., 20, 16] = 1.0  # between the lips of an aligned face
+    mouth, hole = 12 * 14, 16 * 32  # numbers around the mouth, and in this hole: the lower half
+    mask = torch.ones(1, 1, 1, 32, 32)
+    mask[..., 16:, :] = 0
+    for weight in (1.0, 3.0):
+        expected = 2 * weight / (16 * 32 + 2 * (hole - mouth) + 2 * weight * mouth)
+        assert weighted_mse(wrong, torch.zeros_like(wrong), mask, 2.0, weight) == pytest.approx(expected)
+
+
 def test_motion_is_compared_and_not_place():
     still = torch.rand(1, 3, 3, 4, 4, generator=seeded())
     assert temporal_difference(still + 0.3, still) == pytest.approx(0, abs=1e-12)
@@ -404,6 +415,7 @@ def test_unknown_and_odd_settings_are_refused():
         ({"trained": "convolutions"}, "task.trained is 'convolutions'; .* attentions, all"),
         ({"lpips_net": "squeeze"}, "task.lpips_net is 'squeeze'; .* alex, vgg"),
         ({"hole_weight": 0.0}, "task.hole_weight is 0.0; .* above 0"),
+        ({"mouth_weight": -1.0}, "task.mouth_weight is -1.0; .* above 0"),
     ):
         with pytest.raises(OptionError, match=message):
             read_settings(UNetSettings, settings)

@@ -64,6 +64,7 @@ class UNetSettings:
         timestep_bias: see `losses.drawn_timesteps`. Above 1 there are more noisy timesteps, which decide the colour and
             place of the mouth; 1 is uniform, as in the original.
         hole_weight: how much more the latents in the mask's hole count; 1 is the original's.
+        mouth_weight: how much more again those around the mouth count, a sixth of the face; 1 is the original's.
         lpips_weight, temporal_weight, sync_weight: of stage 2's losses. In the original LPIPS has 0.1 and SyncNet 0.05.
             The temporal loss replaces its TREPA, see `losses.temporal_difference`.
         lpips_net: "alex", or "vgg" as in the original.
@@ -87,6 +88,7 @@ class UNetSettings:
     noise_alpha: float = 1.0
     timestep_bias: float = 1.0
     hole_weight: float = 1.0
+    mouth_weight: float = 1.0
     lpips_weight: float = 0.1
     temporal_weight: float = 1.0
     sync_weight: float = 0.05
@@ -119,8 +121,9 @@ class UNetSettings:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0")
         if not self.timestep_bias > 0:
             raise OptionError(f"task.timestep_bias is {self.timestep_bias}; it must be above 0 (1 is the original's)")
-        if not self.hole_weight > 0:
-            raise OptionError(f"task.hole_weight is {self.hole_weight}; it must be above 0 (1 is the original's)")
+        for name in ("hole_weight", "mouth_weight"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"task.{name} is {getattr(self, name)}; it must be above 0 (1 is the original's)")
 
 
 class UNetTask:
@@ -172,7 +175,11 @@ class UNetTask:
         has_sound = (torch.rand(len(latents), generator=generator) >= settings.audio_dropout).to(device)
         prediction = self.predict(noisy, timesteps, condition, condition.audio * has_sound[:, None, None, None])
         target = target_of(self.scheduler, latents, noise, timesteps)
-        parts = {"denoising": weighted_mse(prediction.float(), target, condition.mask, settings.hole_weight)}
+        parts = {
+            "denoising": weighted_mse(
+                prediction.float(), target, condition.mask, settings.hole_weight, settings.mouth_weight
+            )
+        }
         total = parts["denoising"]
         if settings.stage == 2:
             clean = clean_latents(self.scheduler, noisy, prediction.float(), timesteps)

@@ -107,7 +107,9 @@ def job_like(
 
     content, options = record.content, record.content["options"]
     runs_dir = record.runs_dir.resolve()
-    run = read_config(configured([_model_override(model), f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
+    run = read_config(
+        configured([_model_override(model), f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides])
+    )
     changed = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
     known = {"attention": content["attention"], **options, **changed}
     config = replace(
