@@ -138,6 +138,7 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "doctor": (["--jsn"], "did you mean --json"),
     "evaluate": (["--rows", "beauty"], "--rows names beauty"),
     "export": (["{folder}", "{folder}/sweep.tar"], "has no sweep"),
+    "grow": (["--model_dir", "{folder}", "--output_dir", "{folder}/new"], "there is no model at"),
     "import": (["{folder}/none.tar", "{folder}/runs"], "none.tar"),
     "leakage": (["{folder}"], "has no record"),
     "measure": (["{folder}"], "has no record"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from short_clips import cut
 
+from latentsync.checkpoints.model import MODELS_DIR
 from latentsync.errors import MediaError, OptionError
 from latentsync.files import write_json
 from latentsync.lab.cells.cell import run_cell
@@ -170,6 +171,14 @@ def number_of_videos(explorer) -> int:
 def _options(store, ids, guidance_scale):
     records = [store.find(i).content["options"] for i in ids]
     return next(options for options in records if options["guidance_scale"] == guidance_scale)
+
+
+def test_the_model_of_a_record_is_a_choice_a_shipped_name_or_a_folder(runs, tmp_path, monkeypatch):
+    record = RecordStore(runs).all()[0]
+    shipped = shutil.copytree(MODELS_DIR / "mini", tmp_path / "shipped" / "another")
+    monkeypatch.setattr("latentsync.checkpoints.model.MODELS_DIR", shipped.parent)
+    for model, pretrained in (("mini", "mini"), ("another", "another"), (str(shipped), str(shipped))):
+        assert maker.job_like(record, 1.5, 2, 7, model).config.model.pretrained == pretrained
 
 
 def test_a_sweeps_own_labels_are_shown_and_a_damaged_record_is_named(runs, table, tmp_path):

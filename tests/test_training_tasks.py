@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+from dataclasses import fields
 
 import lpips
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import AutoencoderKL, DDIMScheduler
 from hydra import compose, initialize_config_dir
 from rounding import rounding
@@ -26,6 +28,7 @@ from latentsync.metrics.own_syncnet import load_own_syncnet
 from latentsync.metrics.perceptual import lpips_network, lpips_state_dict, read_arrays
 from latentsync.metrics.speech_features import mel_columns
 from latentsync.metrics.stable_syncnet import StableSyncNet
+from latentsync.training.distill import DistillSettings
 from latentsync.training.journal import Journal
 from latentsync.training.loop import LOG_FILE
 from latentsync.training.losses import (
@@ -102,7 +105,7 @@ def small_autoencoder(untrained):
 # --- losses ---
 
 
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_target_stands_for_the_clean_latents(kind):
     scheduler = DDIMScheduler.from_config({**LATENTSYNC_SCHEDULER, "prediction_type": kind})
     latents, noise = torch.randn(2, 3, 4, 2, 5, 5, generator=seeded()).unbind(1)[:2]
@@ -111,6 +114,7 @@ def test_the_target_stands_for_the_clean_latents(kind):
     target = target_of(scheduler, latents, noise, timesteps)
     torch.testing.assert_close(clean_latents(scheduler, noisy, target, timesteps), latents, atol=1e-4, rtol=1e-4)
     assert torch.equal(target, noise) == (kind == "epsilon")
+    assert torch.equal(target, latents) == (kind == "sample")
 
 
 @pytest.mark.parametrize(("alpha", "shared"), [(0.0, 0.0), (1.0, 0.5), (2.0, 0.8)])
@@ -126,6 +130,17 @@ def test_the_hole_counts_more():
     wrong_outside = torch.tensor([1.0, 0.0]).expand(1, 4, 3, 1, 2)
     assert weighted_mse(wrong_outside, torch.zeros_like(wrong_outside), mask, 1.0) == pytest.approx(0.5)
     assert weighted_mse(wrong_outside, torch.zeros_like(wrong_outside), mask, 3.0) == pytest.approx(0.25)
+
+
+def test_the_mouth_counts_more_still():
+    wrong = torch.zeros(1, 1, 1, 32, 32)
+    wrong[..., 20, 16] = 1.0  # between the lips of an aligned face
+    mouth, hole = 12 * 14, 16 * 32  # numbers around the mouth, and in this hole: the lower half
+    mask = torch.ones(1, 1, 1, 32, 32)
+    mask[..., 16:, :] = 0
+    for weight in (1.0, 3.0):
+        expected = 2 * weight / (16 * 32 + 2 * (hole - mouth) + 2 * weight * mouth)
+        assert weighted_mse(wrong, torch.zeros_like(wrong), mask, 2.0, weight) == pytest.approx(expected)
 
 
 def test_motion_is_compared_and_not_place():
@@ -294,6 +309,11 @@ def second_stage(judge, untrained):
     return make
 
 
+def test_the_second_stage_may_train_everything(second_stage):
+    frozen = [p for p in second_stage(trained="all").unet.parameters() if not p.requires_grad]
+    assert not frozen
+
+
 def test_the_losses_in_pixels_see_the_windows_that_they_should(second_stage, batch):
     timesteps = torch.tensor([900, 100, 50])
     for settings, seen in (
@@ -392,8 +412,10 @@ def test_unknown_and_odd_settings_are_refused():
         ({"sync_weight": -1.0}, "task.sync_weight is -1.0; .* at least 0"),
         ({"pixel_windows": -1}, "task.pixel_windows is -1; .* at least 0"),
         ({"pixel_timesteps_below": 0}, "task.pixel_timesteps_below is 0; .* at least 1"),
+        ({"trained": "convolutions"}, "task.trained is 'convolutions'; .* attentions, all"),
         ({"lpips_net": "squeeze"}, "task.lpips_net is 'squeeze'; .* alex, vgg"),
         ({"hole_weight": 0.0}, "task.hole_weight is 0.0; .* above 0"),
+        ({"mouth_weight": -1.0}, "task.mouth_weight is -1.0; .* above 0"),
     ):
         with pytest.raises(OptionError, match=message):
             read_settings(UNetSettings, settings)
@@ -427,6 +449,24 @@ def configured(kind, clips, *overrides):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         all_overrides = [f"train={kind}", f"data_dir={clips}", "task.held_out_share=0.5", *overrides]
         return read_config(compose("train_config", overrides=all_overrides))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("vae", VaeSettings),
+        ("syncnet", SyncNetSettings),
+        ("unet_stage1", UNetSettings),
+        ("unet_stage2", UNetSettings),
+        ("unet_distill", DistillSettings),
+    ],
+)
+def test_a_trainings_file_lists_all_of_its_settings(kind, settings):
+    listed = yaml.safe_load((CONF_DIR / "train" / f"{kind}.yaml").read_text())["task"]
+    known = {field.name for field in fields(settings)}
+    if kind == "unet_stage1":  # it decodes nothing
+        known -= {"trained", *(name for name in known if name.startswith(("lpips", "temporal", "sync", "pixel")))}
+    assert set(listed) == known
 
 
 def begin(*overrides):

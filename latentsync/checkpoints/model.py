@@ -30,6 +30,7 @@ from latentsync.weights.folders import INDEX_FILE, MODELS_DIR
 from latentsync.weights.tensors import Place, load_built, load_exactly, read_state_dict
 
 CONFIG_FILE = "config.json"
+SCHEDULER_FILE = "scheduler_config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WHISPER_FILE = "whisper/model.safetensors"
 PARTS = ("vae", "unet", "scheduler", "audio", "settings")
@@ -163,7 +164,7 @@ def load_folder(model: str | Path, place: Place | None = None, variant: str | No
     loaders = {
         "vae": lambda: _load_network(AutoencoderKL, part_folder(folder, "vae"), settings, place, variant),
         "unet": lambda: _load_network(UNet3DConditionModel, part_folder(folder, "unet"), settings, place, variant),
-        "scheduler": lambda: _load_scheduler(part_folder(folder, "scheduler") / "scheduler_config.json"),
+        "scheduler": lambda: _load_scheduler(part_folder(folder, "scheduler") / SCHEDULER_FILE),
         "audio": lambda: Audio2Feature(load_whisper(whisper)),
         "settings": lambda: settings,
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from diffusers import AutoencoderKL
 
+from latentsync.checkpoints.model import cast
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.training.clips import AlignedClip
@@ -87,4 +88,5 @@ def with_more_latents(vae: AutoencoderKL, channels: int) -> AutoencoderKL:
     new["decoder.conv_in.weight"].zero_()
     new["decoder.conv_in.weight"][:, :had] = old["decoder.conv_in.weight"]
     wide.load_state_dict(new)
-    return wide.to(vae.device, vae.dtype)
+    cast(wide, vae.device, vae.dtype)
+    return wide

@@ -14,6 +14,12 @@ from latentsync.shapes import Latents, Pixels
 
 Timesteps = Int[Tensor, " b"]
 Faces = Float[Tensor, "b f 3 r r"]  # -1..1
+MOUTH = (
+    0.5,
+    0.86,
+    0.27,
+    0.73,
+)  # where lips and chin are in an aligned face: top, bottom, left, right; shares of its side
 COSINE_MARGIN = 1e-6  # distance of the cosine from 0 and 1, where the logarithm is infinite
 
 
@@ -37,26 +43,37 @@ def drawn_timesteps(steps: int, count: int, bias: float, generator: torch.Genera
 
 
 def target_of(scheduler: DDIMScheduler, latents: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
-    """The target of the prediction: the noise, or v if the schedule says so (Salimans and Ho 2022)."""
-    if scheduler.config.prediction_type == "v_prediction":
+    """The target of the prediction as the schedule says: the noise, v (Salimans and Ho 2022), or the clean latents."""
+    kind = scheduler.config.prediction_type
+    if kind == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
-    return noise
+    return latents if kind == "sample" else noise
 
 
 def clean_latents(scheduler: DDIMScheduler, noisy: Latents, prediction: Latents, timesteps: Timesteps) -> Latents:
     """The clean latents that follow from a prediction.
 
-    From noise: (x - sqrt(1 - a) e) / sqrt(a); from v: sqrt(a) x - sqrt(1 - a) v, with a the schedule's alphas_cumprod.
+    From noise: (x - sqrt(1 - a) e) / sqrt(a); from v: sqrt(a) x - sqrt(1 - a) v, with a the schedule's alphas_cumprod;
+    or they are predicted themselves.
     """
+    if scheduler.config.prediction_type == "sample":
+        return prediction
     alpha = scheduler.alphas_cumprod.to(noisy)[timesteps].reshape(-1, 1, 1, 1, 1)
     if scheduler.config.prediction_type == "v_prediction":
         return alpha.sqrt() * noisy - (1 - alpha).sqrt() * prediction
     return (noisy - (1 - alpha).sqrt() * prediction) / alpha.sqrt()
 
 
-def weighted_mse(prediction: Latents, target: Latents, mask: Latents, hole_weight: float) -> Tensor:
-    """Mean squared error. Numbers in the mask's hole (0) count hole_weight times; 1 is the plain mean."""
-    weight = torch.where(mask > 0.5, 1.0, hole_weight).expand_as(target)
+def weighted_mse(
+    prediction: Latents, target: Latents, mask: Latents, hole_weight: float, mouth_weight: float = 1.0
+) -> Tensor:
+    """Mean squared error. Numbers in the mask's hole (0) count hole_weight times; 1 is the plain mean.
+
+    Those around the mouth count mouth_weight times as much again, see `MOUTH`.
+    """
+    weight = torch.where(mask > 0.5, 1.0, hole_weight).expand_as(target).clone()
+    top, bottom, left, right = (round(share * target.shape[-1]) for share in MOUTH)
+    weight[..., top:bottom, left:right] *= mouth_weight
     return ((prediction - target).square() * weight).sum() / weight.sum()
 
 

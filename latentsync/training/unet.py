@@ -47,7 +47,7 @@ from latentsync.training.syncnet import SyncJudge, load_judge
 from latentsync.training.windows import WindowSet, reference_starts
 from latentsync.unet.model import UNet3DConditionModel
 
-STAGE_2_TRAINS = ("motion_modules.", "attentions.")  # as in the original
+TRAINED = {"attentions": ("motion_modules.", "attentions."), "all": ("",)}  # parts of parameters' names
 VIDEO_FRAMES = 50  # of a sample video, in whole windows; 2 s
 
 
@@ -56,7 +56,7 @@ class UNetSettings:
     """The settings of training a UNet.
 
     Attributes:
-        stage: 1 learns to denoise; 2 adds the losses in pixels and trains attentions and motion modules only.
+        stage: 1 learns to denoise; 2 adds the losses in pixels.
         num_frames: of a window.
         mask: which of the original's mouth masks.
         audio_dropout: share of the windows without sound, for guidance.
@@ -64,6 +64,7 @@ class UNetSettings:
         timestep_bias: see `losses.drawn_timesteps`. Above 1 there are more noisy timesteps, which decide the colour and
             place of the mouth; 1 is uniform, as in the original.
         hole_weight: how much more the latents in the mask's hole count; 1 is the original's.
+        mouth_weight: how much more again those around the mouth count, a sixth of the face; 1 is the original's.
         lpips_weight, temporal_weight, sync_weight: of stage 2's losses. In the original LPIPS has 0.1 and SyncNet 0.05.
             The temporal loss replaces its TREPA, see `losses.temporal_difference`.
         lpips_net: "alex", or "vgg" as in the original.
@@ -71,6 +72,8 @@ class UNetSettings:
             the rest of a step; 0 is all of them, as in the original.
         pixel_timesteps_below: those losses use only windows with a timestep below this one, since the estimated clean
             latents of a very noisy window are blurred; 1000 is all of them, as in the original.
+        trained: what stage 2 trains: "attentions" and motion modules, as in the original, or "all": the convolutions,
+            too, which draw the detail that LPIPS sees.
         held_out_share: of the identities, for validation.
         flip, colour_jitter: augmentation, see `windows.WindowSet`.
         latent_copies: number of augmented copies of each clip. Their faces are encoded once and stored beside the
@@ -85,12 +88,14 @@ class UNetSettings:
     noise_alpha: float = 1.0
     timestep_bias: float = 1.0
     hole_weight: float = 1.0
+    mouth_weight: float = 1.0
     lpips_weight: float = 0.1
     temporal_weight: float = 1.0
     sync_weight: float = 0.05
     lpips_net: str = "alex"
     pixel_windows: int = 0
     pixel_timesteps_below: int = 1000
+    trained: str = "attentions"
     held_out_share: float = 0.1
     flip: bool = True
     colour_jitter: float = 0.1
@@ -100,6 +105,8 @@ class UNetSettings:
     def __post_init__(self) -> None:
         if self.stage not in (1, 2):
             raise OptionError(f"task.stage is {self.stage}; it must be 1 or 2")
+        if self.trained not in TRAINED:
+            raise OptionError(f"task.trained is {self.trained!r}; choose one of {', '.join(TRAINED)}")
         if self.mask not in MASKS:
             raise OptionError(f"task.mask is {self.mask!r}; choose one of {', '.join(MASKS)}")
         if not 0 <= self.audio_dropout < 1:
@@ -114,15 +121,16 @@ class UNetSettings:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0")
         if not self.timestep_bias > 0:
             raise OptionError(f"task.timestep_bias is {self.timestep_bias}; it must be above 0 (1 is the original's)")
-        if not self.hole_weight > 0:
-            raise OptionError(f"task.hole_weight is {self.hole_weight}; it must be above 0 (1 is the original's)")
+        for name in ("hole_weight", "mouth_weight"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"task.{name} is {getattr(self, name)}; it must be above 0 (1 is the original's)")
 
 
 class UNetTask:
     """A UNet in training; see `task.Task`.
 
     Args:
-        unet: training starts from its present weights; in stage 2 only attentions and motion modules are trained.
+        unet: training starts from its present weights.
         vae: frozen.
         scheduler: defines the noise and the target of the prediction.
         judge: of sync in stage 2; without one that loss is left out.
@@ -140,8 +148,9 @@ class UNetTask:
     ) -> None:
         self.unet, self.vae = unet.train(), vae.eval().requires_grad_(False)
         self.scheduler, self.settings = scheduler, settings
+        trained = TRAINED[settings.trained if settings.stage == 2 else "all"]
         for name, parameter in unet.named_parameters():
-            parameter.requires_grad_(settings.stage == 1 or any(part in name for part in STAGE_2_TRAINS))
+            parameter.requires_grad_(any(part in name for part in trained))
         self.lpips = lpips_network(net=settings.lpips_net) if settings.stage == 2 else None
         self.judge, self.excerpt = judge, excerpt
 
@@ -166,7 +175,11 @@ class UNetTask:
         has_sound = (torch.rand(len(latents), generator=generator) >= settings.audio_dropout).to(device)
         prediction = self.predict(noisy, timesteps, condition, condition.audio * has_sound[:, None, None, None])
         target = target_of(self.scheduler, latents, noise, timesteps)
-        parts = {"denoising": weighted_mse(prediction.float(), target, condition.mask, settings.hole_weight)}
+        parts = {
+            "denoising": weighted_mse(
+                prediction.float(), target, condition.mask, settings.hole_weight, settings.mouth_weight
+            )
+        }
         total = parts["denoising"]
         if settings.stage == 2:
             clean = clean_latents(self.scheduler, noisy, prediction.float(), timesteps)

@@ -106,9 +106,10 @@ def job_like(
     from latentsync.lab.records.inputs import input_file
 
     content, options = record.content, record.content["options"]
-    model_choice = [f"model={model}" if model in MODEL_CHOICES else f"model.pretrained={Path(model).resolve()}"]
     runs_dir = record.runs_dir.resolve()
-    run = read_config(configured([*model_choice, f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
+    run = read_config(
+        configured([_model_override(model), f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides])
+    )
     changed = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
     known = {"attention": content["attention"], **options, **changed}
     config = replace(
@@ -122,6 +123,16 @@ def job_like(
         raise OptionError(f"record {record.id} does not say its model's weights; choose another record as the pattern")
     own = pair.get("group"), pair.get("split"), pair["name"], pair.get("face")
     return Job(config, Pair(*files, pair["gender"], *own), weights)
+
+
+def _model_override(model: str) -> str:
+    """The override that chooses a model: a choice of `conf/model`, a shipped model's name, or a folder."""
+    from latentsync.checkpoints.model import INDEX_FILE, MODELS_DIR
+
+    if model in MODEL_CHOICES:
+        return f"model={model}"
+    is_shipped = (MODELS_DIR / model / INDEX_FILE).is_file()
+    return f"model.pretrained={model if is_shipped else Path(model).resolve()}"
 
 
 def _metrics_of(record: Record) -> "MetricsConfig":

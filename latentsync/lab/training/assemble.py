@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from latentsync.checkpoints.model import (
     CONFIG_FILE,
     INDEX_FILE,
+    SCHEDULER_FILE,
     WEIGHTS_FILE,
     load_network,
     model_folder,
@@ -109,9 +110,7 @@ def assemble(
     Raises:
         LatentSyncError: a folder does not have the expected files, or `trained` is set for a model without weights.
     """
-    base = model_folder(model_dir)
-    if not (base / INDEX_FILE).is_file():
-        raise WeightsError(f"there is no model at {base} ({INDEX_FILE} is absent); give a model's name or its folder")
+    base = base_folder(model_dir)
     if unit_latents is not None and "vae" not in folders:
         raise OptionError("--unit_latents needs a new VAE; give --vae DIR too")
     unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
@@ -127,16 +126,52 @@ def assemble(
         with whole_files(output_dir, [*names, INDEX_FILE]) as part:
             _write(part, parts, index)
         return
+    write_model(base, output_dir, parts, index, shares)
+
+
+def base_folder(model_dir: str | Path) -> Path:
+    """The folder of a model to begin with.
+
+    Raises:
+        WeightsError: there is no model.
+    """
+    base = model_folder(model_dir)
+    if not (base / INDEX_FILE).is_file():
+        raise WeightsError(f"there is no model at {base} ({INDEX_FILE} is absent); give a model's name or its folder")
+    return base
+
+
+def write_model(
+    base: Path,
+    output_dir: Path,
+    parts: dict[str, Part],
+    index: dict,
+    shares: bool = False,
+    scheduler: str | None = None,
+) -> None:
+    """Writes a folder other than the base model's, as a whole or not at all.
+
+    Args:
+        parts: networks that take the place of the base model's, by "vae", "unet", "syncnet".
+        index: the content of the model's index file.
+        shares: see `assemble`.
+        scheduler: the content of the scheduler's configuration; None: the base model's.
+
+    Raises:
+        OptionError: the folder exists and is not a model.
+    """
     if output_dir.exists() and not _may_be_replaced(output_dir):
         raise OptionError(f"{output_dir} exists and is not a model; give a new folder with --output_dir")
-    with whole_folder(output_dir) as part:
+    with whole_folder(output_dir) as folder:
         if shares:
             index["shares"] = base.name
         else:
-            shutil.copytree(base, part, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
-            _copy_shared(base, part)
+            shutil.copytree(base, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+            _copy_shared(base, folder)
             index.pop("shares", None)
-        _write(part, parts, index)
+        if scheduler is not None:
+            write_text(folder / "scheduler" / SCHEDULER_FILE, scheduler)
+        _write(folder, parts, index)
 
 
 def _copy_shared(base: Path, folder: Path) -> None:

@@ -1,0 +1,65 @@
+"""Writes the folder of a model of twice the crop's side that begins with what a small one has learned."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from latentsync.checkpoints.model import INDEX_FILE, SCHEDULER_FILE, load_folder, part_folder, plain_tensors
+from latentsync.errors import OptionError
+from latentsync.lab.training.assemble import Part, base_folder, write_model
+from latentsync.training.growth import SIGNS, begin_as_copy, with_outer_level
+from latentsync.training.latent_space import with_more_latents
+
+
+def grow(
+    model_dir: str | Path,
+    output_dir: Path,
+    latent_channels: int | None = None,
+    predicts: str | None = None,
+    name: str | None = None,
+    seed: int = 1247,
+) -> None:
+    """Writes the model: its autoencoder and its UNet are grown, and everything else is the small model's.
+
+    Args:
+        model_dir: the small model: a shipped one by name, or a folder.
+        output_dir: a new folder, or that of an earlier model, which is replaced.
+        latent_channels: of the autoencoder; None: as many as the small model's has.
+        predicts: what the UNet is trained to predict: "epsilon", "v_prediction" or "sample", the clean latents; None:
+            as the small model does. The noise has as many numbers as the latents and has to pass through the new level
+            if it is part of the prediction; a narrow network learns the clean latents faster (Li and He 2025, arXiv
+            2511.13720).
+        name: of the model; None: the small model's name and the new side in px.
+        seed: of the new weights.
+
+    Raises:
+        WeightsError: there is no such model, or its weights are damaged.
+        OptionError: the model cannot grow, or the folder is no place for it.
+    """
+    base = base_folder(model_dir)
+    if output_dir.resolve() == base.resolve():
+        raise OptionError(f"--output_dir is the model's own folder, {output_dir}; give another one")
+    small = load_folder(base)
+    vae, unet, settings = small["vae"], small["unet"], small["settings"]
+    noise = json.loads((part_folder(base, "scheduler") / SCHEDULER_FILE).read_text(encoding="utf-8"))
+    predicts = predicts or small["scheduler"].config.prediction_type
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if latent_channels is not None and latent_channels != vae.config.latent_channels:
+            vae = with_more_latents(vae, latent_channels)
+        unet = with_outer_level(unet, vae.config.latent_channels)
+        if predicts in SIGNS:
+            begin_as_copy(unet, predicts)
+    size_px = 2 * settings.size_px
+    vae.register_to_config(sample_size=size_px)
+    index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
+    index |= {"name": name or f"{settings.name}-{size_px}", "size_px": size_px, "trained": False}
+    index.pop("untrained_seed", None)
+    scheduler = json.dumps(noise | {"prediction_type": predicts}, indent=2) + "\n"
+    write_model(base, output_dir, {"vae": _part(vae), "unet": _part(unet)}, index, scheduler=scheduler)
+
+
+def _part(network: nn.Module) -> Part:
+    return Part(network.to_json_string(), plain_tensors(network))
