@@ -44,6 +44,10 @@ def composed(*overrides):
             lambda: SamplerOptions(guidance_interval=(0.8, 0.2)),
             r"guidance_interval is \[0.8, 0.2\]; .* low < high <= 1",
         ),
+        (
+            lambda: SamplerOptions(deepcache_final_steps=21),
+            "deepcache_final_steps is 21, but there are 20 steps; give at most 20, or deepcache_interval=1",
+        ),
         (lambda: SamplerOptions(guidance_every=21), "guidance_every is 21, but there are 20 steps; give at most 20"),
         (lambda: SamplerOptions(guidance_kind="star"), "guidance_kind 'star' .* plain, projected, zero_star"),
         (lambda: SamplerOptions(guidance_momentum=-1.5), "guidance_momentum is -1.5; .* from -1 to 1"),

@@ -96,7 +96,7 @@ def test_the_order_changes_the_features_of_the_steps_between_and_not_which_they_
     repeated, of_order_0 = run(9, 3, 0, **options)
     extrapolated, of_order_1 = run(9, 3, 1, **options)
     kinds = [[(place, given is None, len(out)) for place, given, out in calls] for calls in (of_order_0, of_order_1)]
-    assert kinds[0][:-1] == kinds[1][:-1] and any(not is_whole for _, is_whole, _ in kinds[1])
+    assert kinds[0] == kinds[1] and any(not is_whole for _, is_whole, _ in kinds[0])
     assert not torch.allclose(repeated, extrapolated, atol=1e-3)
     whole = []
     for place, given, out in of_order_1:
@@ -111,11 +111,15 @@ def test_the_order_changes_the_features_of_the_steps_between_and_not_which_they_
         torch.testing.assert_close(given, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_extrapolation_ends_with_a_whole_step(small):
+def test_final_steps_run_whole_as_well(small):
     _, run = small
-    repeated, extrapolated = ([given is None for _, given, _ in run(6, 2, order)[1]] for order in (0, 1))
-    assert repeated == [True, False] * 3
-    assert extrapolated == [True, False] * 2 + [True, True]
+
+    def is_whole(final_steps: int) -> list[bool]:
+        return [given is None for _, given, _ in run(7, 3, 1, deepcache_final_steps=final_steps)[1]]
+
+    assert is_whole(0) == is_whole(1) == [True, False, False, True, False, False, True]
+    assert is_whole(2) == [True, False, False, True, False, True, True]
+    assert torch.equal(run(7, 3, 1, deepcache_final_steps=7)[0], run(7, 1, 0)[0])
 
 
 @pytest.mark.parametrize("options", [{}, {"guidance_every": 2}, {"solver": "dpmpp_2m"}])
@@ -131,9 +135,9 @@ def test_a_constant_deep_part_gives_the_result_without_deepcache(small, options)
         torch.testing.assert_close(run(9, 3, order, **options)[0], whole, atol=1e-5, rtol=1e-5)
 
 
-def test_without_deepcache_the_order_has_no_effect(small):
+def test_without_deepcache_its_other_options_have_no_effect(small):
     _, run = small
-    assert torch.equal(run(5, 1, 1)[0], run(5, 1, 0)[0])
+    assert torch.equal(run(5, 1, 1, deepcache_final_steps=2)[0], run(5, 1, 0)[0])
 
 
 @pytest.mark.parametrize("sizes", [Sizes(windows=1), LEAST])

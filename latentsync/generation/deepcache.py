@@ -18,12 +18,13 @@ class DeepCache:
         num_steps: of the call.
         interval: the whole network runs at every n-th step only. 1 is off.
         order: of the polynomial in the logarithm of signal to noise. 0 repeats the features of the last whole step, as
-            in the paper; 1 extrapolates linearly from the last two, and repeats while it knows one only. With 1 the
-            last step is a whole one, too: it leads to the clean latents, and no later step corrects it.
+            in the paper; 1 extrapolates linearly from the last two, and repeats while it knows one only.
+        final_steps: how many of the last steps run the whole network, too. The very last one leads to the clean
+            latents, and no later step corrects it.
     """
 
-    def __init__(self, num_steps: int, interval: int = 1, order: int = 0) -> None:
-        self._num_steps, self._interval, self._order = num_steps, interval, order
+    def __init__(self, num_steps: int, interval: int = 1, order: int = 0, final_steps: int = 0) -> None:
+        self._interval, self._order, self._final = interval, order, num_steps - final_steps
         self._whole: list[tuple[float, Tensor]] = []  # place and features of the last whole steps, newest last
 
     @property
@@ -39,8 +40,8 @@ class DeepCache:
             place: of the step: its `log_snr`.
             batch: how many predictions the step needs: once or twice the number of windows.
         """
-        is_last = self._order > 0 and index == self._num_steps - 1
-        if index % self._interval == 0 or is_last or not self._whole or len(self._whole[-1][1]) < batch:
+        is_whole = index % self._interval == 0 or index >= self._final
+        if is_whole or not self._whole or len(self._whole[-1][1]) < batch:
             return None
         self._whole = [(known, features[-batch:]) for known, features in self._whole if len(features) >= batch]
         last, features = self._whole[-1]

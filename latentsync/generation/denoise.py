@@ -93,6 +93,7 @@ def denoise(
     deepcache_interval: int = 1,
     *,
     deepcache_order: int = 0,
+    deepcache_final_steps: int = 0,
     solver: str | None = "ddim",
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
@@ -117,7 +118,7 @@ def denoise(
         deepcache_interval: the whole network runs at every n-th step only; the steps between reuse its deep features
             (DeepCache, arXiv 2312.00858, branch 0). 1 is off; the original's `--enable_deepcache` is 3. A guided step
             after an unguided one runs the whole network, too, because it has no features without audio.
-        deepcache_order: 0 repeats those features; 1 extrapolates them, and runs the last step whole; see `DeepCache`.
+        deepcache_order, deepcache_final_steps: see `DeepCache`.
         solver: see `solver_of`.
         guidance_schedule, guidance_interval: see `guidance_scales`.
         guidance_mask: "uniform" guides everywhere, "mouth" only where the condition's mask is 0.
@@ -138,7 +139,7 @@ def denoise(
     is_student = getattr(unet, "guidance_limit", None) is not None
     guide = Guide(guidance(), steps, guidance_every, is_input=is_student)
     channels, states = condition.channels, condition.audio.flatten(0, 1)
-    deepcache = DeepCache(len(steps), deepcache_interval, deepcache_order)
+    deepcache = DeepCache(len(steps), deepcache_interval, deepcache_order, deepcache_final_steps)
     network = PortionedUNet(unet, states, len(noise), portions or Portions(), deepcache.is_on)
     region = 1 - condition.mask if guidance_mask == "mouth" else None
     without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
