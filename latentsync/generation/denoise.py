@@ -147,7 +147,7 @@ def denoise(
     for index, timestep in enumerate(schedule.timesteps):
         noisy = schedule.scale_model_input(latents, timestep)
         sample, both = torch.cat([noisy, channels], dim=1), guide.needs_both(index)
-        place = log_snr(schedule, timestep)
+        place = log_snr(schedule, timestep) if deepcache.is_on else 0.0
         cached = deepcache.features(index, place, len(sample) * (1 + both))
         scales = guide.network_input(index, noise.device)
         prediction, deep_features = network(sample, timestep, both, cached, **scales)
