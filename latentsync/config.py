@@ -154,6 +154,21 @@ class SamplerOptions:
         unit="steps", source="arXiv 2312.00858",
         in_identity="always", in_cost=True,
     )  # fmt: skip
+    deepcache_order: int = option(
+        0,
+        "how DeepCache fills in the deep features of the steps between. 0 repeats those of the last whole step; 1 "
+        "extrapolates them from the last two whole steps, linearly in the logarithm of signal to noise. With an "
+        "interval of 1 it has no effect.",
+        "DeepCache order {}", "DeepCache order", whole=True, least=0, most=1, hint="0 repeats, 1 extrapolates",
+        source="0 arXiv 2312.00858, 1 after arXiv 2503.06923",
+    )  # fmt: skip
+    deepcache_final_steps: int = option(
+        0,
+        "how many of the last steps run the whole network although DeepCache would not. With an interval of 1 it has "
+        "no effect.",
+        "last {} steps whole", "whole last steps", whole=True, least=0, most=MAX_STEPS, hint="0 is the paper's",
+        unit="steps", in_cost=True,
+    )  # fmt: skip
     scheduler: str | None = option(
         None,
         'the solver. "ddim" is the original\'s; "dpmpp_2m" (DPM-Solver++, second order) and "unipc" (second order) '
@@ -251,6 +266,11 @@ class SamplerOptions:
             raise OptionError(
                 f"guidance_every is {self.guidance_every}, but there are {self.num_inference_steps} steps; give "
                 f"at most {self.num_inference_steps}, or 1 to compute the prediction without audio at every step"
+            )
+        if self.deepcache_final_steps > self.num_inference_steps:
+            raise OptionError(
+                f"deepcache_final_steps is {self.deepcache_final_steps}, but there are {self.num_inference_steps} "
+                f"steps; give at most {self.num_inference_steps}, or deepcache_interval=1 to run all of them whole"
             )
         if (self.guidance_zero_steps or 0) > self.num_inference_steps and self.guidance_kind == "zero_star":
             raise OptionError(

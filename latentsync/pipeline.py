@@ -118,6 +118,8 @@ class LipsyncPipeline(LipsyncNetworks):
                 in_effect(sampler),
                 guidance_scale=guidance_scale,
                 num_frames=num_frames,
+                deepcache_order=sampler.deepcache_order if sampler.deepcache_interval > 1 else 0,
+                deepcache_final_steps=sampler.deepcache_final_steps if sampler.deepcache_interval > 1 else 0,
                 scheduler=sampler.scheduler or ("ddim" if isinstance(self.scheduler, DDIMScheduler) else None),
             ),
             replace(

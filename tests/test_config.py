@@ -31,6 +31,10 @@ def composed(*overrides):
         (lambda: SamplerOptions(rng="global"), "rng 'global' .* own, reference"),
         (lambda: SamplerOptions(deepcache_interval=0), "deepcache_interval is 0; .* at least 1"),
         (
+            lambda: SamplerOptions(deepcache_order=2),
+            r"deepcache_order is 2; .* from 0 to 1 \(0 repeats, 1 extrapolates\)",
+        ),
+        (
             lambda: SamplerOptions(scheduler="euler"),
             "scheduler 'euler' .* ddim, dpmpp_2m, unipc",
         ),
@@ -39,6 +43,10 @@ def composed(*overrides):
         (
             lambda: SamplerOptions(guidance_interval=(0.8, 0.2)),
             r"guidance_interval is \[0.8, 0.2\]; .* low < high <= 1",
+        ),
+        (
+            lambda: SamplerOptions(deepcache_final_steps=21),
+            "deepcache_final_steps is 21, but there are 20 steps; give at most 20, or deepcache_interval=1",
         ),
         (lambda: SamplerOptions(guidance_every=21), "guidance_every is 21, but there are 20 steps; give at most 20"),
         (lambda: SamplerOptions(guidance_kind="star"), "guidance_kind 'star' .* plain, projected, zero_star"),

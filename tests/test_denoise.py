@@ -271,7 +271,9 @@ def test_windows_without_overlap_are_denoised_as_before(long_video):
     assert SharedFrames(0)(0, zeros) is zeros  # not even copied
 
 
-@pytest.mark.parametrize("options", [{}, {"solver": "unipc"}, {"deepcache_interval": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"solver": "unipc"}, {"deepcache_interval": 2}, {"deepcache_interval": 2, "deepcache_order": 1}]
+)
 def test_shared_frames_go_from_one_window_to_the_next_for_any_batch_size(long_video, options):
     one, *others = (long_video(2, size, **options) for size in (1, 2, 4))
     assert list(one) == [(0, 4), (2, 6), (4, 8), (6, 10), (8, 11)]

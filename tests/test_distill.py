@@ -152,6 +152,7 @@ def test_options_that_do_not_suit_are_refused():
         (2.5, {"num_inference_steps": 20}, "num_inference_steps is 20, but m is a student of 1 to 4 .*=4"),
         (2.5, {"scheduler": "unipc"}, "scheduler is unipc, but m is a student.*scheduler=student"),
         (2.5, {"guidance_mask": "mouth"}, "guidance_mask is mouth, but m .*guidance_mask=uniform"),
+        (2.5, {"deepcache_interval": 2, "deepcache_order": 1}, "deepcache_order is 1, but m .*deepcache_order=0"),
         (2.5, {"guidance_every": 2}, "guidance_every is 2, but m .*guidance_every=1"),
         (2.5, {"guidance_kind": "projected"}, "guidance_kind is projected, but m .*guidance_kind=plain"),
         (2.5, {"guidance_rescale": 0.7}, "guidance_rescale is 0.7, but m .*guidance_rescale=0"),

@@ -372,6 +372,15 @@ def test_the_steps_without_guidance_cost_half():
     assert passes(guidance_scale=1.5, guidance_every=3) == 20 + 7
 
 
+def test_deepcache_changes_the_time_of_a_pass_and_not_their_number():
+    works = [
+        work(guidance_scale=1.0, deepcache_interval=interval, deepcache_final_steps=final_steps)
+        for interval, final_steps in ((1, 0), (3, 0), (3, 1))
+    ]
+    assert len({one.kind for one in works}) == 3
+    assert [one.passes for one in works] == [20] * 3
+
+
 def test_status_tells_what_is_missing_and_which_records_are_broken(sweep_overrides, finished, tmp_path, capsys):
     runs = tmp_path / "runs"
     shutil.copytree(finished, runs)

@@ -74,6 +74,8 @@ def test_identity_covers_what_determines_the_pixels(pipe, tmp_path):
         replace(OPTIONS, sampler=replace(sampler, num_frames=4)),
         replace(OPTIONS, sampler=replace(sampler, rng="reference")),
         replace(OPTIONS, sampler=replace(sampler, deepcache_interval=3)),
+        replace(OPTIONS, sampler=replace(sampler, deepcache_interval=3, deepcache_order=1)),
+        replace(OPTIONS, sampler=replace(sampler, deepcache_interval=3, deepcache_final_steps=1)),
         replace(OPTIONS, sampler=replace(sampler, scheduler="unipc")),
         replace(OPTIONS, sampler=replace(sampler, guidance_mask="mouth")),
         replace(OPTIONS, sampler=replace(sampler, guidance_every=2)),
@@ -114,6 +116,8 @@ def test_options_that_came_later_leave_the_ids_of_earlier_records_as_they_were(p
     assert id_of(pipe, options=unused) == record_id(parts)
     unguided = [replace(as_before.sampler, guidance_scale=1.0, guidance_every=every) for every in (1, 2)]
     assert len({id_of(pipe, options=replace(as_before, sampler=one)) for one in unguided}) == 1
+    without_deepcache = replace(as_before.sampler, deepcache_order=1, deepcache_final_steps=1)
+    assert id_of(pipe, options=replace(as_before, sampler=without_deepcache)) == record_id(parts)
     unused = replace(as_before.sampler, guidance_parallel=0.5, guidance_norm=0, guidance_momentum=0)
     assert id_of(pipe, options=replace(as_before, sampler=unused)) == record_id(parts)
     assert set(identity(PAIR, pipe, pipe.resolve(OPTIONS))["options"]) == {*parts["options"], "sound"}

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentsync.errors import OptionError
+from latentsync.generation.deepcache import DeepCache
 from latentsync.generation.guidance import Guidance, Guide, Plain, Step, guidance_scales, is_guided
 from latentsync.generation.portions import PortionedUNet, Portions
-from latentsync.generation.solvers import STUDENT, solver_of
+from latentsync.generation.solvers import STUDENT, log_snr, solver_of
 from latentsync.shapes import Latents
 from latentsync.unet.model import UNet3DConditionModel
 
@@ -68,13 +69,6 @@ def _noise_shares(schedule: SchedulerMixin) -> list[float]:
     return [(int(timestep) + 1) / schedule.config.num_train_timesteps for timestep in schedule.timesteps]
 
 
-def _fitting(deep_features: Tensor | None, batch: int) -> Tensor | None:
-    """An earlier step's deep features for a batch of this size; None where the part without audio is missing."""
-    if deep_features is None or len(deep_features) < batch:
-        return None
-    return deep_features[-batch:]  # the part with audio comes last
-
-
 def _replaced(latents: Latents, changed: Tensor) -> Latents:
     """The latents that a callback returned, in the dtype and on the device of those that it was given.
 
@@ -98,6 +92,8 @@ def denoise(
     on_step: StepCallback | None = None,
     deepcache_interval: int = 1,
     *,
+    deepcache_order: int = 0,
+    deepcache_final_steps: int = 0,
     solver: str | None = "ddim",
     guidance_schedule: str = "constant",
     guidance_interval: tuple[float, float] | None = None,
@@ -122,6 +118,7 @@ def denoise(
         deepcache_interval: the whole network runs at every n-th step only; the steps between reuse its deep features
             (DeepCache, arXiv 2312.00858, branch 0). 1 is off; the original's `--enable_deepcache` is 3. A guided step
             after an unguided one runs the whole network, too, because it has no features without audio.
+        deepcache_order, deepcache_final_steps: see `DeepCache`.
         solver: see `solver_of`.
         guidance_schedule, guidance_interval: see `guidance_scales`.
         guidance_mask: "uniform" guides everywhere, "mouth" only where the condition's mask is 0.
@@ -142,16 +139,20 @@ def denoise(
     is_student = getattr(unet, "guidance_limit", None) is not None
     guide = Guide(guidance(), steps, guidance_every, is_input=is_student)
     channels, states = condition.channels, condition.audio.flatten(0, 1)
-    network = PortionedUNet(unet, states, len(noise), portions or Portions(), deepcache_interval > 1)
+    deepcache = DeepCache(len(steps), deepcache_interval, deepcache_order, deepcache_final_steps)
+    network = PortionedUNet(unet, states, len(noise), portions or Portions(), deepcache.is_on)
     region = 1 - condition.mask if guidance_mask == "mouth" else None
     without_noise = {"eta": 0.0} if isinstance(schedule, DDIMScheduler) else {}
-    latents, deep_features = noise * schedule.init_noise_sigma, None
+    latents = noise * schedule.init_noise_sigma
     for index, timestep in enumerate(schedule.timesteps):
         noisy = schedule.scale_model_input(latents, timestep)
         sample, both = torch.cat([noisy, channels], dim=1), guide.needs_both(index)
-        cached = _fitting(deep_features, len(sample) * (1 + both)) if index % deepcache_interval else None
+        place = log_snr(schedule, timestep) if deepcache.is_on else 0.0
+        cached = deepcache.features(index, place, len(sample) * (1 + both))
         scales = guide.network_input(index, noise.device)
         prediction, deep_features = network(sample, timestep, both, cached, **scales)
+        if cached is None and deep_features is not None:
+            deepcache.keep(place, deep_features)
         prediction = guide(index, prediction, partial(Step.of, schedule, timestep, noisy, region))
         latents = schedule.step(prediction, timestep, latents, **without_noise).prev_sample
         if blend is not None:

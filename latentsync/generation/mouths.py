@@ -211,6 +211,8 @@ class MouthGenerator:
             sampler.num_inference_steps,
             on_step,
             sampler.deepcache_interval,
+            deepcache_order=sampler.deepcache_order,
+            deepcache_final_steps=sampler.deepcache_final_steps,
             solver=sampler.scheduler,
             guidance_schedule=sampler.guidance_schedule,
             guidance_interval=sampler.guidance_interval,

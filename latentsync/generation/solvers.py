@@ -19,6 +19,7 @@ STUDENT = "student"
 ZERO_SNR = "rescale_betas_zero_snr"
 KNOWN = "use DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler or EulerDiscreteScheduler"
 TRIAL_STEPS = 3  # enough for a scheduler to draw random numbers, if it ever does
+LEAST_SIGNAL = 2.0**-12  # a model without terminal signal is taken to have this share of it, as solvers do
 MAX_NOISE_DIFFERENCE = 1e-4  # of the signal's share at any timestep; schedulers compute it in float32
 
 
@@ -62,6 +63,12 @@ def solver_of(scheduler: SchedulerMixin, name: str | None) -> SchedulerMixin:
         final_sigmas_type="zero" if config.get("set_alpha_to_one", True) else "sigma_min",
         timestep_spacing="linspace" if spacing == "leading" else spacing,
     )
+
+
+def log_snr(solver: SchedulerMixin, timestep: float) -> float:
+    """ln(signal / noise) at a timestep of the training; finite at the end without signal, too."""
+    power = min(max(float(solver.alphas_cumprod[int(timestep)]), LEAST_SIGNAL**2), 1 - LEAST_SIGNAL**2)
+    return math.log(power / (1 - power)) / 2
 
 
 def num_steps(scheduler: SchedulerMixin, name: str | None, num_inference_steps: int) -> int:

@@ -44,6 +44,11 @@ def sampler_for(model: str, guidance_limit: float | None, sampler: SamplerOption
             f"guidance_mask is {sampler.guidance_mask}, but {model} is a student, which takes one guidance scale for "
             f"all of a frame; set guidance_mask=uniform"
         )
+    if sampler.deepcache_order:
+        raise OptionError(
+            f"deepcache_order is {sampler.deepcache_order}, but {model} is a student, whose 1 to {STUDENT_STEPS} steps "
+            f"are too few and too far apart to extrapolate features; set deepcache_order=0"
+        )
     require_plain(model, sampler)
     steps = [1.0] * sampler.num_inference_steps  # shares of the noise, which matter to "interval" only
     greatest = max(guidance_scales(sampler.guidance_scale, sampler.guidance_schedule, steps, (0.0, 1.0)))

@@ -62,6 +62,8 @@ class Work:
         num_frames: frames of the video.
         num_denoised: frames of all windows; they are more if windows share frames.
         passes: passes of the network over each frame: one for a step without guidance, two for a step with guidance.
+            With DeepCache a pass counts as one whether it is whole or not. Its interval and final steps are part of
+            the kind, so that the time of a pass is the mean of both sorts.
     """
 
     kind: tuple
