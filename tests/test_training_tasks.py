@@ -492,7 +492,7 @@ def test_every_configured_training_begins_from_prepared_clips(clips, model, kind
 
 
 def test_a_sample_video_shows_windows_in_a_row_of_a_held_out_clip(clips, untrained):
-    task, _, validation_set = begin("unet_stage1", clips, f"model_dir={untrained}", "+task.validation_steps=1")
+    task, _, validation_set = begin("unet_stage1", clips, f"model_dir={untrained}", "task.validation_steps=1")
     frames = task.excerpt["frames"].flatten(0, 1)
     assert 3 * 8 <= len(frames) <= 50 and task.excerpt["audio"].shape[:2] == task.excerpt["reference"].shape[:2]
     count, crops = len(frames), [clip.frames() for clip in validation_set.clips]
