@@ -49,6 +49,16 @@ def generated(monkeypatch) -> dict:
     return faces
 
 
+def test_workers_take_no_cells_from_each_other(tmp_path):
+    sweep = ["-m", f"runs_dir={tmp_path}", "sampler.seed=1,2"]
+    for more, count in (
+        (["runtime.batch_cells=2"], 2),
+        (["runtime.batch_cells=2", "launch=local"], 0),  # a worker would wait for a cell that another one makes
+        ([], 0),
+    ):
+        assert len(request.read([*sweep, *more]).siblings) == count
+
+
 def test_cells_made_together_are_those_made_alone(clips, tmp_path, generated):
     alone, together = cells(clips, tmp_path / "alone", 1), cells(clips, tmp_path / "together", 3)
     assert [run(config, alone) for config in alone] == [["done"]] * 8

@@ -72,9 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
             return status
         from latentsync.lab.sweeps.sweep import start
 
-        together = sweep_request.is_sweep and any(run.options.runtime.batch_cells != 1 for run in sweep_request.runs)
+        if sweep_request.wants_batches and not sweep_request.siblings:
+            say("runtime.batch_cells acts in a sweep of one process; here each worker makes its cells one by one")
         cells = sweep_request.cells if sweep_request.is_listed else ()
-        start(sweep_request.runs if together else (), cells, sweep_request.sweep_dir)
+        start(sweep_request.siblings, cells, sweep_request.sweep_dir)
     with raising(), complaints() as left_out:
         cell()  # exits by itself if anything failed
     if sweep_request is not None and not left_out:

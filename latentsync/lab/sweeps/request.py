@@ -90,6 +90,16 @@ class SweepRequest:
         return places_of(self.runs)
 
     @property
+    def wants_batches(self) -> bool:
+        """Whether cells are asked to be denoised side by side."""
+        return self.is_sweep and any(run.options.runtime.batch_cells != 1 for run in self.runs)
+
+    @property
+    def siblings(self) -> list[RunConfig]:
+        """The cells that one process may denoise side by side. Workers would only wait for cells of each other."""
+        return self.runs if self.wants_batches and self.launcher == "basic" else []
+
+    @property
     def launcher(self) -> str:
         """What runs the cells: "basic" for this process, or another launcher of Hydra."""
         return self.config.hydra.runtime.choices["hydra/launcher"]
