@@ -46,7 +46,7 @@ def grown_config(config: dict[str, Any], latent_channels: int) -> dict[str, Any]
 def with_outer_level(unet: UNet3DConditionModel, latent_channels: int) -> UNet3DConditionModel:
     """A UNet of one more level, whose inner levels have the weights of the given one.
 
-    The weights of the new level and of the first and last convolution are drawn from torch's global generator.
+    The weights of the new level are drawn from torch's global generator; the first and last convolution are zero.
 
     Args:
         unet: any but a student, whose input has other meanings.
