@@ -13,7 +13,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, SchedulerMixin
+from diffusers import AutoencoderKL, DDIMScheduler, ModelMixin, SchedulerMixin
 from safetensors.torch import save_file
 from torch import nn
 
@@ -381,6 +381,11 @@ def save_network(network: nn.Module, folder: Path, variant: str | None = None) -
     """Writes one network's configuration and weights, every tensor as it is."""
     network.save_config(folder)
     save_file(plain_tensors(network), folder / weights_file(variant))
+
+
+def arguments_of(network: ModelMixin) -> dict[str, Any]:
+    """The arguments that build such a network: its configuration without diffusers' own notes."""
+    return {name: value for name, value in network.config.items() if not name.startswith("_")}
 
 
 def plain_tensors(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latentsync import media
 from latentsync.audio.whisper import SEGMENT_STATES
+from latentsync.checkpoints.model import arguments_of
 from latentsync.config import Options
 from latentsync.faces.crops import warping_of
 from latentsync.faces.landmarks import LANDMARK_REFINEMENTS
@@ -160,7 +161,7 @@ class PairCache:
             "rounding": options.video.rounding,
             "mask": options.video.mask,
             "vae": networks.weight_hashes["vae"],
-            "vae_config": {name: value for name, value in networks.vae.config.items() if not name.startswith("_")},
+            "vae_config": arguments_of(networks.vae),
             "dtype": options.runtime.dtype,
             "device": networks.device.type,
         }

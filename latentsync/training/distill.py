@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 from torch.utils.data import Dataset
 
-from latentsync.checkpoints.model import load_folder
+from latentsync.checkpoints.model import arguments_of, load_folder
 from latentsync.config import MASKS, STUDENT_STEPS
 from latentsync.errors import OptionError
 from latentsync.generation.denoise import Condition, denoise
@@ -178,8 +178,7 @@ def student_of(teacher: UNet3DConditionModel, guidance_limit: float) -> UNet3DCo
             f"the teacher is a student itself (its guidance_limit is {teacher.guidance_limit}); give the model that it "
             f"was distilled from with model_dir"
         )
-    config = {key: value for key, value in teacher.config.items() if not key.startswith("_")}
-    student = UNet3DConditionModel(**config | {"guidance_limit": float(guidance_limit)})
+    student = UNet3DConditionModel(**arguments_of(teacher) | {"guidance_limit": float(guidance_limit)})
     own = {name: value for name, value in student.state_dict().items() if name.startswith("guidance_embedding.")}
     student.load_state_dict({**teacher.state_dict(), **own})
     return student

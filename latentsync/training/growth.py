@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentsync.checkpoints.model import cast
+from latentsync.checkpoints.model import arguments_of, cast
 from latentsync.errors import OptionError
 from latentsync.unet.model import UNet3DConditionModel
 
@@ -55,12 +55,11 @@ def with_outer_level(unet: UNet3DConditionModel, latent_channels: int) -> UNet3D
     Raises:
         OptionError: the UNet is a student, or `latent_channels` is below 1.
     """
-    if unet.config.get("guidance_limit") is not None:
+    if unet.guidance_limit is not None:
         raise OptionError("the model is a student of few steps; grow its teacher, and distil the result")
     if latent_channels < 1:
         raise OptionError(f"latent_channels is {latent_channels}; it must be at least 1")
-    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
-    grown = UNet3DConditionModel.from_config(grown_config(config, latent_channels))
+    grown = UNet3DConditionModel.from_config(grown_config(arguments_of(unet), latent_channels))
     weights = grown.state_dict()
     last = len(unet.config.block_out_channels)
     for name, tensor in weights.items():

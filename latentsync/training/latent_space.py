@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from diffusers import AutoencoderKL
 
-from latentsync.checkpoints.model import cast
+from latentsync.checkpoints.model import arguments_of, cast
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.training.clips import AlignedClip
@@ -71,8 +71,7 @@ def with_more_latents(vae: AutoencoderKL, channels: int) -> AutoencoderKL:
         raise OptionError(f"latent_channels is {channels}; the autoencoder has {had}, give more")
     if vae.quant_conv is None or vae.post_quant_conv is None:
         raise OptionError("the VAE has no quant_conv or no post_quant_conv; its latents keep their channels")
-    config = {name: value for name, value in vae.config.items() if not name.startswith("_")}
-    wide = AutoencoderKL.from_config(config | {"latent_channels": channels})
+    wide = AutoencoderKL.from_config(arguments_of(vae) | {"latent_channels": channels})
     old, new = vae.state_dict(), wide.state_dict()
     changed = {key for key in old if old[key].shape != new[key].shape}
     new.update({key: value for key, value in old.items() if key not in changed})

@@ -14,12 +14,8 @@ from latentsync.shapes import Latents, Pixels
 
 Timesteps = Int[Tensor, " b"]
 Faces = Float[Tensor, "b f 3 r r"]  # -1..1
-MOUTH = (
-    0.5,
-    0.86,
-    0.27,
-    0.73,
-)  # where lips and chin are in an aligned face: top, bottom, left, right; shares of its side
+# Where lips and chin are in an aligned face: top, bottom, left and right, as shares of its side
+MOUTH = (0.5, 0.86, 0.27, 0.73)
 COSINE_MARGIN = 1e-6  # distance of the cosine from 0 and 1, where the logarithm is infinite
 
 
@@ -56,10 +52,11 @@ def clean_latents(scheduler: DDIMScheduler, noisy: Latents, prediction: Latents,
     From noise: (x - sqrt(1 - a) e) / sqrt(a); from v: sqrt(a) x - sqrt(1 - a) v, with a the schedule's alphas_cumprod;
     or they are predicted themselves.
     """
-    if scheduler.config.prediction_type == "sample":
+    kind = scheduler.config.prediction_type
+    if kind == "sample":
         return prediction
     alpha = scheduler.alphas_cumprod.to(noisy)[timesteps].reshape(-1, 1, 1, 1, 1)
-    if scheduler.config.prediction_type == "v_prediction":
+    if kind == "v_prediction":
         return alpha.sqrt() * noisy - (1 - alpha).sqrt() * prediction
     return (noisy - (1 - alpha).sqrt() * prediction) / alpha.sqrt()
 
@@ -71,9 +68,10 @@ def weighted_mse(
 
     Those around the mouth count mouth_weight times as much again, see `MOUTH`.
     """
-    weight = torch.where(mask > 0.5, 1.0, hole_weight).expand_as(target).clone()
+    weight = torch.where(mask > 0.5, 1.0, hole_weight)
     top, bottom, left, right = (round(share * target.shape[-1]) for share in MOUTH)
     weight[..., top:bottom, left:right] *= mouth_weight
+    weight = weight.expand_as(target)
     return ((prediction - target).square() * weight).sum() / weight.sum()
 
 

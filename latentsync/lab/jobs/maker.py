@@ -127,12 +127,12 @@ def job_like(
 
 def _model_override(model: str) -> str:
     """The override that chooses a model: a choice of `conf/model`, a shipped model's name, or a folder."""
-    from latentsync.checkpoints.model import INDEX_FILE, MODELS_DIR
+    from latentsync.checkpoints.model import MODELS_DIR, model_folder
 
     if model in MODEL_CHOICES:
         return f"model={model}"
-    is_shipped = (MODELS_DIR / model / INDEX_FILE).is_file()
-    return f"model.pretrained={model if is_shipped else Path(model).resolve()}"
+    folder = model_folder(model)
+    return f"model.pretrained={model if folder.parent == MODELS_DIR else folder.resolve()}"
 
 
 def _metrics_of(record: Record) -> "MetricsConfig":

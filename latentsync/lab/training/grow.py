@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from latentsync.checkpoints.model import INDEX_FILE, SCHEDULER_FILE, load_folder, part_folder, plain_tensors
+from latentsync.checkpoints.model import INDEX_FILE, load_folder, plain_tensors
 from latentsync.errors import OptionError
 from latentsync.lab.training.assemble import Part, base_folder, write_model
 from latentsync.training.growth import SIGNS, begin_as_copy, with_outer_level
@@ -42,9 +42,9 @@ def grow(
     if output_dir.resolve() == base.resolve():
         raise OptionError(f"--output_dir is the model's own folder, {output_dir}; give another one")
     small = load_folder(base)
-    vae, unet, settings = small["vae"], small["unet"], small["settings"]
-    noise = json.loads((part_folder(base, "scheduler") / SCHEDULER_FILE).read_text(encoding="utf-8"))
-    predicts = predicts or small["scheduler"].config.prediction_type
+    vae, unet, scheduler, settings = small["vae"], small["unet"], small["scheduler"], small["settings"]
+    predicts = predicts or scheduler.config.prediction_type
+    scheduler.register_to_config(prediction_type=predicts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if latent_channels is not None and latent_channels != vae.config.latent_channels:
@@ -57,8 +57,8 @@ def grow(
     index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
     index |= {"name": name or f"{settings.name}-{size_px}", "size_px": size_px, "trained": False}
     index.pop("untrained_seed", None)
-    scheduler = json.dumps(noise | {"prediction_type": predicts}, indent=2) + "\n"
-    write_model(base, output_dir, {"vae": _part(vae), "unet": _part(unet)}, index, scheduler=scheduler)
+    parts = {"vae": _part(vae), "unet": _part(unet)}
+    write_model(base, output_dir, parts, index, scheduler=scheduler.to_json_string())
 
 
 def _part(network: nn.Module) -> Part:
