@@ -1,6 +1,7 @@
 """Folders of aligned clips as training data: what is accepted, who is held out, and which samples are drawn."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -294,6 +295,12 @@ def test_latents_of_other_networks_and_augmentations_lie_apart_and_damage_is_men
     files = LatentFiles(vae, "mask")
     others = (LatentFiles(vae, "mask2"), LatentFiles(vae, "mask", seed=1), LatentFiles(vae, "mask", copies=2))
     assert len({kind.digest for kind in (files, *others)}) == 4
+    trained = deepcopy(vae)
+    with torch.no_grad():
+        trained.decoder.conv_out.weight += 1
+        assert LatentFiles(trained, "mask").digest == files.digest  # a decoder may train on
+        trained.quant_conv.weight += 1
+        assert LatentFiles(trained, "mask").digest != files.digest
     with pytest.raises(MediaError, match="make the data set again"):
         others[0].read(clip, 0, "faces", 0, 3)
     files.make([clip])

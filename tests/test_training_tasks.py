@@ -332,15 +332,20 @@ def test_the_losses_in_pixels_see_the_windows_that_they_should(second_stage, bat
     assert losses["lpips"] > 0.01 and losses["temporal"] > 0 and losses["sync"] > 0
     assert task.pixel_losses(clean, faces, mel, torch.tensor([False, False]))["sync"] == 0
     nothing = task.pixel_losses(clean[:0], faces[:0], mel[:0], torch.ones(0, dtype=torch.bool))
-    assert nothing == {"lpips": 0, "temporal": 0, "sync": 0}
+    assert nothing == {"lpips": 0, "pixel": 0, "temporal": 0, "sync": 0}
+    decoded, silent = task.decoded(clean).detach(), torch.zeros(2, dtype=torch.bool)
+    same, brighter = (task.pixel_losses(clean, decoded + by, mel, silent) for by in (0.0, 0.1))
+    assert same["pixel"] == 0 and brighter["pixel"] == pytest.approx(0.1, abs=1e-5)
 
 
 def test_the_second_stage_adds_its_losses_by_weight(second_stage, batch):
-    task = second_stage(lpips_weight=0.3, temporal_weight=2.0, sync_weight=0.07)
+    task = second_stage(lpips_weight=0.3, pixel_weight=0.5, temporal_weight=2.0, sync_weight=0.07)
     total, parts = task.loss(batch, seeded())
-    expected = parts["denoising"] + 0.3 * parts["lpips"] + 2 * parts["temporal"] + 0.07 * parts["sync"]
+    expected = (
+        parts["denoising"] + 0.3 * parts["lpips"] + 0.5 * parts["pixel"] + 2 * parts["temporal"] + 0.07 * parts["sync"]
+    )
     torch.testing.assert_close(total, expected)
-    assert parts.keys() == {"denoising", "lpips", "temporal", "sync"}
+    assert parts.keys() == {"denoising", "lpips", "pixel", "temporal", "sync"}
 
 
 def test_computing_twice_what_is_not_kept_changes_no_gradient(second_stage, batch, monkeypatch):
@@ -465,7 +470,10 @@ def test_a_trainings_file_lists_all_of_its_settings(kind, settings):
     listed = yaml.safe_load((CONF_DIR / "train" / f"{kind}.yaml").read_text())["task"]
     known = {field.name for field in fields(settings)}
     if kind == "unet_stage1":  # it decodes nothing
-        known -= {"trained", *(name for name in known if name.startswith(("lpips", "temporal", "sync", "pixel")))}
+        known -= {
+            "trained",
+            *(name for name in known if name.startswith(("lpips", "pixel", "temporal", "sync", "pixel"))),
+        }
     assert set(listed) == known
 
 

@@ -37,6 +37,7 @@ from latentsync.verbosity import bars_off
 from latentsync.weights import state_dict_sha256
 
 DIGITS = 12  # of a hash in a file's name
+ENCODER = ("encoder.", "quant_conv.")  # the parts of a VAE's state that make latents
 LATENTS_VERSION = 1  # raise it when a change makes the same clip and network give other latents
 
 Posterior = Float[Tensor, "f d h w"]  # mean and standard deviation of scaled latents, one after the other on d = 2 c
@@ -216,10 +217,11 @@ class LatentFiles:
 
     @cached_property
     def digest(self) -> str:
-        """The HASH of the files' names."""
+        """The HASH of the files' names; it does not depend on the VAE's decoder, which plays no part."""
+        encoder = {name: value for name, value in self.vae.state_dict().items() if name.startswith(ENCODER)}
         parts = [LATENTS_VERSION, self.mask, self.copies, self.flip, self.colour_jitter, self.seed]
         parts += [
-            state_dict_sha256(self.vae.state_dict()),
+            state_dict_sha256(encoder),
             self.vae.config.scaling_factor,
             self.vae.config.shift_factor,
         ]

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from einops import rearrange, repeat
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import l1_loss, mse_loss
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
@@ -67,6 +67,7 @@ class UNetSettings:
         mouth_weight: how much more again those around the mouth count, a sixth of the face; 1 is the original's.
         lpips_weight, temporal_weight, sync_weight: of stage 2's losses. In the original LPIPS has 0.1 and SyncNet 0.05.
             The temporal loss replaces its TREPA, see `losses.temporal_difference`.
+        pixel_weight: of the mean absolute difference of the decoded pictures, in stage 2; the original has none.
         lpips_net: "alex", or "vgg" as in the original.
         pixel_windows: how many windows of a batch are decoded for stage 2's losses in pixels, which take longer than
             the rest of a step; 0 is all of them, as in the original.
@@ -92,6 +93,7 @@ class UNetSettings:
     lpips_weight: float = 0.1
     temporal_weight: float = 1.0
     sync_weight: float = 0.05
+    pixel_weight: float = 0.0
     lpips_net: str = "alex"
     pixel_windows: int = 0
     pixel_timesteps_below: int = 1000
@@ -115,8 +117,8 @@ class UNetSettings:
             raise OptionError(f"task.lpips_net is {self.lpips_net!r}; choose one of {', '.join(LPIPS_NETS)}")
         if self.pixel_timesteps_below < 1:
             raise OptionError(f"task.pixel_timesteps_below is {self.pixel_timesteps_below}; it must be at least 1")
-        for name in ("noise_alpha", "lpips_weight", "temporal_weight", "sync_weight", "pixel_windows",
-                     "latent_copies"):  # fmt: skip
+        for name in ("noise_alpha", "lpips_weight", "temporal_weight", "sync_weight", "pixel_weight",
+                     "pixel_windows", "latent_copies"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise OptionError(f"task.{name} is {getattr(self, name)}; it must be at least 0")
         if not self.timestep_bias > 0:
@@ -196,12 +198,13 @@ class UNetTask:
         return torch.nonzero(timesteps < settings.pixel_timesteps_below)[:, 0][: settings.pixel_windows or None]
 
     def pixel_losses(self, clean: Latents, faces: Pixels, mel: Tensor | None, has_sound: Tensor) -> dict[str, Tensor]:
-        """LPIPS, motion and sync on the lower half of the decoded faces, as in the original.
+        """LPIPS, difference and motion on the lower half of the decoded faces, and sync.
 
-        The loss of sync uses the windows that were generated with their sound. A loss without any window is 0.
+        All but the difference are the original's. The loss of sync uses the windows that were generated with their
+        sound. A loss without any window is 0.
         """
-        nothing = clean.new_zeros(())
-        losses = {"lpips": nothing, "temporal": nothing} | ({} if self.judge is None else {"sync": nothing})
+        names = ["lpips", "pixel", "temporal", *([] if self.judge is None else ["sync"])]
+        losses = dict.fromkeys(names, clean.new_zeros(()))
         if not len(clean):
             return losses
         decoded = self.decoded(clean)
@@ -209,6 +212,7 @@ class UNetTask:
         generated, true = decoded[..., lower, :], faces[..., lower, :]
         flat = [rearrange(part, "b f c h w -> (b f) c h w") for part in (generated, true)]
         losses["lpips"] = perceptual_distance(self.lpips, *flat).mean()
+        losses["pixel"] = l1_loss(generated, true)
         losses["temporal"] = temporal_difference(generated, true)
         if self.judge is not None and has_sound.any():
             losses["sync"] = self.judge.loss(decoded[has_sound], mel[has_sound])
