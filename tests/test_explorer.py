@@ -176,8 +176,9 @@ def _options(store, ids, guidance_scale):
 def test_the_model_of_a_record_is_a_choice_a_shipped_name_or_a_folder(runs, tmp_path, monkeypatch):
     record = RecordStore(runs).all()[0]
     shipped = shutil.copytree(MODELS_DIR / "mini", tmp_path / "shipped" / "another")
+    shutil.copytree(shipped, shipped.with_name("mini"))
     monkeypatch.setattr("latentsync.checkpoints.model.MODELS_DIR", shipped.parent)
-    for model, pretrained in (("mini", "mini"), ("another", "another"), (str(shipped), str(shipped))):
+    for model, pretrained in (("mini", "mini"), ("another", "another"), (str(shipped), str(shipped)), (None, "mini")):
         assert maker.job_like(record, 1.5, 2, 7, model).config.model.pretrained == pretrained
 
 

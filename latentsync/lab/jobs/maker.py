@@ -87,19 +87,20 @@ def job_like(
     guidance_scale: float,
     num_inference_steps: int,
     seed: int,
-    model: str = "mini",
+    model: str | None = None,
     overrides: Sequence[str] = (),
     inputs: Path | None = None,
 ) -> Job:
     """A job with the clip, voice, options and metrics of a record, but other settings of the sampler.
 
     Args:
-        model: a choice of `conf/model`, or a model's folder; it must be the model of the record.
+        model: a choice of `conf/model`, or a model's folder; it must be the model of the record. None takes the shipped
+            model that the record names.
         overrides: other overrides of the configuration, such as `runtime.device=cuda`.
         inputs: a folder with clips and voices that were moved since; None if none was moved.
 
     Raises:
-        OptionError: a setting or override is not allowed.
+        OptionError: a setting or override is not allowed, or no model is named and the record's is none of the shipped.
         MediaError: the clip or the voice is missing.
     """
     from latentsync.lab.options.schema import options_like, read_config
@@ -107,9 +108,8 @@ def job_like(
 
     content, options = record.content, record.content["options"]
     runs_dir = record.runs_dir.resolve()
-    run = read_config(
-        configured([_model_override(model), f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides])
-    )
+    chosen = _model_override(shipped_model(content) if model is None else model)
+    run = read_config(configured([chosen, f"runs_dir={runs_dir}", "name=explorer", "tracker=none", *overrides]))
     changed = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
     known = {"attention": content["attention"], **options, **changed}
     config = replace(

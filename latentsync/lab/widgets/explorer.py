@@ -61,7 +61,7 @@ class Explorer:
         self,
         runs_dir: str | Path = "runs",
         sweep: str | None = None,
-        model: str = "mini",
+        model: str | None = None,
         overrides: Sequence[str] = (),
         metrics: Sequence[str] = SHOWN_METRICS,
         inputs: str | Path | None = None,
@@ -69,7 +69,8 @@ class Explorer:
         """
         Args:
             sweep: show only the records of this sweep, and those made here; None takes all.
-            model: the model that made the records, for making missing ones: a choice of `conf/model`, or a folder.
+            model: the model that made the records, for making missing ones: a choice of `conf/model`, or a folder. None
+                takes the shipped model that the record at the sliders names.
             overrides: overrides for missing records, such as `runtime.device=cuda`.
             metrics: the metrics shown below each result; the list is sorted by the first.
             inputs: a folder with clips and voices that were moved since; None if none was moved.
