@@ -67,7 +67,7 @@ class UNetSettings:
         mouth_weight: how much more again those around the mouth count, a sixth of the face; 1 is the original's.
         lpips_weight, temporal_weight, sync_weight: of stage 2's losses. In the original LPIPS has 0.1 and SyncNet 0.05.
             The temporal loss replaces its TREPA, see `losses.temporal_difference`.
-        pixel_weight: of the mean absolute difference of the decoded pictures, in stage 2; the original has none.
+        pixel_weight: of the absolute error of the decoded faces in the mask's hole, in stage 2; the original has none.
         lpips_net: "alex", or "vgg" as in the original.
         pixel_windows: how many windows of a batch are decoded for stage 2's losses in pixels, which take longer than
             the rest of a step; 0 is all of them, as in the original.
@@ -198,9 +198,9 @@ class UNetTask:
         return torch.nonzero(timesteps < settings.pixel_timesteps_below)[:, 0][: settings.pixel_windows or None]
 
     def pixel_losses(self, clean: Latents, faces: Pixels, mel: Tensor | None, has_sound: Tensor) -> dict[str, Tensor]:
-        """LPIPS, difference and motion on the lower half of the decoded faces, and sync.
+        """LPIPS and motion on the lower half of the decoded faces, as in the original, the error in the hole, and sync.
 
-        All but the difference are the original's. The loss of sync uses the windows that were generated with their
+        A sixth of the hole lies above the lower half. The loss of sync uses the windows that were generated with their
         sound. A loss without any window is 0.
         """
         names = ["lpips", "pixel", "temporal", *([] if self.judge is None else ["sync"])]
@@ -212,7 +212,8 @@ class UNetTask:
         generated, true = decoded[..., lower, :], faces[..., lower, :]
         flat = [rearrange(part, "b f c h w -> (b f) c h w") for part in (generated, true)]
         losses["lpips"] = perceptual_distance(self.lpips, *flat).mean()
-        losses["pixel"] = l1_loss(generated, true)
+        hole = mouth_mask(self.settings.mask, faces.shape[-1]).to(faces)[0] < 0.5
+        losses["pixel"] = l1_loss(decoded[..., hole], faces[..., hole])
         losses["temporal"] = temporal_difference(generated, true)
         if self.judge is not None and has_sound.any():
             losses["sync"] = self.judge.loss(decoded[has_sound], mel[has_sound])
