@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 IDLE_S = 300.0  # a process without a job ends after this time and frees its memory
 GRACE_S = 5.0  # time for a process to clean up before it is killed
-MODEL_CHOICES = ("mini", "latentsync_1_0", "latentsync_1_5", "latentsync_1_6")
+MODEL_CHOICES = ("mini", "mini_256", "latentsync_1_0", "latentsync_1_5", "latentsync_1_6")
 
 
 @dataclass(frozen=True)
