@@ -470,10 +470,7 @@ def test_a_trainings_file_lists_all_of_its_settings(kind, settings):
     listed = yaml.safe_load((CONF_DIR / "train" / f"{kind}.yaml").read_text())["task"]
     known = {field.name for field in fields(settings)}
     if kind == "unet_stage1":  # it decodes nothing
-        known -= {
-            "trained",
-            *(name for name in known if name.startswith(("lpips", "pixel", "temporal", "sync", "pixel"))),
-        }
+        known -= {"trained", *(name for name in known if name.startswith(("lpips", "temporal", "sync", "pixel")))}
     assert set(listed) == known
 
 
