@@ -218,6 +218,15 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(clips, whisper):
     assert starts[0] != [WindowSet(clips, 8, seed=4)[i]["start"] for i in range(8)]
 
 
+def test_processes_of_one_machine_share_half_of_its_free_memory(monkeypatch):
+    monkeypatch.setattr(room, "free_bytes", lambda device: 12 << 30)
+    assert room.memory_budget() == 6 << 30
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert room.memory_budget() == 3 << 30
+    monkeypatch.setattr(room, "free_bytes", lambda device: None)
+    assert room.memory_budget() == room.USUAL_BUDGET_BYTES
+
+
 def test_workers_give_the_same_samples(clips):
     windows = WindowSet(clips, 8, flip=True, colour_jitter=0.1)
     alone, shared = (list(DataLoader(windows, 3, num_workers=workers)) for workers in (0, 2))

@@ -5,6 +5,7 @@ access, or on whether frames come from memory or from the file.
 """
 
 import bisect
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from latentsync.audio.whisper import WhisperStates
 from latentsync.errors import MediaError, OptionError
+from latentsync.generation.memory import free_bytes
 from latentsync.generation.references import GAP_FRAMES
 from latentsync.media.sound import read_wav, to_float
 from latentsync.metrics.speech_features import mel_columns, mel_start, wav2lip_mel
@@ -27,8 +29,15 @@ from latentsync.training.clips import AlignedClip
 from latentsync.training.features import Augmentation, LatentFiles, cache_states, read_windows
 from latentsync.verbosity import bars_off
 
-MEMORY_BUDGET_BYTES = 4 << 30
+USUAL_BUDGET_BYTES = 4 << 30  # where the system does not say how much memory is free
 WANTED = ("frames", "reference", "mel", "reference_mel")
+
+
+def memory_budget() -> int:
+    """How many bytes of crops a process may keep in memory."""
+    free = free_bytes(torch.device("cpu"))
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun and `accelerate launch` set it
+    return USUAL_BUDGET_BYTES if free is None else free // 2 // processes
 
 
 def reference_starts(start: int, num_frames: int, length: int, gap: int) -> list[int]:
@@ -75,6 +84,7 @@ class WindowSet(Dataset):
             the same for all frames and the reference of a sample; 0 is off, 0.1 is slight.
         wanted: which of WANTED a sample has; other parts are not computed.
         memory_budget_bytes: crops stay in memory if all of them fit into it; else they are decoded for each sample.
+            None: half of the free memory, divided by the number of processes that train on this machine.
         latents: files of the VAE's latents; missing ones are made now. Their own augmentation applies, not `flip` and
             `colour_jitter`.
 
@@ -93,7 +103,7 @@ class WindowSet(Dataset):
         flip: bool = False,
         colour_jitter: float = 0.0,
         wanted: Sequence[str] = WANTED,
-        memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
+        memory_budget_bytes: int | None = None,
         latents: LatentFiles | None = None,
     ) -> None:
         _check_options(num_frames, reference_gap_frames, seed, colour_jitter, wanted)
@@ -112,7 +122,8 @@ class WindowSet(Dataset):
         if latents is not None:
             latents.make(self.clips)
         is_seen = {"frames", "reference"} & set(wanted)
-        self._crops = self._loaded() if is_seen and self.num_bytes <= memory_budget_bytes else None
+        budget = memory_budget() if memory_budget_bytes is None else memory_budget_bytes
+        self._crops = self._loaded() if is_seen and self.num_bytes <= budget else None
 
     def __len__(self) -> int:
         return self._ends[-1]
