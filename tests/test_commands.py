@@ -161,6 +161,10 @@ BAD = {  # by command: arguments with a mistake, and a word of the answer
     "tag": (["{folder}/none", "+good"], "there is no record at"),
     "train": (["train=gan"], "train=gan is unknown"),
     "weights": (["fetch", "beauty"], "called 'beauty'"),
+    "widen": (
+        ["--model_dir", "{folder}", "--output_dir", "{folder}/new", "--data_dir", "{folder}"],
+        "there is no model at",
+    ),
     "view": (["{folder}/none", "--no-browser"], "there is no folder {folder}/none"),
     "pictures": (["studies", "--studies", "{folder}"], "{folder}"),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
+from torch import nn
 
 from latentsync.checkpoints.model import (
     CONFIG_FILE,
@@ -45,6 +46,11 @@ class Part:
 
     config: str
     tensors: StateDict
+
+
+def stored_part(network: nn.Module) -> Part:
+    """A network as it is, in float32."""
+    return Part(network.to_json_string(), plain_tensors(network))
 
 
 def read_part(name: str, exported: Path, dtype: str, unit_clips: Sequence[AlignedClip] = ()) -> Part:

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from latentsync.checkpoints.model import INDEX_FILE, load_folder, plain_tensors
+from latentsync.checkpoints.model import INDEX_FILE, load_folder
 from latentsync.errors import OptionError
-from latentsync.lab.training.assemble import Part, base_folder, write_model
+from latentsync.lab.training.assemble import base_folder, stored_part, write_model
 from latentsync.training.growth import SIGNS, begin_as_copy, with_outer_level
 from latentsync.training.latent_space import with_more_latents
 
@@ -57,9 +56,5 @@ def grow(
     index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
     index |= {"name": name or f"{settings.name}-{size_px}", "size_px": size_px, "trained": False}
     index.pop("untrained_seed", None)
-    parts = {"vae": _part(vae), "unet": _part(unet)}
+    parts = {"vae": stored_part(vae), "unet": stored_part(unet)}
     write_model(base, output_dir, parts, index, scheduler=scheduler.to_json_string())
-
-
-def _part(network: nn.Module) -> Part:
-    return Part(network.to_json_string(), plain_tensors(network))

@@ -1,0 +1,229 @@
+"""Widens a UNet: its outermost level gets twice the channels, and some of the new ones carry a first estimate.
+
+A level with hardly more channels than it has inputs cannot hand on the details of the reference image. The new
+channels bring them from the first convolution straight to the last: the reference in the mask's hole, and the masked
+image around it. Everything else computes nearly what it did: wider layers keep their weights, new ones are heard
+quietly, and where channels share a normalisation with new ones, its scale and shift are matched on examples. (Growing a
+network without losing its function: Chen et al. 2016, Net2Net, arXiv 1511.05641.)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from latentsync.checkpoints.model import arguments_of, cast
+from latentsync.errors import OptionError
+from latentsync.training.growth import QUIET, SIGNS
+from latentsync.unet.model import UNet3DConditionModel
+
+GATE = 8.0  # far below -8, SiLU is 0: what the mask shifts by this vanishes
+LEAST_DEVIATION = 1e-3  # of a channel whose scale is matched
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs of a UNet on which normalisations are matched; a few tens of windows are enough.
+
+    Attributes:
+        sample: noisy latents, mask, masked and reference latents.
+        audio: a window of states for each frame.
+    """
+
+    sample: Float[Tensor, "b c f h w"]
+    timesteps: Int[Tensor, " b"]
+    audio: Float[Tensor, "b f t d"]
+
+
+@torch.no_grad()
+def with_copies(unet: UNet3DConditionModel, predicts: str, share: float, examples: Examples) -> UNet3DConditionModel:
+    """A UNet whose outermost level is twice as wide; its estimate is that of the given one, in part replaced by copies.
+
+    New weights are drawn from torch's global generator.
+
+    Args:
+        unet: predicts clean latents or v; its outermost level has no attention.
+        predicts: a key of `growth.SIGNS`.
+        share: of the copies in the first estimate, 0..1. What remains is the given network's.
+
+    Raises:
+        OptionError: the UNet is a student or predicts noise, its outermost level does not fit, or `share` is out of
+            range.
+    """
+    _check(unet, predicts, share)
+    arguments = arguments_of(unet)
+    widths = list(arguments["block_out_channels"])
+    wide = UNet3DConditionModel.from_config(arguments | {"block_out_channels": [2 * widths[0], *widths[1:]]})
+    before, weights = unet.state_dict(), wide.state_dict()
+    for name, drawn in weights.items():
+        if name in before:
+            _widen(name, drawn, before[name], widths[0])
+        else:
+            _begin_as_identity(drawn)  # a shortcut that the narrow block did not need
+    wide.load_state_dict(weights)
+    _carry_copies(wide, SIGNS[predicts], share)
+    _match_norms(wide.eval(), unet.eval(), widths[0], examples)
+    cast(wide, unet.device, unet.dtype)
+    return wide
+
+
+def _check(unet: UNet3DConditionModel, predicts: str, share: float) -> None:
+    if unet.guidance_limit is not None:
+        raise OptionError("the model is a student of few steps; widen its teacher, and distil the result")
+    if predicts not in SIGNS:
+        raise OptionError(f"the UNet predicts {predicts}; only {' and '.join(SIGNS)} can begin with a picture")
+    if not 0 <= share <= 1:
+        raise OptionError(f"share is {share}; it must be in 0..1 (0.3 is usual)")
+    width, latents = unet.config.block_out_channels[0], unet.config.out_channels
+    group = 2 * width // unet.config.norm_num_groups
+    if width < 4 * latents or width % group or 2 * latents % group:
+        raise OptionError(
+            f"the outermost level has {width} channels in {unet.config.norm_num_groups} groups, and there are "
+            f"{latents} latent channels; copies need 4 channels for each of them, in whole groups"
+        )
+    if "CrossAttn" in unet.config.down_block_types[0]:
+        raise OptionError("the outermost level has attention, which cannot be widened; grow the model by a level first")
+
+
+# --- weights ---
+
+
+def _widen(name: str, drawn: Tensor, weight: Tensor, width: int) -> None:
+    """Writes a layer's weights over the drawn ones of the wider layer, in place.
+
+    The time embedding is as wide as four outermost levels. Its numbers are doubled one by one, and whoever hears them
+    halves them. Frequencies lie twice as densely; the old ones are every second of them.
+    """
+    if drawn.shape == weight.shape:
+        drawn.copy_(weight)
+        return
+    if name == "time_embedding.linear_1.weight":
+        frequencies = weight.new_zeros(len(weight), 2, width)
+        frequencies[..., ::2] = weight.unflatten(1, (2, -1))
+        drawn.copy_(frequencies.flatten(1).repeat_interleave(2, 0))
+        return
+    if name.startswith("time_embedding."):
+        weight = weight.repeat_interleave(2, 0)
+        drawn.copy_(weight if weight.dim() == 1 else weight.repeat_interleave(2, 1) / 2)
+        return
+    rows = _places(len(weight), len(drawn), width)
+    if weight.dim() == 1:
+        if name.endswith("bias"):
+            drawn.zero_()
+        drawn[rows] = weight
+        return
+    if ".time_emb_proj." in name:
+        weight, columns = weight.repeat_interleave(2, 1) / 2, torch.arange(drawn.shape[1])
+    else:
+        columns = _places(weight.shape[1], drawn.shape[1], width)
+        is_new = torch.ones(drawn.shape[1], dtype=torch.bool)
+        is_new[columns] = False
+        drawn[:, is_new] *= QUIET
+    drawn[rows[:, None], columns] = weight
+
+
+def _begin_as_identity(drawn: Tensor) -> None:
+    """Passes the first channels on, and nothing of the new ones."""
+    drawn.zero_()
+    if drawn.dim() > 1:
+        drawn[range(len(drawn)), range(len(drawn))] = 1
+
+
+def _places(before: int, now: int, width: int) -> Tensor:
+    """Where the channels of an axis lie on the wider axis.
+
+    The axis is made of a part from an inner level, which keeps its width, and one or two of the outermost level. Each
+    of those gets its new channels behind the old ones.
+    """
+    outer = (now - before) // width
+    inner = before - outer * width
+    parts = [torch.arange(inner), *(inner + 2 * width * part + torch.arange(width) for part in range(outer))]
+    return torch.cat(parts)
+
+
+def _carry_copies(unet: UNet3DConditionModel, sign: int, share: float) -> None:
+    """Lets the new channels carry the gated copies, and the last convolution mix them in.
+
+    Each latent channel passes with both signs, since SiLU(x) - SiLU(-x) = x. Where a copy is not wanted, the mask moves
+    both far below zero, where SiLU vanishes.
+    """
+    width, latents = len(unet.conv_in.weight) // 2, len(unet.conv_out.weight)
+    inputs = unet.conv_in.weight.shape[1]
+    conv_in, conv_out = unet.conv_in.weight, unet.conv_out
+    conv_in[width:] = 0
+    conv_in[range(width, width + inputs), range(inputs), 1, 1] = 1
+    nn.init.normal_(conv_in[width + inputs :], std=conv_in[0].numel() ** -0.5)
+    block = unet.up_blocks[-1].resnets[-1]
+    shortcut = block.conv_shortcut
+    first_skip = shortcut.weight.shape[1] - width
+    block.conv2.weight[width:] *= QUIET
+    conv_out.weight *= 1 - share
+    conv_out.bias *= 1 - share
+    conv_out.weight[:, width:] = 0
+    mask, masked, reference = latents, latents + 1, 2 * latents + 1  # places among the inputs
+    row = width
+    for first, gate, bias in ((reference, -GATE, 0.0), (masked, GATE, -GATE)):
+        for latent in range(latents):
+            for part in (1, -1):
+                shortcut.weight[row] = 0
+                shortcut.weight[row, first_skip + first + latent] = part
+                shortcut.weight[row, first_skip + mask] = gate
+                shortcut.bias[row] = bias
+                conv_out.weight[latent, row, 1, 1] = part * sign * share
+                row += 1
+
+
+# --- normalisations ---
+
+
+def _match_norms(wide: UNet3DConditionModel, narrow: UNet3DConditionModel, width: int, examples: Examples) -> None:
+    """Sets scale and shift of each widened normalisation, from the first to the last.
+
+    On the examples, old channels then have the mean and deviation that they had. The last normalisation is undone for
+    the copies.
+    """
+    latents = len(wide.conv_out.weight)
+    for name, module in _in_order(wide, examples):
+        norm = narrow.get_submodule(name)
+        if norm.num_channels == module.num_channels:
+            continue
+        places = _places(norm.num_channels, module.num_channels, width)
+        (mean, deviation), (now, spread) = _moments(narrow, norm, examples), _moments(wide, module, examples)
+        gain = deviation / spread[places].clamp(min=LEAST_DEVIATION)
+        module.bias[places] = module.bias[places] * gain + mean - now[places] * gain
+        module.weight[places] *= gain
+    norm, copies = wide.conv_norm_out, slice(width, width + 4 * latents)
+    groups = _seen(wide, norm, examples)[0].unflatten(1, (norm.num_groups, -1)).flatten(2)
+    channels = norm.num_channels // norm.num_groups
+    norm.weight[copies] = groups.std(-1).mean(0).repeat_interleave(channels)[copies]
+    norm.bias[copies] = groups.mean(-1).mean(0).repeat_interleave(channels)[copies]
+
+
+def _in_order(unet: UNet3DConditionModel, examples: Examples) -> list[tuple[str, nn.GroupNorm]]:
+    """The group normalisations in the order in which they run."""
+    seen: list[tuple[str, nn.GroupNorm]] = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: seen.append((name, module)))
+        for name, module in unet.named_modules()
+        if isinstance(module, nn.GroupNorm)
+    ]
+    unet(examples.sample, examples.timesteps, examples.audio)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def _seen(unet: UNet3DConditionModel, module: nn.Module, examples: Examples) -> tuple[Tensor, Tensor]:
+    """Input and output of a module."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = module.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    unet(examples.sample, examples.timesteps, examples.audio)
+    hook.remove()
+    return seen[0]
+
+
+def _moments(unet: UNet3DConditionModel, module: nn.Module, examples: Examples) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel of a module's output."""
+    output = _seen(unet, module, examples)[1].transpose(0, 1).flatten(1)
+    return output.mean(1), output.std(1)

@@ -1,0 +1,80 @@
+"""Widening a UNet: it computes nearly what it did, and its new channels carry the images to the last convolution."""
+
+import json
+
+import pytest
+import torch
+from aligned_clips import write_clip
+
+from latentsync.checkpoints.model import INDEX_FILE, load_folder, model_folder
+from latentsync.errors import OptionError
+from latentsync.faces.masks import mask_to_latents, mouth_mask
+from latentsync.lab.commands import widen as command
+from latentsync.training.widening import Examples, with_copies
+
+SIDE = 16  # of the latents of a crop of 128 px
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return load_folder("mini")["unet"].eval()
+
+
+@pytest.fixture(scope="module")
+def examples():
+    draw = torch.Generator().manual_seed(1)
+    sample = torch.randn(4, 13, 2, SIDE, SIDE, generator=draw)
+    sample[:, 4] = mask_to_latents(mouth_mask("mask", 8 * SIDE))[0]
+    return Examples(sample, torch.full((4,), 999), torch.randn(4, 2, 50, 384, generator=draw))
+
+
+@torch.no_grad()
+def predicted(unet, examples):
+    return unet(examples.sample, examples.timesteps, examples.audio).sample
+
+
+def test_a_wider_unet_computes_nearly_what_it_did(unet, examples):
+    before, after = predicted(unet, examples), predicted(with_copies(unet, "v_prediction", 0.0, examples), examples)
+    assert after.shape == before.shape
+    assert (after - before).square().mean() < 0.05 * before.square().mean()
+
+
+def test_copies_are_the_reference_in_the_hole_and_the_masked_image_around_it(unet, examples):
+    """A network that predicts v begins with the clean picture, its sign changed."""
+    picture = -predicted(with_copies(unet, "v_prediction", 1.0, examples), examples)
+    is_hole = examples.sample[:, 4:5] < 0.5
+    expected = torch.where(is_hole, examples.sample[:, 9:], examples.sample[:, 5:9])
+    assert (picture - expected).square().mean() < 0.05 * expected.square().mean()
+
+
+def test_a_wider_model_is_written_as_untrained(tmp_path, capsys):
+    (tmp_path / "clips").mkdir()
+    for name in ("g-one", "m-two"):
+        write_clip(tmp_path / "clips", name, 60, identity={"seed": name}, size_px=128)
+    arguments = ["--model_dir", "mini", "--data_dir", str(tmp_path / "clips"), "--output_dir", str(tmp_path / "wide")]
+    assert command.main(arguments) == 0
+    assert "unet" in capsys.readouterr().out
+    index = json.loads((tmp_path / "wide" / INDEX_FILE).read_text())
+    assert index["name"] == "mini" and index["trained"] is False
+    wide, narrow = (load_folder(folder)["unet"] for folder in (tmp_path / "wide", "mini"))
+    assert wide.config.block_out_channels == [64, 64, 96] and narrow.config.block_out_channels == [32, 64, 96]
+    name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    torch.testing.assert_close(wide.state_dict()[name], narrow.state_dict()[name])
+
+
+def test_what_cannot_be_widened_is_refused(unet, examples, tmp_path, capsys):
+    with pytest.raises(OptionError, match=r"share is 1\.5; it must be in 0\.\.1"):
+        with_copies(unet, "v_prediction", 1.5, examples)
+    with pytest.raises(OptionError, match="the UNet predicts epsilon; only sample and v_prediction"):
+        with_copies(unet, "epsilon", 0.3, examples)
+    published = load_folder("mini")["unet"]
+    published.register_to_config(block_out_channels=[40, 64, 96])
+    with pytest.raises(OptionError, match="40 channels in 8 groups, and there are 4 latent channels"):
+        with_copies(published, "v_prediction", 0.3, examples)
+    student = load_folder("mini")["unet"]
+    student.register_to_config(guidance_limit=2.0)
+    with pytest.raises(OptionError, match="student of few steps; widen its teacher"):
+        with_copies(student, "v_prediction", 0.3, examples)
+    arguments = ["--model_dir", "mini", "--data_dir", str(tmp_path), "--output_dir", str(model_folder("mini"))]
+    assert command.main(arguments) != 0
+    assert "own folder" in capsys.readouterr().err
