@@ -47,7 +47,8 @@ from latentsync.training.syncnet import (
     SyncNetSettings,
     SyncNetTask,
 )
-from latentsync.training.unet import UNetSettings, UNetTask
+from latentsync.training.unet import UNetTask
+from latentsync.training.unet_settings import UNetSettings
 from latentsync.training.vae import VaeSettings, VaeTask, turned_colours
 
 pytestmark = pytest.mark.slow
@@ -338,6 +339,19 @@ def test_the_losses_in_pixels_see_the_windows_that_they_should(second_stage, bat
     assert same["pixel"] == 0 and brighter["pixel"] == pytest.approx(0.1, abs=1e-5)
 
 
+def test_lpips_sees_the_lower_half_or_all_rows_from_the_hole_on(second_stage, batch):
+    hole = mouth_mask("mask", SIZE_PX)[0] < 0.5
+    top = int(hole.any(1).nonzero()[0])
+    assert 0 < top < SIZE_PX // 2
+    faces, silent = crops_to_pixels(batch["frames"]), torch.tensor([False, False])
+    clean = 0.1 * torch.randn(2, 4, FRAMES, SIZE_PX // 8, SIZE_PX // 8, generator=seeded())
+    for rows, first in (("lower", SIZE_PX // 2), ("hole", top)):
+        task = second_stage(lpips_rows=rows)
+        flat = [part[..., first:, :].flatten(0, 1) for part in (task.decoded(clean), faces)]
+        expected = perceptual_distance(task.lpips, *flat).mean()
+        assert task.pixel_losses(clean, faces, batch["mel"], silent)["lpips"] == pytest.approx(float(expected))
+
+
 def test_the_second_stage_adds_its_losses_by_weight(second_stage, batch):
     task = second_stage(lpips_weight=0.3, pixel_weight=0.5, temporal_weight=2.0, sync_weight=0.07)
     total, parts = task.loss(batch, seeded())
@@ -415,6 +429,7 @@ def test_unknown_and_odd_settings_are_refused():
         ({"mask": "nose"}, "task.mask is 'nose'; .* mask"),
         ({"audio_dropout": 1.0}, "task.audio_dropout is 1.0"),
         ({"sync_weight": -1.0}, "task.sync_weight is -1.0; .* at least 0"),
+        ({"lpips_rows": "upper"}, "task.lpips_rows is 'upper'; choose one of lower, hole"),
         ({"pixel_windows": -1}, "task.pixel_windows is -1; .* at least 0"),
         ({"pixel_timesteps_below": 0}, "task.pixel_timesteps_below is 0; .* at least 1"),
         ({"trained": "convolutions"}, "task.trained is 'convolutions'; .* attentions, all"),
