@@ -1,5 +1,7 @@
 """The sound of what is written: how it is stored, where it lies, and what is refused before anything is computed."""
 
+import gc
+import weakref
 from fractions import Fraction
 from pathlib import Path
 
@@ -191,3 +193,23 @@ def test_pictures_that_the_encoder_refuses_are_named(tmp_path):
     with pytest.raises(MediaError, match=r"cannot hold pictures of 40000 x 64 px .*; make the pictures smaller"):
         VideoWriter(tmp_path / "wide.mp4", 40_000, 64).rehearse()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("choice", ["lossless", "auto", "copy"])
+def test_a_written_voice_is_freed_at_once(choice, tmp_path):
+    """Else the garbage collector may free its decoder in a forked process, which has none of its threads."""
+    codec, end = ("aac", ".m4a") if choice == "copy" else ("pcm_s16le", ".wav")
+    voice = write_voice(tmp_path / f"voice{end}", codec, 16000, 1)
+    gc.collect()
+    gc.disable()
+    try:
+        writer = VideoWriter(tmp_path / "out.mp4", 64, 64, sound=voice, sound_coding=choice)
+        with writer:
+            track = weakref.ref(writer._track)
+            for _ in range(25):
+                writer.write(np.zeros((64, 64, 3), np.uint8))
+        assert track() is not None
+        del writer
+        assert track() is None
+    finally:
+        gc.enable()

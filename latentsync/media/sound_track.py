@@ -170,6 +170,12 @@ class SoundTrack:
         return new
 
     def close(self) -> None:
+        """Closes the voice, and lets go of this object, which the pieces hold.
+
+        Else the garbage collector would free the decoder at some later time. If that is in a forked process, it waits
+        forever for threads that only the first process has.
+        """
+        self._pieces.close()
         self._input.close()
 
 

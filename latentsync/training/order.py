@@ -5,6 +5,7 @@ on. A batch is a section of that row. So a run can start anywhere, and in each s
 the same items as one process of batch size 8.
 """
 
+import gc
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,8 @@ class SeededItems(Dataset):
 
 def loader(items: Dataset, batches: Sampler | list, seed: int, num_workers: int, pin_memory: bool) -> DataLoader:
     """Reads the batches in their order; uses the data set's own `collate`, if it has one."""
+    if num_workers:
+        gc.collect()  # what is left would be collected in the reading processes too: decoders without their threads
     return DataLoader(
         SeededItems(items, seed),
         batch_sampler=batches,
