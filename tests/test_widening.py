@@ -39,6 +39,26 @@ def test_a_wider_unet_computes_nearly_what_it_did(unet, examples):
     assert (after - before).square().mean() < 0.05 * before.square().mean()
 
 
+def norm_moments(unet, examples):
+    """Mean and deviation of each channel that a normalisation puts out, before its activation."""
+    found = []
+
+    def take(module, inputs, output):
+        channels = output.transpose(0, 1).flatten(1)
+        found.extend((channels.mean(1), channels.std(1)))
+
+    hook = unet.up_blocks[-1].resnets[-1].norm2.register_forward_hook(take)
+    predicted(unet, examples)
+    hook.remove()
+    return found
+
+
+def test_old_channels_keep_their_scale_beside_new_ones(unet, examples):
+    wide = with_copies(unet, "v_prediction", 0.3, examples)
+    for now, before in zip(norm_moments(wide, examples), norm_moments(unet, examples), strict=True):
+        torch.testing.assert_close(now[: len(before)], before, rtol=1e-3, atol=1e-3)
+
+
 def test_copies_are_the_reference_in_the_hole_and_the_masked_image_around_it(unet, examples):
     """A network that predicts v begins with the clean picture, its sign changed."""
     picture = -predicted(with_copies(unet, "v_prediction", 1.0, examples), examples)

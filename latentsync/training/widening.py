@@ -7,18 +7,21 @@ quietly, and where channels share a normalisation with new ones, its scale and s
 network without losing its function: Chen et al. 2016, Net2Net, arXiv 1511.05641.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from latentsync.checkpoints.model import arguments_of, cast
 from latentsync.errors import OptionError
 from latentsync.training.growth import QUIET, SIGNS
 from latentsync.unet.model import UNet3DConditionModel
 
-GATE = 8.0  # far below -8, SiLU is 0: what the mask shifts by this vanishes
+GATE = 8.0  # SiLU(-8) is nearly 0: what the mask moves down by this vanishes
 LEAST_DEVIATION = 1e-3  # of a channel whose scale is matched
 
 
@@ -184,46 +187,54 @@ def _match_norms(wide: UNet3DConditionModel, narrow: UNet3DConditionModel, width
     the copies.
     """
     latents = len(wide.conv_out.weight)
-    for name, module in _in_order(wide, examples):
-        norm = narrow.get_submodule(name)
-        if norm.num_channels == module.num_channels:
+    for name, (mean, deviation) in _moments(narrow, examples).items():
+        norm = wide.get_submodule(name)
+        if norm.num_channels == len(mean):
             continue
-        places = _places(norm.num_channels, module.num_channels, width)
-        (mean, deviation), (now, spread) = _moments(narrow, norm, examples), _moments(wide, module, examples)
-        gain = deviation / spread[places].clamp(min=LEAST_DEVIATION)
-        module.bias[places] = module.bias[places] * gain + mean - now[places] * gain
-        module.weight[places] *= gain
+        places = _places(len(mean), norm.num_channels, width)
+        now, spread = (moment[places] for moment in _moments(wide, examples)[name])
+        gain = deviation / spread.clamp(min=LEAST_DEVIATION)
+        norm.bias[places] = norm.bias[places] * gain + mean - now * gain
+        norm.weight[places] *= gain
     norm, copies = wide.conv_norm_out, slice(width, width + 4 * latents)
-    groups = _seen(wide, norm, examples)[0].unflatten(1, (norm.num_groups, -1)).flatten(2)
-    channels = norm.num_channels // norm.num_groups
-    norm.weight[copies] = groups.std(-1).mean(0).repeat_interleave(channels)[copies]
-    norm.bias[copies] = groups.mean(-1).mean(0).repeat_interleave(channels)[copies]
+    for values, moment in zip((norm.bias, norm.weight), _group_moments(wide, norm, examples), strict=True):
+        values[copies] = moment.repeat_interleave(norm.num_channels // norm.num_groups)[copies]
 
 
-def _in_order(unet: UNet3DConditionModel, examples: Examples) -> list[tuple[str, nn.GroupNorm]]:
-    """The group normalisations in the order in which they run."""
-    seen: list[tuple[str, nn.GroupNorm]] = []
+def _moments(unet: UNet3DConditionModel, examples: Examples) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and deviation of each channel that a group normalisation puts out, by name, in the order in which they run.
+
+    They are computed at once, since an activation may take the output's place in memory.
+    """
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def take(module: nn.Module, inputs: tuple[Tensor], output: Tensor, name: str) -> None:
+        channels = output.transpose(0, 1).flatten(1)
+        found[name] = channels.mean(1), channels.std(1)
+
     hooks = [
-        module.register_forward_hook(lambda module, inputs, output, name=name: seen.append((name, module)))
+        module.register_forward_hook(partial(take, name=name))
         for name, module in unet.named_modules()
         if isinstance(module, nn.GroupNorm)
     ]
+    _run(unet, hooks, examples)
+    return found
+
+
+def _group_moments(unet: UNet3DConditionModel, norm: nn.GroupNorm, examples: Examples) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each group that a normalisation is given, averaged over the windows."""
+    found: list[Tensor] = []
+
+    def take(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        groups = inputs[0].unflatten(1, (norm.num_groups, -1)).flatten(2)
+        found.extend((groups.mean(-1).mean(0), groups.std(-1).mean(0)))
+
+    _run(unet, [norm.register_forward_pre_hook(take)], examples)
+    return found[0], found[1]
+
+
+def _run(unet: UNet3DConditionModel, hooks: Sequence[RemovableHandle], examples: Examples) -> None:
+    """One call with hooks, which are removed after it."""
     unet(examples.sample, examples.timesteps, examples.audio)
     for hook in hooks:
         hook.remove()
-    return seen
-
-
-def _seen(unet: UNet3DConditionModel, module: nn.Module, examples: Examples) -> tuple[Tensor, Tensor]:
-    """Input and output of a module."""
-    seen: list[tuple[Tensor, Tensor]] = []
-    hook = module.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
-    unet(examples.sample, examples.timesteps, examples.audio)
-    hook.remove()
-    return seen[0]
-
-
-def _moments(unet: UNet3DConditionModel, module: nn.Module, examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel of a module's output."""
-    output = _seen(unet, module, examples)[1].transpose(0, 1).flatten(1)
-    return output.mean(1), output.std(1)
