@@ -135,16 +135,33 @@ def assemble(
     write_model(base, output_dir, parts, index, shares)
 
 
-def base_folder(model_dir: str | Path) -> Path:
+def base_folder(model_dir: str | Path, output_dir: Path | None = None) -> Path:
     """The folder of a model to begin with.
 
     Raises:
         WeightsError: there is no model.
+        OptionError: it is `output_dir`, which is to be another one.
     """
     base = model_folder(model_dir)
     if not (base / INDEX_FILE).is_file():
         raise WeightsError(f"there is no model at {base} ({INDEX_FILE} is absent); give a model's name or its folder")
+    if output_dir is not None and output_dir.resolve() == base.resolve():
+        raise OptionError(f"--output_dir is the model's own folder, {output_dir}; give another one")
     return base
+
+
+def write_untrained(
+    base: Path, output_dir: Path, parts: dict[str, Part], facts: dict[str, object], scheduler: str | None = None
+) -> None:
+    """Writes the folder of a model that begins with the base model's weights and is still to be trained.
+
+    Args:
+        parts, scheduler: see `write_model`.
+        facts: what the index says beside the base model's.
+    """
+    index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8")) | facts | {"trained": False}
+    index.pop("untrained_seed", None)
+    write_model(base, output_dir, parts, index, scheduler=scheduler)
 
 
 def write_model(

@@ -1,13 +1,11 @@
 """Writes the folder of a model of twice the crop's side that begins with what a small one has learned."""
 
-import json
 from pathlib import Path
 
 import torch
 
-from latentsync.checkpoints.model import INDEX_FILE, load_folder
-from latentsync.errors import OptionError
-from latentsync.lab.training.assemble import base_folder, stored_part, write_model
+from latentsync.checkpoints.model import load_folder
+from latentsync.lab.training.assemble import base_folder, stored_part, write_untrained
 from latentsync.training.growth import SIGNS, begin_as_copy, with_outer_level
 from latentsync.training.latent_space import with_more_latents
 
@@ -37,9 +35,7 @@ def grow(
         WeightsError: there is no such model, or its weights are damaged.
         OptionError: the model cannot grow, or the folder is no place for it.
     """
-    base = base_folder(model_dir)
-    if output_dir.resolve() == base.resolve():
-        raise OptionError(f"--output_dir is the model's own folder, {output_dir}; give another one")
+    base = base_folder(model_dir, output_dir)
     small = load_folder(base)
     vae, unet, scheduler, settings = small["vae"], small["unet"], small["scheduler"], small["settings"]
     predicts = predicts or scheduler.config.prediction_type
@@ -53,8 +49,6 @@ def grow(
             begin_as_copy(unet, predicts)
     size_px = 2 * settings.size_px
     vae.register_to_config(sample_size=size_px)
-    index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
-    index |= {"name": name or f"{settings.name}-{size_px}", "size_px": size_px, "trained": False}
-    index.pop("untrained_seed", None)
     parts = {"vae": stored_part(vae), "unet": stored_part(unet)}
-    write_model(base, output_dir, parts, index, scheduler=scheduler.to_json_string())
+    facts = {"name": name or f"{settings.name}-{size_px}", "size_px": size_px}
+    write_untrained(base, output_dir, parts, facts, scheduler.to_json_string())

@@ -1,15 +1,12 @@
 """Writes the folder of a model whose UNet has a wider outermost level, see `latentsync.training.widening`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from latentsync.checkpoints.model import INDEX_FILE
-from latentsync.errors import OptionError
-from latentsync.lab.training.assemble import base_folder, stored_part, write_model
+from latentsync.lab.training.assemble import base_folder, stored_part, write_untrained
 from latentsync.seeds import seeded_generator
 from latentsync.training import unet as unet_training
 from latentsync.training.widening import Examples, with_copies
@@ -41,18 +38,13 @@ def widen(
         MediaError: the folder has no clips that can be used.
         OptionError: the model cannot be widened, or the folder is no place for it.
     """
-    base = base_folder(model_dir)
-    if output_dir.resolve() == base.resolve():
-        raise OptionError(f"--output_dir is the model's own folder, {output_dir}; give another one")
+    base = base_folder(model_dir, output_dir)
     task, windows, _ = unet_training.make({"num_frames": FRAMES}, data_dir, base, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         examples = _examples(task, windows, seeded_generator("widen", seed))
         unet = with_copies(task.unet, task.scheduler.config.prediction_type, share, examples)
-    index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
-    index |= {"name": name or index["name"], "trained": False}
-    index.pop("untrained_seed", None)
-    write_model(base, output_dir, {"unet": stored_part(unet)}, index)
+    write_untrained(base, output_dir, {"unet": stored_part(unet)}, {} if name is None else {"name": name})
 
 
 @torch.no_grad()
