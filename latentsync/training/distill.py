@@ -28,7 +28,7 @@ from latentsync.generation.solvers import STUDENT, solver_of
 from latentsync.metrics.perceptual import LPIPS_NETS, lpips_network
 from latentsync.shapes import Latents
 from latentsync.training.losses import clean_latents, perceptual_distance, weighted_mse
-from latentsync.training.settings import read_settings
+from latentsync.training.settings import check_choice, read_settings
 from latentsync.training.unet import UNetTask, shared_noise, window_sets
 from latentsync.unet.model import UNet3DConditionModel
 
@@ -69,10 +69,8 @@ class DistillSettings:
     latent_copies: int = 0
 
     def __post_init__(self) -> None:
-        if self.mask not in MASKS:
-            raise OptionError(f"task.mask is {self.mask!r}; choose one of {', '.join(MASKS)}")
-        if self.lpips_net not in LPIPS_NETS:
-            raise OptionError(f"task.lpips_net is {self.lpips_net!r}; choose one of {', '.join(LPIPS_NETS)}")
+        check_choice("mask", self.mask, MASKS)
+        check_choice("lpips_net", self.lpips_net, LPIPS_NETS)
         if not 1 <= self.student_steps <= STUDENT_STEPS:
             raise OptionError(
                 f"task.student_steps is {self.student_steps}; it must be in 1..{STUDENT_STEPS} (4 is usual); for more "

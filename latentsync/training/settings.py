@@ -1,6 +1,6 @@
 """Reads a task's own settings from a mapping into a checked dataclass."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -24,3 +24,13 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
         if not (fits or (wanted is float and isinstance(value, int) and not isinstance(value, bool))):
             raise OptionError(f"task.{name} is {value!r}; a value like {defaults[name]!r} is needed")
     return kind(**values)
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuses a setting that is none of its choices.
+
+    Raises:
+        OptionError: it is none of them.
+    """
+    if value not in (known := list(choices)):
+        raise OptionError(f"task.{name} is {value!r}; choose one of {', '.join(known)}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from latentsync.config import MASKS
 from latentsync.errors import OptionError
 from latentsync.metrics.perceptual import LPIPS_NETS
+from latentsync.training.settings import check_choice
 
 TRAINED = {"attentions": ("motion_modules.", "attentions."), "all": ("",)}  # parts of parameters' names
 LPIPS_ROWS = ("lower", "hole")
@@ -69,16 +70,12 @@ class UNetSettings:
     def __post_init__(self) -> None:
         if self.stage not in (1, 2):
             raise OptionError(f"task.stage is {self.stage}; it must be 1 or 2")
-        if self.trained not in TRAINED:
-            raise OptionError(f"task.trained is {self.trained!r}; choose one of {', '.join(TRAINED)}")
-        if self.mask not in MASKS:
-            raise OptionError(f"task.mask is {self.mask!r}; choose one of {', '.join(MASKS)}")
+        check_choice("trained", self.trained, TRAINED)
+        check_choice("mask", self.mask, MASKS)
         if not 0 <= self.audio_dropout < 1:
             raise OptionError(f"task.audio_dropout is {self.audio_dropout}; it must be in 0..1 (0.1 is usual)")
-        if self.lpips_net not in LPIPS_NETS:
-            raise OptionError(f"task.lpips_net is {self.lpips_net!r}; choose one of {', '.join(LPIPS_NETS)}")
-        if self.lpips_rows not in LPIPS_ROWS:
-            raise OptionError(f"task.lpips_rows is {self.lpips_rows!r}; choose one of {', '.join(LPIPS_ROWS)}")
+        check_choice("lpips_net", self.lpips_net, LPIPS_NETS)
+        check_choice("lpips_rows", self.lpips_rows, LPIPS_ROWS)
         if self.pixel_timesteps_below < 1:
             raise OptionError(f"task.pixel_timesteps_below is {self.pixel_timesteps_below}; it must be at least 1")
         for name in ("noise_alpha", "lpips_weight", "temporal_weight", "sync_weight", "pixel_weight",
