@@ -10,7 +10,8 @@ from latentsync.checkpoints.model import INDEX_FILE, load_folder, model_folder
 from latentsync.errors import OptionError
 from latentsync.faces.masks import mask_to_latents, mouth_mask
 from latentsync.lab.commands import widen as command
-from latentsync.training.widening import Examples, with_copies
+from latentsync.training.growth import with_outer_level
+from latentsync.training.widening import Examples, with_channels, with_copies
 
 SIDE = 16  # of the latents of a crop of 128 px
 
@@ -37,6 +38,45 @@ def test_a_wider_unet_computes_nearly_what_it_did(unet, examples):
     before, after = predicted(unet, examples), predicted(with_copies(unet, "v_prediction", 0.0, examples), examples)
     assert after.shape == before.shape
     assert (after - before).square().mean() < 0.05 * before.square().mean()
+
+
+@pytest.fixture(scope="module")
+def grown(unet):
+    """A UNet with two levels that have no attention."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return with_outer_level(unet, 4).eval()
+
+
+@pytest.fixture(scope="module")
+def larger(examples):
+    sample = torch.nn.functional.interpolate(examples.sample, scale_factor=(1, 2, 2))
+    return Examples(sample, examples.timesteps, examples.audio)
+
+
+def test_a_unet_with_a_wider_inner_level_computes_nearly_what_it_did(grown, larger):
+    torch.nn.init.normal_(grown.conv_in.weight, std=0.1)  # a level that was not trained puts out nothing
+    torch.nn.init.normal_(grown.conv_out.weight, std=0.1)
+    wide = with_channels(grown, 1, 96, larger)
+    assert list(wide.config.block_out_channels) == [32, 96, 64, 96]
+    before, after = predicted(grown, larger), predicted(wide, larger)
+    assert (after - before).square().mean() < 0.05 * before.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("level", "channels", "message"),
+    [
+        (0, 96, "level 0 is the outermost, which is widened with copies"),
+        (1, 32, "channels is 32; level 1 has 32, and needs more, in multiples of 8"),
+        (1, 90, "channels is 90; level 1 has 32, and needs more, in multiples of 8"),
+        (1, 64, "channels is 64, as in a level beside it; .* give 72, say"),
+        (2, 96, "level 2 has attention, which cannot be widened"),
+        (4, 96, r"level is 4; the UNet has the levels 0 \(the outermost\) to 3"),
+    ],
+)
+def test_an_inner_level_that_cannot_be_widened_so_is_refused(grown, larger, level, channels, message):
+    with pytest.raises(OptionError, match=message):
+        with_channels(grown, level, channels, larger)
 
 
 def norm_moments(unet, examples):
@@ -95,6 +135,10 @@ def test_what_cannot_be_widened_is_refused(unet, examples, tmp_path, capsys):
     student.register_to_config(guidance_limit=2.0)
     with pytest.raises(OptionError, match="student of few steps; widen its teacher"):
         with_copies(student, "v_prediction", 0.3, examples)
-    arguments = ["--model_dir", "mini", "--data_dir", str(tmp_path), "--output_dir", str(model_folder("mini"))]
-    assert command.main(arguments) != 0
-    assert "own folder" in capsys.readouterr().err
+    for more, message in (
+        (["--output_dir", str(model_folder("mini"))], "own folder"),
+        (["--output_dir", str(tmp_path / "wide"), "--level", "1"], "level is 1; give channels, too"),
+        (["--output_dir", str(tmp_path / "wide"), "--channels", "96"], "channels is 96, but level 0 gets twice"),
+    ):
+        assert command.main(["--model_dir", "mini", "--data_dir", str(tmp_path), *more]) != 0
+        assert message in capsys.readouterr().err

@@ -1,10 +1,10 @@
-"""Widens a UNet: its outermost level gets twice the channels, and some of the new ones carry a first estimate.
+"""Widens a level of a UNet; new channels of the outermost one can carry a first estimate.
 
-A level with hardly more channels than it has inputs cannot hand on the details of the reference image. The new
-channels bring them from the first convolution straight to the last: the reference in the mask's hole, and the masked
-image around it. Everything else computes nearly what it did: wider layers keep their weights, new ones are heard
-quietly, and where channels share a normalisation with new ones, its scale and shift are matched on examples. (Growing a
-network without losing its function: Chen et al. 2016, Net2Net, arXiv 1511.05641.)
+A level with hardly more channels than it has inputs cannot hand on the details of the reference image. New channels of
+the outermost level bring them from the first convolution straight to the last: the reference in the mask's hole, and
+the masked image around it. Everything else computes nearly what it did: wider layers keep their weights, new ones are
+heard quietly, and where channels share a normalisation with new ones, its scale and shift are matched on examples.
+(Growing a network without losing its function: Chen et al. 2016, Net2Net, arXiv 1511.05641.)
 """
 
 from collections.abc import Sequence
@@ -54,26 +54,48 @@ def with_copies(unet: UNet3DConditionModel, predicts: str, share: float, example
         OptionError: the UNet is a student or predicts noise, its outermost level does not fit, or `share` is out of
             range.
     """
-    _check(unet, predicts, share)
-    arguments = arguments_of(unet)
-    widths = list(arguments["block_out_channels"])
-    wide = UNet3DConditionModel.from_config(arguments | {"block_out_channels": [2 * widths[0], *widths[1:]]})
-    before, weights = unet.state_dict(), wide.state_dict()
-    for name, drawn in weights.items():
-        if name in before:
-            _widen(name, drawn, before[name], widths[0])
-        else:
-            _begin_as_identity(drawn)  # a shortcut that the narrow block did not need
-    wide.load_state_dict(weights)
+    _check_copies(unet, predicts, share)
+    wide = _wider(unet, 0, 2 * unet.config.block_out_channels[0])
     _carry_copies(wide, SIGNS[predicts], share)
-    _match_norms(wide.eval(), unet.eval(), widths[0], examples)
-    cast(wide, unet.device, unet.dtype)
+    _match_norms(wide, unet, examples)
+    _let_copies_pass(wide, examples)
     return wide
 
 
-def _check(unet: UNet3DConditionModel, predicts: str, share: float) -> None:
-    if unet.guidance_limit is not None:
-        raise OptionError("the model is a student of few steps; widen its teacher, and distil the result")
+@torch.no_grad()
+def with_channels(unet: UNet3DConditionModel, level: int, channels: int, examples: Examples) -> UNet3DConditionModel:
+    """A UNet of which an inner level is wider, and which computes nearly what it did.
+
+    New weights are drawn from torch's global generator.
+
+    Args:
+        unet: any but a student.
+        level: from 1, the second from outside; it has no attention.
+        channels: of the wider level.
+
+    Raises:
+        OptionError: the UNet is a student, or the level cannot have so many channels.
+    """
+    _check_level(unet, level)
+    widths, groups = unet.config.block_out_channels, unet.config.norm_num_groups
+    if level == 0:
+        raise OptionError("level 0 is the outermost, which is widened with copies of the images; give 1 or more")
+    if channels <= widths[level] or channels % groups:
+        raise OptionError(
+            f"channels is {channels}; level {level} has {widths[level]}, and needs more, in multiples of {groups}"
+        )
+    if channels in widths[level - 1 : level + 2]:
+        raise OptionError(
+            f"channels is {channels}, as in a level beside it; blocks between levels of one width have no shortcut, "
+            f"so what the present ones have learned would be lost; give {channels + groups}, say"
+        )
+    wide = _wider(unet, level, channels)
+    _match_norms(wide, unet, examples)
+    return wide
+
+
+def _check_copies(unet: UNet3DConditionModel, predicts: str, share: float) -> None:
+    _check_level(unet, 0)
     if predicts not in SIGNS:
         raise OptionError(f"the UNet predicts {predicts}; only {' and '.join(SIGNS)} can begin with a picture")
     if not 0 <= share <= 1:
@@ -85,63 +107,113 @@ def _check(unet: UNet3DConditionModel, predicts: str, share: float) -> None:
             f"the outermost level has {width} channels in {unet.config.norm_num_groups} groups, and there are "
             f"{latents} latent channels; copies need 4 channels for each of them, in whole groups"
         )
-    if "CrossAttn" in unet.config.down_block_types[0]:
-        raise OptionError("the outermost level has attention, which cannot be widened; grow the model by a level first")
+
+
+def _check_level(unet: UNet3DConditionModel, level: int) -> None:
+    if unet.guidance_limit is not None:
+        raise OptionError("the model is a student of few steps; widen its teacher, and distil the result")
+    levels = len(unet.config.block_out_channels)
+    if not 0 <= level < levels:
+        raise OptionError(f"level is {level}; the UNet has the levels 0 (the outermost) to {levels - 1}")
+    if "CrossAttn" in unet.config.down_block_types[level]:
+        raise OptionError(
+            f"level {level} has attention, which cannot be widened; choose a level outside it, or grow the model by one"
+        )
 
 
 # --- weights ---
 
 
-def _widen(name: str, drawn: Tensor, weight: Tensor, width: int) -> None:
-    """Writes a layer's weights over the drawn ones of the wider layer, in place.
+def _wider(unet: UNet3DConditionModel, level: int, channels: int) -> UNet3DConditionModel:
+    """A UNet of which one level has `channels`. The new ones are drawn, and heard quietly."""
+    arguments = arguments_of(unet)
+    widths = list(arguments["block_out_channels"])
+    widths[level] = channels
+    wide = UNet3DConditionModel.from_config(arguments | {"block_out_channels": widths}).eval()
+    before, weights = unet.state_dict(), wide.state_dict()
+    for name, drawn in weights.items():
+        if name not in before:  # a shortcut that the narrow block did not need; it passes on what there was
+            drawn.zero_()
+            if drawn.dim() > 1:
+                rows, columns = (_places(levels, unet, wide) for levels in _axes(name, unet))
+                drawn[rows, columns] = 1
+        elif drawn.shape == before[name].shape:
+            drawn.copy_(before[name])
+        elif name.startswith("time_embedding."):
+            _widen_time_embedding(name, drawn, before[name])
+        else:
+            _widen(name, drawn, before[name], *(_places(levels, unet, wide) for levels in _axes(name, unet)))
+    wide.load_state_dict(weights)
+    cast(wide, unet.device, unet.dtype)
+    return wide
 
-    The time embedding is as wide as four outermost levels. Its numbers are doubled one by one, and whoever hears them
-    halves them. Frequencies lie twice as densely; the old ones are every second of them.
-    """
-    if drawn.shape == weight.shape:
-        drawn.copy_(weight)
-        return
-    if name == "time_embedding.linear_1.weight":
-        frequencies = weight.new_zeros(len(weight), 2, width)
-        frequencies[..., ::2] = weight.unflatten(1, (2, -1))
-        drawn.copy_(frequencies.flatten(1).repeat_interleave(2, 0))
-        return
-    if name.startswith("time_embedding."):
-        weight = weight.repeat_interleave(2, 0)
-        drawn.copy_(weight if weight.dim() == 1 else weight.repeat_interleave(2, 1) / 2)
-        return
-    rows = _places(len(weight), len(drawn), width)
+
+def _widen(name: str, drawn: Tensor, weight: Tensor, rows: Tensor, columns: Tensor) -> None:
+    """Writes a layer's weights over the drawn ones of the wider layer, in place."""
+    if len(drawn) == len(weight):
+        rows = torch.arange(len(drawn))
     if weight.dim() == 1:
         if name.endswith("bias"):
             drawn.zero_()
         drawn[rows] = weight
         return
-    if ".time_emb_proj." in name:
+    if drawn.shape[1] == weight.shape[1]:
+        columns = torch.arange(drawn.shape[1])
+    elif ".time_emb_proj." in name:
         weight, columns = weight.repeat_interleave(2, 1) / 2, torch.arange(drawn.shape[1])
-    else:
-        columns = _places(weight.shape[1], drawn.shape[1], width)
-        is_new = torch.ones(drawn.shape[1], dtype=torch.bool)
-        is_new[columns] = False
-        drawn[:, is_new] *= QUIET
+    is_new = torch.ones(drawn.shape[1], dtype=torch.bool)
+    is_new[columns] = False
+    drawn[:, is_new] *= QUIET
     drawn[rows[:, None], columns] = weight
 
 
-def _begin_as_identity(drawn: Tensor) -> None:
-    """Passes the first channels on, and nothing of the new ones."""
-    drawn.zero_()
-    if drawn.dim() > 1:
-        drawn[range(len(drawn)), range(len(drawn))] = 1
+def _widen_time_embedding(name: str, drawn: Tensor, weight: Tensor) -> None:
+    """The time embedding is as wide as four outermost levels, which become twice as wide.
 
-
-def _places(before: int, now: int, width: int) -> Tensor:
-    """Where the channels of an axis lie on the wider axis.
-
-    The axis is made of a part from an inner level, which keeps its width, and one or two of the outermost level. Each
-    of those gets its new channels behind the old ones.
+    Its numbers are doubled one by one, and whoever hears them halves them. Frequencies lie twice as densely; the old
+    ones are every second of them.
     """
-    outer = (now - before) // width
-    inner = before - outer * width
-    parts = [torch.arange(inner), *(inner + 2 * width * part + torch.arange(width) for part in range(outer))]
+    rows = weight.repeat_interleave(2, 0)
+    if weight.dim() == 1:
+        drawn.copy_(rows)
+    elif name == "time_embedding.linear_1.weight":
+        frequencies = weight.new_zeros(*rows.shape, 2)
+        frequencies[..., 0] = rows
+        drawn.copy_(frequencies.flatten(1))
+    else:
+        drawn.copy_(rows.repeat_interleave(2, 1) / 2)
+
+
+def _axes(name: str, unet: UNet3DConditionModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of which levels' channels the first and the second axis of a layer's weights consist, in their order.
+
+    A block going up hears what comes from within, and then the output of the block going down beside it.
+    """
+    last = len(unet.config.block_out_channels) - 1
+    part, *rest = name.split(".")
+    if part not in ("down_blocks", "up_blocks"):
+        level = last if part == "mid_block" else 0
+        return (level,), (level,)
+    index, kind, number = int(rest[0]), rest[1], int(rest[2])
+    own, heard = (index,), (index,)
+    if part == "up_blocks":
+        own = heard = (last - index,)
+    if kind == "resnets" and rest[3] in ("norm1", "conv1", "conv_shortcut"):
+        if part == "down_blocks":
+            heard = (max(0, index - 1),) if number == 0 else own
+        else:
+            within = min(own[0] + 1, last) if number == 0 else own[0]
+            beside = own[0] if number < unet.config.layers_per_block else max(0, own[0] - 1)
+            heard = (within, beside)
+    return heard if rest[3] == "norm1" else own, heard
+
+
+def _places(levels: tuple[int, ...], narrow: UNet3DConditionModel, wide: UNet3DConditionModel) -> Tensor:
+    """Where the narrow UNet's channels lie on an axis of the wide one: each level's new ones follow its old ones."""
+    parts, start = [], 0
+    for level in levels:
+        parts.append(start + torch.arange(narrow.config.block_out_channels[level]))
+        start += wide.config.block_out_channels[level]
     return torch.cat(parts)
 
 
@@ -180,24 +252,27 @@ def _carry_copies(unet: UNet3DConditionModel, sign: int, share: float) -> None:
 # --- normalisations ---
 
 
-def _match_norms(wide: UNet3DConditionModel, narrow: UNet3DConditionModel, width: int, examples: Examples) -> None:
+def _match_norms(wide: UNet3DConditionModel, narrow: UNet3DConditionModel, examples: Examples) -> None:
     """Sets scale and shift of each widened normalisation, from the first to the last.
 
-    On the examples, old channels then have the mean and deviation that they had. The last normalisation is undone for
-    the copies.
+    On the examples, old channels then have the mean and deviation that they had.
     """
-    latents = len(wide.conv_out.weight)
-    for name, (mean, deviation) in _moments(narrow, examples).items():
+    for name, (mean, deviation) in _moments(narrow.eval(), examples).items():
         norm = wide.get_submodule(name)
         if norm.num_channels == len(mean):
             continue
-        places = _places(len(mean), norm.num_channels, width)
+        places = _places(_axes(f"{name}.weight", narrow)[0], narrow, wide)
         now, spread = (moment[places] for moment in _moments(wide, examples)[name])
         gain = deviation / spread.clamp(min=LEAST_DEVIATION)
         norm.bias[places] = norm.bias[places] * gain + mean - now * gain
         norm.weight[places] *= gain
-    norm, copies = wide.conv_norm_out, slice(width, width + 4 * latents)
-    for values, moment in zip((norm.bias, norm.weight), _group_moments(wide, norm, examples), strict=True):
+
+
+def _let_copies_pass(unet: UNet3DConditionModel, examples: Examples) -> None:
+    """Undoes the last normalisation for the copies: scale and shift become those of their groups on the examples."""
+    norm, width = unet.conv_norm_out, unet.config.block_out_channels[0] // 2
+    copies = slice(width, width + 4 * unet.config.out_channels)
+    for values, moment in zip((norm.bias, norm.weight), _group_moments(unet, norm, examples), strict=True):
         values[copies] = moment.repeat_interleave(norm.num_channels // norm.num_groups)[copies]
 
 

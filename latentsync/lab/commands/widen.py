@@ -1,11 +1,12 @@
-"""Widen a UNet's outermost level, and let it begin with the reference image.
+"""Widen a level of a UNet; a wider outermost level begins with the reference image.
 
     latentsync widen --model_dir MODEL --output_dir WIDER --data_dir CLIPS
-        [--share 0.3] [--name NAME] [--seed 1247]
+        [--share 0.3 | --level 1 --channels 80] [--name NAME] [--seed 1247]
 
 The outermost level gets twice the channels. Some of the new ones carry the reference image in the mask's hole, and the
 masked image around it, from the first convolution to the last. --share is their part in the first estimate; the rest
-stays what the UNet computed. Normalisations that old and new channels share are matched on windows of CLIPS. WIDER is
+stays what the UNet computed. An inner level without attention gets the --channels that are asked for, and the UNet
+computes nearly what it did. Normalisations that old and new channels share are matched on windows of CLIPS. WIDER is
 marked as untrained: train it, and `latentsync assemble --trained true` marks the result.
 """
 
@@ -20,6 +21,8 @@ def parser() -> ArgumentParser:
     parser.add_argument("--model_dir", required=True, help="a shipped model, or a folder in the diffusers layout")
     parser.add_argument("--output_dir", required=True, type=Path, help="the folder to write")
     parser.add_argument("--data_dir", required=True, type=Path, help="clips that latentsync prepare wrote")
+    parser.add_argument("--level", type=int, default=0, help="from the outermost, 0, which is the default")
+    parser.add_argument("--channels", type=int, help="of an inner level, after widening")
     parser.add_argument("--share", type=float, default=0.3, help="of the copies, 0..1; default: %(default)s")
     parser.add_argument("--name", help="the model's name; default: its present one")
     parser.add_argument("--seed", type=int, default=1247, help="of the new weights; default: %(default)s")
@@ -33,5 +36,5 @@ def main(arguments: list[str] | None = None) -> None:
     from latentsync.lab.training.assemble import listing
     from latentsync.lab.training.widen import widen
 
-    widen(args.model_dir, args.output_dir, args.data_dir, args.share, args.name, args.seed)
+    widen(args.model_dir, args.output_dir, args.data_dir, args.level, args.channels, args.share, args.name, args.seed)
     show("\n".join(listing(args.output_dir)))
