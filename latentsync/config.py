@@ -54,6 +54,7 @@ DEFAULT_NUM_FRAMES = 8  # frames denoised together, if the model does not say
 DEFAULT_SIZE_PX = 256  # side of the aligned crop, if the model does not say
 MIN_DURATION_S = 0.2  # the shortest sound that lips can follow
 MAX_SEED = 2**63 - 1
+USUAL_STEPS = 20  # of a model that says nothing else
 STUDENT_STEPS = 4  # the most steps of a student
 MAX_STEPS = 999  # of 1000 training timesteps; the published schedule has an offset of 1, so 1000 is too many
 
@@ -126,9 +127,10 @@ class SamplerOptions:
         "guidance {}", "guidance", least=0, hint="1 is no guidance, the presets use 1.3 to 1.8", is_open=True,
         in_identity="always", source="Ho and Salimans, arXiv 2207.12598",
     )  # fmt: skip
-    num_inference_steps: int = option(
-        20, "steps of the scheduler.", "{} steps", "steps", whole=True, least=1, most=MAX_STEPS,
-        hint="20 is the usual choice", unit="steps", source="the original's --inference_steps", in_identity="always",
+    num_inference_steps: int | None = option(
+        None, "steps of the scheduler. Open: the model's own, 20 for most.", "{} steps", "steps", whole=True, least=1,
+        most=MAX_STEPS, hint="20 is the usual choice", unit="steps", source="the original's --inference_steps",
+        is_open=True, absent=USUAL_STEPS, in_identity="always",
     )  # fmt: skip
     seed: int = option(
         1247, "seed of all random numbers: the noise and the VAE's samples.", "seed {}", whole=True, least=0,
@@ -257,6 +259,22 @@ class SamplerOptions:
 
     def __post_init__(self) -> None:
         _check(self)
+        self._check_steps()
+        if self.guidance_interval is None:
+            return
+        ends = self.guidance_interval
+        is_pair = isinstance(ends, list | tuple) and len(ends) == 2 and all(map(is_number, ends))
+        if not (is_pair and 0 <= ends[0] < ends[1] <= 1):
+            value = list(ends) if isinstance(ends, list | tuple) else ends
+            raise OptionError(
+                f"guidance_interval is {value}; it must be two shares of the noise, low and high, with "
+                f"0 <= low < high <= 1 ({list(GUIDANCE_INTERVAL)} is the usual choice)"
+            )
+        object.__setattr__(self, "guidance_interval", tuple(ends))
+
+    def _check_steps(self) -> None:
+        if self.num_inference_steps is None:  # checked when the model has filled it in
+            return
         if self.scheduler == "student" and self.num_inference_steps > STUDENT_STEPS:
             raise OptionError(
                 f"num_inference_steps is {self.num_inference_steps}; the scheduler student makes 1 to {STUDENT_STEPS} "
@@ -277,17 +295,6 @@ class SamplerOptions:
                 f"guidance_zero_steps is {self.guidance_zero_steps}, but there are {self.num_inference_steps} steps; "
                 f"give at most {self.num_inference_steps}, or 0 to leave none of them at rest"
             )
-        if self.guidance_interval is None:
-            return
-        ends = self.guidance_interval
-        is_pair = isinstance(ends, list | tuple) and len(ends) == 2 and all(map(is_number, ends))
-        if not (is_pair and 0 <= ends[0] < ends[1] <= 1):
-            value = list(ends) if isinstance(ends, list | tuple) else ends
-            raise OptionError(
-                f"guidance_interval is {value}; it must be two shares of the noise, low and high, with "
-                f"0 <= low < high <= 1 ({list(GUIDANCE_INTERVAL)} is the usual choice)"
-            )
-        object.__setattr__(self, "guidance_interval", tuple(ends))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 from latentsync import media
 from latentsync.audio.features import WindowReader
 from latentsync.audio.speech import silent_stretches
-from latentsync.config import Options, takes_options
+from latentsync.config import STUDENT_STEPS, Options, takes_options
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.device import dtype_name, resolve_batch_size
 from latentsync.errors import FaceNotFoundError, OptionError, did_you_mean
@@ -101,6 +101,8 @@ class LipsyncPipeline(LipsyncNetworks):
         if sampler.guidance_scale is None:
             raise OptionError("guidance_scale is open; give a value, or resolve it by preset with resolve_guidance()")
         guidance_scale = float(sampler.guidance_scale)
+        if sampler.num_inference_steps is None:
+            sampler = replace(sampler, num_inference_steps=self._own_steps)
         sampler = sampler_for(self.settings.name, self.unet.guidance_limit, sampler)
         num_frames, longest = sampler.num_frames or self.settings.num_frames, self.unet.max_num_frames
         if longest is not None and num_frames > longest:
@@ -137,6 +139,11 @@ class LipsyncPipeline(LipsyncNetworks):
                 batch_size=resolve_batch_size(runtime.batch_size, self.num_parameters),
             ),
         )
+
+    @property
+    def _own_steps(self) -> int:
+        own = self.settings.num_inference_steps
+        return own if self.unet.guidance_limit is None else min(own, STUDENT_STEPS)
 
     def prepare(
         self,

@@ -73,12 +73,13 @@ def test_networks_are_exchanged_and_load_as_they_are_stored(base, exported, tmp_
     folder, networks = exported
     before, out = contents(base), tmp_path / "models" / "out"
     args = ("--model_dir", base, "--output_dir", out, "--vae", folder / "vae", "--unet", folder, "--syncnet", folder)
-    status, printed, errors = run(capsys, *args, "--dtype", dtype, "--name", "mine", "--trained", "true")
+    facts = ["--name", "mine", "--trained", "true", "--num_inference_steps", "4"]
+    status, printed, errors = run(capsys, *args, "--dtype", dtype, *facts)
     assert status == 0, errors
     assert "in all" in printed and contents(base) == before
     index = index_of(out)
     assert index["name"] == "mine" and index["trained"] is True and "untrained_seed" not in index
-    facts = {"name": "mine", "trained": True, "untrained_seed": 1247}
+    facts = {"name": "mine", "trained": True, "num_inference_steps": 4, "untrained_seed": 1247}
     assert index_of(base) | facts == index | {"untrained_seed": 1247}
     model, stored = load_folder(out), getattr(torch, dtype)
     assert model["vae"].config.scaling_factor == 0.5 and model["settings"].trained

@@ -45,14 +45,17 @@ def composed(*overrides):
             r"guidance_interval is \[0.8, 0.2\]; .* low < high <= 1",
         ),
         (
-            lambda: SamplerOptions(deepcache_final_steps=21),
+            lambda: SamplerOptions(num_inference_steps=20, deepcache_final_steps=21),
             "deepcache_final_steps is 21, but there are 20 steps; give at most 20, or deepcache_interval=1",
         ),
-        (lambda: SamplerOptions(guidance_every=21), "guidance_every is 21, but there are 20 steps; give at most 20"),
+        (
+            lambda: SamplerOptions(num_inference_steps=20, guidance_every=21),
+            "guidance_every is 21, but there are 20 steps; give at most 20",
+        ),
         (lambda: SamplerOptions(guidance_kind="star"), "guidance_kind 'star' .* plain, projected, zero_star"),
         (lambda: SamplerOptions(guidance_momentum=-1.5), "guidance_momentum is -1.5; .* from -1 to 1"),
         (
-            lambda: SamplerOptions(guidance_kind="zero_star", guidance_zero_steps=21),
+            lambda: SamplerOptions(num_inference_steps=20, guidance_kind="zero_star", guidance_zero_steps=21),
             "guidance_zero_steps is 21, but there are 20 steps; give at most 20, or 0",
         ),
         (lambda: SamplerOptions(guidance_interval=(0.5,)), r"guidance_interval is \[0.5\]; .* two shares"),
@@ -89,7 +92,7 @@ def test_presets_fill_in_guidance_and_an_explicit_value_wins(preset, female, mal
 
 def test_defaults_are_the_users():
     config = read_config(composed())
-    assert config.options.sampler == SamplerOptions(None, 20, 1247, None, scheduler="ddim")
+    assert config.options.sampler == SamplerOptions(None, None, 1247, None, scheduler="ddim")
     assert config.options.video == VideoOptions()
     assert config.options.runtime == RuntimeOptions()
 

@@ -13,7 +13,7 @@ from short_clips import cut
 from short_run import CLIP, FAST
 
 from latentsync import media
-from latentsync.config import SECTIONS, takes_options
+from latentsync.config import SECTIONS, Options, takes_options
 from latentsync.constants import VIDEO_RATE_HZ
 from latentsync.errors import FaceNotFoundError, LatentSyncError, MediaError, OptionError
 from latentsync.faces.composite import face_region
@@ -45,6 +45,18 @@ def frames(pipe, voice):
     """Every generated frame of the pair, in memory."""
     resolved = pipe.resolve(FAST)
     return list(pipe.generate(pipe.prepare(CLIP, voice, resolved), resolved))
+
+
+def test_open_steps_are_the_models_own_and_other_options_must_fit_them(pipe):
+    few = LipsyncPipeline.from_pretrained("mini-256", device="cpu", dtype="float32")
+    open_steps = Options.of(guidance_scale=1.0)
+    assert [one.resolve(open_steps).sampler.num_inference_steps for one in (pipe, few)] == [20, 4]
+    assert few.resolve(open_steps.changed(num_inference_steps=7)).sampler.num_inference_steps == 7
+    with pytest.raises(OptionError, match="guidance_every is 5, but there are 4 steps; give at most 4"):
+        few.resolve(open_steps.changed(guidance_every=5))
+    student = LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+    student.unet.register_to_config(guidance_limit=2.5)
+    assert student.resolve(open_steps).sampler.num_inference_steps == 4
 
 
 def crops(frames):

@@ -21,7 +21,7 @@ from latentsync import weights
 from latentsync.audio.features import Audio2Feature
 from latentsync.audio.whisper_files import load_whisper, whisper_name_for
 from latentsync.checkpoints.unet import load_unet, modern_vae_names, read_unet_config, recognise_unet
-from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, SamplerOptions, VideoOptions
+from latentsync.config import DEFAULT_NUM_FRAMES, DEFAULT_SIZE_PX, USUAL_STEPS, SamplerOptions, VideoOptions
 from latentsync.constants import SOUND_RATE_HZ, VIDEO_RATE_HZ
 from latentsync.errors import OptionError, WeightsError, did_you_mean
 from latentsync.files import recover, whole_folder
@@ -74,6 +74,7 @@ class ModelSettings:
         name: "mini", "latentsync", ...
         size_px: side of the aligned crop that it was trained on.
         num_frames: of a window.
+        num_inference_steps: which are enough for it.
         mask: which of the original's mouth masks.
         whisper: the name of a Whisper, or "own" for the Whisper in the model's folder.
         trained: False for a network with seeded random weights, whose output is not lip sync.
@@ -83,6 +84,7 @@ class ModelSettings:
     name: str
     size_px: int = DEFAULT_SIZE_PX
     num_frames: int = DEFAULT_NUM_FRAMES
+    num_inference_steps: int = USUAL_STEPS
     mask: str = "mask"
     whisper: str = "tiny"
     trained: bool = True

@@ -103,8 +103,17 @@ def plan(pair: Pair, config: RunConfig, pipeline: LipsyncPipeline) -> tuple[dict
     resolved = pipeline.resolve(options_for(pair, config))
     parts = identity(pair, pipeline, resolved)
     notes = reading_notes(pair.clip, pair.voice, resolved.video.voice_track)
-    scale, labels = resolved.sampler.guidance_scale, labels_of(pair, config)
-    return parts, Outcome(pair.name, pair.gender, scale, "cached", record_id(parts), notes=notes, labels=labels)
+    outcome = Outcome(
+        pair.name,
+        pair.gender,
+        resolved.sampler.guidance_scale,
+        "cached",
+        record_id(parts),
+        notes=notes,
+        labels=labels_of(pair, config),
+        num_inference_steps=resolved.sampler.num_inference_steps,
+    )
+    return parts, outcome
 
 
 @lru_cache(maxsize=1024)

@@ -23,6 +23,7 @@ class Outcome:
             frames have no face.
         passes: whether a failure was the machine's and not the input's, such as a full disk or a vanished file. The
             same command tries it again; see `cells.passing`.
+        num_inference_steps: None if they are the model's own and the pair failed before they were known.
         below_gate: of a folder job: why its result misses a bound of metrics.gate, a text for each.
         labels: how the sweep calls the pair and the origin of its guidance, see `records.content.labels_of`.
     """
@@ -40,6 +41,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     passes: bool = False
     labels: dict | None = None
+    num_inference_steps: int | None = None
     below_gate: tuple[str, ...] = ()
 
 
@@ -53,6 +55,7 @@ def note_outcome(outcome: Outcome) -> None:
 def outcome_line(outcome: Outcome, run: RunConfig) -> str:
     """The line that is printed when a pair ends."""
     options = run.options.flat() | {"guidance_scale": outcome.guidance_scale}
+    options["num_inference_steps"] = outcome.num_inference_steps or options["num_inference_steps"]
     chosen = [
         name
         for name, info in settings_beside().items()

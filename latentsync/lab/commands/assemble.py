@@ -1,7 +1,7 @@
 """Put trained networks into a model folder.
 
     latentsync assemble --model_dir BASE --output_dir OUT [--vae DIR] [--unet DIR] [--syncnet DIR]
-        [--name NAME] [--dtype float16] [--trained true] [--unit_latents CLIPS] [--shares]
+        [--name NAME] [--dtype float16] [--trained true] [--num_inference_steps 4] [--unit_latents CLIPS] [--shares]
 
 DIR holds config.json and the weights, for example runs/training/NAME/weights/vae; its parent folder is accepted too.
 OUT becomes a copy of BASE with these networks in place of its own. It is written as a whole or not at all. If OUT is
@@ -38,6 +38,9 @@ def parser() -> ArgumentParser:
         help="whether the model is trained, so that its output is more than noise; default: unchanged",
     )
     parser.add_argument(
+        "--num_inference_steps", type=int, metavar="N", help="how many steps are enough for it; default: unchanged"
+    )
+    parser.add_argument(
         "--unit_latents",
         type=Path,
         metavar="CLIPS",
@@ -64,5 +67,6 @@ def main(arguments: list[str] | None = None) -> None:
         dtype=args.dtype,
         unit_latents=args.unit_latents,
         shares=args.shares,
+        num_inference_steps=args.num_inference_steps,
     )
     show("\n".join(listing(args.output_dir)))

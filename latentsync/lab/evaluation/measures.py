@@ -57,7 +57,8 @@ class Plan:
         cases, self_cases, silent_cases, real_cases: how many cases are dubbed with another voice, with their own
             voice, with silence, and with real recordings (None: all).
         seconds: shortest and longest length of a sentence.
-        steps, guidance_steps: DDIM steps, and those of the guidance row.
+        steps: of the solver; None: the model's own.
+        guidance_steps: of the guidance row; the model's own, if they are fewer.
         guidance_cases, guidance_seeds, guidance_scales, guidance_frames: the cells of the guidance row.
         speed_calls: number of calls of the pipeline; the last one is timed.
         real_frames: read of each clip of a real person.
@@ -68,7 +69,7 @@ class Plan:
     silent_cases: int = 12
     real_cases: int | None = None
     seconds: tuple[float, float] = (2.8, 4.2)
-    steps: int = 20
+    steps: int | None = None
     guidance_steps: int = 10
     guidance_cases: int = 20
     guidance_seeds: tuple[int, ...] = (1247, 7, 42)
@@ -144,7 +145,9 @@ class Bench:
         for _ in range(LANDMARK_THREADS):  # here, because this redirects stderr for a moment
             self._detectors.put(MediaPipeLandmarks())
 
-    def options(self, steps: int, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str) -> Options:
+    def options(
+        self, steps: int | None, guidance_scale: float = GUIDANCE_SCALE, seed: int = 1247, **video: str
+    ) -> Options:
         """The options of a generation."""
         sampler = SamplerOptions(guidance_scale, steps, seed)
         return self.pipe.resolve(Options(sampler, VideoOptions(**video)))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from latentsync.config import STUDENT_STEPS
+from latentsync.config import Options
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.lab.console import say, show
 from latentsync.lab.evaluation import comparison, report
 from latentsync.lab.evaluation.faces import PART as FACES
 from latentsync.lab.evaluation.material import Material
-from latentsync.lab.evaluation.measures import QUICK, Bench, Plan
+from latentsync.lab.evaluation.measures import GUIDANCE_SCALE, QUICK, Bench, Plan
 from latentsync.lab.evaluation.parts import PARTS, measured, parts_of
 from latentsync.lab.evaluation.recordings import Recordings
 from latentsync.lab.evaluation.rows import not_measured
@@ -55,7 +55,7 @@ def bench_of(
     recordings: Recordings | None = None,
     sheets: Path | None = None,
 ) -> Bench:
-    """A model with its SyncNet and the held-out clips. A student makes its four steps in place of 20.
+    """A model with its SyncNet and the held-out clips.
 
     Args:
         model: a shipped model by name, or a model's folder.
@@ -73,8 +73,8 @@ def bench_of(
         raise OptionError(f"--workers is {workers}; it must be at least 1")
     plan = QUICK if quick else Plan()
     pipe = LipsyncPipeline.from_pretrained(model)
-    if pipe.unet.guidance_limit is not None:  # a student
-        plan = replace(plan, **{name: min(getattr(plan, name), STUDENT_STEPS) for name in ("steps", "guidance_steps")})
+    own_steps = pipe.resolve(Options.of(guidance_scale=GUIDANCE_SCALE)).sampler.num_inference_steps
+    plan = replace(plan, steps=plan.steps or own_steps, guidance_steps=min(plan.guidance_steps, own_steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SYNCNET_SEED)
         syncnet, _ = load_own_syncnet(model)

@@ -98,9 +98,10 @@ def departures(
 
 
 def cell_label(options: Mapping[str, Any], also: Iterable[str] = (), model: Mapping[str, Any] | None = None) -> str:
-    """`guidance 1.8, 20 steps, seed 1247, dpmpp_2m`; arguments as of `departures`."""
+    """`guidance 1.8, 20 steps, seed 1247, dpmpp_2m`; arguments as of `departures`. Open settings are left out."""
     infos = recorded_infos()
-    return ", ".join([*(infos[name].text(options[name]) for name in SETTINGS), *departures(options, also, model)])
+    settings = [infos[name].text(options[name]) for name in SETTINGS if options[name] is not None]
+    return ", ".join([*settings, *departures(options, also, model)])
 
 
 def varied(table: "pd.DataFrame") -> list[str]:

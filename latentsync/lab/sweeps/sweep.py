@@ -263,5 +263,14 @@ def note_cached(config: DictConfig, cells: list[PlannedCell]) -> int:
 
 def _cached(store: RecordStore, pair: str, record_id: str, labels: dict | None) -> Outcome:
     content = store.find(record_id, labels).content
-    scale, notes = content["options"]["guidance_scale"], notes_of(content)
-    return Outcome(pair, content["pair"]["gender"], scale, "cached", record_id, notes=notes, labels=labels)
+    options = content["options"]
+    return Outcome(
+        pair,
+        content["pair"]["gender"],
+        options["guidance_scale"],
+        "cached",
+        record_id,
+        notes=notes_of(content),
+        labels=labels,
+        num_inference_steps=options["num_inference_steps"],
+    )

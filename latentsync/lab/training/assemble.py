@@ -21,6 +21,7 @@ from latentsync.checkpoints.model import (
     part_folder,
     plain_tensors,
 )
+from latentsync.config import SamplerOptions
 from latentsync.device import named_dtype
 from latentsync.errors import OptionError, WeightsError
 from latentsync.files import whole_file, whole_files, whole_folder, write_text
@@ -98,6 +99,7 @@ def assemble(
     dtype: str = "float32",
     unit_latents: Path | None = None,
     shares: bool = False,
+    num_inference_steps: int | None = None,
 ) -> None:
     """Writes a model folder with the given networks.
 
@@ -108,7 +110,8 @@ def assemble(
     Args:
         model_dir: the base model: a shipped model by name, or a folder. Everything else comes from it unchanged.
         folders: the folders of the new networks, by "vae", "unet", "syncnet".
-        name, trained: the model's name, and whether it is trained; None keeps the base model's value.
+        name, trained, num_inference_steps: the model's name, whether it is trained, and how many steps are enough for
+            it; None keeps the base model's value.
         dtype: the stored data type of the given networks' weights. They are loaded into float32 without further change.
         unit_latents: prepared clips on which the given VAE's latents are scaled to unit deviation; None: no scaling.
         shares: whether only the given networks are written, and all else is read from the base model, a shipped one.
@@ -121,7 +124,8 @@ def assemble(
         raise OptionError("--unit_latents needs a new VAE; give --vae DIR too")
     unit_clips = {} if unit_latents is None else {"vae": find_clips(unit_latents)}
     parts = {part: read_part(part, folder, dtype, unit_clips.get(part, ())) for part, folder in folders.items()}
-    index = _index(base, parts, name, trained)
+    SamplerOptions(num_inference_steps=num_inference_steps)  # it checks its values
+    index = _index(base, parts, {"name": name, "trained": trained, "num_inference_steps": num_inference_steps})
     if shares and (base.parent != MODELS_DIR or "shares" in index or output_dir.resolve() == base.resolve()):
         raise OptionError(
             f"--shares needs a whole shipped model such as mini as the base, and another output folder; --model_dir is "
@@ -208,22 +212,24 @@ def _may_be_replaced(folder: Path) -> bool:
     return folder.is_dir() and ((folder / INDEX_FILE).is_file() or not any(folder.iterdir()))
 
 
-def _index(base: Path, parts: dict[str, Part], name: str | None, trained: bool | None) -> dict:
+def _index(base: Path, parts: dict[str, Part], facts: dict[str, object]) -> dict:
     """The content of the model's index file.
 
+    Args:
+        facts: what it says in place of the base model's; None keeps that.
+
     Raises:
-        OptionError: `trained` is set, but a network has no weights.
+        OptionError: the model is said to be trained, but a network has no weights.
     """
     index = json.loads((base / INDEX_FILE).read_text(encoding="utf-8"))
     without = [part for part in NEEDED if part not in parts and not (part_folder(base, part) / WEIGHTS_FILE).is_file()]
-    if trained and without:
+    if facts["trained"] and without:
         raise OptionError(
             f"the {' and the '.join(without)} would have no weights, so the model is not trained; give "
             f"{' and '.join(f'--{part} DIR' for part in without)}, or leave out --trained"
         )
     if not without:
         index.pop("untrained_seed", None)
-    facts = {"name": name, "trained": trained}
     return index | {key: value for key, value in facts.items() if value is not None}
 
 
