@@ -181,7 +181,7 @@ def test_bad_input_ends_with_one_line(name, tmp_path, capfd, monkeypatch):
 
 
 def test_hydras_commands_show_their_options_and_keys_in_their_help(capsys):
-    for name, key in (("run", "sampler.num_inference_steps=20"), ("train", "data_dir: ???")):
+    for name, key in (("run", "sampler.num_inference_steps=null"), ("train", "data_dir: ???")):
         assert status_of(name, "--help") == 0
         assert key in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Widen a level of a UNet; a wider outermost level begins with the reference image.
+"""Widen a level of a UNet; the outermost one begins with the reference image.
 
     latentsync widen --model_dir MODEL --output_dir WIDER --data_dir CLIPS
         [--share 0.3 | --level 1 --channels 80] [--name NAME] [--seed 1247]
