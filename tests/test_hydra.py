@@ -207,7 +207,7 @@ def test_help_explains_every_option_within_the_width(monkeypatch):
     for name, kind in KINDS.items():
         for info in section_infos(kind):
             assert f" {dotted(name, info.name)}=" in words and " ".join(info.help.split()) in words
-    assert "sampler.num_inference_steps=20" in words and "Unit: steps." in words and "arXiv 2404.07724" in words
+    assert "sampler.num_inference_steps=null" in words and "Unit: steps." in words and "arXiv 2404.07724" in words
     for group in RUN.hidden:
         assert f" {group}=" not in words
     assert "sampler=ddim" in words and "or dpmpp_2m, student, unipc" in words

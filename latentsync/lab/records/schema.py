@@ -40,6 +40,7 @@ TEXTS = {
     "model.trained": "False for seeded random weights, whose result is no lip sync.",
     "model.size_px": "Side of the aligned crop that it was trained on, in px.",
     "model.num_frames": "Frames in a window.",
+    "model.num_inference_steps": "How many steps are enough for it.",
     "model.mask": "Its mask of the mouth.",
     "model.whisper": "Its Whisper, or own for one in the model's folder.",
     "model.untrained_seed": "Seed of random weights that are not stored.",
