@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from latentsync.lab.pages.studies import Results
 
 CLIP, VOICE = "g-clara.mp4", "g-clara-weather.wav"
-MODEL, STEPS, GUIDANCE = "mini-256", 4, 1.0  # above 1 its lips get light spots
+MODEL, STEPS, GUIDANCE = "mini-256", 4, 1.0  # above 1 its mouths get darker
 SHOTS = {"explorer_1280": "explorer"}  # the screenshot's name, and that of the picture
 SHOT_PX = 1000  # width
 NOTEBOOKS = ("00_quickstart", "01_inside_the_pipeline", "02_guidance_sweep", "05_metrics_under_test")
