@@ -109,6 +109,13 @@ def test_a_line_without_notes_ends_with_its_status():
     assert outcome_line(replace(done, notes=(NOTE,)), config).endswith(f"done in 3.0 s ({NOTE})")
 
 
+def test_a_line_names_the_models_own_steps_where_they_are_known():
+    config = read_config(configured(["tracker=none"]))
+    done = Outcome("g-a__g-a", "female", 1.8, "done", "12", 3.0, num_inference_steps=4)
+    assert outcome_line(done, config).startswith("guidance 1.8, 4 steps, seed 1247 ")
+    assert outcome_line(replace(done, num_inference_steps=None), config).startswith("guidance 1.8, seed 1247 ")
+
+
 # --- lists ---
 
 

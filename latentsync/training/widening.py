@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from latentsync.checkpoints.model import arguments_of, cast
 from latentsync.errors import OptionError
 from latentsync.training.growth import QUIET, SIGNS
+from latentsync.unet.blocks import MOTION_NORM_GROUPS
 from latentsync.unet.model import UNet3DConditionModel
 
 GATE = 8.0  # SiLU(-8) is nearly 0: what the mask moves down by this vanishes
@@ -74,20 +75,18 @@ def with_channels(unet: UNet3DConditionModel, level: int, channels: int, example
         channels: of the wider level.
 
     Raises:
-        OptionError: the UNet is a student, or the level cannot have so many channels.
+        OptionError: the UNet is a student, or the level cannot have that number of channels.
     """
     _check_level(unet, level)
-    widths, groups = unet.config.block_out_channels, unet.config.norm_num_groups
+    widths = unet.config.block_out_channels
     if level == 0:
         raise OptionError("level 0 is the outermost, which is widened with copies of the images; give 1 or more")
-    if channels <= widths[level] or channels % groups:
-        raise OptionError(
-            f"channels is {channels}; level {level} has {widths[level]}, and needs more, in multiples of {groups}"
-        )
+    if channels <= widths[level]:
+        raise OptionError(f"channels is {channels}; level {level} has {widths[level]}, and needs more")
     if channels in widths[level - 1 : level + 2]:
         raise OptionError(
             f"channels is {channels}, as in a level beside it; blocks between levels of one width have no shortcut, "
-            f"so what the present ones have learned would be lost; give {channels + groups}, say"
+            f"so what the present ones have learned would be lost; give {channels + MOTION_NORM_GROUPS}, say"
         )
     wide = _wider(unet, level, channels)
     _match_norms(wide, unet, examples)
@@ -194,18 +193,17 @@ def _axes(name: str, unet: UNet3DConditionModel) -> tuple[tuple[int, ...], tuple
     if part not in ("down_blocks", "up_blocks"):
         level = last if part == "mid_block" else 0
         return (level,), (level,)
-    index, kind, number = int(rest[0]), rest[1], int(rest[2])
-    own, heard = (index,), (index,)
-    if part == "up_blocks":
-        own = heard = (last - index,)
-    if kind == "resnets" and rest[3] in ("norm1", "conv1", "conv_shortcut"):
-        if part == "down_blocks":
-            heard = (max(0, index - 1),) if number == 0 else own
-        else:
-            within = min(own[0] + 1, last) if number == 0 else own[0]
-            beside = own[0] if number < unet.config.layers_per_block else max(0, own[0] - 1)
-            heard = (within, beside)
-    return heard if rest[3] == "norm1" else own, heard
+    index, kind, number, layer = int(rest[0]), rest[1], int(rest[2]), rest[3]
+    own = index if part == "down_blocks" else last - index
+    if kind != "resnets" or layer not in ("norm1", "conv1", "conv_shortcut"):
+        return (own,), (own,)
+    if part == "down_blocks":
+        heard: tuple[int, ...] = (max(0, own - 1) if number == 0 else own,)
+    else:
+        within = min(own + 1, last) if number == 0 else own
+        beside = own if number < unet.config.layers_per_block else max(0, own - 1)
+        heard = (within, beside)
+    return heard if layer == "norm1" else (own,), heard
 
 
 def _places(levels: tuple[int, ...], narrow: UNet3DConditionModel, wide: UNet3DConditionModel) -> Tensor:
