@@ -252,7 +252,12 @@ def test_the_unet_learns(batch, untrained, tmp_path, stage):
     first, last = learnt(task, batch, steps=12, learning_rate=2e-3)
     assert last < 0.9 * first
     figures = task.validate([batch], seeded())
-    assert set(figures) == {"hole_psnr_db", "vae_hole_psnr_db"} and figures["vae_hole_psnr_db"] > 3
+    known = {"hole_psnr_db"} if stage == 1 else {"hole_psnr_db", "lpips"}
+    assert set(figures) == {f"{kind}{name}" for kind in ("", "vae_", "reference_") for name in known}
+    assert figures["vae_hole_psnr_db"] > 3
+    copied = task.validate([batch | {"reference": batch["frames"]}], seeded())  # the reference is the true frame
+    assert copied["reference_hole_psnr_db"] == pytest.approx(100) and copied.get("reference_lpips", 0) == 0
+    assert figures["reference_hole_psnr_db"] < 50 and figures.get("reference_lpips", 1) > 0
     assert task.pictures(batch, seeded())["true_and_generated"].shape == (2 * SIZE_PX, FRAMES * SIZE_PX, 3)
     (video,) = task.videos(batch, seeded()).values()
     assert video.shape == (2 * FRAMES, 2 * SIZE_PX, SIZE_PX, 3)

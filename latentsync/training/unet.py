@@ -45,6 +45,7 @@ from latentsync.training.unet_settings import TRAINED, UNetSettings
 from latentsync.training.windows import WindowSet, reference_starts
 from latentsync.unet.model import UNet3DConditionModel
 
+LEAST_ERROR = 4e-10  # mean squared, of faces in -1..1: 100 dB, also if a copied reference is the true frame
 VIDEO_FRAMES = 50  # of a sample video, in whole windows; 2 s
 
 
@@ -127,16 +128,24 @@ class UNetTask:
         if not len(clean):
             return losses
         decoded = self.decoded(clean)
-        hole = mouth_mask(self.settings.mask, faces.shape[-1]).to(faces)[0] < 0.5
-        lower = slice(faces.shape[-1] // 2, None)
-        seen = lower if self.settings.lpips_rows == "lower" else slice(int(hole.any(1).int().argmax()), None)
-        flat = [rearrange(part[..., seen, :], "b f c h w -> (b f) c h w") for part in (decoded, faces)]
-        losses["lpips"] = perceptual_distance(self.lpips, *flat).mean()
+        hole, lower = self.hole(faces), slice(faces.shape[-1] // 2, None)
+        losses["lpips"] = self.perceptual(decoded, faces)
         losses["pixel"] = l1_loss(decoded[..., hole], faces[..., hole])
         losses["temporal"] = temporal_difference(decoded[..., lower, :], faces[..., lower, :])
         if self.judge is not None and has_sound.any():
             losses["sync"] = self.judge.loss(decoded[has_sound], mel[has_sound])
         return losses
+
+    def hole(self, faces: Pixels) -> Tensor:
+        """Where the mask's hole is in faces: (r, r), boolean, on their device."""
+        return mouth_mask(self.settings.mask, faces.shape[-1]).to(faces.device)[0] < 0.5
+
+    def perceptual(self, some: Pixels, others: Pixels) -> Tensor:
+        """Mean LPIPS of two lots of faces (b, f, 3, r, r), in the rows of `settings.lpips_rows`."""
+        lower = self.settings.lpips_rows == "lower"
+        top = some.shape[-1] // 2 if lower else int(self.hole(some).any(1).int().argmax())
+        flat = [rearrange(part[..., top:, :], "b f c h w -> (b f) c h w") for part in (some, others)]
+        return perceptual_distance(self.lpips, *flat).mean()
 
     def decoded(self, clean: Latents) -> Pixels:
         """Faces (b, f, 3, r, r) from scaled latents, with gradients.
@@ -197,15 +206,21 @@ class UNetTask:
         return self.unet(sample, timesteps, audio).sample
 
     def validate(self, batches: Iterable[dict[str, Tensor]], generator: torch.Generator) -> dict[str, float]:
-        """PSNR in dB (8 bits) in the mask's hole: of windows generated from a reference elsewhere, and of the VAE."""
-        psnr, ceiling = [], []
+        """How near generated windows come to the true ones, beside two baselines; references lie elsewhere.
+
+        PSNR in the mask's hole in dB (8 bits), and in stage 2 LPIPS in the rows of its loss. The baselines are the
+        VAE's round trip (`vae_...`) and the copied reference (`reference_...`).
+        """
+        values: dict[str, list[float]] = {}
         for batch in batches:
             generated, round_trip, faces = self.generate(batch, generator)
-            hole = mouth_mask(self.settings.mask, faces.shape[-1]).to(faces.device) < 0.5
-            for rows, values in ((generated, psnr), (round_trip, ceiling)):
-                error = mse_loss(rows[..., hole[0]], faces[..., hole[0]])
-                values.append(float(-10 * torch.log10(error / 4)))
-        return {"hole_psnr_db": float(np.mean(psnr)), "vae_hole_psnr_db": float(np.mean(ceiling))}
+            hole = self.hole(faces)
+            for name, rows in (("", generated), ("vae_", round_trip), ("reference_", self.seen(batch, "reference"))):
+                error = mse_loss(rows[..., hole], faces[..., hole]).clamp_min(LEAST_ERROR)
+                values.setdefault(f"{name}hole_psnr_db", []).append(float(-10 * torch.log10(error / 4)))
+                if self.lpips is not None:
+                    values.setdefault(f"{name}lpips", []).append(float(self.perceptual(rows, faces)))
+        return {name: float(np.mean(ones)) for name, ones in values.items()}
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Pixels, Pixels, Pixels]:
