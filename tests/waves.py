@@ -70,7 +70,7 @@ class FrequencyTask:
 
 OPTIONS = LoopOptions(
     steps=10, batch_size=3, learning_rate=0.03, warmup_steps=3, schedule="cosine", gradient_accumulation=2,
-    ema_decay=0.9, log_every=1, validate_every=2, save_every=3, seed=5,
+    precision="float32", ema_decay=0.9, log_every=1, validate_every=2, save_every=3, seed=5,
 )  # fmt: skip
 
 
@@ -98,6 +98,6 @@ class PlainTask(FrequencyTask):
 def plain_run(folder, batch_size, gradient_accumulation=1):
     options = LoopOptions(
         steps=4, batch_size=batch_size, gradient_accumulation=gradient_accumulation, learning_rate=0.03, log_every=1,
-        validate_every=2, save_every=2, ema_decay=0.9,
+        validate_every=2, save_every=2, ema_decay=0.9, precision="float32",
     )  # fmt: skip
     train(PlainTask(), Waves(), Waves(), options, folder)

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from latentsync.audio.features import Audio2Feature, num_states, window_indices
 from latentsync.audio.whisper import WhisperStates
 from latentsync.constants import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from latentsync.device import has_native
 from latentsync.errors import MediaError, OptionError
 from latentsync.faces.masks import crops_to_pixels, masked_images, mouth_mask
 from latentsync.files import whole_file
@@ -256,7 +257,7 @@ class LatentFiles:
 
     def _posterior(self, pixels: Pixels) -> Posterior:
         vae, parts = self.vae, []
-        with torch.autocast(vae.device.type, torch.bfloat16):
+        with torch.autocast(vae.device.type, torch.bfloat16, enabled=has_native(torch.bfloat16, vae.device)):
             for part in pixels.split(frames_at_once(pixels.shape[-1])):
                 posterior = vae.encode(part.to(vae.device, vae.dtype)).latent_dist
                 mean, deviation = scaled(vae, posterior.mean), posterior.std * vae.config.scaling_factor

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from latentsync.device import resolve_dtype
+from latentsync.device import resolve_training_dtype
 from latentsync.errors import LatentSyncError, OptionError
 from latentsync.files import remove_abandoned, whole_folder
 from latentsync.seeds import derived_seed, seeded_generator
@@ -43,7 +43,7 @@ CHECKPOINTS_DIR = "checkpoints"
 WEIGHTS_DIR = "weights"
 LOG_FILE = "log.jsonl"
 LOCK_FILE = ".training.lock"
-MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 Log = Callable[[int, dict[str, float]], None]
 
@@ -104,7 +104,7 @@ def train(
         MemoryShortageError: the memory of the device is too small for a batch.
     """
     folder = Path(folder)
-    accelerator = _accelerator(options.precision)
+    accelerator = _accelerator(precision_of(options))
     for name, items in (("training", train_set), ("validation", validation_set)):
         if items is not None and not len(items):
             raise OptionError(f"the {name} set holds 0 items and needs at least 1; add clips to the data folder")
@@ -120,13 +120,22 @@ def last_step(folder: str | Path) -> int:
     return checkpoint.step_of(paths[-1]) if paths else 0
 
 
-def _accelerator(precision: str) -> Accelerator:
-    """The `Accelerator` for this machine.
+def precision_of(options: LoopOptions) -> torch.dtype:
+    """The precision of a training's forward pass on this process's device.
 
     Raises:
-        OptionError: the device does not support the precision.
+        OptionError: the device does not support it.
     """
-    resolve_dtype(precision, PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device)
+    return resolve_training_dtype(options.precision, device_of_process())
+
+
+def device_of_process() -> torch.device:
+    """Where this process trains, as accelerate says."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
+
+
+def _accelerator(precision: torch.dtype) -> Accelerator:
+    """The `Accelerator` for this machine."""
     AcceleratorState._reset_state()  # there is one per process, which refuses a second training in another precision
     return Accelerator(mixed_precision=MIXED_PRECISION[precision])
 

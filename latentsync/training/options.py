@@ -69,7 +69,8 @@ class LoopOptions:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         schedule: "constant", or "cosine" down to zero at the last step.
         max_grad_norm: norm to which the gradient is clipped; 0 leaves it as it is.
-        precision: of the forward pass (autocast); weights, gradients and optimiser are float32 throughout.
+        precision: of the forward pass (autocast); weights, gradients and optimiser are float32 throughout. None:
+            bfloat16 where the device computes in it itself, else float32.
         ema_decay: of the moving average of the weights, which validation, pictures and export then use; 0 is off.
         seed: of the order of the data and of every random number drawn in training.
         num_workers: processes that read data.
@@ -87,7 +88,7 @@ class LoopOptions:
     schedule: str = "constant"
     max_grad_norm: float = 1.0
     gradient_accumulation: int = 1
-    precision: str = "float32"
+    precision: str | None = None
     ema_decay: float = 0.0
     seed: int = 1247
     num_workers: int = 0
@@ -107,8 +108,12 @@ class LoopOptions:
             self._check(name, is_number(value := getattr(self, name)) and value >= 0, "at least 0", "0 is off")
         self._check("ema_decay", is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "in 0..1", "0 is off")
         self._check("seed", is_whole(self.seed) and 0 <= self.seed <= MAX_SEED, "in 0..2^63-1", "1247 is usual")
-        for name, choices in (("schedule", SCHEDULES), ("precision", DTYPES)):
-            self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}", "choose one of them")
+        for name, choices, remedy in (
+            ("schedule", SCHEDULES, "choose one of them"),
+            ("precision", (*DTYPES, None), "null is what the device runs well"),
+        ):
+            named = ", ".join(choice for choice in choices if choice)
+            self._check(name, getattr(self, name) in choices, f"one of {named}", remedy)
         minutes = self.max_minutes
         self._check("max_minutes", minutes is None or (is_number(minutes) and minutes > 0), "above 0", "null is off")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import lru_cache
 
-from latentsync.device import dtype_name, has_native
+from latentsync.device import precision_text
 from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.cells.devices import own_device
 from latentsync.lab.options.pairs import Pairing
@@ -50,11 +50,8 @@ def header(config: RunConfig, pairing: Pairing, pipeline: LipsyncPipeline) -> It
     size_px = config.options.video.size_px or settings.size_px
     num_frames = config.options.sampler.num_frames or settings.num_frames
     yield f"model      {settings.name}, crops of {size_px} px, windows of {num_frames} frames{label}"
-    dtype = dtype_name(pipeline.unet.dtype)
-    origin = " (chosen for this machine)" if runtime.dtype is None else ""
-    if not has_native(dtype, pipeline.device):
-        origin = ", which this processor only emulates: runtime.dtype=float32 is many times faster"
-    yield f"runs on    {pipeline.device} in {dtype}{origin}"
+    precision = precision_text(pipeline.unet.dtype, pipeline.device, "runtime.dtype", runtime.dtype is None)
+    yield f"runs on    {pipeline.device} in {precision}"
     sampler, preset = config.options.sampler, config.preset
     for gender in sorted({pair.gender for pair in pairing.pairs}):
         scale = resolve_guidance(sampler, preset, gender).guidance_scale

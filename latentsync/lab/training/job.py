@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
+from latentsync.device import precision_text
 from latentsync.errors import OptionError
 from latentsync.files import find_json, write_bytes, write_json
 from latentsync.lab.console import say, show
@@ -15,7 +16,7 @@ from latentsync.lab.training.options import FIXED, TrainConfig
 from latentsync.lab.training.tracker import TrainingTracker
 from latentsync.media import VideoWriter
 from latentsync.training.ema import trained_weights
-from latentsync.training.loop import TrainResult, last_step, train
+from latentsync.training.loop import TrainResult, device_of_process, last_step, precision_of, train
 from latentsync.training.task import Task
 
 CONFIG_FILE = "config.json"
@@ -88,12 +89,14 @@ def header(config: TrainConfig, task: Task, train_set: Dataset, validation_set: 
     loop = config.loop
     networks = {name: network for name, network in task.networks().items() if trained_weights({name: network})}
     sizes = [f"{n} {sum(w.numel() for w in trained_weights({n: net}).values()):,}" for n, net in networks.items()]
+    device, is_open = device_of_process(), loop.precision is None
     step, held_out = last_step(config.folder), 0 if validation_set is None else len(validation_set)
     batches = f"batches of {loop.batch_size}" + (f" x {loop.gradient_accumulation}" * (loop.gradient_accumulation > 1))
     return [
         f"trains     {config.kind}, weights: {', '.join(sizes)}",
         f"data       {config.data_dir}: {len(train_set)} items for training, {held_out} held out",
-        f"steps      {loop.steps}, {batches} in {loop.precision}" + (f"; continues from step {step}" if step else ""),
+        f"steps      {loop.steps}, {batches}" + (f"; continues from step {step}" if step else ""),
+        f"runs on    {device} in {precision_text(precision_of(loop), device, 'loop.precision', is_open)}",
         f"writes to  {config.folder}",
     ]
 
