@@ -226,6 +226,8 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
         assert "| void |" in table_of(tmp_path) and rows["sync_confidence"]["passed"] is None
     for name in ("self_psnr", "self_mouth_lpips", "jaw"):
         assert set(rows[name]["baselines"]) == {"copied reference", "frozen mouth"}
+    alone = {name: float(rows[name]["note"].removeprefix("the autoencoder alone ")) for name in ("self_psnr", "jaw")}
+    assert alone["self_psnr"] > rows["self_psnr"]["value"] + 2 and alone["jaw"] < rows["jaw"]["value"]
     mouths = rows["self_mouth_lpips"]
     for name in ("copied", "frozen"):
         (baseline,) = (value for label, value in mouths["baselines"].items() if label.startswith(name))

@@ -248,6 +248,7 @@ def test_real_people_are_evaluated_by_models_of_either_size(tmp_path, people, ca
                 "frozen mouth",
             }
             assert "g-clara.mp4" in row["note"] and np.isfinite(row["value"])
+            assert "; the autoencoder alone " in row["note"]
         assert rows["faces_mouth_lpips_copied"]["value"] == pytest.approx(
             rows["faces_mouth_lpips"]["value"] - rows["faces_mouth_lpips"]["baselines"]["copied reference"]
         )

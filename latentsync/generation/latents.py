@@ -189,6 +189,11 @@ def decode(vae: AutoencoderKL, latents: FrameLatents, portions: Portions | None 
     return _in_parts(decoded, own, size_px, portions or Portions())[0]
 
 
+def round_trip(vae: AutoencoderKL, pixels: Pixels) -> Pixels:
+    """Aligned faces, (f, 3, r, r), after encoding to the mean of the VAE's posterior and decoding; as for `decode`."""
+    return decode(vae, scaled(vae, posterior(vae, pixels).mean))
+
+
 def _in_parts(
     call: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, size_px: int, portions: Portions
 ) -> tuple[Tensor, ...]:

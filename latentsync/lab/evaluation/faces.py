@@ -13,6 +13,7 @@ from latentsync.lab.analysis.intervals import Interval, interval_text
 from latentsync.lab.evaluation.measures import VAE_EVERY, Bench, vae_psnr
 from latentsync.lab.evaluation.reconstruction import (
     COPIED,
+    DECODED,
     GENERATED,
     LPIPS_EVERY,
     OUTCOMES,
@@ -138,6 +139,7 @@ def _rows(bench: Bench, measure: str, dubs: Dubs, missing: str | None) -> list[R
     means = {kind: float(np.mean(list(of_kind.values()))) for kind, of_kind in values.items() if of_kind}
     baselines = {label: means[kind] for label, kind in BASELINES.items() if kind in means}
     note = _by_clip(each, ".3f", {clip: dub.within.get(measure) for clip, dub in dubs.items()})
+    note += f"; the autoencoder alone {means[DECODED]:.3f}" if DECODED in means else ""
     rows = [row_of_means(name, PART, what, protocol, each, bench.bars.get(name), baselines=baselines, note=note)]
     for label, kind in BASELINES.items() if measure == LPIPS else ():
         less = f"{name}_{label.split()[0]}"

@@ -21,7 +21,7 @@ from latentsync.faces.composite import paste_kept, restore
 from latentsync.faces.crops import aligned_crops
 from latentsync.faces.landmarks import LandmarkDetector, Landmarks, MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
-from latentsync.generation.latents import decode, encode, latent_shape
+from latentsync.generation.latents import round_trip
 from latentsync.generation.results import GeneratedFrame
 from latentsync.lab.evaluation.bars import bars_for
 from latentsync.lab.evaluation.material import Case, HeldOutClip, Material
@@ -41,7 +41,6 @@ from latentsync.speakers import samples
 SPEED_CLIP, SPEED_VOICE = samples.FOLDER / "g-clara.mp4", samples.FOLDER / "g-clara-weather.wav"
 GUIDANCE_SCALE = 1.5
 VAE_EVERY = 8  # frames, because neighbouring frames are similar
-VAE_CROPS = 16  # encoded at once
 LANDMARK_THREADS = 2  # a detector uses one core
 MAX_INJECTED = 10  # frames in both directions
 OFFSET_TOLERANCE = 1  # frames
@@ -308,13 +307,10 @@ class Bench:
 
 
 def vae_psnr(vae: AutoencoderKL, crops: Crops) -> float:
-    """PSNR in dB of crops after encoding to the mean of the VAE's posterior and decoding, a few crops at a time."""
-    decoded = []
+    """PSNR in dB of crops after encoding to the mean of the VAE's posterior and decoding."""
     with torch.no_grad():
-        for part in crops.split(VAE_CROPS):
-            nothing = torch.zeros(len(part), *latent_shape(vae, part.shape[-1]))
-            decoded.append(pixels_to_crops(decode(vae, encode(vae, crops_to_pixels(part), nothing))))
-    return psnr_db(torch.cat(decoded), crops)
+        decoded = pixels_to_crops(round_trip(vae, crops_to_pixels(crops)))
+    return psnr_db(decoded, crops)
 
 
 def _outcome(frames: list[GeneratedFrame]) -> Crops:

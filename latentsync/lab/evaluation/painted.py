@@ -15,7 +15,7 @@ from latentsync.lab.evaluation.measures import (
     Bench,
     Dub,
 )
-from latentsync.lab.evaluation.reconstruction import COPIED, GENERATED, LPIPS_EVERY, STILL, VIEW_PX
+from latentsync.lab.evaluation.reconstruction import COPIED, DECODED, GENERATED, LPIPS_EVERY, OUTCOMES, STILL, VIEW_PX
 from latentsync.lab.evaluation.rows import (
     FROZEN,
     INPUT,
@@ -142,12 +142,11 @@ def self_reconstruction(bench: Bench) -> list[Row]:
         ("jaw", "jaw", "own voice, jaw line's distance in eye distances"),
     ):
         protocol = f"{protocols[measure]}; reference=elsewhere"
-        values = {
-            kind: {case: by[measure][kind] for case, by in by_case.items()} for kind in (GENERATED, COPIED, STILL)
-        }
+        values = {kind: {case: by[measure][kind] for case, by in by_case.items()} for kind in OUTCOMES}
         baselines = {label: float(np.mean(list(values[kind].values()))) for label, kind in SELF_BASELINES.items()}
         each, bar = values[GENERATED], bench.bars.get(name)
-        rows.append(row_of_means(name, "self", what, protocol, each, bar, baselines=finite(baselines)))
+        note = f"the autoencoder alone {np.mean(list(values[DECODED].values())):.3f}"
+        rows.append(row_of_means(name, "self", what, protocol, each, bar, baselines=finite(baselines), note=note))
         if measure == "mouth_lpips":
             for label, kind in SELF_BASELINES.items():
                 less = f"{name}_{label.split()[0]}"

@@ -1,9 +1,10 @@
 """A clip dubbed with its own voice, so that the clip itself shows the right result, beside two models that do nothing.
 
 These are the mouth of the reference in every frame, and the mouth of the first frame in every frame. References are
-from elsewhere, so that no model sees the answer. The frames are read once and not kept; crops and landmarks are.
+from elsewhere, so that no model sees the answer. The clip's own mouth after the autoencoder's round trip shows what no
+UNet can improve. The frames are read once and not kept; crops and landmarks are.
 
-Measures, each for "generated", "reference" (the copied one) and "frozen":
+Measures, each for "generated", "reference" (the copied one), "frozen" and "decoded" (the round trip):
 - of the model's crops: `psnr` (dB, in the mask's hole) and `lpips` (whole).
 - of aligned crops of 256 px of the finished frames, whatever the model's crops, so that models compare: `mouth_psnr`
   (dB, in the hole), `mouth_lpips` (of the box around the hole), `seam_colour` (levels), `seam_gradient` (levels/px).
@@ -28,6 +29,7 @@ from latentsync.errors import FaceNotFoundError
 from latentsync.faces.composite import paste_kept, restore
 from latentsync.faces.geometry import apply_affine, crop_box_size, warp_crop
 from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
+from latentsync.generation.latents import round_trip
 from latentsync.generation.results import GeneratedFrame, PreparedPair
 from latentsync.lab.analysis.intervals import LEVEL, Interval
 from latentsync.media import read_sound
@@ -45,8 +47,8 @@ from latentsync.metrics.temporal import landmark_jitter_ratio
 from latentsync.pipeline import LipsyncPipeline
 from latentsync.shapes import Affine, Crop, Crops, Frame, Landmarks, Mask
 
-TRUE, GENERATED, COPIED, STILL = "true", "generated", "reference", "frozen"
-OUTCOMES = (GENERATED, COPIED, STILL)
+TRUE, GENERATED, COPIED, STILL, DECODED = "true", "generated", "reference", "frozen", "decoded"
+OUTCOMES = (GENERATED, COPIED, STILL, DECODED)
 VIEW_PX = 256  # side of the crops of finished frames
 LPIPS_EVERY = 2  # frames, because neighbouring frames are similar
 SHEET_FRAMES = 8
@@ -67,7 +69,7 @@ class Reconstruction:
         within: 95 % intervals of some values over blocks of 0.4 s of the clip: "lip", and "mouth_lpips_reference"
             and "mouth_lpips_frozen" (the LPIPS of the generated mouth less that of the other).
         num_frames: frames with a face.
-        views: some of the clip's and of each video's crops of 256 px, (k, 3, 256, 256), at equal times.
+        views: some crops of 256 px of the clip and of each video but the round trip, (k, 3, 256, 256), at equal times.
     """
 
     values: Values
@@ -120,7 +122,7 @@ def reconstructed(
             seen.append(frame.generated is not None)
             if first is None and frame.generated is not None:
                 first = frame.crop
-            pictures = _pictures(frame, first, mask)
+            pictures = _pictures(pipe, frame, first, mask)
             view = scaled_affine(frame.matrix, mask.shape[-1], VIEW_PX)
             found = threads.map(find_faces, _frames_of(pictures))
             faces = [_face(each, view) for each in found]
@@ -137,15 +139,20 @@ def _frames_of(pictures: Mapping[str, tuple[Crop, Frame]]) -> list[Frame]:
     return [frame for _, frame in pictures.values()]
 
 
-def _pictures(frame: GeneratedFrame, first: Crop | None, mask: Mask) -> dict[str, tuple[Crop, Frame]]:
+def _pictures(
+    pipe: LipsyncPipeline, frame: GeneratedFrame, first: Crop | None, mask: Mask
+) -> dict[str, tuple[Crop, Frame]]:
     """The model's crop and the whole frame of the clip and of each video; without a face all are the clip's."""
     own = frame.crop, frame.source
     if frame.generated is None:
         return dict.fromkeys((TRUE, *OUTCOMES), own)
     pictures = {TRUE: own, GENERATED: (pixels_to_crops(frame.generated), frame.frame)}
     pixels = crops_to_pixels(frame.crop[None])
-    for name, mouth in ((COPIED, frame.reference), (STILL, first)):
-        face = paste_kept(crops_to_pixels(mouth[None]), pixels, mask)[0]
+    with torch.no_grad():
+        decoded = round_trip(pipe.vae, pixels)
+    copies = {COPIED: crops_to_pixels(frame.reference[None]), STILL: crops_to_pixels(first[None]), DECODED: decoded}
+    for name, mouth in copies.items():
+        face = paste_kept(mouth, pixels, mask)[0]
         pictures[name] = pixels_to_crops(face), restore(frame.source, face, frame.matrix)
     return pictures
 
@@ -251,7 +258,7 @@ def _sync(judge: StableSyncNet, views: Mapping[str, Crops], pair: PreparedPair) 
 def _sample(views: Mapping[str, Crops], where: Bool[Tensor, " f"]) -> dict[str, Crops]:
     places = torch.nonzero(where)[:, 0]
     chosen = places[torch.linspace(0, len(places) - 1, SHEET_FRAMES + 2)[1:-1].long()]
-    return {name: crops[chosen] for name, crops in views.items()}
+    return {name: crops[chosen] for name, crops in views.items() if name != DECODED}
 
 
 def _within(series: Mapping[str, np.ndarray], videos: Mapping[str, _Video]) -> dict[str, Interval]:
