@@ -27,7 +27,7 @@ SWEPT = {  # experiment: cells in its debug size, and in its full one, for each 
     "guidance_schedule": (4, 48),
     "guidance_sweep": (2, 24),
     "leakage": (6, 6),
-    "quickstart": (4, 6),
+    "quickstart": (4, 3),
     "scheduler_comparison": (3, 36),
     "seed_variance": (2, 16),
     "steps_sweep": (2, 27),

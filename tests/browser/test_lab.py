@@ -33,7 +33,7 @@ CONTRAST_AT_1_S = """async video => {
 def test_the_quickstart_runs_to_its_end_and_shows_its_pictures_and_videos(lab, page, shot):
     notebook = lab.folder / "00_quickstart.ipynb"
     written = notebook.read_text()
-    notebook.write_text(written.replace("num_inference_steps = 4", "num_inference_steps = 2"))
+    notebook.write_text(written.replace("num_inference_steps = 2", "num_inference_steps = 1"))
     assert notebook.read_text() != written
     run_all_cells(page, lab, notebook.name)
     cells = nbformat.reads(written, 4).cells
