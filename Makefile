@@ -20,8 +20,8 @@ help:  ## list these targets
 
 setup: $(VENV)/.ready  ## install everything into .venv
 
-demo: setup  ## run the quickstart sweep on the shipped clips, two cells at a time
-	$(RUN) -m latentsync run experiment=quickstart launch=local
+demo: setup  ## run the quickstart sweep on the shipped clips
+	$(RUN) -m latentsync run experiment=quickstart
 
 # Files begin in this order, not those of many tests first: notebooks take longest and have one test each.
 test: setup  ## run all tests that need nothing special, notebooks included
