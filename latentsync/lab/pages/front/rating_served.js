@@ -72,6 +72,7 @@ async function begin() {
   const names = study.settings.map(([name]) => name), by = names.includes(given().get("by")) ? given().get("by") : names[0];
   const choose = (values) => {
     history.replaceState(null, "", `#${new URLSearchParams({ sweep: study.sweep, by: by || "", ...values })}`);
+    root.replaceChildren();  // a name typed into the old form would be lost when the new one comes
     begin();
   };
   choices.replaceChildren(
