@@ -82,7 +82,7 @@ def resolve_dtype(name: str | torch.dtype | None, device: torch.device) -> torch
 def resolve_training_dtype(name: str | None, device: torch.device) -> torch.dtype:
     """The precision of a training's forward pass. None gives bfloat16 where the device computes in it itself.
 
-    Else it gives float32: float16 needs a scaled loss, and bfloat16 by emulation takes 8 to 100 times as long
+    Else it gives float32: float16 needs a scaled loss, and bfloat16 by emulation takes 8 to 140 times as long
     (convolutions of 64 channels on a processor with AVX2, torch 2.14).
 
     Raises:

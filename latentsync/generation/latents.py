@@ -189,6 +189,7 @@ def decode(vae: AutoencoderKL, latents: FrameLatents, portions: Portions | None 
     return _in_parts(decoded, own, size_px, portions or Portions())[0]
 
 
+@torch.no_grad()
 def round_trip(vae: AutoencoderKL, pixels: Pixels) -> Pixels:
     """Aligned faces, (f, 3, r, r), after encoding to the mean of the VAE's posterior and decoding; as for `decode`."""
     return decode(vae, scaled(vae, posterior(vae, pixels).mean))

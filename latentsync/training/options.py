@@ -108,12 +108,9 @@ class LoopOptions:
             self._check(name, is_number(value := getattr(self, name)) and value >= 0, "at least 0", "0 is off")
         self._check("ema_decay", is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "in 0..1", "0 is off")
         self._check("seed", is_whole(self.seed) and 0 <= self.seed <= MAX_SEED, "in 0..2^63-1", "1247 is usual")
-        for name, choices, remedy in (
-            ("schedule", SCHEDULES, "choose one of them"),
-            ("precision", (*DTYPES, None), "null is what the device runs well"),
-        ):
-            named = ", ".join(choice for choice in choices if choice)
-            self._check(name, getattr(self, name) in choices, f"one of {named}", remedy)
+        self._check("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}", "choose one of them")
+        self._check("precision", self.precision is None or self.precision in DTYPES, f"one of {', '.join(DTYPES)}",
+                    "null is what the device runs well")  # fmt: skip
         minutes = self.max_minutes
         self._check("max_minutes", minutes is None or (is_number(minutes) and minutes > 0), "above 0", "null is off")
 

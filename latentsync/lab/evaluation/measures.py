@@ -308,9 +308,7 @@ class Bench:
 
 def vae_psnr(vae: AutoencoderKL, crops: Crops) -> float:
     """PSNR in dB of crops after encoding to the mean of the VAE's posterior and decoding."""
-    with torch.no_grad():
-        decoded = pixels_to_crops(round_trip(vae, crops_to_pixels(crops)))
-    return psnr_db(decoded, crops)
+    return psnr_db(pixels_to_crops(round_trip(vae, crops_to_pixels(crops))), crops)
 
 
 def _outcome(frames: list[GeneratedFrame]) -> Crops:

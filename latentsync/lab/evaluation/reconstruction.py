@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -122,7 +123,7 @@ def reconstructed(
             seen.append(frame.generated is not None)
             if first is None and frame.generated is not None:
                 first = frame.crop
-            pictures = _pictures(pipe, frame, first, mask)
+            pictures = _pictures(pipe.vae, frame, first, mask)
             view = scaled_affine(frame.matrix, mask.shape[-1], VIEW_PX)
             found = threads.map(find_faces, _frames_of(pictures))
             faces = [_face(each, view) for each in found]
@@ -140,7 +141,7 @@ def _frames_of(pictures: Mapping[str, tuple[Crop, Frame]]) -> list[Frame]:
 
 
 def _pictures(
-    pipe: LipsyncPipeline, frame: GeneratedFrame, first: Crop | None, mask: Mask
+    vae: AutoencoderKL, frame: GeneratedFrame, first: Crop | None, mask: Mask
 ) -> dict[str, tuple[Crop, Frame]]:
     """The model's crop and the whole frame of the clip and of each video; without a face all are the clip's."""
     own = frame.crop, frame.source
@@ -148,10 +149,8 @@ def _pictures(
         return dict.fromkeys((TRUE, *OUTCOMES), own)
     pictures = {TRUE: own, GENERATED: (pixels_to_crops(frame.generated), frame.frame)}
     pixels = crops_to_pixels(frame.crop[None])
-    with torch.no_grad():
-        decoded = round_trip(pipe.vae, pixels)
-    copies = {COPIED: crops_to_pixels(frame.reference[None]), STILL: crops_to_pixels(first[None]), DECODED: decoded}
-    for name, mouth in copies.items():
+    mouths = {name: crops_to_pixels(crop[None]) for name, crop in ((COPIED, frame.reference), (STILL, first))}
+    for name, mouth in (mouths | {DECODED: round_trip(vae, pixels)}).items():
         face = paste_kept(mouth, pixels, mask)[0]
         pictures[name] = pixels_to_crops(face), restore(frame.source, face, frame.matrix)
     return pictures
