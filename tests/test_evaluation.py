@@ -14,6 +14,7 @@ from latentsync.errors import MediaError
 from latentsync.lab.analysis.intervals import difference_interval, mean_interval, ratio_interval, share_interval
 from latentsync.lab.commands import evaluate
 from latentsync.lab.evaluation import report
+from latentsync.lab.evaluation.kept import CASES_FILE, KeptCases
 from latentsync.lab.evaluation.material import FIRST_SEED, pieces_of
 from latentsync.lab.evaluation.painted import verdict
 from latentsync.lab.evaluation.parts import PARTS
@@ -28,6 +29,7 @@ from latentsync.metrics.articulation import (
     silent_motion,
 )
 from latentsync.metrics.reconstruction import psnr_db
+from latentsync.pipeline import LipsyncPipeline
 from latentsync.speakers.real_speech import find_recordings
 from latentsync.speakers.voice import Phone, Speech, Voice, speak
 
@@ -163,6 +165,27 @@ def test_rows_become_a_table_that_is_read_as_it_was_written(tmp_path):
     assert math.isnan(silence["frozen mouth"]) and math.isnan(guidance["bound"]) and math.isnan(guidance["value"])
 
 
+def test_cases_are_kept_for_later_runs_of_the_same_identity_unless_forgotten(tmp_path):
+    counts = iter(range(9))
+
+    def value_in(kept: KeptCases) -> float:
+        number, nothing = kept.of("dub", "g-00", lambda: {"lips": (next(counts), math.nan)})["lips"]
+        assert math.isnan(nothing)
+        return number
+
+    path = tmp_path / CASES_FILE
+    kept = KeptCases(path, {"plan": 1})
+    assert [value_in(kept), value_in(kept), value_in(KeptCases(path, {"plan": 1}))] == [0, 0, 0]
+    assert value_in(KeptCases(path, {"plan": 2})) == 1
+    path.write_text(path.read_text()[:-9])  # damaged
+    kept = KeptCases(path, {"plan": 2})
+    assert value_in(kept) == 2
+    kept.forget()
+    assert value_in(kept) == 3 and value_in(KeptCases(path, {"plan": 2})) == 3
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        kept.of("dub", "m-01", lambda: np.float32(0))
+
+
 # --- material ---
 
 
@@ -206,7 +229,7 @@ def table_of(folder) -> str:
 
 
 @pytest.mark.skipif(MISSING is not None, reason=f"speech is missing: {MISSING}")
-def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsys):
+def test_a_quick_run_measures_every_row_and_no_case_twice(tmp_path, capsys, monkeypatch):
     arguments = ["--quick", "--workers", "1", "--output", str(tmp_path)]
     assert evaluate.main(arguments) == 0
     content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=lambda name: pytest.fail(name))
@@ -236,6 +259,13 @@ def test_a_quick_run_measures_every_row_and_goes_on_where_it_was(tmp_path, capsy
     table = table_of(tmp_path)
     assert report.text(content) in capsys.readouterr().out
     assert all(f"| {name} |" in table for name in rows)
+    (tmp_path / "evaluation.json").rename(tmp_path / "all.json")  # as if it had stopped before the first row was done
+    with monkeypatch.context() as patch:
+        patch.setattr(LipsyncPipeline, "generate", lambda *_: pytest.fail("a case was generated again"))
+        assert evaluate.main([*arguments, "--rows", "lip,real,self,silence,sync_confidence,guidance"]) == 0
+    for row in json.loads((tmp_path / "evaluation.json").read_text())["rows"]:
+        assert (row["value"], row["interval"]) == (rows[row["name"]]["value"], rows[row["name"]]["interval"])
+    (tmp_path / "all.json").replace(tmp_path / "evaluation.json")
     assert evaluate.main([*arguments, "--rows", "vae"]) == 0  # the other rows stay
     again = json.loads((tmp_path / "evaluation.json").read_text())
     assert {row["name"]: row["value"] for row in again["rows"]} == {name: row["value"] for name, row in rows.items()}

@@ -4,11 +4,11 @@
     latentsync evaluate --real FOLDER [--in-sync a.mp4,b.mp4]   also on recordings of real people
     latentsync evaluate --models A,B                            several models side by side
 
-FOLDER/evaluation.json  evaluation.md  evaluation.parquet  clips-XXXXXXXX/  sheets/
+FOLDER/evaluation.json  evaluation.md  evaluation.parquet  cases.json  clips-XXXXXXXX/  sheets/
 
 No training used these people, sentences and voices. Each row is written as soon as it is measured; rows measured by an
-earlier run on the same weights and clips are kept. docs/mini.md explains each row. The exit status is 0 if every row
-could be measured, no matter which value it has.
+earlier run on the same weights and clips are kept. A run that is stopped goes on at the next case. docs/mini.md
+explains each row. The exit status is 0 if every row could be measured, no matter which value it has.
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,8 +24,9 @@ from latentsync.faces.masks import crops_to_pixels, mouth_mask, pixels_to_crops
 from latentsync.generation.latents import round_trip
 from latentsync.generation.results import GeneratedFrame
 from latentsync.lab.evaluation.bars import bars_for
+from latentsync.lab.evaluation.kept import KeptCases
 from latentsync.lab.evaluation.material import Case, HeldOutClip, Material
-from latentsync.lab.evaluation.reconstruction import Reconstruction, follows, reconstructed
+from latentsync.lab.evaluation.reconstruction import Reconstruction, Values, follows, reconstructed
 from latentsync.lab.evaluation.recordings import MOST_FRAMES, Recording, Recordings
 from latentsync.lab.evaluation.rows import Bar
 from latentsync.metrics.articulation import lip_motion
@@ -88,6 +89,7 @@ QUICK = Plan(
     guidance_steps=1,
     guidance_cases=2,
     guidance_seeds=(1247,),
+    guidance_scales=(1.0, 2.0),
     guidance_frames=40,
     speed_calls=1,
     real_frames=100,
@@ -120,6 +122,7 @@ class Bench:
         sheets: the folder for pictures of them.
 
     Attributes:
+        kept: what was measured of cases.
         failures: why recordings could not be reconstructed, by name.
     """
 
@@ -135,9 +138,9 @@ class Bench:
     ) -> None:
         self.pipe, self.material, self.plan = pipe, material, plan
         self.recordings, self.sheets = recordings, sheets
+        self.kept = KeptCases()
         self.failures: dict[str, str] = {}
         self.syncnet, self.is_syncnet_trained = syncnet.eval(), is_syncnet_trained
-        self._dubs: dict[str, Dub] = {}
         self._true_crops: dict[Path, Crops] = {}
         self._true_gaps: dict[Path, Gaps] = {}
         self._detectors: SimpleQueue[LandmarkDetector] = SimpleQueue()
@@ -184,9 +187,7 @@ class Bench:
 
     def dub(self, case: Case) -> Dub:
         """Dubs and measures a case."""
-        if case.name not in self._dubs:
-            self._dubs[case.name] = self._measured(case)
-        return self._dubs[case.name]
+        return Dub(**self.kept.of("dub", case.name, lambda: asdict(self._measured(case))))
 
     def _measured(self, case: Case) -> Dub:
         dubbed, order = self.generate(case.clip.video, case.wanted.sound, self.options(self.plan.steps))
@@ -215,18 +216,29 @@ class Bench:
 
     def silent_motion(self, case: Case) -> float:
         """`lip_motion` of a case that is dubbed with the sound of a quiet room, of the same length as its voice."""
-        sound = self.material.silence(len(self.sound(case.wanted)))
-        frames, _ = self.generate(case.clip.video, sound, self.options(self.plan.steps))
-        return _motion(self.gaps(frame.frame for frame in frames))
 
-    def self_dub(self, case: Case) -> Reconstruction:
+        def motion() -> float:
+            sound = self.material.silence(len(self.sound(case.wanted)))
+            frames, _ = self.generate(case.clip.video, sound, self.options(self.plan.steps))
+            return _motion(self.gaps(frame.frame for frame in frames))
+
+        return self.kept.of("silent motion", case.name, motion)
+
+    def self_dub(self, case: Case) -> Values:
         """Dubs and measures the input clip with its own voice and with references from elsewhere."""
-        options = self.options(self.plan.steps, reference="elsewhere")
-        pair = self.pipe.prepare(case.clip.video, case.clip.sound, options)
-        return reconstructed(self.pipe, pair, options, self.faces_in)
+
+        def values() -> Values:
+            options = self.options(self.plan.steps, reference="elsewhere")
+            pair = self.pipe.prepare(case.clip.video, case.clip.sound, options)
+            return reconstructed(self.pipe, pair, options, self.faces_in).values
+
+        return self.kept.of("self dub", case.name, values)
 
     def real_dub(self, clip: Recording) -> Reconstruction | None:
-        """Dubs and measures a real person's clip as `self_dub` a painted one's; None, with a failure, if it cannot."""
+        """Dubs and measures a real person's clip as `self_dub` a painted one's; None, with a failure, if it cannot.
+
+        It is not kept, since its pictures are needed.
+        """
         judges = Networks() if self.recordings is None else self.recordings.networks
         options = self.options(self.plan.steps, reference="elsewhere")
         try:
@@ -288,6 +300,9 @@ class Bench:
 
     def guidance_confidences(self, case: Case) -> Float[np.ndarray, "scales seeds"]:
         """sync_mini_confidence of the first frames of a case, for each guidance scale and seed."""
+        return np.array(self.kept.of("guidance", case.name, lambda: self._guided(case)))
+
+    def _guided(self, case: Case) -> list[list[float]]:
         plan = self.plan
         pair = self.pipe.prepare(case.clip.video, case.wanted.sound, self.options(1))
         pair = replace(pair, order=pair.order[: plan.guidance_frames])
@@ -297,7 +312,7 @@ class Bench:
             options = self.options(plan.guidance_steps, scale, seed)
             return _confidence(embed_lips(self.syncnet, _outcome(list(self.pipe.generate(pair, options)))), heard)
 
-        return np.array([[one(scale, seed) for seed in plan.guidance_seeds] for scale in plan.guidance_scales])
+        return [[one(scale, seed) for seed in plan.guidance_seeds] for scale in plan.guidance_scales]
 
     def frames_per_second(self) -> float:
         """The speed of the whole pipeline on the shipped clip, from files to a file, in the last of several calls."""

@@ -13,6 +13,7 @@ from latentsync.errors import LatentSyncError, OptionError
 from latentsync.lab.console import say, show
 from latentsync.lab.evaluation import comparison, report
 from latentsync.lab.evaluation.faces import PART as FACES
+from latentsync.lab.evaluation.kept import CASES_FILE, KeptCases
 from latentsync.lab.evaluation.material import Material
 from latentsync.lab.evaluation.measures import GUIDANCE_SCALE, QUICK, Bench, Plan
 from latentsync.lab.evaluation.parts import PARTS, measured, parts_of
@@ -94,7 +95,8 @@ def evaluate(
 ) -> int:
     """Measures a model and writes evaluation.json, evaluation.md and evaluation.parquet after each part.
 
-    Rows that an earlier call measured on the same weights and clips are kept.
+    Rows that an earlier call measured on the same weights and clips are kept, and so are the cases of rows that it
+    did not finish.
 
     Args:
         model, quick, workers: as for `bench_of`.
@@ -170,7 +172,9 @@ def _evaluated(
     """Measures the wanted parts of one model; gives the content of its evaluation.json, and how many parts failed."""
     folder.mkdir(parents=True, exist_ok=True)
     bench = bench_of(model, clips, quick, workers, recordings, folder / SHEETS)
-    earlier = report.earlier(folder, report.identity(bench))
+    identity = report.identity(bench)
+    bench.kept = KeptCases(folder / CASES_FILE, identity)
+    earlier = report.earlier(folder, identity)
     facts = earlier.get("recordings")
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
     for row in earlier.get("rows", []):
@@ -178,7 +182,10 @@ def _evaluated(
     if recordings is not None and (facts or {}).get("digest") != recordings.digest:
         rows[FACES], facts = [], None
     content, failed = report.content_of(bench, chain(*rows.values()), facts), 0
-    for part in wanted or _missing(rows, recordings is not None):
+    parts = wanted or _missing(rows, recordings is not None)
+    if any(row["n"] for part in parts for row in rows[part]):
+        bench.kept.forget()  # a part is measured again
+    for part in parts:
         start = time.perf_counter()
         try:
             new = measured(part, bench)

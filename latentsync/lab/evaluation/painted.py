@@ -125,7 +125,7 @@ def real(bench: Bench) -> list[Row]:
 def self_reconstruction(bench: Bench) -> list[Row]:
     """Rows `self_*`: a clip with its own voice, against the clip itself, a copied reference and a frozen mouth."""
     cases = bench.material.cases[: bench.plan.self_cases]
-    by_case = {case.name: bench.self_dub(case).values for case in cases}
+    by_case = {case.name: bench.self_dub(case) for case in cases}
     protocols = {
         "psnr": "PSNR in the mask's hole of the crops over 0..255, per clip, mean over clips",
         "lpips": f"{LPIPS_PROTOCOL}, whole crops, one frame in {LPIPS_EVERY}, mean over frames and clips",

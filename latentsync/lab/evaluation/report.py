@@ -27,21 +27,17 @@ VERDICTS = {True: "pass", False: "FAIL", None: ""}
 
 
 def identity(bench: Bench) -> dict:
-    """The facts that rows of two runs must share to be in one table."""
+    """The facts that rows of two runs must share to be in one table, as read from JSON."""
     hashes = {**bench.pipe.weight_hashes, "syncnet": state_dict_sha256(bench.syncnet.state_dict())}
     parts = {"protocol_version": PROTOCOL_VERSION, "weights_sha256": hashes, "plan": asdict(bench.plan)}
-    return {**parts, "clips": bench.material.folder.name, "dtype": bench.options(1).runtime.dtype}
+    parts |= {"clips": bench.material.folder.name, "dtype": bench.options(1).runtime.dtype}
+    return json.loads(json.dumps(parts))  # with lists in place of tuples
 
 
 def earlier(folder: Path, wanted: dict) -> dict:
     """The content of evaluation.json of an earlier run in the folder, if it has the same identity; else empty."""
     content = find_json(folder / JSON_FILE) or {}
-    return content if content.get("identity") == _as_read(wanted) else {}
-
-
-def _as_read(content: dict) -> dict:
-    """The content as it is read from JSON: with lists in place of tuples."""
-    return json.loads(json.dumps(content))
+    return content if content.get("identity") == wanted else {}
 
 
 def entry(row: Row, seconds: float) -> dict:
