@@ -13,9 +13,10 @@ Measures, each for "generated", "reference" (the copied one), "frozen" and "deco
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ VIEW_PX = 256  # side of the crops of finished frames
 LPIPS_EVERY = 2  # frames, because neighbouring frames are similar
 SHEET_FRAMES = 8
 THREADS = 2  # that find landmarks
+FRAMES_AT_ONCE = 8  # of the autoencoder's round trip
 BLOCK_FRAMES, BLOCK_DRAWS = 10, 2000  # of the bootstrap within a clip: neighbouring frames are no independent draws
 
 FindFaces = Callable[[Frame], Sequence[Landmarks]]
@@ -119,11 +121,11 @@ def reconstructed(
     seen: list[bool] = []
     first: Crop | None = None  # whose mouth is frozen
     with ThreadPoolExecutor(THREADS) as threads:
-        for number, frame in enumerate(pipe.generate(pair, options)):
+        for number, (frame, decoded) in enumerate(_with_round_trips(pipe.vae, pipe.generate(pair, options))):
             seen.append(frame.generated is not None)
             if first is None and frame.generated is not None:
                 first = frame.crop
-            pictures = _pictures(pipe.vae, frame, first, mask)
+            pictures = _pictures(frame, first, decoded, mask)
             view = scaled_affine(frame.matrix, mask.shape[-1], VIEW_PX)
             found = threads.map(find_faces, _frames_of(pictures))
             faces = [_face(each, view) for each in found]
@@ -140,8 +142,17 @@ def _frames_of(pictures: Mapping[str, tuple[Crop, Frame]]) -> list[Frame]:
     return [frame for _, frame in pictures.values()]
 
 
+def _with_round_trips(
+    vae: AutoencoderKL, frames: Iterator[GeneratedFrame]
+) -> Iterator[tuple[GeneratedFrame, Float[Tensor, "1 3 r r"]]]:
+    """Each frame with its crop after the autoencoder's round trip, which is faster for several at once."""
+    while group := list(islice(frames, FRAMES_AT_ONCE)):
+        decoded = round_trip(vae, crops_to_pixels(torch.stack([frame.crop for frame in group])))
+        yield from zip(group, decoded.split(1), strict=True)
+
+
 def _pictures(
-    vae: AutoencoderKL, frame: GeneratedFrame, first: Crop | None, mask: Mask
+    frame: GeneratedFrame, first: Crop | None, decoded: Float[Tensor, "1 3 r r"], mask: Mask
 ) -> dict[str, tuple[Crop, Frame]]:
     """The model's crop and the whole frame of the clip and of each video; without a face all are the clip's."""
     own = frame.crop, frame.source
@@ -150,7 +161,7 @@ def _pictures(
     pictures = {TRUE: own, GENERATED: (pixels_to_crops(frame.generated), frame.frame)}
     pixels = crops_to_pixels(frame.crop[None])
     mouths = {name: crops_to_pixels(crop[None]) for name, crop in ((COPIED, frame.reference), (STILL, first))}
-    for name, mouth in (mouths | {DECODED: round_trip(vae, pixels)}).items():
+    for name, mouth in (mouths | {DECODED: decoded}).items():
         face = paste_kept(mouth, pixels, mask)[0]
         pictures[name] = pixels_to_crops(face), restore(frame.source, face, frame.matrix)
     return pictures

@@ -20,6 +20,7 @@ from latentsync.faces.landmarks import MediaPipeLandmarks
 from latentsync.faces.masks import crops_to_pixels
 from latentsync.faces.track import align
 from latentsync.files import find_json, write_json
+from latentsync.generation.stage_cache import StageCache
 from latentsync.lab.analysis.intervals import DUST, mean_interval
 from latentsync.lab.evaluation.damage import CRF, DAMAGES, WINDOW_FRAMES, Damage, damaged
 from latentsync.lab.evaluation.material import FIRST_SEED
@@ -45,6 +46,7 @@ UNDAMAGED = "none"
 ROUNDING_DEVIATION = 12**-0.5  # of rounding to whole frames: the smallest standard deviation used for metrics in frames
 COLUMNS = ["clip", "damage", "strength", "metric", "value"]
 SEEN, UNSEEN = 0.25, 0.05  # shares of the largest change; see `verdicts`
+CACHE_BYTES = 2**30  # of what the damaged videos of a clip share
 
 
 # --- one clip ---
@@ -65,7 +67,7 @@ def speak_clip(number: int, target: Path) -> None:
 
 
 class WholeClip:
-    """A clip that is its own reference. It is read and aligned once for all damages.
+    """A clip that is its own reference. It is read, aligned and embedded once for all damages.
 
     Args:
         clip, other: videos with their sound beside them (.wav); the sound of `other` is the wrong voice.
@@ -77,6 +79,8 @@ class WholeClip:
         self.faces = align(self.frames, self.detector, SIZE_PX)
         self.crops = aligned_crops(self.frames, self.faces.matrices, SIZE_PX)
         self.voice, self.wrong = (media.read_sound(path.with_suffix(".wav"), SOUND_RATE_HZ) for path in (clip, other))
+        self._folder = tempfile.TemporaryDirectory(prefix="sensitivity-")  # as long as this object is there
+        self._shared = StageCache(Path(self._folder.name), CACHE_BYTES)
 
     def values(self, wanted: MetricsConfig, step: tuple[str, float]) -> pd.DataFrame:
         """The metrics of the clip with a damage.
@@ -95,7 +99,7 @@ class WholeClip:
             write_wav(sound, to_int16(heard))
             self._write(video, step)
             result = Result(video, self.clip, sound, list(range(len(self.frames))), self.faces, window=WINDOW_FRAMES)
-            entries = measured(result, wanted, self.detector, relation="own").entries
+            entries = measured(result, wanted, self.detector, "own", self._shared).entries
         rows = [(self.clip.stem, name, strength, metric, entry["value"]) for metric, entry in entries.items()]
         return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
 
