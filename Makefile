@@ -9,6 +9,8 @@ JOBS ?= 2
 LOWEST := .venv-lowest
 RUN := $(VENV)/bin/python
 PIP_INSTALL := $(RUN) -m pip install --disable-pip-version-check -c requirements/constraints.txt
+# Where it is set, every process would compile the project anew
+unexport PYTHONDONTWRITEBYTECODE
 ELSEWHERE := not browser and not cluster and not faults and not full_size and not statistics
 
 .DEFAULT_GOAL := help

@@ -2,7 +2,7 @@
 
 import sys
 
-from latentsync.processes import Stopped, end_with_starter, stoppable
+from latentsync.processes import Stopped, collect_rarely, end_with_starter, stoppable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,6 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0, or what the command says; 2 for an unknown name.
     """
+    collect_rarely()
     with stoppable():
         try:
             end_with_starter()

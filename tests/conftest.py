@@ -1,5 +1,6 @@
-"""What several tests share."""
+"""What several tests share. Fixtures import what is large: the process that starts the workers reads this file, too."""
 
+import gc
 import json
 import logging
 import shutil
@@ -8,13 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from short_clips import clip_folder
 
-from latentsync.checkpoints.model import INDEX_FILE, MODELS_DIR
+from latentsync.processes import collect_rarely
 
 pytest_plugins = ["fidelity"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure() -> None:
+    collect_rarely()
+
+
+def pytest_collection_finish() -> None:
+    """Spares the libraries' objects every later search for garbage."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -47,17 +56,27 @@ def records_follow_the_schema(tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> Path:
-    """The shipped model with seeded weights in place of its own; for reading only."""
+    """The shipped model with few channels, and seeded weights in place of its own; for reading only."""
+    from latentsync.checkpoints.model import CONFIG_FILE, INDEX_FILE, MODELS_DIR
+
     folder = tmp_path_factory.mktemp("untrained") / "mini"
     shutil.copytree(MODELS_DIR / "mini", folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    index = json.loads((folder / INDEX_FILE).read_text()) | {"trained": False, "untrained_seed": 1247}
-    (folder / INDEX_FILE).write_text(json.dumps(index))
+    changes = {
+        INDEX_FILE: {"trained": False, "untrained_seed": 1247},
+        f"unet/{CONFIG_FILE}": {"block_out_channels": [32, 32, 32]},
+        f"vae/{CONFIG_FILE}": {"block_out_channels": [8, 8, 16, 16]},
+    }
+    for name, change in changes.items():
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
     return folder
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory) -> Path:
     """A folder with one clip and half a second of voice; for reading only."""
+    from short_clips import clip_folder
+
     return clip_folder(tmp_path_factory.mktemp("clips"), 0.5)
 
 
