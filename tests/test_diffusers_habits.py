@@ -28,8 +28,8 @@ STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
 
 
 @pytest.fixture(scope="module")
-def pipe() -> LipsyncPipeline:
-    pipe = LipsyncPipeline.from_pretrained("mini", device="cpu", torch_dtype=torch.float32)
+def pipe(untrained) -> LipsyncPipeline:
+    pipe = LipsyncPipeline.from_pretrained(untrained, device="cpu", torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -31,8 +31,8 @@ VOICE_S = 0.83  # 21 frames: two whole windows of 8 and a shorter one
 
 
 @pytest.fixture(scope="module")
-def pipe() -> LipsyncPipeline:
-    return LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+def pipe(untrained) -> LipsyncPipeline:
+    return LipsyncPipeline.from_pretrained(untrained, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -170,13 +170,13 @@ def test_a_voice_longer_than_the_clip_plays_it_back_and_forth(pipe, voice, tmp_p
     assert np.array_equal(frames[5].source, frames[6].source)
 
 
-def test_frames_without_a_face_pass_through_untouched(voice, tmp_path):
+def test_frames_without_a_face_pass_through_untouched(untrained, voice, tmp_path):
     real, seen = MediaPipeLandmarks(), iter(range(100))
 
     def blind_at_five(frame):
         return [] if next(seen) == 5 else real(frame)
 
-    base = LipsyncPipeline.from_pretrained("mini", "cpu", "float32")
+    base = LipsyncPipeline.from_pretrained(untrained, "cpu", "float32")
     pipe = LipsyncPipeline(base.vae, base.unet, base.scheduler, base.audio, base.settings, blind_at_five)
     resolved = pipe.resolve(FAST)
     frames = list(pipe.generate(pipe.prepare(CLIP, voice, resolved), resolved))
@@ -239,8 +239,8 @@ def test_a_function_may_have_defaults_and_options_of_its_own():
     assert "crf=" not in make.__doc__
 
 
-def test_options_move_the_networks_or_are_taken_as_given(voice, tmp_path):
-    pipe = LipsyncPipeline.from_pretrained("mini", "cpu", "float32")
+def test_options_move_the_networks_or_are_taken_as_given(untrained, voice, tmp_path):
+    pipe = LipsyncPipeline.from_pretrained(untrained, "cpu", "float32")
     in_float32 = pipe.weight_hashes
     result = pipe(CLIP, voice, tmp_path / "out.mp4", guidance_scale=None, num_inference_steps=1, dtype="bfloat16")
     assert (result.options.sampler.guidance_scale, result.options.runtime.dtype) == (1.5, "bfloat16")

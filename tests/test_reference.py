@@ -27,8 +27,8 @@ ELSEWHERE = replace(FAST, video=VideoOptions(reference="elsewhere"))
 
 
 @pytest.fixture(scope="module")
-def pipe() -> LipsyncPipeline:
-    return LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+def pipe(untrained) -> LipsyncPipeline:
+    return LipsyncPipeline.from_pretrained(untrained, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,13 @@ def runs(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(SWEPT))
-def test_an_experiment_has_its_cells_in_both_sizes_and_runs_in_the_smaller(name, clips, runs, monkeypatch, capsys):
+def test_an_experiment_has_its_cells_in_both_sizes_and_runs_in_the_smaller(
+    name, clips, runs, untrained, monkeypatch, capsys
+):
     assert (cells(name, "size=debug"), cells(name)) == SWEPT[name]
     given = [f"experiment={name}", "size=debug", "data=folder", f"data.input_dir={clips}", f"runs_dir={runs}"]
+    if name != "quickstart":
+        given.append(f"model.pretrained={untrained}")
     monkeypatch.setattr(sys, "argv", ["latentsync", "run", "-m", *given])
     with pytest.raises(SystemExit) as end:
         runpy.run_module("latentsync", run_name="__main__")

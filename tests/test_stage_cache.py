@@ -104,9 +104,9 @@ def generated(pipe, voice, options=FAST, clip=CLIP):
 
 
 @pytest.fixture(scope="module")
-def new_pipe():
+def new_pipe(untrained):
     """Makes a pipeline that has seen nothing yet, since one remembers faces itself."""
-    return lambda: LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+    return lambda: LipsyncPipeline.from_pretrained(untrained, device="cpu", dtype="float32")
 
 
 def test_results_are_the_same_with_and_without_a_cache_and_whoever_filled_it(new_pipe, voices, tmp_path, monkeypatch):

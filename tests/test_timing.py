@@ -175,8 +175,8 @@ def test_silence_follows_a_padded_sound_to_the_end_of_the_video(tmp_path, coding
 
 
 @pytest.fixture(scope="module")
-def pipe() -> LipsyncPipeline:
-    return LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+def pipe(untrained) -> LipsyncPipeline:
+    return LipsyncPipeline.from_pretrained(untrained, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")

@@ -65,8 +65,8 @@ def half(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pipe():
-    return LipsyncPipeline.from_pretrained("mini", device="cpu", dtype="float32")
+def pipe(untrained):
+    return LipsyncPipeline.from_pretrained(untrained, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize(("face", "side"), [("left", 0), ("right", 1), (2, 1), (f"{SIDE_PX // 2},{SIDE_PX // 2}", 0)])
