@@ -165,7 +165,7 @@ def test_rows_become_a_table_that_is_read_as_it_was_written(tmp_path):
     assert math.isnan(silence["frozen mouth"]) and math.isnan(guidance["bound"]) and math.isnan(guidance["value"])
 
 
-def test_cases_are_kept_for_later_runs_of_the_same_identity_unless_forgotten(tmp_path):
+def test_cases_are_kept_for_later_runs_of_the_same_identity_and_measured_anew_once(tmp_path):
     counts = iter(range(9))
 
     def value_in(kept: KeptCases) -> float:
@@ -180,8 +180,12 @@ def test_cases_are_kept_for_later_runs_of_the_same_identity_unless_forgotten(tmp
     path.write_text(path.read_text()[:-9])  # damaged
     kept = KeptCases(path, {"plan": 2})
     assert value_in(kept) == 2
-    kept.forget()
-    assert value_in(kept) == 3 and value_in(KeptCases(path, {"plan": 2})) == 3
+    assert kept.of("guidance", "g-00", lambda: [7]) == [7]
+    kept = KeptCases(path, {"plan": 2})
+    kept.anew = True
+    assert [value_in(kept), value_in(kept), value_in(KeptCases(path, {"plan": 2}))] == [3, 3, 3]
+    later = KeptCases(path, {"plan": 2})
+    assert later.of("guidance", "g-00", lambda: pytest.fail("what was not asked for was lost")) == [7]
     with pytest.raises(TypeError, match="not JSON serializable"):
         kept.of("dub", "m-01", lambda: np.float32(0))
 

@@ -19,6 +19,9 @@ class KeptCases:
     Args:
         path: the file, written after each case; None: they stay in memory.
         identity: what the cases of the file must share, as read from JSON; those of another identity are left out.
+
+    Attributes:
+        anew: whether cases that an earlier run measured are measured again when they are asked for. Others stay.
     """
 
     def __init__(self, path: Path | None = None, identity: dict | None = None) -> None:
@@ -26,19 +29,18 @@ class KeptCases:
         content = {} if path is None else find_json(path, _fault_of) or {}
         is_same = content.get("identity") == identity
         self._cases: dict[str, dict[str, Any]] = content.get("cases", {}) if is_same else {}
+        self._measured: set[tuple[str, str]] = set()  # in this run
+        self.anew = False
 
     def of(self, measure: str, case: str, measured: Callable[[], Any]) -> Any:
         """The numbers of a measure of a case, as read from JSON; measured if they are not kept."""
         cases = self._cases.setdefault(measure, {})
-        if case not in cases:
+        if case not in cases or (self.anew and (measure, case) not in self._measured):
             cases[case] = json.loads(json.dumps(measured()))
+            self._measured.add((measure, case))
             if self._path is not None:
                 write_json(self._path, {"identity": self._identity, "cases": self._cases})
         return cases[case]
-
-    def forget(self) -> None:
-        """Forgets all cases, so that they are measured again."""
-        self._cases.clear()
 
 
 def _fault_of(content: dict) -> str | None:

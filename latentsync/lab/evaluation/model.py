@@ -182,10 +182,8 @@ def _evaluated(
     if recordings is not None and (facts or {}).get("digest") != recordings.digest:
         rows[FACES], facts = [], None
     content, failed = report.content_of(bench, chain(*rows.values()), facts), 0
-    parts = wanted or _missing(rows, recordings is not None)
-    if any(row["n"] for part in parts for row in rows[part]):
-        bench.kept.forget()  # a part is measured again
-    for part in parts:
+    for part in wanted or _missing(rows, recordings is not None):
+        bench.kept.anew = any(row["n"] for row in rows[part])
         start = time.perf_counter()
         try:
             new = measured(part, bench)
