@@ -5,6 +5,8 @@ unfinished files. A second signal ends the process at once.
 
 A worker ignores Ctrl-C, which a terminal sends to all processes, since its parent ends it by SIGTERM. It also looks
 once a second whether its parent still runs: a killed parent cannot end it.
+
+Commands and workers also search for garbage less often than Python does by itself.
 """
 
 import atexit

@@ -95,7 +95,7 @@ def judge():
 
 
 def small_autoencoder(untrained):
-    """With the layers of the untrained model's, of fewer channels, so that it learns in seconds."""
+    """With the layers of the untrained model's, and as many channels as learn something in seconds."""
     config = AutoencoderKL.load_config(untrained / "vae") | {
         "block_out_channels": [8, 16, 32, 32],
         "norm_num_groups": 4,
